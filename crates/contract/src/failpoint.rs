@@ -1,0 +1,108 @@
+//! Named places where a crash would hurt, always compiled in.
+//!
+//! `LOGMILL_FAILPOINT=name:n` ends the process with SIGKILL the `n`th time it comes by; tests in
+//! one process [`arm`] a point instead, which then never returns. Disarmed, a point costs one
+//! relaxed load.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock};
+
+use tokio::sync::Notify;
+
+use crate::{Error, Result};
+
+/// What happens at an armed point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// SIGKILL to ourselves.
+    Kill,
+    /// SIGSTOP to ourselves: a process that sleeps through its lease.
+    Stop,
+    /// Never return; [`halted`] tells the test, which then drops the whole runtime.
+    Halt,
+    /// A retryable External error, once: an answer that got lost.
+    Fail,
+}
+
+#[derive(Clone, Debug)]
+struct Armed {
+    name: String,
+    passes_left: u64,
+    action: Action,
+}
+
+static ANY_ARMED: AtomicBool = AtomicBool::new(false);
+static ARMED: Mutex<Option<Armed>> = Mutex::new(None);
+static READ_ENVIRONMENT: OnceLock<()> = OnceLock::new();
+static HALTED: Notify = Notify::const_new();
+
+/// Passes a named point. Names read `part.step`, as listed in docs/reliability.md.
+///
+/// # Errors
+/// Retryable External where the point is armed with [`Action::Fail`].
+pub async fn reach(name: &str) -> Result<()> {
+    READ_ENVIRONMENT.get_or_init(arm_from_environment);
+    if !ANY_ARMED.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    match due(name) {
+        None => Ok(()),
+        Some(Action::Fail) => Err(Error::transient(format!("failpoint {name:?} lost an answer"))),
+        Some(Action::Halt) => {
+            HALTED.notify_one();
+            std::future::pending().await
+        }
+        Some(Action::Kill) => signal_self(rustix::process::Signal::KILL),
+        Some(Action::Stop) => signal_self(rustix::process::Signal::STOP),
+    }
+}
+
+/// Arms a point for this process: the `n`th pass (from 1) acts, once.
+pub fn arm(name: &str, n: u64, action: Action) {
+    let armed = Armed { name: name.to_owned(), passes_left: n.max(1), action };
+    *ARMED.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(armed);
+    ANY_ARMED.store(true, Ordering::Relaxed);
+}
+
+/// Disarms whatever is armed; says whether it had not acted yet.
+pub fn disarm() -> bool {
+    ANY_ARMED.store(false, Ordering::Relaxed);
+    ARMED.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take().is_some()
+}
+
+/// Waits until a point armed with [`Action::Halt`] is reached.
+pub async fn halted() {
+    HALTED.notified().await;
+}
+
+fn due(name: &str) -> Option<Action> {
+    let mut slot = ARMED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let armed = slot.as_mut().filter(|armed| armed.name == name)?;
+    armed.passes_left -= 1;
+    if armed.passes_left > 0 {
+        return None;
+    }
+    let action = armed.action;
+    *slot = None;
+    ANY_ARMED.store(false, Ordering::Relaxed);
+    Some(action)
+}
+
+/// `name:n`, with `:stop` or `:fail` behind it for the other actions.
+fn arm_from_environment() {
+    let Ok(text) = std::env::var("LOGMILL_FAILPOINT") else { return };
+    let mut parts = text.split(':');
+    let name = parts.next().unwrap_or_default();
+    let n = parts.next().and_then(|n| n.parse().ok()).unwrap_or(1);
+    let action = match parts.next() {
+        Some("stop") => Action::Stop,
+        Some("fail") => Action::Fail,
+        _ => Action::Kill,
+    };
+    arm(name, n, action);
+}
+
+fn signal_self(signal: rustix::process::Signal) -> Result<()> {
+    rustix::process::kill_process(rustix::process::getpid(), signal)
+        .map_err(|error| Error::bug("could not signal ourselves").because(error))
+}

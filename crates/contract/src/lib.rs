@@ -1,0 +1,25 @@
+//! What a source, a transform and a sink owe to the runtime, and nothing else.
+//!
+//! Records are Arrow [`RecordBatch`](arrow::record_batch::RecordBatch)es from the first byte to
+//! the last. This crate knows no connector, no file format and no loop; every other crate may
+//! depend on it, and it depends on none of them.
+//!
+//! Reading order: [`position`] (what a place in a source is), [`record`] (which columns carry the
+//! origin), [`source`], [`transform`], [`sink`] (the three contracts), [`spec`] (how a connector
+//! presents itself), [`section`] and [`quantity`] (settings with their place in the file),
+//! [`error`] and [`failpoint`].
+
+pub mod error;
+pub mod failpoint;
+pub mod position;
+pub mod quantity;
+pub mod record;
+pub mod section;
+pub mod sink;
+pub mod source;
+pub mod spec;
+pub mod transform;
+
+pub use error::{Error, ErrorKind, Place, Result};
+pub use position::{Lineage, Origin, Position, SplitId};
+pub use section::Section;

@@ -1,0 +1,213 @@
+//! The contract of a sink: prepare, then commit what was decided, any number of times.
+//!
+//! The runtime decides by creating the checkpoint between [`Writer::prepare`] and
+//! [`Writer::commit`]. A sink never decides, and a commit that is repeated changes nothing.
+
+use std::pin::Pin;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use futures_core::Stream;
+use serde::{Deserialize, Serialize};
+
+use crate::source::Reject;
+use crate::{Lineage, Origin, Result};
+
+/// How a sink makes an epoch visible.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SinkKind {
+    /// Rows and token in one open transaction; after a crash the recorded cuts are replayed.
+    Transaction,
+    /// Data is durable under names that nobody reads; the committable publishes it.
+    Staged,
+    /// Rows may be seen early; sending them again changes nothing.
+    Idempotent,
+    /// Rows are gone once flushed; never replayed. At least once.
+    None,
+}
+
+/// What `audit` can prove about a sink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Proof {
+    /// Every row carries its origin.
+    Origin,
+    /// Rows can be counted.
+    Count,
+    /// Nothing can be read back.
+    None,
+}
+
+/// What a destination promises, as `check` prints it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Promise {
+    /// How an epoch becomes visible.
+    pub kind: SinkKind,
+    /// Whether the sink stores which epoch it holds.
+    pub token: bool,
+    /// What `audit` can prove.
+    pub proof: Proof,
+    /// One sentence for people: `exactly once`, or what is weaker and why.
+    pub sentence: &'static str,
+}
+
+/// The mark in a sink that says which epoch it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token {
+    /// The newest epoch that the sink holds of this lineage.
+    pub epoch: u64,
+    /// The random number of checkpoint 0; another one belongs to another history.
+    pub incarnation: u32,
+}
+
+/// What a sink answers when it is asked for its token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// The sink keeps no tokens.
+    Untold,
+    /// The sink keeps tokens and has none of this lineage.
+    Nothing,
+    /// The sink holds this epoch.
+    Token(Token),
+}
+
+/// Who writes, and with which means.
+#[derive(Clone, Debug)]
+pub struct WriterContext {
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// The sink's name in the pipeline file.
+    pub sink: String,
+    /// The random number of checkpoint 0.
+    pub incarnation: u32,
+    /// Random per attempt, to make names unique.
+    pub writer_id: String,
+    /// The columns of every batch, as [`crate::record::sink_schema`] makes them.
+    pub schema: SchemaRef,
+    /// Bytes that the writer may hold, staging buffers included.
+    pub memory_bytes: usize,
+    /// Threads that it may keep busy.
+    pub threads: usize,
+}
+
+/// What is ready once everything of an epoch is flushed and answered.
+#[derive(Debug, Default)]
+pub struct Prepared {
+    /// Rows that the destination accepted.
+    pub rows: u64,
+    /// Rows that it will never accept; they become dead letters of this sink.
+    pub rejects: Vec<SinkReject>,
+    /// What a staged sink needs to publish the epoch later, in whatever process.
+    pub committable: Option<serde_json::Value>,
+}
+
+/// A row that a destination refuses for good.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SinkReject {
+    /// The split of the row.
+    pub split: crate::SplitId,
+    /// The row and the reason.
+    #[serde(flatten)]
+    pub reject: Reject,
+}
+
+/// An epoch that was decided and is to be made visible.
+#[derive(Clone, Debug)]
+pub struct Commit {
+    /// Whose epoch it is.
+    pub lineage: Lineage,
+    /// Which epoch.
+    pub epoch: u64,
+    /// The epoch that the sink must hold before; none if it held nothing.
+    pub prev: Option<u64>,
+    /// What [`Writer::prepare`] returned, as the checkpoint recorded it.
+    pub committable: Option<serde_json::Value>,
+}
+
+/// What came of a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommitOutcome {
+    /// The sink holds the epoch now, or held it before.
+    Committed,
+    /// What was prepared is gone, and nothing of it is visible: send the recorded cuts again.
+    NeedsReplay,
+    /// Somebody else writes under this name with a newer epoch.
+    NotOwner,
+}
+
+/// What to read back from a sink.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReadBack {
+    /// The columns `_split, _position, _epoch` (and `_ordinal`) of every row.
+    Origins,
+    /// All columns of the rows of one record.
+    Record(Origin),
+}
+
+/// Batches read back from a sink.
+pub type BatchStream = Pin<Box<dyn Stream<Item = Result<RecordBatch>> + Send>>;
+
+/// A connector's writing side, made from its settings.
+#[async_trait]
+pub trait Sink: Send + Sync {
+    /// What it promises under these settings. No I/O.
+    fn promise(&self) -> Promise;
+
+    /// Whether rows carry their origin (setting `origin`, default true).
+    fn with_origin(&self) -> bool {
+        true
+    }
+
+    /// Shuts out every earlier writer of the lineage and reads the token. Called once after the
+    /// lease is held, before [`Sink::open`]'s writer gets rows, and again when the outcome of a
+    /// commit is unknown. `ctx.incarnation` says what our own tokens look like.
+    ///
+    /// # Errors
+    /// Retryable External backs off; anything else stops the run.
+    async fn fence_and_read(&self, ctx: &WriterContext, lineage: &Lineage) -> Result<Held>;
+
+    /// Makes a writer; creates the destination (table, bucket) where the settings say so.
+    ///
+    /// # Errors
+    /// Config: the destination has another shape. Retryable External backs off.
+    async fn open(&self, ctx: WriterContext) -> Result<Box<dyn Writer>>;
+
+    /// Reads back what the sink really holds, never tokens or statistics. For `audit`, `where`.
+    ///
+    /// # Errors
+    /// Config: the sink cannot be read. External: it does not answer.
+    async fn read_back(&self, pipeline: &str, what: ReadBack) -> Result<BatchStream>;
+}
+
+/// Writes the epochs of lineages into one destination.
+#[async_trait]
+pub trait Writer: Send {
+    /// Takes rows of one split. May buffer up to the context's memory, may wait.
+    ///
+    /// # Errors
+    /// Retryable External: the attempt is dropped and repeated. A row that the destination will
+    /// never accept is no error: it is a reject of [`Writer::prepare`].
+    async fn write(&mut self, lineage: &Lineage, records: RecordBatch) -> Result<()>;
+
+    /// Flushes and waits for every answer. After it returns, everything staged is durable.
+    /// Called once per epoch in which the sink got rows; no `write` comes before the decision.
+    ///
+    /// # Errors
+    /// As for [`Writer::write`].
+    async fn prepare(&mut self, lineage: &Lineage, epoch: u64) -> Result<Prepared>;
+
+    /// Makes decided epochs visible: the same call when all goes well and in recovery, where the
+    /// writer is new and has prepared nothing. Changes nothing the second time.
+    ///
+    /// # Errors
+    /// The outcome is unknown: the runtime fences, reads the token and decides.
+    async fn commit(&mut self, commits: &[Commit]) -> Result<Vec<CommitOutcome>>;
+
+    /// Drops all that is undecided. The writer can be used again afterwards.
+    ///
+    /// # Errors
+    /// Logged; what is left behind is garbage that nobody reads.
+    async fn abort(&mut self, lineage: &Lineage) -> Result<()>;
+}

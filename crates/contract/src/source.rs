@@ -1,0 +1,173 @@
+//! The contract of a source: what can be read, and from where to where.
+//!
+//! A source never retries, never checkpoints and never decides: the runtime does. A range that
+//! was read once must give the same records again, or the source must say that it cannot.
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::{Position, Result, SplitId};
+
+/// A part of a source that is read in order.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Split {
+    /// Assigned once, never changed, never used again for something else.
+    pub id: SplitId,
+    /// What the connector must know to find the split again (a path, a fingerprint).
+    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
+    pub descriptor: serde_json::Value,
+}
+
+/// A split as the newest checkpoint knows it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct KnownSplit {
+    /// The split, with the descriptor that the source gave last.
+    pub split: Split,
+    /// The next record to read; none if nothing was read yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<Position>,
+}
+
+/// Where a reader stops.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// Never: at the end it waits for more.
+    Forever,
+    /// At the end that the split has when it is opened.
+    End,
+    /// Before this position; used to read recorded ranges again.
+    Position(Position),
+}
+
+/// How a source came to its splits this time.
+#[derive(Clone, Debug, Default)]
+pub struct Discovery {
+    /// The splits that exist now: known ones under their old ids, new ones under new ids.
+    pub splits: Vec<Split>,
+    /// What a person should know (a truncated file, a glob without a match), one sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// A connector's reading side, made from its settings.
+#[async_trait]
+pub trait Source: Send + Sync {
+    /// The columns of every batch, `_position` among them. Asked once, when the plan is checked.
+    fn schema(&self) -> SchemaRef;
+
+    /// Whether a range can be read again. If not, `check` says so.
+    fn replayable(&self) -> bool {
+        true
+    }
+
+    /// Lists the splits that exist now. Called after the lease is held, and again while the
+    /// pipeline runs, never twice at once.
+    ///
+    /// # Errors
+    /// Config stops the run; a retryable External is tried again with back-off.
+    async fn splits(&self, known: &[KnownSplit]) -> Result<Discovery>;
+
+    /// Opens a split at a position (none: its beginning). Called once per split and attempt, and
+    /// again for every recovery.
+    ///
+    /// # Errors
+    /// A non-retryable External says that the range can no longer be read; the runtime stops and
+    /// names it, and `run --accept-loss` books it as lost.
+    async fn open(
+        &self,
+        split: &Split,
+        from: Option<&Position>,
+        until: Until,
+    ) -> Result<Box<dyn SplitReader>>;
+}
+
+/// Reads one split in order.
+#[async_trait]
+pub trait SplitReader: Send {
+    /// The next records and the position after them; none at the end.
+    ///
+    /// Cancel safe: a call that is dropped before it answered has consumed nothing. It must not
+    /// block the thread for longer than one batch takes.
+    ///
+    /// # Errors
+    /// Retryable External: the runtime drops the attempt, backs off and starts again from the
+    /// last checkpoint. Anything else stops the run.
+    async fn next_batch(&mut self) -> Result<Option<ReadBatch>>;
+
+    /// Says that everything before `position` is committed everywhere. May be repeated.
+    ///
+    /// # Errors
+    /// As for [`SplitReader::next_batch`]; nothing is lost if it fails.
+    async fn acknowledge(&mut self, position: &Position) -> Result<()>;
+}
+
+/// What a reader gives at once.
+#[derive(Debug)]
+pub struct ReadBatch {
+    /// The records, in order of position, in the columns of [`Source::schema`].
+    pub records: RecordBatch,
+    /// The next record after these.
+    pub next: Position,
+    /// Records of this range that the reader itself refuses (a line longer than the limit).
+    pub rejects: Vec<Reject>,
+    /// Records of this range that can no longer be read.
+    pub lost: u64,
+}
+
+/// What the original of a refused record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OriginalKind {
+    /// The bytes that the source delivered.
+    Bytes,
+    /// The row as JSON, because the bytes are not to be had.
+    Row,
+}
+
+/// A record that was refused, and why. It becomes a dead letter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reject {
+    /// The number of the record in its split.
+    pub position: i64,
+    /// The number of the row among those made of the record.
+    #[serde(default)]
+    pub ordinal: i64,
+    /// A sentence without a full stop: what was expected and what stood there.
+    pub reason: String,
+    /// What `original` is.
+    pub kind: OriginalKind,
+    /// The original; none if the refuser does not have it: the runtime reads it again by origin.
+    #[serde(default, with = "original", skip_serializing_if = "Option::is_none")]
+    pub original: Option<Bytes>,
+}
+
+/// Bytes inside JSON: text where they are UTF-8, else a list of numbers.
+mod original {
+    use bytes::Bytes;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Stored {
+        Text(String),
+        Bytes(Vec<u8>),
+    }
+
+    pub fn serialize<S: Serializer>(value: &Option<Bytes>, to: S) -> Result<S::Ok, S::Error> {
+        let stored = value.as_ref().map(|bytes| match std::str::from_utf8(bytes) {
+            Ok(text) => Stored::Text(text.to_owned()),
+            Err(_) => Stored::Bytes(bytes.to_vec()),
+        });
+        stored.serialize(to)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Bytes>, D::Error> {
+        let stored = Option::<Stored>::deserialize(from)?;
+        Ok(stored.map(|stored| match stored {
+            Stored::Text(text) => Bytes::from(text),
+            Stored::Bytes(bytes) => Bytes::from(bytes),
+        }))
+    }
+}

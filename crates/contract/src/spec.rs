@@ -1,0 +1,73 @@
+//! How a connector presents itself: one value makes its documentation, its schema and its list
+//! entry.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use schemars::Schema;
+
+use crate::sink::{Promise, Sink};
+use crate::source::Source;
+use crate::{Error, Result, Section};
+
+/// Everything that the program says about a connector.
+pub struct Spec {
+    /// The word after `type:`.
+    pub name: &'static str,
+    /// One sentence.
+    pub summary: &'static str,
+    /// The settings of its sources; none if it cannot read.
+    pub source: Option<fn() -> Schema>,
+    /// The settings of its sinks and what they promise by default; none if it cannot write.
+    pub sink: Option<SinkSpec>,
+    /// A pipeline file that runs.
+    pub example: &'static str,
+}
+
+/// The writing half of a [`Spec`].
+pub struct SinkSpec {
+    /// The settings.
+    pub config_schema: fn() -> Schema,
+    /// The promise under default settings; another one must not be weaker unless settings say so.
+    pub promise: Promise,
+}
+
+/// What a connector may know of the pipeline that it is built for.
+#[derive(Clone, Debug)]
+pub struct BuildContext {
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// The name of the source or sink in the pipeline file.
+    pub name: String,
+    /// Where the embedded lake and the checkpoints live (`--data`).
+    pub data: PathBuf,
+}
+
+/// One kind of system that Logmill reads from or writes to.
+pub trait Connector: Send + Sync {
+    /// What it is.
+    fn spec(&self) -> &'static Spec;
+
+    /// Makes a source. No I/O: `check` calls it.
+    ///
+    /// # Errors
+    /// Config, with the place in the file.
+    fn source(&self, section: &Section, _ctx: &BuildContext) -> Result<Arc<dyn Source>> {
+        Err(self.cannot(section, "source"))
+    }
+
+    /// Makes a sink. No I/O: `check` calls it.
+    ///
+    /// # Errors
+    /// Config, with the place in the file.
+    fn sink(&self, section: &Section, _ctx: &BuildContext) -> Result<Arc<dyn Sink>> {
+        Err(self.cannot(section, "sink"))
+    }
+
+    /// The error for a connector that is asked for a half that it does not have.
+    fn cannot(&self, section: &Section, half: &str) -> Error {
+        Error::config(format!("connector {:?} cannot be a {half}", self.spec().name))
+            .at(section.place())
+            .hint(format!("`logmill connectors` lists what can be a {half}"))
+    }
+}

@@ -1,0 +1,137 @@
+//! The contract of a transform: batches in, batches out, nothing else.
+//!
+//! Pure: no I/O, no clock but the epoch's, no randomness. The same batches in the same order give
+//! the same batches again, or recovery would double or lose records.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use bytes::Bytes;
+
+use crate::Result;
+use crate::source::Reject;
+
+/// A checked step of a plan: knows its columns and makes its workers.
+pub trait Step: Send + Sync {
+    /// What comes out. One port for most steps; `route` has one for each of its outputs.
+    fn ports(&self) -> &[Port];
+
+    /// Whether rows meet inside the step. A stateless step runs in the task of each split; a
+    /// stateful one runs in a task of its own, fed in the recorded order.
+    fn stateful(&self) -> bool {
+        false
+    }
+
+    /// The files whose content changes what comes out.
+    fn resources(&self) -> Vec<Resource> {
+        Vec::new()
+    }
+
+    /// Makes a worker. Called once per task and attempt; expensive tables are shared.
+    ///
+    /// # Errors
+    /// Config stops the run.
+    fn build(&self) -> Result<Box<dyn Transform>>;
+}
+
+/// One output of a step.
+#[derive(Clone, Debug)]
+pub struct Port {
+    /// The name after the step's own (`steps.errors`); empty for the step itself.
+    pub name: Arc<str>,
+    /// The columns of every batch that comes out here.
+    pub schema: SchemaRef,
+}
+
+/// A file that a step reads, kept by content while a live checkpoint names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resource {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// SHA-256 of its content, in hexadecimal.
+    pub sha256: String,
+}
+
+/// What an epoch is and when it began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EpochStart {
+    /// Its number, from 1.
+    pub epoch: u64,
+    /// Its `now()` in microseconds since 1970, recorded in the checkpoint; never goes back.
+    pub now_us: i64,
+}
+
+/// The worker of a step, used by one task.
+pub trait Transform: Send {
+    /// Called before the first batch of every epoch.
+    ///
+    /// # Errors
+    /// Bug stops the run.
+    fn start_epoch(&mut self, _epoch: EpochStart) -> Result<()> {
+        Ok(())
+    }
+
+    /// Takes the rows of one split and puts what becomes of them into `out`.
+    ///
+    /// Every row must be accounted for: rows in + expanded = rows out + filtered + deduplicated +
+    /// rejected; the runtime checks it. A row that cannot be converted is a reject, not an error.
+    ///
+    /// # Errors
+    /// Bug stops the run before anything else is written.
+    fn apply(&mut self, batch: &RecordBatch, out: &mut Output) -> Result<()>;
+
+    /// The watermark moved, at a barrier.
+    ///
+    /// # Errors
+    /// Bug stops the run.
+    fn advance(&mut self, _watermark_us: i64, _out: &mut Output) -> Result<()> {
+        Ok(())
+    }
+
+    /// The state at a barrier; none for a stateless step.
+    ///
+    /// # Errors
+    /// Bug stops the run.
+    fn snapshot(&mut self) -> Result<Option<Bytes>> {
+        Ok(None)
+    }
+
+    /// Takes up a state that [`Transform::snapshot`] gave.
+    ///
+    /// # Errors
+    /// Bug: the state is not ours.
+    fn restore(&mut self, _state: &[u8]) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// What came of one batch.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// Rows that go on, with the number of the port that they leave by.
+    pub batches: Vec<(usize, RecordBatch)>,
+    /// Rows beyond the first made of one record.
+    pub expanded: u64,
+    /// Rows that a condition left out.
+    pub filtered: u64,
+    /// Rows that stood before.
+    pub deduplicated: u64,
+    /// Rows that are refused, with the reason.
+    pub rejects: Vec<Reject>,
+}
+
+impl Output {
+    /// Sends rows out by the step's first port.
+    pub fn push(&mut self, batch: RecordBatch) {
+        self.push_to(0, batch);
+    }
+
+    /// Sends rows out by a port.
+    pub fn push_to(&mut self, port: usize, batch: RecordBatch) {
+        if batch.num_rows() > 0 {
+            self.batches.push((port, batch));
+        }
+    }
+}
