@@ -11,10 +11,11 @@ use serde::de::{self, DeserializeOwned, DeserializeSeed, Unexpected, Visitor};
 use crate::error::{Error, Place, Result};
 
 /// A value in a pipeline file, with its place.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Section {
     place: Place,
     value: Value,
+    secret: bool,
 }
 
 /// What stands at a place.
@@ -50,7 +51,12 @@ pub struct Entry {
 impl Section {
     /// A value at a place.
     pub fn new(place: Place, value: Value) -> Self {
-        Self { place, value }
+        Self { place, value, secret: false }
+    }
+
+    /// A text that neither an error nor `Debug` may show.
+    pub fn secret(place: Place, text: impl Into<Arc<str>>) -> Self {
+        Self { place, value: Value::Text(text.into()), secret: true }
     }
 
     /// Where it stands.
@@ -128,6 +134,15 @@ impl Section {
     }
 }
 
+impl std::fmt::Debug for Section {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.secret {
+            return formatter.write_str("a secret");
+        }
+        write!(formatter, "{:?}", self.value)
+    }
+}
+
 /// What serde says, before it has a place.
 #[derive(Debug)]
 struct Failure {
@@ -147,6 +162,9 @@ impl Failure {
     /// Settles the place, from the inside out: the first section that an error passes is the
     /// closest one.
     fn seen_at(mut self, section: &Section) -> Self {
+        if section.secret {
+            self = Self::plain("the secret does not fit this setting".to_owned());
+        }
         if self.place.is_none() {
             let entry = self
                 .unknown
@@ -386,6 +404,17 @@ mod tests {
             ),
         };
         assert_eq!(said, expect);
+    }
+
+    #[test]
+    fn nothing_shows_a_secret() {
+        let secret = Section::secret(place(5, 10), "hunter2");
+        check(
+            vec![("every", secret.clone())],
+            "p.yaml:5:10 every the secret does not fit this setting -",
+        );
+        assert_eq!(format!("{secret:?}"), "a secret");
+        assert_eq!(secret.read::<String>().expect("a text"), "hunter2");
     }
 
     #[test]
