@@ -1,0 +1,250 @@
+//! What is true once an epoch is durable, and how it is written down.
+//!
+//! A checkpoint is two lines: a header with the SHA-256 of the second line, and the checkpoint as
+//! JSON. It is created once and never changed; bytes that do not match their sum are no
+//! checkpoint.
+
+use std::collections::BTreeMap;
+
+use contract::sink::SinkReject;
+use contract::source::{KnownSplit, Split};
+use contract::transform::Resource;
+use contract::{Error, Lineage, Position, Result};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::ledger::Entry;
+
+/// The layout of the file; another number is refused.
+const FORMAT: u32 = 1;
+
+/// The rules by which this binary turns cuts into rows. A binary that meets another number in an
+/// unfinished epoch must not finish it.
+pub const SEMANTICS: u32 = 1;
+
+/// The state of a lineage after an epoch.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// The lineage's name.
+    pub lineage: String,
+    /// The epoch's number; 0 is the beginning, before anything was read.
+    pub epoch: u64,
+    /// Random, made with checkpoint 0: tells this history from every other under the same names.
+    pub incarnation: u32,
+    /// Random per attempt: tells our own bytes from another owner's.
+    pub writer: String,
+    /// [`SEMANTICS`] of the binary that made the epoch.
+    pub semantics: u32,
+    /// The epoch's `now()`, microseconds since 1970.
+    pub now_us: i64,
+    /// Hash of the resolved plan that made the epoch.
+    pub plan: String,
+    /// The files that the epoch's steps read.
+    #[serde(default)]
+    pub resources: Vec<KeptResource>,
+    /// All splits that were ever known, with the next record of each.
+    pub splits: Vec<SplitState>,
+    /// What was read, in the order in which it entered the steps.
+    #[serde(default)]
+    pub cuts: Vec<Cut>,
+    /// The state of each stateful step, by name.
+    #[serde(default)]
+    pub states: BTreeMap<String, String>,
+    /// What each sink got, by name.
+    #[serde(default)]
+    pub sinks: BTreeMap<String, SinkState>,
+    /// The epoch's counts.
+    #[serde(default)]
+    pub ledger: Vec<Entry>,
+}
+
+/// A split of a source with the next record to read.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SplitState {
+    /// The source's name in the pipeline file.
+    pub source: String,
+    /// The split and its position.
+    #[serde(flatten)]
+    pub known: KnownSplit,
+}
+
+/// A range of one split that was read in one piece.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cut {
+    /// Index into [`Checkpoint::splits`].
+    pub split: usize,
+    /// The first record; none for the beginning of the split.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Position>,
+    /// The record after the last.
+    pub to: Position,
+}
+
+/// A resource, kept by content under `resources/<sha256>`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptResource {
+    /// Where the file lay.
+    pub path: String,
+    /// SHA-256 of its content.
+    pub sha256: String,
+}
+
+impl From<&Resource> for KeptResource {
+    fn from(resource: &Resource) -> Self {
+        let path = resource.path.to_string_lossy().into_owned();
+        Self { path, sha256: resource.sha256.clone() }
+    }
+}
+
+/// What a sink got in an epoch.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SinkState {
+    /// The epoch that the sink must hold before this one; none if it held nothing.
+    pub prev: Option<u64>,
+    /// Whether the sink has anything to commit in this epoch.
+    pub owes: bool,
+    /// Rows that it accepted.
+    pub rows: u64,
+    /// Sum over the origins of these rows ([`contract::record::OriginSum`]), in hexadecimal.
+    pub hash: String,
+    /// What publishes the epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub committable: Option<serde_json::Value>,
+    /// Rows that it refused; a replay skips them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rejects: Vec<SinkRejectState>,
+}
+
+/// A refused row as the checkpoint keeps it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SinkRejectState(pub SinkReject);
+
+impl PartialEq for SinkRejectState {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.split == other.0.split && self.0.reject == other.0.reject
+    }
+}
+
+impl SinkState {
+    /// The token that the sink holds once the epoch is committed.
+    pub fn token_after(&self, epoch: u64) -> Option<u64> {
+        if self.owes { Some(epoch) } else { self.prev }
+    }
+}
+
+impl Checkpoint {
+    /// The beginning of a history.
+    pub fn first(pipeline: &str, lineage: &Lineage, incarnation: u32) -> Self {
+        Self {
+            pipeline: pipeline.to_owned(),
+            lineage: lineage.as_str().to_owned(),
+            incarnation,
+            semantics: SEMANTICS,
+            ..Self::default()
+        }
+    }
+
+    /// The splits that are known of a source.
+    pub fn known(&self, source: &str) -> Vec<KnownSplit> {
+        let of_source = self.splits.iter().filter(|state| state.source == source);
+        of_source.map(|state| state.known.clone()).collect()
+    }
+
+    /// The state of a split, which is added if it was not known.
+    pub fn split_index(&mut self, source: &str, split: &Split) -> usize {
+        let known = self
+            .splits
+            .iter()
+            .position(|state| state.source == source && state.known.split.id == split.id);
+        known.unwrap_or_else(|| {
+            let known = KnownSplit { split: split.clone(), position: None };
+            self.splits.push(SplitState { source: source.to_owned(), known });
+            self.splits.len() - 1
+        })
+    }
+
+    /// The epoch that each sink holds once this checkpoint's epoch is committed everywhere.
+    pub fn token_after(&self, sink: &str) -> Option<u64> {
+        self.sinks.get(sink).and_then(|state| state.token_after(self.epoch))
+    }
+
+    /// The bytes of the file.
+    ///
+    /// # Errors
+    /// Bug: something in it is no JSON.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        let body = serde_json::to_string(self)
+            .map_err(|error| Error::bug("could not write a checkpoint as JSON").because(error))?;
+        let header = Header { format: FORMAT, sha256: sha256_hex(body.as_bytes()) };
+        let header = serde_json::to_string(&header)
+            .map_err(|error| Error::bug("could not write a checkpoint as JSON").because(error))?;
+        Ok(format!("{header}\n{body}\n").into_bytes())
+    }
+
+    /// Reads the bytes of a file.
+    ///
+    /// # Errors
+    /// External: the bytes are not a whole checkpoint of a format that this binary knows.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let text = std::str::from_utf8(bytes).map_err(|error| damaged().because(error))?;
+        let (header, body) = text.split_once('\n').ok_or_else(damaged)?;
+        let header: Header =
+            serde_json::from_str(header).map_err(|error| damaged().because(error))?;
+        if header.format != FORMAT {
+            return Err(Error::external(format!(
+                "checkpoint has format {}, this program reads format {FORMAT}",
+                header.format
+            ))
+            .hint("use the version of logmill that wrote it"));
+        }
+        let body = body.strip_suffix('\n').ok_or_else(damaged)?;
+        if sha256_hex(body.as_bytes()) != header.sha256 {
+            return Err(damaged());
+        }
+        serde_json::from_str(body).map_err(|error| damaged().because(error))
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    format: u32,
+    sha256: String,
+}
+
+fn damaged() -> Error {
+    Error::external("checkpoint is damaged: its content does not match its checksum")
+}
+
+/// SHA-256 in hexadecimal.
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_reads_what_it_writes_and_sees_every_damaged_byte() {
+        let first = Checkpoint::first("web-logs", &Lineage::new("main"), 7);
+        let bytes = first.to_bytes().expect("written");
+        assert_eq!(Checkpoint::from_bytes(&bytes).expect("read").incarnation, 7);
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 0x10;
+            assert!(Checkpoint::from_bytes(&damaged).is_err(), "byte {at} was changed unseen");
+            assert!(Checkpoint::from_bytes(&bytes[..at]).is_err(), "cut at {at} unseen");
+        }
+    }
+
+    #[test]
+    fn a_sink_that_owes_nothing_keeps_its_token() {
+        let mut state = SinkState { prev: Some(3), ..SinkState::default() };
+        assert_eq!(state.token_after(5), Some(3));
+        state.owes = true;
+        assert_eq!(state.token_after(5), Some(5));
+    }
+}

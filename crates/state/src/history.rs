@@ -1,0 +1,518 @@
+//! The chain of checkpoints of one lineage, in an object store.
+//!
+//! `<lineage>/epoch-<number>` is created, never overwritten: that create is the decision.
+//! `<lineage>/complete-<number>` says that every sink holds the epoch. Old epochs are packed into
+//! `<lineage>/pack-<first>-<last>`, so that a folder stays short however long a pipeline runs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use contract::error::Context;
+use contract::{Error, Lineage, Result, failpoint};
+use futures::TryStreamExt;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+
+use crate::checkpoint::{Checkpoint, sha256_hex};
+use crate::ledger::{Entry, LedgerRow, hash_number, hash_text};
+
+/// Epochs that stay unpacked, the newest ones.
+const EPOCHS_LOOSE_MIN: usize = 3;
+/// Loose epochs at which the older ones are packed.
+const EPOCHS_LOOSE_MAX: usize = 256;
+/// How often the same bytes are put again while nobody knows whether they arrived.
+const PUT_ATTEMPTS_MAX: u32 = 5;
+
+/// What came of a conditional create.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// The checkpoint stands; the epoch is decided.
+    Decided,
+    /// Another checkpoint stands under this number.
+    Overtaken,
+}
+
+/// The newest checkpoint of a lineage.
+#[derive(Debug)]
+pub struct Newest {
+    /// The checkpoint.
+    pub checkpoint: Checkpoint,
+    /// Whether every sink is known to hold its epoch.
+    pub complete: bool,
+}
+
+/// The checkpoints of one lineage of one pipeline.
+#[derive(Clone, Debug)]
+pub struct History {
+    store: Arc<dyn ObjectStore>,
+    prefix: Path,
+}
+
+/// The counts of a lineage.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    /// Rows of this epoch and all before it are added up under its number; 0 if none are.
+    pub folded_until: u64,
+    /// In order of epochs.
+    pub rows: Vec<LedgerRow>,
+}
+
+/// What stays of epochs that are older than `history.keep`: one row per split and sink.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Folded {
+    until: u64,
+    entries: Vec<Entry>,
+}
+
+impl History {
+    /// The history of a lineage in a store of checkpoints.
+    pub fn new(store: Arc<dyn ObjectStore>, pipeline: &str, lineage: &Lineage) -> Self {
+        let prefix = Path::from_iter([pipeline, lineage.as_str()]);
+        Self { store, prefix }
+    }
+
+    /// The newest checkpoint; none if the lineage has no history.
+    ///
+    /// # Errors
+    /// External: the store does not answer (retryable), or the newest checkpoint is damaged (the
+    /// error names the object).
+    pub async fn newest(&self) -> Result<Option<Newest>> {
+        let names = self.names().await?;
+        let Some((&epoch, path)) = names.epochs.last_key_value() else { return Ok(None) };
+        let checkpoint = self.read(path).await?;
+        let complete = names.complete.last().is_some_and(|complete| *complete >= epoch);
+        Ok(Some(Newest { checkpoint, complete }))
+    }
+
+    /// The number of the newest checkpoint, readable or not.
+    ///
+    /// # Errors
+    /// Retryable External: the store does not answer.
+    pub async fn newest_epoch(&self) -> Result<Option<u64>> {
+        Ok(self.names().await?.epochs.last_key_value().map(|(epoch, _)| *epoch))
+    }
+
+    /// The checkpoint of an epoch that is not packed yet.
+    ///
+    /// # Errors
+    /// External: it is not there, or damaged.
+    pub async fn epoch(&self, epoch: u64) -> Result<Checkpoint> {
+        self.read(&self.path_of(epoch)).await
+    }
+
+    /// Creates a checkpoint if none stands under its number. This is the decision and the fence.
+    ///
+    /// # Errors
+    /// Retryable External: nobody knows whether it arrived, after several tries.
+    pub async fn decide(&self, checkpoint: &Checkpoint) -> Result<Decision> {
+        let bytes = Bytes::from(checkpoint.to_bytes()?);
+        let path = self.path_of(checkpoint.epoch);
+        let mut failure = None;
+        for _ in 0..PUT_ATTEMPTS_MAX {
+            let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+            let put = self.store.put_opts(&path, bytes.clone().into(), options).await;
+            failpoint::reach("decide.answer").await?;
+            match put {
+                Ok(_) => return Ok(Decision::Decided),
+                Err(object_store::Error::AlreadyExists { .. }) => {
+                    return self.whose(&path, &bytes).await;
+                }
+                Err(error) => failure = Some(error),
+            }
+        }
+        let cause = failure.map_or_else(String::new, |error| error.to_string());
+        Err(Error::transient(format!("could not write checkpoint \"{path}\"")).because(cause))
+    }
+
+    /// Our own bytes may stand there already: a store can apply a put and answer with an error.
+    async fn whose(&self, path: &Path, bytes: &Bytes) -> Result<Decision> {
+        let standing = self.bytes(path).await?;
+        Ok(if standing == *bytes { Decision::Decided } else { Decision::Overtaken })
+    }
+
+    /// Notes that every sink holds an epoch. May be repeated.
+    ///
+    /// # Errors
+    /// Retryable External: the store does not answer; nothing depends on the mark being there.
+    pub async fn mark_complete(&self, epoch: u64) -> Result<()> {
+        let path = self.prefix.clone().join(format!("complete-{epoch:020}"));
+        let put = self.store.put(&path, Bytes::new().into()).await;
+        put.transient(|| format!("could not write mark \"{path}\""))?;
+        Ok(())
+    }
+
+    /// Moves a damaged newest checkpoint out of the way, keeping its bytes.
+    ///
+    /// # Errors
+    /// Retryable External: the store does not answer.
+    pub async fn set_aside(&self, epoch: u64) -> Result<()> {
+        let path = self.path_of(epoch);
+        let bytes = self.bytes(&path).await?;
+        let aside = self.prefix.clone().join(format!("damaged-{}", &sha256_hex(&bytes)[..16]));
+        let put = self.store.put(&aside, bytes.into()).await;
+        put.transient(|| format!("could not write \"{aside}\""))?;
+        let delete = self.store.delete(&path).await;
+        delete.transient(|| format!("could not delete \"{path}\""))
+    }
+
+    /// Keeps the state of a step, durable before the checkpoint that names it.
+    ///
+    /// # Errors
+    /// Retryable External: the store does not answer.
+    pub async fn keep_state(&self, step: &str, epoch: u64, state: Bytes) -> Result<String> {
+        let sum = &sha256_hex(&state)[..16];
+        let name = format!("state-{epoch:020}-{step}-{sum}");
+        let path = self.prefix.clone().join(name.as_str());
+        let put = self.store.put(&path, state.into()).await;
+        put.transient(|| format!("could not write state \"{path}\""))?;
+        Ok(name)
+    }
+
+    /// The state that a checkpoint names.
+    ///
+    /// # Errors
+    /// External: it is not there.
+    pub async fn state(&self, name: &str) -> Result<Bytes> {
+        self.bytes(&self.prefix.clone().join(name)).await
+    }
+
+    /// Keeps a resource by its content, for as long as a checkpoint may need it.
+    ///
+    /// # Errors
+    /// Retryable External: the store does not answer.
+    pub async fn keep_resource(&self, sha256: &str, content: Bytes) -> Result<()> {
+        let path = self.resource_path(sha256);
+        if self.store.head(&path).await.is_ok() {
+            return Ok(());
+        }
+        let put = self.store.put(&path, content.into()).await;
+        put.transient(|| format!("could not keep resource \"{path}\""))?;
+        Ok(())
+    }
+
+    /// The content of a resource that was kept.
+    ///
+    /// # Errors
+    /// External: it is not there.
+    pub async fn resource(&self, sha256: &str) -> Result<Bytes> {
+        self.bytes(&self.resource_path(sha256)).await
+    }
+
+    /// Deletes what no checkpoint can need any more: state of all but the newest epochs, marks of
+    /// earlier epochs; packs old epochs and folds those that ended before `keep_from_us`. Best
+    /// effort: failures are warnings.
+    pub async fn collect(&self, newest: u64, keep_from_us: i64) {
+        if let Err(error) = self.try_collect(newest, keep_from_us).await {
+            warn!(error = error.chain(), "could not tidy up old checkpoints");
+        }
+    }
+
+    async fn try_collect(&self, newest: u64, keep_from_us: i64) -> Result<()> {
+        let names = self.names().await?;
+        let keep_from = newest.saturating_sub(EPOCHS_LOOSE_MIN as u64 - 1);
+        let old_states = names.states.iter().filter(|(epoch, _)| *epoch < keep_from);
+        for path in old_states.map(|(_, path)| path) {
+            self.delete(path).await?;
+        }
+        for epoch in names.complete.iter().filter(|epoch| **epoch < newest) {
+            self.delete(&self.prefix.clone().join(format!("complete-{epoch:020}"))).await?;
+        }
+        if names.epochs.len() > EPOCHS_LOOSE_MAX {
+            self.pack(&names).await?;
+            self.fold(&names, keep_from_us).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes the pack first and deletes the loose epochs afterwards: a crash between leaves both,
+    /// and readers take each epoch once.
+    async fn pack(&self, names: &Names) -> Result<()> {
+        let keep = names.epochs.len() - EPOCHS_LOOSE_MIN;
+        let old: Vec<_> = names.epochs.iter().take(keep).collect();
+        let (Some((first, _)), Some((last, _))) = (old.first(), old.last()) else { return Ok(()) };
+        let mut lines = String::new();
+        for (_, path) in &old {
+            let mut checkpoint = self.read(path).await?;
+            checkpoint.states.clear();
+            checkpoint.sinks.values_mut().for_each(|sink| sink.committable = None);
+            lines.push_str(&serde_json::to_string(&checkpoint).bug("a checkpoint is no JSON")?);
+            lines.push('\n');
+        }
+        let path = self.prefix.clone().join(format!("pack-{first:020}-{last:020}"));
+        let put = self.store.put(&path, Bytes::from(lines).into()).await;
+        put.transient(|| format!("could not write \"{path}\""))?;
+        failpoint::reach("pack.written").await?;
+        for (_, path) in old {
+            self.delete(path).await?;
+        }
+        Ok(())
+    }
+
+    /// Adds up the packs that ended before `keep_from_us`, then deletes them.
+    async fn fold(&self, names: &Names, keep_from_us: i64) -> Result<()> {
+        let mut folded = self.folded(names).await?;
+        let mut done = Vec::new();
+        for path in &names.packs {
+            let checkpoints = self.unpack(path).await?;
+            let Some(last) = checkpoints.last().filter(|last| last.now_us < keep_from_us) else {
+                break;
+            };
+            let until = last.epoch;
+            checkpoints.iter().filter(|old| old.epoch > folded.until).for_each(|old| {
+                old.ledger.iter().for_each(|entry| add_up(&mut folded.entries, entry));
+            });
+            folded.until = folded.until.max(until);
+            done.push(path);
+        }
+        if done.is_empty() {
+            return Ok(());
+        }
+        let path = self.prefix.clone().join(format!("fold-{:020}", folded.until));
+        let bytes = serde_json::to_vec(&folded).bug("a ledger is no JSON")?;
+        let put = self.store.put(&path, Bytes::from(bytes).into()).await;
+        put.transient(|| format!("could not write \"{path}\""))?;
+        for path in done.into_iter().chain(&names.folds) {
+            self.delete(path).await?;
+        }
+        Ok(())
+    }
+
+    async fn folded(&self, names: &Names) -> Result<Folded> {
+        let Some(path) = names.folds.last() else { return Ok(Folded::default()) };
+        let bytes = self.bytes(path).await?;
+        serde_json::from_slice(&bytes).external(|| format!("\"{path}\" is damaged"))
+    }
+
+    async fn unpack(&self, path: &Path) -> Result<Vec<Checkpoint>> {
+        let bytes = self.bytes(path).await?;
+        let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let checkpoints = lines
+            .map(|line| serde_json::from_slice(line).external(|| format!("\"{path}\" is damaged")));
+        checkpoints.collect()
+    }
+
+    /// All checkpoints that are kept, old ones without state and committables, in order.
+    ///
+    /// # Errors
+    /// External: the store does not answer, or a checkpoint is damaged.
+    pub async fn checkpoints(&self) -> Result<Vec<Checkpoint>> {
+        let names = self.names().await?;
+        let mut epochs: BTreeMap<u64, Checkpoint> = BTreeMap::new();
+        for path in &names.packs {
+            let unpacked = self.unpack(path).await?;
+            epochs.extend(unpacked.into_iter().map(|checkpoint| (checkpoint.epoch, checkpoint)));
+        }
+        for (epoch, path) in &names.epochs {
+            if !epochs.contains_key(epoch) {
+                epochs.insert(*epoch, self.read(path).await?);
+            }
+        }
+        Ok(epochs.into_values().collect())
+    }
+
+    /// The ledger of the lineage, the newest epoch included even where it is not complete.
+    ///
+    /// # Errors
+    /// As for [`History::checkpoints`].
+    pub async fn ledger(&self) -> Result<Ledger> {
+        let folded = self.folded(&self.names().await?).await?;
+        let mut ledger = Ledger { folded_until: folded.until, rows: Vec::new() };
+        let recent = self.checkpoints().await?;
+        let recent = recent.into_iter().filter(|checkpoint| checkpoint.epoch > folded.until);
+        let recent = recent.map(|checkpoint| (checkpoint.epoch, checkpoint.ledger));
+        for (epoch, entries) in std::iter::once((folded.until, folded.entries)).chain(recent) {
+            ledger.rows.extend(entries.into_iter().map(|entry| self.row(epoch, entry)));
+        }
+        Ok(ledger)
+    }
+
+    fn row(&self, epoch: u64, entry: Entry) -> LedgerRow {
+        let mut parts = self.prefix.parts();
+        let mut part = || parts.next().map_or_else(String::new, |part| part.as_ref().to_owned());
+        LedgerRow { pipeline: part(), lineage: part(), epoch, entry }
+    }
+
+    async fn delete(&self, path: &Path) -> Result<()> {
+        match self.store.delete(path).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => {
+                Err(Error::transient(format!("could not delete \"{path}\"")).because(error))
+            }
+        }
+    }
+
+    async fn read(&self, path: &Path) -> Result<Checkpoint> {
+        let bytes = self.bytes(path).await?;
+        Checkpoint::from_bytes(&bytes)
+            .map_err(|error| error.context(format!("could not read checkpoint \"{path}\"")))
+    }
+
+    async fn bytes(&self, path: &Path) -> Result<Bytes> {
+        match self.store.get(path).await {
+            Ok(found) => found.bytes().await.transient(|| format!("could not read \"{path}\"")),
+            Err(object_store::Error::NotFound { .. }) => {
+                Err(Error::external(format!("\"{path}\" is not in the checkpoint store")))
+            }
+            Err(error) => {
+                Err(Error::transient(format!("could not read \"{path}\"")).because(error))
+            }
+        }
+    }
+
+    fn path_of(&self, epoch: u64) -> Path {
+        self.prefix.clone().join(format!("epoch-{epoch:020}"))
+    }
+
+    fn resource_path(&self, sha256: &str) -> Path {
+        let pipeline = self.prefix.parts().next();
+        let pipeline = pipeline.map_or_else(String::new, |part| part.as_ref().to_owned());
+        Path::from_iter([pipeline.as_str(), "resources", sha256])
+    }
+
+    async fn names(&self) -> Result<Names> {
+        let mut names = Names::default();
+        let mut listed = self.store.list(Some(&self.prefix));
+        loop {
+            let next = listed.try_next().await;
+            let Some(meta) = next.transient(|| format!("could not list \"{}\"", self.prefix))?
+            else {
+                return Ok(names);
+            };
+            names.add(meta.location);
+        }
+    }
+}
+
+/// What lies in the folder of a lineage.
+#[derive(Debug, Default)]
+struct Names {
+    epochs: BTreeMap<u64, Path>,
+    complete: Vec<u64>,
+    states: Vec<(u64, Path)>,
+    packs: Vec<Path>,
+    folds: Vec<Path>,
+}
+
+impl Names {
+    fn add(&mut self, path: Path) {
+        let name = path.filename().unwrap_or_default();
+        let Some((kind, rest)) = name.split_once('-') else { return };
+        let number = rest.get(..20).and_then(|digits| digits.parse().ok());
+        match (kind, number) {
+            ("epoch", Some(epoch)) => {
+                self.epochs.insert(epoch, path);
+            }
+            ("complete", Some(epoch)) => self.complete.push(epoch),
+            ("state", Some(epoch)) => self.states.push((epoch, path)),
+            ("pack", Some(_)) => self.packs.push(path),
+            ("fold", Some(_)) => self.folds.push(path),
+            _ => {}
+        }
+        self.complete.sort_unstable();
+        self.packs.sort_unstable();
+        self.folds.sort_unstable();
+    }
+}
+
+/// Adds an epoch's counts to the cumulative ones of its split and sink.
+fn add_up(entries: &mut Vec<Entry>, entry: &Entry) {
+    let same = |known: &&mut Entry| known.split == entry.split && known.sink == entry.sink;
+    let Some(known) = entries.iter_mut().find(same) else {
+        entries.push(entry.clone());
+        return;
+    };
+    known.counts.add(&entry.counts);
+    let sum = [&known.hash, &entry.hash].into_iter().filter_map(|hash| hash_number(hash));
+    known.hash = hash_text(sum.fold(0, u128::wrapping_add));
+}
+
+/// The pipelines and lineages that have checkpoints in a store.
+///
+/// # Errors
+/// Retryable External: the store does not answer.
+pub async fn lineages(store: &Arc<dyn ObjectStore>) -> Result<Vec<(String, Lineage)>> {
+    let mut found = Vec::new();
+    let pipelines = store.list_with_delimiter(None).await;
+    for pipeline in pipelines.transient(|| "could not list checkpoints".into())?.common_prefixes {
+        let lineages = store.list_with_delimiter(Some(&pipeline)).await;
+        let lineages = lineages.transient(|| format!("could not list \"{pipeline}\""))?;
+        for lineage in lineages.common_prefixes {
+            let name = lineage.filename().unwrap_or_default();
+            if name != "resources" {
+                let pipeline = pipeline.filename().unwrap_or_default().to_owned();
+                found.push((pipeline, Lineage::new(name)));
+            }
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::memory::InMemory;
+
+    use super::*;
+    use crate::ledger::Counts;
+
+    fn history() -> History {
+        History::new(Arc::new(InMemory::new()), "web-logs", &Lineage::new("main"))
+    }
+
+    fn checkpoint(epoch: u64, writer: &str) -> Checkpoint {
+        let counts = Counts { read: epoch, delivered: epoch, ..Counts::default() };
+        let entry = Entry { split: "a".into(), sink: "lake".into(), counts, hash: String::new() };
+        Checkpoint {
+            epoch,
+            writer: writer.to_owned(),
+            ledger: vec![entry],
+            ..Checkpoint::first("web-logs", &Lineage::new("main"), 1)
+        }
+    }
+
+    #[tokio::test]
+    async fn the_first_checkpoint_of_a_number_wins_and_knows_its_own_bytes() {
+        let history = history();
+        let ours = checkpoint(1, "a");
+        assert_eq!(history.decide(&ours).await.expect("put"), Decision::Decided);
+        assert_eq!(history.decide(&ours).await.expect("put"), Decision::Decided);
+        let theirs = checkpoint(1, "b");
+        assert_eq!(history.decide(&theirs).await.expect("put"), Decision::Overtaken);
+        let newest = history.newest().await.expect("read").expect("there");
+        assert_eq!((newest.checkpoint.writer.as_str(), newest.complete), ("a", false));
+        history.mark_complete(1).await.expect("marked");
+        assert!(history.newest().await.expect("read").expect("there").complete);
+    }
+
+    #[tokio::test]
+    async fn packing_keeps_every_epoch_of_the_ledger_once() {
+        let history = history();
+        for epoch in 1..=300 {
+            history.decide(&checkpoint(epoch, "a")).await.expect("put");
+        }
+        history.collect(300, 0).await;
+        history.decide(&checkpoint(301, "a")).await.expect("put");
+        let names = history.names().await.expect("listed");
+        assert_eq!((names.epochs.len(), names.packs.len()), (EPOCHS_LOOSE_MIN + 1, 1));
+        let ledger = history.ledger().await.expect("read");
+        let epochs: Vec<_> = ledger.rows.iter().map(|row| row.epoch).collect();
+        assert_eq!(epochs, (1..=301).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn folding_keeps_the_sums_of_what_it_forgets() {
+        let history = history();
+        for epoch in 1..=600 {
+            history.decide(&checkpoint(epoch, "a")).await.expect("put");
+            if epoch % 300 == 0 {
+                history.collect(epoch, i64::MAX).await;
+            }
+        }
+        let ledger = history.ledger().await.expect("read");
+        assert!(ledger.folded_until > 0, "something was folded");
+        let read: u64 = ledger.rows.iter().map(|row| row.entry.counts.read).sum();
+        assert_eq!(read, (1..=600).sum::<u64>());
+    }
+}

@@ -1,0 +1,303 @@
+//! A local object store whose puts are durable before their names appear.
+//!
+//! `object_store`'s own local store never syncs, and links a name before the bytes behind it are
+//! on disk, so a wrapper that syncs afterwards is too late. Here a put writes a hidden file,
+//! syncs it, links it (create) or renames it (overwrite), and syncs the folder and every folder
+//! it made. Reading and listing are `object_store`'s.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path as FilePath, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use contract::error::Context;
+use futures::stream::BoxStream;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
+    ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    UploadPart,
+};
+use tokio::task::spawn_blocking;
+
+/// Names of unfinished files end in `#` and digits; `LocalFileSystem` leaves such out of lists.
+static STAGED: AtomicU64 = AtomicU64::new(0);
+
+/// A folder as an object store with durable puts.
+#[derive(Clone, Debug)]
+pub struct DurableLocal {
+    inner: Arc<LocalFileSystem>,
+    root: PathBuf,
+}
+
+impl DurableLocal {
+    /// Opens a folder, making it where it does not exist.
+    ///
+    /// # Errors
+    /// External: the folder cannot be made, or its file system has no hard links.
+    pub fn open(folder: &FilePath) -> contract::Result<Self> {
+        make_folders(folder).external(|| format!("could not make folder {folder:?}"))?;
+        let root =
+            folder.canonicalize().external(|| format!("could not open folder {folder:?}"))?;
+        let inner = LocalFileSystem::new_with_prefix(&root)
+            .external(|| format!("could not open folder {folder:?}"))?;
+        Ok(Self { inner: Arc::new(inner), root })
+    }
+
+    /// The folder, absolute.
+    pub fn root(&self) -> &FilePath {
+        &self.root
+    }
+}
+
+impl fmt::Display for DurableLocal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "DurableLocal({})", self.root.display())
+    }
+}
+
+#[async_trait]
+impl ObjectStore for DurableLocal {
+    async fn put_opts(
+        &self,
+        location: &Path,
+        payload: PutPayload,
+        options: PutOptions,
+    ) -> Result<PutResult> {
+        if let PutMode::Update(_) = options.mode {
+            return Err(Error::NotImplemented {
+                operation: "conditional update".into(),
+                implementer: self.to_string(),
+            });
+        }
+        let path = self.inner.path_to_filesystem(location)?;
+        blocking(move || {
+            let mut staged = Staged::create(&path)?;
+            for bytes in &payload {
+                staged.file.write_all(bytes)?;
+            }
+            staged.publish(&options.mode)
+        })
+        .await?;
+        Ok(PutResult { e_tag: None, version: None })
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        _options: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        let path = self.inner.path_to_filesystem(location)?;
+        let staged = blocking(move || Staged::create(&path)).await?;
+        Ok(Box::new(Upload { staged: Some(Arc::new(staged)), written: 0 }))
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.inner.get_opts(location, options).await
+    }
+
+    fn delete_stream(
+        &self,
+        locations: BoxStream<'static, Result<Path>>,
+    ) -> BoxStream<'static, Result<Path>> {
+        self.inner.delete_stream(locations)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list(prefix)
+    }
+
+    fn list_with_offset(
+        &self,
+        prefix: Option<&Path>,
+        offset: &Path,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list_with_offset(prefix, offset)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, _from: &Path, _to: &Path, _options: CopyOptions) -> Result<()> {
+        // Nothing here is decided or published by copying (EPOCH §5), so no durable copy exists.
+        Err(Error::NotImplemented { operation: "copy".into(), implementer: self.to_string() })
+    }
+}
+
+/// A file that is being written under a hidden name.
+#[derive(Debug)]
+struct Staged {
+    file: File,
+    hidden: PathBuf,
+    path: PathBuf,
+    published: bool,
+}
+
+impl Staged {
+    fn create(path: &FilePath) -> io::Result<Self> {
+        let folder = path.parent().unwrap_or(FilePath::new("/"));
+        let number = STAGED.fetch_add(1, Ordering::Relaxed);
+        let mut hidden = path.as_os_str().to_owned();
+        hidden.push(format!("#{}{number:06}", std::process::id()));
+        let hidden = PathBuf::from(hidden);
+        let file = match File::create(&hidden) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                make_folders(folder)?;
+                File::create(&hidden)?
+            }
+            other => other?,
+        };
+        Ok(Self { file, hidden, path: path.to_owned(), published: false })
+    }
+
+    fn publish(mut self, mode: &PutMode) -> io::Result<()> {
+        self.file.sync_all()?;
+        match mode {
+            PutMode::Create => {
+                fs::hard_link(&self.hidden, &self.path)?;
+                fs::remove_file(&self.hidden)?;
+            }
+            _ => fs::rename(&self.hidden, &self.path)?,
+        }
+        self.published = true;
+        sync_folder(self.path.parent().unwrap_or(FilePath::new("/")))
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if !self.published {
+            // Whatever stopped the put is reported already; a left-over is invisible.
+            let _ = fs::remove_file(&self.hidden);
+        }
+    }
+}
+
+/// An upload in parts: each is written at its place in the hidden file.
+#[derive(Debug)]
+struct Upload {
+    staged: Option<Arc<Staged>>,
+    written: u64,
+}
+
+#[async_trait]
+impl MultipartUpload for Upload {
+    fn put_part(&mut self, payload: PutPayload) -> UploadPart {
+        let start = self.written;
+        self.written += payload.content_length() as u64;
+        let staged = self.staged.clone();
+        Box::pin(async move {
+            let staged = staged.ok_or_else(finished)?;
+            blocking(move || {
+                let mut place = start;
+                for bytes in &payload {
+                    std::os::unix::fs::FileExt::write_all_at(&staged.file, bytes, place)?;
+                    place += bytes.len() as u64;
+                }
+                Ok(())
+            })
+            .await
+        })
+    }
+
+    async fn complete(&mut self) -> Result<PutResult> {
+        let staged = self.staged.take().ok_or_else(finished)?;
+        let staged = Arc::try_unwrap(staged).map_err(|_| Error::Generic {
+            store: "DurableLocal",
+            source: "an upload was completed before its parts were written".into(),
+        })?;
+        blocking(move || staged.publish(&PutMode::Overwrite)).await?;
+        Ok(PutResult { e_tag: None, version: None })
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        self.staged = None;
+        Ok(())
+    }
+}
+
+fn finished() -> Error {
+    Error::Generic { store: "DurableLocal", source: "the upload is finished".into() }
+}
+
+/// Makes a folder and its parents, each durable in its own parent.
+fn make_folders(folder: &FilePath) -> io::Result<()> {
+    if folder.as_os_str().is_empty() || folder.is_dir() {
+        return Ok(());
+    }
+    let parent = match folder.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => FilePath::new("."),
+    };
+    make_folders(parent)?;
+    match fs::create_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        other => other?,
+    }
+    sync_folder(parent)
+}
+
+fn sync_folder(folder: &FilePath) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// Runs file work off the async threads and gives its errors their `object_store` meaning.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T> {
+    let outcome = spawn_blocking(work)
+        .await
+        .map_err(|error| Error::Generic { store: "DurableLocal", source: error.into() })?;
+    outcome.map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => {
+            Error::AlreadyExists { path: String::new(), source: error.into() }
+        }
+        io::ErrorKind::NotFound => Error::NotFound { path: String::new(), source: error.into() },
+        _ => Error::Generic { store: "DurableLocal", source: error.into() },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::ObjectStoreExt;
+
+    use super::*;
+
+    fn open(folder: &tempfile::TempDir) -> DurableLocal {
+        DurableLocal::open(&folder.path().join("a/b")).expect("a folder")
+    }
+
+    #[tokio::test]
+    async fn a_second_create_of_one_name_fails_and_changes_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = open(&folder);
+        let path = Path::from("deep/er/name");
+        let create = || PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        store.put_opts(&path, "one".into(), create()).await.expect("created");
+        let second = store.put_opts(&path, "two".into(), create()).await;
+        assert!(matches!(second, Err(Error::AlreadyExists { .. })), "{second:?}");
+        let bytes = store.get(&path).await.expect("there").bytes().await.expect("read");
+        assert_eq!(&bytes[..], b"one");
+        let names: Vec<_> = fs::read_dir(store.root().join("deep/er")).expect("listed").collect();
+        assert_eq!(names.len(), 1, "nothing hidden is left behind");
+    }
+
+    #[tokio::test]
+    async fn an_upload_shows_nothing_before_it_is_complete() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = open(&folder);
+        let path = Path::from("big");
+        let mut upload = store.put_multipart(&path).await.expect("begun");
+        upload.put_part("one,".into()).await.expect("a part");
+        upload.put_part("two".into()).await.expect("a part");
+        assert!(store.head(&path).await.is_err());
+        upload.complete().await.expect("completed");
+        let bytes = store.get(&path).await.expect("there").bytes().await.expect("read");
+        assert_eq!(&bytes[..], b"one,two");
+    }
+}
