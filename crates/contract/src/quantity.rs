@@ -99,7 +99,7 @@ fn write_with_unit(
     units: &[(&str, u64)],
     smallest: &str,
 ) -> fmt::Result {
-    match units.iter().find(|(_, factor)| number >= *factor && number % factor == 0) {
+    match units.iter().find(|(_, factor)| number >= *factor && number.is_multiple_of(*factor)) {
         Some((unit, factor)) => write!(formatter, "{}{unit}", number / factor),
         None => write!(formatter, "{number}{smallest}"),
     }

@@ -1,0 +1,138 @@
+//! The settings of a pipeline as a whole: epochs, memory, checkpoints, retries, history.
+//!
+//! What belongs to one source, transform or sink stands in its own section instead.
+
+use std::time::Duration;
+
+use contract::quantity::{ByteSize, Period};
+use contract::{Error, Result, Section};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+/// The settings of a pipeline, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// How long an epoch lasts before its barrier.
+    pub epoch_interval: Duration,
+    /// How many bytes of records end an epoch early.
+    pub epoch_bytes_max: u64,
+    /// How many bytes batches, state and writers may hold together.
+    pub memory_limit: u64,
+    /// Where checkpoints live; none for beside the embedded lake.
+    pub checkpoint_url: Option<String>,
+    /// How long External errors are retried; none for without limit.
+    pub retry_for: Option<Duration>,
+    /// How long the history of epochs is kept.
+    pub history_keep: Duration,
+}
+
+/// When an epoch ends and is committed.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Epoch {
+    /// The longest that an epoch lasts before it is committed.
+    interval: Period,
+    /// Bytes of records after which an epoch is committed early.
+    bytes_max: ByteSize,
+}
+
+impl Default for Epoch {
+    fn default() -> Self {
+        Self { interval: Period::from_secs(10), bytes_max: ByteSize(256 << 20) }
+    }
+}
+
+/// How much memory the pipeline uses.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Memory {
+    /// Bytes that batches, state and writers may hold together; over it, sources wait.
+    limit: ByteSize,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self { limit: ByteSize(256 << 20) }
+    }
+}
+
+/// Where the pipeline remembers what is done.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Checkpoint {
+    /// A folder or an object store (`s3://`, `az://`, `gs://`); by default beside the embedded
+    /// lake.
+    url: Option<String>,
+}
+
+/// What happens when another system fails.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Retry {
+    /// How long a failing operation is tried again before the run stops; without it a run that
+    /// follows its sources tries for ever.
+    #[serde(rename = "for")]
+    for_period: Option<Period>,
+}
+
+/// How far back epochs can be looked up.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct History {
+    /// How long checkpoints and ledger rows are kept.
+    keep: Period,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self { keep: Period(Duration::from_secs(30 * 24 * 3600)) }
+    }
+}
+
+/// Reads the settings from the top level of a pipeline file.
+///
+/// # Errors
+/// Config, with place and setting.
+pub(crate) fn read(root: &Section) -> Result<Settings> {
+    let epoch: Epoch = part(root, "epoch")?;
+    let memory: Memory = part(root, "memory")?;
+    let checkpoint: Checkpoint = part(root, "checkpoint")?;
+    let retry: Retry = part(root, "retry")?;
+    let history: History = part(root, "history")?;
+    if epoch.interval.0.is_zero() {
+        return Err(zero(root, "epoch", "interval"));
+    }
+    if epoch.bytes_max.0 == 0 {
+        return Err(zero(root, "epoch", "bytes_max"));
+    }
+    if memory.limit.0 == 0 {
+        return Err(zero(root, "memory", "limit"));
+    }
+    Ok(Settings {
+        epoch_interval: epoch.interval.0,
+        epoch_bytes_max: epoch.bytes_max.0,
+        memory_limit: memory.limit.0,
+        checkpoint_url: checkpoint.url,
+        retry_for: retry.for_period.map(|period| period.0),
+        history_keep: history.keep.0,
+    })
+}
+
+fn part<T: Default + DeserializeOwned>(root: &Section, key: &str) -> Result<T> {
+    match root.get(key) {
+        Some(section) => section.read().map_err(|error| within(error, key)),
+        None => Ok(T::default()),
+    }
+}
+
+/// Puts the section's name before the setting's.
+fn within(error: Error, key: &str) -> Error {
+    let field = error.field_name().map_or_else(|| key.to_owned(), |field| format!("{key}.{field}"));
+    error.context(format!("invalid setting {field:?}"))
+}
+
+fn zero(root: &Section, part: &str, key: &str) -> Error {
+    let place = root.get(part).and_then(|section| section.get(key)).unwrap_or(root).place();
+    Error::config("expected more than zero").at(place).field(format!("{part}.{key}"))
+}
