@@ -12,6 +12,7 @@ mod nodes;
 pub mod schema;
 mod settings;
 mod substitute;
+pub mod table;
 mod yaml;
 
 use std::sync::Arc;
