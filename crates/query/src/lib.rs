@@ -1,1 +1,21 @@
-//! TBD
+//! Looks at what pipelines wrote: SQL over lake tables and raw logs, the audit, and the way of a
+//! single record.
+//!
+//! Everything here reads and nothing writes. It is what the command line and the HTTP interface
+//! share; it prints nothing.
+//!
+//! Reading order: [`session`] (SQL and its limits), `catalog` (which tables there are), `lake` and
+//! `records` (the tables), [`log`] (the table function over raw files), [`audit`] (do the sinks
+//! hold what the ledger says), [`trace`] (where is this record).
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
+
+pub mod audit;
+mod catalog;
+mod lake;
+pub mod log;
+mod records;
+pub mod session;
+pub mod trace;
+
+pub use session::{Limits, Rows, Session};

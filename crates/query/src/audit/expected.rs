@@ -1,0 +1,199 @@
+//! What the ledger says that the sinks hold, and how a difference from it is explained.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Range;
+use std::sync::Arc;
+
+use contract::record::OriginSum;
+use contract::{Lineage, Result};
+use object_store::ObjectStore;
+use state::ledger::hash_number;
+use state::{Checkpoint, History};
+
+use super::found::Found;
+use super::report::{Complete, Difference, DifferenceKind};
+
+/// The rows of one split in one epoch: what is compared as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Stretch {
+    /// The split.
+    pub split: String,
+    /// The epoch; all that the ledger has folded counts as one.
+    pub epoch: u64,
+}
+
+/// The ledger of a pipeline up to the newest complete epochs.
+#[derive(Default)]
+pub struct Expected {
+    /// How far the ledger counts, by lineage.
+    pub complete: Vec<Complete>,
+    /// By sink, then split and epoch.
+    sums: HashMap<String, BTreeMap<Stretch, OriginSum>>,
+    /// Rows rejected after they were booked as delivered, by sink.
+    rejected_after: HashMap<String, u64>,
+    /// What was read of each split in each epoch.
+    ranges: HashMap<Stretch, Range<i64>>,
+    /// The epochs of each split that are compared: those folded, and the newest complete one.
+    limits: HashMap<String, Limits>,
+}
+
+#[derive(Clone, Copy)]
+struct Limits {
+    folded_until: u64,
+    complete_until: u64,
+}
+
+impl Expected {
+    /// Reads the ledger of every lineage of a pipeline.
+    ///
+    /// # Errors
+    /// External: a checkpoint cannot be read.
+    pub async fn read(pipeline: &str, store: &Arc<dyn ObjectStore>) -> Result<Self> {
+        let mut expected = Self::default();
+        for (name, lineage) in state::history::lineages(store).await? {
+            if name == pipeline {
+                let history = History::new(store.clone(), pipeline, &lineage);
+                expected.add_lineage(&history, &lineage).await?;
+            }
+        }
+        Ok(expected)
+    }
+
+    async fn add_lineage(&mut self, history: &History, lineage: &Lineage) -> Result<()> {
+        let Some(newest) = history.newest().await? else { return Ok(()) };
+        let epoch = newest.checkpoint.epoch;
+        // The existence of an epoch proves the one before it complete.
+        let complete_until = if newest.complete { epoch } else { epoch.saturating_sub(1) };
+        self.complete.push(Complete { lineage: lineage.to_string(), epoch: complete_until });
+        let ledger = history.ledger().await?;
+        let limits = Limits { folded_until: ledger.folded_until, complete_until };
+        for row in ledger.rows.into_iter().filter(|row| row.epoch <= complete_until) {
+            let entry = row.entry;
+            self.limits.insert(entry.split.clone(), limits);
+            *self.rejected_after.entry(entry.sink.clone()).or_default() +=
+                entry.counts.rejected_after;
+            let sum = OriginSum {
+                rows: entry.counts.delivered,
+                hash: hash_number(&entry.hash).unwrap_or_default(),
+            };
+            let stretch = Stretch { split: entry.split, epoch: row.epoch };
+            self.sums.entry(entry.sink).or_default().entry(stretch).or_default().merge(sum);
+        }
+        let checkpoints = history.checkpoints().await?;
+        checkpoints.iter().for_each(|checkpoint| self.add_ranges(checkpoint));
+        Ok(())
+    }
+
+    fn add_ranges(&mut self, checkpoint: &Checkpoint) {
+        for cut in &checkpoint.cuts {
+            let Some(state) = checkpoint.splits.get(cut.split) else { continue };
+            let split = state.known.split.id.to_string();
+            let from = cut.from.as_ref().map_or(0, |position| position.at);
+            let range = from..cut.to.at;
+            let stretch = Stretch { split, epoch: checkpoint.epoch };
+            let known = self.ranges.entry(stretch).or_insert_with(|| range.clone());
+            *known = known.start.min(range.start)..known.end.max(range.end);
+        }
+    }
+
+    /// The stretch that a row belongs to; none where the row is not compared.
+    pub fn stretch(&self, split: &str, epoch: u64) -> Option<Stretch> {
+        let limits = self.limits.get(split)?;
+        let compared = epoch <= limits.complete_until;
+        let epoch = if epoch <= limits.folded_until { limits.folded_until } else { epoch };
+        compared.then(|| Stretch { split: split.to_owned(), epoch })
+    }
+
+    /// Rows that a sink should hold.
+    pub fn rows_of(&self, sink: &str) -> u64 {
+        let sums = self.sums.get(sink).into_iter().flat_map(BTreeMap::values);
+        sums.map(|sum| sum.rows).sum::<u64>().saturating_sub(self.rejected_after(sink))
+    }
+
+    /// Rows of a sink that were rejected after they were booked as delivered.
+    pub fn rejected_after(&self, sink: &str) -> u64 {
+        self.rejected_after.get(sink).copied().unwrap_or_default()
+    }
+
+    /// The stretches in which a sink does not hold what it should, in order.
+    pub fn differing(&self, sink: &str, found: &Found) -> Vec<Stretch> {
+        let of_sink = self.sums.get(sink);
+        let stretches: HashSet<_> =
+            of_sink.into_iter().flat_map(BTreeMap::keys).chain(found.stretches()).collect();
+        let mut differing: Vec<_> = stretches
+            .into_iter()
+            .filter(|stretch| self.sum(sink, stretch) != found.sum(stretch))
+            .cloned()
+            .collect();
+        differing.sort_unstable();
+        differing
+    }
+
+    fn sum(&self, sink: &str, stretch: &Stretch) -> OriginSum {
+        self.sums.get(sink).and_then(|sums| sums.get(stretch)).copied().unwrap_or_default()
+    }
+
+    /// Says what is wrong with a stretch whose sums differ, given the rows that are there, sorted.
+    pub fn explain(
+        &self,
+        sink: &str,
+        stretch: &Stretch,
+        held: &mut Vec<(i64, i64)>,
+    ) -> Vec<Difference> {
+        let expected = self.sum(sink, stretch).rows;
+        let mut differences = duplicates(stretch, held);
+        held.dedup();
+        let distinct = held.len() as u64;
+        let read = self.ranges.get(stretch).cloned().unwrap_or_else(|| span(held));
+        let missing = |rows| difference(DifferenceKind::Missing, stretch, rows, &read);
+        let unexpected = |rows| difference(DifferenceKind::Unexpected, stretch, rows, &span(held));
+        match distinct.cmp(&expected) {
+            Ordering::Less => differences.push(missing(expected - distinct)),
+            Ordering::Greater => differences.push(unexpected(distinct - expected)),
+            // As many rows as there should be, but others: at least one stands for another.
+            Ordering::Equal if differences.is_empty() => {
+                differences.extend([missing(1), unexpected(1)]);
+            }
+            Ordering::Equal => {}
+        }
+        differences
+    }
+}
+
+fn difference(
+    kind: DifferenceKind,
+    stretch: &Stretch,
+    rows: u64,
+    range: &Range<i64>,
+) -> Difference {
+    let Stretch { split, epoch } = stretch.clone();
+    Difference { kind, split, epoch, rows, from: range.start, to: range.end }
+}
+
+/// Repeated rows, neighbours joined.
+fn duplicates(stretch: &Stretch, held: &[(i64, i64)]) -> Vec<Difference> {
+    let mut found = Vec::new();
+    let mut open: Option<Difference> = None;
+    for same in held.chunk_by(|one, other| one == other) {
+        if same.len() == 1 {
+            found.extend(open.take());
+            continue;
+        }
+        let position = same[0].0;
+        let none = || difference(DifferenceKind::Duplicate, stretch, 0, &(position..position));
+        let joined = open.get_or_insert_with(none);
+        joined.rows += same.len() as u64 - 1;
+        joined.to = position + 1;
+    }
+    found.extend(open);
+    found
+}
+
+/// The positions from the first to the last.
+fn span(held: &[(i64, i64)]) -> Range<i64> {
+    match (held.first(), held.last()) {
+        (Some(first), Some(last)) => first.0..last.0 + 1,
+        _ => 0..0,
+    }
+}

@@ -1,0 +1,154 @@
+//! What a sink holds: first as sums, then, where these differ, as positions.
+
+use std::collections::HashMap;
+
+use arrow::array::{Array, AsArray, Int64Array, RecordBatch, StringArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Int32Type, Int64Type};
+use contract::error::Context;
+use contract::record::{EPOCH, OriginSum, SPLIT, ordinals, positions, split_seed};
+use contract::sink::ReadBack;
+use contract::{Error, Result};
+use futures::TryStreamExt;
+
+use super::AuditedSink;
+use super::expected::{Expected, Stretch};
+
+/// The sums of what a sink holds, by split and epoch.
+#[derive(Default)]
+pub struct Found {
+    sums: HashMap<Stretch, OriginSum>,
+}
+
+impl Found {
+    /// Reads all rows of the complete epochs.
+    ///
+    /// # Errors
+    /// External: the sink cannot be read.
+    pub async fn read(pipeline: &str, audited: &AuditedSink, expected: &Expected) -> Result<Self> {
+        let mut found = Self::default();
+        let mut batches = audited.sink.read_back(pipeline, ReadBack::Origins).await?;
+        while let Some(batch) = batches.try_next().await? {
+            for run in Runs::of(&batch)? {
+                let Some(stretch) = expected.stretch(&run.split, run.epoch) else { continue };
+                let seed = split_seed(&run.split);
+                let rows = batch.slice(run.from, run.rows);
+                found.sums.entry(stretch).or_default().add_batch(seed, &rows)?;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Number of all rows.
+    pub fn rows(&self) -> u64 {
+        self.sums.values().map(|sum| sum.rows).sum()
+    }
+
+    /// What is held of a split and epoch.
+    pub fn sum(&self, stretch: &Stretch) -> OriginSum {
+        self.sums.get(stretch).copied().unwrap_or_default()
+    }
+
+    /// Every split and epoch of which something is held.
+    pub fn stretches(&self) -> impl Iterator<Item = &Stretch> {
+        self.sums.keys()
+    }
+}
+
+/// The rows of those splits and epochs that differ, as (position, ordinal).
+pub struct Positions {
+    rows: HashMap<Stretch, Vec<(i64, i64)>>,
+}
+
+impl Positions {
+    /// Reads the sink again, for the positions in these splits and epochs.
+    ///
+    /// # Errors
+    /// External: the sink cannot be read.
+    pub async fn read(
+        pipeline: &str,
+        audited: &AuditedSink,
+        expected: &Expected,
+        differing: &[Stretch],
+    ) -> Result<Self> {
+        let mut rows: HashMap<_, _> =
+            differing.iter().map(|stretch| (stretch.clone(), Vec::new())).collect();
+        let mut batches = audited.sink.read_back(pipeline, ReadBack::Origins).await?;
+        while let Some(batch) = batches.try_next().await? {
+            for run in Runs::of(&batch)? {
+                let stretch = expected.stretch(&run.split, run.epoch);
+                let Some(rows) = stretch.and_then(|stretch| rows.get_mut(&stretch)) else {
+                    continue;
+                };
+                let batch = batch.slice(run.from, run.rows);
+                let none = Int64Array::from(vec![0; run.rows]);
+                let ordinals = ordinals(&batch).unwrap_or(&none).values();
+                let positions = positions(&batch)?.values();
+                rows.extend(positions.iter().copied().zip(ordinals.iter().copied()));
+            }
+        }
+        Ok(Self { rows })
+    }
+
+    /// The rows of a split and epoch, sorted.
+    pub fn of(&self, stretch: &Stretch) -> Vec<(i64, i64)> {
+        let mut rows = self.rows.get(stretch).cloned().unwrap_or_default();
+        rows.sort_unstable();
+        rows
+    }
+}
+
+/// Neighbouring rows of one split and epoch.
+struct Run {
+    split: String,
+    epoch: u64,
+    from: usize,
+    rows: usize,
+}
+
+/// The runs of a batch, in order.
+struct Runs {
+    keys: Vec<i32>,
+    names: StringArray,
+    epochs: Int64Array,
+    at: usize,
+}
+
+impl Runs {
+    fn of(batch: &RecordBatch) -> Result<Self> {
+        let lost = || Error::external("the sink's rows do not carry their origin");
+        let splits = batch.column_by_name(SPLIT).ok_or_else(lost)?;
+        let dictionary = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+        let splits = cast(splits, &dictionary).external(|| lost().to_string())?;
+        let splits = splits.as_dictionary::<Int32Type>();
+        let epochs = batch.column_by_name(EPOCH).ok_or_else(lost)?;
+        let epochs = epochs.as_primitive_opt::<Int64Type>().ok_or_else(lost)?;
+        if splits.null_count() + epochs.null_count() > 0 {
+            return Err(lost());
+        }
+        Ok(Self {
+            keys: splits.keys().values().to_vec(),
+            names: splits.values().as_string::<i32>().clone(),
+            epochs: epochs.clone(),
+            at: 0,
+        })
+    }
+}
+
+impl Iterator for Runs {
+    type Item = Run;
+
+    fn next(&mut self) -> Option<Run> {
+        let from = self.at;
+        let key = *self.keys.get(from)?;
+        let epoch = self.epochs.value(from);
+        let same = |row: usize| self.keys[row] == key && self.epochs.value(row) == epoch;
+        self.at = (from..self.keys.len()).find(|row| !same(*row)).unwrap_or(self.keys.len());
+        Some(Run {
+            split: self.names.value(usize::try_from(key).ok()?).to_owned(),
+            epoch: epoch.cast_unsigned(),
+            from,
+            rows: self.at - from,
+        })
+    }
+}

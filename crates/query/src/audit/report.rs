@@ -1,0 +1,115 @@
+//! What an audit says.
+
+use contract::sink::Proof;
+use serde::Serialize;
+
+/// The audit of a pipeline.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// Whether every sink that can be read back holds exactly what the ledger says.
+    pub complete: bool,
+    /// How far was looked, by lineage.
+    pub lineages: Vec<Complete>,
+    /// Each sink, dead letters included.
+    pub sinks: Vec<SinkReport>,
+}
+
+/// The newest epoch of a lineage that every sink is known to hold.
+#[derive(Clone, Debug, Serialize)]
+pub struct Complete {
+    /// The lineage's name.
+    pub lineage: String,
+    /// The epoch; 0 where none is complete.
+    pub epoch: u64,
+}
+
+/// The audit of one sink.
+#[derive(Clone, Debug, Serialize)]
+pub struct SinkReport {
+    /// The sink's name in the pipeline file.
+    pub sink: String,
+    /// What can be proved about it.
+    pub proof: Proof,
+    /// Rows that it should hold.
+    pub expected: u64,
+    /// Rows that it holds.
+    pub found: u64,
+    /// Rows that it should hold and does not.
+    pub missing: u64,
+    /// Rows that it holds more than once, each repetition counted.
+    pub duplicate: u64,
+    /// Rows that it holds and should not.
+    pub unexpected: u64,
+    /// Where the differences are.
+    #[serde(rename = "ranges")]
+    pub differences: Vec<Difference>,
+}
+
+/// What is wrong with a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DifferenceKind {
+    /// It should be there.
+    Missing,
+    /// It is there more than once.
+    Duplicate,
+    /// It should not be there.
+    Unexpected,
+}
+
+/// Rows of one split and epoch that are wrong in the same way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// What is wrong.
+    pub kind: DifferenceKind,
+    /// The split.
+    pub split: String,
+    /// The epoch; 0 for all epochs before the ledger's own memory.
+    pub epoch: u64,
+    /// How many rows.
+    pub rows: u64,
+    /// The first position that may be concerned.
+    pub from: i64,
+    /// The position after the last.
+    pub to: i64,
+}
+
+impl SinkReport {
+    /// The report of a sink of which nothing is known yet.
+    pub(super) fn new(sink: &str, proof: Proof) -> Self {
+        Self {
+            sink: sink.to_owned(),
+            proof,
+            expected: 0,
+            found: 0,
+            missing: 0,
+            duplicate: 0,
+            unexpected: 0,
+            differences: Vec::new(),
+        }
+    }
+
+    /// Counts the differences; rows that were rejected after their delivery are not missing.
+    pub(super) fn add_up(&mut self, rejected_after: u64) {
+        let count = |kind| {
+            let same = self.differences.iter().filter(|difference| difference.kind == kind);
+            same.map(|difference| difference.rows).sum::<u64>()
+        };
+        let missing = count(DifferenceKind::Missing);
+        let duplicate = count(DifferenceKind::Duplicate);
+        let unexpected = count(DifferenceKind::Unexpected);
+        self.missing = missing.saturating_sub(rejected_after);
+        self.duplicate = duplicate;
+        self.unexpected = unexpected;
+        if self.missing == 0 {
+            self.differences.retain(|difference| difference.kind != DifferenceKind::Missing);
+        }
+    }
+
+    /// Whether nothing is wrong, as far as the sink can be read back.
+    pub fn is_complete(&self) -> bool {
+        self.missing == 0 && self.duplicate == 0 && self.unexpected == 0
+    }
+}

@@ -1,0 +1,94 @@
+//! Which tables there are: every folder of the lake, and the three that always exist.
+//!
+//! Nothing is opened before a query names it, so a lake of many tables costs a listing.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use contract::Result;
+use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, SchemaProvider, TableProvider};
+use datafusion::error::Result as PlanResult;
+use datafusion::logical_expr::TableType;
+
+use crate::session::{from_datafusion, lend};
+use crate::{lake, records};
+
+/// The catalog of all tables.
+pub const CATALOG: &str = "logmill";
+/// The schema of all tables.
+pub const SCHEMA: &str = "lake";
+
+/// The catalog of a data folder.
+///
+/// # Errors
+/// Bug: DataFusion refuses the schema.
+pub fn catalog(folder: LakeFolder) -> Result<Arc<dyn CatalogProvider>> {
+    let catalog = MemoryCatalogProvider::new();
+    catalog.register_schema(SCHEMA, Arc::new(folder)).map_err(from_datafusion)?;
+    Ok(Arc::new(catalog))
+}
+
+/// The tables under `<data>/lake`, with `dead_letters`, `late` and `ledger` beside them.
+#[derive(Debug)]
+pub struct LakeFolder {
+    data: PathBuf,
+}
+
+impl LakeFolder {
+    /// The lake of a data folder, which need not exist.
+    pub fn new(data: &Path) -> Self {
+        Self { data: data.to_owned() }
+    }
+
+    fn path(&self, table: &str) -> PathBuf {
+        self.data.join("lake").join(table)
+    }
+
+    /// Whether a folder holds a Delta table. A name cannot leave the lake.
+    fn holds(&self, table: &str) -> bool {
+        let plain = !table.is_empty() && !table.starts_with('.') && !table.contains(['/', '\\']);
+        plain && self.path(table).join("_delta_log").is_dir()
+    }
+
+    async fn open(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        if name == records::LEDGER {
+            return records::ledger(&self.data).await.map(Some);
+        }
+        if self.holds(name) {
+            let table = Arc::new(lake::open(&self.path(name)).await?);
+            return match name {
+                records::DEAD_LETTERS => records::letters(table).map(Some),
+                _ => Ok(Some(table)),
+            };
+        }
+        records::empty(name)
+    }
+}
+
+#[async_trait]
+impl SchemaProvider for LakeFolder {
+    fn table_names(&self) -> Vec<String> {
+        let folders = std::fs::read_dir(self.data.join("lake")).into_iter().flatten().flatten();
+        let mut names: Vec<_> = folders
+            .filter_map(|folder| folder.file_name().into_string().ok())
+            .filter(|name| self.holds(name))
+            .chain(records::ALWAYS.iter().map(|name| (*name).to_owned()))
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    async fn table(&self, name: &str) -> PlanResult<Option<Arc<dyn TableProvider>>> {
+        self.open(name).await.map_err(lend)
+    }
+
+    async fn table_type(&self, name: &str) -> PlanResult<Option<TableType>> {
+        Ok(self.table_exist(name).then_some(TableType::Base))
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        records::ALWAYS.contains(&name) || self.holds(name)
+    }
+}

@@ -1,0 +1,220 @@
+//! A lake table for DataFusion: the current files of a Delta table, read as plain Parquet.
+//!
+//! Not a Delta reader of its own: `deltalake` says which files are current and what their
+//! statistics are. Text is read as views, files are pruned by the log's statistics before they
+//! are opened, and what the log counts (`count(*)`) is answered without opening any.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::AsArray;
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, UInt64Type};
+use async_trait::async_trait;
+use contract::error::Context;
+use contract::{Error, Result};
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::pruning::PruningStatistics;
+use datafusion::common::stats::Precision;
+use datafusion::common::{Column, DFSchema, ScalarValue, Statistics};
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::{
+    FileGroup, FileScanConfigBuilder, FileSource, ParquetSource,
+};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::datasource::table_schema::TableSchema;
+use datafusion::error::Result as PlanResult;
+use datafusion::logical_expr::utils::conjunction;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
+use deltalake::DeltaTable;
+use object_store::ObjectMeta;
+
+use crate::session::lend;
+
+/// One version of a lake table.
+#[derive(Debug)]
+pub struct LakeTable {
+    table: DeltaTable,
+    /// The columns in the files, in order, then those in the names of folders.
+    columns: TableSchema,
+}
+
+/// Opens the newest version of the table in a folder.
+///
+/// # Errors
+/// External: the folder cannot be read as a Delta table.
+pub async fn open(folder: &Path) -> Result<LakeTable> {
+    let name = folder.display().to_string();
+    let unreadable = || format!("could not read lake table {name:?}");
+    let table = connector_lake::table::open(&name).await?;
+    let table = table.ok_or_else(|| Error::external(unreadable()))?;
+    let snapshot = table.snapshot().external(unreadable)?;
+    if snapshot.log_data().iter().any(|file| file.deletion_vector_descriptor().is_some()) {
+        return Err(Error::external(format!("lake table {name:?} has deletion vectors"))
+            .hint("rewrite it with the tool that deleted rows from it (`REORG … APPLY (PURGE)`)"));
+    }
+    let partitions = snapshot.metadata().partition_columns();
+    let (in_names, in_files): (Vec<FieldRef>, Vec<FieldRef>) = snapshot
+        .snapshot()
+        .arrow_schema()
+        .fields()
+        .iter()
+        .map(|field| as_read(field))
+        .partition(|field| partitions.contains(field.name()));
+    let columns = TableSchema::builder(Arc::new(Schema::new(in_files)))
+        .with_table_partition_cols(in_names)
+        .build();
+    Ok(LakeTable { table, columns })
+}
+
+/// The column as it is read from Parquet: text and bytes as views.
+fn as_read(field: &Field) -> FieldRef {
+    let data_type = match field.data_type() {
+        DataType::Utf8 | DataType::LargeUtf8 => DataType::Utf8View,
+        DataType::Binary | DataType::LargeBinary => DataType::BinaryView,
+        DataType::Dictionary(_, value) => {
+            as_read(&Field::new("", (**value).clone(), true)).data_type().clone()
+        }
+        other => other.clone(),
+    };
+    Arc::new(field.clone().with_data_type(data_type))
+}
+
+impl LakeTable {
+    /// The current files that may hold rows for which the condition is true.
+    fn files(&self, predicate: Option<&Arc<dyn PhysicalExpr>>) -> Result<Vec<PartitionedFile>> {
+        let snapshot = self.table.snapshot().bug("an open table has no snapshot")?;
+        let log = snapshot.log_data();
+        let wanted = match predicate {
+            Some(predicate) => PruningPredicateBuilder::new()
+                .with_file_schema(self.columns.table_schema().clone())
+                .try_build(predicate.clone())
+                .and_then(|pruning| pruning.prune(&log))
+                // A condition that statistics cannot answer prunes nothing.
+                .unwrap_or_default(),
+            None => Vec::new(),
+        };
+        let partitions = self.partition_values(&log)?;
+        let nulls = self.null_counts(&log);
+        let mut files = Vec::with_capacity(log.num_files());
+        for (index, file) in log.iter().enumerate() {
+            if !wanted.get(index).copied().unwrap_or(true) {
+                continue;
+            }
+            let meta = ObjectMeta {
+                location: file.object_store_path(),
+                last_modified: file.modification_datetime().unwrap_or_default(),
+                size: u64::try_from(file.size()).unwrap_or_default(),
+                e_tag: None,
+                version: None,
+            };
+            let values = partitions.iter().map(|values| values[index].clone()).collect();
+            let mut statistics = Statistics::new_unknown(self.columns.file_schema());
+            if let Some(rows) = file.num_records() {
+                statistics.num_rows = Precision::Exact(rows);
+            }
+            for (column, counts) in statistics.column_statistics.iter_mut().zip(&nulls) {
+                if let Some(Some(count)) = counts.get(index) {
+                    column.null_count = Precision::Exact(*count);
+                }
+            }
+            let file = PartitionedFile::new_from_meta(meta)
+                .with_partition_values(values)
+                .with_statistics(Arc::new(statistics));
+            files.push(file);
+        }
+        Ok(files)
+    }
+
+    /// For each column in folder names, the value of each file.
+    fn partition_values(&self, log: &dyn PruningStatistics) -> Result<Vec<Vec<ScalarValue>>> {
+        let columns = self.columns.table_partition_cols().iter().map(|field| {
+            let values = log
+                .min_values(&Column::from_name(field.name()))
+                .ok_or_else(|| Error::bug(format!("no values of partition {:?}", field.name())))?;
+            let values = arrow::compute::cast(&values, field.data_type())
+                .bug("a partition value has another type than its column")?;
+            let values = (0..values.len()).map(|row| ScalarValue::try_from_array(&values, row));
+            values.collect::<PlanResult<Vec<_>>>().bug("a partition value is no scalar")
+        });
+        columns.collect()
+    }
+
+    /// For each column in the files, the number of nulls in each file, as far as the log knows.
+    fn null_counts(&self, log: &dyn PruningStatistics) -> Vec<Vec<Option<usize>>> {
+        let columns = self.columns.file_schema().fields().iter().map(|field| {
+            let counts = log.null_counts(&Column::from_name(field.name()));
+            let counts = counts.as_ref().and_then(|counts| counts.as_primitive_opt::<UInt64Type>());
+            counts.map_or_else(Vec::new, |counts| {
+                counts.iter().map(|count| usize::try_from(count?).ok()).collect()
+            })
+        });
+        columns.collect()
+    }
+}
+
+#[async_trait]
+impl TableProvider for LakeTable {
+    fn schema(&self) -> SchemaRef {
+        self.columns.table_schema().clone()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        session: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> PlanResult<Arc<dyn ExecutionPlan>> {
+        let predicate = conjunction(filters.iter().cloned())
+            .map(|filter| {
+                let columns = DFSchema::try_from(self.schema())?;
+                session.create_physical_expr(filter, &columns)
+            })
+            .transpose()?;
+        let files = self.files(predicate.as_ref()).map_err(lend)?;
+        if files.is_empty() {
+            let columns = datafusion::physical_plan::project_schema(&self.schema(), projection)?;
+            return Ok(Arc::new(EmptyExec::new(columns)));
+        }
+        let statistics = add_up(&files, self.columns.table_schema());
+        let groups = FileGroup::new(files).split_files(session.config().target_partitions());
+        let store = self.table.log_store();
+        let url = store.object_store_url();
+        session.runtime_env().register_object_store(url.as_ref(), store.object_store(None));
+        let source = ParquetSource::new(self.columns.clone())
+            .with_table_parquet_options(session.table_options().parquet.clone());
+        let source = match predicate {
+            Some(predicate) => source.with_predicate(predicate),
+            None => source,
+        };
+        let source: Arc<dyn FileSource> = Arc::new(source);
+        let config = FileScanConfigBuilder::new(url, source)
+            .with_file_groups(groups)
+            .with_statistics(statistics)
+            .with_projection_indices(projection.cloned())?
+            .with_limit(limit)
+            .build();
+        Ok(DataSourceExec::from_data_source(config))
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> PlanResult<Vec<TableProviderFilterPushDown>> {
+        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+    }
+}
+
+/// The statistics of the files together; unknown where one of them is.
+fn add_up(files: &[PartitionedFile], columns: &Schema) -> Statistics {
+    let parts = files.iter().filter_map(|file| file.statistics.as_deref());
+    Statistics::try_merge_iter(parts, columns).unwrap_or_else(|_| Statistics::new_unknown(columns))
+}

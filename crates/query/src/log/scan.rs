@@ -1,0 +1,216 @@
+//! Reads pieces of log files as batches of parsed columns.
+//!
+//! Each partition of the scan takes the next piece from one shared list, so that no thread waits
+//! for another. Reading and parsing happen where the batch is asked for: the block is still in
+//! the processor's cache when the query works on its columns.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::io::Read;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::datatypes::SchemaRef;
+use contract::error::Context;
+use contract::{Error, Result};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::streaming::PartitionStream;
+use formats::Parser;
+use formats::lines::{LineBatch, Lines, Start};
+
+use super::files::{LogFile, Piece};
+use crate::session::lend;
+
+/// Bytes that are read, cut and parsed at once: about the rows of one batch of DataFusion.
+const BLOCK_BYTES: usize = 2 << 20;
+/// Bytes of the longest line; a longer one is refused.
+pub const LINE_BYTES_MAX: usize = 1 << 20;
+
+/// The lines that could not be read, by file.
+#[derive(Debug, Default)]
+pub struct RefusedLines {
+    files: Mutex<BTreeMap<PathBuf, Refusal>>,
+}
+
+/// The lines of one file that could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// How many.
+    pub lines: u64,
+    /// Where the first of them begins, in bytes of the decompressed file.
+    pub position: i64,
+    /// Why that one was refused.
+    pub reason: String,
+}
+
+impl RefusedLines {
+    /// What was counted since the last call.
+    pub fn take(&self) -> BTreeMap<PathBuf, Refusal> {
+        std::mem::take(&mut self.lock())
+    }
+
+    fn add(&self, file: &LogFile, lines: u64, first: (i64, &str)) {
+        let (position, reason) = first;
+        let mut files = self.lock();
+        let known = files.entry(file.path().to_owned()).or_insert_with(|| Refusal {
+            lines: 0,
+            position,
+            reason: reason.to_owned(),
+        });
+        known.lines += lines;
+        if position < known.position {
+            known.position = position;
+            reason.clone_into(&mut known.reason);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Refusal>> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What all partitions of one scan share.
+pub struct Scan {
+    /// The columns that come out.
+    pub schema: SchemaRef,
+    /// Their places among the parser's columns.
+    pub projection: Vec<usize>,
+    /// Turns lines into columns.
+    pub parser: Arc<dyn Parser>,
+    /// Who is told about lines that are refused.
+    pub refused: Arc<RefusedLines>,
+    /// What nobody has begun to read yet.
+    pub pieces: Mutex<VecDeque<Piece>>,
+}
+
+impl Scan {
+    fn next_piece(&self) -> Option<Piece> {
+        self.pieces.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+
+    /// The lines of a block as a batch.
+    fn parse(&self, lines: &LineBatch, file: &LogFile) -> Result<RecordBatch> {
+        let parsed = self.parser.parse(&lines.text, Some(&self.projection));
+        if let Some(first) = lines.rejects.first() {
+            self.refused.add(file, lines.rejects.len() as u64, (first.position, &first.reason));
+        }
+        if let Some(first) = parsed.refused.first() {
+            let position = lines.positions.value(first.row);
+            self.refused.add(file, parsed.refused.len() as u64, (position, &first.reason));
+        }
+        let rows = lines.positions.len() - parsed.refused.len();
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        RecordBatch::try_new_with_options(self.schema.clone(), parsed.columns, &options)
+            .bug("a parser made other columns than it declares")
+    }
+}
+
+/// One partition of a scan.
+pub struct Partition(pub Arc<Scan>);
+
+impl fmt::Debug for Partition {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("log")
+    }
+}
+
+impl PartitionStream for Partition {
+    fn schema(&self) -> &SchemaRef {
+        &self.0.schema
+    }
+
+    fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let reader = Reader { scan: self.0.clone(), open: None };
+        let batches = futures::stream::iter(reader.map(|batch| batch.map_err(lend)));
+        Box::pin(RecordBatchStreamAdapter::new(self.0.schema.clone(), batches))
+    }
+}
+
+/// Reads piece after piece until none is left.
+struct Reader {
+    scan: Arc<Scan>,
+    open: Option<OpenPiece>,
+}
+
+impl Reader {
+    fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
+        loop {
+            let Some(piece) = &mut self.open else {
+                let Some(piece) = self.scan.next_piece() else { return Ok(None) };
+                self.open = Some(OpenPiece::new(piece)?);
+                continue;
+            };
+            let Some(lines) = piece.next_lines()? else {
+                self.open = None;
+                continue;
+            };
+            let batch = self.scan.parse(&lines, piece.piece.file())?;
+            if batch.num_rows() > 0 {
+                return Ok(Some(batch));
+            }
+        }
+    }
+}
+
+impl Iterator for Reader {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let batch = self.next_batch().transpose();
+        if matches!(batch, Some(Err(_))) {
+            // An error ends the partition: nothing behind it is read.
+            self.open = None;
+            self.scan.pieces.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        }
+        batch
+    }
+}
+
+/// A piece that is being read.
+pub struct OpenPiece {
+    piece: Piece,
+    stream: Box<dyn Read + Send>,
+    lines: Lines,
+    ended: bool,
+}
+
+impl OpenPiece {
+    /// Begins to read a piece.
+    ///
+    /// # Errors
+    /// External: the file cannot be read.
+    pub fn new(piece: Piece) -> Result<Self> {
+        let (from, stream) = piece.open()?;
+        let from = i64::try_from(from).bug("a file is longer than 8 EiB")?;
+        let lines = Lines::resume(LINE_BYTES_MAX, from, Start::Line);
+        Ok(Self { piece, stream, lines, ended: false })
+    }
+
+    /// The lines of the next block; none at the end.
+    ///
+    /// # Errors
+    /// External: the file cannot be read or decompressed.
+    pub fn next_lines(&mut self) -> Result<Option<LineBatch>> {
+        if self.ended {
+            return Ok(None);
+        }
+        let mut block = self.lines.block(BLOCK_BYTES);
+        let read = self.stream.by_ref().take(BLOCK_BYTES as u64).read_to_end(&mut block);
+        let read = read.map_err(|error| self.broken(error))?;
+        self.ended = read < BLOCK_BYTES;
+        Ok(Some(match self.ended {
+            true => self.lines.cut_last(block),
+            false => self.lines.cut(block),
+        }))
+    }
+
+    fn broken(&self, error: std::io::Error) -> Error {
+        let path = self.piece.file().path().display();
+        let at = self.lines.at();
+        Error::external(format!("could not read \"{path}\" beyond byte {at}"))
+            .hint("if the file is still being compressed, wait until it is complete")
+            .because(error)
+    }
+}

@@ -1,0 +1,187 @@
+//! The tables that every data folder has: `dead_letters`, `late` and `ledger`.
+//!
+//! The first two are lake tables that `run` makes with the first such record; before that they
+//! are empty here, with the same columns. The ledger is a view over the checkpoints.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use contract::Result;
+use contract::error::Context;
+use datafusion::catalog::TableProvider;
+use datafusion::datasource::{MemTable, ViewTable, provider_as_source};
+use datafusion::error::Result as PlanResult;
+use datafusion::logical_expr::{
+    ColumnarValue, LogicalPlanBuilder, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    Volatility, col,
+};
+use state::LedgerRow;
+use state::ledger::Counts;
+
+/// The table of refused records.
+pub const DEAD_LETTERS: &str = "dead_letters";
+/// The table of records behind the watermark.
+pub const LATE: &str = "late";
+/// The table of counts per epoch, split and sink.
+pub const LEDGER: &str = "ledger";
+/// The tables that exist whatever the sinks are.
+pub const ALWAYS: &[&str] = &[DEAD_LETTERS, LATE, LEDGER];
+
+/// The columns of the ledger that count.
+type Count = (&'static str, fn(&Counts) -> u64);
+const COUNTS: &[Count] = &[
+    ("read", |counts| counts.read),
+    ("expanded", |counts| counts.expanded),
+    ("delivered", |counts| counts.delivered),
+    ("filtered", |counts| counts.filtered),
+    ("deduplicated", |counts| counts.deduplicated),
+    ("late", |counts| counts.late),
+    ("aggregated", |counts| counts.aggregated),
+    ("dead_lettered", |counts| counts.dead_lettered),
+    ("rejected_after", |counts| counts.rejected_after),
+    ("staged", |counts| counts.staged),
+    ("lost", |counts| counts.lost),
+];
+
+/// The empty form of a table that always exists; none for any other name.
+///
+/// # Errors
+/// Bug: DataFusion refuses the columns.
+pub fn empty(name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+    if !matches!(name, DEAD_LETTERS | LATE) {
+        return Ok(None);
+    }
+    let fields = vec![
+        Field::new("ts", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), true),
+        text("pipeline"),
+        text("sink"),
+        text("step"),
+        text("split"),
+        number("position"),
+        number("epoch"),
+        text("reason"),
+        text("kind"),
+        text("original"),
+        text("state"),
+    ];
+    table(Arc::new(Schema::new(fields)), None).map(Some)
+}
+
+/// The lake table of refused records under the names of [`empty`], the original as text.
+///
+/// # Errors
+/// External: the table has other columns.
+pub fn letters(table: Arc<dyn TableProvider>) -> Result<Arc<dyn TableProvider>> {
+    let as_text = ScalarUDF::from(LossyText::new());
+    let columns = [
+        col("ts"),
+        col("pipeline"),
+        col("sink"),
+        col("step"),
+        col("_split").alias("split"),
+        col("_position").alias("position"),
+        col("_epoch").alias("epoch"),
+        col("reason"),
+        col("kind"),
+        as_text.call(vec![col("original")]).alias("original"),
+        col("state"),
+    ];
+    let plan = LogicalPlanBuilder::scan(DEAD_LETTERS, provider_as_source(table), None)
+        .and_then(|scan| scan.project(columns))
+        .and_then(LogicalPlanBuilder::build)
+        .external(|| format!("lake table {DEAD_LETTERS:?} was not made by `run`"))?;
+    Ok(Arc::new(ViewTable::new(plan, None)))
+}
+
+/// The ledger of every pipeline under a data folder.
+///
+/// # Errors
+/// External: a checkpoint cannot be read.
+pub async fn ledger(data: &Path) -> Result<Arc<dyn TableProvider>> {
+    let rows = ledger_rows(data).await?;
+    let text_of = |value: fn(&LedgerRow) -> &str| -> ArrayRef {
+        Arc::new(rows.iter().map(|row| Some(value(row))).collect::<StringArray>())
+    };
+    let number_of = |value: &dyn Fn(&LedgerRow) -> u64| -> ArrayRef {
+        Arc::new(rows.iter().map(|row| value(row).cast_signed()).collect::<Int64Array>())
+    };
+    let mut fields = vec![text("pipeline"), text("lineage"), number("epoch")];
+    fields.extend([text("split"), text("sink")]);
+    fields.extend(COUNTS.iter().map(|(name, _)| number(name)));
+    fields.push(text("hash"));
+    let mut columns = vec![
+        text_of(|row| &row.pipeline),
+        text_of(|row| &row.lineage),
+        number_of(&|row| row.epoch),
+        text_of(|row| &row.entry.split),
+        text_of(|row| &row.entry.sink),
+    ];
+    columns.extend(COUNTS.iter().map(|(_, count)| number_of(&|row| count(&row.entry.counts))));
+    columns.push(text_of(|row| &row.entry.hash));
+    let schema = Arc::new(Schema::new(fields));
+    let batch = RecordBatch::try_new(schema.clone(), columns).bug("the ledger's columns differ")?;
+    table(schema, Some(batch))
+}
+
+async fn ledger_rows(data: &Path) -> Result<Vec<LedgerRow>> {
+    let folder = data.join("checkpoints");
+    if !folder.is_dir() {
+        return Ok(Vec::new());
+    }
+    let store = state::store::open(&folder.to_string_lossy())?;
+    let mut rows = Vec::new();
+    for (pipeline, lineage) in state::history::lineages(&store).await? {
+        let history = state::History::new(store.clone(), &pipeline, &lineage);
+        rows.extend(history.ledger().await?.rows);
+    }
+    Ok(rows)
+}
+
+fn table(schema: SchemaRef, batch: Option<RecordBatch>) -> Result<Arc<dyn TableProvider>> {
+    let rows = batch.into_iter().collect();
+    let table = MemTable::try_new(schema, vec![rows]).bug("could not make a table")?;
+    Ok(Arc::new(table))
+}
+
+fn text(name: &str) -> Field {
+    Field::new(name, DataType::Utf8, true)
+}
+
+fn number(name: &str) -> Field {
+    Field::new(name, DataType::Int64, false)
+}
+
+/// Bytes as text, with U+FFFD for what is no UTF-8: originals are bytes and are read by people.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct LossyText {
+    signature: Signature,
+}
+
+impl LossyText {
+    fn new() -> Self {
+        Self { signature: Signature::exact(vec![DataType::BinaryView], Volatility::Immutable) }
+    }
+}
+
+impl ScalarUDFImpl for LossyText {
+    fn name(&self) -> &str {
+        "lossy_text"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> PlanResult<DataType> {
+        Ok(DataType::Utf8)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> PlanResult<ColumnarValue> {
+        let arrays = ColumnarValue::values_to_arrays(&args.args)?;
+        let texts = arrays[0].as_binary_view().iter();
+        let texts: StringArray = texts.map(|bytes| bytes.map(String::from_utf8_lossy)).collect();
+        Ok(ColumnarValue::Array(Arc::new(texts)))
+    }
+}

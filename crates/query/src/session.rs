@@ -1,0 +1,185 @@
+//! A SQL session: tables by name, the functions of pipelines, `log(…)`, and limits.
+//!
+//! Read only: statements that create, change or copy anything are refused. A [`Session`] costs a
+//! few milliseconds and opens no table before a query names it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::datatypes::SchemaRef;
+use contract::sink::BatchStream;
+use contract::{Error, Result};
+use datafusion::common::DataFusionError;
+use datafusion::execution::context::SQLOptions;
+use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use futures::StreamExt;
+
+use crate::catalog::{self, LakeFolder};
+use crate::log::{LogFunction, RefusedLines};
+
+/// What a query may use.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of memory; beyond it sorts, joins and groups spill to disk.
+    pub memory_bytes: usize,
+    /// Time until the last row; none for no limit.
+    pub time: Option<Duration>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { memory_bytes: 1 << 30, time: None }
+    }
+}
+
+/// What a query answers.
+pub struct Rows {
+    /// The columns of every batch.
+    pub schema: SchemaRef,
+    /// The rows. Ends with an error where a limit is reached.
+    pub batches: BatchStream,
+}
+
+/// SQL over everything under one data folder, and over raw logs.
+pub struct Session {
+    context: SessionContext,
+    limits: Limits,
+    refused: Arc<RefusedLines>,
+}
+
+impl Session {
+    /// A session over the data folder (`--data`), which need not exist.
+    ///
+    /// # Errors
+    /// External: no folder for temporary files.
+    pub fn open(data: &Path, limits: Limits) -> Result<Self> {
+        let runtime = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(FairSpillPool::new(limits.memory_bytes)))
+            .build_arc()
+            .map_err(from_datafusion)?;
+        let config = SessionConfig::new()
+            .with_default_catalog_and_schema(catalog::CATALOG, catalog::SCHEMA)
+            .with_create_default_catalog_and_schema(false)
+            .with_information_schema(true);
+        let context = SessionContext::new_with_config_rt(config, runtime);
+        context.register_catalog(catalog::CATALOG, catalog::catalog(LakeFolder::new(data))?);
+        for function in engine::functions() {
+            context.register_udf(function);
+        }
+        let refused = Arc::new(RefusedLines::default());
+        context.register_udtf("log", Arc::new(LogFunction::new(refused.clone())));
+        Ok(Self { context, limits, refused })
+    }
+
+    /// Plans a query; it runs while its rows are taken.
+    ///
+    /// # Errors
+    /// Config: the query is wrong, or wants to change something. External: a table or file cannot
+    /// be read.
+    pub async fn query(&self, sql: &str) -> Result<Rows> {
+        let deadline = self.limits.time.map(|time| tokio::time::Instant::now() + time);
+        let read_only = SQLOptions::new()
+            .with_allow_ddl(false)
+            .with_allow_dml(false)
+            .with_allow_statements(false);
+        let frame = self.context.sql_with_options(sql, read_only).await.map_err(from_datafusion)?;
+        let stream = frame.execute_stream().await.map_err(from_datafusion)?;
+        let schema = stream.schema();
+        let batches = stream.map(|batch| batch.map_err(from_datafusion)).boxed();
+        let batches = match deadline {
+            Some(deadline) => until(batches, deadline),
+            None => batches,
+        };
+        Ok(Rows { schema, batches })
+    }
+
+    /// The lines that `log(…)` could not read since the session began.
+    pub fn refused_lines(&self) -> &RefusedLines {
+        &self.refused
+    }
+
+    /// The names of all tables, sorted.
+    pub fn tables(&self) -> Vec<String> {
+        let schema =
+            self.context.catalog(catalog::CATALOG).and_then(|found| found.schema(catalog::SCHEMA));
+        schema.map_or_else(Vec::new, |schema| schema.table_names())
+    }
+}
+
+/// Ends a stream with an error once the deadline has passed.
+fn until(batches: BatchStream, deadline: tokio::time::Instant) -> BatchStream {
+    let limited = futures::stream::unfold(Some(batches), move |batches| async move {
+        let mut batches = batches?;
+        match tokio::time::timeout_at(deadline, batches.next()).await {
+            Ok(batch) => batch.map(|batch| (batch, Some(batches))),
+            Err(_) => {
+                let error = Error::external("the query ran out of time");
+                Some((Err(error.hint("raise the limit with `--timeout`")), None))
+            }
+        }
+    });
+    limited.boxed()
+}
+
+/// An error of ours on its way through DataFusion; [`from_datafusion`] takes it back.
+pub(crate) fn lend(error: Error) -> DataFusionError {
+    DataFusionError::External(Box::new(error))
+}
+
+/// Says who has to act: whoever wrote the query, or whoever owns what it reads.
+pub(crate) fn from_datafusion(error: DataFusionError) -> Error {
+    match error.find_root() {
+        DataFusionError::External(cause) => match cause.downcast_ref::<Error>() {
+            Some(ours) => again(ours),
+            None => Error::external("could not read what the query names").because(error),
+        },
+        DataFusionError::ResourcesExhausted(_) => Error::external("the query ran out of memory")
+            .hint("raise the limit with `--memory`, or ask for fewer groups")
+            .because(error),
+        DataFusionError::ObjectStore(_)
+        | DataFusionError::IoError(_)
+        | DataFusionError::ParquetError(_) => {
+            Error::external("could not read what the query names").because(error)
+        }
+        DataFusionError::Internal(_) | DataFusionError::ExecutionJoin(_) => {
+            Error::bug("the query failed inside").because(error)
+        }
+        _ => refused(&error),
+    }
+}
+
+/// An error of the query itself, as one line and a hint.
+fn refused(error: &DataFusionError) -> Error {
+    let text = error.strip_backtrace();
+    let text = text.strip_prefix("Error during planning: ").unwrap_or(&text);
+    match text {
+        text if text.starts_with("DDL not") || text.starts_with("DML not") => {
+            Error::config("a query only reads").because(text.to_owned())
+        }
+        text if text.starts_with("Statement not") => {
+            Error::config("only SELECT, EXPLAIN, DESCRIBE and SHOW TABLES can be run")
+                .because(text.to_owned())
+        }
+        text if text.starts_with("table '") => {
+            let name = text.split('\'').nth(1).and_then(|full| full.rsplit('.').next());
+            Error::config(format!("there is no table {:?}", name.unwrap_or_default()))
+                .hint("`SHOW TABLES` lists the tables; log('FILE', 'FORMAT') reads raw logs")
+        }
+        text => Error::config("the query is wrong").because(text.to_owned()),
+    }
+}
+
+/// An error of ours that came back through DataFusion, which only lends it.
+fn again(error: &Error) -> Error {
+    let mut copy = Error::new(error.kind(), error.chain());
+    if error.retry() {
+        copy = copy.retryable();
+    }
+    match error.hint_text() {
+        Some(hint) => copy.hint(hint),
+        None => copy,
+    }
+}

@@ -1,0 +1,210 @@
+//! Follows one record: from its text or origin to its epoch, its rows in every sink, or its dead
+//! letter.
+//!
+//! A text is looked for where the record came from, in the sources' own bytes, so that any part of
+//! the original line finds it; what a source no longer has is known by its origin only.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::json::LineDelimitedWriter;
+use contract::error::Context;
+use contract::record::{MESSAGE, positions};
+use contract::sink::{Proof, ReadBack};
+use contract::source::{KnownSplit, Source, Split, Until};
+use contract::{Lineage, Origin, Position, Result};
+use futures::TryStreamExt;
+use object_store::ObjectStore;
+use serde::Serialize;
+use state::{Checkpoint, History};
+
+use crate::audit::AuditedSink;
+
+/// A source to be searched.
+pub struct TracedSource {
+    /// Its name in the pipeline file.
+    pub name: String,
+    /// Reads it.
+    pub source: Arc<dyn Source>,
+}
+
+/// Where a record is looked for.
+pub struct Places<'a> {
+    /// The pipeline's name.
+    pub pipeline: &'a str,
+    /// Where its records come from.
+    pub sources: &'a [TracedSource],
+    /// Where they go, dead letters included.
+    pub sinks: &'a [AuditedSink],
+    /// The checkpoints, which know when.
+    pub checkpoints: &'a Arc<dyn ObjectStore>,
+}
+
+/// What is known of one record.
+#[derive(Clone, Debug, Serialize)]
+pub struct Trace {
+    /// Where it came from, `split@position`.
+    pub origin: String,
+    /// The text as the source has it, if it was found by its text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// The epoch that read it; none if it was not read yet or the epoch is forgotten.
+    pub epoch: Option<u64>,
+    /// Its rows.
+    pub sinks: Vec<Held>,
+}
+
+/// The rows of a record in one sink.
+#[derive(Clone, Debug, Serialize)]
+pub struct Held {
+    /// The sink's name in the pipeline file.
+    pub sink: String,
+    /// Whether rows can be read back at all.
+    pub readable: bool,
+    /// The rows, with all their columns.
+    pub rows: Vec<serde_json::Value>,
+}
+
+/// Follows a record by its origin.
+///
+/// # Errors
+/// External: a checkpoint or a sink cannot be read.
+pub async fn by_origin(origin: &Origin, places: &Places<'_>) -> Result<Trace> {
+    let history = Checkpoints::read(places).await?;
+    follow(origin, None, places, &history).await
+}
+
+/// Whether a split of this name was ever read.
+///
+/// # Errors
+/// External: a checkpoint cannot be read.
+pub async fn is_known(origin: &Origin, places: &Places<'_>) -> Result<bool> {
+    let history = Checkpoints::read(places).await?;
+    Ok(history
+        .newest()
+        .any(|newest| newest.splits.iter().any(|state| state.known.split.id == origin.split)))
+}
+
+/// Follows the first `limit` records whose text contains `text`.
+///
+/// # Errors
+/// External: a source, a checkpoint or a sink cannot be read.
+pub async fn by_text(text: &str, limit: usize, places: &Places<'_>) -> Result<Vec<Trace>> {
+    let history = Checkpoints::read(places).await?;
+    let mut traces = Vec::new();
+    for traced in places.sources.iter().filter(|traced| traced.source.replayable()) {
+        let known = history.known(&traced.name);
+        let splits = traced.source.splits(&known).await?.splits;
+        for split in &splits {
+            let room = limit - traces.len();
+            for (origin, line) in search(traced, split, text, room).await? {
+                traces.push(follow(&origin, Some(line), places, &history).await?);
+            }
+        }
+    }
+    Ok(traces)
+}
+
+/// The records of a split whose text contains `text`, up to `limit`.
+async fn search(
+    traced: &TracedSource,
+    split: &Split,
+    text: &str,
+    limit: usize,
+) -> Result<Vec<(Origin, String)>> {
+    let mut found = Vec::new();
+    let mut reader = traced.source.open(split, None, Until::End).await?;
+    while let Some(batch) = reader.next_batch().await? {
+        let records = &batch.records;
+        let Some(messages) =
+            records.column_by_name(MESSAGE).and_then(|all| all.as_string_view_opt())
+        else {
+            return Ok(found);
+        };
+        let positions = positions(records)?;
+        for row in 0..messages.len() {
+            if found.len() == limit {
+                return Ok(found);
+            }
+            if messages.value(row).contains(text) {
+                let origin = Origin { split: split.id.clone(), position: positions.value(row) };
+                found.push((origin, messages.value(row).to_owned()));
+            }
+        }
+    }
+    Ok(found)
+}
+
+async fn follow(
+    origin: &Origin,
+    text: Option<String>,
+    places: &Places<'_>,
+    history: &Checkpoints,
+) -> Result<Trace> {
+    let mut sinks = Vec::with_capacity(places.sinks.len());
+    for audited in places.sinks {
+        let readable = audited.sink.promise().proof == Proof::Origin;
+        let rows =
+            if readable { rows(origin, audited, places.pipeline).await? } else { Vec::new() };
+        sinks.push(Held { sink: audited.name.clone(), readable, rows });
+    }
+    Ok(Trace { origin: origin.to_string(), text, epoch: history.epoch_of(origin), sinks })
+}
+
+async fn rows(
+    origin: &Origin,
+    audited: &AuditedSink,
+    pipeline: &str,
+) -> Result<Vec<serde_json::Value>> {
+    let wanted = ReadBack::Record(origin.clone());
+    let batches = audited.sink.read_back(pipeline, wanted).await?;
+    let batches: Vec<RecordBatch> = batches.try_collect().await?;
+    let mut lines = LineDelimitedWriter::new(Vec::new());
+    lines.write_batches(&batches.iter().collect::<Vec<_>>()).bug("a row cannot become JSON")?;
+    lines.finish().bug("a row cannot become JSON")?;
+    let lines = lines.into_inner();
+    let rows = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    rows.map(|row| serde_json::from_slice(row).bug("arrow wrote no JSON")).collect()
+}
+
+/// The checkpoints of all lineages of a pipeline.
+struct Checkpoints {
+    lineages: Vec<Vec<Checkpoint>>,
+}
+
+impl Checkpoints {
+    async fn read(places: &Places<'_>) -> Result<Self> {
+        let mut lineages = Vec::new();
+        for (pipeline, lineage) in state::history::lineages(places.checkpoints).await? {
+            if pipeline == places.pipeline {
+                lineages.push(Self::of(places, &lineage).await?);
+            }
+        }
+        Ok(Self { lineages })
+    }
+
+    async fn of(places: &Places<'_>, lineage: &Lineage) -> Result<Vec<Checkpoint>> {
+        History::new(places.checkpoints.clone(), places.pipeline, lineage).checkpoints().await
+    }
+
+    fn newest(&self) -> impl Iterator<Item = &Checkpoint> {
+        self.lineages.iter().filter_map(|lineage| lineage.last())
+    }
+
+    fn known(&self, source: &str) -> Vec<KnownSplit> {
+        self.newest().flat_map(|newest| newest.known(source)).collect()
+    }
+
+    /// The epoch whose cuts hold the origin.
+    fn epoch_of(&self, origin: &Origin) -> Option<u64> {
+        let holding = self.lineages.iter().flatten().find(|checkpoint| {
+            checkpoint.cuts.iter().any(|cut| {
+                let split = checkpoint.splits.get(cut.split);
+                let from = cut.from.as_ref().map_or(i64::MIN, |from: &Position| from.at);
+                split.is_some_and(|state| state.known.split.id == origin.split)
+                    && (from..cut.to.at).contains(&origin.position)
+            })
+        });
+        holding.map(|checkpoint| checkpoint.epoch)
+    }
+}
