@@ -1,1 +1,47 @@
-//! TBD
+//! Lines of files: whole, growing, rotated, truncated, replaced, compressed.
+//!
+//! Reading order: [`config`], `identity` (how a file is recognised under another name), `stream`
+//! (its bytes, decompressed), `discover` (which files there are, and which split each one is),
+//! `cursor` (reads one file, blocking), `tail` (the same for the runtime), `source`.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
+
+pub mod config;
+mod cursor;
+mod discover;
+mod identity;
+mod source;
+mod stream;
+mod tail;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use contract::source::Source;
+use contract::spec::{BuildContext, Connector, Spec};
+use contract::{Result, Section};
+
+static SPEC: Spec = Spec {
+    name: "file",
+    summary: "Reads the lines of files, plain or compressed, once or as they grow.",
+    source: Some(|| schemars::schema_for!(config::Config)),
+    sink: None,
+    example: include_str!("../example.yaml"),
+};
+
+/// The connector `file`.
+#[derive(Debug)]
+pub struct File;
+
+impl Connector for File {
+    fn spec(&self) -> &'static Spec {
+        &SPEC
+    }
+
+    fn source(&self, section: &Section, _ctx: &BuildContext) -> Result<Arc<dyn Source>> {
+        let config = section.read::<config::Config>()?;
+        let patterns = config::patterns(&config, section)?;
+        Ok(Arc::new(source::Files::new(config, patterns)))
+    }
+}

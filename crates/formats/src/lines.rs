@@ -52,15 +52,16 @@ pub struct LineBatch {
 }
 
 impl LineBatch {
-    /// The lines in the columns that every byte source gives.
-    pub fn into_records(self) -> RecordBatch {
+    /// The lines in the columns that every byte source gives, and the refused ones.
+    pub fn into_records(self) -> (RecordBatch, Vec<Reject>) {
         let columns = vec![
             Arc::new(self.text) as _,
             Arc::new(self.lossy) as _,
             Arc::new(self.positions) as _,
         ];
-        RecordBatch::try_new(message_schema(), columns)
-            .expect("three columns of one length and of the schema's types")
+        let records = RecordBatch::try_new(message_schema(), columns)
+            .expect("three columns of one length and of the schema's types");
+        (records, self.rejects)
     }
 }
 
@@ -91,9 +92,9 @@ impl Lines {
         self.at
     }
 
-    /// Whether a line waits for its end.
-    pub fn is_waiting(&self) -> bool {
-        !self.tail.is_empty()
+    /// Forgets the line that has no end yet; its bytes will be read again.
+    pub fn forget_tail(&mut self) {
+        self.tail.clear();
     }
 
     /// A block that begins with the line that has no end yet, with room for `bytes` more.

@@ -1,0 +1,256 @@
+//! The settings of the source, and what can be said about them before anything is read.
+
+use std::path::{Path, PathBuf};
+
+use contract::quantity::{ByteSize, Period};
+use contract::section::Value;
+use contract::{Error, Place, Result, Section};
+use glob::Pattern;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// Reads the lines of files.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The files: paths, or patterns with `*`, `?`, `[…]` and `**`. A path without pattern must
+    /// exist when the pipeline starts; a pattern may match nothing yet.
+    pub paths: Vec<String>,
+
+    /// Patterns of files to leave out. One without `/` is compared with the file's name, another
+    /// with its whole path.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+
+    /// `auto` tells gzip and zstd by the first bytes of each file, whatever its name.
+    #[serde(default)]
+    pub compression: Compression,
+
+    /// A longer line becomes a dead letter, with so many of its first bytes.
+    #[serde(default = "line_bytes_max_default")]
+    pub line_bytes_max: ByteSize,
+
+    /// Bytes that are read, decompressed and cut into lines at once, per file.
+    #[serde(default = "block_bytes_default")]
+    pub block_bytes: ByteSize,
+
+    /// How often a file that is followed is looked at; a quiet one up to four times less often.
+    #[serde(default = "poll_interval_default")]
+    pub poll_interval: Period,
+
+    /// How long a file that was rotated or deleted must be quiet before it counts as finished.
+    #[serde(default = "rotate_wait_default")]
+    pub rotate_wait: Period,
+}
+
+/// How the files are compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    /// By the first bytes of each file.
+    #[default]
+    Auto,
+    /// Not at all.
+    None,
+    /// gzip.
+    Gzip,
+    /// Zstandard.
+    Zstd,
+}
+
+const BLOCK_BYTES_MIN: ByteSize = ByteSize(4 << 10);
+/// Positions in a block are 32-bit numbers, and a repaired text may be three times as long.
+const SIZE_MAX: ByteSize = ByteSize(256 << 20);
+
+fn line_bytes_max_default() -> ByteSize {
+    ByteSize(1 << 20)
+}
+
+fn block_bytes_default() -> ByteSize {
+    ByteSize(2 << 20)
+}
+
+fn poll_interval_default() -> Period {
+    Period::from_millis(250)
+}
+
+fn rotate_wait_default() -> Period {
+    Period::from_secs(5)
+}
+
+/// What stands in `paths` and `exclude`, checked.
+#[derive(Clone, Debug)]
+pub struct Patterns {
+    /// The files to read.
+    pub included: Vec<Included>,
+    /// The files to leave out.
+    pub excluded: Vec<Excluded>,
+}
+
+/// One entry of `paths`.
+#[derive(Clone, Debug)]
+pub enum Included {
+    /// One file.
+    File(PathBuf),
+    /// All files of a pattern.
+    Glob(String),
+}
+
+/// One entry of `exclude`.
+#[derive(Clone, Debug)]
+pub enum Excluded {
+    /// Compared with the file's name.
+    Name(Pattern),
+    /// Compared with the whole path.
+    Path(Pattern),
+}
+
+impl Excluded {
+    /// Whether a file is to be left out.
+    pub fn matches(&self, path: &Path) -> bool {
+        match self {
+            Self::Path(pattern) => pattern.matches_path(path),
+            Self::Name(pattern) => {
+                path.file_name().is_some_and(|name| pattern.matches_path(Path::new(name)))
+            }
+        }
+    }
+}
+
+/// Checks the settings and the files that are named without a pattern.
+///
+/// # Errors
+/// Config: a bad pattern or size, a missing file, a folder.
+pub fn patterns(config: &Config, section: &Section) -> Result<Patterns> {
+    let size = |name: &str, size: ByteSize, least: ByteSize| {
+        if (least..=SIZE_MAX).contains(&size) {
+            return Ok(());
+        }
+        Err(Error::config(format!("{name} is {size}, expected {least} to {SIZE_MAX}"))
+            .at(section.get(name).unwrap_or(section).place())
+            .field(name))
+    };
+    size("line_bytes_max", config.line_bytes_max, ByteSize(1))?;
+    size("block_bytes", config.block_bytes, BLOCK_BYTES_MIN)?;
+    if config.paths.is_empty() {
+        return Err(Error::config("no path is named")
+            .at(section.place())
+            .field("paths")
+            .hint("add a path or a pattern, e.g. `paths: [\"/var/log/nginx/*.log*\"]`"));
+    }
+    Ok(Patterns {
+        included: each(section, "paths", &config.paths, included)?,
+        excluded: each(section, "exclude", &config.exclude, excluded)?,
+    })
+}
+
+/// Reads the entries of a list; an error names the place of the entry.
+fn each<T>(
+    section: &Section,
+    name: &str,
+    texts: &[String],
+    read: fn(&str) -> Result<T>,
+) -> Result<Vec<T>> {
+    let read_at = |(index, text): (usize, &String)| {
+        let place = item_place(section, name, index);
+        read(text).map_err(|error| error.at(&place).field(format!("{name}.{index}")))
+    };
+    texts.iter().enumerate().map(read_at).collect()
+}
+
+fn item_place(section: &Section, name: &str, index: usize) -> Place {
+    let list = section.get(name).unwrap_or(section);
+    match list.value() {
+        Value::List(items) => items.get(index).unwrap_or(list).place().clone(),
+        _ => list.place().clone(),
+    }
+}
+
+fn included(text: &str) -> Result<Included> {
+    let path = Path::new(text);
+    if path.is_dir() {
+        return Err(Error::config(format!("{text:?} is a folder"))
+            .hint(format!("name its files, e.g. \"{}/*.log*\"", text.trim_end_matches('/'))));
+    }
+    if path.exists() {
+        return Ok(Included::File(path.to_owned()));
+    }
+    if text.contains(['*', '?', '[']) {
+        pattern(text)?;
+        return Ok(Included::Glob(text.to_owned()));
+    }
+    Err(Error::config(format!("file {text:?} does not exist"))
+        .hint("create it, correct the path, or use a pattern, which may match nothing yet"))
+}
+
+fn excluded(text: &str) -> Result<Excluded> {
+    let pattern = pattern(text)?;
+    Ok(if text.contains('/') { Excluded::Path(pattern) } else { Excluded::Name(pattern) })
+}
+
+fn pattern(text: &str) -> Result<Pattern> {
+    Pattern::new(text).map_err(|error| {
+        Error::config(format!("{text:?} is not a pattern: {}", error.msg))
+            .hint("`*` stands for any text, `?` for a character, `[ab]` for one of several")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use contract::section::Entry;
+
+    fn section(key: &str, item: &str) -> Section {
+        let place = |line| Place { file: "p.yaml".into(), line, column: 1 };
+        let entry = |line, key: &str, value| Entry {
+            key: key.into(),
+            place: place(line),
+            value: Section::new(place(line), value),
+        };
+        let list = |text: &str| Value::List(vec![Section::new(place(3), Value::Text(text.into()))]);
+        let mut entries = vec![entry(1, "paths", list("*.log"))];
+        if key == "paths" {
+            entries.clear();
+        }
+        let value = match key {
+            "paths" | "exclude" => list(item),
+            _ => Value::Text(item.into()),
+        };
+        entries.push(entry(2, key, value));
+        Section::new(place(1), Value::Map(entries))
+    }
+
+    fn check(key: &str, item: &str, expect: &str) {
+        let section = section(key, item);
+        let said = match section.read().and_then(|config| patterns(&config, &section)) {
+            Ok(_) => "fine".to_owned(),
+            Err(error) => format!("{}: {error}", error.place().expect("a place")),
+        };
+        assert_eq!(said, expect);
+    }
+
+    #[test]
+    fn wrong_settings_name_their_place() {
+        check("paths", "/no/such/*.log", "fine");
+        check("paths", "/no/such.log", "p.yaml:3:1: file \"/no/such.log\" does not exist");
+        check("paths", "/", "p.yaml:3:1: \"/\" is a folder");
+        check("paths", "a[", "p.yaml:3:1: \"a[\" is not a pattern: invalid range pattern");
+        check("exclude", "*.gz", "fine");
+        check(
+            "line_bytes_max",
+            "1GiB",
+            "p.yaml:2:1: line_bytes_max is 1GiB, expected 1B to 256MiB",
+        );
+    }
+
+    #[test]
+    fn an_exclusion_without_slash_is_about_names() {
+        let check = |pattern: &str, path: &str, expect: bool| {
+            let excluded = excluded(pattern).expect("a pattern");
+            assert_eq!(excluded.matches(Path::new(path)), expect, "{pattern} {path}");
+        };
+        check("*.gz", "/logs/a.gz", true);
+        check("*.gz", "/logs.gz/a", false);
+        check("/logs/*", "/logs/a", true);
+    }
+}

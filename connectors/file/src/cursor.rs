@@ -1,0 +1,267 @@
+//! Reads one file block by block. Blocking: [`crate::tail`] calls it from a thread of its own.
+//!
+//! Invariant: what was read so far and [`Cursor::step`]'s position always belong together, and a
+//! file that no longer holds what was read from it is never read on.
+
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use contract::source::{ReadBatch, Until};
+use contract::{Error, Position, Result};
+use formats::lines::{LineBatch, Lines};
+
+use crate::identity::{Note, Recent, Signature};
+use crate::stream::{Bytes, Opened, is_damage};
+
+/// What a cursor reads, and how.
+#[derive(Debug)]
+pub struct Reading {
+    /// Where the file was found.
+    pub path: PathBuf,
+    /// The first record; none for the beginning.
+    pub from: Option<Position>,
+    /// Where to stop.
+    pub until: Until,
+    /// See the setting.
+    pub line_bytes_max: usize,
+    /// See the setting.
+    pub block_bytes: usize,
+    /// See the setting.
+    pub rotate_wait: Duration,
+}
+
+/// What one step brought.
+#[derive(Debug)]
+pub struct Step {
+    /// Records, if there were any.
+    pub batch: Option<ReadBatch>,
+    /// What to do next.
+    pub then: Then,
+}
+
+/// What to do after a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// Step again: there may be more at once.
+    Read,
+    /// Step again after a while: all that stands in the file was read.
+    Wait,
+    /// Nothing more will come.
+    End,
+}
+
+/// Reads one file.
+pub struct Cursor {
+    path: PathBuf,
+    opened: Opened,
+    bytes: Bytes,
+    /// How far the file was read, decompressed; a line that has no end yet included.
+    read_to: i64,
+    lines: Lines,
+    /// The bytes before the position of `lines`.
+    recent: Recent,
+    stop: Stop,
+    block_bytes: usize,
+    rotate_wait: Duration,
+    /// Set while all that stands in the file is read.
+    waiting: Option<Waiting>,
+    /// Told after the records that could be read before it.
+    failure: Option<Error>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    Never,
+    AtEnd,
+    Before(i64),
+}
+
+#[derive(Debug)]
+struct Waiting {
+    since: Instant,
+    seen: Signature,
+}
+
+/// What a look at a quiet file found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    Quiet,
+    Changed,
+    Truncated,
+    Finished,
+}
+
+impl Cursor {
+    /// Begins to read an open file.
+    ///
+    /// # Errors
+    /// External: the file cannot be read, or ends before the position.
+    pub fn new(opened: Opened, reading: Reading) -> Result<Self> {
+        let at = reading.from.as_ref().map_or(0, |position| position.at);
+        let note = reading.from.as_ref().map(Note::of).transpose()?.flatten();
+        let start = note.map(|note| note.start).unwrap_or_default();
+        let (stop, size) = match reading.until {
+            Until::Forever => (Stop::Never, u64::MAX),
+            Until::End => (Stop::AtEnd, opened.signature.size),
+            Until::Position(position) => (Stop::Before(position.at), u64::MAX),
+        };
+        let found = opened.from(at, size).map_err(|error| unreadable(&reading.path, at, error))?;
+        let (bytes, recent) = found.ok_or_else(|| too_short(&reading.path, at))?;
+        Ok(Self {
+            path: reading.path,
+            opened,
+            bytes,
+            read_to: at,
+            lines: Lines::resume(reading.line_bytes_max, at, start),
+            recent,
+            stop,
+            block_bytes: reading.block_bytes,
+            rotate_wait: reading.rotate_wait,
+            waiting: None,
+            failure: None,
+        })
+    }
+
+    /// Reads a block, or looks whether there is one now.
+    ///
+    /// # Errors
+    /// External: the file cannot be read, is damaged, or ends before the place to stop at.
+    pub fn step(&mut self) -> Result<Step> {
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
+        }
+        match self.look()? {
+            Look::Quiet => Ok(Step { batch: None, then: Then::Wait }),
+            Look::Changed => self.read(),
+            Look::Truncated => {
+                let path = self.path.display();
+                tracing::warn!(%path, position = self.read_to, "file was truncated while it was read");
+                self.finish()
+            }
+            Look::Finished => self.finish(),
+        }
+    }
+
+    fn read(&mut self) -> Result<Step> {
+        let room = match self.stop {
+            Stop::Before(stop) => self.block_bytes.min((stop - self.read_to).max(0) as usize),
+            Stop::Never | Stop::AtEnd => self.block_bytes,
+        };
+        // Asked before the read, so that what is written in between is seen as a change.
+        let seen = self.signature()?;
+        let mut block = self.lines.block(room);
+        let held = block.len();
+        let outcome = self.bytes.by_ref().take(room as u64).read_to_end(&mut block);
+        let fresh = block.len() - held;
+        self.read_to += fresh as i64;
+        let then = self.conclude(outcome, fresh == room);
+        if then == Then::Wait {
+            self.waiting = Some(Waiting { since: Instant::now(), seen });
+        }
+        let lines = match then {
+            Then::End => self.lines.cut_last(block),
+            Then::Read | Then::Wait => self.lines.cut(block),
+        };
+        Ok(Step { batch: self.deliver(lines), then })
+    }
+
+    /// Decides how it goes on after a block.
+    fn conclude(&mut self, outcome: io::Result<usize>, is_full: bool) -> Then {
+        match (outcome, self.stop) {
+            (Err(error), Stop::Never) if error.kind() == ErrorKind::UnexpectedEof => Then::Wait,
+            (Err(error), _) => {
+                self.failure = Some(self.unreadable(error));
+                Then::Read
+            }
+            (Ok(_), Stop::Before(stop)) if self.read_to >= stop => Then::End,
+            (Ok(_), _) if is_full => Then::Read,
+            (Ok(_), Stop::Before(stop)) => {
+                self.failure = Some(too_short(&self.path, stop));
+                Then::Read
+            }
+            (Ok(_), Stop::AtEnd) => Then::End,
+            (Ok(_), Stop::Never) => Then::Wait,
+        }
+    }
+
+    fn look(&mut self) -> Result<Look> {
+        let Some(waiting) = &self.waiting else { return Ok(Look::Changed) };
+        if self.signature()? != waiting.seen {
+            return self.read_on();
+        }
+        match waiting.since.elapsed() >= self.rotate_wait && self.is_rotated(&waiting.seen) {
+            true => Ok(Look::Finished),
+            false => Ok(Look::Quiet),
+        }
+    }
+
+    /// Whether the file was deleted, or its path belongs to another file now.
+    fn is_rotated(&self, ours: &Signature) -> bool {
+        self.opened.file.metadata().is_ok_and(|metadata| metadata.nlink() == 0)
+            || std::fs::metadata(&self.path)
+                .is_ok_and(|metadata| !Signature::of(&metadata).is_same_file(ours))
+    }
+
+    fn signature(&self) -> Result<Signature> {
+        let metadata = self.opened.file.metadata().map_err(|error| self.unreadable(error))?;
+        Ok(Signature::of(&metadata))
+    }
+
+    /// Goes on in a file that changed, if it still holds what was read.
+    fn read_on(&mut self) -> Result<Look> {
+        let at = self.lines.at();
+        let found = match self.opened.from(at, u64::MAX) {
+            Err(error) if is_damage(&error) => None,
+            other => other.map_err(|error| self.unreadable(error))?,
+        };
+        let Some((bytes, _)) = found.filter(|(_, recent)| *recent == self.recent) else {
+            return Ok(Look::Truncated);
+        };
+        self.bytes = bytes;
+        self.read_to = at;
+        self.lines.forget_tail();
+        self.waiting = None;
+        Ok(Look::Changed)
+    }
+
+    fn finish(&mut self) -> Result<Step> {
+        let lines = self.lines.cut_last(self.lines.block(0));
+        Ok(Step { batch: self.deliver(lines), then: Then::End })
+    }
+
+    fn deliver(&mut self, lines: LineBatch) -> Option<ReadBatch> {
+        self.recent.push(&lines.consumed);
+        if lines.positions.values().is_empty() && lines.rejects.is_empty() {
+            return None;
+        }
+        let note = Note { before: self.recent.fingerprint(), start: lines.start };
+        let next = Position::new(lines.next).with_note(note.to_text());
+        let bytes = lines.consumed.len() as u64;
+        let (records, rejects) = lines.into_records();
+        Some(ReadBatch { records, next, rejects, lost: 0, bytes })
+    }
+
+    fn unreadable(&self, error: io::Error) -> Error {
+        unreadable(&self.path, self.read_to, error)
+    }
+}
+
+fn unreadable(path: &std::path::Path, at: i64, error: io::Error) -> Error {
+    let message = format!("could not read file {path:?} beyond byte {at} (decompressed)");
+    match (is_damage(&error), error.kind()) {
+        (true, ErrorKind::UnexpectedEof) => Error::external(message)
+            .because(error)
+            .hint("its compressed end is missing: complete it, or leave it out by `exclude`"),
+        (true, _) => Error::external(message)
+            .because(error)
+            .hint("its compressed form is damaged: restore it, or leave it out by `exclude`"),
+        (false, _) => Error::transient(message).because(error),
+    }
+}
+
+fn too_short(path: &std::path::Path, at: i64) -> Error {
+    Error::external(format!("file {path:?} ends before byte {at} (decompressed)"))
+        .hint("it was truncated: restore it, or go on without the rest by `--accept-loss`")
+}

@@ -1,0 +1,222 @@
+//! How a file is recognised again: by what it holds, not by its name.
+//!
+//! Two places are remembered, both decompressed: the first KiB, and the KiB before the position
+//! that was reached. A file that shows both is the same split, whatever it is called now and
+//! however it is compressed; a file that lacks one is another split, even under the same name.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use contract::source::KnownSplit;
+use contract::{Error, Position, Result};
+use formats::lines::Start;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// How many bytes a fingerprint covers, if the file has so many.
+pub const FINGERPRINT_BYTES: usize = 1024;
+
+/// How long two writes may share one time of modification (FAT counts in two seconds).
+const CLOCK_TICK_MAX: Duration = Duration::from_secs(2);
+
+/// A hash of a few bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fingerprint {
+    /// The number of bytes.
+    pub length: usize,
+    /// The first half of their SHA-256, in hexadecimal.
+    pub sha256: String,
+}
+
+impl Fingerprint {
+    /// The fingerprint of all these bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        let digest = Sha256::digest(bytes);
+        let sha256 = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+        Self { length: bytes.len(), sha256 }
+    }
+
+    /// Whether `bytes` begin with what was fingerprinted.
+    pub fn begins(&self, bytes: &[u8]) -> bool {
+        bytes.get(..self.length).is_some_and(|bytes| Self::of(bytes) == *self)
+    }
+
+    /// Whether it covers as much as a fingerprint can.
+    pub fn is_full(&self) -> bool {
+        self.length >= FINGERPRINT_BYTES
+    }
+}
+
+/// The last bytes before a place, as many as a fingerprint covers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recent(Vec<u8>);
+
+impl Recent {
+    /// Adds the bytes that follow.
+    pub fn push(&mut self, bytes: &[u8]) {
+        let fresh = &bytes[bytes.len().saturating_sub(FINGERPRINT_BYTES)..];
+        let kept = FINGERPRINT_BYTES - fresh.len();
+        self.0.drain(..self.0.len().saturating_sub(kept));
+        self.0.extend_from_slice(fresh);
+    }
+
+    /// Their fingerprint.
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(&self.0)
+    }
+}
+
+/// A file as its file system knows it, unchanged while nobody writes to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Signature {
+    /// The file system.
+    pub device: u64,
+    /// The file on it.
+    pub inode: u64,
+    /// Bytes on disk, as they are compressed.
+    pub size: u64,
+    /// When it was last written, in nanoseconds since 1970.
+    pub modified_ns: i64,
+}
+
+impl Signature {
+    /// The signature of a file that was asked for its metadata.
+    pub fn of(metadata: &std::fs::Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified_ns: metadata.mtime() * 1_000_000_000 + metadata.mtime_nsec(),
+        }
+    }
+
+    /// Whether a later write would show: clocks of file systems tick coarsely.
+    pub fn is_settled(&self) -> bool {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        now.as_nanos() as i64 - self.modified_ns > CLOCK_TICK_MAX.as_nanos() as i64
+    }
+
+    /// Whether both are one file, however it changed.
+    pub fn is_same_file(&self, other: &Self) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
+}
+
+/// What a split remembers about its file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Descriptor {
+    /// Where the file was seen last.
+    pub path: PathBuf,
+    /// What the file system said about it.
+    pub signature: Signature,
+    /// Its first bytes.
+    pub head: Fingerprint,
+}
+
+impl Descriptor {
+    /// Reads the descriptor of a known split.
+    ///
+    /// # Errors
+    /// Bug: it was not made here.
+    pub fn of(known: &KnownSplit) -> Result<Self> {
+        Self::deserialize(&known.split.descriptor).map_err(|error| {
+            let id = &known.split.id;
+            Error::bug(format!("could not read the descriptor of split {id:?}")).because(error)
+        })
+    }
+}
+
+/// What a position remembers beside its number.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// The bytes before the position.
+    pub before: Fingerprint,
+    /// What stands at the position.
+    #[serde(default, skip_serializing_if = "is_line")]
+    pub start: Start,
+}
+
+fn is_line(start: &Start) -> bool {
+    *start == Start::Line
+}
+
+impl Note {
+    /// Reads the note of a position; none if it has none.
+    ///
+    /// # Errors
+    /// Bug: it was not made here.
+    pub fn of(position: &Position) -> Result<Option<Self>> {
+        let Some(note) = &position.note else { return Ok(None) };
+        serde_json::from_str(note).map(Some).map_err(|error| {
+            Error::bug(format!("could not read the note of position {}", position.at))
+                .because(error)
+        })
+    }
+
+    /// The note as a position carries it.
+    pub fn to_text(&self) -> String {
+        serde_json::to_string(self).expect("numbers and text are JSON")
+    }
+}
+
+/// Whether one file can have become the other by rotation: their names are the same but for
+/// numbers, dates and compression at the end.
+pub fn are_related(one: &Path, other: &Path) -> bool {
+    one.parent() == other.parent() && family(one) == family(other)
+}
+
+/// A file's name without what rotation adds: `a.log` for `a.log.2.gz` and `a.log-20260101`.
+pub fn family(path: &Path) -> &str {
+    let mut name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    for suffix in [".gz", ".zst", ".zstd"] {
+        name = name.strip_suffix(suffix).unwrap_or(name);
+    }
+    loop {
+        let shorter = name.trim_end_matches(|character: char| character.is_ascii_digit());
+        let shorter = match shorter.len() < name.len() {
+            true => shorter.strip_suffix(['.', '-', '_']).unwrap_or(name),
+            false => name,
+        };
+        if shorter.is_empty() || shorter.len() == name.len() {
+            return name;
+        }
+        name = shorter;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rotation_keeps_the_family() {
+        let check = |name: &str, expect: &str| assert_eq!(family(Path::new(name)), expect);
+        check("/logs/a.log", "a.log");
+        check("/logs/a.log.1", "a.log");
+        check("/logs/a.log.12.gz", "a.log");
+        check("/logs/a.log-20260101.zst", "a.log");
+        check("/logs/a.log-2026-01-01", "a.log");
+        check("/logs/stats-01.log", "stats-01.log");
+        check("/logs/node7", "node7");
+        check("/logs/7", "7");
+    }
+
+    #[test]
+    fn recent_bytes_do_not_depend_on_the_pieces() {
+        let bytes: Vec<u8> = (0..5000u32).map(|number| (number % 251) as u8).collect();
+        for piece in [1, 7, 1000, 1024, 1025, 5000] {
+            let mut recent = Recent::default();
+            bytes.chunks(piece).for_each(|chunk| recent.push(chunk));
+            assert_eq!(recent.0, bytes[5000 - FINGERPRINT_BYTES..], "pieces of {piece}");
+        }
+    }
+
+    #[test]
+    fn a_fingerprint_covers_a_beginning() {
+        let short = Fingerprint::of(b"one\n");
+        assert!(short.begins(b"one\ntwo\n"));
+        assert!(!short.begins(b"one"));
+        assert!(!short.begins(b"two\none\n"));
+    }
+}

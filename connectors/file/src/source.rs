@@ -1,0 +1,93 @@
+//! The source: files as splits. All I/O runs in threads for blocking work.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use contract::error::Context;
+use contract::record::message_schema;
+use contract::source::{Discovery, KnownSplit, Source, Split, SplitReader, Until};
+use contract::{Error, Position, Result};
+
+use crate::config::{Config, Patterns};
+use crate::cursor::{Cursor, Reading};
+use crate::discover::Discoverer;
+use crate::tail::Tail;
+
+/// Files that become splits.
+pub struct Files {
+    config: Config,
+    discoverer: Arc<Mutex<Discoverer>>,
+}
+
+impl Files {
+    /// A source over the files that `patterns` name.
+    pub fn new(config: Config, patterns: Patterns) -> Self {
+        let discoverer = Discoverer::new(patterns, config.compression);
+        Self { config, discoverer: Arc::new(Mutex::new(discoverer)) }
+    }
+
+    /// Runs `work` where it may block.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Discoverer) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let discoverer = self.discoverer.clone();
+        tokio::task::spawn_blocking(move || {
+            work(&mut discoverer.lock().unwrap_or_else(PoisonError::into_inner))
+        })
+        .await
+        .bug("a thread that looks for files failed")?
+    }
+}
+
+#[async_trait]
+impl Source for Files {
+    fn schema(&self) -> SchemaRef {
+        message_schema()
+    }
+
+    async fn splits(&self, known: &[KnownSplit]) -> Result<Discovery> {
+        let known = known.to_vec();
+        self.blocking(move |discoverer| discoverer.discover(&known)).await
+    }
+
+    async fn open(
+        &self,
+        split: &Split,
+        from: Option<&Position>,
+        until: Until,
+    ) -> Result<Box<dyn SplitReader>> {
+        let known = KnownSplit { split: split.clone(), position: from.cloned() };
+        let config = self.config.clone();
+        let cursor = self
+            .blocking(move |discoverer| open(discoverer, &config, known, until))
+            .await
+            .map_err(|error| error.context(format!("could not open split \"{}\"", split.id)))?;
+        Ok(Box::new(Tail::new(cursor, self.config.poll_interval.0)))
+    }
+}
+
+fn open(
+    discoverer: &mut Discoverer,
+    config: &Config,
+    known: KnownSplit,
+    until: Until,
+) -> Result<Cursor> {
+    let found = discoverer.locate(&known)?.ok_or_else(|| {
+        Error::external("no file holds any more what was read of it")
+            .hint("restore the file, or go on without the rest by `--accept-loss`")
+    })?;
+    let opened = found
+        .open()?
+        .ok_or_else(|| Error::transient(format!("file {:?} was just replaced", found.path)))?;
+    let reading = Reading {
+        path: found.path,
+        from: known.position,
+        until,
+        line_bytes_max: config.line_bytes_max.as_usize(),
+        block_bytes: config.block_bytes.as_usize(),
+        rotate_wait: config.rotate_wait.0,
+    };
+    Cursor::new(opened, reading)
+}

@@ -1,0 +1,95 @@
+//! The reader that the runtime sees: reads one block ahead, in a thread for blocking work.
+//!
+//! Cancel safe: the block in work belongs to `self`, and a wait remembers when it is over.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use contract::error::Context;
+use contract::source::{ReadBatch, SplitReader};
+use contract::{Position, Result};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::cursor::{Cursor, Step, Then};
+
+/// How much longer than the setting says a quiet file may wait for the next look.
+const PAUSE_FACTOR_MAX: u32 = 4;
+
+/// Reads one split.
+pub struct Tail {
+    state: State,
+    poll_interval: Duration,
+    /// How many looks in a row found nothing.
+    quiet_looks: u32,
+}
+
+enum State {
+    Ready(Box<Cursor>),
+    Reading(JoinHandle<(Box<Cursor>, Result<Step>)>),
+    Waiting(Box<Cursor>, Instant),
+    Ended,
+}
+
+impl Tail {
+    /// Reads with `cursor`; looks at a quiet file every `poll_interval`.
+    pub fn new(cursor: Cursor, poll_interval: Duration) -> Self {
+        Self { state: State::Ready(Box::new(cursor)), poll_interval, quiet_looks: 0 }
+    }
+
+    /// Waits for the step in work, and starts the next one.
+    async fn step(&mut self) -> Result<Option<Step>> {
+        if let State::Waiting(_, until) = &self.state {
+            tokio::time::sleep_until(*until).await;
+        }
+        self.start();
+        let State::Reading(job) = &mut self.state else { return Ok(None) };
+        let (cursor, outcome) = job.await.bug("a thread that reads a file failed")?;
+        self.state = State::Ready(cursor);
+        let step = outcome?;
+        match step.then {
+            Then::Read => self.start(),
+            Then::Wait => self.pause(step.batch.is_none()),
+            Then::End => self.state = State::Ended,
+        }
+        Ok(Some(step))
+    }
+
+    fn start(&mut self) {
+        self.state = match std::mem::replace(&mut self.state, State::Ended) {
+            State::Ready(mut cursor) | State::Waiting(mut cursor, _) => {
+                State::Reading(tokio::task::spawn_blocking(move || {
+                    let outcome = cursor.step();
+                    (cursor, outcome)
+                }))
+            }
+            other => other,
+        };
+    }
+
+    fn pause(&mut self, is_quiet: bool) {
+        self.quiet_looks = if is_quiet { self.quiet_looks.saturating_add(1) } else { 0 };
+        let factor = (1 + self.quiet_looks / 8).min(PAUSE_FACTOR_MAX);
+        let until = Instant::now() + self.poll_interval * factor;
+        self.state = match std::mem::replace(&mut self.state, State::Ended) {
+            State::Ready(cursor) => State::Waiting(cursor, until),
+            other => other,
+        };
+    }
+}
+
+#[async_trait]
+impl SplitReader for Tail {
+    async fn next_batch(&mut self) -> Result<Option<ReadBatch>> {
+        while let Some(step) = self.step().await? {
+            if step.batch.is_some() {
+                return Ok(step.batch);
+            }
+        }
+        Ok(None)
+    }
+
+    async fn acknowledge(&mut self, _position: &Position) -> Result<()> {
+        Ok(())
+    }
+}
