@@ -1,1 +1,52 @@
-//! TBD
+//! Delta Lake tables on local disk, S3, Azure or GCS: Parquet files with a log that any engine
+//! reads.
+//!
+//! A staged sink: rows become files that nobody reads until an entry of the table's log names
+//! them, together with the token of their epoch. Reading order: [`sink`], [`writer`], [`commit`].
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
+
+mod commit;
+mod config;
+mod partition;
+mod read;
+mod schema;
+mod sink;
+pub mod table;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use contract::sink::Sink;
+use contract::spec::{BuildContext, Connector, SinkSpec, Spec};
+use contract::{Result, Section};
+
+use crate::config::Config;
+use crate::sink::LakeSink;
+
+/// The connector `lake`.
+pub struct Lake;
+
+static SPEC: Spec = Spec {
+    name: "lake",
+    summary: "Writes Delta Lake tables on local disk, S3, Azure or GCS.",
+    source: None,
+    sink: Some(SinkSpec {
+        config_schema: || schemars::schema_for!(Config),
+        promise: sink::PROMISE,
+    }),
+    example: include_str!("../example.yaml"),
+};
+
+impl Connector for Lake {
+    fn spec(&self) -> &'static Spec {
+        &SPEC
+    }
+
+    fn sink(&self, section: &Section, ctx: &BuildContext) -> Result<Arc<dyn Sink>> {
+        Ok(Arc::new(LakeSink::new(Config::read(section)?, &ctx.data)?))
+    }
+}

@@ -1,0 +1,144 @@
+//! The sink: creates the table, reads its tokens, makes writers, reads rows back.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use async_trait::async_trait;
+use contract::error::Context;
+use contract::sink::{
+    BatchStream, Held, Promise, Proof, ReadBack, Sink, SinkKind, Writer, WriterContext,
+};
+use contract::{Error, Lineage, Result};
+use deltalake::kernel::transaction::{CommitData, TransactionError};
+use deltalake::kernel::{Action, EagerSnapshot, MetadataExt, Protocol, StructType, new_metadata};
+use deltalake::logstore::{CommitOrBytes, LogStoreRef};
+use deltalake::protocol::{DeltaOperation, SaveMode};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::commit::{self, Owner};
+use crate::config::Config;
+use crate::partition::PartitionBy;
+use crate::writer::{LakeWriter, Layout};
+use crate::{read, schema, table};
+
+/// What a lake promises while rows carry their origin.
+pub const PROMISE: Promise =
+    Promise { kind: SinkKind::Staged, token: true, proof: Proof::Origin, sentence: "exactly once" };
+
+/// A table as a sink.
+pub struct LakeSink {
+    config: Config,
+    partitions: Vec<PartitionBy>,
+    location: String,
+}
+
+impl LakeSink {
+    /// Makes the sink of checked settings; `data` is the folder of the embedded lake.
+    ///
+    /// # Errors
+    /// Config: the settings name no place or no partition that we know.
+    pub fn new(config: Config, data: &Path) -> Result<Self> {
+        let partitions = config.partitions()?;
+        let location = match &config.url {
+            Some(url) => url.clone(),
+            None => data.join("lake").join(&config.table).to_string_lossy().into_owned(),
+        };
+        Ok(Self { config, partitions, location })
+    }
+
+    fn log_store(&self) -> Result<LogStoreRef> {
+        table::log_store(&self.location)
+    }
+
+    /// Creates the table if there is none, else checks that rows of this layout can be added.
+    async fn ensure(&self, log_store: &LogStoreRef, layout: &Layout) -> Result<()> {
+        if let Some(snapshot) = table::snapshot(log_store).await? {
+            return self.check_existing(&snapshot, layout);
+        }
+        let entry = self.first_entry(log_store, layout)?;
+        let put = log_store.write_commit_entry(0, entry, Uuid::new_v4()).await;
+        match put {
+            Ok(()) => Ok(()),
+            Err(TransactionError::VersionAlreadyExists(_)) => {
+                let snapshot = table::snapshot(log_store).await?;
+                let snapshot = snapshot.ok_or_else(|| {
+                    Error::transient(format!("lake table {:?} vanished", self.config.table))
+                })?;
+                self.check_existing(&snapshot, layout)
+            }
+            Err(error) => {
+                let message = format!("could not create lake table {:?}", self.config.table);
+                Err(Error::transient(message).because(error))
+            }
+        }
+    }
+
+    fn check_existing(&self, snapshot: &EagerSnapshot, layout: &Layout) -> Result<()> {
+        let name = &self.config.table;
+        let there = snapshot.metadata().partition_columns();
+        let here = layout.partition_columns();
+        if *there != here {
+            return Err(Error::config(format!(
+                "lake table {name:?} is partitioned by {there:?}, not by {here:?}"
+            ))
+            .field("partition_by")
+            .hint("partitions are fixed once a table exists: set the old ones, or another table"));
+        }
+        schema::grow(snapshot.schema().as_ref(), &layout.columns, name).map(|_| ())
+    }
+
+    fn first_entry(&self, log_store: &LogStoreRef, layout: &Layout) -> Result<CommitOrBytes> {
+        let columns = StructType::try_new(layout.columns.iter().cloned())
+            .map_err(|error| Error::config("the columns do not make a table").because(error))?;
+        let no_settings = std::iter::empty::<(&str, &str)>();
+        let metadata = new_metadata(&columns, layout.partition_columns(), no_settings)
+            .and_then(|metadata| metadata.with_name(self.config.table.clone()))
+            .bug("could not describe a new table")?;
+        let protocol: Protocol =
+            serde_json::from_value(json!({ "minReaderVersion": 1, "minWriterVersion": 2 }))
+                .bug("could not write the protocol of a new table")?;
+        let operation = DeltaOperation::Create {
+            mode: SaveMode::ErrorIfExists,
+            location: log_store.root_url().clone(),
+            protocol: protocol.clone(),
+            metadata: metadata.clone(),
+        };
+        let actions = vec![Action::Protocol(protocol), Action::Metadata(metadata)];
+        let entry = CommitData::new(actions, operation, HashMap::new(), Vec::new());
+        let bytes = entry.get_bytes().bug("could not write the first entry of a table's log")?;
+        Ok(CommitOrBytes::LogBytes(bytes))
+    }
+}
+
+#[async_trait]
+impl Sink for LakeSink {
+    fn promise(&self) -> Promise {
+        let proof = if self.config.origin { Proof::Origin } else { Proof::Count };
+        Promise { proof, ..PROMISE }
+    }
+
+    fn with_origin(&self) -> bool {
+        self.config.origin
+    }
+
+    async fn fence_and_read(&self, ctx: &WriterContext, lineage: &Lineage) -> Result<Held> {
+        if !table::exists_locally(&self.location)? {
+            return Ok(Held::Nothing);
+        }
+        // Nothing shuts an earlier writer out of a log; it can only add the epoch that is decided
+        // anyway, and the next commit is compared with whatever the log holds by then.
+        commit::held(&self.log_store()?, &Owner::of(ctx), lineage).await
+    }
+
+    async fn open(&self, ctx: WriterContext) -> Result<Box<dyn Writer>> {
+        let layout = Layout::new(&ctx.schema, self.partitions.clone())?;
+        let log_store = self.log_store()?;
+        self.ensure(&log_store, &layout).await?;
+        Ok(Box::new(LakeWriter::new(ctx, &self.config, layout, log_store)?))
+    }
+
+    async fn read_back(&self, _pipeline: &str, what: ReadBack) -> Result<BatchStream> {
+        read::read_back(&self.location, what).await
+    }
+}

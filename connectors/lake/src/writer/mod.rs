@@ -1,0 +1,330 @@
+//! Turns batches into Parquet files beside the table, and epochs into entries of its log.
+//!
+//! Files of different lineages and partitions never mix, so that one lineage can be left out of a
+//! commit. Until a commit names a file, nobody reads it.
+
+mod encode;
+mod files;
+mod group;
+mod properties;
+mod stats;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Schema, SchemaRef};
+use async_trait::async_trait;
+use chrono::Utc;
+use contract::error::Context;
+use contract::failpoint::reach;
+use contract::sink::{Commit, CommitOutcome, Prepared, Writer, WriterContext};
+use contract::{Error, Lineage, Result};
+use deltalake::kernel::{Add, StructField};
+use deltalake::logstore::LogStoreRef;
+use futures::future::try_join_all;
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
+
+use crate::commit::{Committable, Log, Owner};
+use crate::config::{Compression, Config};
+use crate::partition::{self, PartitionBy, PartitionKey};
+use crate::schema;
+
+pub use files::{ClosedFile, OpenFile, Shape};
+
+/// Files that are open at once; beyond this the one that waited longest is closed.
+const FILES_OPEN_MAX: usize = 64;
+/// Raw bytes that are encoded together, at least and at most.
+const GROUP_BYTES: std::ops::RangeInclusive<usize> = (1 << 20)..=(32 << 20);
+
+/// What a table looks like to its writers.
+#[derive(Clone)]
+pub struct Layout {
+    /// The schema in which batches are stored, partition columns included.
+    pub stored: SchemaRef,
+    /// The partition columns, outermost first.
+    pub partitions: Vec<PartitionBy>,
+    /// The table's columns.
+    pub columns: Vec<StructField>,
+}
+
+impl Layout {
+    /// The layout of a table for batches of this schema.
+    ///
+    /// # Errors
+    /// Config: a column cannot be stored, or not partitioned by.
+    pub fn new(schema: &Schema, partitions: Vec<PartitionBy>) -> Result<Self> {
+        let stored = schema::stored(schema)?;
+        for by in &partitions {
+            by.check(&stored)?;
+        }
+        let derived: Vec<_> = partitions.iter().filter_map(PartitionBy::derived).collect();
+        let columns = schema::table_columns(&stored, &derived)?;
+        Ok(Self { stored, partitions, columns })
+    }
+
+    /// The names of the partition columns.
+    pub fn partition_columns(&self) -> Vec<String> {
+        self.partitions.iter().map(PartitionBy::column).collect()
+    }
+
+    /// The columns of the stored schema that stand in the files: all but the partition columns.
+    fn in_files(&self) -> Vec<usize> {
+        let partition_columns = self.partition_columns();
+        let fields = self.stored.fields().iter().enumerate();
+        let kept = fields.filter(|(_, field)| !partition_columns.contains(field.name()));
+        kept.map(|(index, _)| index).collect()
+    }
+}
+
+/// Makes the shape of a table's files.
+///
+/// # Errors
+/// Bug: the columns do not exist.
+pub fn shape(
+    log_store: &LogStoreRef,
+    schema: SchemaRef,
+    config: &Config,
+    (memory_bytes, threads): (usize, usize),
+) -> Arc<Shape> {
+    Arc::new(Shape {
+        store: log_store.object_store(None),
+        properties: properties::properties(&schema, config.compression),
+        schema,
+        threads,
+        row_group_rows_max: config.row_group_rows_max,
+        group_bytes_max: (memory_bytes / 4).clamp(*GROUP_BYTES.start(), *GROUP_BYTES.end()),
+    })
+}
+
+/// The entry of a log that adds a file.
+///
+/// # Errors
+/// Bug: the file's footer makes no statistics.
+pub fn add(
+    file: ClosedFile,
+    schema: &Schema,
+    partition_values: HashMap<String, Option<String>>,
+) -> Result<Add> {
+    Ok(Add {
+        stats: Some(stats::statistics(&file.metadata, schema)?),
+        path: file.path,
+        partition_values,
+        size: file.size.cast_signed(),
+        modification_time: Utc::now().timestamp_millis(),
+        data_change: true,
+        tags: None,
+        deletion_vector: None,
+        base_row_id: None,
+        default_row_commit_version: None,
+        clustering_provider: None,
+    })
+}
+
+/// The end of a file's name, which tells its compression.
+pub fn extension(compression: Compression) -> &'static str {
+    match compression {
+        Compression::Zstd => "zstd.parquet",
+        Compression::Snappy => "snappy.parquet",
+        Compression::Lz4 => "lz4.parquet",
+        Compression::None => "parquet",
+    }
+}
+
+/// Writes the epochs of a table's lineages.
+pub struct LakeWriter {
+    ctx: WriterContext,
+    layout: Layout,
+    in_files: Vec<usize>,
+    shape: Arc<Shape>,
+    file_bytes_max: u64,
+    extension: &'static str,
+    log: Log,
+    log_store: LogStoreRef,
+    open: HashMap<(Lineage, PartitionKey), Slot>,
+    staged: HashMap<Lineage, Staged>,
+    files_begun: u64,
+    uses: u64,
+}
+
+struct Slot {
+    file: OpenFile,
+    last_use: u64,
+}
+
+/// What a lineage has staged since its last epoch.
+#[derive(Default)]
+struct Staged {
+    rows: u64,
+    files: Vec<Add>,
+}
+
+impl LakeWriter {
+    /// Makes a writer of a table that exists.
+    ///
+    /// # Errors
+    /// Bug: the layout does not fit its own schema.
+    pub fn new(
+        ctx: WriterContext,
+        config: &Config,
+        layout: Layout,
+        log_store: LogStoreRef,
+    ) -> Result<Self> {
+        let in_files = layout.in_files();
+        let file_schema = layout.stored.project(&in_files).bug("the columns were counted wrong")?;
+        let means = (ctx.memory_bytes, ctx.threads);
+        let shape = shape(&log_store, Arc::new(file_schema), config, means);
+        Ok(Self {
+            log: Log::new(log_store.clone(), Owner::of(&ctx), &config.table),
+            file_bytes_max: config.file_bytes_max.0,
+            extension: extension(config.compression),
+            ctx,
+            layout,
+            in_files,
+            shape,
+            log_store,
+            open: HashMap::new(),
+            staged: HashMap::new(),
+            files_begun: 0,
+            uses: 0,
+        })
+    }
+
+    async fn write_part(
+        &mut self,
+        lineage: &Lineage,
+        key: PartitionKey,
+        batch: RecordBatch,
+    ) -> Result<()> {
+        let slot_key = (lineage.clone(), key);
+        if !self.open.contains_key(&slot_key) {
+            self.make_room().await?;
+            let file = self.begin_file(&slot_key.1)?;
+            self.open.insert(slot_key.clone(), Slot { file, last_use: 0 });
+        }
+        self.uses += 1;
+        let slot = self.open.get_mut(&slot_key).expect("it was opened above");
+        slot.last_use = self.uses;
+        slot.file.write(batch).await?;
+        if slot.file.size() >= self.file_bytes_max {
+            self.close(&slot_key).await?;
+        }
+        Ok(())
+    }
+
+    fn begin_file(&mut self, key: &PartitionKey) -> Result<OpenFile> {
+        self.files_begun += 1;
+        let folder = partition::folder(&self.layout.partitions, key);
+        let (writer, number) = (&self.ctx.writer_id, self.files_begun);
+        let path = format!("{folder}part-{writer}-{number:05}.{}", self.extension);
+        OpenFile::begin(self.shape.clone(), path)
+    }
+
+    /// Closes the file that waited longest if no more may be open.
+    async fn make_room(&mut self) -> Result<()> {
+        if self.open.len() < FILES_OPEN_MAX {
+            return Ok(());
+        }
+        let oldest = self.open.iter().min_by_key(|(_, slot)| slot.last_use);
+        match oldest.map(|(key, _)| key.clone()) {
+            Some(key) => self.close(&key).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Frees memory, beginning with the largest file.
+    async fn keep_budget(&mut self) -> Result<()> {
+        while self.memory_bytes() > self.ctx.memory_bytes {
+            let largest = self.open.iter_mut().max_by_key(|(_, slot)| slot.file.memory_bytes());
+            let Some((key, slot)) = largest else { return Ok(()) };
+            let key = key.clone();
+            slot.file.end_row_group().await?;
+            if self.memory_bytes() > self.ctx.memory_bytes {
+                self.close(&key).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.open.values().map(|slot| slot.file.memory_bytes()).sum()
+    }
+
+    async fn close(&mut self, key: &(Lineage, PartitionKey)) -> Result<()> {
+        let Some(slot) = self.open.remove(key) else { return Ok(()) };
+        let closed = slot.file.close().await?;
+        let add = self.add(closed, &key.1)?;
+        self.staged.entry(key.0.clone()).or_default().files.push(add);
+        Ok(())
+    }
+
+    fn add(&self, closed: ClosedFile, key: &PartitionKey) -> Result<Add> {
+        let values = self.layout.partition_columns().into_iter().zip(key.iter().cloned());
+        add(closed, &self.shape.schema, values.collect())
+    }
+
+    fn take_open(&mut self, lineage: &Lineage) -> Vec<(PartitionKey, OpenFile)> {
+        let open = self.open.extract_if(|(owner, _), _| owner == lineage);
+        let mut files: Vec<_> = open.map(|((_, key), slot)| (key, slot.file)).collect();
+        files.sort_by(|one, other| one.0.cmp(&other.0));
+        files
+    }
+}
+
+#[async_trait]
+impl Writer for LakeWriter {
+    async fn write(&mut self, lineage: &Lineage, records: RecordBatch) -> Result<()> {
+        let rows = records.num_rows() as u64;
+        let stored = schema::convert(&records, &self.layout.stored)?;
+        for (key, part) in partition::split(stored, &self.layout.partitions)? {
+            let part = part.project(&self.in_files).bug("the columns were counted wrong")?;
+            self.write_part(lineage, key, part).await?;
+        }
+        self.staged.entry(lineage.clone()).or_default().rows += rows;
+        self.keep_budget().await
+    }
+
+    async fn prepare(&mut self, lineage: &Lineage, _epoch: u64) -> Result<Prepared> {
+        reach("lake.prepare.before_files").await?;
+        let (keys, open): (Vec<_>, Vec<_>) = self.take_open(lineage).into_iter().unzip();
+        let closed = try_join_all(open.into_iter().map(OpenFile::close)).await?;
+        let mut staged = self.staged.remove(lineage).unwrap_or_default();
+        for (key, closed) in keys.iter().zip(closed) {
+            staged.files.push(self.add(closed, key)?);
+        }
+        reach("lake.prepare.after_files").await?;
+        if staged.files.is_empty() {
+            return Ok(Prepared::default());
+        }
+        self.log.wrote(&staged.files);
+        let columns = self.layout.columns.clone();
+        let committable = serde_json::to_value(Committable { files: staged.files, columns })
+            .bug("could not write a committable")?;
+        Ok(Prepared { rows: staged.rows, rejects: Vec::new(), committable: Some(committable) })
+    }
+
+    async fn commit(&mut self, commits: &[Commit]) -> Result<Vec<CommitOutcome>> {
+        self.log.publish(commits).await
+    }
+
+    async fn abort(&mut self, lineage: &Lineage) -> Result<()> {
+        for (_, file) in self.take_open(lineage) {
+            file.abandon().await;
+        }
+        // What was prepared may have been decided: only files that no epoch names are removed.
+        let staged = self.staged.remove(lineage).unwrap_or_default();
+        let store = self.log_store.object_store(None);
+        for file in staged.files {
+            let path = Path::parse(&file.path).bug("a staged file has no valid name")?;
+            match store.delete(&path).await {
+                Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => {
+                    let message = format!("could not remove staged file {:?}", file.path);
+                    return Err(Error::transient(message).because(error));
+                }
+            }
+        }
+        Ok(())
+    }
+}

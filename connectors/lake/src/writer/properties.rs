@@ -1,0 +1,62 @@
+//! How each column is encoded.
+//!
+//! The writer is most of the work of a pipeline, so each choice here was measured.
+
+use arrow::datatypes::{DataType, Field, Schema};
+use contract::record;
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::file::properties::{
+    EnabledStatistics, WriterProperties, WriterPropertiesBuilder, WriterPropertiesPtr,
+    WriterVersion,
+};
+use parquet::schema::types::ColumnPath;
+
+use crate::config;
+
+/// Values of a dictionary page, in bytes; beyond it a column falls back to plain text.
+const DICTIONARY_BYTES_MAX: usize = 1 << 20;
+/// Bytes of a data page before compression.
+const PAGE_BYTES: usize = 1 << 20;
+/// Longest text of a smallest or largest value.
+const STATISTICS_BYTES_MAX: usize = 32;
+
+/// The properties of all files of a table.
+pub fn properties(schema: &Schema, compression: config::Compression) -> WriterPropertiesPtr {
+    let mut builder = WriterProperties::builder()
+        .set_writer_version(WriterVersion::PARQUET_1_0)
+        .set_created_by("logmill".to_owned())
+        .set_compression(codec(compression))
+        .set_dictionary_page_size_limit(DICTIONARY_BYTES_MAX)
+        .set_data_page_size_limit(PAGE_BYTES)
+        .set_data_page_row_count_limit(usize::MAX)
+        .set_statistics_truncate_length(Some(STATISTICS_BYTES_MAX))
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+        .set_offset_index_disabled(true);
+    for field in schema.fields() {
+        builder = column(builder, field);
+    }
+    builder.build().into()
+}
+
+fn codec(compression: config::Compression) -> Compression {
+    match compression {
+        config::Compression::Zstd => Compression::ZSTD(ZstdLevel::default()),
+        config::Compression::Snappy => Compression::SNAPPY,
+        config::Compression::Lz4 => Compression::LZ4_RAW,
+        config::Compression::None => Compression::UNCOMPRESSED,
+    }
+}
+
+fn column(builder: WriterPropertiesBuilder, field: &Field) -> WriterPropertiesBuilder {
+    let path = ColumnPath::new(vec![field.name().clone()]);
+    match field.data_type() {
+        // Ever rising numbers: their differences take a byte or two, a dictionary takes more.
+        DataType::Int64 if field.name() == record::POSITION => builder
+            .set_column_dictionary_enabled(path.clone(), false)
+            .set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
+        DataType::Timestamp(_, _) => builder
+            .set_column_dictionary_enabled(path.clone(), false)
+            .set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
+        _ => builder,
+    }
+}
