@@ -114,6 +114,8 @@ pub struct ReadBatch {
     pub rejects: Vec<Reject>,
     /// Records of this range that can no longer be read.
     pub lost: u64,
+    /// Bytes of the source that this range stands for, for limits and rates.
+    pub bytes: u64,
 }
 
 /// What the original of a refused record is.

@@ -7,7 +7,7 @@ use contract::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 /// The counts of one split for one sink in one epoch, in rows that carry their origin.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Records read.
     pub read: u64,

@@ -1,0 +1,217 @@
+//! One attempt at a lineage: its tasks, and the means to talk to them.
+//!
+//! An attempt begins at a checkpoint and ends with the first error of any of its tasks. Whatever
+//! it had not decided is gone with it; the next one begins at the newest checkpoint.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use bytes::Bytes;
+use contract::sink::Writer;
+use contract::transform::EpochStart;
+use contract::{Error, Result};
+use futures::future::try_join_all;
+use state::Checkpoint;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use crate::flow::{Budget, QUEUE_MESSAGES_MAX, gone, is_gone};
+use crate::outlet::Outlet;
+use crate::owner::Owner;
+use crate::reader_task::{ReaderHandle, ReaderShared};
+use crate::sink_task::{SinkHandle, SinkTask, Skip};
+use crate::step_task::StepTask;
+
+/// How long tasks may take to end once nobody needs them.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(20);
+
+/// Which sinks take part, and what they leave out.
+pub struct Cast {
+    /// By number of sink: none for a sink that stands aside.
+    pub sinks: Vec<Option<Skip>>,
+}
+
+impl Cast {
+    /// Every sink, nothing left out.
+    pub fn everyone(count: usize) -> Self {
+        Self { sinks: (0..count).map(|_| Some(Skip::default())).collect() }
+    }
+}
+
+/// The tasks of an attempt.
+pub struct Attempt<'a> {
+    /// Whose attempt it is.
+    pub owner: &'a Owner,
+    /// The newest checkpoint; every sink holds its epoch.
+    pub checkpoint: Checkpoint,
+    /// The epoch under way.
+    pub epoch: EpochStart,
+    /// What all readers share.
+    pub shared: Arc<ReaderShared>,
+    /// The readers.
+    pub readers: Vec<ReaderHandle>,
+    /// The sinks, by number; none for those that stand aside.
+    pub sinks: Vec<Option<SinkHandle>>,
+    tasks: JoinSet<Result<()>>,
+}
+
+impl<'a> Attempt<'a> {
+    /// Opens the writers and starts the tasks of sinks and stateful steps, in the state of
+    /// `checkpoint`, for `epoch`.
+    ///
+    /// # Errors
+    /// From connectors, steps and the checkpoint store.
+    pub async fn start(
+        owner: &'a Owner,
+        checkpoint: Checkpoint,
+        epoch: EpochStart,
+        cast: Cast,
+    ) -> Result<Attempt<'a>> {
+        let mut tasks = JoinSet::new();
+        let writers = open_writers(owner, &checkpoint, &cast).await?;
+        let mut queues = Vec::new();
+        let mut sinks = Vec::new();
+        for (sink, (writer, skip)) in writers.into_iter().zip(cast.sinks).enumerate() {
+            let (Some(writer), Some(skip)) = (writer, skip) else {
+                queues.push(None);
+                sinks.push(None);
+                continue;
+            };
+            let (queue, messages) = mpsc::channel(QUEUE_MESSAGES_MAX);
+            let (control_queue, control) = mpsc::channel(1);
+            queues.push(Some(queue));
+            sinks.push(Some(SinkHandle { control: control_queue }));
+            let task = SinkTask {
+                pipeline: owner.pipeline.clone(),
+                sink,
+                lineage: owner.lineage.clone(),
+                writer,
+                epoch: epoch.epoch,
+                messages,
+                control,
+                skip,
+            };
+            tasks.spawn(task.run());
+        }
+        let mut step_queues = Vec::new();
+        let mut step_tasks = Vec::new();
+        for (number, node) in owner.pipeline.steps.iter().enumerate() {
+            if !node.step.stateful() {
+                step_queues.push(None);
+                continue;
+            }
+            let state = stored_state(owner, &checkpoint, &node.name).await?;
+            let task = StepTask::new(&owner.pipeline, number, state.as_deref(), epoch)?;
+            let (queue, messages) = mpsc::channel(QUEUE_MESSAGES_MAX);
+            step_queues.push(Some(queue));
+            step_tasks.push((task, messages));
+        }
+        let outlet = Arc::new(Outlet::new(owner.pipeline.clone(), step_queues, queues));
+        for (task, messages) in step_tasks {
+            tasks.spawn(task(messages, outlet.clone()).run());
+        }
+        let shared = Arc::new(ReaderShared {
+            pipeline: owner.pipeline.clone(),
+            outlet,
+            budget: Budget::new(owner.flow_bytes()),
+            epoch_bytes: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
+            bell: Notify::new(),
+            progress: owner.progress.clone(),
+        });
+        Ok(Self { owner, checkpoint, epoch, shared, readers: Vec::new(), sinks, tasks })
+    }
+
+    /// Starts another task of this attempt.
+    pub fn spawn(&mut self, task: impl Future<Output = Result<()>> + Send + 'static) {
+        self.tasks.spawn(task);
+    }
+
+    /// Waits for an answer, or for the error that keeps it from coming.
+    ///
+    /// # Errors
+    /// The error of the task that failed first.
+    pub async fn answer<T>(&mut self, answer: oneshot::Receiver<T>) -> Result<T> {
+        tokio::select! {
+            biased;
+            answer = answer => match answer {
+                Ok(answer) => Ok(answer),
+                Err(_) => Err(gone()),
+            },
+            failure = failed(&mut self.tasks) => Err(failure),
+        }
+    }
+
+    /// Waits until a task fails.
+    pub async fn failed(&mut self) -> Error {
+        failed(&mut self.tasks).await
+    }
+
+    /// Ends all tasks: readers and steps first, then the sinks, which drop what is undecided.
+    /// Returns `error`, or the one behind it if `error` only says that another task is gone.
+    pub async fn end(mut self, error: Option<Error>) -> Option<Error> {
+        let mut cause = error;
+        self.readers.clear();
+        self.sinks.clear();
+        drop(self.shared);
+        let drained = tokio::time::timeout(SHUTDOWN_LIMIT, async {
+            while let Some(joined) = self.tasks.join_next().await {
+                let Some(error) = failure_of(joined) else { continue };
+                if cause.as_ref().is_none_or(|cause| is_gone(cause) && !is_gone(&error)) {
+                    cause = Some(error);
+                }
+            }
+        });
+        if drained.await.is_err() {
+            self.tasks.shutdown().await;
+        }
+        cause
+    }
+}
+
+async fn open_writers(
+    owner: &Owner,
+    checkpoint: &Checkpoint,
+    cast: &Cast,
+) -> Result<Vec<Option<Box<dyn Writer>>>> {
+    let opened = cast.sinks.iter().enumerate().map(|(sink, skip)| async move {
+        if skip.is_none() {
+            return Ok(None);
+        }
+        let ctx = owner.writer_context(sink, checkpoint.incarnation);
+        let node = &owner.pipeline.sinks[sink];
+        let writer = node.sink.open(ctx).await;
+        writer.map(Some).map_err(|error| error.context(format!("sink {:?}", node.name)))
+    });
+    try_join_all(opened).await
+}
+
+async fn stored_state(owner: &Owner, checkpoint: &Checkpoint, step: &str) -> Result<Option<Bytes>> {
+    match checkpoint.states.get(step) {
+        Some(name) => owner.history.state(name).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Waits for the first task that fails; tasks that end well are not waited for.
+async fn failed(tasks: &mut JoinSet<Result<()>>) -> Error {
+    loop {
+        match tasks.join_next().await {
+            Some(joined) => {
+                if let Some(error) = failure_of(joined) {
+                    return error;
+                }
+            }
+            None => std::future::pending::<()>().await,
+        }
+    }
+}
+
+fn failure_of(joined: std::result::Result<Result<()>, tokio::task::JoinError>) -> Option<Error> {
+    match joined {
+        Ok(outcome) => outcome.err(),
+        Err(error) if error.is_cancelled() => None,
+        Err(error) => Some(Error::bug("a task of the pipeline panicked").because(error)),
+    }
+}

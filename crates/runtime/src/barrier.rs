@@ -1,0 +1,379 @@
+//! The end of an epoch: barrier, prepare, decide, publish, acknowledge (EPOCH §2).
+//!
+//! The order of the steps is the protocol; each has a failpoint before and after it.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
+use contract::sink::{Commit, CommitOutcome};
+use contract::transform::EpochStart;
+use contract::{Error, ErrorKind, Position, Result, failpoint};
+use state::checkpoint::SinkState;
+use state::history::Decision;
+use state::ledger::hash_number;
+use tokio::sync::oneshot;
+use tracing::{debug, warn};
+
+use crate::attempt::Attempt;
+use crate::draft::{Draft, Gathered};
+use crate::flow::{Parcel, Tally, send};
+use crate::originals;
+use crate::reader_task::{ReaderCommand, ReaderReport};
+use crate::sink_task::{SinkControl, SinkMessage, SinkReport};
+use crate::step_task::StepMessage;
+
+/// Epochs between two tidyings of old checkpoints.
+const COLLECT_EVERY: u64 = 16;
+
+/// What came of asking for an epoch's end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The epoch is committed everywhere.
+    Committed,
+    /// Nothing was read, so no epoch was made.
+    Nothing,
+}
+
+impl Attempt<'_> {
+    /// Ends the epoch under way and begins the next. Rows of the next one are read meanwhile.
+    ///
+    /// # Errors
+    /// Retryable External: the attempt must be dropped; recovery finds out what was decided.
+    pub async fn end_epoch(&mut self) -> Result<Ended> {
+        let reports = self.pause_readers().await?;
+        let cuts = self.shared.outlet.take_cuts().await;
+        if cuts.is_empty() {
+            self.epoch = self.owner.start_epoch(self.epoch.epoch, self.epoch.now_us);
+            self.resume_readers().await?;
+            return Ok(Ended::Nothing);
+        }
+        failpoint::reach("barrier.paused").await?;
+        let ending = self.epoch;
+        let mut tally = Tally::default();
+        let positions = self.take_reports(reports, &mut tally);
+        let next = self.owner.start_epoch(ending.epoch + 1, ending.now_us);
+        let states = self.pass_barrier(next, &mut tally).await?;
+        self.epoch = next;
+        self.shared.epoch_bytes.store(0, Ordering::Relaxed);
+        self.resume_readers().await?;
+
+        let reports = self.prepare(ending).await?;
+        failpoint::reach("prepare.done").await?;
+        let gathered = Gathered { cuts, positions, states, tally, reports };
+        let draft = Draft::new(self.owner, &self.checkpoint, ending, gathered)?;
+        self.decide(draft).await?;
+        self.publish().await?;
+        self.acknowledge().await?;
+        self.go_on().await?;
+        self.owner.progress.add_epoch();
+        self.collect();
+        Ok(Ended::Committed)
+    }
+
+    async fn pause_readers(&mut self) -> Result<Vec<ReaderReport>> {
+        let mut answers = Vec::new();
+        for reader in &self.readers {
+            let (reply, answer) = oneshot::channel();
+            send(&reader.commands, ReaderCommand::Pause(reply)).await?;
+            answers.push(answer);
+        }
+        let mut reports = Vec::new();
+        for answer in answers {
+            reports.push(self.answer(answer).await?);
+        }
+        Ok(reports)
+    }
+
+    async fn resume_readers(&mut self) -> Result<()> {
+        for reader in &self.readers {
+            send(&reader.commands, ReaderCommand::Resume(self.epoch)).await?;
+        }
+        Ok(())
+    }
+
+    fn take_reports(
+        &mut self,
+        reports: Vec<ReaderReport>,
+        tally: &mut Tally,
+    ) -> BTreeMap<usize, Position> {
+        let mut positions = BTreeMap::new();
+        for (reader, report) in self.readers.iter_mut().zip(reports) {
+            tally.merge(report.tally);
+            if let Some(position) = report.position {
+                positions.insert(reader.split.index, position);
+            }
+            reader.ended = report.ended;
+        }
+        positions
+    }
+
+    /// Sends the barrier through the stateful steps, in order, then to the sinks: behind it
+    /// nothing of the epoch is left in any queue.
+    pub async fn pass_barrier(
+        &mut self,
+        next: EpochStart,
+        tally: &mut Tally,
+    ) -> Result<BTreeMap<String, String>> {
+        let mut states = BTreeMap::new();
+        let outlet = self.shared.outlet.clone();
+        for (number, node) in self.owner.pipeline.steps.iter().enumerate() {
+            let Some(queue) = outlet.step(number) else { continue };
+            let (reply, answer) = oneshot::channel();
+            send(queue, StepMessage::Barrier { next, reply }).await?;
+            let report = self.answer(answer).await?;
+            tally.merge(report.tally);
+            if let Some(state) = report.state {
+                let epoch = next.epoch - 1;
+                let stored = self.owner.history.keep_state(&node.name, epoch, state).await?;
+                states.insert(node.name.clone(), stored);
+            }
+        }
+        for sink in 0..self.sinks.len() {
+            if let Some(queue) = outlet.sink(sink) {
+                send(queue, SinkMessage::Barrier).await?;
+            }
+        }
+        Ok(states)
+    }
+
+    /// Prepares all sinks side by side, then the dead letters, which take what the sinks refused.
+    pub async fn prepare(&mut self, ending: EpochStart) -> Result<Vec<Option<SinkReport>>> {
+        let dead_letters = self.owner.pipeline.dead_letter_sink();
+        let mut answers = Vec::new();
+        for sink in 0..dead_letters {
+            answers.push(self.ask_to_prepare(sink, Vec::new()).await?);
+        }
+        let mut reports = Vec::new();
+        for answer in answers {
+            reports.push(match answer {
+                Some(answer) => Some(self.answer(answer).await?),
+                None => None,
+            });
+        }
+        failpoint::reach("prepare.sinks").await?;
+        let refused = self.letters_of_sinks(&reports, ending).await?;
+        let answer = self.ask_to_prepare(dead_letters, refused).await?;
+        reports.push(match answer {
+            Some(answer) => Some(self.answer(answer).await?),
+            None => None,
+        });
+        Ok(reports)
+    }
+
+    async fn ask_to_prepare(
+        &mut self,
+        sink: usize,
+        more: Vec<Parcel>,
+    ) -> Result<Option<oneshot::Receiver<SinkReport>>> {
+        let Some(handle) = &self.sinks[sink] else { return Ok(None) };
+        let (reply, answer) = oneshot::channel();
+        send(&handle.control, SinkControl::Prepare { more, reply }).await?;
+        Ok(Some(answer))
+    }
+
+    async fn letters_of_sinks(
+        &self,
+        reports: &[Option<SinkReport>],
+        ending: EpochStart,
+    ) -> Result<Vec<Parcel>> {
+        let mut parcels = Vec::new();
+        for (sink, report) in reports.iter().enumerate() {
+            let prepared = report.as_ref().and_then(|report| report.prepared.as_ref());
+            let rejects = prepared.map_or(&[][..], |prepared| &prepared.rejects);
+            let letters = originals::of_sink(self.owner, &self.checkpoint, sink, rejects).await?;
+            for refused in letters {
+                let share = self.shared.budget.take(0).await?;
+                parcels.push(refused.into_parcel(&self.owner.pipeline.name, ending, share)?);
+            }
+        }
+        Ok(parcels)
+    }
+
+    /// Writes the checkpoint. From here on the epoch happens, whoever finishes it.
+    async fn decide(&mut self, draft: Draft) -> Result<()> {
+        for resource in self.owner.pipeline.resources() {
+            let content = tokio::fs::read(&resource.path).await;
+            let content = contract::error::Context::external(content, || {
+                format!("could not read resource {:?}", resource.path.display())
+            })?;
+            self.owner.history.keep_resource(&resource.sha256, content.into()).await?;
+        }
+        failpoint::reach("decide.before").await?;
+        let decision = self.owner.history.decide(&draft.checkpoint).await?;
+        failpoint::reach("decide.after").await?;
+        match decision {
+            Decision::Decided => {
+                self.checkpoint = draft.checkpoint;
+                Ok(())
+            }
+            Decision::Overtaken => Err(Error::new(
+                ErrorKind::NotOwner,
+                format!("another process wrote epoch {} of this pipeline", self.epoch.epoch - 1),
+            )
+            .hint("only one process may run a pipeline; this one has changed nothing")),
+        }
+    }
+
+    /// Makes the decided epoch visible in every sink that owes it, side by side.
+    async fn publish(&mut self) -> Result<()> {
+        let mut answers = Vec::new();
+        for (sink, node) in self.owner.pipeline.sinks.iter().enumerate() {
+            let state = self.checkpoint.sinks.get(&node.name).filter(|state| state.owes);
+            let (Some(state), Some(handle)) = (state, &self.sinks[sink]) else { continue };
+            let (reply, answer) = oneshot::channel();
+            let commit = commit_of(self.owner, self.checkpoint.epoch, state);
+            send(&handle.control, SinkControl::Commit { commit, reply }).await?;
+            answers.push((node.name.clone(), answer));
+        }
+        for (name, answer) in answers {
+            match self.answer(answer).await? {
+                CommitOutcome::Committed => debug!(sink = name, "committed"),
+                CommitOutcome::NeedsReplay => {
+                    return Err(Error::transient(format!("sink {name:?} lost what it prepared")));
+                }
+                CommitOutcome::NotOwner => return Err(not_owner(&name)),
+            }
+        }
+        failpoint::reach("publish.done").await
+    }
+
+    async fn acknowledge(&mut self) -> Result<()> {
+        for reader in &self.readers {
+            let known = &self.checkpoint.splits[reader.split.index].known;
+            if let Some(position) = known.position.clone() {
+                send(&reader.commands, ReaderCommand::Acknowledge(position)).await?;
+            }
+        }
+        self.readers.retain(|reader| !reader.ended);
+        failpoint::reach("acknowledge.done").await
+    }
+
+    async fn go_on(&mut self) -> Result<()> {
+        let epoch = self.epoch.epoch;
+        for handle in self.sinks.iter().flatten() {
+            send(&handle.control, SinkControl::Continue { epoch }).await?;
+        }
+        Ok(())
+    }
+
+    fn collect(&mut self) {
+        let epoch = self.checkpoint.epoch;
+        if !epoch.is_multiple_of(COLLECT_EVERY) {
+            return;
+        }
+        let history = self.owner.history.clone();
+        let keep = self.owner.pipeline.settings.history_keep.as_micros();
+        let keep_from = self.checkpoint.now_us - i64::try_from(keep).unwrap_or(i64::MAX);
+        self.spawn(async move {
+            history.collect(epoch, keep_from).await;
+            Ok(())
+        });
+    }
+
+    /// Prepares the sinks of a replay; dead letters take the rows that the checkpoint recorded as
+    /// refused, whether or not the sink that refused them is replayed.
+    ///
+    /// # Errors
+    /// As for [`Attempt::prepare`].
+    pub async fn prepare_replayed(&mut self, epoch: EpochStart) -> Result<Vec<Option<SinkReport>>> {
+        let dead_letters = self.owner.pipeline.dead_letter_sink();
+        let mut refused = Vec::new();
+        for (sink, node) in self.owner.pipeline.sinks.iter().enumerate() {
+            let Some(state) = self.checkpoint.sinks.get(&node.name) else { continue };
+            let rejects: Vec<_> = state.rejects.iter().map(|reject| reject.0.clone()).collect();
+            for letters in originals::of_sink(self.owner, &self.checkpoint, sink, &rejects).await? {
+                let share = self.shared.budget.take(0).await?;
+                refused.push(letters.into_parcel(&self.owner.pipeline.name, epoch, share)?);
+            }
+        }
+        let mut reports = Vec::new();
+        for sink in 0..self.sinks.len() {
+            let more = match sink == dead_letters {
+                true => std::mem::take(&mut refused),
+                false => Vec::new(),
+            };
+            reports.push(match self.ask_to_prepare(sink, more).await? {
+                Some(answer) => Some(self.answer(answer).await?),
+                None => None,
+            });
+        }
+        Ok(reports)
+    }
+
+    /// Commits a recorded epoch after a replay, if the replay gave what was recorded.
+    ///
+    /// # Errors
+    /// Bug: the replay gave other rows; nothing of it is committed.
+    pub async fn commit_replayed(&mut self, reports: &[Option<SinkReport>]) -> Result<()> {
+        for (sink, node) in self.owner.pipeline.sinks.iter().enumerate() {
+            let (Some(report), Some(state)) =
+                (&reports[sink], self.checkpoint.sinks.get(&node.name))
+            else {
+                continue;
+            };
+            check_replay(&node.name, report, state)?;
+        }
+        failpoint::reach("recover.replayed").await?;
+        self.publish_replayed(reports).await
+    }
+
+    async fn publish_replayed(&mut self, reports: &[Option<SinkReport>]) -> Result<()> {
+        let epoch = self.checkpoint.epoch;
+        for (sink, report) in reports.iter().enumerate() {
+            let node = &self.owner.pipeline.sinks[sink];
+            let Some(SinkReport { prepared: Some(prepared), .. }) = report else { continue };
+            let Some(state) = self.checkpoint.sinks.get(&node.name) else { continue };
+            let commit = Commit {
+                committable: prepared.committable.clone(),
+                ..commit_of(self.owner, epoch, state)
+            };
+            let (reply, answer) = oneshot::channel();
+            let Some(handle) = &self.sinks[sink] else { continue };
+            send(&handle.control, SinkControl::Commit { commit, reply }).await?;
+            match self.answer(answer).await? {
+                CommitOutcome::Committed => warn!(sink = node.name, epoch, "replayed an epoch"),
+                CommitOutcome::NeedsReplay => {
+                    return Err(Error::transient(format!("sink {:?} lost a replay", node.name)));
+                }
+                CommitOutcome::NotOwner => return Err(not_owner(&node.name)),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The commit of an epoch that a checkpoint records for a sink.
+pub fn commit_of(owner: &crate::owner::Owner, epoch: u64, state: &SinkState) -> Commit {
+    Commit {
+        lineage: owner.lineage.clone(),
+        epoch,
+        prev: state.prev,
+        committable: state.committable.clone(),
+    }
+}
+
+/// The error of a sink that somebody else writes.
+pub fn not_owner(sink: &str) -> Error {
+    Error::new(
+        ErrorKind::NotOwner,
+        format!("another process writes sink {sink:?} under this pipeline's name"),
+    )
+    .hint("only one process may run a pipeline; give the other one another `name`")
+}
+
+/// Accepted rows must be those that the checkpoint recorded, to the last one.
+fn check_replay(name: &str, report: &SinkReport, state: &SinkState) -> Result<()> {
+    let given = report
+        .sums
+        .values()
+        .fold((0_u64, 0_u128), |(rows, hash), sum| (rows + sum.rows, hash.wrapping_add(sum.hash)));
+    let newly_refused = report.prepared.as_ref().map_or(0, |prepared| prepared.rejects.len());
+    if given == (state.rows, hash_number(&state.hash).unwrap_or(0)) && newly_refused == 0 {
+        return Ok(());
+    }
+    Err(Error::bug(format!(
+        "the replay for sink {name:?} gave {} rows and {newly_refused} refused ones, recorded \
+         were {}",
+        given.0, state.rows
+    )))
+}

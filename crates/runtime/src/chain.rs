@@ -1,0 +1,158 @@
+//! Runs a batch through the stateless steps below a node, counting what becomes of every row.
+//!
+//! One task runs a whole chain, so nothing is queued between stateless steps. What leaves the
+//! chain goes to a sink or to a stateful step, which has a task of its own.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use contract::transform::{EpochStart, Output, Transform};
+use contract::{Error, Result};
+use state::ledger::Counts;
+
+use crate::dead_letters::DeadLetter;
+use crate::graph::{Consumer, Consumers, Pipeline};
+
+/// The workers of one task.
+pub struct Chain {
+    pipeline: Arc<Pipeline>,
+    /// By number of step; made when the first batch comes by.
+    workers: Vec<Option<Box<dyn Transform>>>,
+    epoch: EpochStart,
+}
+
+/// What came of one batch.
+#[derive(Default)]
+pub struct Passed {
+    /// Batches that leave the chain.
+    pub leaving: Vec<(Consumer, RecordBatch)>,
+    /// Rows that a step refused.
+    pub dead_letters: Vec<DeadLetter>,
+    /// What became of the rows, by number of sink.
+    pub counts: Vec<Counts>,
+}
+
+impl Chain {
+    /// Workers for the epoch that begins.
+    pub fn new(pipeline: Arc<Pipeline>, epoch: EpochStart) -> Self {
+        let workers = pipeline.steps.iter().map(|_| None).collect();
+        Self { pipeline, workers, epoch }
+    }
+
+    /// Another epoch begins.
+    ///
+    /// # Errors
+    /// Bug, from a step.
+    pub fn start_epoch(&mut self, epoch: EpochStart) -> Result<()> {
+        self.epoch = epoch;
+        let mut workers = self.workers.iter_mut().flatten();
+        workers.try_for_each(|worker| worker.start_epoch(epoch))
+    }
+
+    /// Runs a batch of a source.
+    ///
+    /// # Errors
+    /// Bug, from a step or because its rows do not add up.
+    pub fn run_from_source(&mut self, source: usize, batch: RecordBatch) -> Result<Passed> {
+        let pipeline = self.pipeline.clone();
+        let mut passed = self.nothing_passed();
+        self.pass(&pipeline.sources[source].consumers, batch, &mut passed)?;
+        Ok(passed)
+    }
+
+    /// Books what a stateful step made of `came` rows and runs it through the steps below.
+    ///
+    /// # Errors
+    /// As for [`Chain::run_from_source`].
+    pub fn run_from_step(&mut self, step: usize, came: usize, output: Output) -> Result<Passed> {
+        let mut passed = self.nothing_passed();
+        self.book(step, came, output, &mut passed)?;
+        Ok(passed)
+    }
+
+    fn nothing_passed(&self) -> Passed {
+        Passed { counts: vec![Counts::default(); self.pipeline.sinks.len()], ..Passed::default() }
+    }
+
+    fn pass(&mut self, to: &Consumers, batch: RecordBatch, passed: &mut Passed) -> Result<()> {
+        let rows = batch.num_rows() as u64;
+        for (counts, ways) in passed.counts.iter_mut().zip(&to.ways) {
+            counts.expanded += ways.saturating_sub(1) * rows;
+        }
+        for node in &to.nodes {
+            match *node {
+                Consumer::Step(step) if !self.pipeline.steps[step].step.stateful() => {
+                    self.apply(step, &batch, passed)?;
+                }
+                Consumer::Sink(sink) => {
+                    passed.counts[sink].delivered += rows;
+                    passed.leaving.push((*node, batch.clone()));
+                }
+                Consumer::Step(_) => passed.leaving.push((*node, batch.clone())),
+            }
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, step: usize, batch: &RecordBatch, passed: &mut Passed) -> Result<()> {
+        let mut output = Output::default();
+        self.worker(step)?.apply(batch, &mut output)?;
+        self.book(step, batch.num_rows(), output, passed)
+    }
+
+    fn worker(&mut self, step: usize) -> Result<&mut Box<dyn Transform>> {
+        if self.workers[step].is_none() {
+            let mut worker = self.pipeline.steps[step].step.build()?;
+            worker.start_epoch(self.epoch)?;
+            self.workers[step] = Some(worker);
+        }
+        self.workers[step].as_mut().ok_or_else(|| Error::bug("a step has no worker"))
+    }
+
+    fn book(
+        &mut self,
+        step: usize,
+        came: usize,
+        output: Output,
+        passed: &mut Passed,
+    ) -> Result<()> {
+        let pipeline = self.pipeline.clone();
+        let node = &pipeline.steps[step];
+        check_rows(&node.name, came, &output)?;
+        let below = |sink: &usize| node.reach[*sink];
+        for sink in (0..pipeline.sinks.len()).filter(below) {
+            let counts = &mut passed.counts[sink];
+            counts.expanded += output.expanded;
+            counts.filtered += output.filtered;
+            counts.deduplicated += output.deduplicated;
+            counts.dead_lettered += output.rejects.len() as u64;
+        }
+        let name: Arc<str> = node.name.as_str().into();
+        passed.dead_letters.extend(output.rejects.into_iter().map(|reject| DeadLetter {
+            step: Some(name.clone()),
+            sink: None,
+            reject,
+        }));
+        for (port, batch) in output.batches {
+            let consumers = &node.ports[port];
+            for sink in (0..pipeline.sinks.len()).filter(below) {
+                if consumers.ways[sink] == 0 {
+                    passed.counts[sink].filtered += batch.num_rows() as u64;
+                }
+            }
+            self.pass(consumers, batch, passed)?;
+        }
+        Ok(())
+    }
+}
+
+/// Every row that went in must be accounted for, step by step.
+fn check_rows(name: &str, came: usize, output: &Output) -> Result<()> {
+    let out: u64 = output.batches.iter().map(|(_, batch)| batch.num_rows() as u64).sum();
+    let went = out + output.filtered + output.deduplicated + output.rejects.len() as u64;
+    let came = came as u64 + output.expanded;
+    if came == went {
+        return Ok(());
+    }
+    Err(Error::bug(format!("transform {name:?} does not add up: {came} rows came, {went} went")))
+}

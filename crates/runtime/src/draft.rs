@@ -1,0 +1,175 @@
+//! The checkpoint of an epoch before it is decided: what was gathered, put in order and checked.
+//!
+//! Pure. A draft that exists adds up: for every split and sink, what came is what went.
+
+use std::collections::BTreeMap;
+
+use contract::record::OriginSum;
+use contract::transform::EpochStart;
+use contract::{Error, Position, Result};
+use state::Checkpoint;
+use state::checkpoint::{Cut, KeptResource, SEMANTICS, SinkRejectState, SinkState};
+use state::ledger::{Counts, Entry, hash_text};
+
+use crate::flow::{Sums, Tally};
+use crate::graph::{DEAD_LETTERS, Pipeline};
+use crate::owner::Owner;
+use crate::sink_task::SinkReport;
+
+/// What the tasks reported.
+pub struct Gathered {
+    /// What was read, in order.
+    pub cuts: Vec<Cut>,
+    /// Where each split stands, by its number in the checkpoint.
+    pub positions: BTreeMap<usize, Position>,
+    /// Where the steps' states are stored.
+    pub states: BTreeMap<String, String>,
+    /// What became of the rows.
+    pub tally: Tally,
+    /// What the sinks got and made of it, by number.
+    pub reports: Vec<Option<SinkReport>>,
+}
+
+/// A checkpoint that adds up.
+pub struct Draft {
+    /// The checkpoint.
+    pub checkpoint: Checkpoint,
+}
+
+impl Draft {
+    /// Puts the books of an epoch in order.
+    ///
+    /// # Errors
+    /// Bug: they do not add up.
+    pub fn new(
+        owner: &Owner,
+        before: &Checkpoint,
+        ending: EpochStart,
+        mut gathered: Gathered,
+    ) -> Result<Self> {
+        let pipeline = &owner.pipeline;
+        book_rejects(before, &mut gathered)?;
+        let mut checkpoint = Checkpoint {
+            epoch: ending.epoch,
+            now_us: ending.now_us,
+            writer: format!("{:016x}", rand::random::<u64>()),
+            semantics: SEMANTICS,
+            plan: pipeline.fingerprint.clone(),
+            resources: pipeline.resources().iter().map(KeptResource::from).collect(),
+            cuts: gathered.cuts,
+            states: gathered.states,
+            sinks: BTreeMap::new(),
+            ledger: Vec::new(),
+            ..before.clone()
+        };
+        for (split, position) in gathered.positions {
+            checkpoint.splits[split].known.position = Some(position);
+        }
+        for (sink, node) in pipeline.sinks.iter().enumerate() {
+            let sums = gathered.reports[sink].as_ref().map(|report| &report.sums);
+            let counts = gathered.tally.counts.iter().map(|(split, counts)| (split, counts[sink]));
+            let entries = match sink == pipeline.dead_letter_sink() {
+                true => dead_letter_entries(&checkpoint, sums),
+                false => entries(&checkpoint, &node.name, counts, sums)?,
+            };
+            checkpoint.ledger.extend(entries);
+            let report = gathered.reports[sink].take().unwrap_or_default();
+            let prev = before.token_after(&node.name);
+            checkpoint.sinks.insert(node.name.clone(), sink_state(prev, report)?);
+        }
+        keep_absent_sinks(before, pipeline, &mut checkpoint);
+        Ok(Self { checkpoint })
+    }
+}
+
+/// Rows that a sink refused were counted as delivered; they are dead letters instead.
+fn book_rejects(before: &Checkpoint, gathered: &mut Gathered) -> Result<()> {
+    for (sink, report) in gathered.reports.iter_mut().enumerate() {
+        let Some(SinkReport { sums, prepared: Some(prepared) }) = report else { continue };
+        for row in &prepared.rejects {
+            let split = before
+                .splits
+                .iter()
+                .position(|state| state.known.split.id == row.split)
+                .ok_or_else(|| Error::bug(format!("a refused row of no split: {}", row.split)))?;
+            let mut refused = OriginSum::default();
+            let seed = contract::record::split_seed(row.split.as_str());
+            refused.add(seed, row.reject.position, row.reject.ordinal);
+            let missing = || Error::bug(format!("a refused row was never given: {}", row.split));
+            sums.get_mut(&split).ok_or_else(missing)?.take(refused);
+            let counts = gathered.tally.counts.get_mut(&split).ok_or_else(missing)?;
+            counts[sink].delivered -= 1;
+            counts[sink].dead_lettered += 1;
+        }
+    }
+    Ok(())
+}
+
+fn entries<'a>(
+    checkpoint: &Checkpoint,
+    sink: &str,
+    counts: impl Iterator<Item = (&'a usize, Counts)>,
+    sums: Option<&Sums>,
+) -> Result<Vec<Entry>> {
+    let mut entries = Vec::new();
+    for (split, counts) in counts {
+        let id = checkpoint.splits[*split].known.split.id.as_str();
+        counts.check(id, sink)?;
+        let sum = sums.and_then(|sums| sums.get(split)).copied().unwrap_or_default();
+        if sum.rows != counts.delivered {
+            return Err(Error::bug(format!(
+                "sink {sink:?} got {} rows of split {id:?}, sent were {}",
+                sum.rows, counts.delivered
+            )));
+        }
+        if counts != Counts::default() {
+            let hash = hash_text(sum.hash);
+            entries.push(Entry { split: id.to_owned(), sink: sink.to_owned(), counts, hash });
+        }
+    }
+    Ok(entries)
+}
+
+/// Dead letters have a ledger of their own: what the steps and sinks gave, all of it delivered.
+fn dead_letter_entries(checkpoint: &Checkpoint, sums: Option<&Sums>) -> Vec<Entry> {
+    let sums = sums.into_iter().flatten();
+    let entries = sums.map(|(split, sum)| Entry {
+        split: checkpoint.splits[*split].known.split.id.as_str().to_owned(),
+        sink: DEAD_LETTERS.to_owned(),
+        counts: Counts { read: sum.rows, delivered: sum.rows, ..Counts::default() },
+        hash: hash_text(sum.hash),
+    });
+    entries.collect()
+}
+
+fn sink_state(prev: Option<u64>, report: SinkReport) -> Result<SinkState> {
+    let accepted = report.sums.values().fold(OriginSum::default(), |mut all, sum| {
+        all.merge(*sum);
+        all
+    });
+    let prepared = report.prepared.unwrap_or_default();
+    if prepared.rows != accepted.rows {
+        return Err(Error::bug(format!(
+            "a sink accepted {} rows of {} given",
+            prepared.rows, accepted.rows
+        )));
+    }
+    Ok(SinkState {
+        prev,
+        owes: accepted.rows > 0,
+        rows: accepted.rows,
+        hash: hash_text(accepted.hash),
+        committable: prepared.committable,
+        rejects: prepared.rejects.into_iter().map(SinkRejectState).collect(),
+    })
+}
+
+/// A sink that is disabled for a while must be found at its token when it comes back.
+fn keep_absent_sinks(before: &Checkpoint, pipeline: &Pipeline, checkpoint: &mut Checkpoint) {
+    for name in before.sinks.keys() {
+        if !pipeline.sinks.iter().any(|node| node.name == *name) {
+            let state = SinkState { prev: before.token_after(name), ..SinkState::default() };
+            checkpoint.sinks.insert(name.clone(), state);
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! What travels between tasks, and how much of it may be under way.
+//!
+//! All batches under way share one budget of bytes: a reader takes its share before it sends a
+//! batch on and everything made of that batch gives it back when the last sink is done with it.
+//! So the queues never grow without bound, whatever is slow.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use contract::record::{OriginSum, split_seed};
+use contract::source::Split;
+use contract::{Error, Result, SplitId};
+use state::ledger::Counts;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use crate::dead_letters::DeadLetter;
+
+/// Messages that may wait in one queue; the bytes in them are bounded by the [`Budget`].
+pub const QUEUE_MESSAGES_MAX: usize = 256;
+
+/// A split as the tasks of an attempt know it.
+#[derive(Debug)]
+pub struct SplitContext {
+    /// Its number in the checkpoint.
+    pub index: usize,
+    /// The number of its source in the pipeline.
+    pub source: usize,
+    /// The split.
+    pub split: Split,
+    /// The part of its rows' hashes that it gives.
+    pub seed: u128,
+}
+
+impl SplitContext {
+    /// The context of a split that the checkpoint keeps under `index`.
+    pub fn new(index: usize, source: usize, split: Split) -> Arc<Self> {
+        let seed = split_seed(split.id.as_str());
+        Arc::new(Self { index, source, split, seed })
+    }
+
+    /// The split's name.
+    pub fn id(&self) -> &SplitId {
+        &self.split.id
+    }
+}
+
+/// Rows of one split on their way.
+#[derive(Clone, Debug)]
+pub struct Parcel {
+    /// Where the rows were read.
+    pub split: Arc<SplitContext>,
+    /// The rows.
+    pub records: RecordBatch,
+    /// Their share of the budget, together with whatever else was made of the same batch.
+    pub share: Share,
+}
+
+/// A queue of messages.
+pub type Queue<T> = mpsc::Sender<T>;
+
+/// Puts a message into a queue.
+///
+/// # Errors
+/// Retryable External: the receiver is gone; its own error says why and is reported first.
+pub async fn send<T>(queue: &Queue<T>, message: T) -> Result<()> {
+    queue.send(message).await.map_err(|_| gone())
+}
+
+const GONE: &str = "another task of the pipeline ended";
+
+/// The error of a task whose partner is gone.
+pub fn gone() -> Error {
+    Error::transient(GONE)
+}
+
+/// Whether an error only says that another task, with an error of its own, is gone.
+pub fn is_gone(error: &Error) -> bool {
+    error.chain().ends_with(GONE)
+}
+
+/// Bytes that may be under way at once.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    semaphore: Arc<Semaphore>,
+    units: u32,
+}
+
+/// The size of a unit of the budget.
+const UNIT_BYTES: usize = 1024;
+
+/// A share of the budget, given back when the last copy is dropped.
+pub type Share = Arc<OwnedSemaphorePermit>;
+
+impl Budget {
+    /// A budget of this many bytes.
+    pub fn new(bytes: usize) -> Self {
+        let units = u32::try_from(bytes / UNIT_BYTES).unwrap_or(u32::MAX).max(1);
+        Self { semaphore: Arc::new(Semaphore::new(units as usize)), units }
+    }
+
+    /// Waits for a share. A batch that is larger than the whole budget takes all of it.
+    ///
+    /// # Errors
+    /// Bug: the budget was closed.
+    pub async fn take(&self, bytes: usize) -> Result<Share> {
+        let units = u32::try_from(bytes / UNIT_BYTES).unwrap_or(u32::MAX).clamp(1, self.units);
+        let permit = self.semaphore.clone().acquire_many_owned(units).await;
+        permit.map(Arc::new).map_err(|error| Error::bug("the budget is closed").because(error))
+    }
+}
+
+/// What became of the rows of an epoch, by split and sink, and what was refused.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Counts by number of split, then by number of sink.
+    pub counts: BTreeMap<usize, Vec<Counts>>,
+}
+
+impl Tally {
+    /// Adds the counts of one batch of a split.
+    pub fn add(&mut self, split: usize, counts: &[Counts]) {
+        let known =
+            self.counts.entry(split).or_insert_with(|| vec![Counts::default(); counts.len()]);
+        known.iter_mut().zip(counts).for_each(|(known, counts)| known.add(counts));
+    }
+
+    /// Adds another tally.
+    pub fn merge(&mut self, other: Self) {
+        other.counts.iter().for_each(|(split, counts)| self.add(*split, counts));
+    }
+}
+
+/// Rows that a sink was given in an epoch, by number of split.
+pub type Sums = BTreeMap<usize, OriginSum>;
+
+/// Dead letters on their way to the sink that takes them.
+#[derive(Debug)]
+pub struct Refused {
+    /// Where the records were read.
+    pub split: Arc<SplitContext>,
+    /// The records.
+    pub letters: Vec<DeadLetter>,
+}

@@ -1,0 +1,310 @@
+//! A pipeline whose parts are made and wired, ready to run.
+//!
+//! Steps stand in topological order, so every edge points to a larger number. For each sink the
+//! graph knows which nodes lead to it: that is what the ledger counts by.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use contract::record::sink_schema;
+use contract::sink::Sink;
+use contract::source::Source;
+use contract::spec::{BuildContext, Connector};
+use contract::transform::{Resource, Step};
+use contract::{Error, Result, Section};
+use plan::{Input, NodeRef, Plan, Settings};
+use state::checkpoint::sha256_hex;
+
+use crate::dead_letters;
+
+/// The name under which dead letters stand in ledger and checkpoints, beside the sinks' own.
+pub const DEAD_LETTERS: &str = "dead_letters";
+
+/// Makes a step from its kind, name, settings and the columns of its inputs.
+pub type MakeStep<'a> =
+    &'a dyn Fn(&str, &str, &Section, &[(String, SchemaRef)]) -> Result<Arc<dyn Step>>;
+
+/// Everything that binding needs besides the plan.
+pub struct BindContext<'a> {
+    /// Makes the transforms.
+    pub make_step: MakeStep<'a>,
+    /// The connectors that exist.
+    pub connectors: &'a [&'static dyn Connector],
+    /// Where the embedded lake and the checkpoints live.
+    pub data: PathBuf,
+    /// Where dead letters go.
+    pub dead_letters: Arc<dyn Sink>,
+}
+
+/// A checked plan with its sources, steps and sinks made.
+pub struct Pipeline {
+    /// The pipeline's name.
+    pub name: String,
+    /// Hash of everything that changes rows: the plan and the content of its resources.
+    pub fingerprint: String,
+    /// The settings of the runtime.
+    pub settings: Settings,
+    /// Where the embedded lake and the checkpoints live.
+    pub data: PathBuf,
+    /// Where records come from.
+    pub sources: Vec<SourceNode>,
+    /// What is done to them, in topological order.
+    pub steps: Vec<StepNode>,
+    /// Where they go; the last one takes the dead letters.
+    pub sinks: Vec<SinkNode>,
+}
+
+/// A source in the graph.
+pub struct SourceNode {
+    /// Its name in the pipeline file.
+    pub name: String,
+    /// The connector's reading side.
+    pub source: Arc<dyn Source>,
+    /// Who gets its batches.
+    pub consumers: Consumers,
+}
+
+/// A step in the graph.
+pub struct StepNode {
+    /// Its name in the pipeline file.
+    pub name: String,
+    /// The transform.
+    pub step: Arc<dyn Step>,
+    /// Who gets the batches of each port.
+    pub ports: Vec<Consumers>,
+    /// Whether a sink stands below: by number.
+    pub reach: Vec<bool>,
+}
+
+/// A sink in the graph.
+pub struct SinkNode {
+    /// Its name in the pipeline file.
+    pub name: String,
+    /// The word after `type:`.
+    pub kind: String,
+    /// The connector's writing side.
+    pub sink: Arc<dyn Sink>,
+    /// The columns of its rows, origin included.
+    pub schema: SchemaRef,
+}
+
+/// Who gets the batches that leave a node by one port.
+#[derive(Default)]
+pub struct Consumers {
+    /// Steps and sinks.
+    pub nodes: Vec<Consumer>,
+    /// By how many of them each sink is reached.
+    pub ways: Vec<u64>,
+}
+
+/// One of those who get a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consumer {
+    /// A step, by number.
+    Step(usize),
+    /// A sink, by number.
+    Sink(usize),
+}
+
+impl Pipeline {
+    /// Makes every part of a plan. No I/O but the reading of resources (databases, schemas).
+    ///
+    /// # Errors
+    /// Config, with the place in the file.
+    pub fn bind(plan: &Plan, ctx: &BindContext) -> Result<Self> {
+        let sources = bind_sources(plan, ctx)?;
+        let steps = bind_steps(plan, ctx, &sources)?;
+        let mut sinks = bind_sinks(plan, ctx, &sources, &steps)?;
+        sinks.push(SinkNode {
+            name: DEAD_LETTERS.to_owned(),
+            kind: "lake".to_owned(),
+            sink: ctx.dead_letters.clone(),
+            schema: sink_schema(&dead_letters::schema(), true),
+        });
+        let mut pipeline = Self {
+            name: plan.name.clone(),
+            fingerprint: fingerprint(plan, &steps),
+            settings: plan.settings.clone(),
+            data: ctx.data.clone(),
+            sources,
+            steps,
+            sinks,
+        };
+        pipeline.wire(plan);
+        Ok(pipeline)
+    }
+
+    /// The number of the sink that takes the dead letters.
+    pub fn dead_letter_sink(&self) -> usize {
+        self.sinks.len() - 1
+    }
+
+    /// The files that the steps read.
+    pub fn resources(&self) -> Vec<Resource> {
+        resources(&self.steps)
+    }
+
+    fn wire(&mut self, plan: &Plan) {
+        for (number, node) in plan.transforms.iter().enumerate() {
+            node.inputs.iter().for_each(|input| self.connect(input, Consumer::Step(number)));
+        }
+        for (number, node) in plan.sinks.iter().enumerate() {
+            node.inputs.iter().for_each(|input| self.connect(input, Consumer::Sink(number)));
+        }
+        for number in (0..self.steps.len()).rev() {
+            let mut ports = std::mem::take(&mut self.steps[number].ports);
+            let mut reach = vec![false; self.sinks.len()];
+            for port in &mut ports {
+                port.ways = self.ways(&port.nodes);
+                port.ways.iter().zip(&mut reach).for_each(|(ways, reach)| *reach |= *ways > 0);
+            }
+            self.steps[number].ports = ports;
+            self.steps[number].reach = reach;
+        }
+        for number in 0..self.sources.len() {
+            self.sources[number].consumers.ways = self.ways(&self.sources[number].consumers.nodes);
+        }
+    }
+
+    fn connect(&mut self, input: &Input, consumer: Consumer) {
+        match input.node {
+            NodeRef::Source(number) => self.sources[number].consumers.nodes.push(consumer),
+            NodeRef::Transform(number) => {
+                let step = &mut self.steps[number];
+                let ports = step.step.ports();
+                let port = ports.iter().position(|port| *port.name == *input.port);
+                step.ports[port.expect("schemas of all inputs were found")].nodes.push(consumer);
+            }
+        }
+    }
+
+    fn ways(&self, nodes: &[Consumer]) -> Vec<u64> {
+        let mut ways = vec![0; self.sinks.len()];
+        for node in nodes {
+            match node {
+                Consumer::Sink(number) => ways[*number] += 1,
+                Consumer::Step(number) => {
+                    let reach = &self.steps[*number].reach;
+                    ways.iter_mut().zip(reach).for_each(|(ways, reach)| *ways += u64::from(*reach));
+                }
+            }
+        }
+        ways
+    }
+}
+
+fn bind_sources(plan: &Plan, ctx: &BindContext) -> Result<Vec<SourceNode>> {
+    let nodes = plan.sources.iter().map(|node| {
+        let connector = find(ctx.connectors, &node.kind, &node.section)?;
+        let source = connector
+            .source(&node.section, &build_context(plan, ctx, &node.name))
+            .map_err(|error| error.context(format!("source {:?}", node.name)))?;
+        let consumers = Consumers::default();
+        Ok(SourceNode { name: node.name.clone(), source, consumers })
+    });
+    nodes.collect()
+}
+
+fn bind_steps(plan: &Plan, ctx: &BindContext, sources: &[SourceNode]) -> Result<Vec<StepNode>> {
+    let mut steps: Vec<StepNode> = Vec::new();
+    for node in &plan.transforms {
+        let inputs = node.inputs.iter().map(|input| input_schema(input, plan, sources, &steps));
+        let inputs = inputs.collect::<Result<Vec<_>>>()?;
+        let step = (ctx.make_step)(&node.kind, &node.name, &node.section, &inputs)
+            .map_err(|error| error.context(format!("transform {:?}", node.name)))?;
+        let ports = step.ports().iter().map(|_| Consumers::default()).collect();
+        steps.push(StepNode { name: node.name.clone(), step, ports, reach: Vec::new() });
+    }
+    Ok(steps)
+}
+
+fn bind_sinks(
+    plan: &Plan,
+    ctx: &BindContext,
+    sources: &[SourceNode],
+    steps: &[StepNode],
+) -> Result<Vec<SinkNode>> {
+    let nodes = plan.sinks.iter().map(|node| {
+        let connector = find(ctx.connectors, &node.kind, &node.section)?;
+        let sink = connector
+            .sink(&node.section, &build_context(plan, ctx, &node.name))
+            .map_err(|error| error.context(format!("sink {:?}", node.name)))?;
+        let inputs = node.inputs.iter().map(|input| input_schema(input, plan, sources, steps));
+        let inputs = inputs.collect::<Result<Vec<_>>>()?;
+        let (first, others) = inputs.split_first().ok_or_else(|| {
+            Error::config(format!("sink {:?} has no input", node.name)).at(&node.place)
+        })?;
+        if let Some(other) = others.iter().find(|other| other.1 != first.1) {
+            return Err(Error::config(format!(
+                "inputs {:?} and {:?} of sink {:?} have different columns",
+                first.0, other.0, node.name
+            ))
+            .at(&node.place)
+            .hint("bring them into one form with a `sql` transform, or use two sinks"));
+        }
+        let schema = sink_schema(&first.1, sink.with_origin());
+        Ok(SinkNode { name: node.name.clone(), kind: node.kind.clone(), sink, schema })
+    });
+    nodes.collect()
+}
+
+/// The name and the columns of what an input refers to.
+fn input_schema(
+    input: &Input,
+    plan: &Plan,
+    sources: &[SourceNode],
+    steps: &[StepNode],
+) -> Result<(String, SchemaRef)> {
+    match input.node {
+        NodeRef::Source(number) => {
+            Ok((plan.sources[number].name.clone(), sources[number].source.schema()))
+        }
+        NodeRef::Transform(number) => {
+            let step = &steps[number];
+            let ports = step.step.ports();
+            let names = || ports.iter().map(|port| &*port.name).filter(|name| !name.is_empty());
+            let port = ports.iter().find(|port| *port.name == *input.port).ok_or_else(|| {
+                Error::config(format!("transform {:?} has no output {:?}", step.name, input.port))
+                    .at(&input.place)
+                    .hint(Section::did_you_mean(&input.port, names()))
+            })?;
+            let name = match &*port.name {
+                "" => step.name.clone(),
+                port => format!("{}.{port}", step.name),
+            };
+            Ok((name, port.schema.clone()))
+        }
+    }
+}
+
+fn find(
+    connectors: &[&'static dyn Connector],
+    kind: &str,
+    section: &Section,
+) -> Result<&'static dyn Connector> {
+    let found = connectors.iter().find(|connector| connector.spec().name == kind);
+    found.copied().ok_or_else(|| {
+        let names = connectors.iter().map(|connector| connector.spec().name);
+        Error::config(format!("unknown connector {kind:?}"))
+            .at(section.place())
+            .hint(Section::did_you_mean(kind, names))
+    })
+}
+
+fn build_context(plan: &Plan, ctx: &BindContext, name: &str) -> BuildContext {
+    BuildContext { pipeline: plan.name.clone(), name: name.to_owned(), data: ctx.data.clone() }
+}
+
+fn resources(steps: &[StepNode]) -> Vec<Resource> {
+    steps.iter().flat_map(|node| node.step.resources()).collect()
+}
+
+fn fingerprint(plan: &Plan, steps: &[StepNode]) -> String {
+    let mut text = plan.hash.clone();
+    for resource in resources(steps) {
+        text.push('\n');
+        text.push_str(&resource.sha256);
+    }
+    sha256_hex(text.as_bytes())
+}

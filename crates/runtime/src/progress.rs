@@ -1,0 +1,49 @@
+//! What people see of a run while it goes on: numbers, no history.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Counters of a run; they only grow, also over retries.
+#[derive(Debug, Default)]
+pub struct Progress {
+    read: AtomicU64,
+    bytes: AtomicU64,
+    dead_lettered: AtomicU64,
+    epochs: AtomicU64,
+}
+
+/// The counters at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Records read.
+    pub read: u64,
+    /// Bytes read.
+    pub bytes: u64,
+    /// Records refused by steps.
+    pub dead_lettered: u64,
+    /// Epochs committed.
+    pub epochs: u64,
+}
+
+impl Progress {
+    /// Adds a batch.
+    pub fn add(&self, read: u64, bytes: u64, dead_lettered: u64) {
+        self.read.fetch_add(read, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.dead_lettered.fetch_add(dead_lettered, Ordering::Relaxed);
+    }
+
+    /// Adds a committed epoch.
+    pub fn add_epoch(&self) {
+        self.epochs.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The counters now.
+    pub fn seen(&self) -> Seen {
+        Seen {
+            read: self.read.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+            dead_lettered: self.dead_lettered.load(Ordering::Relaxed),
+            epochs: self.epochs.load(Ordering::Relaxed),
+        }
+    }
+}

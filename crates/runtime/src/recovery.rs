@@ -1,0 +1,337 @@
+//! What a start does before it reads anything: own, look, finish what was decided (EPOCH §4).
+//!
+//! For each sink the newest checkpoint names two legal tokens: the one before the epoch and the
+//! epoch itself. Every other token stops the start; nothing is ever sent again on a guess.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use contract::record::POSITION;
+use contract::sink::{CommitOutcome, Held, SinkKind};
+use contract::source::{SplitReader, Until};
+use contract::transform::EpochStart;
+use contract::{Error, Position, Result, failpoint};
+use futures::future::try_join_all;
+use state::Checkpoint;
+use state::checkpoint::{Cut, SinkState};
+use tracing::{info, warn};
+
+use crate::attempt::{Attempt, Cast};
+use crate::barrier::{commit_of, not_owner};
+use crate::chain::Chain;
+use crate::dead_letters::{DeadLetter, add_originals};
+use crate::flow::{SplitContext, Tally};
+use crate::originals;
+use crate::outlet::Outlet;
+use crate::owner::Owner;
+use crate::sink_task::{Skip, commit_one};
+
+/// Brings every sink to the newest checkpoint and returns it.
+///
+/// # Errors
+/// Config: a sink holds something that this history does not explain. External: a range that must
+/// be replayed can no longer be read, or a system does not answer (retryable). NotOwner.
+pub async fn recover(owner: &Owner) -> Result<Checkpoint> {
+    let (checkpoint, complete) = newest(owner).await?;
+    failpoint::reach("recover.owned").await?;
+    let held = fence(owner, &checkpoint).await?;
+    failpoint::reach("recover.fenced").await?;
+    refuse_missing_sinks(owner, &checkpoint, complete)?;
+    let mut behind = Vec::new();
+    for (sink, held) in held.into_iter().enumerate() {
+        if is_behind(owner, &checkpoint, sink, held, complete)? {
+            behind.push(sink);
+        }
+    }
+    let mut replay = Vec::new();
+    for sink in behind {
+        if !commit_again(owner, &checkpoint, sink).await? {
+            replay.push(sink);
+        }
+    }
+    if !replay.is_empty() {
+        replay_epoch(owner, &checkpoint, &replay).await?;
+    }
+    failpoint::reach("recover.done").await?;
+    Ok(checkpoint)
+}
+
+/// The newest checkpoint; a new history begins with checkpoint 0, created before the first read.
+async fn newest(owner: &Owner) -> Result<(Checkpoint, bool)> {
+    if let Some(newest) = newest_readable(owner).await? {
+        return Ok((newest.checkpoint, newest.complete));
+    }
+    let incarnation = rand::random::<u32>() >> 1;
+    let first = Checkpoint::first(&owner.pipeline.name, &owner.lineage, incarnation);
+    owner.history.decide(&first).await?;
+    failpoint::reach("recover.first").await?;
+    Ok((first, true))
+}
+
+/// A damaged newest checkpoint is set aside only if every sink proves by its token that nothing
+/// of its epoch was committed.
+async fn newest_readable(owner: &Owner) -> Result<Option<state::history::Newest>> {
+    let error = match owner.history.newest().await {
+        Err(error) if !error.retry() => error,
+        other => return other,
+    };
+    let Some(damaged) = owner.history.newest_epoch().await?.filter(|epoch| *epoch > 0) else {
+        return Err(error);
+    };
+    let before = owner.history.epoch(damaged - 1).await?;
+    for (sink, held) in fence(owner, &before).await?.into_iter().enumerate() {
+        let name = &owner.pipeline.sinks[sink].name;
+        let expected = before.token_after(name);
+        let proven = match held {
+            Held::Token(token) => {
+                Some(token.epoch) == expected && token.incarnation == before.incarnation
+            }
+            Held::Nothing => expected.is_none(),
+            Held::Untold => false,
+        };
+        if !proven {
+            return Err(error.hint(format!(
+                "sink {name:?} cannot prove that nothing of epoch {damaged} was committed; \
+                 restore the file from a backup"
+            )));
+        }
+    }
+    warn!(epoch = damaged, error = error.chain(), "set a damaged checkpoint aside");
+    owner.history.set_aside(damaged).await?;
+    owner.history.newest().await
+}
+
+async fn fence(owner: &Owner, checkpoint: &Checkpoint) -> Result<Vec<Held>> {
+    let fenced = owner.pipeline.sinks.iter().enumerate().map(|(sink, node)| async move {
+        let ctx = owner.writer_context(sink, checkpoint.incarnation);
+        let held = node.sink.fence_and_read(&ctx, &owner.lineage).await;
+        held.map_err(|error| error.context(format!("sink {:?}", node.name)))
+    });
+    try_join_all(fenced).await
+}
+
+/// A sink that still owes the newest epoch cannot be taken out of the file.
+fn refuse_missing_sinks(owner: &Owner, checkpoint: &Checkpoint, complete: bool) -> Result<()> {
+    let known = |name: &String| owner.pipeline.sinks.iter().any(|node| node.name == *name);
+    let missing = checkpoint.sinks.iter().find(|(name, state)| state.owes && !known(name));
+    match missing {
+        Some((name, _)) if !complete => Err(Error::config(format!(
+            "sink {name:?} is not in the pipeline file and may still owe epoch {}",
+            checkpoint.epoch
+        ))
+        .hint("run once with the sink, stop cleanly, then take it out")),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a sink lacks the newest epoch.
+fn is_behind(
+    owner: &Owner,
+    checkpoint: &Checkpoint,
+    sink: usize,
+    held: Held,
+    complete: bool,
+) -> Result<bool> {
+    let node = &owner.pipeline.sinks[sink];
+    let nothing = SinkState::default();
+    let state = checkpoint.sinks.get(&node.name).unwrap_or(&nothing);
+    let held = match held {
+        Held::Untold => {
+            let replayed = node.sink.promise().kind != SinkKind::None;
+            return Ok(state.owes && !complete && replayed);
+        }
+        Held::Nothing => None,
+        Held::Token(token) if token.incarnation == checkpoint.incarnation => Some(token.epoch),
+        Held::Token(token) if owner.options.adopt && checkpoint.epoch == 0 => {
+            info!(sink = node.name, epoch = token.epoch, "adopted a sink of another history");
+            return Ok(false);
+        }
+        Held::Token(token) => {
+            return Err(unknown(&node.name, &format!("epoch {} of another history", token.epoch)));
+        }
+    };
+    if held == state.token_after(checkpoint.epoch) {
+        return Ok(false);
+    }
+    if state.owes && held == state.prev {
+        return Ok(true);
+    }
+    let held = held.map_or("nothing".to_owned(), |epoch| format!("epoch {epoch}"));
+    let expected = state.token_after(checkpoint.epoch);
+    let expected = expected.map_or("nothing".to_owned(), |epoch| format!("epoch {epoch}"));
+    Err(unknown(&node.name, &format!("{held} where the checkpoints say {expected}")))
+}
+
+fn unknown(sink: &str, found: &str) -> Error {
+    Error::config(format!("sink {sink:?} holds {found}")).hint(
+        "the checkpoints and the sink do not belong together: restore the one that is missing, \
+         give the sink another name to start it afresh, or `run --adopt` to go on from what it \
+         holds (records that it holds already are then delivered again)",
+    )
+}
+
+/// Commits from what the checkpoint recorded; false if that is gone.
+async fn commit_again(owner: &Owner, checkpoint: &Checkpoint, sink: usize) -> Result<bool> {
+    let node = &owner.pipeline.sinks[sink];
+    let Some(state) = checkpoint.sinks.get(&node.name) else { return Ok(true) };
+    let ctx = owner.writer_context(sink, checkpoint.incarnation);
+    let mut writer = node.sink.open(ctx).await?;
+    failpoint::reach("recover.commit.before").await?;
+    let commit = commit_of(owner, checkpoint.epoch, state);
+    let outcome = commit_one(writer.as_mut(), commit).await?;
+    failpoint::reach("recover.commit.after").await?;
+    match outcome {
+        CommitOutcome::Committed => {
+            info!(sink = node.name, epoch = checkpoint.epoch, "finished a decided epoch");
+            Ok(true)
+        }
+        CommitOutcome::NeedsReplay => Ok(false),
+        CommitOutcome::NotOwner => Err(not_owner(&node.name)),
+    }
+}
+
+/// Gives the recorded cuts of the newest epoch again, to the sinks that lost them.
+async fn replay_epoch(owner: &Owner, checkpoint: &Checkpoint, replay: &[usize]) -> Result<()> {
+    if checkpoint.plan != owner.pipeline.fingerprint {
+        return Err(Error::config(format!(
+            "epoch {} was decided under another version of this pipeline file (or of a database \
+             that it reads) and is not finished",
+            checkpoint.epoch
+        ))
+        .hint("run once with the old version, stop cleanly, then change it"));
+    }
+    failpoint::reach("recover.replay").await?;
+    let mut before = owner.history.epoch(checkpoint.epoch - 1).await?;
+    before.splits.clone_from(&checkpoint.splits);
+    let epoch = EpochStart { epoch: checkpoint.epoch, now_us: checkpoint.now_us };
+    let sinks = owner.pipeline.sinks.iter().enumerate().map(|(sink, node)| {
+        let state = checkpoint.sinks.get(&node.name)?;
+        replay.contains(&sink).then(|| Skip::new(state.rejects.iter().map(|reject| &reject.0)))
+    });
+    let cast = Cast { sinks: sinks.collect() };
+    let mut attempt = Attempt::start(owner, before, epoch, cast).await?;
+    attempt.checkpoint = checkpoint.clone();
+    let outcome = replay_into(&mut attempt, epoch).await;
+    match attempt.end(outcome.err()).await {
+        Some(error) => Err(error),
+        None => Ok(()),
+    }
+}
+
+async fn replay_into(attempt: &mut Attempt<'_>, epoch: EpochStart) -> Result<()> {
+    let checkpoint = attempt.checkpoint.clone();
+    let feed = Feed::new(attempt.owner, &checkpoint, epoch);
+    let outlet = attempt.shared.outlet.clone();
+    let budget = attempt.shared.budget.clone();
+    tokio::select! {
+        fed = feed.run(&outlet, &budget) => fed?,
+        failure = attempt.failed() => return Err(failure),
+    }
+    let next = EpochStart { epoch: epoch.epoch + 1, ..epoch };
+    attempt.pass_barrier(next, &mut Tally::default()).await?;
+    let reports = attempt.prepare_replayed(epoch).await?;
+    attempt.commit_replayed(&reports).await
+}
+
+/// Reads the recorded cuts one after the other.
+struct Feed<'a> {
+    owner: &'a Owner,
+    checkpoint: &'a Checkpoint,
+    epoch: EpochStart,
+    chain: Chain,
+    open: BTreeMap<usize, OpenSplit>,
+}
+
+struct OpenSplit {
+    context: Arc<SplitContext>,
+    reader: Box<dyn SplitReader>,
+    /// Rows that were read beyond the cut before.
+    rest: Option<RecordBatch>,
+}
+
+impl<'a> Feed<'a> {
+    fn new(owner: &'a Owner, checkpoint: &'a Checkpoint, epoch: EpochStart) -> Self {
+        let chain = Chain::new(owner.pipeline.clone(), epoch);
+        Self { owner, checkpoint, epoch, chain, open: BTreeMap::new() }
+    }
+
+    async fn run(mut self, outlet: &Outlet, budget: &crate::flow::Budget) -> Result<()> {
+        for cut in &self.checkpoint.cuts {
+            if !self.open.contains_key(&cut.split) {
+                let open = self.open_split(cut).await?;
+                self.open.insert(cut.split, open);
+            }
+            self.feed(cut, outlet, budget).await?;
+        }
+        Ok(())
+    }
+
+    async fn open_split(&self, cut: &Cut) -> Result<OpenSplit> {
+        let context = originals::context_at(self.owner, self.checkpoint, cut.split)
+            .ok_or_else(|| unreadable(self.checkpoint, cut).hint("its source left the file"))?;
+        let last = self.checkpoint.cuts.iter().rev().find(|other| other.split == cut.split);
+        let until = last.map_or_else(|| cut.to.clone(), |last| last.to.clone());
+        let source = &self.owner.pipeline.sources[context.source].source;
+        let opened = source.open(&context.split, cut.from.as_ref(), Until::Position(until)).await;
+        let reader = opened.map_err(|error| match error.retry() {
+            true => error,
+            false => unreadable(self.checkpoint, cut).because(error),
+        })?;
+        Ok(OpenSplit { context, reader, rest: None })
+    }
+
+    async fn feed(
+        &mut self,
+        cut: &Cut,
+        outlet: &Outlet,
+        budget: &crate::flow::Budget,
+    ) -> Result<()> {
+        loop {
+            let open = self.open.get_mut(&cut.split).expect("opened before it is fed");
+            let (records, rejects) = match open.rest.take() {
+                Some(rest) => (rest, Vec::new()),
+                None => match open.reader.next_batch().await? {
+                    Some(batch) => (batch.records, batch.rejects),
+                    None => return Ok(()),
+                },
+            };
+            let (inside, beyond) = divide(&records, &cut.to)?;
+            let done = beyond.is_some();
+            open.rest = beyond;
+            let context = open.context.clone();
+            let share = budget.take(inside.get_array_memory_size()).await?;
+            let mut passed = self.chain.run_from_source(context.source, inside.clone())?;
+            let source: Arc<str> = self.owner.pipeline.sources[context.source].name.as_str().into();
+            passed.dead_letters.extend(rejects.into_iter().map(|reject| DeadLetter {
+                step: Some(source.clone()),
+                sink: None,
+                reject,
+            }));
+            add_originals(&mut passed.dead_letters, &inside)?;
+            outlet.send_made(&context, passed, share, self.epoch.now_us).await?;
+            if done {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// The rows before a position, and those from it on, if any.
+fn divide(records: &RecordBatch, to: &Position) -> Result<(RecordBatch, Option<RecordBatch>)> {
+    let positions = contract::record::positions(records)?.values();
+    let inside = positions.partition_point(|position| *position < to.at);
+    let beyond = records.num_rows() - inside;
+    let rest = (beyond > 0).then(|| records.slice(inside, beyond));
+    Ok((records.slice(0, inside), rest))
+}
+
+fn unreadable(checkpoint: &Checkpoint, cut: &Cut) -> Error {
+    let split = &checkpoint.splits[cut.split].known.split.id;
+    let from = cut.from.as_ref().map_or(0, |from| from.at);
+    Error::external(format!(
+        "could not read records {from} to {} of split \"{split}\" again ({POSITION}), which epoch \
+         {} needs",
+        cut.to.at, checkpoint.epoch
+    ))
+}

@@ -1,0 +1,201 @@
+//! The task of a sink: writes rows, and takes the steps of the protocol when it is told to.
+//!
+//! Rows and the barrier come by one queue, so the barrier stands behind the last row of its epoch.
+//! Behind a barrier the task listens to its control queue alone, until it is told to go on.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use arrow::array::BooleanArray;
+use arrow::compute::filter_record_batch;
+use contract::record::{for_sink, ordinals, positions};
+use contract::sink::{Commit, CommitOutcome, Prepared, SinkReject, Writer};
+use contract::{Error, Lineage, Result, failpoint};
+use tokio::sync::{mpsc, oneshot};
+use tracing::warn;
+
+use crate::flow::{Parcel, Queue, Sums};
+use crate::graph::Pipeline;
+
+/// What a sink gets.
+pub enum SinkMessage {
+    /// Rows of one split.
+    Rows(Parcel),
+    /// The epoch ends here.
+    Barrier,
+}
+
+/// What the coordinator says to a sink behind a barrier.
+pub enum SinkControl {
+    /// Write these as well (the dead letters of sinks), then prepare.
+    Prepare {
+        /// Rows of the epoch that only now are known.
+        more: Vec<Parcel>,
+        /// Where the report goes.
+        reply: oneshot::Sender<SinkReport>,
+    },
+    /// Make the epoch visible.
+    Commit {
+        /// What was decided.
+        commit: Commit,
+        /// Where the outcome goes.
+        reply: oneshot::Sender<CommitOutcome>,
+    },
+    /// Go on, in this epoch.
+    Continue {
+        /// Its number.
+        epoch: u64,
+    },
+}
+
+/// What a sink got in an epoch.
+#[derive(Debug, Default)]
+pub struct SinkReport {
+    /// The rows that it was given, by split.
+    pub sums: Sums,
+    /// What it made of them; nothing if there were none.
+    pub prepared: Option<Prepared>,
+}
+
+/// The coordinator's end of a sink.
+pub struct SinkHandle {
+    /// Where control goes.
+    pub control: Queue<SinkControl>,
+}
+
+/// A task that drives one writer.
+pub struct SinkTask {
+    /// The pipeline.
+    pub pipeline: Arc<Pipeline>,
+    /// The number of the sink.
+    pub sink: usize,
+    /// Whose epochs these are.
+    pub lineage: Lineage,
+    /// The connector's writer.
+    pub writer: Box<dyn Writer>,
+    /// The epoch's number.
+    pub epoch: u64,
+    /// Rows and barriers.
+    pub messages: mpsc::Receiver<SinkMessage>,
+    /// Control.
+    pub control: mpsc::Receiver<SinkControl>,
+    /// Rows that a replay leaves out because the sink refused them before.
+    pub skip: Skip,
+}
+
+impl SinkTask {
+    /// Works until nobody can send any more, then drops whatever is undecided.
+    ///
+    /// # Errors
+    /// What the connector answered.
+    pub async fn run(mut self) -> Result<()> {
+        let outcome = self.work().await;
+        if let Err(error) = self.writer.abort(&self.lineage).await {
+            let sink = &self.pipeline.sinks[self.sink].name;
+            warn!(sink, error = error.chain(), "could not drop what was undecided");
+        }
+        let name = &self.pipeline.sinks[self.sink].name;
+        outcome.map_err(|error| error.context(format!("sink {name:?}")))
+    }
+
+    async fn work(&mut self) -> Result<()> {
+        let mut sums = Sums::new();
+        while let Some(message) = self.messages.recv().await {
+            match message {
+                SinkMessage::Rows(parcel) => self.write(parcel, &mut sums).await?,
+                SinkMessage::Barrier => {
+                    if !self.obey(&mut sums).await? {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn write(&mut self, parcel: Parcel, sums: &mut Sums) -> Result<()> {
+        let schema = &self.pipeline.sinks[self.sink].schema;
+        let records = self.skip.without(&parcel)?;
+        if records.num_rows() == 0 {
+            return Ok(());
+        }
+        sums.entry(parcel.split.index).or_default().add_batch(parcel.split.seed, &records)?;
+        let records = for_sink(&records, schema, parcel.split.id(), self.epoch)?;
+        self.writer.write(&self.lineage, records).await
+    }
+
+    /// Does what the coordinator says until the next epoch; false if the coordinator is gone.
+    async fn obey(&mut self, sums: &mut Sums) -> Result<bool> {
+        loop {
+            match self.control.recv().await {
+                Some(SinkControl::Prepare { more, reply }) => {
+                    for parcel in more {
+                        self.write(parcel, sums).await?;
+                    }
+                    let report = self.prepare(std::mem::take(sums)).await?;
+                    // A coordinator that is gone lets go of the control queue as well.
+                    let _ = reply.send(report);
+                }
+                Some(SinkControl::Commit { commit, reply }) => {
+                    let _ = reply.send(commit_one(self.writer.as_mut(), commit).await?);
+                }
+                Some(SinkControl::Continue { epoch }) => {
+                    self.epoch = epoch;
+                    return Ok(true);
+                }
+                None => return Ok(false),
+            }
+        }
+    }
+
+    async fn prepare(&mut self, sums: Sums) -> Result<SinkReport> {
+        if sums.is_empty() {
+            return Ok(SinkReport::default());
+        }
+        failpoint::reach("prepare.sink.before").await?;
+        let prepared = self.writer.prepare(&self.lineage, self.epoch).await?;
+        failpoint::reach("prepare.sink.after").await?;
+        Ok(SinkReport { sums, prepared: Some(prepared) })
+    }
+}
+
+/// Commits one epoch of one lineage, with the points at which a crash would hurt.
+///
+/// # Errors
+/// The outcome is unknown.
+pub async fn commit_one(writer: &mut dyn Writer, commit: Commit) -> Result<CommitOutcome> {
+    failpoint::reach("commit.sink.before").await?;
+    let outcomes = writer.commit(std::slice::from_ref(&commit)).await?;
+    failpoint::reach("commit.sink.after").await?;
+    outcomes.first().copied().ok_or_else(|| Error::bug("a commit has no outcome"))
+}
+
+/// Rows that a replay leaves out: (split, position, ordinal).
+#[derive(Debug, Default)]
+pub struct Skip(HashSet<(String, i64, i64)>);
+
+impl Skip {
+    /// The rows that a sink refused in the epoch that is replayed.
+    pub fn new<'a>(rejects: impl Iterator<Item = &'a SinkReject>) -> Self {
+        let rows = rejects
+            .map(|row| (row.split.as_str().to_owned(), row.reject.position, row.reject.ordinal));
+        Self(rows.collect())
+    }
+
+    fn without(&self, parcel: &Parcel) -> Result<arrow::array::RecordBatch> {
+        if self.0.is_empty() {
+            return Ok(parcel.records.clone());
+        }
+        let ordinals = ordinals(&parcel.records);
+        let rows = positions(&parcel.records)?.values().iter().enumerate();
+        let keep: BooleanArray = rows
+            .map(|(row, position)| {
+                let ordinal = ordinals.map_or(0, |ordinals| ordinals.value(row));
+                let split = parcel.split.id().as_str().to_owned();
+                Some(!self.0.contains(&(split, *position, ordinal)))
+            })
+            .collect();
+        filter_record_batch(&parcel.records, &keep)
+            .map_err(|error| Error::bug("could not leave out refused rows").because(error))
+    }
+}
