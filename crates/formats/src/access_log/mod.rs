@@ -1,0 +1,91 @@
+//! Access logs of Apache, nginx and their kin, in the usual forms or in the user's own.
+//!
+//! Every form, the usual ones too, is written in Apache's or nginx's own notation ([`notation`]),
+//! laid out as fields with what ends them ([`layout`]) and read by one scanner ([`scan`]).
+//!
+//! `-` is null. Escapes inside quotes are understood. A request that is not HTTP is kept as it
+//! stands, as endpoint without method and protocol. Only a line whose frame is broken is refused.
+
+mod columns;
+mod escape;
+mod layout;
+mod notation;
+mod request;
+mod scan;
+
+use std::sync::Arc;
+
+use arrow::array::StringViewArray;
+use arrow::datatypes::{Schema, SchemaRef};
+use contract::{Error, Result};
+
+use crate::text::Lines;
+use crate::{Format, FormatConfig, Parsed, Parser, Refused};
+use columns::Columns;
+use layout::{Layout, Tail};
+use scan::Scanner;
+
+const COMMON: &str = r#"%h %l %u %t "%r" %>s %b"#;
+const COMBINED: &str = r#"%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-Agent}i""#;
+const VHOST_COMBINED: &str = r#"%v %h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-Agent}i""#;
+
+/// The parser of one form of access log.
+pub struct AccessLog {
+    layout: Layout,
+    schema: SchemaRef,
+}
+
+impl AccessLog {
+    /// The parser of a usual form, or of the user's own.
+    ///
+    /// # Errors
+    /// Config: `log_format` is missing or cannot be read.
+    pub fn new(config: &FormatConfig) -> Result<Self> {
+        let layout = match config.format {
+            Format::Common => Layout::new(notation::apache(COMMON)?, Tail::ResponseTime)?
+                .with_absent(&["referrer", "user_agent"]),
+            Format::VhostCombined => {
+                Layout::new(notation::apache(VHOST_COMBINED)?, Tail::ResponseTime)?
+            }
+            Format::Custom => {
+                let text = config.log_format.as_deref().ok_or_else(|| {
+                    Error::config("format \"custom\" needs the form of the lines")
+                        .field("log_format")
+                        .hint("copy it from the web server's configuration")
+                })?;
+                let layout = notation::read(text).and_then(|parts| Layout::new(parts, Tail::None));
+                layout.map_err(|error| error.field("log_format"))?
+            }
+            _ => Layout::new(notation::apache(COMBINED)?, Tail::ResponseTime)?,
+        };
+        let schema = Arc::new(Schema::new(layout.columns()));
+        Ok(Self { layout, schema })
+    }
+}
+
+impl Parser for AccessLog {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    fn parse(&self, lines: &StringViewArray, projection: Option<&[usize]>) -> Parsed {
+        let lines = Lines::new(lines);
+        let mut columns = Columns::new(&self.schema, &lines, projection);
+        let mut scanner = Scanner::new(&self.layout);
+        let mut refused = Vec::new();
+        for row in 0..lines.rows() {
+            let Some(line) = lines.line(row) else {
+                refused.push(Refused { row, reason: "the line is null".into() });
+                continue;
+            };
+            match scanner.scan(line.text) {
+                Ok(()) => columns.push(line, scanner.fields()),
+                Err(broken) => refused.push(Refused { row, reason: broken.reason(line.text) }),
+            }
+        }
+        Parsed { columns: columns.finish(), refused }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,95 @@
+//! Takes a request line apart, without changing a byte of it.
+
+use std::ops::Range;
+
+use memchr::{memchr, memrchr};
+
+/// Longer words are no methods; the longest registered one has 17 letters.
+const METHOD_BYTES_MAX: usize = 24;
+
+/// Where the parts of a request stand in its text.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The method; none if the request is not HTTP.
+    pub method: Option<Range<usize>>,
+    /// What is asked for; the whole text if the request is not HTTP.
+    pub target: Range<usize>,
+    /// The protocol; none in HTTP/0.9.
+    pub protocol: Option<Range<usize>>,
+}
+
+/// Splits `GET /path HTTP/1.1`, HTTP/0.9's `GET /path`, or anything else.
+#[inline]
+pub fn split(text: &str) -> Request {
+    let bytes = text.as_bytes();
+    let raw = Request { method: None, target: 0..bytes.len(), protocol: None };
+    let Some(first) = memchr(b' ', bytes).filter(|first| is_method(&bytes[..*first])) else {
+        return raw;
+    };
+    let rest = first + 1;
+    match memrchr(b' ', &bytes[rest..]).map(|last| rest + last) {
+        Some(last) if is_protocol(&bytes[last + 1..]) && last > rest => Request {
+            method: Some(0..first),
+            target: rest..last,
+            protocol: Some(last + 1..bytes.len()),
+        },
+        None if bytes[rest..].starts_with(b"/") => {
+            Request { method: Some(0..first), target: rest..bytes.len(), protocol: None }
+        }
+        _ => raw,
+    }
+}
+
+fn is_method(word: &[u8]) -> bool {
+    (1..=METHOD_BYTES_MAX).contains(&word.len())
+        && word.iter().all(|byte| byte.is_ascii_alphabetic() || matches!(byte, b'-' | b'_'))
+}
+
+fn is_protocol(word: &[u8]) -> bool {
+    match word.strip_prefix(b"HTTP/") {
+        Some([major]) => major.is_ascii_digit(),
+        Some([major, b'.', minor]) => major.is_ascii_digit() && minor.is_ascii_digit(),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expect: (Option<&str>, &str, Option<&str>)) {
+        let request = split(text);
+        let part = |range: Option<Range<usize>>| range.map(|range| &text[range]);
+        assert_eq!(
+            (part(request.method), &text[request.target], part(request.protocol)),
+            expect,
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn splits_what_is_http_and_keeps_the_rest_whole() {
+        check("GET / HTTP/1.1", (Some("GET"), "/", Some("HTTP/1.1")));
+        check("GET /a b?c d HTTP/2", (Some("GET"), "/a b?c d", Some("HTTP/2")));
+        check("M-SEARCH * HTTP/1.1", (Some("M-SEARCH"), "*", Some("HTTP/1.1")));
+        check("CONNECT a:443 HTTP/1.0", (Some("CONNECT"), "a:443", Some("HTTP/1.0")));
+        check("GET /old", (Some("GET"), "/old", None));
+        for raw in [
+            "",
+            " ",
+            "GET",
+            "GET ",
+            "GET  HTTP/1.1",
+            " / HTTP/1.1",
+            "GET / HTTP/1.1 ",
+            "GET / HTTP/x",
+            "GET / RTSP/1.0",
+            "GET / a",
+            "quit now",
+            "\\x16\\x03\\x01 / HTTP/1.1",
+            "G\u{e9}T / HTTP/1.1",
+        ] {
+            check(raw, (None, raw, None));
+        }
+    }
+}

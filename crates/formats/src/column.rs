@@ -1,0 +1,134 @@
+//! Columns of numbers, times and repeated words in the making.
+//!
+//! Not text: see [`crate::text`].
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, ArrowPrimitiveType, BooleanArray, BooleanBufferBuilder, DictionaryArray, Int32Array,
+    NullBufferBuilder, PrimitiveArray, StringArray,
+};
+use arrow::datatypes::{DataType, Int32Type, TimeUnit, TimestampMicrosecondType};
+
+/// How a time is stored: microseconds since 1970, UTC.
+pub fn timestamp_type() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+}
+
+/// How a repeated word is stored.
+pub fn word_type() -> DataType {
+    DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
+}
+
+/// A column of numbers.
+pub struct NumberColumn<T: ArrowPrimitiveType> {
+    values: Vec<T::Native>,
+    nulls: NullBufferBuilder,
+}
+
+impl<T: ArrowPrimitiveType> NumberColumn<T> {
+    /// An empty column.
+    pub fn new(rows: usize) -> Self {
+        Self { values: Vec::with_capacity(rows), nulls: NullBufferBuilder::new(rows) }
+    }
+
+    /// Adds a number or nothing.
+    #[inline]
+    pub fn push(&mut self, value: Option<T::Native>) {
+        self.values.push(value.unwrap_or_default());
+        self.nulls.append(value.is_some());
+    }
+
+    fn array(mut self) -> PrimitiveArray<T> {
+        PrimitiveArray::new(self.values.into(), self.nulls.finish())
+    }
+
+    /// The finished column.
+    pub fn finish(self) -> ArrayRef {
+        Arc::new(self.array())
+    }
+}
+
+impl NumberColumn<TimestampMicrosecondType> {
+    /// The finished column of times.
+    pub fn finish_times(self) -> ArrayRef {
+        Arc::new(self.array().with_timezone("UTC"))
+    }
+}
+
+/// A column of truths.
+pub struct BooleanColumn {
+    values: BooleanBufferBuilder,
+    nulls: NullBufferBuilder,
+}
+
+impl BooleanColumn {
+    /// An empty column.
+    pub fn new(rows: usize) -> Self {
+        Self { values: BooleanBufferBuilder::new(rows), nulls: NullBufferBuilder::new(rows) }
+    }
+
+    /// Adds a truth or nothing.
+    pub fn push(&mut self, value: Option<bool>) {
+        self.values.append(value.unwrap_or_default());
+        self.nulls.append(value.is_some());
+    }
+
+    /// The finished column.
+    pub fn finish(mut self) -> ArrayRef {
+        Arc::new(BooleanArray::new(self.values.finish(), self.nulls.finish()))
+    }
+}
+
+/// The first words of a column are found by comparing, the others by hashing.
+const COMPARED_WORDS: usize = 4;
+
+/// A column of words that repeat, kept as a dictionary.
+pub struct WordColumn<'a> {
+    keys: Vec<i32>,
+    nulls: NullBufferBuilder,
+    words: Vec<&'a str>,
+    index: HashMap<&'a str, i32>,
+}
+
+impl<'a> WordColumn<'a> {
+    /// An empty column.
+    pub fn new(rows: usize) -> Self {
+        Self {
+            keys: Vec::with_capacity(rows),
+            nulls: NullBufferBuilder::new(rows),
+            words: Vec::new(),
+            index: HashMap::new(),
+        }
+    }
+
+    /// Adds a word or nothing.
+    #[inline]
+    pub fn push(&mut self, word: Option<&'a str>) {
+        let key = word.map_or(0, |word| self.key(word));
+        self.keys.push(key);
+        self.nulls.append(word.is_some());
+    }
+
+    #[inline]
+    fn key(&mut self, word: &'a str) -> i32 {
+        for (key, known) in self.words.iter().take(COMPARED_WORDS).enumerate() {
+            if *known == word {
+                return key as i32;
+            }
+        }
+        let words = &mut self.words;
+        *self.index.entry(word).or_insert_with(|| {
+            words.push(word);
+            (words.len() - 1) as i32
+        })
+    }
+
+    /// The finished column.
+    pub fn finish(mut self) -> ArrayRef {
+        let keys = Int32Array::new(self.keys.into(), self.nulls.finish());
+        let words = Arc::new(StringArray::from(self.words));
+        Arc::new(DictionaryArray::<Int32Type>::new(keys, words))
+    }
+}

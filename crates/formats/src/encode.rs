@@ -1,0 +1,187 @@
+//! Batches to bytes: JSON lines, CSV and plain text.
+//!
+//! Times are RFC 3339 in UTC, with as many digits after the second as they need.
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Schema};
+use arrow::json::LineDelimitedWriter;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use contract::record::MESSAGE;
+use contract::{Error, Result};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// How rows are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EncodeFormat {
+    /// One JSON object per line, null where nothing stands.
+    #[default]
+    Json,
+    /// Comma-separated values under a line of names.
+    Csv,
+    /// The column `message` alone where there is one, else all columns with tabs between them; a
+    /// tab or line break inside a value is written `\t`, `\n` or `\r`.
+    Text,
+}
+
+/// Writes the batches of one stream.
+pub struct Encoder {
+    format: EncodeFormat,
+    message: Option<usize>,
+    begun: bool,
+}
+
+impl Encoder {
+    /// An encoder of batches with these columns.
+    pub fn new(format: EncodeFormat, schema: &Schema) -> Self {
+        Self { format, message: schema.index_of(MESSAGE).ok(), begun: false }
+    }
+
+    /// Adds the bytes of a batch, whole lines.
+    ///
+    /// # Errors
+    /// Config: a column has a type that the format cannot write.
+    pub fn encode(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<()> {
+        let first = !std::mem::replace(&mut self.begun, true);
+        let written = match self.format {
+            EncodeFormat::Json => encode_json(batch, out),
+            EncodeFormat::Csv => {
+                arrow::csv::WriterBuilder::new().with_header(first).build(out).write(batch)
+            }
+            EncodeFormat::Text => encode_text(batch, self.message, out),
+        };
+        written.map_err(|error| {
+            Error::config(format!("could not write rows as {:?}", self.format)).because(error)
+        })
+    }
+}
+
+fn encode_json(batch: &RecordBatch, out: &mut Vec<u8>) -> arrow::error::Result<()> {
+    let builder = arrow::json::WriterBuilder::new().with_explicit_nulls(true);
+    let mut writer: LineDelimitedWriter<_> = builder.build(out);
+    writer.write(batch)?;
+    writer.finish()
+}
+
+fn encode_text(
+    batch: &RecordBatch,
+    message: Option<usize>,
+    out: &mut Vec<u8>,
+) -> arrow::error::Result<()> {
+    if let Some(at) = message
+        && batch.column(at).data_type() == &DataType::Utf8View
+    {
+        for text in batch.column(at).as_string_view().iter() {
+            out.extend_from_slice(text.unwrap_or_default().as_bytes());
+            out.push(b'\n');
+        }
+        return Ok(());
+    }
+    let options = FormatOptions::new();
+    let columns = batch.columns().iter().map(|column| ArrayFormatter::try_new(column, &options));
+    let columns = columns.collect::<arrow::error::Result<Vec<_>>>()?;
+    for row in 0..batch.num_rows() {
+        for (at, column) in columns.iter().enumerate() {
+            if at > 0 {
+                out.push(b'\t');
+            }
+            push_escaped(&column.value(row).to_string(), out);
+        }
+        out.push(b'\n');
+    }
+    Ok(())
+}
+
+fn push_escaped(text: &str, out: &mut Vec<u8>) {
+    for byte in text.bytes() {
+        match byte {
+            b'\t' => out.extend_from_slice(b"\\t"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            _ => out.push(byte),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{
+        ArrayRef, DictionaryArray, Float64Array, Int64Array, StringViewArray,
+        TimestampMicrosecondArray,
+    };
+    use arrow::datatypes::Int32Type;
+
+    use super::*;
+
+    fn check(format: EncodeFormat, columns: Vec<(&str, ArrayRef)>, expect: &str) {
+        let batch = RecordBatch::try_from_iter_with_nullable(
+            columns.into_iter().map(|(name, column)| (name, column, true)),
+        )
+        .expect("the columns have one length");
+        let mut encoder = Encoder::new(format, &batch.schema());
+        let mut out = Vec::new();
+        encoder.encode(&batch.slice(0, 1), &mut out).expect("it can be written");
+        encoder.encode(&batch.slice(1, 1), &mut out).expect("it can be written");
+        assert_eq!(String::from_utf8(out).expect("it is UTF-8"), expect);
+    }
+
+    fn columns() -> Vec<(&'static str, ArrayRef)> {
+        let times = vec![Some(1_431_857_103_000_000), Some(1_431_857_103_250_001)];
+        let words: DictionaryArray<Int32Type> = vec![Some("GET"), None].into_iter().collect();
+        let texts = vec![Some("a \"quoted\"\ttext, é"), None];
+        vec![
+            ("ts", Arc::new(TimestampMicrosecondArray::from(times).with_timezone("UTC"))),
+            ("method", Arc::new(words)),
+            ("text", Arc::new(StringViewArray::from(texts))),
+            ("n", Arc::new(Int64Array::from(vec![Some(7), None]))),
+            ("share", Arc::new(Float64Array::from(vec![Some(0.5), None]))),
+        ]
+    }
+
+    #[test]
+    fn rows_are_json_lines() {
+        check(
+            EncodeFormat::Json,
+            columns(),
+            concat!(
+                r#"{"ts":"2015-05-17T10:05:03Z","method":"GET","text":"a \"quoted\"\ttext, é","#,
+                r#""n":7,"share":0.5}"#,
+                "\n",
+                r#"{"ts":"2015-05-17T10:05:03.250001Z","method":null,"text":null,"n":null,"#,
+                r#""share":null}"#,
+                "\n",
+            ),
+        );
+    }
+
+    #[test]
+    fn rows_are_csv_under_one_header() {
+        check(
+            EncodeFormat::Csv,
+            columns(),
+            "ts,method,text,n,share\n\
+             2015-05-17T10:05:03Z,GET,\"a \"\"quoted\"\"\ttext, é\",7,0.5\n\
+             2015-05-17T10:05:03.250001Z,,,,\n",
+        );
+    }
+
+    #[test]
+    fn rows_are_text() {
+        check(
+            EncodeFormat::Text,
+            columns(),
+            "2015-05-17T10:05:03Z\tGET\ta \"quoted\"\\ttext, é\t7\t0.5\n\
+             2015-05-17T10:05:03.250001Z\t\t\t\t\n",
+        );
+        let lines: ArrayRef = Arc::new(StringViewArray::from(vec!["one\ttwo", "three"]));
+        let numbers: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]));
+        check(
+            EncodeFormat::Text,
+            vec![("_position", numbers), (MESSAGE, lines)],
+            "one\ttwo\nthree\n",
+        );
+    }
+}

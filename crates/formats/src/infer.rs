@@ -1,0 +1,189 @@
+//! Guesses the fields of JSON and logfmt from some lines, for queries over logs as they lie.
+//!
+//! A pipeline names its fields itself: a guess may change with the lines.
+
+use std::collections::HashMap;
+
+use arrow::array::StringViewArray;
+use contract::{Error, Result};
+
+use crate::logfmt::Pairs;
+use crate::object;
+use crate::text::Lines;
+use crate::timestamp::rfc3339;
+use crate::{FieldType, Fields, Format};
+
+/// More fields than this are left out: keys that are values must not become columns.
+const FIELDS_MAX: usize = 500;
+
+/// Objects nested deeper are kept as JSON.
+const DEPTH_MAX: usize = 4;
+
+/// The fields that stand in the lines, in the order in which they appear, with types that hold
+/// every value seen. Lines that do not have the format are passed over.
+///
+/// # Errors
+/// Config: the format is neither JSON nor logfmt, or no line has it.
+pub fn infer(format: Format, lines: &StringViewArray) -> Result<Fields> {
+    let lines = Lines::new(lines);
+    let mut seen = Seen::default();
+    for line in (0..lines.rows()).filter_map(|row| lines.line(row)) {
+        match format {
+            Format::Json => seen.object("", line.text, 1),
+            Format::Logfmt => seen.pairs(line.text),
+            _ => {
+                let message = format!("the fields of format {:?} are not guessed", format.name());
+                return Err(Error::config(message));
+            }
+        }
+    }
+    if seen.fields.is_empty() {
+        let message = format!("no line of the sample has the format {:?}", format.name());
+        return Err(Error::config(message).hint("look at the first lines; is it another format?"));
+    }
+    let named = |(name, field_type): (String, Option<FieldType>)| {
+        (name, field_type.unwrap_or(FieldType::Text))
+    };
+    Ok(Fields(seen.fields.into_iter().map(named).collect()))
+}
+
+#[derive(Default)]
+struct Seen {
+    /// No type as long as only null was seen.
+    fields: Vec<(String, Option<FieldType>)>,
+    /// By the name of the column; a field whose column another has taken stands at none.
+    index: HashMap<String, usize>,
+}
+
+impl Seen {
+    fn object(&mut self, prefix: &str, text: &str, depth: usize) {
+        let mut entries = Vec::new();
+        if object::read_entries(text, &mut entries).is_err() {
+            return;
+        }
+        for (key, value) in entries {
+            let path = format!("{prefix}{key}");
+            if value.starts_with('{') && depth < DEPTH_MAX {
+                self.object(&format!("{path}."), value, depth + 1);
+            } else if value == "null" {
+                self.add(path, None);
+            } else {
+                self.add(path, Some(type_of_json(value)));
+            }
+        }
+    }
+
+    fn pairs(&mut self, line: &str) {
+        let pairs: std::result::Result<Vec<_>, String> = match Pairs::of(line) {
+            Ok(pairs) => pairs.collect(),
+            Err(_) => return,
+        };
+        for (key, value) in pairs.unwrap_or_default() {
+            let seen = (!value.is_empty()).then(|| type_of_text(&value));
+            self.add(key.to_owned(), seen);
+        }
+    }
+
+    fn add(&mut self, name: String, seen: Option<FieldType>) {
+        let column = name.replace('.', "_");
+        if let Some(at) = self.index.get(&column) {
+            let (known, before) = &mut self.fields[*at];
+            if *known == name {
+                *before = wider(*before, seen);
+            }
+        } else if self.fields.len() < FIELDS_MAX {
+            self.index.insert(column, self.fields.len());
+            self.fields.push((name, seen));
+        }
+    }
+}
+
+fn type_of_json(value: &str) -> FieldType {
+    match value.as_bytes() {
+        [b'{' | b'[', ..] => FieldType::Json,
+        [b'"', ..] if rfc3339(value.trim_matches('"')).is_some() => FieldType::Timestamp,
+        [b'"', ..] => FieldType::Text,
+        _ => type_of_text(value),
+    }
+}
+
+fn type_of_text(text: &str) -> FieldType {
+    if text.parse::<i64>().is_ok() {
+        FieldType::Integer
+    } else if text.parse::<f64>().is_ok_and(f64::is_finite) {
+        FieldType::Float
+    } else if text.parse::<bool>().is_ok() {
+        FieldType::Boolean
+    } else if rfc3339(text).is_some() {
+        FieldType::Timestamp
+    } else {
+        FieldType::Text
+    }
+}
+
+/// The narrowest type that holds both.
+fn wider(before: Option<FieldType>, seen: Option<FieldType>) -> Option<FieldType> {
+    use FieldType::{Float, Integer, Json, Text};
+    match (before, seen) {
+        (None, other) | (other, None) => other,
+        (Some(before), Some(seen)) if before == seen => Some(before),
+        (Some(Integer | Float), Some(Integer | Float)) => Some(Float),
+        (Some(Json), _) | (_, Some(Json)) => Some(Json),
+        _ => Some(Text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::rows;
+    use crate::{FormatConfig, parser};
+
+    fn check(format: Format, lines: &[&str], expect: &[(&str, FieldType)]) {
+        let fields = infer(format, &StringViewArray::from(lines.to_vec())).expect("it is found");
+        let found: Vec<_> = fields.0.iter().map(|(name, kind)| (name.as_str(), *kind)).collect();
+        assert_eq!(found, expect);
+        let config = FormatConfig { fields: Some(fields), ..FormatConfig::new(format) };
+        assert!(parser(&config).is_ok());
+        assert_eq!(rows(&config, lines).1.len(), 1, "the lines read are those with the format");
+    }
+
+    #[test]
+    fn types_hold_every_value_seen() {
+        check(
+            Format::Json,
+            &[
+                r#"{"t":"2015-05-17T10:05:03Z","n":1,"x":1,"m":1,"o":{"a":true,"b":null}}"#,
+                "no json",
+                r#"{"n":2,"x":1.5,"m":"one","o":{"a":false},"l":[1],"o_a":7}"#,
+                r#"{"l":5}"#,
+            ],
+            &[
+                ("t", FieldType::Timestamp),
+                ("n", FieldType::Integer),
+                ("x", FieldType::Float),
+                ("m", FieldType::Text),
+                ("o.a", FieldType::Boolean),
+                ("o.b", FieldType::Text),
+                ("l", FieldType::Json),
+            ],
+        );
+        check(
+            Format::Logfmt,
+            &["level=info n=5 done", "no pairs", "n= level=7 f=1.5"],
+            &[
+                ("level", FieldType::Text),
+                ("n", FieldType::Integer),
+                ("done", FieldType::Boolean),
+                ("f", FieldType::Float),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_sample_without_such_a_line_is_refused() {
+        let lines = StringViewArray::from(vec!["plain", ""]);
+        let error = infer(Format::Json, &lines).expect_err("nothing is JSON");
+        assert_eq!(error.to_string(), "no line of the sample has the format \"json\"");
+    }
+}

@@ -1,0 +1,186 @@
+//! Rows of typed fields for the formats whose columns the user names.
+//!
+//! A row is complete, as cells, before any of it enters a column; so a field of the wrong type
+//! refuses its line and leaves nothing behind.
+
+use arrow::array::ArrayRef;
+use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, TimestampMicrosecondType};
+use contract::{Error, Result};
+use serde::de::IgnoredAny;
+
+use crate::column::{BooleanColumn, NumberColumn, timestamp_type};
+use crate::text::{Line, Lines, TextColumn};
+use crate::timestamp::TimeFormat;
+use crate::{FieldType, FormatConfig, Parsed, Refused};
+
+/// What a field of a line comes to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cell<'a> {
+    /// Nothing.
+    Null,
+    /// A piece of the line itself.
+    Piece(&'a str),
+    /// Text that does not stand so in the line.
+    Text(String),
+    /// A whole number, or a time in microseconds since 1970.
+    Integer(i64),
+    /// A number.
+    Float(f64),
+    /// A truth.
+    Boolean(bool),
+}
+
+impl FieldType {
+    /// The type of its column.
+    pub(crate) fn data_type(self) -> DataType {
+        match self {
+            Self::Text | Self::Json => DataType::Utf8View,
+            Self::Integer => DataType::Int64,
+            Self::Float => DataType::Float64,
+            Self::Boolean => DataType::Boolean,
+            Self::Timestamp => timestamp_type(),
+        }
+    }
+
+    /// What this type of field is called in a reason.
+    pub(crate) fn wanted(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Integer => "a whole number of 64 bits",
+            Self::Float => "a number",
+            Self::Boolean => "true or false",
+            Self::Timestamp => "a time",
+            Self::Json => "JSON",
+        }
+    }
+
+    /// Converts text without quotes; empty text is null but for text itself.
+    pub(crate) fn from_text<'a>(self, text: &'a str, times: &TimeFormat) -> Option<Cell<'a>> {
+        if text.is_empty() && self != Self::Text {
+            return Some(Cell::Null);
+        }
+        Some(match self {
+            Self::Text => Cell::Piece(text),
+            Self::Integer => Cell::Integer(text.parse().ok()?),
+            Self::Float => {
+                Cell::Float(text.parse().ok().filter(|number: &f64| number.is_finite())?)
+            }
+            Self::Boolean => Cell::Boolean(text.parse().ok()?),
+            Self::Timestamp => Cell::Integer(times.parse(text)?),
+            Self::Json => {
+                serde_json::from_str::<IgnoredAny>(text).ok()?;
+                Cell::Piece(text)
+            }
+        })
+    }
+}
+
+/// The time format that a configuration sets.
+///
+/// # Errors
+/// Config: it is no pattern of strftime.
+pub fn time_format(config: &FormatConfig) -> Result<TimeFormat> {
+    let setting = config.time_format.as_deref();
+    TimeFormat::read(setting).ok_or_else(|| {
+        Error::config(format!("{:?} is not a pattern of strftime", setting.unwrap_or_default()))
+            .field("time_format")
+            .hint("use `unix`, `unix_ms`, `unix_us` or a pattern such as `%Y-%m-%d %H:%M:%S`")
+    })
+}
+
+/// The columns of these names and types.
+///
+/// # Errors
+/// Config: two columns have one name.
+pub fn columns_of(columns: &[(String, FieldType)]) -> Result<Vec<Field>> {
+    let mut fields: Vec<Field> = Vec::with_capacity(columns.len());
+    for (name, field_type) in columns {
+        if fields.iter().any(|field| field.name() == name) {
+            return Err(Error::config(format!("two fields make the column {name:?}"))
+                .field("fields")
+                .hint("leave one of them out, or keep it in the column of `rest`"));
+        }
+        fields.push(Field::new(name, field_type.data_type(), true));
+    }
+    Ok(fields)
+}
+
+/// Gives each line to `cells_of`, which fills one cell per type or says why it cannot.
+pub fn parse_rows<'a>(
+    lines: &Lines<'a>,
+    types: &[FieldType],
+    projection: Option<&[usize]>,
+    mut cells_of: impl FnMut(&'a str, &mut Vec<Cell<'a>>) -> std::result::Result<(), String>,
+) -> Parsed {
+    let wanted: Vec<usize> =
+        projection.map_or_else(|| (0..types.len()).collect(), <[usize]>::to_vec);
+    let mut columns: Vec<_> = wanted.iter().map(|at| Column::new(types[*at], lines)).collect();
+    let mut refused = Vec::new();
+    let mut cells = Vec::new();
+    for row in 0..lines.rows() {
+        let Some(line) = lines.line(row) else {
+            refused.push(Refused { row, reason: "the line is null".into() });
+            continue;
+        };
+        if line.text.trim_ascii().is_empty() {
+            refused.push(Refused { row, reason: "the line is blank".into() });
+            continue;
+        }
+        cells.clear();
+        cells.resize(types.len(), Cell::Null);
+        if let Err(reason) = cells_of(line.text, &mut cells) {
+            refused.push(Refused { row, reason });
+            continue;
+        }
+        for (at, column) in wanted.iter().zip(&mut columns) {
+            column.push(line, &cells[*at]);
+        }
+    }
+    Parsed { columns: columns.into_iter().map(Column::finish).collect(), refused }
+}
+
+enum Column {
+    Text(TextColumn),
+    Integer(NumberColumn<Int64Type>),
+    Float(NumberColumn<Float64Type>),
+    Boolean(BooleanColumn),
+    Time(NumberColumn<TimestampMicrosecondType>),
+}
+
+impl Column {
+    fn new(field_type: FieldType, lines: &Lines<'_>) -> Self {
+        match field_type {
+            FieldType::Text | FieldType::Json => Self::Text(TextColumn::new(lines)),
+            FieldType::Integer => Self::Integer(NumberColumn::new(lines.rows())),
+            FieldType::Float => Self::Float(NumberColumn::new(lines.rows())),
+            FieldType::Boolean => Self::Boolean(BooleanColumn::new(lines.rows())),
+            FieldType::Timestamp => Self::Time(NumberColumn::new(lines.rows())),
+        }
+    }
+
+    fn push(&mut self, line: Line<'_>, cell: &Cell<'_>) {
+        match (self, cell) {
+            (Self::Text(column), Cell::Piece(piece)) => column.push_piece(line, piece),
+            (Self::Text(column), Cell::Text(text)) => column.push_copy(text),
+            (Self::Text(column), _) => column.push_null(),
+            (Self::Integer(column), Cell::Integer(number)) => column.push(Some(*number)),
+            (Self::Integer(column), _) => column.push(None),
+            (Self::Time(column), Cell::Integer(micros)) => column.push(Some(*micros)),
+            (Self::Time(column), _) => column.push(None),
+            (Self::Float(column), Cell::Float(number)) => column.push(Some(*number)),
+            (Self::Float(column), _) => column.push(None),
+            (Self::Boolean(column), Cell::Boolean(truth)) => column.push(Some(*truth)),
+            (Self::Boolean(column), _) => column.push(None),
+        }
+    }
+
+    fn finish(self) -> ArrayRef {
+        match self {
+            Self::Text(column) => column.finish(),
+            Self::Integer(column) => column.finish(),
+            Self::Float(column) => column.finish(),
+            Self::Boolean(column) => column.finish(),
+            Self::Time(column) => column.finish_times(),
+        }
+    }
+}
