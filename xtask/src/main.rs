@@ -1,1 +1,40 @@
-fn main() {}
+//! The chores of this repository: `cargo xtask test`, `cargo xtask docs`.
+//!
+//! Starts cargo and what the tests need, and stops at the first failure. What is checked stands
+//! in tests, so that plain `cargo test` checks it too.
+
+mod python;
+mod steps;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// The chores of this repository.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Chore {
+    /// Runs all that must hold: format, lints, and every test with what it needs installed.
+    Test,
+    /// Writes docs/settings.md and docs/pipeline.schema.json from the types.
+    Docs {
+        /// Writes nothing; fails if a page is stale.
+        #[arg(long)]
+        check: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = match Chore::parse() {
+        Chore::Test => steps::test(),
+        Chore::Docs { check: true } => steps::check_docs(),
+        Chore::Docs { check: false } => steps::write_docs(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("xtask: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}

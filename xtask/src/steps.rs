@@ -1,0 +1,67 @@
+//! What each chore runs, in order.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+use crate::python;
+
+/// Format, lints, tests. Python's packages are installed while the lints run.
+pub fn test() -> Result<(), String> {
+    let started = Instant::now();
+    step("format", cargo(["fmt", "--all", "--check"]))?;
+    let python = python::start()?;
+    let lints = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+    step("lints", cargo(lints))?;
+    let python = python.finish()?;
+    let mut tests = cargo(["test", "--workspace"]);
+    // An absent service fails a test here, instead of leaving it out.
+    tests.env("REQUIRE_SERVICES", "1").env("LOGMILL_PYTHON", python);
+    step("tests", tests)?;
+    println!("xtask: everything holds, after {} s", started.elapsed().as_secs());
+    Ok(())
+}
+
+/// Fails if a generated page is stale.
+pub fn check_docs() -> Result<(), String> {
+    step("docs", docs())
+}
+
+/// Writes the generated pages.
+pub fn write_docs() -> Result<(), String> {
+    let mut docs = docs();
+    docs.env("LOGMILL_DOCS", "write");
+    step("docs", docs)
+}
+
+/// The test that knows the pages. Over the whole workspace, so that cargo builds no dependency
+/// again with the features of one package.
+fn docs() -> Command {
+    cargo(["test", "--workspace", "--test", "docs"])
+}
+
+/// The cargo that runs us, at the root of the checkout.
+fn cargo<const N: usize>(arguments: [&str; N]) -> Command {
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(root());
+    command
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the root")
+}
+
+/// Runs a command to its end, with its output going where ours goes.
+pub fn step(name: &str, mut command: Command) -> Result<(), String> {
+    println!("xtask: {name}");
+    let started = Instant::now();
+    let status = command
+        .status()
+        .map_err(|error| format!("{name}: could not start {:?}: {error}", command.get_program()))?;
+    if !status.success() {
+        return Err(format!("{name} failed ({status})"));
+    }
+    println!("xtask: {name} took {} s", started.elapsed().as_secs());
+    Ok(())
+}
