@@ -1,1 +1,60 @@
-fn main() {}
+//! `logmill`: mills logs and events, delivers them exactly once, and proves it.
+//!
+//! One file per command under `commands`. Results go to stdout, everything else to stderr; the
+//! exit code says who has to act.
+
+mod arguments;
+mod commands;
+mod failure;
+mod logging;
+mod output;
+mod pipeline;
+mod progress;
+mod secrets;
+mod signals;
+
+use std::process::ExitCode;
+
+use arguments::{Arguments, Command};
+use clap::Parser;
+use contract::error::Context;
+use failure::Exit;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    failure::stop_on_defects();
+    let arguments = Arguments::parse();
+    logging::start(&arguments.global);
+    match start(&arguments) {
+        Ok(exit) => exit.code(),
+        Err(error) => failure::report(&error, &arguments.global).code(),
+    }
+}
+
+fn start(arguments: &Arguments) -> contract::Result<Exit> {
+    let tasks = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .bug("could not start the threads")?;
+    tasks.block_on(dispatch(arguments))
+}
+
+async fn dispatch(arguments: &Arguments) -> contract::Result<Exit> {
+    let global = &arguments.global;
+    match &arguments.command {
+        Command::Demo(demo) => commands::demo::start(demo, global).await,
+        Command::Run(run) => commands::run::start(run, global).await,
+        Command::Check(check) => commands::check::start(check, global),
+        Command::Test(test) => commands::test::start(test, global),
+        Command::Query(query) => commands::query::start(query, global).await,
+        Command::Audit(audit) => commands::audit::start(audit, global).await,
+        Command::Where(place) => commands::locate::start(place, global).await,
+        Command::DeadLetters(letters) => commands::dead_letters::start(letters, global).await,
+        Command::Connectors(connectors) => commands::connectors::start(connectors, global),
+        Command::Config(config) => commands::config::start(config),
+        Command::Generate(generate) => commands::generate::start(generate),
+        Command::Completions(completions) => commands::completions::start(completions),
+    }
+}

@@ -18,4 +18,5 @@ mod records;
 pub mod session;
 pub mod trace;
 
+pub use records::DEAD_LETTERS;
 pub use session::{Limits, Rows, Session};

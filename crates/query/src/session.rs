@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use contract::sink::BatchStream;
-use contract::{Error, Result};
-use datafusion::common::DataFusionError;
+use contract::{Error, Result, Section};
+use datafusion::common::{Column, DataFusionError, SchemaError};
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
@@ -144,11 +144,21 @@ pub(crate) fn from_datafusion(error: DataFusionError) -> Error {
         | DataFusionError::ParquetError(_) => {
             Error::external("could not read what the query names").because(error)
         }
+        DataFusionError::SchemaError(cause, _) => match &**cause {
+            SchemaError::FieldNotFound { field, valid_fields } => unknown(field, valid_fields),
+            _ => refused(&error),
+        },
         DataFusionError::Internal(_) | DataFusionError::ExecutionJoin(_) => {
             Error::bug("the query failed inside").because(error)
         }
         _ => refused(&error),
     }
+}
+
+/// The error of a column that is not there.
+fn unknown(field: &Column, valid: &[Column]) -> Error {
+    Error::config(format!("there is no column {:?}", field.name))
+        .hint(Section::did_you_mean(&field.name, valid.iter().map(|column| column.name.as_str())))
 }
 
 /// An error of the query itself, as one line and a hint.

@@ -1,0 +1,124 @@
+//! The command line: what every command understands, and the list of commands.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::commands;
+
+/// The exit codes, as scripts may rely on them.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0        done
+  1        stopped by something outside (a disk, a server, a file that cannot be read)
+  2        the command line or the pipeline file is wrong
+  3        audit or test found a difference
+  4        another process owns the pipeline
+  70       a defect of logmill
+  130, 143 ended by SIGINT or SIGTERM after a clean stop
+
+Start here:
+  logmill demo
+  logmill query \"SELECT status, count(*) FROM log('access.log*', 'combined') GROUP BY status\"";
+
+/// Mills logs and events: reads, parses, enriches, delivers exactly once, and proves it.
+#[derive(Debug, Parser)]
+#[command(name = "logmill", version, after_help = EXIT_CODES, max_term_width = 100)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command understands.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Where the embedded lake and the checkpoints live.
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "LOGMILL_DATA",
+        default_value = "./logmill-data",
+        global = true
+    )]
+    pub data: PathBuf,
+
+    /// The form of results on stdout; errors and logs follow it on stderr. Only `query` writes csv
+    /// and parquet.
+    #[arg(long, value_enum, default_value_t = Format::Text, global = true)]
+    pub format: Format,
+
+    /// Say more; twice for debugging.
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub verbose: u8,
+
+    /// Say nothing but errors.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+
+    /// Whether to use colours.
+    #[arg(long, value_enum, default_value_t = Color::Auto, global = true)]
+    pub color: Color,
+}
+
+/// The form of results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Tables and sentences for people.
+    Text,
+    /// One JSON document.
+    Json,
+    /// One JSON object per line.
+    Ndjson,
+    /// Comma-separated values with a header.
+    Csv,
+    /// A Parquet file.
+    Parquet,
+}
+
+impl Format {
+    /// Whether a program reads the output.
+    pub fn is_for_machines(self) -> bool {
+        matches!(self, Self::Json | Self::Ndjson)
+    }
+}
+
+/// Whether to use colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On terminals, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl Color {
+    /// The decision for a stream.
+    pub fn on(self, terminal: bool) -> bool {
+        match self {
+            Self::Auto => terminal && std::env::var_os("NO_COLOR").is_none(),
+            Self::Always => true,
+            Self::Never => false,
+        }
+    }
+}
+
+/// All that the program can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Demo(commands::demo::Demo),
+    Run(commands::run::Run),
+    Check(commands::check::Check),
+    Test(commands::test::Test),
+    Query(commands::query::Query),
+    Audit(commands::audit::Audit),
+    Where(commands::locate::Where),
+    DeadLetters(commands::dead_letters::DeadLetters),
+    Connectors(commands::connectors::Connectors),
+    Config(commands::config::Config),
+    Generate(commands::generate::Generate),
+    Completions(commands::completions::Completions),
+}

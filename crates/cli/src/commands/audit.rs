@@ -1,0 +1,76 @@
+//! `logmill audit`: proves that every sink holds what was delivered to it, once.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+use contract::Result;
+use contract::sink::Proof;
+use query::audit::{DifferenceKind, Report, SinkReport};
+
+use crate::arguments::Global;
+use crate::failure::Exit;
+use crate::{output, pipeline};
+
+const EXAMPLES: &str = "\
+Examples:
+  logmill audit web.yaml
+  logmill audit web.yaml --format json | jq .complete
+
+Exits with 3 if anything is missing, doubled or unexpected.";
+
+/// Compare what every sink holds with the ledger, row by row.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Audit {
+    /// The pipeline file.
+    file: PathBuf,
+}
+
+pub async fn start(audit: &Audit, global: &Global) -> Result<Exit> {
+    let bound = pipeline::load(&audit.file, &global.data)?.pipeline;
+    let checkpoints = pipeline::checkpoints(&bound)?;
+    let sinks = pipeline::audited(&bound);
+    let report = query::audit::audit(&bound.name, &sinks, &checkpoints).await?;
+    output::value(global, &report, |out| print(&report, out))?;
+    Ok(if report.complete { Exit::Done } else { Exit::Difference })
+}
+
+/// Prints a report for people.
+///
+/// # Errors
+/// Those of `out`.
+pub fn print(report: &Report, out: &mut output::Stdout) -> std::io::Result<()> {
+    for lineage in &report.lineages {
+        writeln!(out, "audit of {} up to epoch {}", report.pipeline, lineage.epoch)?;
+    }
+    for sink in &report.sinks {
+        writeln!(out, "  {}: {}", sink.sink, verdict(sink))?;
+        for difference in &sink.differences {
+            let kind = match difference.kind {
+                DifferenceKind::Missing => "missing",
+                DifferenceKind::Duplicate => "twice or more",
+                DifferenceKind::Unexpected => "not expected",
+            };
+            writeln!(
+                out,
+                "    {} {kind}: {}@{}..{}, epoch {}",
+                difference.rows, difference.split, difference.from, difference.to, difference.epoch
+            )?;
+        }
+    }
+    writeln!(out, "{}", if report.complete { "complete" } else { "NOT COMPLETE" })
+}
+
+fn verdict(sink: &SinkReport) -> String {
+    let SinkReport { expected, found, missing, duplicate, unexpected, .. } = sink;
+    match sink.proof {
+        Proof::None => format!("{expected} rows sent, cannot be read back"),
+        Proof::Count if sink.is_complete() => format!("{found} rows, as many as there should be"),
+        Proof::Origin if sink.is_complete() => format!("{found} rows, each of them once"),
+        _ => format!(
+            "{found} rows of {expected}: {missing} missing, {duplicate} doubled, {unexpected} not \
+             expected"
+        ),
+    }
+}

@@ -1,0 +1,90 @@
+//! `logmill where`: follows one line to its epoch, its rows in every sink, or its dead letter.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+use contract::{Error, Origin, Result};
+use query::trace::{self, Places, Trace, TracedSource};
+
+use crate::arguments::Global;
+use crate::failure::Exit;
+use crate::output::rows::visible;
+use crate::{output, pipeline};
+
+const EXAMPLES: &str = "\
+Examples:
+  logmill where web.yaml '83.149.9.216 - - [17/May/2015:10:05:03'     any part of the line
+  logmill where web.yaml '/var/log/nginx/access.log@4096'            an origin, split@position
+  logmill where web.yaml 'GET /admin' --limit 3 --format json";
+
+/// Follow a line, by a part of its text or by its origin `split@position`.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Where {
+    /// The pipeline file.
+    file: PathBuf,
+
+    /// A part of the line as the source has it, or an origin.
+    #[arg(value_name = "TEXT|ID")]
+    wanted: String,
+
+    /// Lines that are followed at most, if several contain the text.
+    #[arg(long, default_value_t = 10)]
+    limit: usize,
+}
+
+pub async fn start(place: &Where, global: &Global) -> Result<Exit> {
+    let bound = pipeline::load(&place.file, &global.data)?.pipeline;
+    let checkpoints = pipeline::checkpoints(&bound)?;
+    let sources = bound.sources.iter();
+    let sources: Vec<_> = sources
+        .map(|node| TracedSource { name: node.name.clone(), source: node.source.clone() })
+        .collect();
+    let sinks = pipeline::audited(&bound);
+    let places = Places {
+        pipeline: &bound.name,
+        sources: &sources,
+        sinks: &sinks,
+        checkpoints: &checkpoints,
+    };
+    let traces = find(place, &places).await?;
+    if traces.is_empty() {
+        return Err(Error::config(format!("no line contains {:?}", place.wanted))
+            .hint("lines that the sources no longer have are found by origin, split@position"));
+    }
+    output::list(global, &traces, |out| traces.iter().try_for_each(|trace| print(trace, out)))?;
+    Ok(Exit::Done)
+}
+
+async fn find(place: &Where, places: &Places<'_>) -> Result<Vec<Trace>> {
+    if let Some(origin) = Origin::parse(&place.wanted)
+        && trace::is_known(&origin, places).await?
+    {
+        return Ok(vec![trace::by_origin(&origin, places).await?]);
+    }
+    trace::by_text(&place.wanted, place.limit, places).await
+}
+
+fn print(trace: &Trace, out: &mut output::Stdout) -> std::io::Result<()> {
+    writeln!(out, "{}", trace.origin)?;
+    if let Some(text) = &trace.text {
+        writeln!(out, "  text: {}", visible(text))?;
+    }
+    match trace.epoch {
+        Some(epoch) => writeln!(out, "  read in epoch {epoch}")?,
+        None => writeln!(out, "  not read, or in an epoch that is no longer known")?,
+    }
+    for held in &trace.sinks {
+        match held.rows.as_slice() {
+            _ if !held.readable => writeln!(out, "  {}: cannot be read back", held.sink)?,
+            [] => writeln!(out, "  {}: no row", held.sink)?,
+            rows => {
+                for row in rows {
+                    writeln!(out, "  {}: {row}", held.sink)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}

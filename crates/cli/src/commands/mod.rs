@@ -1,0 +1,14 @@
+//! One file per command: its arguments with their help, and what it does.
+
+pub mod audit;
+pub mod check;
+pub mod completions;
+pub mod config;
+pub mod connectors;
+pub mod dead_letters;
+pub mod demo;
+pub mod generate;
+pub mod locate;
+pub mod query;
+pub mod run;
+pub mod test;

@@ -1,0 +1,103 @@
+//! `logmill query`: SQL over lake tables and raw logs, once or in a shell.
+
+mod shell;
+
+use std::io::{IsTerminal, Read, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use contract::error::Context;
+use contract::quantity::{ByteSize, Period};
+use contract::{Error, Result};
+use query::{Limits, Session};
+
+use crate::arguments::{Format, Global};
+use crate::failure::Exit;
+use crate::output::rows;
+
+const EXAMPLES: &str = "\
+Examples:
+  logmill query \"SELECT status, count(*) FROM log('access.log*', 'combined') GROUP BY status\"
+  logmill query \"SELECT path, count(*) AS hits FROM web_logs GROUP BY path ORDER BY hits DESC LIMIT 10\"
+  logmill query \"SHOW TABLES\"
+  logmill query --format csv -o day.csv \"SELECT * FROM web_logs WHERE ts >= '2026-11-01'\"
+  echo \"SELECT 1\" | logmill query
+  logmill query                              a shell
+
+Tables: every table of the lake, and dead_letters, late, ledger.
+Functions: those of SQL, parse_url, parse_query, redact, ip_in, ip_mask, hash, and
+  log('FILES', 'FORMAT'), where FORMAT is combined, common, vhost_combined, json or logfmt,
+  log('FILES', 'regex', 'PATTERN'), log('FILES', 'custom', 'LOG FORMAT OF THE SERVER').";
+
+/// Ask lake tables and raw logs in SQL. Only reads.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Query {
+    /// The query; without one, standard input is read, and on a terminal a shell starts.
+    sql: Option<String>,
+
+    /// Write the rows to a file instead of stdout.
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+
+    /// Memory that the query may use before it spills to disk.
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = size)]
+    memory: ByteSize,
+
+    /// Time that the query may take.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    timeout: Option<Duration>,
+}
+
+pub async fn start(query: &Query, global: &Global) -> Result<Exit> {
+    let limits = Limits { memory_bytes: query.memory.as_usize(), time: query.timeout };
+    let session = Session::open(&global.data, limits)?;
+    match &query.sql {
+        Some(sql) => answer(&session, sql, query, global).await?,
+        None if std::io::stdin().is_terminal() => shell::start(&session, global).await?,
+        None => {
+            let mut sql = String::new();
+            std::io::stdin().read_to_string(&mut sql).external(|| "could not read stdin".into())?;
+            answer(&session, &sql, query, global).await?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+async fn answer(session: &Session, sql: &str, query: &Query, global: &Global) -> Result<()> {
+    if global.format == Format::Parquet && query.output.is_none() {
+        return Err(Error::config("Parquet needs a file").hint("name it with `-o FILE`"));
+    }
+    let found = session.query(sql).await?;
+    let out = rows::open(query.output.as_deref())?;
+    let printed = rows::print(found, global.format, out).await;
+    report_refused(session);
+    printed.map(|_| ())
+}
+
+/// Says on stderr which lines `log(…)` left out.
+fn report_refused(session: &Session) {
+    let mut stderr = std::io::stderr().lock();
+    for (file, refusal) in session.refused_lines().take() {
+        let lines = if refusal.lines == 1 { "line" } else { "lines" };
+        // Where stderr is closed there is nobody to tell.
+        let _ = writeln!(
+            stderr,
+            "{}: {} {lines} left out; the first, at byte {}: {}",
+            file.display(),
+            refusal.lines,
+            refusal.position,
+            rows::visible(&refusal.reason)
+        );
+    }
+}
+
+fn size(text: &str) -> std::result::Result<ByteSize, String> {
+    ByteSize::parse(text).ok_or_else(|| "expected a size such as 512MiB or 2GB".to_owned())
+}
+
+fn duration(text: &str) -> std::result::Result<Duration, String> {
+    let period = Period::parse(text).map(|period| period.0);
+    period.ok_or_else(|| "expected a duration such as 500ms, 30s or 5m".to_owned())
+}

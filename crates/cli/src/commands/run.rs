@@ -1,0 +1,132 @@
+//! `logmill run`: runs pipelines until they are stopped, or until their input ends.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+use contract::{Error, Result};
+use futures::future::join_all;
+use runtime::{Pipeline, Progress, RunOptions, Summary};
+use tokio::sync::watch;
+
+use crate::arguments::Global;
+use crate::failure::Exit;
+use crate::progress::Display;
+use crate::{output, pipeline, signals};
+
+const EXAMPLES: &str = "\
+Examples:
+  logmill run web.yaml                    follow the sources until SIGINT or SIGTERM
+  logmill run web.yaml --until-end        stop at the end that the sources have now
+  zcat old.log.gz | logmill run stdin.yaml --until-end
+  logmill run web.yaml --until-end --format json | jq .read";
+
+/// Run pipelines: read, transform, and deliver exactly once.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Run {
+    /// Pipeline files; each runs on its own.
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+
+    /// Stop at the end that the sources have when the run begins, instead of following.
+    #[arg(long)]
+    until_end: bool,
+
+    /// Go on where a sink holds epochs of a history that is lost, numbering above them.
+    #[arg(long)]
+    adopt: bool,
+}
+
+pub async fn start(run: &Run, global: &Global) -> Result<Exit> {
+    let mut pipelines = Vec::with_capacity(run.files.len());
+    for file in &run.files {
+        let pipeline::Loaded { plan, pipeline } = pipeline::load(file, &global.data)?;
+        plan.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        pipelines.push(pipeline);
+    }
+    refuse_same_names(&pipelines)?;
+    let stop = signals::stop()?;
+    let runs = pipelines.into_iter().map(|pipeline| {
+        let options = RunOptions { until_end: run.until_end, adopt: run.adopt, stop: stop.clone() };
+        watched(pipeline, options, global)
+    });
+    let summaries = all(join_all(runs).await)?;
+    print(&summaries, global)?;
+    Ok(signals::exit())
+}
+
+/// The summaries, or the first error once all runs have ended: one that stops must not stop the
+/// others.
+fn all(ended: Vec<Result<Summary>>) -> Result<Vec<Summary>> {
+    let (done, failed): (Vec<_>, Vec<_>) = ended.into_iter().partition(Result::is_ok);
+    let mut errors = failed.into_iter().filter_map(Result::err);
+    match errors.next() {
+        None => done.into_iter().collect(),
+        Some(first) => {
+            errors.for_each(|error| tracing::error!("{}", error.chain()));
+            Err(first)
+        }
+    }
+}
+
+/// Two runs of one name would own the same checkpoints.
+fn refuse_same_names(pipelines: &[Pipeline]) -> Result<()> {
+    for (number, pipeline) in pipelines.iter().enumerate() {
+        if pipelines[..number].iter().any(|other| other.name == pipeline.name) {
+            let name = &pipeline.name;
+            return Err(Error::config(format!("two of the files have the name {name:?}"))
+                .hint("checkpoints are kept under the name; give each pipeline its own"));
+        }
+    }
+    Ok(())
+}
+
+/// Runs one pipeline while its progress is shown.
+///
+/// # Errors
+/// Those of the run.
+pub async fn watched(pipeline: Pipeline, options: RunOptions, global: &Global) -> Result<Summary> {
+    let progress = Arc::new(Progress::default());
+    let display = Display::start(&pipeline.name, progress.clone(), global);
+    let summary = runtime::run(pipeline, options, progress).await;
+    display.end();
+    summary
+}
+
+/// Options of a run that nothing but its input ends.
+pub fn until_end(stop: watch::Receiver<bool>) -> RunOptions {
+    RunOptions { until_end: true, adopt: false, stop }
+}
+
+fn print(summaries: &[Summary], global: &Global) -> Result<()> {
+    match summaries {
+        [summary] => output::value(global, summary, |out| print_text(summary, out)),
+        all => output::list(global, all, |out| {
+            all.iter().try_for_each(|summary| print_text(summary, out))
+        }),
+    }
+}
+
+fn print_text(summary: &Summary, out: &mut output::Stdout) -> std::io::Result<()> {
+    let Summary { read, epochs, seconds, .. } = summary;
+    writeln!(out, "{read} records read in {epochs} epochs, {seconds:.1} s")?;
+    for sink in &summary.sinks {
+        let counts = &sink.counts;
+        write!(out, "  {}: {} delivered", sink.sink, counts.delivered)?;
+        let others = [
+            ("filtered", counts.filtered),
+            ("deduplicated", counts.deduplicated),
+            ("late", counts.late),
+            ("aggregated", counts.aggregated),
+            ("dead-lettered", counts.dead_lettered),
+            ("lost", counts.lost),
+        ];
+        for (name, rows) in others.iter().filter(|(_, rows)| *rows > 0) {
+            write!(out, ", {rows} {name}")?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}

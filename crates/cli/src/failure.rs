@@ -1,0 +1,166 @@
+//! How the program ends: exit codes, and errors printed once with the way out.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use contract::{Error, ErrorKind};
+use serde::Serialize;
+
+use crate::arguments::Global;
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It did what it was asked for.
+    Done,
+    /// Something outside stopped it.
+    External,
+    /// The command line or the pipeline file is wrong.
+    Config,
+    /// A comparison found a difference.
+    Difference,
+    /// Another process owns the pipeline.
+    NotOwner,
+    /// A defect of ours.
+    Defect,
+    /// SIGINT, after a clean stop.
+    Interrupted,
+    /// SIGTERM, after a clean stop.
+    Terminated,
+}
+
+impl Exit {
+    /// What the process returns, as `logmill help` lists it.
+    pub fn code(self) -> ExitCode {
+        ExitCode::from(self.number())
+    }
+
+    /// The same as a number.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::External => 1,
+            Self::Config => 2,
+            Self::Difference => 3,
+            Self::NotOwner => 4,
+            Self::Defect => 70,
+            Self::Interrupted => 130,
+            Self::Terminated => 143,
+        }
+    }
+}
+
+/// Nobody reads stdout any more, as in `logmill query … | head`: no reason to complain.
+#[derive(Debug)]
+pub struct OutputClosed;
+
+impl fmt::Display for OutputClosed {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("nobody reads the output")
+    }
+}
+
+impl StdError for OutputClosed {}
+
+/// Makes a panic what it is: a defect that ends the process at once, before anything else is
+/// written.
+pub fn stop_on_defects() {
+    std::panic::set_hook(Box::new(|panic| {
+        let mut stderr = std::io::stderr().lock();
+        // Nothing is left to do where stderr is gone as well.
+        let _ = writeln!(stderr, "error: a defect of logmill: {panic}");
+        let _ = writeln!(stderr, "hint: nothing undecided was written; please report it");
+        std::process::exit(i32::from(Exit::Defect.number()));
+    }));
+}
+
+/// Prints an error with its causes, place and hint, and says how to end.
+pub fn report(error: &Error, global: &Global) -> Exit {
+    if is_output_closed(error) {
+        return Exit::Done;
+    }
+    let mut stderr = std::io::stderr().lock();
+    let printed = if global.format.is_for_machines() {
+        print_json(error, &mut stderr)
+    } else {
+        print_text(error, global.color.on(stderr.is_terminal()), &mut stderr)
+    };
+    // Where stderr is closed, the exit code has to do.
+    let _ = printed;
+    match error.kind() {
+        ErrorKind::Config => Exit::Config,
+        ErrorKind::Record | ErrorKind::External => Exit::External,
+        ErrorKind::NotOwner => Exit::NotOwner,
+        ErrorKind::Bug => Exit::Defect,
+    }
+}
+
+fn is_output_closed(error: &Error) -> bool {
+    let mut cause = StdError::source(error);
+    while let Some(error) = cause {
+        if error.is::<OutputClosed>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+fn print_text(error: &Error, colored: bool, out: &mut impl Write) -> std::io::Result<()> {
+    let (red, plain) = if colored { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
+    writeln!(out, "{red}error{plain}: {}", error.chain())?;
+    if let Some(place) = error.place() {
+        writeln!(out, "  --> {place}")?;
+    }
+    if let Some(field) = error.field_name() {
+        writeln!(out, "  field: {field}")?;
+    }
+    if let Some(hint) = error.hint_text() {
+        writeln!(out, "  hint: {hint}")?;
+    }
+    Ok(())
+}
+
+/// An error for programs.
+#[derive(Serialize)]
+struct Printed<'a> {
+    error: String,
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    column: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<&'a str>,
+}
+
+fn print_json(error: &Error, out: &mut impl Write) -> std::io::Result<()> {
+    let place = error.place();
+    let printed = Printed {
+        error: error.chain(),
+        kind: kind_name(error.kind()),
+        file: place.map(|place| &*place.file),
+        line: place.map(|place| place.line),
+        column: place.map(|place| place.column),
+        field: error.field_name(),
+        hint: error.hint_text(),
+    };
+    serde_json::to_writer(&mut *out, &printed)?;
+    writeln!(out)
+}
+
+fn kind_name(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::Config => "config",
+        ErrorKind::Record => "record",
+        ErrorKind::External => "external",
+        ErrorKind::NotOwner => "not_owner",
+        ErrorKind::Bug => "bug",
+    }
+}

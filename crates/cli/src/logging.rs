@@ -1,0 +1,31 @@
+//! What the program says while it works: lines on stderr, as loud as `-v` and `-q` ask for.
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::arguments::Global;
+
+/// Starts logging. `LOGMILL_LOG` takes a filter such as `runtime=debug` and wins over `-v`.
+pub fn start(global: &Global) {
+    let level = match (global.quiet, global.verbose) {
+        (true, _) => LevelFilter::ERROR,
+        (false, 0) => LevelFilter::WARN,
+        (false, 1) => LevelFilter::INFO,
+        (false, 2) => LevelFilter::DEBUG,
+        (false, _) => LevelFilter::TRACE,
+    };
+    let filter = EnvFilter::builder()
+        .with_default_directive(level.into())
+        .with_env_var("LOGMILL_LOG")
+        .from_env_lossy();
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(global.verbose > 1);
+    if global.format.is_for_machines() {
+        lines.json().init();
+    } else {
+        let colored = global.color.on(std::io::IsTerminal::is_terminal(&std::io::stderr()));
+        lines.with_ansi(colored).without_time().init();
+    }
+}
