@@ -7,6 +7,8 @@ mod pages;
 
 use std::path::Path;
 
+use plan::Vocabulary;
+
 #[test]
 fn generated_pages_are_current() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the root");
@@ -22,5 +24,38 @@ fn generated_pages_are_current() {
         }
         let committed = std::fs::read_to_string(&path).unwrap_or_default();
         assert!(committed == text, "{page} is stale; run `cargo xtask docs` and commit it");
+    }
+}
+
+#[test]
+fn every_example_is_a_pipeline() {
+    for connector in registry::connectors() {
+        let spec = connector.spec();
+        check(spec.example, &format!("connectors/{}/example.yaml", spec.name));
+    }
+    for spec in engine::specs() {
+        let (own_name, _) = spec.example.split_once(':').expect("an example begins with a name");
+        let inputs = ["access", "parsed", "enriched"].into_iter().filter(|name| *name != own_name);
+        let sources: String = inputs.map(|name| format!("  {name}: {{ type: file }}\n")).collect();
+        let transform = spec.example;
+        let file = format!("name: example\nsources:\n{sources}transforms:\n  {transform}\n");
+        check(&file, spec.name);
+    }
+}
+
+fn check(text: &str, name: &str) {
+    let connectors = registry::connectors().iter().map(|connector| connector.spec());
+    let with_source = connectors.clone().filter(|spec| spec.source.is_some());
+    let with_sink = connectors.filter(|spec| spec.sink.is_some());
+    let vocabulary = Vocabulary {
+        sources: &with_source.map(|spec| spec.name).collect::<Vec<_>>(),
+        transforms: &engine::specs().iter().map(|spec| spec.name).collect::<Vec<_>>(),
+        sinks: &with_sink.map(|spec| spec.name).collect::<Vec<_>>(),
+        inputs: &engine::inputs,
+        environment: &|_| Some("x".to_owned()),
+        secrets: &|_| Ok("x".to_owned()),
+    };
+    if let Err(error) = plan::read(text, name, &vocabulary) {
+        panic!("{error:?} {:?}\n{text}", error.place());
     }
 }

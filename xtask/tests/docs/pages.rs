@@ -17,7 +17,8 @@ hold `${VAR}`, `${VAR:default}` or `${secret:path}`; `$${` stands for `${` itsel
 listed here is an error.
 
 Each source and sink also takes `enabled` (default `true`); each transform and sink takes `input`,
-the name of what it reads, `NODE.OUTPUT` where that has several outputs, or a list of such names.
+the name of what it reads, `NODE.OUTPUT` where that has several outputs, or a list of such names. A
+`sql` transform names its input in the query instead.
 ";
 
 /// `docs/settings.md`: every setting of everything, from its doc comment.
