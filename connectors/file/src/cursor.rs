@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use contract::source::{ReadBatch, Until};
 use contract::{Error, Position, Result};
+use formats::compression::Compression;
 use formats::lines::{LineBatch, Lines};
 
-use crate::identity::{Note, Recent, Signature};
+use crate::identity::{Fingerprint, Note, Recent, Signature};
 use crate::stream::{Bytes, Opened, is_damage};
 
 /// What a cursor reads, and how.
@@ -60,8 +61,9 @@ pub struct Cursor {
     /// How far the file was read, decompressed; a line that has no end yet included.
     read_to: i64,
     lines: Lines,
-    /// The bytes before the position of `lines`.
+    /// The bytes before the position of `lines`, and their fingerprint.
     recent: Recent,
+    before: Fingerprint,
     stop: Stop,
     block_bytes: usize,
     rotate_wait: Duration,
@@ -101,14 +103,24 @@ impl Cursor {
     pub fn new(opened: Opened, reading: Reading) -> Result<Self> {
         let at = reading.from.as_ref().map_or(0, |position| position.at);
         let note = reading.from.as_ref().map(Note::of).transpose()?.flatten();
-        let start = note.map(|note| note.start).unwrap_or_default();
         let (stop, size) = match reading.until {
             Until::Forever => (Stop::Never, u64::MAX),
             Until::End => (Stop::AtEnd, opened.signature.size),
             Until::Position(position) => (Stop::Before(position.at), u64::MAX),
         };
-        let found = opened.from(at, size).map_err(|error| unreadable(&reading.path, at, error))?;
-        let (bytes, recent) = found.ok_or_else(|| too_short(&reading.path, at))?;
+        let (start, whole) =
+            note.as_ref().map_or_else(Default::default, |note| (note.start, note.whole));
+        let is_read = whole == Some(opened.signature);
+        let (bytes, recent) = match is_read {
+            true => (Box::new(io::empty()) as Bytes, Recent::default()),
+            false => opened
+                .from(at, size)
+                .map_err(|error| unreadable(&reading.path, at, error))?
+                .ok_or_else(|| too_short(&reading.path, at))?,
+        };
+        let before = note.map_or_else(|| recent.fingerprint(), |note| note.before);
+        let waiting = (is_read && stop == Stop::Never)
+            .then(|| Waiting { since: Instant::now(), seen: opened.signature });
         Ok(Self {
             path: reading.path,
             opened,
@@ -116,10 +128,11 @@ impl Cursor {
             read_to: at,
             lines: Lines::resume(reading.line_bytes_max, at, start),
             recent,
+            before,
             stop,
             block_bytes: reading.block_bytes,
             rotate_wait: reading.rotate_wait,
-            waiting: None,
+            waiting,
             failure: None,
         })
     }
@@ -156,7 +169,13 @@ impl Cursor {
         let outcome = self.bytes.by_ref().take(room as u64).read_to_end(&mut block);
         let fresh = block.len() - held;
         self.read_to += fresh as i64;
+        let is_whole = outcome.is_ok() && fresh < room;
         let then = self.conclude(outcome, fresh == room);
+        let whole = match self.stop {
+            _ if self.opened.compression == Compression::None || !is_whole => None,
+            Stop::AtEnd => Some(self.opened.signature),
+            Stop::Never | Stop::Before(_) => Some(seen),
+        };
         if then == Then::Wait {
             self.waiting = Some(Waiting { since: Instant::now(), seen });
         }
@@ -164,7 +183,7 @@ impl Cursor {
             Then::End => self.lines.cut_last(block),
             Then::Read | Then::Wait => self.lines.cut(block),
         };
-        Ok(Step { batch: self.deliver(lines), then })
+        Ok(Step { batch: self.deliver(lines, whole), then })
     }
 
     /// Decides how it goes on after a block.
@@ -216,10 +235,10 @@ impl Cursor {
             Err(error) if is_damage(&error) => None,
             other => other.map_err(|error| self.unreadable(error))?,
         };
-        let Some((bytes, _)) = found.filter(|(_, recent)| *recent == self.recent) else {
-            return Ok(Look::Truncated);
-        };
+        let is_ours = |(_, recent): &(Bytes, Recent)| recent.fingerprint() == self.before;
+        let Some((bytes, recent)) = found.filter(is_ours) else { return Ok(Look::Truncated) };
         self.bytes = bytes;
+        self.recent = recent;
         self.read_to = at;
         self.lines.forget_tail();
         self.waiting = None;
@@ -228,15 +247,17 @@ impl Cursor {
 
     fn finish(&mut self) -> Result<Step> {
         let lines = self.lines.cut_last(self.lines.block(0));
-        Ok(Step { batch: self.deliver(lines), then: Then::End })
+        Ok(Step { batch: self.deliver(lines, None), then: Then::End })
     }
 
-    fn deliver(&mut self, lines: LineBatch) -> Option<ReadBatch> {
+    /// Makes a batch of lines; `whole` is the compressed file if it ends behind them.
+    fn deliver(&mut self, lines: LineBatch, whole: Option<Signature>) -> Option<ReadBatch> {
         self.recent.push(&lines.consumed);
+        self.before = self.recent.fingerprint();
         if lines.positions.values().is_empty() && lines.rejects.is_empty() {
             return None;
         }
-        let note = Note { before: self.recent.fingerprint(), start: lines.start };
+        let note = Note { before: self.before.clone(), start: lines.start, whole };
         let next = Position::new(lines.next).with_note(note.to_text());
         let bytes = lines.consumed.len() as u64;
         let (records, rejects) = lines.into_records();

@@ -10,12 +10,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use contract::source::{Discovery, KnownSplit, Split};
-use contract::{Error, Position, Result, SplitId};
-use formats::compression::Compression;
+use contract::{Error, Result, SplitId};
 
 use crate::config::{self, Included, Patterns};
-use crate::identity::{Descriptor, Fingerprint, Note, Signature, are_related, family};
-use crate::stream::{Likeness, Opened, compare, is_damage};
+use crate::found::{Found, unreadable};
+use crate::identity::{Signature, family};
+use crate::matching::{Candidate, assign, new_id};
+use crate::stream::{Likeness, compare};
 
 /// Finds files and recognises them.
 #[derive(Debug)]
@@ -31,34 +32,6 @@ pub struct Discoverer {
     given: HashMap<SplitId, Split>,
     /// Warnings that were given already.
     said: HashSet<String>,
-}
-
-/// A file that was looked at.
-#[derive(Clone, Debug)]
-pub struct Found {
-    /// Its path, without links.
-    pub path: PathBuf,
-    setting: config::Compression,
-    compression: Compression,
-    signature: Signature,
-    head: Vec<u8>,
-    fingerprint: Fingerprint,
-}
-
-/// A split together with what it remembers.
-struct Candidate {
-    known: KnownSplit,
-    descriptor: Descriptor,
-    found: Option<Found>,
-}
-
-/// How much a file has in common with a split before its bytes are compared. The order is the
-/// order in which pairs are tried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Tie {
-    SameFile,
-    SamePath,
-    Any,
 }
 
 impl Discoverer {
@@ -186,7 +159,7 @@ impl Discoverer {
         let key = (signature.device, signature.inode);
         let seen = self.seen.get(&key).or_else(|| self.seen_before.get(&key));
         let found = match seen.filter(|seen| seen.signature == signature) {
-            Some(seen) => Found { path, ..seen.clone() },
+            Some(seen) => seen.clone().moved_to(path),
             None => match Found::new(path, self.compression)? {
                 Some(found) => found,
                 None => return Ok(None),
@@ -284,137 +257,6 @@ impl Discoverer {
     }
 }
 
-impl Found {
-    fn new(path: PathBuf, setting: config::Compression) -> io::Result<Option<Self>> {
-        let Some(opened) = Opened::new(&path, setting)? else { return Ok(None) };
-        let head = opened.head()?;
-        Ok(Some(Self {
-            path,
-            setting,
-            compression: opened.compression,
-            signature: opened.signature,
-            fingerprint: Fingerprint::of(&head),
-            head,
-        }))
-    }
-
-    /// Opens the file; none if it is gone, or another one has its path.
-    ///
-    /// # Errors
-    /// External: the file cannot be opened.
-    pub fn open(&self) -> Result<Option<Opened>> {
-        match Opened::new(&self.path, self.setting) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(unreadable(&self.path, &error)),
-            Ok(opened) => {
-                Ok(opened.filter(|opened| opened.signature.is_same_file(&self.signature)))
-            }
-        }
-    }
-
-    fn split(&self, id: SplitId) -> Split {
-        let descriptor = Descriptor {
-            path: self.path.clone(),
-            signature: self.signature,
-            head: self.fingerprint.clone(),
-        };
-        let descriptor = serde_json::to_value(descriptor).expect("paths were checked to be text");
-        Split { id, descriptor }
-    }
-
-    fn begins_like(&self, other: &Self) -> bool {
-        self.fingerprint.is_full() && self.fingerprint == other.fingerprint
-    }
-
-    fn holds_head(&self, head: &Fingerprint) -> bool {
-        match head.length == self.fingerprint.length {
-            true => *head == self.fingerprint,
-            false => head.begins(&self.head),
-        }
-    }
-
-    /// Whether the bytes before a position are those that were there when it was reached.
-    fn holds_before(&self, position: &Position) -> Result<bool> {
-        let Some(note) = Note::of(position)? else { return Ok(true) };
-        let Some(opened) = self.open()? else { return Ok(false) };
-        match opened.from(position.at, u64::MAX) {
-            Err(error) if is_damage(&error) => Ok(false),
-            Err(error) => Err(unreadable(&self.path, &error)),
-            Ok(found) => Ok(found.is_some_and(|(_, recent)| recent.fingerprint() == note.before)),
-        }
-    }
-}
-
-impl Candidate {
-    fn new(known: KnownSplit) -> Result<Self> {
-        let descriptor = Descriptor::of(&known)?;
-        Ok(Self { known, descriptor, found: None })
-    }
-
-    fn is_tied(&self, found: &Found, tie: Tie) -> bool {
-        let ours = &self.descriptor;
-        match tie {
-            Tie::SameFile => ours.signature.is_same_file(&found.signature),
-            Tie::SamePath => ours.path == found.path,
-            // A few bytes prove little: unrelated files often hold the same ones.
-            Tie::Any => ours.head.is_full() || are_related(&ours.path, &found.path),
-        }
-    }
-
-    /// Whether a file holds what was read of this split.
-    fn is_in(&self, found: &Found) -> Result<bool> {
-        let is_untouched = found.signature == self.descriptor.signature;
-        if is_untouched && found.compression != Compression::None {
-            return Ok(true);
-        }
-        if !found.holds_head(&self.descriptor.head) {
-            return Ok(false);
-        }
-        match &self.known.position {
-            Some(position) => found.holds_before(position),
-            None => Ok(true),
-        }
-    }
-
-    fn warning_if_truncated(&self) -> Option<String> {
-        let position = self.known.position.as_ref().filter(|position| position.at > 0)?;
-        let path = &self.descriptor.path;
-        let now = Signature::of(&path.metadata().ok()?);
-        now.is_same_file(&self.descriptor.signature).then(|| {
-            format!(
-                "file {path:?} was truncated or rewritten behind byte {}; it is a new split now, \
-                 and what was not read of the old one is lost",
-                position.at
-            )
-        })
-    }
-}
-
-/// Gives each file to the split whose bytes it holds; returns the files that nobody knows.
-fn assign(mut found: Vec<Found>, candidates: &mut [Candidate]) -> Result<Vec<Found>> {
-    for tie in [Tie::SameFile, Tie::SamePath, Tie::Any] {
-        for candidate in candidates.iter_mut().filter(|candidate| candidate.found.is_none()) {
-            for index in 0..found.len() {
-                if candidate.is_tied(&found[index], tie) && candidate.is_in(&found[index])? {
-                    candidate.found = Some(found.remove(index));
-                    break;
-                }
-            }
-        }
-    }
-    Ok(found)
-}
-
-/// The id of a file that is a new split: its path, and a number if the path had a split before.
-fn new_id(path: &Path, ids: &HashSet<SplitId>) -> SplitId {
-    let path = path.to_string_lossy();
-    let numbered = (2..).map(|generation| SplitId::new(format!("{path}#{generation}")));
-    std::iter::once(SplitId::new(&*path))
-        .chain(numbered)
-        .find(|id| !ids.contains(id))
-        .expect("there are more numbers than splits")
-}
-
 fn expand(pattern: &str) -> Result<Vec<PathBuf>> {
     let paths = glob::glob(pattern).map_err(|error| {
         Error::bug(format!("pattern {pattern:?} was checked before")).because(error)
@@ -426,13 +268,4 @@ fn expand(pattern: &str) -> Result<Vec<PathBuf>> {
         })
     };
     paths.map(readable).collect()
-}
-
-fn unreadable(path: &Path, error: &io::Error) -> Error {
-    let message = format!("could not read {path:?}: {error}");
-    match error.kind() {
-        io::ErrorKind::PermissionDenied => Error::external(message)
-            .hint("give this user the right to read it, or leave it out by `exclude`"),
-        _ => Error::transient(message),
-    }
 }

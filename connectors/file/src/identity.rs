@@ -135,6 +135,9 @@ pub struct Note {
     /// What stands at the position.
     #[serde(default, skip_serializing_if = "is_line")]
     pub start: Start,
+    /// The compressed file that ends just here: it need not be decompressed to see that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whole: Option<Signature>,
 }
 
 fn is_line(start: &Start) -> bool {

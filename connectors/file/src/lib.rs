@@ -1,15 +1,20 @@
 //! Lines of files: whole, growing, rotated, truncated, replaced, compressed.
 //!
+//! Not a parser: a line is text, its position the byte where it begins once decompressed.
+//!
 //! Reading order: [`config`], `identity` (how a file is recognised under another name), `stream`
-//! (its bytes, decompressed), `discover` (which files there are, and which split each one is),
-//! `cursor` (reads one file, blocking), `tail` (the same for the runtime), `source`.
+//! (its bytes, decompressed), `discover` with `found` and `matching` (which files there are, and
+//! which split each one is), `cursor` (reads one file, blocking), `tail` (the same for the
+//! runtime), `source`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 pub mod config;
 mod cursor;
 mod discover;
+mod found;
 mod identity;
+mod matching;
 mod source;
 mod stream;
 mod tail;

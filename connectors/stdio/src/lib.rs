@@ -1,1 +1,50 @@
-//! TBD
+//! Standard input and output: `zcat a.gz | logmill run pipeline.yaml | jq`.
+//!
+//! Neither side can be asked again: what a run read is gone with it, and what it wrote is with
+//! somebody else. So it promises at least once, and only within one run.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
+
+pub mod config;
+mod intake;
+mod sink;
+mod source;
+
+use std::io;
+use std::sync::Arc;
+
+use contract::sink::Sink;
+use contract::source::Source;
+use contract::spec::{BuildContext, Connector, SinkSpec, Spec};
+use contract::{Result, Section};
+
+static SPEC: Spec = Spec {
+    name: "stdio",
+    summary: "Reads lines from standard input, writes rows to standard output.",
+    source: Some(|| schemars::schema_for!(config::SourceConfig)),
+    sink: Some(SinkSpec {
+        config_schema: || schemars::schema_for!(config::SinkConfig),
+        promise: sink::PROMISE,
+    }),
+    example: include_str!("../example.yaml"),
+};
+
+/// The connector `stdio`.
+#[derive(Debug)]
+pub struct Stdio;
+
+impl Connector for Stdio {
+    fn spec(&self) -> &'static Spec {
+        &SPEC
+    }
+
+    fn source(&self, section: &Section, _ctx: &BuildContext) -> Result<Arc<dyn Source>> {
+        let config = section.read::<config::SourceConfig>()?;
+        Ok(Arc::new(source::Lines::new(&config, Box::new(io::stdin()))))
+    }
+
+    fn sink(&self, section: &Section, _ctx: &BuildContext) -> Result<Arc<dyn Sink>> {
+        let config = section.read::<config::SinkConfig>()?;
+        Ok(Arc::new(sink::Output::new(config, || Box::new(io::stdout()))))
+    }
+}

@@ -146,3 +146,15 @@ async fn a_pattern_without_a_match_is_a_warning_once() {
     assert!(warnings[0].ends_with("matches no file yet"), "{warnings:?}");
     assert_eq!(bench.discover().await.warnings, [""; 0]);
 }
+
+#[tokio::test]
+async fn a_compressed_file_that_was_read_whole_is_not_decompressed_again() {
+    let mut bench = Bench::new();
+    bench.write("a", gzip("one\ntwo\n"));
+    bench.read().await;
+    let note = bench.known[0].position.clone().and_then(|position| position.note);
+    assert!(note.expect("a note").contains("whole"));
+    assert_eq!(bench.read().await, [""; 0]);
+    bench.append("a", gzip("three\n"));
+    assert_eq!(bench.read().await, ["a@8 three"]);
+}

@@ -1,0 +1,112 @@
+//! A file as discovery saw it, and what it can be asked about its bytes.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use contract::source::Split;
+use contract::{Error, Position, Result, SplitId};
+use formats::compression::Compression;
+
+use crate::config;
+use crate::identity::{Descriptor, Fingerprint, Note, Signature};
+use crate::stream::{Opened, is_damage};
+
+/// A file that was looked at.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Its path, without links.
+    pub path: PathBuf,
+    setting: config::Compression,
+    /// How it is compressed.
+    pub compression: Compression,
+    /// What the file system said.
+    pub signature: Signature,
+    head: Vec<u8>,
+    fingerprint: Fingerprint,
+}
+
+impl Found {
+    /// Looks at a file; none if it is no plain file.
+    ///
+    /// # Errors
+    /// The file cannot be opened or read.
+    pub fn new(path: PathBuf, setting: config::Compression) -> io::Result<Option<Self>> {
+        let Some(opened) = Opened::new(&path, setting)? else { return Ok(None) };
+        let head = opened.head()?;
+        Ok(Some(Self {
+            path,
+            setting,
+            compression: opened.compression,
+            signature: opened.signature,
+            fingerprint: Fingerprint::of(&head),
+            head,
+        }))
+    }
+
+    /// The same file under another path.
+    pub fn moved_to(self, path: PathBuf) -> Self {
+        Self { path, ..self }
+    }
+
+    /// Opens the file; none if it is gone, or another one has its path.
+    ///
+    /// # Errors
+    /// External: the file cannot be opened.
+    pub fn open(&self) -> Result<Option<Opened>> {
+        match Opened::new(&self.path, self.setting) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(unreadable(&self.path, &error)),
+            Ok(opened) => {
+                Ok(opened.filter(|opened| opened.signature.is_same_file(&self.signature)))
+            }
+        }
+    }
+
+    /// The split that this file is.
+    pub fn split(&self, id: SplitId) -> Split {
+        let descriptor = Descriptor {
+            path: self.path.clone(),
+            signature: self.signature,
+            head: self.fingerprint.clone(),
+        };
+        let descriptor = serde_json::to_value(descriptor).expect("paths were checked to be text");
+        Split { id, descriptor }
+    }
+
+    /// Whether both files have as many first bytes as count, and the same ones.
+    pub fn begins_like(&self, other: &Self) -> bool {
+        self.fingerprint.is_full() && self.fingerprint == other.fingerprint
+    }
+
+    /// Whether it begins with the bytes of a fingerprint.
+    pub fn holds_head(&self, head: &Fingerprint) -> bool {
+        match head.length == self.fingerprint.length {
+            true => *head == self.fingerprint,
+            false => head.begins(&self.head),
+        }
+    }
+
+    /// Whether the bytes before a position are those that were there when it was reached.
+    ///
+    /// # Errors
+    /// External: the file cannot be read. Bug: the position is not ours.
+    pub fn holds_before(&self, position: &Position) -> Result<bool> {
+        let Some(note) = Note::of(position)? else { return Ok(true) };
+        let Some(opened) = self.open()? else { return Ok(false) };
+        match opened.from(position.at, u64::MAX) {
+            Err(error) if is_damage(&error) => Ok(false),
+            Err(error) => Err(unreadable(&self.path, &error)),
+            Ok(found) => Ok(found.is_some_and(|(_, recent)| recent.fingerprint() == note.before)),
+        }
+    }
+}
+
+/// The error for a file or folder that the system does not let us read.
+pub fn unreadable(path: &Path, error: &io::Error) -> Error {
+    let message = format!("could not read {path:?}: {error}");
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => Error::external(message)
+            .hint("give this user the right to read it, or leave it out by `exclude`"),
+        _ => Error::transient(message),
+    }
+}

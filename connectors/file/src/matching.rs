@@ -1,0 +1,110 @@
+//! Which file belongs to which known split.
+//!
+//! Names and inodes only decide what is tried first; the bytes decide what is true.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use contract::source::KnownSplit;
+use contract::{Result, SplitId};
+use formats::compression::Compression;
+
+use crate::found::Found;
+use crate::identity::{Descriptor, Signature, are_related};
+
+/// A known split, and its file once that is found.
+pub struct Candidate {
+    /// The split as the newest checkpoint knows it.
+    pub known: KnownSplit,
+    /// What it remembers about its file.
+    pub descriptor: Descriptor,
+    /// The file that holds what was read of it.
+    pub found: Option<Found>,
+}
+
+/// How much a file has in common with a split before its bytes are compared. The order is the
+/// order in which pairs are tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tie {
+    SameFile,
+    SamePath,
+    Any,
+}
+
+impl Candidate {
+    /// A split whose file is to be found.
+    ///
+    /// # Errors
+    /// Bug: the split is not ours.
+    pub fn new(known: KnownSplit) -> Result<Self> {
+        let descriptor = Descriptor::of(&known)?;
+        Ok(Self { known, descriptor, found: None })
+    }
+
+    fn is_tied(&self, found: &Found, tie: Tie) -> bool {
+        let ours = &self.descriptor;
+        match tie {
+            Tie::SameFile => ours.signature.is_same_file(&found.signature),
+            Tie::SamePath => ours.path == found.path,
+            // A few bytes prove little: unrelated files often hold the same ones.
+            Tie::Any => ours.head.is_full() || are_related(&ours.path, &found.path),
+        }
+    }
+
+    /// Whether a file holds what was read of this split.
+    fn is_in(&self, found: &Found) -> Result<bool> {
+        let is_untouched = found.signature == self.descriptor.signature;
+        if is_untouched && found.compression != Compression::None {
+            return Ok(true);
+        }
+        if !found.holds_head(&self.descriptor.head) {
+            return Ok(false);
+        }
+        match &self.known.position {
+            Some(position) => found.holds_before(position),
+            None => Ok(true),
+        }
+    }
+
+    /// What to say if the file is still there but no longer holds what was read of it.
+    pub fn warning_if_truncated(&self) -> Option<String> {
+        let position = self.known.position.as_ref().filter(|position| position.at > 0)?;
+        let path = &self.descriptor.path;
+        let now = Signature::of(&path.metadata().ok()?);
+        now.is_same_file(&self.descriptor.signature).then(|| {
+            format!(
+                "file {path:?} was truncated or rewritten behind byte {}; it is a new split now, \
+                 and what was not read of the old one is lost",
+                position.at
+            )
+        })
+    }
+}
+
+/// Gives each file to the split whose bytes it holds; returns the files that nobody knows.
+///
+/// # Errors
+/// External: a file cannot be read. Bug: a split is not ours.
+pub fn assign(mut found: Vec<Found>, candidates: &mut [Candidate]) -> Result<Vec<Found>> {
+    for tie in [Tie::SameFile, Tie::SamePath, Tie::Any] {
+        for candidate in candidates.iter_mut().filter(|candidate| candidate.found.is_none()) {
+            for index in 0..found.len() {
+                if candidate.is_tied(&found[index], tie) && candidate.is_in(&found[index])? {
+                    candidate.found = Some(found.remove(index));
+                    break;
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The id of a file that is a new split: its path, and a number if the path had a split before.
+pub fn new_id(path: &Path, ids: &HashSet<SplitId>) -> SplitId {
+    let path = path.to_string_lossy();
+    let numbered = (2..).map(|generation| SplitId::new(format!("{path}#{generation}")));
+    std::iter::once(SplitId::new(&*path))
+        .chain(numbered)
+        .find(|id| !ids.contains(id))
+        .expect("there are more numbers than splits")
+}

@@ -1,0 +1,231 @@
+//! The source: the lines of standard input, once.
+//!
+//! Each run's input is a split of its own; nobody can read it again.
+
+use std::io::Read;
+use std::sync::{Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use contract::record::message_schema;
+use contract::source::{Discovery, KnownSplit, ReadBatch, Source, Split, SplitReader, Until};
+use contract::{Error, Position, Result, SplitId};
+use formats::lines;
+
+use crate::config::SourceConfig;
+use crate::intake::Intake;
+
+/// Lines of a stream that can be read once.
+pub struct Lines {
+    split: Split,
+    line_bytes_max: usize,
+    stream: Mutex<Option<Box<dyn Read + Send>>>,
+}
+
+impl Lines {
+    /// A source over `stream`, which is standard input but in tests.
+    pub fn new(config: &SourceConfig, stream: Box<dyn Read + Send>) -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let id = format!("stdin-{}-{}", since.as_micros(), std::process::id());
+        Self {
+            split: Split { id: SplitId::new(id), descriptor: serde_json::Value::Null },
+            line_bytes_max: config.line_bytes_max.as_usize(),
+            stream: Mutex::new(Some(stream)),
+        }
+    }
+}
+
+#[async_trait]
+impl Source for Lines {
+    fn schema(&self) -> SchemaRef {
+        message_schema()
+    }
+
+    fn replayable(&self) -> bool {
+        false
+    }
+
+    async fn splits(&self, _known: &[KnownSplit]) -> Result<Discovery> {
+        Ok(Discovery { splits: vec![self.split.clone()], warnings: Vec::new() })
+    }
+
+    async fn open(
+        &self,
+        split: &Split,
+        from: Option<&Position>,
+        until: Until,
+    ) -> Result<Box<dyn SplitReader>> {
+        let is_whole = split.id == self.split.id
+            && from.is_none_or(|from| from.at == 0)
+            && !matches!(until, Until::Position(_));
+        let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
+        let stream = stream.take().filter(|_| is_whole).ok_or_else(|| {
+            Error::external(format!("could not read standard input {:?} again", split.id.as_str()))
+                .hint("start again with the same input; a file could have been read on")
+        })?;
+        Ok(Box::new(Reader {
+            lines: lines::Lines::new(self.line_bytes_max),
+            intake: Intake::start(stream),
+            has_ended: false,
+        }))
+    }
+}
+
+struct Reader {
+    lines: lines::Lines,
+    intake: Intake,
+    has_ended: bool,
+}
+
+#[async_trait]
+impl SplitReader for Reader {
+    async fn next_batch(&mut self) -> Result<Option<ReadBatch>> {
+        while !self.has_ended {
+            let mut block = self.lines.block(0);
+            let lines = match self.intake.take(&mut block).await {
+                Ok(true) => self.lines.cut(block),
+                Ok(false) => {
+                    self.has_ended = true;
+                    self.lines.cut_last(block)
+                }
+                Err(error) => {
+                    return Err(Error::external("could not read standard input").because(error));
+                }
+            };
+            let (next, bytes) = (Position::new(lines.next), lines.consumed.len() as u64);
+            let (records, rejects) = lines.into_records();
+            if records.num_rows() > 0 || !rejects.is_empty() {
+                return Ok(Some(ReadBatch { records, next, rejects, lost: 0, bytes }));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn acknowledge(&mut self, _position: &Position) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+    use std::sync::mpsc;
+
+    use arrow::array::AsArray;
+    use contract::quantity::ByteSize;
+
+    /// A stream that gives what a test sends, piece by piece, until the sender is dropped.
+    struct Pieces(mpsc::Receiver<Vec<u8>>);
+
+    impl Read for Pieces {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            let piece = self.0.recv().unwrap_or_default();
+            into[..piece.len()].copy_from_slice(&piece);
+            Ok(piece.len())
+        }
+    }
+
+    fn source(stream: impl Read + Send + 'static) -> Lines {
+        Lines::new(&SourceConfig { line_bytes_max: ByteSize(20) }, Box::new(stream))
+    }
+
+    async fn open(source: &Lines) -> Result<Box<dyn SplitReader>> {
+        let split = source.splits(&[]).await?.splits.remove(0);
+        source.open(&split, None, Until::Forever).await
+    }
+
+    async fn next(reader: &mut Box<dyn SplitReader>) -> Vec<String> {
+        let Some(batch) = reader.next_batch().await.expect("memory can be read") else {
+            return vec!["end".to_owned()];
+        };
+        let text = batch.records.column(0).as_string_view();
+        let records = text.iter().map(|text| text.expect("never null").to_owned());
+        records.chain(batch.rejects.into_iter().map(|reject| reject.reason)).collect()
+    }
+
+    #[tokio::test]
+    async fn lines_come_as_soon_as_they_are_whole() {
+        let (sender, receiver) = mpsc::channel();
+        let mut reader = open(&source(Pieces(receiver))).await.expect("the first time");
+        for (piece, expect) in [
+            ("one\ntw", "one"),
+            ("o\n", "two"),
+            ("a line beyond the limit\n", "line is longer than 20B; only its first 20B are kept"),
+        ] {
+            for byte in piece.as_bytes() {
+                sender.send(vec![*byte]).expect("somebody reads");
+            }
+            assert_eq!(next(&mut reader).await, [expect]);
+        }
+        sender.send(b"last".to_vec()).expect("somebody reads");
+        drop(sender);
+        assert_eq!(next(&mut reader).await, ["last"]);
+        assert_eq!(next(&mut reader).await, ["end"]);
+        assert_eq!(next(&mut reader).await, ["end"]);
+    }
+
+    #[tokio::test]
+    async fn a_fast_stream_is_read_whole() {
+        let text: String = (0..500_000).map(|number| format!("line {number}\n")).collect();
+        let mut reader = open(&source(io::Cursor::new(text))).await.expect("the first time");
+        let mut lines = 0;
+        loop {
+            let batch = next(&mut reader).await;
+            if batch == ["end"] {
+                break;
+            }
+            for line in batch {
+                assert_eq!(line, format!("line {lines}"));
+                lines += 1;
+            }
+        }
+        assert_eq!(lines, 500_000);
+    }
+
+    #[tokio::test]
+    async fn a_compressed_stream_is_decompressed() {
+        let text = [gzip_of_two_lines(), gzip_of_two_lines()].concat();
+        let mut reader = open(&source(io::Cursor::new(text))).await.expect("the first time");
+        let mut lines = Vec::new();
+        while lines.last().is_none_or(|line| line != "end") {
+            lines.extend(next(&mut reader).await);
+        }
+        assert_eq!(lines, ["one", "two", "one", "two", "end"]);
+    }
+
+    #[tokio::test]
+    async fn a_torn_stream_gives_what_stands_before_the_tear() {
+        let mut text = [gzip_of_two_lines(), gzip_of_two_lines()].concat();
+        text.truncate(text.len() - 4);
+        let mut reader = open(&source(io::Cursor::new(text))).await.expect("the first time");
+        let mut lines = 0;
+        let error = loop {
+            match reader.next_batch().await {
+                Ok(Some(batch)) => lines += batch.records.num_rows(),
+                Ok(None) => panic!("the tear was overlooked"),
+                Err(error) => break error,
+            }
+        };
+        assert!(lines >= 2, "{lines} lines");
+        assert_eq!(error.to_string(), "could not read standard input");
+    }
+
+    /// `printf 'one\ntwo\n' | gzip -n`
+    fn gzip_of_two_lines() -> Vec<u8> {
+        vec![
+            0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0x03, 0xcb, 0xcf, 0x4b, 0xe5,
+            0x2a, 0x29, 0xcf, 0xe7, 0x02, 0x00, 0xe6, 0x0b, 0xba, 0x12, 0x08, 0x00, 0x00, 0x00,
+        ]
+    }
+
+    #[tokio::test]
+    async fn nothing_can_be_read_twice() {
+        let source = source(io::empty());
+        assert!(!source.replayable());
+        open(&source).await.expect("the first time");
+        let error = open(&source).await.err().expect("the stream is gone");
+        assert!(!error.retry());
+    }
+}
