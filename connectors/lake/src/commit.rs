@@ -131,6 +131,11 @@ impl Log {
         self.written.extend(files.iter().map(|file| file.path.clone()));
     }
 
+    /// The newest version that is known; none before the first commit.
+    pub fn version(&self) -> Option<u64> {
+        self.known.as_ref().map(|known| known.version)
+    }
+
     /// Makes decided epochs visible, all in one commit.
     ///
     /// # Errors

@@ -8,6 +8,7 @@
 
 mod commit;
 mod config;
+mod maintenance;
 mod partition;
 mod read;
 mod schema;

@@ -80,6 +80,12 @@ pub async fn read_back(location: &str, what: ReadBack) -> Result<BatchStream> {
         return Ok(stream::empty().boxed());
     };
     let files = snapshot.log_data();
+    if files.iter().any(|view| view.deletion_vector_descriptor().is_some()) {
+        return Err(Error::config(format!(
+            "rows of lake table {location:?} were deleted in place"
+        ))
+        .hint("rewrite its files with the tool that deleted the rows (purge, reorganise)"));
+    }
     let mut files: Vec<_> = files.iter().map(|view| CurrentFile::new(&view)).collect();
     if let ReadBack::Record(origin) = &what {
         files.retain(|file| file.may_hold(origin.position));
@@ -116,39 +122,49 @@ struct Reader {
 impl Reader {
     async fn read(self: Arc<Self>, file: CurrentFile) -> Result<BatchStream> {
         let store = self.log_store.object_store(None);
-        let names = self.wanted.fields().iter().map(|field| field.name().clone()).collect();
-        let batches = read_columns(store, &file, names).await?;
+        let names: Vec<String> =
+            self.wanted.fields().iter().map(|field| field.name().clone()).collect();
+        let batches = read_columns(store, &file, &names).await?;
         let shaped = batches.map(move |batch| self.shape(&batch?, &file));
         Ok(shaped.try_filter(|batch| std::future::ready(batch.num_rows() > 0)).boxed())
     }
 
     /// Brings what a file holds into the wanted columns, and leaves only the wanted rows.
     fn shape(&self, batch: &RecordBatch, file: &CurrentFile) -> Result<RecordBatch> {
-        let batch = match &self.what {
-            ReadBack::Origins => batch.clone(),
+        match &self.what {
             ReadBack::Record(origin) => {
                 let matching = matching(batch, origin)?;
-                filter_record_batch(batch, &matching).bug("could not filter rows")?
+                let found = filter_record_batch(batch, &matching).bug("could not filter rows")?;
+                conform(&found, &self.wanted, file)
             }
-        };
-        let rows = batch.num_rows();
-        let mut fields = Vec::new();
-        let mut columns: Vec<ArrayRef> = Vec::new();
-        for field in self.wanted.fields() {
-            let column = match (batch.column_by_name(field.name()), &self.what) {
-                (Some(column), _) => cast(column, field.data_type())
-                    .external(|| format!("file {} has another type of column", file.path))?,
-                // Rows without origin can only be counted.
-                (None, ReadBack::Origins) => continue,
-                (None, ReadBack::Record(_)) => absent(field, file, rows)?,
-            };
-            fields.push(field.clone());
-            columns.push(column);
+            ReadBack::Origins => {
+                // Rows without origin can only be counted: what the file lacks is left out.
+                let there = self.wanted.fields().iter();
+                let there = there.filter(|field| batch.column_by_name(field.name()).is_some());
+                let there: Vec<_> = there.cloned().collect();
+                conform(batch, &Arc::new(Schema::new(there)), file)
+            }
         }
-        let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)
-            .bug("could not make a batch of what a table holds")
     }
+}
+
+/// Brings rows of a file into the columns of a table; what the file lacks is a partition's value
+/// or null.
+///
+/// # Errors
+/// External: the file has a column of another type.
+pub fn conform(batch: &RecordBatch, wanted: &SchemaRef, file: &CurrentFile) -> Result<RecordBatch> {
+    let rows = batch.num_rows();
+    let columns = wanted.fields().iter().map(|field| match batch.column_by_name(field.name()) {
+        Some(column) => cast(column, field.data_type()).external(|| {
+            format!("column {:?} of file {} has another type", field.name(), file.path)
+        }),
+        None => absent(field, file, rows),
+    });
+    let columns = columns.collect::<Result<Vec<ArrayRef>>>()?;
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    RecordBatch::try_new_with_options(wanted.clone(), columns, &options)
+        .bug("could not make a batch of what a table holds")
 }
 
 /// Opens a file and reads some of its columns, those that it has, in the order of its rows.
@@ -158,7 +174,7 @@ impl Reader {
 pub async fn read_columns(
     store: Arc<dyn ObjectStore>,
     file: &CurrentFile,
-    names: Vec<String>,
+    names: &[String],
 ) -> Result<BatchStream> {
     let path = file.path.clone();
     let failed = move || format!("could not read file {path} of a lake table");

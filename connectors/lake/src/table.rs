@@ -73,5 +73,8 @@ fn unreadable(location: &str, error: DeltaTableError) -> Error {
     let retry = matches!(error, DeltaTableError::ObjectStore { .. });
     let outer = Error::new(ErrorKind::External, format!("could not read lake table {shown:?}"));
     let outer = outer.because(error);
-    if retry { outer.retryable() } else { outer }
+    if retry {
+        return outer.retryable();
+    }
+    outer.hint("restore the files in its folder `_delta_log`, or move the table out of the way")
 }

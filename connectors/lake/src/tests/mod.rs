@@ -1,5 +1,6 @@
 //! The sink against a table on local disk: what a user and an auditor would notice.
 
+mod care;
 mod epochs;
 mod layout;
 

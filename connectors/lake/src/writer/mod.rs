@@ -28,6 +28,7 @@ use object_store::path::Path;
 
 use crate::commit::{Committable, Log, Owner};
 use crate::config::{Compression, Config};
+use crate::maintenance::Caretaker;
 use crate::partition::{self, PartitionBy, PartitionKey};
 use crate::schema;
 
@@ -141,6 +142,7 @@ pub struct LakeWriter {
     file_bytes_max: u64,
     extension: &'static str,
     log: Log,
+    caretaker: Caretaker,
     log_store: LogStoreRef,
     open: HashMap<(Lineage, PartitionKey), Slot>,
     staged: HashMap<Lineage, Staged>,
@@ -177,6 +179,7 @@ impl LakeWriter {
         let shape = shape(&log_store, Arc::new(file_schema), config, means);
         Ok(Self {
             log: Log::new(log_store.clone(), Owner::of(&ctx), &config.table),
+            caretaker: Caretaker::new(log_store.clone(), config),
             file_bytes_max: config.file_bytes_max.0,
             extension: extension(config.compression),
             ctx,
@@ -305,7 +308,11 @@ impl Writer for LakeWriter {
     }
 
     async fn commit(&mut self, commits: &[Commit]) -> Result<Vec<CommitOutcome>> {
-        self.log.publish(commits).await
+        let outcomes = self.log.publish(commits).await?;
+        if let Some(version) = self.log.version() {
+            self.caretaker.committed(version);
+        }
+        Ok(outcomes)
     }
 
     async fn abort(&mut self, lineage: &Lineage) -> Result<()> {

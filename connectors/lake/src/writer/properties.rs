@@ -50,13 +50,24 @@ fn codec(compression: config::Compression) -> Compression {
 fn column(builder: WriterPropertiesBuilder, field: &Field) -> WriterPropertiesBuilder {
     let path = ColumnPath::new(vec![field.name().clone()]);
     match field.data_type() {
-        // Ever rising numbers: their differences take a byte or two, a dictionary takes more.
-        DataType::Int64 if field.name() == record::POSITION => builder
-            .set_column_dictionary_enabled(path.clone(), false)
-            .set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
-        DataType::Timestamp(_, _) => builder
-            .set_column_dictionary_enabled(path.clone(), false)
-            .set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
+        // Rising or constant numbers: their differences take a byte or less, without any lookup.
+        DataType::Timestamp(_, _) => differences(builder, path),
+        DataType::Int64 if record::is_origin(field.name()) => differences(builder, path),
+        // Where a dictionary of numbers grows too large, packed differences take its place.
+        data_type if data_type.is_signed_integer() => {
+            builder.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED)
+        }
+        // Text that is not a dictionary already has as good as any value in each file: comparing
+        // it all for bounds that skip no file is wasted.
+        data_type if data_type.is_string() => {
+            builder.set_column_statistics_enabled(path, EnabledStatistics::None)
+        }
         _ => builder,
     }
+}
+
+fn differences(builder: WriterPropertiesBuilder, path: ColumnPath) -> WriterPropertiesBuilder {
+    builder
+        .set_column_dictionary_enabled(path.clone(), false)
+        .set_column_encoding(path, Encoding::DELTA_BINARY_PACKED)
 }

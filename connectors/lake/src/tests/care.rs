@@ -1,0 +1,105 @@
+//! Many small epochs, and what becomes of their files.
+
+use std::path::Path;
+
+use arrow::array::RecordBatch;
+use contract::record;
+use contract::sink::{CommitOutcome, ReadBack, Sink};
+use futures::TryStreamExt;
+use serde_json::json;
+
+use super::{
+    commit, config, context, decided, main_lineage, plain, positions, prepare, sink, writer,
+};
+use crate::maintenance::Care;
+use crate::sink::LakeSink;
+use crate::table;
+
+/// Commits epochs of ten rows each, numbered from 1.
+async fn commit_epochs(sink: &LakeSink, count: u64) {
+    let mut writer = writer(sink, "w1").await;
+    for epoch in 1..=count {
+        let to = i64::try_from(epoch * 10).expect("small");
+        let prepared = prepare(writer.as_mut(), epoch, to - 10..to).await;
+        let epoch = decided(&prepared, epoch, epoch.checked_sub(1).filter(|prev| *prev > 0));
+        assert_eq!(commit(writer.as_mut(), epoch).await, CommitOutcome::Committed);
+    }
+}
+
+async fn file_count(sink_folder: &Path) -> usize {
+    let location = sink_folder.join("lake/hits");
+    let table = table::open(&location.to_string_lossy()).await.expect("readable").expect("there");
+    table.snapshot().expect("loaded").log_data().iter().count()
+}
+
+fn care(folder: &Path, settings: serde_json::Value) -> Care {
+    let location = folder.join("lake/hits");
+    let log_store = table::log_store(&location.to_string_lossy()).expect("a table");
+    Care { log_store, config: config(settings) }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_small_epochs_merge_into_few_files_with_the_same_rows() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let quiet = sink(folder.path(), json!({ "maintenance": { "enabled": false } }));
+    commit_epochs(&quiet, 300).await;
+    assert_eq!(file_count(folder.path()).await, 300);
+
+    let care = care(folder.path(), json!({ "maintenance": { "keep_log": 0 } }));
+    care.merge_small_files().await.expect("merged");
+    care.shorten_log().await.expect("shortened");
+    assert!(file_count(folder.path()).await < 10);
+    assert_eq!(positions(&quiet).await, (0..3000).collect::<Vec<_>>());
+
+    let entries = std::fs::read_dir(folder.path().join("lake/hits/_delta_log")).expect("a log");
+    assert!(entries.count() < 20, "the log was shortened");
+    let ctx = context(super::delivered(&super::rows(0..1), "a", 1).schema(), "w2");
+    let held = quiet.fence_and_read(&ctx, &main_lineage()).await.expect("readable");
+    assert_eq!(format!("{held:?}"), "Token(Token { epoch: 300, incarnation: 7 })");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_keep_their_order_when_files_are_merged() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let quiet = sink(folder.path(), json!({ "maintenance": { "enabled": false } }));
+    commit_epochs(&quiet, 30).await;
+    care(folder.path(), json!({})).merge_small_files().await.expect("merged");
+    assert_eq!(file_count(folder.path()).await, 1);
+    let batches = quiet.read_back("shop", ReadBack::Origins).await.expect("readable");
+    let batches: Vec<RecordBatch> = batches.try_collect().await.expect("readable");
+    let in_order = batches
+        .iter()
+        .flat_map(|batch| record::positions(batch).expect("origins").values().to_vec());
+    assert_eq!(in_order.collect::<Vec<_>>(), (0..300).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commits_and_merges_do_not_hinder_each_other() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let busy = sink(
+        folder.path(),
+        json!({ "maintenance": { "every_commits": 5, "compact_files_min": 2, "keep_log": 0 } }),
+    );
+    commit_epochs(&busy, 200).await;
+    assert_eq!(positions(&busy).await, (0..2000).collect::<Vec<_>>());
+    assert!(file_count(folder.path()).await < 200, "some were merged meanwhile");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_that_left_the_table_are_removed_and_staged_ones_are_kept() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let quiet = sink(folder.path(), json!({ "maintenance": { "enabled": false } }));
+    commit_epochs(&quiet, 20).await;
+    let staged = prepare(writer(&quiet, "w2").await.as_mut(), 21, 200..210).await;
+    let care = care(folder.path(), json!({ "maintenance": { "keep_files": 0 } }));
+    care.merge_small_files().await.expect("merged");
+    care.remove_old_files(false).await.expect("removed");
+    care.remove_old_files(true).await.expect("removed");
+    let files = std::fs::read_dir(folder.path().join("lake/hits")).expect("a table");
+    let files = files.filter(|entry| entry.as_ref().expect("an entry").path().is_file()).count();
+    assert_eq!(files, 2, "the merged file and the staged one");
+    let epoch = decided(&staged, 21, Some(20));
+    let mut next = writer(&plain(folder.path()), "w3").await;
+    assert_eq!(commit(next.as_mut(), epoch).await, CommitOutcome::Committed);
+    assert_eq!(positions(&quiet).await, (0..210).collect::<Vec<_>>());
+}
