@@ -5,6 +5,10 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::arguments::Global;
 
+/// Libraries that log as errors what they return as errors, or what is none: a table that is not
+/// there yet.
+const SILENT: [&str; 2] = ["buoyant_kernel=off", "delta_kernel=off"];
+
 /// Starts logging. `LOGMILL_LOG` takes a filter such as `runtime=debug` and wins over `-v`.
 pub fn start(global: &Global) {
     let level = match (global.quiet, global.verbose) {
@@ -18,6 +22,8 @@ pub fn start(global: &Global) {
         .with_default_directive(level.into())
         .with_env_var("LOGMILL_LOG")
         .from_env_lossy();
+    let silent = SILENT.iter().filter_map(|directive| directive.parse().ok());
+    let filter = silent.fold(filter, EnvFilter::add_directive);
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -8,6 +8,8 @@
 mod expected;
 mod found;
 mod report;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

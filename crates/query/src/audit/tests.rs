@@ -1,0 +1,139 @@
+//! Audits of a sink whose rows are given, against a ledger that was written for them.
+
+use std::sync::Arc;
+
+use arrow::array::{Int64Array, RecordBatch};
+use arrow::datatypes::Schema;
+use async_trait::async_trait;
+use contract::record::{OriginSum, for_sink, position_field, sink_schema, split_seed};
+use contract::sink::{BatchStream, Held, Promise, Proof, ReadBack, Sink, SinkKind};
+use contract::sink::{Writer, WriterContext};
+use contract::source::Split;
+use contract::{Error, Lineage, Position, Result, SplitId};
+use object_store::ObjectStore;
+use object_store::memory::InMemory;
+use state::checkpoint::Cut;
+use state::ledger::{Counts, Entry, hash_text};
+use state::{Checkpoint, History};
+
+use super::{AuditedSink, Report, audit};
+
+/// Rows as (epoch, position), all of the split `a`.
+type Rows = &'static [(u64, i64)];
+
+struct Given(Rows);
+
+#[async_trait]
+impl Sink for Given {
+    fn promise(&self) -> Promise {
+        Promise {
+            kind: SinkKind::Staged,
+            token: true,
+            proof: Proof::Origin,
+            sentence: "exactly once",
+        }
+    }
+
+    async fn fence_and_read(&self, _: &WriterContext, _: &Lineage) -> Result<Held> {
+        Ok(Held::Untold)
+    }
+
+    async fn open(&self, _: WriterContext) -> Result<Box<dyn Writer>> {
+        Err(Error::bug("an audit writes nothing"))
+    }
+
+    async fn read_back(&self, _: &str, _: ReadBack) -> Result<BatchStream> {
+        let schema = Arc::new(Schema::new(vec![position_field()]));
+        let sink_schema = sink_schema(&schema, true);
+        let rows = self.0.iter().map(|(epoch, position)| {
+            let column = Arc::new(Int64Array::from(vec![*position]));
+            let batch = RecordBatch::try_new(schema.clone(), vec![column]).expect("one column");
+            for_sink(&batch, &sink_schema, &SplitId::new("a"), *epoch)
+        });
+        Ok(Box::pin(futures::stream::iter(rows.collect::<Vec<_>>())))
+    }
+}
+
+/// A history of two epochs that delivered the positions 0 to 2 and 3 to 5.
+async fn store(complete: bool) -> Arc<dyn ObjectStore> {
+    let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    let lineage = Lineage::new("main");
+    let history = History::new(store.clone(), "p", &lineage);
+    for (epoch, from) in [(1, 0), (2, 3)] {
+        let mut checkpoint = Checkpoint::first("p", &lineage, 1);
+        checkpoint.epoch = epoch;
+        let split = Split { id: SplitId::new("a"), descriptor: serde_json::Value::Null };
+        let split = checkpoint.split_index("s", &split);
+        let (from, to) = (Some(Position::new(from)), Position::new(from + 3));
+        checkpoint.cuts.push(Cut { split, from: from.clone(), to });
+        checkpoint.ledger.push(entry(from.expect("given").at));
+        history.decide(&checkpoint).await.expect("decided");
+    }
+    if complete {
+        history.mark_complete(2).await.expect("marked");
+    }
+    store
+}
+
+fn entry(from: i64) -> Entry {
+    let mut sum = OriginSum::default();
+    (from..from + 3).for_each(|position| sum.add(split_seed("a"), position, 0));
+    Entry {
+        split: "a".into(),
+        sink: "lake".into(),
+        counts: Counts { read: 3, delivered: 3, ..Counts::default() },
+        hash: hash_text(sum.hash),
+    }
+}
+
+async fn report(rows: Rows, complete: bool) -> Report {
+    let sinks = [AuditedSink { name: "lake".into(), sink: Arc::new(Given(rows)) }];
+    audit("p", &sinks, &store(complete).await).await.expect("audited")
+}
+
+async fn check(rows: Rows, expect: &str) {
+    let report = report(rows, true).await;
+    let sink = &report.sinks[0];
+    let differences = sink.differences.iter().map(|difference| {
+        let (kind, epoch) = (difference.kind, difference.epoch);
+        let (count, from, to) = (difference.rows, difference.from, difference.to);
+        format!("{count} {kind:?} in epoch {epoch} at a@{from}..{to}")
+    });
+    assert_eq!(differences.collect::<Vec<_>>().join("; "), expect, "{rows:?}");
+    assert_eq!(report.complete, expect.is_empty(), "{rows:?}");
+}
+
+#[tokio::test]
+async fn every_kind_of_difference_is_named_with_its_place() {
+    check(&[(1, 0), (1, 1), (1, 2), (2, 3), (2, 4), (2, 5)], "").await;
+    check(&[(2, 5), (1, 2), (2, 4), (1, 0), (2, 3), (1, 1)], "").await;
+    check(&[(1, 0), (1, 1), (1, 2), (2, 3)], "2 Missing in epoch 2 at a@3..6").await;
+    check(&[(1, 0), (1, 1), (1, 2)], "3 Missing in epoch 2 at a@3..6").await;
+    check(
+        &[(1, 0), (1, 1), (1, 1), (1, 2), (1, 2), (1, 2), (2, 3), (2, 4), (2, 5)],
+        "3 Duplicate in epoch 1 at a@1..3",
+    )
+    .await;
+    check(
+        &[(1, 0), (1, 0), (1, 2), (2, 3), (2, 4), (2, 5)],
+        "1 Duplicate in epoch 1 at a@0..1; 1 Missing in epoch 1 at a@0..3",
+    )
+    .await;
+    check(
+        &[(1, 0), (1, 1), (1, 2), (2, 3), (2, 4), (2, 5), (2, 9)],
+        "1 Unexpected in epoch 2 at a@3..10",
+    )
+    .await;
+    check(
+        &[(1, 0), (1, 1), (1, 7), (2, 3), (2, 4), (2, 5)],
+        "1 Missing in epoch 1 at a@0..3; 1 Unexpected in epoch 1 at a@0..8",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn an_epoch_that_may_be_incomplete_is_not_compared() {
+    let report = report(&[(1, 0), (1, 1), (1, 2), (2, 3)], false).await;
+    assert!(report.complete);
+    assert_eq!((report.lineages[0].epoch, report.sinks[0].found), (1, 3));
+}
