@@ -6,7 +6,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
+use arrow::compute::cast;
+use arrow::datatypes::DataType;
 use arrow::json::LineDelimitedWriter;
 use contract::error::Context;
 use contract::record::{MESSAGE, positions};
@@ -159,12 +161,30 @@ async fn rows(
     let wanted = ReadBack::Record(origin.clone());
     let batches = audited.sink.read_back(pipeline, wanted).await?;
     let batches: Vec<RecordBatch> = batches.try_collect().await?;
+    let batches = batches.iter().map(readable).collect::<Result<Vec<_>>>()?;
     let mut lines = LineDelimitedWriter::new(Vec::new());
     lines.write_batches(&batches.iter().collect::<Vec<_>>()).bug("a row cannot become JSON")?;
     lines.finish().bug("a row cannot become JSON")?;
     let lines = lines.into_inner();
     let rows = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     rows.map(|row| serde_json::from_slice(row).bug("arrow wrote no JSON")).collect()
+}
+
+/// The rows with bytes as text: the originals of dead letters are read by people.
+fn readable(batch: &RecordBatch) -> Result<RecordBatch> {
+    let columns = batch.schema().fields().iter().zip(batch.columns()).map(|(field, column)| {
+        let column = match field.data_type() {
+            DataType::Binary | DataType::LargeBinary | DataType::BinaryView => {
+                let bytes = cast(column, &DataType::BinaryView).bug("bytes cannot be viewed")?;
+                let texts = bytes.as_binary_view().iter();
+                let texts = texts.map(|bytes| bytes.map(String::from_utf8_lossy));
+                Arc::new(texts.collect::<StringArray>()) as ArrayRef
+            }
+            _ => column.clone(),
+        };
+        Ok((field.name().clone(), column))
+    });
+    RecordBatch::try_from_iter(columns.collect::<Result<Vec<_>>>()?).bug("columns differ in length")
 }
 
 /// The checkpoints of all lineages of a pipeline.

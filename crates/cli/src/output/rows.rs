@@ -185,7 +185,7 @@ fn table(schema: &Schema, batches: &[RecordBatch]) -> std::result::Result<Table,
         for row in 0..batch.num_rows() {
             let cells = columns.iter().map(|column| column.value(row).try_to_string());
             let cells = cells.collect::<std::result::Result<Vec<_>, _>>()?;
-            table.add_row(Row::from(cells.iter().map(|cell| visible(cell))));
+            table.add_row(Row::from(cells.iter().map(|cell| visible_lines(cell))));
         }
     }
     for (index, field) in schema.fields().iter().enumerate() {
@@ -206,6 +206,11 @@ pub fn visible(text: &str) -> String {
         plain => plain.to_string(),
     };
     text.chars().map(escape).collect()
+}
+
+/// As [`visible`], for a cell of a table, which may have several lines (a plan).
+fn visible_lines(text: &str) -> String {
+    text.split('\n').map(visible).collect::<Vec<_>>().join("\n")
 }
 
 fn unprintable(error: ArrowError) -> Error {

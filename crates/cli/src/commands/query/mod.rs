@@ -19,7 +19,7 @@ use crate::output::rows;
 const EXAMPLES: &str = "\
 Examples:
   logmill query \"SELECT status, count(*) FROM log('access.log*', 'combined') GROUP BY status\"
-  logmill query \"SELECT path, count(*) AS hits FROM web_logs GROUP BY path ORDER BY hits DESC LIMIT 10\"
+  logmill query \"SELECT path, count(*) AS hits FROM web_logs GROUP BY 1 ORDER BY 2 DESC LIMIT 10\"
   logmill query \"SHOW TABLES\"
   logmill query --format csv -o day.csv \"SELECT * FROM web_logs WHERE ts >= '2026-11-01'\"
   echo \"SELECT 1\" | logmill query
