@@ -172,7 +172,8 @@ async fn rows(
 
 /// The rows with bytes as text: the originals of dead letters are read by people.
 fn readable(batch: &RecordBatch) -> Result<RecordBatch> {
-    let columns = batch.schema().fields().iter().zip(batch.columns()).map(|(field, column)| {
+    let schema = batch.schema();
+    let columns = schema.fields().iter().zip(batch.columns()).map(|(field, column)| {
         let column = match field.data_type() {
             DataType::Binary | DataType::LargeBinary | DataType::BinaryView => {
                 let bytes = cast(column, &DataType::BinaryView).bug("bytes cannot be viewed")?;
