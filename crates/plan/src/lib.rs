@@ -153,6 +153,14 @@ impl<'a> Vocabulary<'a> {
     }
 }
 
+/// Reads YAML into a tree of values with their places: the settings of one connector, secrets.
+///
+/// # Errors
+/// Config, with the place: the text is not YAML.
+pub fn parse_section(text: &str, file: &str) -> Result<Section> {
+    yaml::parse(text, &file.into())
+}
+
 /// Reads and checks a pipeline file. `file` is how errors name it.
 ///
 /// # Errors

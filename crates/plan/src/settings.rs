@@ -21,7 +21,7 @@ pub struct Settings {
     pub memory_limit: u64,
     /// Where checkpoints live; none for beside the embedded lake.
     pub checkpoint_url: Option<String>,
-    /// How long External errors are retried; none for without limit.
+    /// How long External errors are retried; none for the runtime's own limit.
     pub retry_for: Option<Duration>,
     /// How long the history of epochs is kept.
     pub history_keep: Duration,
@@ -61,8 +61,8 @@ impl Default for Memory {
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Checkpoint {
-    /// A folder or an object store (`s3://`, `az://`, `gs://`); by default beside the embedded
-    /// lake.
+    /// A local folder, as a path or `file:///…`; by default `checkpoints` in the folder given by
+    /// `--data`.
     url: Option<String>,
 }
 
@@ -70,8 +70,8 @@ pub(crate) struct Checkpoint {
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Retry {
-    /// How long a failing operation is tried again before the run stops; without it a run that
-    /// follows its sources tries for ever.
+    /// How long a run that gets nowhere begins again before it stops. Without it a run that follows
+    /// its sources tries for ever, and a run with an end for half a minute.
     #[serde(rename = "for")]
     for_period: Option<Period>,
 }
