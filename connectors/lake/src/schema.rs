@@ -19,6 +19,7 @@ use deltalake::kernel::{StructField, StructType};
 /// Config: a column of a type that tables do not have.
 pub fn stored(schema: &Schema) -> Result<SchemaRef> {
     let fields = schema.fields().iter().map(|field| {
+        check_name(field.name())?;
         let stored = stored_type(field.data_type()).ok_or_else(|| {
             Error::config(format!(
                 "column {:?} has type {}, which a lake table cannot hold",
@@ -31,6 +32,15 @@ pub fn stored(schema: &Schema) -> Result<SchemaRef> {
         Ok(Field::new(field.name(), stored, field.is_nullable()))
     });
     Ok(Arc::new(Schema::new(fields.collect::<Result<Vec<_>>>()?)))
+}
+
+/// Spark and others refuse tables with such names.
+fn check_name(name: &str) -> Result<()> {
+    if !name.is_empty() && !name.contains([' ', ',', ';', '{', '}', '(', ')', '\n', '\t', '=']) {
+        return Ok(());
+    }
+    Err(Error::config(format!("{name:?} is no name for a column of a lake table"))
+        .hint("rename it in a `sql` step, without spaces and without any of ,;{}()="))
 }
 
 /// Brings a batch into the schema that [`stored`] made of its own.
@@ -150,4 +160,36 @@ pub fn grow(table: &StructType, columns: &[StructField], name: &str) -> Result<O
     StructType::try_new(all)
         .map(Some)
         .map_err(|error| Error::config("the columns do not make a table").because(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(name: &str, data_type: DataType, stored_as: std::result::Result<DataType, &str>) {
+        let schema = Schema::new(vec![Field::new(name, data_type, true)]);
+        match (stored(&schema), stored_as) {
+            (Ok(schema), Ok(expected)) => assert_eq!(schema.field(0).data_type(), &expected),
+            (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{error}"),
+            (stored, expected) => panic!("{name}: {stored:?}, expected {expected:?}"),
+        }
+    }
+
+    fn text_dictionary() -> DataType {
+        DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
+    }
+
+    #[test]
+    fn text_stays_as_it_is_and_the_rest_becomes_what_tables_know() {
+        let micros = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+        check("a", DataType::Utf8View, Ok(DataType::Utf8View));
+        check("a", text_dictionary(), Ok(text_dictionary()));
+        check("a", DataType::UInt8, Ok(DataType::Int16));
+        check("a", DataType::UInt64, Ok(DataType::Decimal128(20, 0)));
+        check("a", DataType::Timestamp(TimeUnit::Second, None), Ok(micros));
+        let list = |item| DataType::List(Arc::new(Field::new("item", item, true)));
+        check("a", list(DataType::UInt16), Ok(list(DataType::Int32)));
+        check("a", DataType::Duration(TimeUnit::Second), Err("which a lake table cannot hold"));
+        check("a b", DataType::Utf8, Err("no name for a column"));
+    }
 }

@@ -47,6 +47,39 @@ async fn rows_go_into_the_folder_of_their_day() {
     assert!(text.contains("1970-01-02 ") && text.contains("201"), "{text}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writers_that_create_one_table_at_once_share_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let sink = plain(folder.path());
+    let schema = delivered(&rows(0..1), "a", 1).schema();
+    let opened = (0..8).map(|number| sink.open(context(schema.clone(), &format!("w{number}"))));
+    let opened = futures::future::join_all(opened).await;
+    assert!(opened.iter().all(Result::is_ok));
+    let log = std::fs::read_dir(folder.path().join("lake/hits/_delta_log")).expect("a log");
+    assert_eq!(log.count(), 1, "one version");
+}
+
+#[tokio::test]
+async fn the_log_tells_bounds_of_numbers_and_times() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut writer = writer(&plain(folder.path()), "w1").await;
+    let prepared = prepare(writer.as_mut(), 1, 5..25).await;
+    let committable = prepared.committable.expect("a file");
+    let statistics = committable["files"][0]["stats"].as_str().expect("statistics");
+    let statistics: serde_json::Value = serde_json::from_str(statistics).expect("JSON");
+    assert_eq!(statistics["numRecords"], 20);
+    for (column, min, max) in [
+        ("_position", json!(5), json!(24)),
+        ("_epoch", json!(1), json!(1)),
+        ("_split", json!("a"), json!("a")),
+        ("status", json!(200), json!(201)),
+        ("ts", json!("1970-01-01T00:00:00.000Z"), json!("1970-01-03T00:00:00.000Z")),
+    ] {
+        assert_eq!(statistics["minValues"][column], min, "{column}");
+        assert_eq!(statistics["maxValues"][column], max, "{column}");
+    }
+}
+
 #[tokio::test]
 async fn partitions_of_a_table_stay_as_they_are() {
     let folder = tempfile::tempdir().expect("a folder");

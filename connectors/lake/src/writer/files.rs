@@ -24,7 +24,7 @@ use super::group::Group;
 /// A file below this size is put at once; a larger one is uploaded in parts of this size.
 const PART_BYTES: usize = 8 << 20;
 /// Parts of one file that are on their way at once.
-const PARTS_AT_ONCE: usize = 4;
+const PARTS_AT_ONCE: usize = 2;
 
 /// What the files of a writer have in common.
 pub struct Shape {
@@ -109,7 +109,8 @@ impl OpenFile {
 
     /// Bytes that it holds in memory.
     pub fn memory_bytes(&self) -> usize {
-        self.group.bytes() + self.row_group.memory_bytes() + self.file.inner().len()
+        let on_their_way = if self.upload.is_some() { PARTS_AT_ONCE * PART_BYTES } else { 0 };
+        self.group.bytes() + self.row_group.memory_bytes() + self.file.inner().len() + on_their_way
     }
 
     /// Ends the file and waits until it is durable.

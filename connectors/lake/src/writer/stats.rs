@@ -120,3 +120,26 @@ fn text(value: &ByteArray, data_type: &DataType) -> Option<Value> {
     };
     is_text.then(|| value.as_utf8().ok().map(|text| json!(text))).flatten()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(value: i64, data_type: &DataType, expected: [&str; 2]) {
+        let bounds = [false, true].map(|upper| number(value, data_type, upper));
+        let bounds = bounds.map(|bound| bound.expect("a bound").to_string());
+        assert_eq!(bounds, expected);
+    }
+
+    #[test]
+    fn bounds_are_never_narrower_than_the_values() {
+        let micros = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+        let at = 1_431_857_103_000_000;
+        let second = "\"2015-05-17T10:05:03.000Z\"";
+        check(at, &micros, [second, second]);
+        check(at + 1, &micros, [second, "\"2015-05-17T10:05:03.001Z\""]);
+        check(-1, &micros, ["\"1969-12-31T23:59:59.999Z\"", "\"1970-01-01T00:00:00.000Z\""]);
+        check(16_572, &DataType::Date32, ["\"2015-05-17\"", "\"2015-05-17\""]);
+        check(-7, &DataType::Int16, ["-7", "-7"]);
+    }
+}
