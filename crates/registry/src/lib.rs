@@ -1,1 +1,16 @@
-//! TBD
+//! The list of connectors.
+//!
+//! A new connector is one folder, one line here and one in the workspace manifest. Nothing else
+//! knows a connector by its name.
+
+use contract::spec::Connector;
+
+/// Every connector, in the order of the documentation.
+pub fn connectors() -> &'static [&'static dyn Connector] {
+    &[
+        &connector_file::File,
+        &connector_stdio::Stdio,
+        &connector_lake::Lake,
+        &connector_memory::Memory,
+    ]
+}

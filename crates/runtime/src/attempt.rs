@@ -14,7 +14,7 @@ use contract::{Error, Result};
 use futures::future::try_join_all;
 use state::Checkpoint;
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 use crate::flow::{Budget, QUEUE_MESSAGES_MAX, gone, is_gone};
 use crate::outlet::Outlet;
@@ -53,6 +53,8 @@ pub struct Attempt<'a> {
     pub readers: Vec<ReaderHandle>,
     /// The sinks, by number; none for those that stand aside.
     pub sinks: Vec<Option<SinkHandle>>,
+    /// Tasks that hold each other's queues and so do not end by themselves.
+    steps: Vec<AbortHandle>,
     tasks: JoinSet<Result<()>>,
 }
 
@@ -108,8 +110,9 @@ impl<'a> Attempt<'a> {
             step_tasks.push((task, messages));
         }
         let outlet = Arc::new(Outlet::new(owner.pipeline.clone(), step_queues, queues));
+        let mut steps = Vec::new();
         for (task, messages) in step_tasks {
-            tasks.spawn(task(messages, outlet.clone()).run());
+            steps.push(tasks.spawn(task(messages, outlet.clone()).run()));
         }
         let shared = Arc::new(ReaderShared {
             pipeline: owner.pipeline.clone(),
@@ -120,7 +123,7 @@ impl<'a> Attempt<'a> {
             bell: Notify::new(),
             progress: owner.progress.clone(),
         });
-        Ok(Self { owner, checkpoint, epoch, shared, readers: Vec::new(), sinks, tasks })
+        Ok(Self { owner, checkpoint, epoch, shared, readers: Vec::new(), sinks, steps, tasks })
     }
 
     /// Starts another task of this attempt.
@@ -155,6 +158,7 @@ impl<'a> Attempt<'a> {
         self.readers.clear();
         self.sinks.clear();
         drop(self.shared);
+        self.steps.iter().for_each(AbortHandle::abort);
         let drained = tokio::time::timeout(SHUTDOWN_LIMIT, async {
             while let Some(joined) = self.tasks.join_next().await {
                 let Some(error) = failure_of(joined) else { continue };

@@ -1,1 +1,36 @@
-//! TBD
+//! Proofs that any connector can be put to: conformance by its promise, and crashes.
+//!
+//! A connector's test file is one call to [`check_source`] or [`check_sink`]. [`crash`] runs whole
+//! pipelines in one process, drops them at a named point and starts them again. Everything here
+//! fails by panicking, as a test does.
+
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a proof fails by panicking")]
+
+pub mod crash;
+mod sinks;
+mod sources;
+
+use std::path::Path;
+
+use contract::spec::BuildContext;
+use contract::{Error, Result, Section};
+
+pub use sinks::check_sink;
+pub use sources::check_source;
+
+/// The settings of one connector, from YAML as it would stand in a pipeline file.
+///
+/// # Panics
+/// The text is no YAML.
+pub fn section(yaml: &str) -> Section {
+    plan::parse_section(yaml, "settings").unwrap_or_else(|error| panic!("{error:?}"))
+}
+
+fn build_context(data: &Path) -> BuildContext {
+    BuildContext { pipeline: "proof".into(), name: "proof".into(), data: data.to_owned() }
+}
+
+/// The value of a result that a proof needs.
+fn must<T>(result: Result<T>, what: &str) -> T {
+    result.unwrap_or_else(|error: Error| panic!("{what}: {}", error.chain()))
+}

@@ -1,0 +1,83 @@
+//! What memory sinks hold: a little database with transactions, staging and tokens.
+//!
+//! It survives a pipeline that is dropped at any point, as a server would; a test reads it
+//! directly.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+
+use arrow::array::RecordBatch;
+use contract::record::{EPOCH, ORDINAL, POSITION, SPLIT};
+use contract::sink::Token;
+use contract::{Error, Result};
+
+static STORES: LazyLock<Mutex<HashMap<String, Store>>> = LazyLock::new(Mutex::default);
+
+/// A store by its name; made when first asked for.
+pub fn store(name: &str) -> Store {
+    locked(&STORES).entry(name.to_owned()).or_default().clone()
+}
+
+/// A destination, shared by all who know its name.
+#[derive(Clone, Debug, Default)]
+pub struct Store(Arc<Mutex<Content>>);
+
+/// What a store holds.
+#[derive(Debug, Default)]
+pub struct Content {
+    /// Rows that readers see.
+    pub visible: Vec<RecordBatch>,
+    /// Rows by origin, for the idempotent kind.
+    pub by_origin: BTreeMap<(String, i64, i64), RecordBatch>,
+    /// Rows that wait to be published, by name.
+    pub staged: HashMap<String, Vec<RecordBatch>>,
+    /// Open transactions, by connection.
+    pub open: HashMap<String, Vec<RecordBatch>>,
+    /// The connection that may write for a key; older ones are shut out.
+    pub fences: HashMap<String, u64>,
+    /// Tokens by key (pipeline, lineage, sink).
+    pub tokens: HashMap<String, Token>,
+}
+
+impl Store {
+    /// Looks into the store, or changes it.
+    pub fn content(&self) -> MutexGuard<'_, Content> {
+        locked(&self.0)
+    }
+
+    /// All rows that readers see.
+    pub fn rows(&self) -> Vec<RecordBatch> {
+        let content = self.content();
+        content.visible.iter().chain(content.by_origin.values()).cloned().collect()
+    }
+}
+
+/// The origin of each row of a batch that entered a sink: split, position, ordinal.
+///
+/// # Errors
+/// Bug: the batch has no origin columns.
+pub fn origins(batch: &RecordBatch) -> Result<Vec<(String, i64, i64)>> {
+    use arrow::array::AsArray;
+    use arrow::datatypes::{Int32Type, Int64Type};
+    let missing = || Error::bug("rows in a memory sink have no origin");
+    let numbers = |name: &str| {
+        batch.column_by_name(name).and_then(|column| column.as_primitive_opt::<Int64Type>())
+    };
+    let splits = batch
+        .column_by_name(SPLIT)
+        .and_then(|column| column.as_dictionary_opt::<Int32Type>())
+        .and_then(|column| column.downcast_dict::<arrow::array::StringArray>())
+        .ok_or_else(missing)?;
+    let positions = numbers(POSITION).ok_or_else(missing)?;
+    numbers(EPOCH).ok_or_else(missing)?;
+    let ordinals = numbers(ORDINAL);
+    let rows = splits.into_iter().enumerate().map(|(row, split)| {
+        let ordinal = ordinals.map_or(0, |ordinals| ordinals.value(row));
+        (split.unwrap_or_default().to_owned(), positions.value(row), ordinal)
+    });
+    Ok(rows.collect())
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,226 @@
+//! The epoch protocol on every kind of sink, dropped at every point and started again.
+
+#![allow(clippy::panic, clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use connector_memory::store::{origins, store};
+use contract::sink::Sink;
+use contract::spec::{BuildContext, Connector};
+use contract::{ErrorKind, Lineage};
+use state::History;
+use testkit::crash::{POINTS, Proof, RECOVERY_POINTS, Start};
+
+mod steps;
+
+const ROWS: i64 = 300;
+const SPLITS: i64 = 3;
+
+/// A pipeline into one sink of each kind, with names of its own.
+struct Fixture {
+    data: tempfile::TempDir,
+    name: String,
+    yaml: String,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let name = format!("proof-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let yaml = format!(
+            "
+name: {name}
+epoch: {{ interval: 1h, bytes_max: 2KiB }}
+sources:
+  numbers: {{ type: memory, rows_max: {ROWS}, batch_rows: 50, splits: {SPLITS} }}
+transforms:
+  first: {{ type: first_seen, input: numbers }}
+  some: {{ type: without_nines, input: first }}
+sinks:
+  transaction: {{ type: memory, input: some, store: {name}-transaction, kind: transaction, refuse_multiples_of: 25 }}
+  staged: {{ type: memory, input: some, store: {name}-staged, kind: staged }}
+  idempotent: {{ type: memory, input: some, store: {name}-idempotent, kind: idempotent }}
+"
+        );
+        Self { data: tempfile::tempdir().unwrap(), name, yaml }
+    }
+
+    fn proof(&self) -> Proof<'_> {
+        Proof {
+            yaml: &self.yaml,
+            transforms: &["first_seen", "without_nines"],
+            make_step: &steps::make,
+            connectors: &[&connector_memory::Memory],
+            data: self.data.path(),
+            dead_letters: dead_letters(&self.name),
+        }
+    }
+
+    /// Every record stands once where it belongs, and the ledger adds up.
+    fn check(&self) {
+        let wanted = |number: i64| number % 10 != 9;
+        let taken = |number: i64| wanted(number) && number % 25 != 0;
+        let refused = |number: i64| wanted(number) && number % 25 == 0;
+        self.check_store("transaction", &taken);
+        self.check_store("staged", &wanted);
+        self.check_store("idempotent", &wanted);
+        self.check_store("dead", &refused);
+        self.check_ledger(&taken, &refused);
+    }
+
+    fn check_store(&self, store_name: &str, expect: &dyn Fn(i64) -> bool) {
+        let mut found: BTreeMap<(String, i64), u32> = BTreeMap::new();
+        for batch in store(&format!("{}-{store_name}", self.name)).rows() {
+            for (split, position, _) in origins(&batch).unwrap() {
+                *found.entry((split, position)).or_default() += 1;
+            }
+        }
+        let splits = (0..SPLITS).map(|split| split.to_string());
+        let expected: BTreeMap<_, _> = splits
+            .flat_map(|split| (0..ROWS).map(move |number| (split.clone(), number)))
+            .filter(|(_, number)| expect(*number))
+            .map(|key| (key, 1))
+            .collect();
+        let wrong: Vec<_> = expected
+            .keys()
+            .chain(found.keys())
+            .filter(|key| found.get(key) != expected.get(key))
+            .map(|key| (key, found.get(key).copied().unwrap_or(0)))
+            .take(10)
+            .collect();
+        assert!(wrong.is_empty(), "{}-{store_name}: {wrong:?} (found so often)", self.name);
+    }
+
+    fn check_ledger(&self, taken: &dyn Fn(i64) -> bool, refused: &dyn Fn(i64) -> bool) {
+        let count = |which: &dyn Fn(i64) -> bool| {
+            SPLITS as u64 * (0..ROWS).filter(|number| which(*number)).count() as u64
+        };
+        let ledger = block_on(self.history().ledger()).unwrap();
+        let mut read = 0;
+        let mut delivered = 0;
+        let mut dead = 0;
+        for row in ledger.rows.iter().filter(|row| row.entry.sink == "transaction") {
+            row.entry.counts.check(&row.entry.split, &row.entry.sink).unwrap();
+            read += row.entry.counts.read;
+            delivered += row.entry.counts.delivered;
+            dead += row.entry.counts.dead_lettered;
+        }
+        let all = |_: i64| true;
+        assert_eq!((read, delivered, dead), (count(&all), count(taken), count(refused)));
+    }
+
+    fn history(&self) -> History {
+        let folder = self.data.path().join("checkpoints");
+        let store = state::store::open(folder.to_str().unwrap()).unwrap();
+        History::new(store, &self.name, &Lineage::new("main"))
+    }
+}
+
+fn dead_letters(name: &str) -> Arc<dyn Sink> {
+    let section = testkit::section(&format!("{{ store: {name}-dead, kind: staged }}"));
+    let ctx = BuildContext {
+        pipeline: name.into(),
+        name: "dead_letters".into(),
+        data: Path::new(".").into(),
+    };
+    connector_memory::Memory.sink(&section, &ctx).unwrap()
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+#[test]
+fn a_run_without_a_crash_delivers_each_record_once() {
+    let _alone = Proof::alone();
+    let fixture = Fixture::new();
+    let Start::Ended(summary) = fixture.proof().start().unwrap() else { panic!("no crash") };
+    fixture.check();
+    assert_eq!(summary.read, (ROWS * SPLITS) as u64);
+    assert!(summary.epochs > 1, "epochs end by size");
+    let Start::Ended(summary) = fixture.proof().start().unwrap() else { panic!("no crash") };
+    assert_eq!((summary.read, summary.epochs), (0, 0), "a second run finds nothing new");
+    fixture.check();
+}
+
+#[test]
+fn a_crash_at_every_point_loses_nothing_and_doubles_nothing() {
+    let _alone = Proof::alone();
+    for point in POINTS {
+        for pass in [1, 2, 3, 7] {
+            let fixture = Fixture::new();
+            let crashes = fixture.proof().crash_at(point, pass);
+            assert!(crashes == 1 || pass > 1, "{point} is passed");
+            fixture.check();
+        }
+    }
+}
+
+#[test]
+fn a_crash_during_recovery_is_recovered_too() {
+    let _alone = Proof::alone();
+    for first in [("decide.after", 2), ("commit.sink.after", 2), ("publish.done", 2)] {
+        for second in RECOVERY_POINTS {
+            let fixture = Fixture::new();
+            let crashes = fixture.proof().crash_twice(first, second);
+            assert!(crashes >= 1, "{first:?} is passed");
+            fixture.check();
+        }
+    }
+}
+
+#[test]
+fn a_crash_between_decision_and_commits_is_finished_by_replay() {
+    let _alone = Proof::alone();
+    for point in ["recover.replay", "recover.replayed", "recover.commit.after"] {
+        let fixture = Fixture::new();
+        let crashes = fixture.proof().crash_twice(("decide.after", 2), point);
+        assert_eq!(crashes, 2, "{point} is passed when a decided epoch is finished");
+        fixture.check();
+    }
+}
+
+#[test]
+fn a_lost_answer_is_settled_by_asking_again() {
+    let _alone = Proof::alone();
+    let points =
+        ["decide.answer", "commit.sink.before", "commit.sink.after", "memory.commit.after"];
+    for point in points.into_iter().chain(["prepare.sink.after", "flow.batch"]) {
+        for pass in [1, 2, 5] {
+            let fixture = Fixture::new();
+            fixture.proof().fail_at(point, pass);
+            fixture.check();
+        }
+    }
+}
+
+#[test]
+fn lost_checkpoints_over_kept_sinks_stop_the_start() {
+    let _alone = Proof::alone();
+    let fixture = Fixture::new();
+    fixture.proof().start().unwrap();
+    std::fs::remove_dir_all(fixture.data.path().join("checkpoints")).unwrap();
+    let error = fixture.proof().start().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config, "{error:?}");
+    assert!(error.hint_text().unwrap().contains("--adopt"));
+    fixture.check_store("staged", &|number| number % 10 != 9);
+}
+
+#[test]
+fn a_damaged_newest_checkpoint_stops_the_start_where_a_sink_cannot_prove_its_epoch() {
+    let _alone = Proof::alone();
+    let fixture = Fixture::new();
+    fixture.proof().start().unwrap();
+    let newest = block_on(fixture.history().newest_epoch()).unwrap().unwrap();
+    let folder = fixture.data.path().join("checkpoints").join(&fixture.name).join("main");
+    let path = folder.join(format!("epoch-{newest:020}"));
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[200] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let error = fixture.proof().start().unwrap_err();
+    assert!(error.chain().contains("damaged"), "{}", error.chain());
+    assert!(error.hint_text().unwrap().contains("backup"));
+}

@@ -1,0 +1,182 @@
+//! Whole pipelines in one process, dropped at a named point and started again.
+//!
+//! Dropping the runtime at a point that never returns is what SIGKILL does to everything in the
+//! process; destinations that live outside the pipeline (memory stores, files) stay. One proof
+//! runs at a time, because failpoints belong to the process.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use contract::failpoint::{self, Action};
+use contract::sink::Sink;
+use contract::spec::Connector;
+use contract::{Error, Result};
+use plan::Vocabulary;
+use runtime::{BindContext, MakeStep, Pipeline, Progress, RunOptions, Summary};
+use tokio::sync::watch;
+
+/// Every point of the protocol that the runtime passes, in the order of a run (EPOCH §12).
+pub const POINTS: &[&str] = &[
+    "recover.first",
+    "recover.owned",
+    "recover.fenced",
+    "recover.done",
+    "flow.batch",
+    "barrier.paused",
+    "prepare.sink.before",
+    "prepare.sink.after",
+    "prepare.sinks",
+    "prepare.done",
+    "decide.before",
+    "decide.answer",
+    "decide.after",
+    "commit.sink.before",
+    "commit.sink.after",
+    "publish.done",
+    "acknowledge.done",
+    "complete.before",
+    "complete.after",
+];
+
+/// Points that only a recovery passes.
+pub const RECOVERY_POINTS: &[&str] =
+    &["recover.commit.before", "recover.commit.after", "recover.replay", "recover.replayed"];
+
+/// A run of a proof takes no longer than this, or it hangs.
+const RUN_LIMIT: Duration = Duration::from_secs(60);
+/// Starts that a proof may need before it is through.
+const STARTS_MAX: usize = 20;
+
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// A pipeline that can be run again and again over the same destinations.
+pub struct Proof<'a> {
+    /// The pipeline file.
+    pub yaml: &'a str,
+    /// The kinds of its transforms.
+    pub transforms: &'a [&'a str],
+    /// Makes them.
+    pub make_step: MakeStep<'a>,
+    /// The connectors that it uses.
+    pub connectors: &'a [&'static dyn Connector],
+    /// Where checkpoints go.
+    pub data: &'a Path,
+    /// Where dead letters go.
+    pub dead_letters: Arc<dyn Sink>,
+}
+
+/// How one start went.
+#[derive(Debug)]
+pub enum Start {
+    /// It came to its end.
+    Ended(Summary),
+    /// It was dropped at the armed point.
+    Crashed,
+}
+
+impl Proof<'_> {
+    /// Keeps other proofs of this process out while failpoints are in use.
+    pub fn alone() -> MutexGuard<'static, ()> {
+        ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Crashes at the `n`th pass of a point, then starts until the end is reached. Returns how
+    /// often it had crashed: 0 says that the point was never passed.
+    ///
+    /// # Panics
+    /// A start fails, or the end is never reached.
+    pub fn crash_at(&self, point: &str, n: u64) -> usize {
+        failpoint::arm(point, n, Action::Halt);
+        self.run_to_the_end(point)
+    }
+
+    /// Crashes at one point and then, while that is repaired, at another.
+    ///
+    /// # Panics
+    /// As for [`Proof::crash_at`].
+    pub fn crash_twice(&self, first: (&str, u64), second: &str) -> usize {
+        failpoint::arm(first.0, first.1, Action::Halt);
+        match self.start() {
+            Ok(Start::Crashed) => 1 + self.crash_at(second, 1),
+            Ok(Start::Ended(_)) => 0,
+            Err(error) => panic!("at {first:?}: {}", error.chain()),
+        }
+    }
+
+    /// Loses an answer at the `n`th pass of a point; the run repairs itself and ends.
+    ///
+    /// # Panics
+    /// The run fails.
+    pub fn fail_at(&self, point: &str, n: u64) {
+        failpoint::arm(point, n, Action::Fail);
+        let crashes = self.run_to_the_end(point);
+        assert_eq!(crashes, 0, "a lost answer is no crash");
+    }
+
+    fn run_to_the_end(&self, point: &str) -> usize {
+        for crashes in 0..STARTS_MAX {
+            match self.start() {
+                Ok(Start::Crashed) => {}
+                Ok(Start::Ended(_)) => {
+                    failpoint::disarm();
+                    return crashes;
+                }
+                Err(error) => panic!("at {point:?}: {}", error.chain()),
+            }
+        }
+        panic!("{point:?}: {STARTS_MAX} starts and no end");
+    }
+
+    /// Runs the pipeline once, until its end or the armed point.
+    ///
+    /// # Errors
+    /// What the run answered.
+    pub fn start(&self) -> Result<Start> {
+        let tasks = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .map_err(|error| Error::bug("no runtime").because(error))?;
+        let pipeline = self.pipeline()?;
+        let (_keep, stop) = watch::channel(false);
+        let options = RunOptions { until_end: true, adopt: false, stop };
+        let outcome = tasks.block_on(async {
+            let run = runtime::run(pipeline, options, Arc::new(Progress::default()));
+            tokio::select! {
+                outcome = tokio::time::timeout(RUN_LIMIT, run) => match outcome {
+                    Ok(outcome) => outcome.map(Start::Ended),
+                    Err(_) => panic!("a run hangs"),
+                },
+                () = failpoint::halted() => Ok(Start::Crashed),
+            }
+        });
+        tasks.shutdown_timeout(Duration::from_secs(10));
+        outcome
+    }
+
+    /// Makes the pipeline.
+    ///
+    /// # Errors
+    /// Config, from the plan.
+    pub fn pipeline(&self) -> Result<Pipeline> {
+        let specs = || self.connectors.iter().map(|connector| connector.spec());
+        let sources: Vec<_> = specs().map(|spec| spec.name).collect();
+        let vocabulary = Vocabulary {
+            sources: &sources,
+            transforms: self.transforms,
+            sinks: &sources,
+            inputs: &|_, _| Ok(None),
+            environment: &|_| None,
+            secrets: &|name| Err(Error::config(format!("no secret {name:?}"))),
+        };
+        let plan = plan::read(self.yaml, "proof.yaml", &vocabulary)?;
+        let ctx = BindContext {
+            make_step: self.make_step,
+            connectors: self.connectors,
+            data: self.data.to_owned(),
+            dead_letters: self.dead_letters.clone(),
+        };
+        Pipeline::bind(&plan, &ctx)
+    }
+}

@@ -1,0 +1,230 @@
+//! What every sink must hold, by the kind that it declares (EPOCH §3).
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, StringViewArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use contract::record::{POSITION, SPLIT, for_sink, position_field, sink_schema};
+use contract::sink::{
+    Commit, CommitOutcome, Held, Prepared, Proof, ReadBack, Sink, SinkKind, Writer, WriterContext,
+};
+use contract::spec::Connector;
+use contract::{Lineage, Section, SplitId};
+use futures::TryStreamExt;
+
+use crate::{build_context, must};
+
+const INCARNATION: u32 = 7;
+
+/// Proves a sink against an empty destination that `settings` name.
+///
+/// # Panics
+/// The sink breaks its contract; the message says which part.
+pub async fn check_sink(connector: &dyn Connector, settings: &Section, data: &Path) {
+    let sink = must(connector.sink(settings, &build_context(data)), "could not make the sink");
+    let declared = connector.spec().sink.as_ref().expect("its Spec has a sink").promise;
+    assert_eq!(declared.kind, sink.promise().kind, "it promises what its Spec declares");
+    let proof = SinkProof { sink, lineage: Lineage::new("main") };
+    match declared.kind {
+        SinkKind::Transaction => proof.transaction().await,
+        SinkKind::Staged => proof.staged().await,
+        SinkKind::Idempotent => proof.idempotent().await,
+        SinkKind::None => proof.no_promise().await,
+    }
+}
+
+struct SinkProof {
+    sink: Arc<dyn Sink>,
+    lineage: Lineage,
+}
+
+impl SinkProof {
+    /// Rows and token appear together; what was open when the writer was lost is gone.
+    async fn transaction(&self) {
+        self.first_epoch().await;
+        let mut lost = self.writer().await;
+        self.prepare(lost.as_mut(), 2, 100..200).await;
+        drop(lost);
+        assert_eq!(self.token().await, Some(1));
+        let mut next = self.writer().await;
+        let commit = self.commit_of(2, Some(1), &Prepared::default());
+        assert_eq!(self.commit(next.as_mut(), &commit).await, CommitOutcome::NeedsReplay);
+        self.expect(100).await;
+        let prepared = self.prepare(next.as_mut(), 2, 100..200).await;
+        let commit = self.commit_of(2, Some(1), &prepared);
+        assert_eq!(self.commit(next.as_mut(), &commit).await, CommitOutcome::Committed);
+        self.expect(200).await;
+        self.shuts_out_the_old_writer().await;
+    }
+
+    /// What was prepared is published by another writer, once, from the committable alone.
+    async fn staged(&self) {
+        self.first_epoch().await;
+        let mut lost = self.writer().await;
+        let prepared = self.prepare(lost.as_mut(), 2, 100..200).await;
+        drop(lost);
+        assert_eq!(self.token().await, Some(1));
+        self.expect(100).await;
+        let commit = self.commit_of(2, Some(1), &prepared);
+        for _ in 0..2 {
+            let mut next = self.writer().await;
+            assert_eq!(self.commit(next.as_mut(), &commit).await, CommitOutcome::Committed);
+            assert_eq!(self.token().await, Some(2));
+            self.expect(200).await;
+        }
+        let mut stale = self.writer().await;
+        let prepared = self.prepare(stale.as_mut(), 3, 200..300).await;
+        let wrong = self.commit_of(3, Some(1), &prepared);
+        assert_eq!(self.commit(stale.as_mut(), &wrong).await, CommitOutcome::NotOwner);
+        self.expect(200).await;
+    }
+
+    /// The same rows again change nothing.
+    async fn idempotent(&self) {
+        for _ in 0..2 {
+            let mut writer = self.writer().await;
+            let prepared = self.prepare(writer.as_mut(), 1, 0..100).await;
+            let commit = self.commit_of(1, None, &prepared);
+            assert_eq!(self.commit(writer.as_mut(), &commit).await, CommitOutcome::Committed);
+            self.expect(100).await;
+        }
+    }
+
+    /// Rows are accepted and flushed; nothing more is promised.
+    async fn no_promise(&self) {
+        assert_eq!(self.sink.promise().proof, Proof::None, "it cannot be audited, and says so");
+        let mut writer = self.writer().await;
+        let prepared = self.prepare(writer.as_mut(), 1, 0..100).await;
+        assert_eq!((prepared.rows, prepared.rejects.len()), (100, 0));
+        let commit = self.commit_of(1, None, &prepared);
+        assert_eq!(self.commit(writer.as_mut(), &commit).await, CommitOutcome::Committed);
+    }
+
+    async fn first_epoch(&self) {
+        assert_eq!(self.token().await, None, "the destination of a proof is empty");
+        let mut writer = self.writer().await;
+        self.prepare(writer.as_mut(), 1, 0..50).await;
+        must(writer.abort(&self.lineage).await, "could not abort");
+        let prepared = self.prepare(writer.as_mut(), 1, 0..100).await;
+        self.expect(0).await;
+        let commit = self.commit_of(1, None, &prepared);
+        assert_eq!(self.commit(writer.as_mut(), &commit).await, CommitOutcome::Committed);
+        assert_eq!(self.commit(writer.as_mut(), &commit).await, CommitOutcome::Committed);
+        assert_eq!(self.token().await, Some(1));
+        self.expect(100).await;
+    }
+
+    async fn shuts_out_the_old_writer(&self) {
+        let mut old = self.writer().await;
+        let prepared = self.prepare(old.as_mut(), 3, 200..300).await;
+        assert_eq!(self.token().await, Some(2), "a new owner fences");
+        let commit = self.commit_of(3, Some(2), &prepared);
+        let outcome = old.commit(std::slice::from_ref(&commit)).await;
+        let committed = matches!(outcome.as_deref(), Ok([CommitOutcome::Committed]));
+        assert!(!committed, "a writer that was shut out commits nothing");
+        self.expect(200).await;
+    }
+
+    async fn writer(&self) -> Box<dyn Writer> {
+        must(self.sink.open(self.ctx()).await, "could not open a writer")
+    }
+
+    fn ctx(&self) -> WriterContext {
+        WriterContext {
+            pipeline: "proof".into(),
+            sink: "proof".into(),
+            incarnation: INCARNATION,
+            writer_id: format!("{:?}", std::time::Instant::now())
+                .chars()
+                .filter(char::is_ascii_digit)
+                .collect(),
+            schema: sink_schema(&row_schema(), self.sink.with_origin()),
+            memory_bytes: 16 << 20,
+            threads: 2,
+        }
+    }
+
+    async fn token(&self) -> Option<u64> {
+        let held = self.sink.fence_and_read(&self.ctx(), &self.lineage).await;
+        match must(held, "could not read the token") {
+            Held::Token(token) => {
+                assert_eq!(token.incarnation, INCARNATION);
+                Some(token.epoch)
+            }
+            Held::Nothing | Held::Untold => None,
+        }
+    }
+
+    async fn prepare(
+        &self,
+        writer: &mut dyn Writer,
+        epoch: u64,
+        rows: std::ops::Range<i64>,
+    ) -> Prepared {
+        let split = SplitId::new("proof/a b.log");
+        let schema = self.ctx().schema;
+        for from in rows.clone().step_by(30) {
+            let batch = row_batch(from..(from + 30).min(rows.end));
+            let batch = must(for_sink(&batch, &schema, &split, epoch), "rows for a sink");
+            must(writer.write(&self.lineage, batch).await, "could not write");
+        }
+        must(writer.prepare(&self.lineage, epoch).await, "could not prepare")
+    }
+
+    fn commit_of(&self, epoch: u64, prev: Option<u64>, prepared: &Prepared) -> Commit {
+        let committable = prepared.committable.clone();
+        Commit { lineage: self.lineage.clone(), epoch, prev, committable }
+    }
+
+    async fn commit(&self, writer: &mut dyn Writer, commit: &Commit) -> CommitOutcome {
+        let outcomes = writer.commit(std::slice::from_ref(commit)).await;
+        must(outcomes, "could not commit")[0]
+    }
+
+    /// The destination holds the rows 0 to `rows`, each once.
+    async fn expect(&self, rows: i64) {
+        let stream = self.sink.read_back("proof", ReadBack::Origins).await;
+        let stream = must(stream, "could not read back");
+        let batches: Vec<RecordBatch> = must(stream.try_collect().await, "could not read back");
+        let mut found: BTreeMap<i64, u64> = BTreeMap::new();
+        for batch in &batches {
+            let splits = batch.column_by_name(SPLIT).expect("its split is read back");
+            let splits = cast(splits, &DataType::Utf8).expect("a split is text");
+            assert!(splits.as_string::<i32>().iter().all(|split| split == Some("proof/a b.log")));
+            let positions = batch.column_by_name(POSITION).expect("its position is read back");
+            for position in positions.as_primitive::<Int64Type>().values() {
+                *found.entry(*position).or_default() += 1;
+            }
+        }
+        let expected: BTreeMap<i64, u64> = (0..rows).map(|row| (row, 1)).collect();
+        assert_eq!(found, expected, "each record once");
+    }
+}
+
+fn row_schema() -> Schema {
+    Schema::new(vec![
+        Field::new("number", DataType::Int64, true),
+        Field::new("text", DataType::Utf8View, true),
+        Field::new("plain", DataType::Utf8, true),
+        position_field(),
+    ])
+}
+
+fn row_batch(rows: std::ops::Range<i64>) -> RecordBatch {
+    let numbers: Int64Array = rows.clone().map(|row| (row % 7 != 0).then_some(row)).collect();
+    let texts: StringViewArray = rows
+        .clone()
+        .map(|row| Some(format!("row {row}, with \"quotes\" and a longer text")))
+        .collect();
+    let plain: StringArray = rows.clone().map(|row| (row % 3 != 0).then_some("x")).collect();
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(numbers),
+        Arc::new(texts),
+        Arc::new(plain),
+        Arc::new(rows.collect::<Int64Array>()),
+    ];
+    RecordBatch::try_new(Arc::new(row_schema()), columns).expect("columns fit their schema")
+}
