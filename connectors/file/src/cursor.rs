@@ -6,21 +6,25 @@
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use contract::source::{ReadBatch, Until};
 use contract::{Error, Position, Result};
 use formats::compression::Compression;
-use formats::lines::{LineBatch, Lines};
+use formats::lines::{LineBatch, Lines, Start};
 
 use crate::identity::{Fingerprint, Note, Recent, Signature};
 use crate::stream::{Bytes, Opened, is_damage};
 
-/// What a cursor reads, and how.
+/// What the blocks of all files that are read side by side may take, about.
+const BLOCKS_BYTES_MAX: usize = 64 << 20;
+/// The least that is read at once for that reason.
+const BLOCK_BYTES_LEAST: usize = 64 << 10;
+
+/// What a cursor reads of its file, and how.
 #[derive(Debug)]
 pub struct Reading {
-    /// Where the file was found.
-    pub path: PathBuf,
     /// The first record; none for the beginning.
     pub from: Option<Position>,
     /// Where to stop.
@@ -31,6 +35,8 @@ pub struct Reading {
     pub block_bytes: usize,
     /// See the setting.
     pub rotate_wait: Duration,
+    /// Held by every cursor of a source: its count tells how many there are.
+    pub side_by_side: Arc<()>,
 }
 
 /// What one step brought.
@@ -67,6 +73,7 @@ pub struct Cursor {
     stop: Stop,
     block_bytes: usize,
     rotate_wait: Duration,
+    side_by_side: Arc<()>,
     /// Set while all that stands in the file is read.
     waiting: Option<Waiting>,
     /// Told after the records that could be read before it.
@@ -77,7 +84,20 @@ pub struct Cursor {
 enum Stop {
     Never,
     AtEnd,
+    /// Behind a line that had no end when it was taken for a record: just there.
+    At(i64),
+    /// Behind the last line that begins before.
     Before(i64),
+}
+
+impl Stop {
+    fn before(position: &Position) -> Result<Self> {
+        let start = Note::of(position)?.map_or(Start::Line, |note| note.start);
+        Ok(match start {
+            Start::Line => Self::Before(position.at),
+            Start::Continuation | Start::Overlong => Self::At(position.at),
+        })
+    }
 }
 
 #[derive(Debug)]
@@ -100,13 +120,13 @@ impl Cursor {
     ///
     /// # Errors
     /// External: the file cannot be read, or ends before the position.
-    pub fn new(opened: Opened, reading: Reading) -> Result<Self> {
+    pub fn new(path: PathBuf, opened: Opened, reading: Reading) -> Result<Self> {
         let at = reading.from.as_ref().map_or(0, |position| position.at);
         let note = reading.from.as_ref().map(Note::of).transpose()?.flatten();
         let (stop, size) = match reading.until {
             Until::Forever => (Stop::Never, u64::MAX),
             Until::End => (Stop::AtEnd, opened.signature.size),
-            Until::Position(position) => (Stop::Before(position.at), u64::MAX),
+            Until::Position(position) => (Stop::before(&position)?, u64::MAX),
         };
         let (start, whole) =
             note.as_ref().map_or_else(Default::default, |note| (note.start, note.whole));
@@ -115,14 +135,14 @@ impl Cursor {
             true => (Box::new(io::empty()) as Bytes, Recent::default()),
             false => opened
                 .from(at, size)
-                .map_err(|error| unreadable(&reading.path, at, error))?
-                .ok_or_else(|| too_short(&reading.path, at))?,
+                .map_err(|error| unreadable(&path, at, error))?
+                .ok_or_else(|| too_short(&path, at))?,
         };
         let before = note.map_or_else(|| recent.fingerprint(), |note| note.before);
         let waiting = (is_read && stop == Stop::Never)
             .then(|| Waiting { since: Instant::now(), seen: opened.signature });
         Ok(Self {
-            path: reading.path,
+            path,
             opened,
             bytes,
             read_to: at,
@@ -132,6 +152,7 @@ impl Cursor {
             stop,
             block_bytes: reading.block_bytes,
             rotate_wait: reading.rotate_wait,
+            side_by_side: reading.side_by_side,
             waiting,
             failure: None,
         })
@@ -158,12 +179,12 @@ impl Cursor {
     }
 
     fn read(&mut self) -> Result<Step> {
-        let room = match self.stop {
-            Stop::Before(stop) => self.block_bytes.min((stop - self.read_to).max(0) as usize),
-            Stop::Never | Stop::AtEnd => self.block_bytes,
-        };
+        if self.is_at_stop() {
+            return Ok(Step { batch: None, then: Then::End });
+        }
         // Asked before the read, so that what is written in between is seen as a change.
         let seen = self.signature()?;
+        let room = self.room();
         let mut block = self.lines.block(room);
         let held = block.len();
         let outcome = self.bytes.by_ref().take(room as u64).read_to_end(&mut block);
@@ -174,7 +195,7 @@ impl Cursor {
         let whole = match self.stop {
             _ if self.opened.compression == Compression::None || !is_whole => None,
             Stop::AtEnd => Some(self.opened.signature),
-            Stop::Never | Stop::Before(_) => Some(seen),
+            Stop::Never | Stop::At(_) | Stop::Before(_) => Some(seen),
         };
         if then == Then::Wait {
             self.waiting = Some(Waiting { since: Instant::now(), seen });
@@ -183,7 +204,32 @@ impl Cursor {
             Then::End => self.lines.cut_last(block),
             Then::Read | Then::Wait => self.lines.cut(block),
         };
-        Ok(Step { batch: self.deliver(lines, whole), then })
+        let batch = match self.stop {
+            Stop::Before(stop) => self.deliver(lines.before(stop), None),
+            _ => self.deliver(lines, whole),
+        };
+        Ok(Step { batch, then })
+    }
+
+    fn is_at_stop(&self) -> bool {
+        match self.stop {
+            Stop::Never | Stop::AtEnd => false,
+            Stop::At(stop) => self.read_to >= stop,
+            Stop::Before(stop) => self.lines.at() >= stop,
+        }
+    }
+
+    /// How much to read at once: less where many files are read side by side, and never beyond
+    /// the place to stop at, unless a line begins before it.
+    fn room(&self) -> usize {
+        let share = BLOCKS_BYTES_MAX / Arc::strong_count(&self.side_by_side);
+        let room = self.block_bytes.min(share.max(BLOCK_BYTES_LEAST));
+        match self.stop {
+            Stop::At(stop) | Stop::Before(stop) if self.read_to < stop => {
+                room.min((stop - self.read_to) as usize)
+            }
+            _ => room,
+        }
     }
 
     /// Decides how it goes on after a block.
@@ -194,13 +240,13 @@ impl Cursor {
                 self.failure = Some(self.unreadable(error));
                 Then::Read
             }
-            (Ok(_), Stop::Before(stop)) if self.read_to >= stop => Then::End,
+            (Ok(_), Stop::At(stop)) if self.read_to >= stop => Then::End,
             (Ok(_), _) if is_full => Then::Read,
-            (Ok(_), Stop::Before(stop)) => {
+            (Ok(_), Stop::At(stop) | Stop::Before(stop)) if self.read_to < stop => {
                 self.failure = Some(too_short(&self.path, stop));
                 Then::Read
             }
-            (Ok(_), Stop::AtEnd) => Then::End,
+            (Ok(_), Stop::AtEnd | Stop::At(_) | Stop::Before(_)) => Then::End,
             (Ok(_), Stop::Never) => Then::Wait,
         }
     }

@@ -18,13 +18,15 @@ use crate::tail::Tail;
 pub struct Files {
     config: Config,
     discoverer: Arc<Mutex<Discoverer>>,
+    side_by_side: Arc<()>,
 }
 
 impl Files {
     /// A source over the files that `patterns` name.
     pub fn new(config: Config, patterns: Patterns) -> Self {
         let discoverer = Discoverer::new(patterns, config.compression);
-        Self { config, discoverer: Arc::new(Mutex::new(discoverer)) }
+        let discoverer = Arc::new(Mutex::new(discoverer));
+        Self { config, discoverer, side_by_side: Arc::default() }
     }
 
     /// Runs `work` where it may block.
@@ -59,35 +61,29 @@ impl Source for Files {
         until: Until,
     ) -> Result<Box<dyn SplitReader>> {
         let known = KnownSplit { split: split.clone(), position: from.cloned() };
-        let config = self.config.clone();
+        let reading = Reading {
+            from: from.cloned(),
+            until,
+            line_bytes_max: self.config.line_bytes_max.as_usize(),
+            block_bytes: self.config.block_bytes.as_usize(),
+            rotate_wait: self.config.rotate_wait.0,
+            side_by_side: self.side_by_side.clone(),
+        };
         let cursor = self
-            .blocking(move |discoverer| open(discoverer, &config, known, until))
+            .blocking(move |discoverer| open(discoverer, &known, reading))
             .await
             .map_err(|error| error.context(format!("could not open split \"{}\"", split.id)))?;
         Ok(Box::new(Tail::new(cursor, self.config.poll_interval.0)))
     }
 }
 
-fn open(
-    discoverer: &mut Discoverer,
-    config: &Config,
-    known: KnownSplit,
-    until: Until,
-) -> Result<Cursor> {
-    let found = discoverer.locate(&known)?.ok_or_else(|| {
+fn open(discoverer: &mut Discoverer, known: &KnownSplit, reading: Reading) -> Result<Cursor> {
+    let found = discoverer.locate(known)?.ok_or_else(|| {
         Error::external("no file holds any more what was read of it")
             .hint("restore the file, or go on without the rest by `--accept-loss`")
     })?;
     let opened = found
         .open()?
         .ok_or_else(|| Error::transient(format!("file {:?} was just replaced", found.path)))?;
-    let reading = Reading {
-        path: found.path,
-        from: known.position,
-        until,
-        line_bytes_max: config.line_bytes_max.as_usize(),
-        block_bytes: config.block_bytes.as_usize(),
-        rotate_wait: config.rotate_wait.0,
-    };
-    Cursor::new(opened, reading)
+    Cursor::new(found.path, opened, reading)
 }

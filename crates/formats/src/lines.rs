@@ -63,6 +63,24 @@ impl LineBatch {
             .expect("three columns of one length and of the schema's types");
         (records, self.rejects)
     }
+
+    /// Only the lines that begin before a position.
+    #[must_use]
+    pub fn before(mut self, position: i64) -> Self {
+        if self.next <= position {
+            return self;
+        }
+        let rows = self.positions.values().partition_point(|begin| *begin < position);
+        self.text = self.text.slice(0, rows);
+        self.lossy = self.lossy.slice(0, rows);
+        self.positions = self.positions.slice(0, rows);
+        self.rejects.retain(|reject| reject.position < position);
+        let begin = self.next - self.consumed.len() as i64;
+        let consumed = usize::try_from(position - begin).unwrap_or(0);
+        self.consumed = self.consumed.slice_with_length(0, consumed);
+        (self.next, self.start) = (position, Start::Line);
+        self
+    }
 }
 
 /// Cuts one stream; knows where it stands and keeps the line that has no end yet.

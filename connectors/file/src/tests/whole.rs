@@ -158,3 +158,34 @@ async fn a_compressed_file_that_was_read_whole_is_not_decompressed_again() {
     bench.append("a", gzip("three\n"));
     assert_eq!(bench.read().await, ["a@8 three"]);
 }
+
+#[tokio::test]
+async fn a_single_record_can_be_read_again_by_its_position() {
+    let mut bench = Bench::new();
+    bench.write("a", "one\ntwo\nlast without end");
+    let whole = bench.read().await;
+    let split = bench.known[0].split.clone();
+    for (record, at) in whole.iter().zip([0, 4, 8]) {
+        let until = Until::Position(Position::new(at + 1));
+        let from = Position::new(at);
+        let mut reader = bench.source.open(&split, Some(&from), until).await.expect("a file");
+        let batch = reader.next_batch().await.expect("a file").expect("a record");
+        assert_eq!([format!("a@{}", describe(&batch).concat())], [record.clone()]);
+        assert!(reader.next_batch().await.expect("a file").is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_line_taken_without_its_end_is_replayed_as_it_was() {
+    let mut bench = Bench::new();
+    bench.write("a", "one\ntwo");
+    let before = bench.read().await;
+    bench.append("a", " and more\nthree\n");
+    let known = bench.known[0].clone();
+    let until = Until::Position(known.position.expect("it was read"));
+    let mut reader = bench.source.open(&known.split, None, until).await.expect("a file");
+    let batch = reader.next_batch().await.expect("a file").expect("records");
+    let again: Vec<_> = describe(&batch).iter().map(|text| format!("a@{text}")).collect();
+    assert_eq!(again, before);
+    assert!(reader.next_batch().await.expect("a file").is_none());
+}
