@@ -136,7 +136,8 @@ impl Cursor {
             false => opened
                 .from(at, size)
                 .map_err(|error| unreadable(&path, at, error))?
-                .ok_or_else(|| too_short(&path, at))?,
+                // It was truncated just now: looking for splits again tells what there is instead.
+                .ok_or_else(|| too_short(&path, at).retryable())?,
         };
         let before = note.map_or_else(|| recent.fingerprint(), |note| note.before);
         let waiting = (is_read && stop == Stop::Never)
@@ -246,9 +247,20 @@ impl Cursor {
                 self.failure = Some(too_short(&self.path, stop));
                 Then::Read
             }
+            (Ok(_), Stop::AtEnd) if self.is_cut_short() => {
+                let size = self.opened.signature.size.cast_signed();
+                self.failure = Some(too_short(&self.path, size).retryable());
+                Then::Read
+            }
             (Ok(_), Stop::AtEnd | Stop::At(_) | Stop::Before(_)) => Then::End,
             (Ok(_), Stop::Never) => Then::Wait,
         }
+    }
+
+    /// Whether the file lost bytes that it had when it was opened.
+    fn is_cut_short(&self) -> bool {
+        self.opened.compression == Compression::None
+            && self.read_to.cast_unsigned() < self.opened.signature.size
     }
 
     fn look(&mut self) -> Result<Look> {

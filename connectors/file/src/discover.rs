@@ -15,7 +15,7 @@ use contract::{Error, Result, SplitId};
 use crate::config::{self, Included, Patterns};
 use crate::found::{Found, unreadable};
 use crate::identity::{Signature, family};
-use crate::matching::{Candidate, assign, new_id};
+use crate::matching::{Candidate, assign, new_id, warning_if_truncated};
 use crate::stream::{Likeness, compare};
 
 /// Finds files and recognises them.
@@ -63,12 +63,11 @@ impl Discoverer {
         let mut ids: HashSet<_> = candidates.iter().map(|one| one.known.split.id.clone()).collect();
         let mut splits = Vec::new();
         for candidate in &candidates {
-            match &candidate.found {
-                Some(found) => splits.push(found.split(candidate.known.split.id.clone())),
-                None => warnings.extend(candidate.warning_if_truncated()),
-            }
+            let id = candidate.known.split.id.clone();
+            splits.extend(candidate.found.as_ref().map(|found| found.split(id)));
         }
         for found in unknown {
+            warnings.extend(warning_if_truncated(&found, &candidates));
             let id = new_id(&found.path, &ids);
             ids.insert(id.clone());
             splits.push(found.split(id));

@@ -10,7 +10,7 @@ use contract::{Result, SplitId};
 use formats::compression::Compression;
 
 use crate::found::Found;
-use crate::identity::{Descriptor, Signature, are_related};
+use crate::identity::{Descriptor, are_related};
 
 /// A known split, and its file once that is found.
 pub struct Candidate {
@@ -65,20 +65,6 @@ impl Candidate {
             None => Ok(true),
         }
     }
-
-    /// What to say if the file is still there but no longer holds what was read of it.
-    pub fn warning_if_truncated(&self) -> Option<String> {
-        let position = self.known.position.as_ref().filter(|position| position.at > 0)?;
-        let path = &self.descriptor.path;
-        let now = Signature::of(&path.metadata().ok()?);
-        now.is_same_file(&self.descriptor.signature).then(|| {
-            format!(
-                "file {path:?} was truncated or rewritten behind byte {}; it is a new split now, \
-                 and what was not read of the old one is lost",
-                position.at
-            )
-        })
-    }
 }
 
 /// Gives each file to the split whose bytes it holds; returns the files that nobody knows.
@@ -107,4 +93,20 @@ pub fn new_id(path: &Path, ids: &HashSet<SplitId>) -> SplitId {
         .chain(numbered)
         .find(|id| !ids.contains(id))
         .expect("there are more numbers than splits")
+}
+
+/// What to say about a new file that took the place of one that was read: it is that very file,
+/// but no longer holds what was read.
+pub fn warning_if_truncated(found: &Found, candidates: &[Candidate]) -> Option<String> {
+    let before = candidates
+        .iter()
+        .filter(|one| one.found.is_none())
+        .filter(|one| one.descriptor.signature.is_same_file(&found.signature))
+        .max_by_key(|one| one.descriptor.signature.modified_ns)?;
+    let position = before.known.position.as_ref().filter(|position| position.at > 0)?;
+    Some(format!(
+        "file {:?} was truncated or rewritten; it is read as a new split, and what was not read \
+         of \"{}\" behind byte {} is lost",
+        found.path, before.known.split.id, position.at
+    ))
 }

@@ -79,8 +79,13 @@ impl Source for Files {
 
 fn open(discoverer: &mut Discoverer, known: &KnownSplit, reading: Reading) -> Result<Cursor> {
     let found = discoverer.locate(known)?.ok_or_else(|| {
-        Error::external("no file holds any more what was read of it")
-            .hint("restore the file, or go on without the rest by `--accept-loss`")
+        let error = Error::external("no file holds any more what was read of it")
+            .hint("restore the file, or go on without the rest by `--accept-loss`");
+        // But for a recorded range, looking for splits again tells what there is instead.
+        match reading.until {
+            Until::Position(_) => error,
+            Until::Forever | Until::End => error.retryable(),
+        }
     })?;
     let opened = found
         .open()?

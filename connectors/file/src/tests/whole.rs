@@ -125,9 +125,12 @@ async fn a_range_that_is_gone_cannot_be_opened() {
     bench.read().await;
     let known = bench.known[0].clone();
     bench.write("a", "1\n");
-    let opened = bench.source.open(&known.split, known.position.as_ref(), Until::End).await;
-    let error = opened.err().expect("what was read is gone");
-    assert_eq!((error.kind(), error.retry()), (ErrorKind::External, false));
+    let replay = Until::Position(Position::new(100));
+    for (until, retry) in [(replay, false), (Until::End, true), (Until::Forever, true)] {
+        let opened = bench.source.open(&known.split, known.position.as_ref(), until).await;
+        let error = opened.err().expect("what was read is gone");
+        assert_eq!((error.kind(), error.retry()), (ErrorKind::External, retry));
+    }
 }
 
 #[tokio::test]
@@ -170,7 +173,7 @@ async fn a_single_record_can_be_read_again_by_its_position() {
         let from = Position::new(at);
         let mut reader = bench.source.open(&split, Some(&from), until).await.expect("a file");
         let batch = reader.next_batch().await.expect("a file").expect("a record");
-        assert_eq!([format!("a@{}", describe(&batch).concat())], [record.clone()]);
+        assert_eq!(format!("a@{}", describe(&batch).concat()), *record);
         assert!(reader.next_batch().await.expect("a file").is_none());
     }
 }
@@ -188,4 +191,25 @@ async fn a_line_taken_without_its_end_is_replayed_as_it_was() {
     let again: Vec<_> = describe(&batch).iter().map(|text| format!("a@{text}")).collect();
     assert_eq!(again, before);
     assert!(reader.next_batch().await.expect("a file").is_none());
+}
+
+#[tokio::test]
+async fn a_file_that_shrinks_while_it_is_read_is_looked_for_again() {
+    let mut bench = Bench::with("*", json!({ "block_bytes": "4KiB" }));
+    bench.write("a", many_lines("a", 0..5000));
+    let id = bench.id("a");
+    bench.discover().await;
+    let mut reader = bench.open(&id, Until::End).await.expect("a file");
+    let batch = reader.next_batch().await.expect("a file").expect("records");
+    bench.take(&id, batch);
+    bench.write("a", "new\n");
+    let error = loop {
+        match reader.next_batch().await {
+            Ok(Some(batch)) => drop(bench.take(&id, batch)),
+            Ok(None) => panic!("the loss was overlooked"),
+            Err(error) => break error,
+        }
+    };
+    assert!(error.retry(), "{error:?}");
+    assert_eq!(bench.read().await, ["a#2@0 new"]);
 }
