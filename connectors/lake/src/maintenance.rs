@@ -24,7 +24,7 @@ use futures::StreamExt;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use serde::Deserialize;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, spawn_blocking};
 use uuid::Uuid;
 
 use crate::config::{Config, MaintenanceConfig};
@@ -164,6 +164,12 @@ impl Care {
             .await
             .external(|| format!("could not remove old files of lake table {table:?}"))?;
         let files = removed.files_deleted.len();
+        if with_orphans && let Ok(folder) = self.log_store.root_url().to_file_path() {
+            let removed = spawn_blocking(move || remove_unfinished(&folder, ORPHANS_KEPT)).await;
+            removed
+                .bug("a thread that removes files died")?
+                .external(|| format!("could not remove unfinished files of table {table:?}"))?;
+        }
         tracing::debug!(table, files, "removed old files");
         Ok(())
     }
@@ -268,6 +274,27 @@ impl Care {
     }
 }
 
+/// Removes what a killed process left half written under a local folder. Object stores keep such
+/// files out of their lists, so nobody else finds them: their names end in `#` and digits.
+fn remove_unfinished(folder: &std::path::Path, older_than: Duration) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        if metadata.is_dir() {
+            remove_unfinished(&entry.path(), older_than)?;
+            continue;
+        }
+        let name = entry.file_name();
+        let number = name.to_str().and_then(|name| name.rsplit_once('#')).map(|(_, number)| number);
+        let unfinished = number.is_some_and(|number| number.parse::<u64>().is_ok());
+        let old = metadata.modified()?.elapsed().is_ok_and(|age| age >= older_than);
+        if unfinished && old {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
@@ -337,4 +364,25 @@ fn choose(
         }
     }
     chosen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_killed_process_left_half_written_is_removed_once_it_is_old() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let day = folder.path().join("ts_day=2015-05-17");
+        std::fs::create_dir(&day).expect("made");
+        let unfinished = day.join("part-1.parquet#123000001");
+        for path in [&unfinished, &day.join("part-1.parquet"), &day.join("a#b")] {
+            std::fs::write(path, "rows").expect("written");
+        }
+        remove_unfinished(folder.path(), ORPHANS_KEPT).expect("removed");
+        assert!(unfinished.exists(), "it may still be written");
+        remove_unfinished(folder.path(), Duration::ZERO).expect("removed");
+        assert!(!unfinished.exists());
+        assert_eq!(std::fs::read_dir(&day).expect("listed").count(), 2);
+    }
 }

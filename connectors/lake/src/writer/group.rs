@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use arrow::array::{Array, ArrayData, RecordBatch};
 
-/// More rows are not gathered: beyond this, encoding columns one by one saves nothing more.
+/// Rows that are encoded together at most, however small they are.
 const GROUP_ROWS_MAX: usize = 1 << 17;
 
 /// Batches that wait, with the memory that they keep alive.

@@ -79,10 +79,7 @@ impl Layout {
     }
 }
 
-/// Makes the shape of a table's files.
-///
-/// # Errors
-/// Bug: the columns do not exist.
+/// The shape of a table's files, for a writer with so much memory and so many threads.
 pub fn shape(
     log_store: &LogStoreRef,
     schema: SchemaRef,

@@ -1,6 +1,7 @@
 //! How each column is encoded.
 //!
-//! The writer is most of the work of a pipeline, so each choice here was measured.
+//! The writer is most of the work of a pipeline: nothing is looked up or compared that makes files
+//! neither smaller nor quicker to read.
 
 use arrow::datatypes::{DataType, Field, Schema};
 use contract::record;
