@@ -7,6 +7,7 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a proof fails by panicking")]
 
 pub mod crash;
+pub mod kill;
 mod sinks;
 mod sources;
 

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod crash;
+
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
