@@ -1,0 +1,152 @@
+//! SQL text to checked, typed plans and expressions, without a session and without I/O.
+//!
+//! Everything that a pipeline cannot keep exact is refused here, with the reason and the way out:
+//! after this module a plan holds projections, filters and pure expressions only.
+
+mod refusal;
+mod vocabulary;
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, SchemaRef};
+use contract::{Error, Result, Section};
+use datafusion::common::tree_node::TreeNode;
+use datafusion::common::{DFSchemaRef, DataFusionError, SchemaError, TableReference};
+use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Volatility};
+use datafusion::optimizer::Analyzer;
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
+use datafusion::sql::parser::{DFParser, Statement};
+use datafusion::sql::planner::{PlannerContext, SqlToRel};
+use datafusion::sql::resolve::resolve_table_references;
+use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
+
+use refusal::{check_expression, check_plan};
+use vocabulary::{Tables, VOCABULARY};
+
+/// Plans a query over named inputs.
+///
+/// # Errors
+/// Config: what is wrong with the query, or what a pipeline does not do.
+pub fn query(text: &str, inputs: &[(String, SchemaRef)]) -> Result<LogicalPlan> {
+    let statement = one_query(text)?;
+    let tables = Tables { inputs };
+    let plan = SqlToRel::new(&tables).statement_to_plan(statement).map_err(explain)?;
+    check_plan(&plan)?;
+    let options = &VOCABULARY.options;
+    Analyzer::new().execute_and_check(plan, options, |_, _| {}).map_err(explain)
+}
+
+/// Plans an expression over the columns of a schema.
+///
+/// # Errors
+/// Config: what is wrong with the expression, or what a pipeline does not do.
+pub fn expression(text: &str, schema: &DFSchemaRef) -> Result<Expr> {
+    let parsed = DFParser::parse_sql_into_expr(text).map_err(explain)?;
+    if let Some(alias) = parsed.alias {
+        return Err(Error::config(format!("an expression cannot be named {:?} here", alias.value)));
+    }
+    let tables = Tables { inputs: &[] };
+    let expr = SqlToRel::new(&tables)
+        .sql_to_expr(parsed.expr, schema, &mut PlannerContext::new())
+        .map_err(explain)?;
+    check_expression(&expr)?;
+    let context = SimplifyContext::builder().with_schema(Arc::clone(schema)).build();
+    ExprSimplifier::new(context).coerce(expr, schema).map_err(explain)
+}
+
+/// Plans a condition over the columns of a schema.
+///
+/// # Errors
+/// As for [`expression`], and if it is neither true nor false.
+pub fn condition(text: &str, schema: &DFSchemaRef) -> Result<Expr> {
+    let expr = expression(text, schema)?;
+    match expr.get_type(schema.as_ref()).map_err(explain)? {
+        DataType::Boolean => Ok(expr),
+        other => Err(Error::config(format!("condition {text:?} is {other}, expected a Boolean"))
+            .hint("compare it with something, as in `status >= 500`")),
+    }
+}
+
+/// The tables that a query reads, as written, each once.
+///
+/// # Errors
+/// Config: the text is no query.
+pub fn tables(text: &str) -> Result<Vec<String>> {
+    let (tables, _) = resolve_table_references(&one_query(text)?, true).map_err(explain)?;
+    Ok(tables.iter().map(TableReference::to_string).collect())
+}
+
+/// Whether an expression depends on when it runs: it must be compiled anew for each epoch.
+pub fn depends_on_now(expr: &Expr) -> bool {
+    let found = expr.exists(|part| {
+        Ok(matches!(part, Expr::ScalarFunction(call)
+            if call.func.signature().volatility == Volatility::Stable))
+    });
+    found.expect("the search itself never fails")
+}
+
+fn one_query(text: &str) -> Result<Statement> {
+    let mut statements = DFParser::parse_sql(text).map_err(explain)?;
+    match (statements.pop_front(), statements.is_empty()) {
+        (Some(Statement::Statement(statement)), true)
+            if matches!(*statement, SqlStatement::Query(_)) =>
+        {
+            Ok(Statement::Statement(statement))
+        }
+        (Some(_), false) => Err(Error::config("expected one query, found several")
+            .hint("`queries: { name: \"SELECT …\" }` takes several")),
+        _ => Err(Error::config("expected a query")
+            .hint("only `SELECT … FROM input WHERE …` can stand in a pipeline")),
+    }
+}
+
+/// An error of the planner in our words.
+pub fn explain(error: DataFusionError) -> Error {
+    match error.find_root() {
+        DataFusionError::SchemaError(schema_error, _) => explain_schema(schema_error),
+        root => {
+            let message = sentence(cause(&root.message()));
+            match message.split_once(". did you mean ") {
+                Some((what, meant)) => Error::config(what).hint(format!("did you mean {meant}")),
+                None => Error::config(message),
+            }
+        }
+    }
+}
+
+fn explain_schema(error: &SchemaError) -> Error {
+    match error {
+        SchemaError::FieldNotFound { field, valid_fields } => {
+            let names = valid_fields.iter().map(|column| column.name.as_str());
+            Error::config(format!("unknown column {:?}", field.name))
+                .hint(Section::did_you_mean(&field.name, names))
+        }
+        SchemaError::AmbiguousReference { field } => {
+            Error::config(format!("column {:?} would stand twice", field.name))
+                .hint("`SELECT * REPLACE (upper(x) AS x)` or `* EXCEPT (x)` avoids that")
+        }
+        other => Error::config(sentence(&other.to_string())),
+    }
+}
+
+/// What a message of the planner says between the layers that it came through and the functions
+/// that do not fit either.
+fn cause(message: &str) -> &str {
+    let (_, message) = message.rsplit_once("Error during planning: ").unwrap_or(("", message));
+    message.split_once(" No function matches the given name").unwrap_or((message, "")).0
+}
+
+/// One line that begins in lower case and has no full stop.
+pub fn sentence(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line = line.trim_end_matches('.').replace(". Did you mean", ". did you mean");
+    let mut characters = line.chars();
+    match characters.next() {
+        // An abbreviation such as SQL stays as it is.
+        Some(first) if !characters.as_str().starts_with(char::is_uppercase) => {
+            first.to_lowercase().chain(characters).collect()
+        }
+        _ => line,
+    }
+}
