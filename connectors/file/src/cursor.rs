@@ -171,8 +171,8 @@ impl Cursor {
             Look::Quiet => Ok(Step { batch: None, then: Then::Wait }),
             Look::Changed => self.read(),
             Look::Truncated => {
-                let path = self.path.display();
-                tracing::warn!(%path, position = self.read_to, "file was truncated while it was read");
+                let (path, position) = (self.path.display(), self.read_to);
+                tracing::warn!(%path, position, "file was truncated while it was read");
                 self.finish()
             }
             Look::Finished => self.finish(),

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use contract::source::Split;
 use contract::{Error, Position, Result, SplitId};
-use formats::compression::Compression;
 
 use crate::config;
 use crate::identity::{Descriptor, Fingerprint, Note, Signature};
@@ -17,8 +16,6 @@ pub struct Found {
     /// Its path, without links.
     pub path: PathBuf,
     setting: config::Compression,
-    /// How it is compressed.
-    pub compression: Compression,
     /// What the file system said.
     pub signature: Signature,
     head: Vec<u8>,
@@ -36,7 +33,6 @@ impl Found {
         Ok(Some(Self {
             path,
             setting,
-            compression: opened.compression,
             signature: opened.signature,
             fingerprint: Fingerprint::of(&head),
             head,
@@ -67,6 +63,7 @@ impl Found {
         let descriptor = Descriptor {
             path: self.path.clone(),
             signature: self.signature,
+            is_settled: self.signature.is_settled(),
             head: self.fingerprint.clone(),
         };
         let descriptor = serde_json::to_value(descriptor).expect("paths were checked to be text");

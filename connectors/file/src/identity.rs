@@ -110,6 +110,8 @@ pub struct Descriptor {
     pub path: PathBuf,
     /// What the file system said about it.
     pub signature: Signature,
+    /// Whether every later write would change the signature.
+    pub is_settled: bool,
     /// Its first bytes.
     pub head: Fingerprint,
 }

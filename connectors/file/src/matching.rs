@@ -7,7 +7,6 @@ use std::path::Path;
 
 use contract::source::KnownSplit;
 use contract::{Result, SplitId};
-use formats::compression::Compression;
 
 use crate::found::Found;
 use crate::identity::{Descriptor, are_related};
@@ -53,8 +52,7 @@ impl Candidate {
 
     /// Whether a file holds what was read of this split.
     fn is_in(&self, found: &Found) -> Result<bool> {
-        let is_untouched = found.signature == self.descriptor.signature;
-        if is_untouched && found.compression != Compression::None {
+        if self.descriptor.is_settled && found.signature == self.descriptor.signature {
             return Ok(true);
         }
         if !found.holds_head(&self.descriptor.head) {

@@ -213,3 +213,19 @@ async fn a_file_that_shrinks_while_it_is_read_is_looked_for_again() {
     assert!(error.retry(), "{error:?}");
     assert_eq!(bench.read().await, ["a#2@0 new"]);
 }
+
+#[tokio::test]
+async fn an_old_file_is_recognised_until_somebody_writes_to_it() {
+    for bytes in [many_lines("a", 0..100).into_bytes(), gzip(many_lines("a", 0..100))] {
+        let mut bench = Bench::new();
+        bench.write("a", &bytes);
+        let hour_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+        let file = std::fs::File::open(bench.path("a")).expect("the file was written");
+        file.set_modified(hour_ago).expect("our own file");
+        assert_eq!(bench.read().await.len(), 100);
+        bench.restart();
+        assert_eq!(bench.read().await, [""; 0]);
+        bench.write("a", "new\n");
+        assert_eq!(bench.read().await, ["a#2@0 new"]);
+    }
+}
