@@ -97,6 +97,25 @@ impl Section {
         Self::new(self.place.clone(), Value::Map(kept.cloned().collect()))
     }
 
+    /// The same section with other texts in it: `replace` gives a new text, or none to keep it.
+    #[must_use]
+    pub fn with_texts(&self, replace: &dyn Fn(&str) -> Option<String>) -> Self {
+        let value = match &self.value {
+            Value::Text(text) => Value::Text(replace(text).map_or(text.clone(), Arc::from)),
+            Value::List(items) => {
+                Value::List(items.iter().map(|item| item.with_texts(replace)).collect())
+            }
+            Value::Map(entries) => Value::Map(
+                entries
+                    .iter()
+                    .map(|entry| Entry { value: entry.value.with_texts(replace), ..entry.clone() })
+                    .collect(),
+            ),
+            other => other.clone(),
+        };
+        Self::new(self.place.clone(), value)
+    }
+
     /// Reads settings into their type. Unknown keys are errors where the type says
     /// `deny_unknown_fields`. `enum`s are read as plain text; no `flatten`, no `tag`.
     ///

@@ -45,6 +45,8 @@ pub struct Plan {
     pub name: String,
     /// The file as the user named it.
     pub file: Arc<str>,
+    /// The file as it was read, before anything was substituted; it holds no secret.
+    pub text: Arc<str>,
     /// What holds for the pipeline as a whole.
     pub settings: Settings,
     /// Where rows come from, in the order of the file.
@@ -182,6 +184,7 @@ pub fn read(text: &str, file: &str, vocabulary: &Vocabulary<'_>) -> Result<Plan>
     let mut plan = Plan {
         name,
         file,
+        text: text.into(),
         settings,
         sources: graph.sources,
         transforms: graph.transforms,

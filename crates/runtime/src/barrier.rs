@@ -191,12 +191,8 @@ impl Attempt<'_> {
 
     /// Writes the checkpoint. From here on the epoch happens, whoever finishes it.
     async fn decide(&mut self, draft: Draft) -> Result<()> {
-        for resource in self.owner.pipeline.resources() {
-            let content = tokio::fs::read(&resource.path).await;
-            let content = contract::error::Context::external(content, || {
-                format!("could not read resource {:?}", resource.path.display())
-            })?;
-            self.owner.history.keep_resource(&resource.sha256, content.into()).await?;
+        if draft.checkpoint.plan != self.checkpoint.plan {
+            self.owner.keep_recipe(&draft.checkpoint).await?;
         }
         failpoint::reach("decide.before").await?;
         let decision = self.owner.history.decide(&draft.checkpoint).await?;

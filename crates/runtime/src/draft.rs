@@ -8,7 +8,7 @@ use contract::record::OriginSum;
 use contract::transform::EpochStart;
 use contract::{Error, Position, Result};
 use state::Checkpoint;
-use state::checkpoint::{Cut, KeptResource, SEMANTICS, SinkRejectState, SinkState};
+use state::checkpoint::{Cut, KeptResource, SEMANTICS, SinkRejectState, SinkState, sha256_hex};
 use state::ledger::{Counts, Entry, hash_text};
 
 use crate::flow::{Sums, Tally};
@@ -55,6 +55,7 @@ impl Draft {
             writer: format!("{:016x}", rand::random::<u64>()),
             semantics: SEMANTICS,
             plan: pipeline.fingerprint.clone(),
+            plan_text: sha256_hex(pipeline.text.as_bytes()),
             resources: pipeline.resources().iter().map(KeptResource::from).collect(),
             cuts: gathered.cuts,
             states: gathered.states,

@@ -41,6 +41,8 @@ pub struct BindContext<'a> {
 pub struct Pipeline {
     /// The pipeline's name.
     pub name: String,
+    /// The pipeline file as it was read.
+    pub text: Arc<str>,
     /// Hash of everything that changes rows: the plan and the content of its resources.
     pub fingerprint: String,
     /// The settings of the runtime.
@@ -124,6 +126,7 @@ impl Pipeline {
         });
         let mut pipeline = Self {
             name: plan.name.clone(),
+            text: plan.text.clone(),
             fingerprint: fingerprint(plan, &steps),
             settings: plan.settings.clone(),
             data: ctx.data.clone(),

@@ -25,7 +25,7 @@ mod step_task;
 mod summary;
 
 pub use graph::{BindContext, DEAD_LETTERS, MakeStep, Pipeline};
-pub use owner::{Owner, RunOptions};
+pub use owner::{Owner, Rebuild, Recipe, RunOptions};
 pub use progress::{Progress, Seen};
 pub use run::{Outcome, run};
 pub use summary::{SinkSummary, Summary};

@@ -4,10 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
+use contract::error::Context;
 use contract::sink::WriterContext;
 use contract::transform::EpochStart;
 use contract::{Error, Lineage, Result};
-use state::History;
+use state::checkpoint::sha256_hex;
+use state::{Checkpoint, History};
 use tokio::sync::watch;
 
 use crate::graph::Pipeline;
@@ -20,9 +23,23 @@ const WRITERS_PERCENT: u64 = 55;
 /// The share for the writer of dead letters.
 const DEAD_LETTERS_PERCENT: u64 = 5;
 
-/// How a pipeline is to be run.
+/// What made an epoch, as its checkpoint names it.
 #[derive(Clone, Debug)]
+pub struct Recipe {
+    /// The pipeline file.
+    pub text: String,
+    /// The files that its steps read: where each lay, and where its content is kept.
+    pub resources: Vec<(String, PathBuf)>,
+}
+
+/// Makes the pipeline of an earlier version of the file again.
+pub type Rebuild = Arc<dyn Fn(&Recipe) -> Result<Pipeline> + Send + Sync>;
+
+/// How a pipeline is to be run.
+#[derive(Clone)]
 pub struct RunOptions {
+    /// Makes the version of the pipeline that decided an epoch which is not finished.
+    pub rebuild: Rebuild,
     /// Stop at the end that each split has at the start; else follow.
     pub until_end: bool,
     /// Go on numbering above the tokens that sinks hold from another history.
@@ -32,6 +49,7 @@ pub struct RunOptions {
 }
 
 /// The owner of one lineage.
+#[derive(Clone)]
 pub struct Owner {
     /// The pipeline.
     pub pipeline: Arc<Pipeline>,
@@ -46,6 +64,63 @@ pub struct Owner {
 }
 
 impl Owner {
+    /// Keeps what an epoch is made with, before the first checkpoint that names it.
+    ///
+    /// # Errors
+    /// External: a resource cannot be read any more, or the store does not answer (retryable).
+    pub async fn keep_recipe(&self, checkpoint: &Checkpoint) -> Result<()> {
+        let text = Bytes::copy_from_slice(self.pipeline.text.as_bytes());
+        self.history.keep_resource(&checkpoint.plan_text, text).await?;
+        for resource in self.pipeline.resources() {
+            let shown = resource.path.display();
+            let content = tokio::fs::read(&resource.path)
+                .await
+                .external(|| format!("could not read resource \"{shown}\""))?;
+            if sha256_hex(&content) != resource.sha256 {
+                return Err(Error::transient(format!("resource \"{shown}\" changed while we run")));
+            }
+            self.history.keep_resource(&resource.sha256, content.into()).await?;
+        }
+        Ok(())
+    }
+
+    /// This owner with the version of the pipeline that made a checkpoint. Its sinks are those of
+    /// the file as it is now: connection settings change nothing that was decided.
+    ///
+    /// # Errors
+    /// Config: that version cannot be made again.
+    pub async fn as_of(&self, checkpoint: &Checkpoint) -> Result<Self> {
+        if checkpoint.plan == self.pipeline.fingerprint {
+            return Ok(self.clone());
+        }
+        let text = self.history.resource(&checkpoint.plan_text).await?;
+        let folder = Self::checkpoint_folder(&self.pipeline)?;
+        let folder = folder.join(&self.pipeline.name).join("resources");
+        let resources = checkpoint.resources.iter();
+        let recipe = Recipe {
+            text: String::from_utf8_lossy(&text).into_owned(),
+            resources: resources
+                .map(|resource| (resource.path.clone(), folder.join(&resource.sha256)))
+                .collect(),
+        };
+        let mut pipeline = (self.options.rebuild)(&recipe)?;
+        if pipeline.fingerprint != checkpoint.plan {
+            return Err(Error::config(format!(
+                "epoch {} was decided under another version of this pipeline and is not \
+                 finished, and that version cannot be made again: variables in it have changed",
+                checkpoint.epoch
+            ))
+            .hint("run once with the old environment, stop cleanly, then change it"));
+        }
+        for node in &mut pipeline.sinks {
+            let now = self.pipeline.sinks.iter().find(|now| now.name == node.name);
+            if let Some(now) = now.filter(|now| now.kind == node.kind) {
+                node.sink = now.sink.clone();
+            }
+        }
+        Ok(Self { pipeline: Arc::new(pipeline), ..self.clone() })
+    }
+
     /// Where the checkpoints of a pipeline lie: `checkpoint.url`, or beside the lake.
     ///
     /// # Errors

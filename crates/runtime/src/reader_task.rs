@@ -68,6 +68,13 @@ pub struct ReaderShared {
     pub progress: Arc<Progress>,
 }
 
+impl ReaderShared {
+    /// Whether the epoch has all the bytes that it may have.
+    pub fn full(&self) -> bool {
+        self.epoch_bytes.load(Ordering::Relaxed) >= self.pipeline.settings.epoch_bytes_max
+    }
+}
+
 /// A task that reads one split.
 pub struct ReaderTask {
     shared: Arc<ReaderShared>,
@@ -116,15 +123,18 @@ impl ReaderTask {
                     }
                     None => return Ok(()),
                 },
-                // An ended split stays for the acknowledgement of its last epoch.
-                batch = self.reader.next_batch(), if !self.ended => match batch? {
+                // An ended split stays for the acknowledgement of its last epoch; a full epoch is
+                // left to end first.
+                batch = self.reader.next_batch(), if !self.ended && !self.shared.full() => {
+                    match batch? {
                     Some(batch) => self.pass_on(batch).await?,
                     None => {
                         self.ended = true;
                         self.shared.ended.fetch_add(1, Ordering::Relaxed);
                         self.shared.bell.notify_one();
                     }
-                },
+                    }
+                }
             }
         }
     }
@@ -177,8 +187,8 @@ impl ReaderTask {
         let from = self.position.replace(batch.next.clone());
         let read = Read { split: &self.split, from, to: batch.next };
         self.shared.outlet.send_read(read, passed, share, self.epoch.now_us).await?;
-        let before = self.shared.epoch_bytes.fetch_add(batch.bytes, Ordering::Relaxed);
-        if before + batch.bytes >= self.shared.pipeline.settings.epoch_bytes_max {
+        self.shared.epoch_bytes.fetch_add(batch.bytes, Ordering::Relaxed);
+        if self.shared.full() {
             self.shared.bell.notify_one();
         }
         Ok(())

@@ -47,7 +47,7 @@ pub async fn recover(owner: &Owner) -> Result<Checkpoint> {
     let mut replay = Vec::new();
     for sink in behind {
         if !commit_again(owner, &checkpoint, sink).await? {
-            replay.push(sink);
+            replay.push(owner.pipeline.sinks[sink].name.as_str());
         }
     }
     if !replay.is_empty() {
@@ -191,26 +191,22 @@ async fn commit_again(owner: &Owner, checkpoint: &Checkpoint, sink: usize) -> Re
     }
 }
 
-/// Gives the recorded cuts of the newest epoch again, to the sinks that lost them.
-async fn replay_epoch(owner: &Owner, checkpoint: &Checkpoint, replay: &[usize]) -> Result<()> {
-    if checkpoint.plan != owner.pipeline.fingerprint {
-        return Err(Error::config(format!(
-            "epoch {} was decided under another version of this pipeline file (or of a database \
-             that it reads) and is not finished",
-            checkpoint.epoch
-        ))
-        .hint("run once with the old version, stop cleanly, then change it"));
-    }
+/// Gives the recorded cuts of the newest epoch again, to the sinks that lost them, through the
+/// version of the pipeline that read them first.
+async fn replay_epoch(owner: &Owner, checkpoint: &Checkpoint, replay: &[&str]) -> Result<()> {
+    let then = owner.as_of(checkpoint).await?;
     failpoint::reach("recover.replay").await?;
     let mut before = owner.history.epoch(checkpoint.epoch - 1).await?;
     before.splits.clone_from(&checkpoint.splits);
     let epoch = EpochStart { epoch: checkpoint.epoch, now_us: checkpoint.now_us };
-    let sinks = owner.pipeline.sinks.iter().enumerate().map(|(sink, node)| {
+    let sinks = then.pipeline.sinks.iter().map(|node| {
         let state = checkpoint.sinks.get(&node.name)?;
-        replay.contains(&sink).then(|| Skip::new(state.rejects.iter().map(|reject| &reject.0)))
+        replay
+            .contains(&node.name.as_str())
+            .then(|| Skip::new(state.rejects.iter().map(|reject| &reject.0)))
     });
     let cast = Cast { sinks: sinks.collect() };
-    let mut attempt = Attempt::start(owner, before, epoch, cast).await?;
+    let mut attempt = Attempt::start(&then, before, epoch, cast).await?;
     attempt.checkpoint = checkpoint.clone();
     let outcome = replay_into(&mut attempt, epoch).await;
     match attempt.end(outcome.err()).await {

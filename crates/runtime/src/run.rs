@@ -135,14 +135,13 @@ impl Flow {
                 end_epoch(attempt, summary).await?;
                 return finish(attempt, Outcome::Ended).await;
             }
-            let bell = attempt.shared.clone();
+            let shared = attempt.shared.clone();
             tokio::select! {
                 biased;
                 _ = stop.changed() => {}
                 failure = attempt.failed() => return Err(failure),
-                () = bell.bell.notified() => {
-                    let read = attempt.shared.epoch_bytes.load(Ordering::Relaxed);
-                    if read >= owner.pipeline.settings.epoch_bytes_max {
+                () = shared.bell.notified() => {
+                    if shared.full() {
                         end_epoch(attempt, summary).await?;
                         ends.reset();
                     }

@@ -41,6 +41,9 @@ pub struct Checkpoint {
     pub now_us: i64,
     /// Hash of the resolved plan that made the epoch.
     pub plan: String,
+    /// SHA-256 of the pipeline file that made the epoch, kept like a resource.
+    #[serde(default)]
+    pub plan_text: String,
     /// The files that the epoch's steps read.
     #[serde(default)]
     pub resources: Vec<KeptResource>,

@@ -4,16 +4,18 @@
 //! process; destinations that live outside the pipeline (memory stores, files) stay. One proof
 //! runs at a time, because failpoints belong to the process.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arrow::datatypes::SchemaRef;
 use contract::failpoint::{self, Action};
 use contract::sink::Sink;
 use contract::spec::Connector;
-use contract::{Error, Result};
+use contract::transform::Step;
+use contract::{Error, Result, Section};
 use plan::Vocabulary;
-use runtime::{BindContext, MakeStep, Pipeline, Progress, RunOptions, Summary};
+use runtime::{BindContext, Pipeline, Progress, Rebuild, RunOptions, Summary};
 use tokio::sync::watch;
 
 /// Every point of the protocol that the runtime passes, in the order of a run (EPOCH §12).
@@ -50,18 +52,22 @@ const STARTS_MAX: usize = 20;
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
+/// Makes the steps of a proof's pipeline.
+pub type MakeStep = fn(&str, &str, &Section, &[(String, SchemaRef)]) -> Result<Arc<dyn Step>>;
+
 /// A pipeline that can be run again and again over the same destinations.
-pub struct Proof<'a> {
+#[derive(Clone)]
+pub struct Proof {
     /// The pipeline file.
-    pub yaml: &'a str,
+    pub yaml: String,
     /// The kinds of its transforms.
-    pub transforms: &'a [&'a str],
+    pub transforms: &'static [&'static str],
     /// Makes them.
-    pub make_step: MakeStep<'a>,
+    pub make_step: MakeStep,
     /// The connectors that it uses.
-    pub connectors: &'a [&'static dyn Connector],
+    pub connectors: &'static [&'static dyn Connector],
     /// Where checkpoints go.
-    pub data: &'a Path,
+    pub data: PathBuf,
     /// Where dead letters go.
     pub dead_letters: Arc<dyn Sink>,
 }
@@ -75,7 +81,7 @@ pub enum Start {
     Crashed,
 }
 
-impl Proof<'_> {
+impl Proof {
     /// Keeps other proofs of this process out while failpoints are in use.
     pub fn alone() -> MutexGuard<'static, ()> {
         ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
@@ -140,7 +146,9 @@ impl Proof<'_> {
             .map_err(|error| Error::bug("no runtime").because(error))?;
         let pipeline = self.pipeline()?;
         let (_keep, stop) = watch::channel(false);
-        let options = RunOptions { until_end: true, adopt: false, stop };
+        let proof = self.clone();
+        let rebuild: Rebuild = Arc::new(move |recipe| proof.pipeline_of(&recipe.text));
+        let options = RunOptions { rebuild, until_end: true, adopt: false, stop };
         let outcome = tasks.block_on(async {
             let run = runtime::run(pipeline, options, Arc::new(Progress::default()));
             tokio::select! {
@@ -160,6 +168,10 @@ impl Proof<'_> {
     /// # Errors
     /// Config, from the plan.
     pub fn pipeline(&self) -> Result<Pipeline> {
+        self.pipeline_of(&self.yaml)
+    }
+
+    fn pipeline_of(&self, yaml: &str) -> Result<Pipeline> {
         let specs = || self.connectors.iter().map(|connector| connector.spec());
         let sources: Vec<_> = specs().map(|spec| spec.name).collect();
         let vocabulary = Vocabulary {
@@ -170,11 +182,11 @@ impl Proof<'_> {
             environment: &|_| None,
             secrets: &|name| Err(Error::config(format!("no secret {name:?}"))),
         };
-        let plan = plan::read(self.yaml, "proof.yaml", &vocabulary)?;
+        let plan = plan::read(yaml, "proof.yaml", &vocabulary)?;
         let ctx = BindContext {
-            make_step: self.make_step,
+            make_step: &self.make_step,
             connectors: self.connectors,
-            data: self.data.to_owned(),
+            data: self.data.clone(),
             dead_letters: self.dead_letters.clone(),
         };
         Pipeline::bind(&plan, &ctx)

@@ -7,7 +7,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
 use connector_memory::store::{origins, store};
+use contract::failpoint::{self, Action};
 use contract::sink::Sink;
 use contract::spec::{BuildContext, Connector};
 use contract::{ErrorKind, Lineage};
@@ -48,13 +51,13 @@ sinks:
         Self { data: tempfile::tempdir().unwrap(), name, yaml }
     }
 
-    fn proof(&self) -> Proof<'_> {
+    fn proof(&self) -> Proof {
         Proof {
-            yaml: &self.yaml,
+            yaml: self.yaml.clone(),
             transforms: &["first_seen", "without_nines"],
-            make_step: &steps::make,
+            make_step: steps::make,
             connectors: &[&connector_memory::Memory],
-            data: self.data.path(),
+            data: self.data.path().to_owned(),
             dead_letters: dead_letters(&self.name),
         }
     }
@@ -195,6 +198,33 @@ fn a_lost_answer_is_settled_by_asking_again() {
             fixture.check();
         }
     }
+}
+
+#[test]
+fn a_decided_epoch_is_finished_by_the_version_that_decided_it() {
+    let _alone = Proof::alone();
+    let fixture = Fixture::new();
+    failpoint::arm("decide.after", 2, Action::Halt);
+    assert!(matches!(fixture.proof().start().unwrap(), Start::Crashed));
+    let decided = block_on(fixture.history().newest()).unwrap().unwrap().checkpoint;
+    let mut changed = fixture.proof();
+    changed.yaml = fixture.yaml.replace("input: some", "input: first");
+    assert!(matches!(changed.start().unwrap(), Start::Ended(_)));
+    for batch in store(&format!("{}-staged", fixture.name)).rows() {
+        let epochs = batch.column_by_name("_epoch").unwrap().as_primitive::<Int64Type>();
+        let numbers = batch.column_by_name("number").unwrap().as_primitive::<Int64Type>();
+        for (epoch, number) in epochs.values().iter().zip(numbers.values()) {
+            assert!(*epoch > 2 || number % 10 != 9, "epoch {epoch} is of the old version");
+        }
+    }
+    let rows: u64 = block_on(fixture.history().ledger())
+        .unwrap()
+        .rows
+        .iter()
+        .filter(|row| row.entry.sink == "staged" && row.epoch > decided.epoch)
+        .map(|row| row.entry.counts.filtered)
+        .sum();
+    assert_eq!((decided.epoch, rows), (2, 0), "later epochs are of the new version");
 }
 
 #[test]
