@@ -11,6 +11,8 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Int32Type, TimeUnit, TimestampMicrosecondType};
 
+use crate::text::short_view;
+
 /// How a time is stored: microseconds since 1970, UTC.
 pub fn timestamp_type() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
@@ -81,7 +83,7 @@ impl BooleanColumn {
     }
 }
 
-/// The first words of a column are found by comparing, the others by hashing.
+/// The first short words of a column are found by comparing, the others by hashing.
 const COMPARED_WORDS: usize = 4;
 
 /// A column of words that repeat, kept as a dictionary.
@@ -90,6 +92,8 @@ pub struct WordColumn<'a> {
     nulls: NullBufferBuilder,
     words: Vec<&'a str>,
     index: HashMap<&'a str, i32>,
+    /// Views of the first words, which tell short words apart; none for a long one.
+    compared: Vec<Option<u128>>,
 }
 
 impl<'a> WordColumn<'a> {
@@ -100,6 +104,7 @@ impl<'a> WordColumn<'a> {
             nulls: NullBufferBuilder::new(rows),
             words: Vec::new(),
             index: HashMap::new(),
+            compared: Vec::with_capacity(COMPARED_WORDS),
         }
     }
 
@@ -113,14 +118,18 @@ impl<'a> WordColumn<'a> {
 
     #[inline]
     fn key(&mut self, word: &'a str) -> i32 {
-        for (key, known) in self.words.iter().take(COMPARED_WORDS).enumerate() {
-            if *known == word {
-                return key as i32;
-            }
+        let view = short_view(word);
+        if view.is_some()
+            && let Some(key) = self.compared.iter().position(|known| *known == view)
+        {
+            return key as i32;
         }
-        let words = &mut self.words;
+        let (words, compared) = (&mut self.words, &mut self.compared);
         *self.index.entry(word).or_insert_with(|| {
             words.push(word);
+            if compared.len() < COMPARED_WORDS {
+                compared.push(view);
+            }
             (words.len() - 1) as i32
         })
     }

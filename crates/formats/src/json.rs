@@ -156,7 +156,7 @@ fn cell<'a>(value: &'a str, field_type: FieldType, times: &TimeFormat) -> Option
             Cell::Text(text) => times.parse(&text).map(Cell::Integer),
             _ => None,
         },
-        (_, None) if scalar => field_type.from_text(value, times),
+        (_, None) if scalar => field_type.convert(value, times),
         _ => None,
     }
 }

@@ -80,8 +80,8 @@ impl Parser for Logfmt {
 
 fn cell<'a>(value: Cow<'a, str>, field_type: FieldType, times: &TimeFormat) -> Option<Cell<'a>> {
     match value {
-        Cow::Borrowed(text) => field_type.from_text(text, times),
-        Cow::Owned(text) => Some(match field_type.from_text(&text, times)? {
+        Cow::Borrowed(text) => field_type.convert(text, times),
+        Cow::Owned(text) => Some(match field_type.convert(&text, times)? {
             Cell::Null => Cell::Null,
             Cell::Integer(number) => Cell::Integer(number),
             Cell::Float(number) => Cell::Float(number),

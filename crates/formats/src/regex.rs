@@ -64,7 +64,7 @@ impl Regex {
         for (at, cell) in cells.iter_mut().enumerate() {
             let Some((start, end)) = found.get(self.groups[at]) else { continue };
             let field_type = self.types[at];
-            *cell = field_type.from_text(&line[start..end], &self.times).ok_or_else(|| {
+            *cell = field_type.convert(&line[start..end], &self.times).ok_or_else(|| {
                 format!("field {:?} is not {}", self.names[at], field_type.wanted())
             })?;
         }

@@ -165,6 +165,12 @@ fn view(text: &[u8], place: u64) -> u128 {
     }
 }
 
+/// The view of a text that stands in its view; none for a longer one.
+#[inline]
+pub fn short_view(text: &str) -> Option<u128> {
+    (text.len() <= INLINE_BYTES_MAX).then(|| view(text.as_bytes(), 0))
+}
+
 /// Up to 12 bytes as a number, by two loads that may overlap.
 #[inline]
 fn inline(text: &[u8]) -> u128 {

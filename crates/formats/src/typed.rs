@@ -55,7 +55,7 @@ impl FieldType {
     }
 
     /// Converts text without quotes; empty text is null but for text itself.
-    pub(crate) fn from_text<'a>(self, text: &'a str, times: &TimeFormat) -> Option<Cell<'a>> {
+    pub(crate) fn convert<'a>(self, text: &'a str, times: &TimeFormat) -> Option<Cell<'a>> {
         if text.is_empty() && self != Self::Text {
             return Some(Cell::Null);
         }

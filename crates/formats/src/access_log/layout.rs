@@ -77,6 +77,8 @@ pub struct Field {
     pub quoted: bool,
     /// What stands after it; empty at the end of the line.
     pub until: Vec<u8>,
+    /// Whether a blank ends it too, where nothing else stands after it.
+    pub blank_ends: bool,
 }
 
 /// What may follow the last field.
@@ -122,6 +124,9 @@ impl Layout {
         }
         layout.end_last_field(between);
         if tail == Tail::ResponseTime {
+            if let Some(last) = layout.fields.last_mut() {
+                last.blank_ends = true;
+            }
             layout.add_field("response_time_ms".into(), Kind::Integer);
         }
         Ok(layout)
@@ -179,7 +184,14 @@ impl Layout {
             let name = self.free_name(name);
             self.columns.push(ArrowField::new(name, data_type, nullable));
         }
-        self.fields.push(Field { name, kind, column, quoted: false, until: Vec::new() });
+        self.fields.push(Field {
+            name,
+            kind,
+            column,
+            quoted: false,
+            until: Vec::new(),
+            blank_ends: false,
+        });
     }
 
     /// The name itself, or the name with a number where it stands already.

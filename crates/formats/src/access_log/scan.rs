@@ -5,10 +5,9 @@
 use memchr::{memchr, memchr2};
 
 use super::layout::{Field, Kind, Layout, Tail};
-use crate::timestamp::ClfClock;
+use crate::timestamp::{CLF_BYTES, ClfClock};
 
-/// Fields shorter than this are the rule outside quotes, where a plain loop is quicker than a
-/// call.
+/// Fields shorter than this are the rule outside quotes; a call would cost more than a loop.
 const SHORT_BYTES: usize = 24;
 
 /// Milliseconds in nanoseconds.
@@ -124,14 +123,13 @@ impl<'l> Scanner<'l> {
             return Err(Broken { at: 0, want: Want::Text });
         }
         let prefix = self.layout.prefix.as_slice();
-        if !line.as_bytes().starts_with(prefix) {
+        if !continues(line.as_bytes(), prefix) {
             return Err(Broken { at: 0, want: Want::Prefix(prefix) });
         }
-        let tail = self.layout.tail;
-        let framed = self.found.len() - usize::from(tail == Tail::ResponseTime);
+        let framed = self.found.len() - usize::from(self.layout.tail == Tail::ResponseTime);
         let mut at = prefix.len();
         for found in &mut self.found[..framed] {
-            at = scan_field(found, &mut self.clock, tail, line, at)?;
+            at = scan_field(found, &mut self.clock, line, at)?;
         }
         match (self.found.get_mut(framed), at == line.len()) {
             (None, true) => Ok(()),
@@ -146,27 +144,11 @@ impl<'l> Scanner<'l> {
 fn scan_field<'l>(
     found: &mut Found<'l>,
     clock: &mut ClfClock,
-    tail: Tail,
     line: &str,
     start: usize,
 ) -> Result<usize, Broken<'l>> {
     let field = found.field;
-    let bytes = line.as_bytes();
-    let mut escaped = false;
-    let end = if field.quoted {
-        let end;
-        (end, escaped) =
-            quoted_end(bytes, start).ok_or(Broken { at: start, want: Want::Quote(field) })?;
-        if !bytes[end..].starts_with(&field.until) {
-            return Err(Broken { at: end, want: Want::After(field) });
-        }
-        end
-    } else {
-        match plain_end(bytes, start, &field.until, tail) {
-            Some(end) => end,
-            None => return Err(Broken { at: bytes.len(), want: Want::After(field) }),
-        }
-    };
+    let (end, escaped) = field_end(line.as_bytes(), start, field)?;
     let text = &line[start..end];
     found.start = start;
     found.end = end;
@@ -178,6 +160,23 @@ fn scan_field<'l>(
     found.number =
         value(&field.kind, clock, text).ok_or(Broken { at: start, want: Want::Value(field) })?;
     Ok(end + field.until.len())
+}
+
+/// The end of a field, and whether there are escapes in it. What ends it stands there.
+#[inline]
+fn field_end<'l>(line: &[u8], start: usize, field: &'l Field) -> Result<(usize, bool), Broken<'l>> {
+    if !field.quoted {
+        let end = plain_end(line, start, field);
+        let end = end.ok_or(Broken { at: line.len(), want: Want::After(field) })?;
+        return Ok((end, false));
+    }
+    let (end, escaped) =
+        quoted_end(line, start).ok_or(Broken { at: start, want: Want::Quote(field) })?;
+    if continues(&line[end..], &field.until) {
+        Ok((end, escaped))
+    } else {
+        Err(Broken { at: end, want: Want::After(field) })
+    }
 }
 
 /// The quote that ends a field, and whether there are escapes before it.
@@ -197,30 +196,50 @@ fn quoted_end(line: &[u8], start: usize) -> Option<(usize, bool)> {
 
 /// The end of a field without quotes: what comes next in the layout, or the end of the line.
 #[inline]
-fn plain_end(line: &[u8], start: usize, until: &[u8], tail: Tail) -> Option<usize> {
+fn plain_end(line: &[u8], start: usize, field: &Field) -> Option<usize> {
+    let until = field.until.as_slice();
     let Some(first) = until.first() else {
-        let end = match tail {
-            Tail::ResponseTime => find(b' ', &line[start..]),
-            Tail::None => None,
-        };
-        return Some(end.map_or(line.len(), |end| start + end));
+        let blank = if field.blank_ends { find(b' ', &line[start..]) } else { None };
+        return Some(blank.map_or(line.len(), |length| start + length));
     };
+    if field.kind == Kind::ClfTime
+        && line.get(start + CLF_BYTES..).is_some_and(|rest| continues(rest, until))
+    {
+        return Some(start + CLF_BYTES);
+    }
     let mut at = start;
     loop {
         at += find(*first, &line[at..])?;
-        if until.len() == 1 || line[at..].starts_with(until) {
+        if until.len() == 1 || continues(&line[at..], until) {
             return Some(at);
         }
         at += 1;
     }
 }
 
+/// Whether the text goes on with these few bytes; a call would cost more than the loop.
+#[inline]
+fn continues(text: &[u8], with: &[u8]) -> bool {
+    text.len() >= with.len() && text.iter().zip(with).all(|(one, other)| one == other)
+}
+
+/// Where a byte stands, eight at a time: most fields outside quotes end within the first or second
+/// eight, and a branch for each byte would be guessed wrong at every end.
 #[inline]
 fn find(byte: u8, text: &[u8]) -> Option<usize> {
+    const LOW: u64 = 0x0101_0101_0101_0101;
     let (near, far) = text.split_at(text.len().min(SHORT_BYTES));
-    near.iter()
-        .position(|other| *other == byte)
-        .or_else(|| memchr(byte, far).map(|at| near.len() + at))
+    let (eights, rest) = near.as_chunks::<8>();
+    for (number, eight) in eights.iter().enumerate() {
+        let differing = u64::from_le_bytes(*eight) ^ (LOW * u64::from(byte));
+        let found = differing.wrapping_sub(LOW) & !differing & (LOW << 7);
+        if found != 0 {
+            return Some(number * 8 + (found.trailing_zeros() / 8) as usize);
+        }
+    }
+    let after = eights.len() * 8;
+    let found = rest.iter().position(|other| *other == byte).map(|at| after + at);
+    found.or_else(|| memchr(byte, far).map(|at| near.len() + at))
 }
 
 fn scan_response_time<'l>(found: &mut Found<'l>, line: &[u8], at: usize) -> Result<(), Broken<'l>> {

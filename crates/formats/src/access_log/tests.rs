@@ -35,7 +35,8 @@ fn combined_lines_become_rows() {
     let check = |line: &str, expect: &str| check(Format::Combined, line, expect);
     check(
         &format!(
-            r#"83.149.9.216 - - [17/May/2015:10:05:03 +0000] "GET /a/b?x=1&y=2 HTTP/1.1" 200 203023 "http://semicomplete.com/" "{AGENT}""#
+            "83.149.9.216 - - [17/May/2015:10:05:03 +0000] \"GET /a/b?x=1&y=2 HTTP/1.1\" 200 \
+             203023 \"http://semicomplete.com/\" \"{AGENT}\""
         ),
         &format!(
             "83.149.9.216|~|~|2015-05-17T10:05:03Z|GET|/a/b?x=1&y=2|/a/b|x=1&y=2|HTTP/1.1|200\
@@ -43,7 +44,8 @@ fn combined_lines_become_rows() {
         ),
     );
     check(
-        "2001:db8::1 ident frank lee [01/Jan/2024:00:30:00 +0100] \"POST /? HTTP/2.0\" 304 - \"-\" \"-\" 1234\r",
+        "2001:db8::1 ident frank lee [01/Jan/2024:00:30:00 +0100] \"POST /? HTTP/2.0\" 304 - \
+         \"-\" \"-\" 1234\r",
         "2001:db8::1|ident|frank lee|2023-12-31T23:30:00Z|POST|/?|/||HTTP/2.0|304|~|~|~|1234",
     );
     check(
@@ -74,7 +76,10 @@ fn a_request_that_is_not_http_is_kept_as_it_stands() {
 
 #[test]
 fn escapes_inside_quotes_are_understood() {
-    let line = r#"1.2.3.4 - - [17/May/2015:10:05:03 +0000] "GET / HTTP/1.1" 200 1 "a\\b\x22" "say \"hi\" \xff \\" 5"#;
+    let line = concat!(
+        r#"1.2.3.4 - - [17/May/2015:10:05:03 +0000] "GET / HTTP/1.1" 200 1 "#,
+        r#""a\\b\x22" "say \"hi\" \xff \\" 5"#,
+    );
     check(
         Format::Combined,
         line,
@@ -183,8 +188,14 @@ fn nginx_forms_are_read_as_the_server_has_them() {
         assert_eq!(said(&custom(form), &[line]), expect, "{line}");
     };
     check(
-        r#"$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer" "$http_user_agent" $request_time $upstream_response_time"#,
-        r#"::1 - - [17/May/2015:10:05:03 +0000] "GET / HTTP/1.1" 200 5 "-" "a\x22b" 0.0456 0.1, 0.2"#,
+        concat!(
+            r#"$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "#,
+            r#""$http_referer" "$http_user_agent" $request_time $upstream_response_time"#,
+        ),
+        concat!(
+            r#"::1 - - [17/May/2015:10:05:03 +0000] "GET / HTTP/1.1" 200 5 "#,
+            r#""-" "a\x22b" 0.0456 0.1, 0.2"#,
+        ),
         "ip user ts method endpoint path query protocol status bytes referrer user_agent \
          response_time_ms upstream_response_time",
         "::1|~|2015-05-17T10:05:03Z|GET|/|/|~|HTTP/1.1|200|5|~|a\"b|45|0.1, 0.2",

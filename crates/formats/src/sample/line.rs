@@ -114,7 +114,7 @@ impl Writer {
         let visitor = Random::new(random.rank(VISITOR_BITS)).next();
         push_address(out, visitor);
         out.extend_from_slice(b" - ");
-        if visitor % 97 == 0 {
+        if visitor.is_multiple_of(97) {
             push_word(out, random);
         } else {
             out.push(b'-');
@@ -178,7 +178,7 @@ impl Writer {
 
 fn push_address(out: &mut Vec<u8>, visitor: u64) {
     let bytes = visitor.to_be_bytes();
-    if visitor % 20 == 0 {
+    if visitor.is_multiple_of(20) {
         out.extend_from_slice(b"2001:db8");
         for pair in bytes.chunks_exact(2) {
             out.push(b':');
