@@ -11,6 +11,8 @@
 
 mod steps;
 
+mod dedupe;
+mod parse;
 mod route;
 mod sql;
 

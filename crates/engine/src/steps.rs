@@ -7,7 +7,7 @@ use contract::transform::Step;
 use contract::{Error, Result, Section};
 use schemars::Schema;
 
-use crate::{route, sql};
+use crate::{dedupe, parse, route, sql};
 
 /// How a transform presents itself.
 pub struct TransformSpec {
@@ -31,7 +31,7 @@ pub(crate) struct Site<'a> {
     pub inputs: &'a [(String, SchemaRef)],
 }
 
-static SPECS: &[TransformSpec] = &[sql::SPEC, route::SPEC];
+static SPECS: &[TransformSpec] = &[parse::SPEC, sql::SPEC, route::SPEC, dedupe::SPEC];
 
 /// All transforms, in the order of the documentation.
 pub fn specs() -> &'static [TransformSpec] {
@@ -52,8 +52,10 @@ pub fn step(
 ) -> Result<Arc<dyn Step>> {
     let site = Site { name, section, inputs };
     let step = match kind {
+        "parse" => parse::make(&site),
         "sql" => sql::make(&site),
         "route" => route::make(&site),
+        "dedupe" => dedupe::make(&site),
         _ => Err(unknown(kind)),
     };
     step.map_err(|error| error.at(section.place()))

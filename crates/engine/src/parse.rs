@@ -1,0 +1,257 @@
+//! `parse`: replaces a column of lines by the columns that a format makes of them.
+//!
+//! The formats themselves are the crate `formats`; here is what a step adds: the other columns
+//! come along, and a line that is refused becomes a dead letter with its bytes.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, StringViewArray};
+use arrow::compute::{filter, filter_record_batch, is_not_null};
+use arrow::datatypes::SchemaRef;
+use bytes::Bytes;
+use contract::record::{LOSSY, MESSAGE};
+use contract::transform::{Output, Port, Step, Transform};
+use contract::{Error, Result};
+use formats::{FormatConfig, Parser, Refused, parser};
+use schemars::{Schema, schema_for};
+use serde_json::json;
+
+use crate::columns::{as_text, assemble, fields, input_schema, reject, text_column, unique};
+use crate::steps::{Site, TransformSpec};
+
+/// The only setting that is the step's own and not the format's.
+const FIELD: &str = "field";
+
+pub(crate) const SPEC: TransformSpec = TransformSpec {
+    name: "parse",
+    summary: "Turns lines into typed columns.",
+    config_schema,
+    example: "parsed: { type: parse, input: access, format: combined }\n",
+};
+
+fn config_schema() -> Schema {
+    let mut schema = schema_for!(FormatConfig);
+    let field = json!({
+        "description": "The column of lines. The columns of the format take its place.",
+        "type": "string",
+        "default": MESSAGE,
+    });
+    let properties = schema.ensure_object().get_mut("properties");
+    if let Some(properties) = properties.and_then(|properties| properties.as_object_mut()) {
+        properties.insert(FIELD.to_owned(), field);
+    }
+    schema
+}
+
+pub(crate) fn make(site: &Site<'_>) -> Result<Arc<dyn Step>> {
+    let config: FormatConfig = site.section.without(&[FIELD]).read()?;
+    let parser = parser(&config)?;
+    let setting = site.section.get(FIELD);
+    let place = |error: Error| match setting {
+        Some(setting) => error.at(setting.place()).field(FIELD),
+        None => error.field(FIELD),
+    };
+    let name = match setting {
+        Some(setting) => setting.read::<String>().map_err(place)?,
+        None => MESSAGE.to_owned(),
+    };
+    let input = input_schema(site)?;
+    let field = text_column(&input, &name).map_err(place)?;
+    let mut columns = fields(&input);
+    columns.splice(field..=field, fields(&parser.schema()));
+    let schema = unique(columns).map_err(|error| {
+        error.hint("name the column of the input otherwise with a `sql` step before this one")
+    })?;
+    let lossy = input.index_of(LOSSY).ok();
+    let lines = Lines { field, lossy, is_original: name == MESSAGE };
+    Ok(Arc::new(Parse { ports: vec![Port { name: "".into(), schema }], parser, lines }))
+}
+
+/// Where the lines stand in a batch.
+#[derive(Clone, Copy)]
+struct Lines {
+    field: usize,
+    /// The column that says whether bad UTF-8 was replaced.
+    lossy: Option<usize>,
+    /// Whether a line is what the source delivered.
+    is_original: bool,
+}
+
+impl Lines {
+    /// The bytes that the source delivered, if a line still has them. Others are read again by
+    /// their origin.
+    fn original(self, batch: &RecordBatch, lines: &StringViewArray, row: usize) -> Option<Bytes> {
+        let is_replaced = self.lossy.is_some_and(|lossy| {
+            let flags = batch.column(lossy).as_any().downcast_ref::<BooleanArray>();
+            flags.is_none_or(|flags| flags.is_valid(row) && flags.value(row))
+        });
+        let is_kept = self.is_original && !is_replaced;
+        is_kept.then(|| Bytes::copy_from_slice(lines.value(row).as_bytes()))
+    }
+}
+
+struct Parse {
+    ports: Vec<Port>,
+    parser: Arc<dyn Parser>,
+    lines: Lines,
+}
+
+impl Step for Parse {
+    fn ports(&self) -> &[Port] {
+        &self.ports
+    }
+
+    fn build(&self) -> Result<Box<dyn Transform>> {
+        let schema = self.ports[0].schema.clone();
+        Ok(Box::new(Worker { parser: self.parser.clone(), lines: self.lines, schema }))
+    }
+}
+
+struct Worker {
+    parser: Arc<dyn Parser>,
+    lines: Lines,
+    schema: SchemaRef,
+}
+
+impl Transform for Worker {
+    fn apply(&mut self, batch: &RecordBatch, out: &mut Output) -> Result<()> {
+        let lines = as_text(batch.column(self.lines.field))?;
+        if lines.null_count() == 0 {
+            return self.parse(batch, &lines, out);
+        }
+        let present = is_not_null(&lines).map_err(cannot_filter)?;
+        for row in (0..lines.len()).filter(|row| !present.value(*row)) {
+            out.rejects.push(reject(batch, row, "the field is null".to_owned(), None)?);
+        }
+        let batch = filter_record_batch(batch, &present).map_err(cannot_filter)?;
+        let lines = as_text(batch.column(self.lines.field))?;
+        self.parse(&batch, &lines, out)
+    }
+}
+
+impl Worker {
+    fn parse(&self, batch: &RecordBatch, lines: &StringViewArray, out: &mut Output) -> Result<()> {
+        let parsed = self.parser.parse(lines, None);
+        let mut columns = batch.columns().to_vec();
+        if !parsed.refused.is_empty() {
+            columns = filter_all(&columns, &accepted(lines.len(), &parsed.refused))?;
+        }
+        columns.splice(self.lines.field..=self.lines.field, parsed.columns);
+        for Refused { row, reason } in parsed.refused {
+            let original = self.lines.original(batch, lines, row);
+            out.rejects.push(reject(batch, row, reason, original)?);
+        }
+        out.push(assemble(&self.schema, columns)?);
+        Ok(())
+    }
+}
+
+fn accepted(rows: usize, refused: &[Refused]) -> BooleanArray {
+    let mut accepted = vec![true; rows];
+    for Refused { row, .. } in refused {
+        accepted[*row] = false;
+    }
+    BooleanArray::from(accepted)
+}
+
+fn filter_all(columns: &[ArrayRef], accepted: &BooleanArray) -> Result<Vec<ArrayRef>> {
+    let filtered = columns.iter().map(|column| filter(column, accepted));
+    filtered.collect::<std::result::Result<_, _>>().map_err(cannot_filter)
+}
+
+fn cannot_filter(error: arrow::error::ArrowError) -> Error {
+    Error::bug("could not leave out refused lines").because(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::BooleanArray;
+    use contract::record::{LOSSY, MESSAGE};
+    use contract::source::Reject;
+
+    use crate::testing::{Setting, Table, apply, run, shown, step, step_error};
+
+    const GOOD: &str = r#"1.2.3.4 - - [17/May/2015:10:05:03 +0000] "GET /a?b HTTP/1.1" 200 7"#;
+
+    fn table() -> Table {
+        let lines = [Some(GOOD), Some("broken"), Some(GOOD), Some("bro\u{fffd}ken"), None];
+        let lossy = Arc::new(BooleanArray::from(vec![false, false, false, true, false]));
+        Table::new().texts("host", &[Some("h"); 5]).texts(MESSAGE, &lines).column(LOSSY, lossy)
+    }
+
+    #[test]
+    fn columns_of_the_format_take_the_place_of_the_lines_and_the_others_stay() {
+        let output = run("parse", &[("format", "common".into())], &table());
+        let rows = shown(&output);
+        let first = rows.lines().nth(1).expect("a row");
+        assert!(first.starts_with("host=h ip=1.2.3.4 "), "{first}");
+        assert!(first.contains(" endpoint=/a?b path=/a query=b "), "{first}");
+        assert!(first.ends_with(" _lossy=false _position=0"), "{first}");
+        assert!(rows.lines().nth(2).expect("another").ends_with("_position=2"));
+        assert_eq!(rows.lines().count(), 3);
+    }
+
+    #[test]
+    fn a_refused_line_keeps_its_bytes_unless_they_were_replaced() {
+        let output = run("parse", &[("format", "common".into())], &table());
+        let mut refused: Vec<_> = output
+            .rejects
+            .iter()
+            .map(|reject| (reject.position, reject.original.as_deref()))
+            .collect();
+        refused.sort();
+        assert_eq!(refused, [(1, Some(&b"broken"[..])), (3, None), (4, None)]);
+    }
+
+    #[test]
+    fn another_column_than_the_message_has_no_original_of_its_own() {
+        let settings = [("format", "common".into()), ("field", "host".into())];
+        let output = run("parse", &settings, &table());
+        assert!(output.rejects.iter().all(|reject| reject.original.is_none()));
+        assert_eq!(output.rejects.len(), 5);
+    }
+
+    #[test]
+    fn wrong_settings_are_named() {
+        let check = |settings: &[(&str, Setting)], expect: &str| {
+            assert_eq!(step_error("parse", settings, &table()), expect);
+        };
+        check(
+            &[("format", "combine".into())],
+            "format: unknown value \"combine\"; did you mean \"combined\"?",
+        );
+        check(
+            &[("format", "common".into()), ("field", "messag".into())],
+            "field: unknown column \"messag\"; did you mean \"message\"?",
+        );
+        check(
+            &[("format", "common".into()), ("field", "_position".into())],
+            "field: column \"_position\" is Int64, expected text; -",
+        );
+        let twice = Table::new().texts("ip", &[None]).texts(MESSAGE, &[None]);
+        assert_eq!(
+            step_error("parse", &[("format", "common".into())], &twice),
+            "-: column \"ip\" would stand twice; \
+             name the column of the input otherwise with a `sql` step before this one"
+        );
+    }
+
+    #[test]
+    fn rows_do_not_depend_on_the_cuts_between_batches() {
+        let step = step("parse", &[("format", "common".into())], &table()).unwrap();
+        let sorted = |mut rejects: Vec<Reject>| {
+            rejects.sort_by_key(|reject| reject.position);
+            rejects
+        };
+        let whole = table().batch();
+        let once = apply(step.as_ref(), std::slice::from_ref(&whole));
+        for cut in 0..=whole.num_rows() {
+            let parts = [whole.slice(0, cut), whole.slice(cut, whole.num_rows() - cut)];
+            let twice = apply(step.as_ref(), &parts);
+            assert_eq!(shown(&once), shown(&twice));
+            assert_eq!(sorted(once.rejects.clone()), sorted(twice.rejects));
+        }
+    }
+}
