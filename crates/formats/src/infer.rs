@@ -2,7 +2,7 @@
 //!
 //! A pipeline names its fields itself: a guess may change with the lines.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use arrow::array::StringViewArray;
 use contract::{Error, Result};
@@ -53,6 +53,8 @@ struct Seen {
     fields: Vec<(String, Option<FieldType>)>,
     /// By the name of the column; a field whose column another has taken stands at none.
     index: HashMap<String, usize>,
+    /// Paths at which an object was taken apart; where something else stands too, both are JSON.
+    objects: HashSet<String>,
 }
 
 impl Seen {
@@ -65,10 +67,14 @@ impl Seen {
             let path = format!("{prefix}{key}");
             if value.starts_with('{') && depth < DEPTH_MAX {
                 self.object(&format!("{path}."), value, depth + 1);
-            } else if value == "null" {
-                self.add(path, None);
+                if self.index.contains_key(&path.replace('.', "_")) {
+                    self.add(path.clone(), Some(FieldType::Json));
+                }
+                self.objects.insert(path);
+            } else if self.objects.contains(&path) {
+                self.add(path, Some(FieldType::Json));
             } else {
-                self.add(path, Some(type_of_json(value)));
+                self.add(path, type_of_json(value));
             }
         }
     }
@@ -98,12 +104,14 @@ impl Seen {
     }
 }
 
-fn type_of_json(value: &str) -> FieldType {
+/// The type of a JSON value; none for null.
+fn type_of_json(value: &str) -> Option<FieldType> {
     match value.as_bytes() {
-        [b'{' | b'[', ..] => FieldType::Json,
-        [b'"', ..] if rfc3339(value.trim_matches('"')).is_some() => FieldType::Timestamp,
-        [b'"', ..] => FieldType::Text,
-        _ => type_of_text(value),
+        b"null" => None,
+        [b'{' | b'[', ..] => Some(FieldType::Json),
+        [b'"', ..] if rfc3339(value.trim_matches('"')).is_some() => Some(FieldType::Timestamp),
+        [b'"', ..] => Some(FieldType::Text),
+        _ => Some(type_of_text(value)),
     }
 }
 
@@ -156,7 +164,8 @@ mod tests {
                 r#"{"t":"2015-05-17T10:05:03Z","n":1,"x":1,"m":1,"o":{"a":true,"b":null}}"#,
                 "no json",
                 r#"{"n":2,"x":1.5,"m":"one","o":{"a":false},"l":[1],"o_a":7}"#,
-                r#"{"l":5}"#,
+                r#"{"l":5,"p":1}"#,
+                r#"{"p":{"q":2}}"#,
             ],
             &[
                 ("t", FieldType::Timestamp),
@@ -166,6 +175,8 @@ mod tests {
                 ("o.a", FieldType::Boolean),
                 ("o.b", FieldType::Text),
                 ("l", FieldType::Json),
+                ("p", FieldType::Json),
+                ("p.q", FieldType::Integer),
             ],
         );
         check(

@@ -184,3 +184,71 @@ impl Column {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{Strategy, any, prop_assert_eq, prop_oneof, proptest};
+
+    use crate::table::rows;
+    use crate::{FieldType, Fields, Format, FormatConfig, infer};
+
+    fn config(format: Format) -> FormatConfig {
+        let types = [
+            FieldType::Text,
+            FieldType::Integer,
+            FieldType::Float,
+            FieldType::Boolean,
+            FieldType::Timestamp,
+            FieldType::Json,
+        ];
+        let names = ["a", "b", "c", "d", "e", "f"].map(str::to_owned);
+        let regex = format == Format::Regex;
+        FormatConfig {
+            fields: Some(Fields(names.into_iter().zip(types).collect())),
+            rest: (!regex).then(|| "rest".into()),
+            pattern: regex
+                .then(|| r#"(?<a>\W*)(?<b>[\d.]*)(?<c>\S*)(?<d>t?)(?<e>.*)(?<f>)"#.into()),
+            ..FormatConfig::new(format)
+        }
+    }
+
+    /// Any bytes, and signs in which the formats find a meaning.
+    fn line() -> impl Strategy<Value = String> {
+        prop_oneof![
+            proptest::collection::vec(any::<u8>(), 0..60)
+                .prop_map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
+            r#"[a-f{}\[\]":,=\\ 0-9.eué\n\ttrue-]{0,60}"#,
+            r#"\{("[a-g]":("[^"\\]{0,9}"|-?[0-9]{1,20}|true|null|\[\]|\{\}),){0,5}"g":1\}"#,
+            r#"([a-g]=("[^"]{0,9}"|[^" ]{0,9}) ){1,5}"#,
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_rows_or_refused(lines in proptest::collection::vec(line(), 1..8)) {
+            let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+            for format in [Format::Json, Format::Logfmt, Format::Regex] {
+                rows(&config(format), &lines);
+            }
+        }
+
+        #[test]
+        fn guessed_fields_read_every_line_of_their_format(
+            lines in proptest::collection::vec(line(), 1..8),
+        ) {
+            let array = arrow::array::StringViewArray::from_iter_values(&lines);
+            let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+            let untyped = [(Format::Json, FieldType::Json), (Format::Logfmt, FieldType::Text)];
+            for (format, any_type) in untyped {
+                let Ok(guessed) = infer(format, &array) else { continue };
+                let names = guessed.0.iter().map(|(name, _)| (name.clone(), any_type));
+                let untyped = Fields(names.collect());
+                let [guessed, untyped] = [guessed, untyped].map(|fields| {
+                    let config = FormatConfig { fields: Some(fields), ..FormatConfig::new(format) };
+                    rows(&config, &lines).0.len()
+                });
+                prop_assert_eq!(guessed, untyped, "no line is refused for its types alone");
+            }
+        }
+    }
+}
