@@ -123,8 +123,8 @@ macro_rules! setting {
                         formatter.write_str($expecting)
                     }
                     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<$type, E> {
-                        $type::parse(text)
-                            .ok_or_else(|| E::invalid_value(serde::de::Unexpected::Str(text), &self))
+                        let unexpected = serde::de::Unexpected::Str(text);
+                        $type::parse(text).ok_or_else(|| E::invalid_value(unexpected, &self))
                     }
                     fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<$type, E> {
                         let convert: fn(u64) -> Option<$type> = $from_number;
