@@ -12,6 +12,7 @@
 mod steps;
 
 mod dedupe;
+mod enrich;
 mod parse;
 mod route;
 mod sql;

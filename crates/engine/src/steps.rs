@@ -7,7 +7,7 @@ use contract::transform::Step;
 use contract::{Error, Result, Section};
 use schemars::Schema;
 
-use crate::{dedupe, parse, route, sql};
+use crate::{dedupe, enrich, parse, route, sql};
 
 /// How a transform presents itself.
 pub struct TransformSpec {
@@ -31,7 +31,7 @@ pub(crate) struct Site<'a> {
     pub inputs: &'a [(String, SchemaRef)],
 }
 
-static SPECS: &[TransformSpec] = &[parse::SPEC, sql::SPEC, route::SPEC, dedupe::SPEC];
+static SPECS: &[TransformSpec] = &[parse::SPEC, enrich::SPEC, sql::SPEC, route::SPEC, dedupe::SPEC];
 
 /// All transforms, in the order of the documentation.
 pub fn specs() -> &'static [TransformSpec] {
@@ -53,6 +53,7 @@ pub fn step(
     let site = Site { name, section, inputs };
     let step = match kind {
         "parse" => parse::make(&site),
+        "enrich" => enrich::make(&site),
         "sql" => sql::make(&site),
         "route" => route::make(&site),
         "dedupe" => dedupe::make(&site),

@@ -1,0 +1,132 @@
+//! What a user agent says of itself, by the rules of uap-core.
+//!
+//! The rules are embedded and compiled on first use, once for the whole process: compiling them
+//! takes longer than a program may take to start.
+
+mod class;
+
+use std::io::Read;
+use std::sync::{Arc, LazyLock};
+
+use arrow::array::{ArrayRef, BooleanArray, StringViewArray};
+use contract::Result;
+use flate2::read::DeflateDecoder;
+use serde::Deserialize;
+use ua_parser::{Extractor, Regexes, device, os, user_agent};
+
+use super::dictionary::column;
+use super::memo::Memo;
+use class::Seen;
+
+/// A user agent is looked at no further than this: it is written by strangers.
+const TEXT_BYTES_MAX: usize = 2_048;
+
+/// The family of what no rule knows.
+const OTHER: &str = "Other";
+
+static RULES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/user_agents.json.deflate"));
+
+static EXTRACTOR: LazyLock<Extractor<'static>> = LazyLock::new(compile);
+
+/// The rules of uap-core as the build script writes them.
+#[derive(Deserialize)]
+struct Rules {
+    user_agent_parsers: Vec<user_agent::Parser<'static>>,
+    os_parsers: Vec<os::Parser<'static>>,
+    device_parsers: Vec<device::Parser<'static>>,
+}
+
+fn compile() -> Extractor<'static> {
+    let rules = rules();
+    let rules = Regexes {
+        user_agent_parsers: rules.user_agent_parsers,
+        os_parsers: rules.os_parsers,
+        device_parsers: rules.device_parsers,
+    };
+    rules.try_into().expect("a test compiles the rules")
+}
+
+fn rules() -> Rules {
+    let mut text = Vec::new();
+    DeflateDecoder::new(RULES).read_to_end(&mut text).expect("the build script deflated the rules");
+    serde_json::from_slice(&text).expect("the build script wrote the rules")
+}
+
+/// What is known of one user agent.
+struct UserAgent {
+    device: Option<&'static str>,
+    os: String,
+    browser: String,
+    bot: bool,
+}
+
+/// Adds the four columns to batches.
+pub struct Worker {
+    memo: Memo<UserAgent>,
+}
+
+impl Worker {
+    /// A worker that has seen no user agent yet.
+    pub fn new() -> Self {
+        Self { memo: Memo::new() }
+    }
+
+    /// `ua_device`, `ua_os`, `ua_browser`, `ua_bot`.
+    pub fn columns(&mut self, texts: &StringViewArray) -> Result<Vec<ArrayRef>> {
+        let distinct = self.memo.look_up(texts, &mut |text| Ok(identify(text)))?;
+        let values = |choose: fn(&UserAgent) -> Option<&str>| {
+            let values: Vec<_> = distinct.found.iter().map(|agent| choose(agent)).collect();
+            column(&values, &distinct.rows)
+        };
+        let bots: BooleanArray =
+            distinct.rows.iter().map(|row| Some(distinct.found[(*row)? as usize].bot)).collect();
+        Ok(vec![
+            values(|agent| agent.device)?,
+            values(|agent| Some(&agent.os))?,
+            values(|agent| Some(&agent.browser))?,
+            Arc::new(bots),
+        ])
+    }
+}
+
+fn identify(text: &str) -> UserAgent {
+    let text = &text[..text.floor_char_boundary(TEXT_BYTES_MAX)];
+    let (browser, os, device) = EXTRACTOR.extract(text);
+    let browser = browser.unwrap_or_else(|| user_agent::ValueRef {
+        family: OTHER.into(),
+        ..user_agent::ValueRef::default()
+    });
+    let os = os.unwrap_or_else(|| os::ValueRef { os: OTHER.into(), ..os::ValueRef::default() });
+    let os_version = version(&[&os.major, &os.minor, &os.patch, &os.patch_minor]);
+    let browser_version =
+        version(&[&browser.major, &browser.minor, &browser.patch, &browser.patch_minor]);
+    let seen = Seen {
+        text,
+        browser: &browser.family,
+        os: &os.os,
+        os_version: &os_version,
+        device: device.as_ref().map_or(OTHER, |device| &device.device),
+    };
+    UserAgent {
+        device: seen.class(),
+        bot: seen.is_bot(),
+        os: named(&os.os, &os_version),
+        browser: named(&browser.family, &browser_version),
+    }
+}
+
+/// The parts up to the first that is missing, joined by dots.
+fn version<T: AsRef<str>>(parts: &[&Option<T>]) -> String {
+    let known = parts.iter().map_while(|part| part.as_ref().map(AsRef::as_ref));
+    known.take_while(|part| !part.is_empty()).collect::<Vec<_>>().join(".")
+}
+
+fn named(family: &str, version: &str) -> String {
+    match version {
+        "" => family.to_owned(),
+        _ => format!("{family} {version}"),
+    }
+}
+
+#[cfg(test)]
+mod tests;
