@@ -12,7 +12,7 @@ use contract::{Error, Place, Result, Section};
 use object_store::ObjectStore;
 use plan::{Plan, Vocabulary};
 use query::audit::AuditedSink;
-use runtime::{BindContext, DEAD_LETTERS, Owner, Pipeline};
+use runtime::{BindContext, DEAD_LETTERS, Owner, Pipeline, Rebuild, Recipe};
 
 use crate::secrets;
 
@@ -36,14 +36,18 @@ pub fn load(file: &Path, data: &Path) -> Result<Loaded> {
             .hint("`logmill connectors NAME` shows a pipeline file to begin with")
     })?;
     let plan = parse(&text, &name, data)?;
+    let pipeline = bind(&plan, data)?;
+    Ok(Loaded { plan, pipeline })
+}
+
+fn bind(plan: &Plan, data: &Path) -> Result<Pipeline> {
     let ctx = BindContext {
         make_step: &engine::step,
         connectors: registry::connectors(),
         data: data.to_owned(),
-        dead_letters: dead_letter_sink(&plan, data)?,
+        dead_letters: dead_letter_sink(plan, data)?,
     };
-    let pipeline = Pipeline::bind(&plan, &ctx)?;
-    Ok(Loaded { plan, pipeline })
+    Pipeline::bind(plan, &ctx)
 }
 
 fn parse(text: &str, name: &str, data: &Path) -> Result<Plan> {
@@ -61,6 +65,21 @@ fn parse(text: &str, name: &str, data: &Path) -> Result<Plan> {
         secrets: &|path| secrets::find(&secrets, path),
     };
     plan::read(text, name, &vocabulary)
+}
+
+/// Makes earlier versions of a pipeline again, with the files that their steps read as they were.
+pub fn rebuild(data: &Path) -> Rebuild {
+    let data = data.to_owned();
+    Arc::new(move |recipe: &Recipe| {
+        let mut plan = parse(&recipe.text, "the earlier version", &data)?;
+        for node in &mut plan.transforms {
+            node.section = node.section.with_texts(&|text| {
+                let kept = recipe.resources.iter().find(|(path, _)| path == text);
+                kept.map(|(_, kept)| kept.to_string_lossy().into_owned())
+            });
+        }
+        bind(&plan, &data)
+    })
 }
 
 /// Dead letters go to the embedded lake, whatever the sinks are.

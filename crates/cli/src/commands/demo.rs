@@ -73,7 +73,8 @@ pub async fn start(_: &Demo, global: &Global) -> Result<Exit> {
     let log = folder.join("access.log");
     let file = folder.join("demo.yaml");
     prepare(&folder, &log, &file)?;
-    let loaded = run::watched(bind(&file, &global.data)?, run::until_end(signals::stop()?), global);
+    let options = run::until_end(signals::stop()?, global);
+    let loaded = run::watched(bind(&file, &global.data)?, options, global);
     let loaded = loaded.await?;
     let bound = bind(&file, &global.data)?;
     let sinks = pipeline::audited(&bound);

@@ -49,7 +49,12 @@ pub async fn start(run: &Run, global: &Global) -> Result<Exit> {
     refuse_same_names(&pipelines)?;
     let stop = signals::stop()?;
     let runs = pipelines.into_iter().map(|pipeline| {
-        let options = RunOptions { until_end: run.until_end, adopt: run.adopt, stop: stop.clone() };
+        let options = RunOptions {
+            rebuild: pipeline::rebuild(&global.data),
+            until_end: run.until_end,
+            adopt: run.adopt,
+            stop: stop.clone(),
+        };
         watched(pipeline, options, global)
     });
     let summaries = all(join_all(runs).await)?;
@@ -96,8 +101,8 @@ pub async fn watched(pipeline: Pipeline, options: RunOptions, global: &Global) -
 }
 
 /// Options of a run that nothing but its input ends.
-pub fn until_end(stop: watch::Receiver<bool>) -> RunOptions {
-    RunOptions { until_end: true, adopt: false, stop }
+pub fn until_end(stop: watch::Receiver<bool>, global: &Global) -> RunOptions {
+    RunOptions { rebuild: pipeline::rebuild(&global.data), until_end: true, adopt: false, stop }
 }
 
 fn print(summaries: &[Summary], global: &Global) -> Result<()> {
