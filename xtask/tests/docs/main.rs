@@ -11,13 +11,12 @@ use plan::Vocabulary;
 
 #[test]
 fn generated_pages_are_current() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the root");
     let writes = std::env::var_os("LOGMILL_DOCS").is_some_and(|wish| wish == "write");
     for (page, text) in [
         ("docs/settings.md", pages::settings()),
         ("docs/pipeline.schema.json", pages::pipeline_schema()),
     ] {
-        let path = root.join(page);
+        let path = root().join(page);
         if writes {
             std::fs::write(&path, text).expect("a checkout can be written");
             continue;
@@ -41,6 +40,19 @@ fn every_example_is_a_pipeline() {
         let file = format!("name: example\nsources:\n{sources}transforms:\n  {transform}\n");
         check(&file, spec.name);
     }
+}
+
+#[test]
+fn the_pipelines_in_the_readme_are_right() {
+    let readme = std::fs::read_to_string(root().join("README.md")).expect("a README");
+    let blocks = readme.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let blocks: Vec<_> = blocks.collect();
+    assert!(!blocks.is_empty());
+    blocks.iter().for_each(|block| check(block, "README.md"));
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the root")
 }
 
 fn check(text: &str, name: &str) {
