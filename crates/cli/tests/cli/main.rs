@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod crash;
+mod interop;
 
 use std::io::Write;
 use std::path::Path;
