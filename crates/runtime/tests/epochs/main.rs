@@ -14,7 +14,7 @@ use contract::failpoint::{self, Action};
 use contract::sink::Sink;
 use contract::spec::{BuildContext, Connector};
 use contract::{ErrorKind, Lineage};
-use state::History;
+use state::{Checkpoint, History};
 use testkit::crash::{POINTS, Proof, RECOVERY_POINTS, Start};
 
 mod steps;
@@ -225,6 +225,26 @@ fn a_decided_epoch_is_finished_by_the_version_that_decided_it() {
         .map(|row| row.entry.counts.filtered)
         .sum();
     assert_eq!((decided.epoch, rows), (2, 0), "later epochs are of the new version");
+}
+
+#[test]
+fn an_owner_that_was_overtaken_in_its_sleep_changes_nothing() {
+    let _alone = Proof::alone();
+    let fixture = Fixture::new();
+    let name = fixture.name.clone();
+    let folder = fixture.data.path().join("checkpoints").join(&name).join("main");
+    // Another owner, which the lease did not keep out, decides the epoch that is under way.
+    steps::meanwhile(move || {
+        let other = Checkpoint { epoch: 1, ..Checkpoint::first(&name, &Lineage::new("main"), 7) };
+        let path = folder.join(format!("epoch-{:020}", 1));
+        std::fs::write(path, other.to_bytes().unwrap()).unwrap();
+    });
+    let error = fixture.proof().start().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotOwner, "{error:?}");
+    for sink in ["transaction", "staged", "dead"] {
+        let rows = store(&format!("{}-{sink}", fixture.name)).rows();
+        assert!(rows.is_empty(), "{sink} shows nothing of what was not decided");
+    }
 }
 
 #[test]

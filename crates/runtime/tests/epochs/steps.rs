@@ -2,7 +2,7 @@
 //! split once, however often it comes.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
@@ -43,10 +43,23 @@ impl Step for TestStep {
     }
 }
 
+type Hook = Box<dyn FnOnce() + Send>;
+
+/// What happens when the next batch comes by: another owner, for instance.
+static MEANWHILE: Mutex<Option<Hook>> = Mutex::new(None);
+
+pub fn meanwhile(hook: impl FnOnce() + Send + 'static) {
+    *MEANWHILE.lock().unwrap() = Some(Box::new(hook));
+}
+
 struct WithoutNines;
 
 impl Transform for WithoutNines {
     fn apply(&mut self, batch: &RecordBatch, out: &mut Output) -> Result<()> {
+        let hook = MEANWHILE.lock().unwrap().take();
+        if let Some(hook) = hook {
+            hook();
+        }
         let kept = keep(batch, &mut |number| number % 10 != 9);
         out.filtered += (batch.num_rows() - kept.num_rows()) as u64;
         out.push(kept);
