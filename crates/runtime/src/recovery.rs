@@ -33,7 +33,10 @@ use crate::sink_task::{Skip, commit_one};
 /// Config: a sink holds something that this history does not explain. External: a range that must
 /// be replayed can no longer be read, or a system does not answer (retryable). NotOwner.
 pub async fn recover(owner: &Owner) -> Result<Checkpoint> {
-    let (checkpoint, complete) = newest(owner).await?;
+    let (mut checkpoint, mut complete) = newest(owner).await?;
+    if owner.options.adopt && checkpoint.epoch == 0 {
+        (checkpoint, complete) = (adopt(owner, checkpoint).await?, true);
+    }
     failpoint::reach("recover.owned").await?;
     let held = fence(owner, &checkpoint).await?;
     failpoint::reach("recover.fenced").await?;
@@ -67,6 +70,31 @@ async fn newest(owner: &Owner) -> Result<(Checkpoint, bool)> {
     owner.history.decide(&first).await?;
     failpoint::reach("recover.first").await?;
     Ok((first, true))
+}
+
+/// Begins a new history over sinks that hold epochs of one that was lost: it goes on numbering
+/// above the highest of them, as the same incarnation.
+async fn adopt(owner: &Owner, first: Checkpoint) -> Result<Checkpoint> {
+    let mut adopted = first.clone();
+    for (sink, held) in fence(owner, &first).await?.into_iter().enumerate() {
+        let Held::Token(token) = held else { continue };
+        let name = &owner.pipeline.sinks[sink].name;
+        if adopted.epoch > 0 && token.incarnation != adopted.incarnation {
+            return Err(Error::config(format!(
+                "sink {name:?} and another one hold epochs of two different histories"
+            ))
+            .hint("give one of them another name to start it afresh"));
+        }
+        adopted.incarnation = token.incarnation;
+        adopted.epoch = adopted.epoch.max(token.epoch);
+        let state = SinkState { prev: Some(token.epoch), ..SinkState::default() };
+        adopted.sinks.insert(name.clone(), state);
+    }
+    if adopted.epoch > 0 {
+        owner.history.decide(&adopted).await?;
+        warn!(epoch = adopted.epoch, "adopted what the sinks hold; everything is read again");
+    }
+    Ok(adopted)
 }
 
 /// A damaged newest checkpoint is set aside only if every sink proves by its token that nothing
@@ -143,10 +171,6 @@ fn is_behind(
         }
         Held::Nothing => None,
         Held::Token(token) if token.incarnation == checkpoint.incarnation => Some(token.epoch),
-        Held::Token(token) if owner.options.adopt && checkpoint.epoch == 0 => {
-            info!(sink = node.name, epoch = token.epoch, "adopted a sink of another history");
-            return Ok(false);
-        }
         Held::Token(token) => {
             return Err(unknown(&node.name, &format!("epoch {} of another history", token.epoch)));
         }

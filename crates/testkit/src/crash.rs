@@ -68,6 +68,8 @@ pub struct Proof {
     pub connectors: &'static [&'static dyn Connector],
     /// Where checkpoints go.
     pub data: PathBuf,
+    /// Whether to go on from what the sinks hold of a lost history.
+    pub adopt: bool,
     /// Where dead letters go.
     pub dead_letters: Arc<dyn Sink>,
 }
@@ -148,7 +150,7 @@ impl Proof {
         let (_keep, stop) = watch::channel(false);
         let proof = self.clone();
         let rebuild: Rebuild = Arc::new(move |recipe| proof.pipeline_of(&recipe.text));
-        let options = RunOptions { rebuild, until_end: true, adopt: false, stop };
+        let options = RunOptions { rebuild, until_end: true, adopt: self.adopt, stop };
         let outcome = tasks.block_on(async {
             let run = runtime::run(pipeline, options, Arc::new(Progress::default()));
             tokio::select! {

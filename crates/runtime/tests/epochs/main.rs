@@ -58,6 +58,7 @@ sinks:
             make_step: steps::make,
             connectors: &[&connector_memory::Memory],
             data: self.data.path().to_owned(),
+            adopt: false,
             dead_letters: dead_letters(&self.name),
         }
     }
@@ -257,6 +258,12 @@ fn lost_checkpoints_over_kept_sinks_stop_the_start() {
     assert_eq!(error.kind(), ErrorKind::Config, "{error:?}");
     assert!(error.hint_text().unwrap().contains("--adopt"));
     fixture.check_store("staged", &|number| number % 10 != 9);
+    let mut adopting = fixture.proof();
+    adopting.adopt = true;
+    let Start::Ended(summary) = adopting.start().unwrap() else { panic!("no crash") };
+    assert_eq!(summary.read, (ROWS * SPLITS) as u64, "an adopted history reads everything again");
+    let Start::Ended(summary) = fixture.proof().start().unwrap() else { panic!("no crash") };
+    assert_eq!(summary.read, 0, "and goes on as any other");
 }
 
 #[test]
