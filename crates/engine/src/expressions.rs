@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{filter_record_batch, prep_null_mask_filter};
-use arrow::error::ArrowError;
 use chrono::DateTime;
 use contract::transform::Output;
 use contract::{Error, Result};
@@ -21,7 +20,7 @@ use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 
 use crate::columns::reject;
-use crate::planner::{depends_on_now, explain, sentence};
+use crate::planner::{depends_on_now, explain, reason};
 
 /// Expressions over the columns of one schema, ready to be compiled for an epoch.
 #[derive(Clone, Debug)]
@@ -132,22 +131,4 @@ pub fn run_or_reject<T>(
         }
     }
     Ok(done)
-}
-
-/// Why a row cannot be computed, without the names of the layers that the error came through.
-fn reason(error: &DataFusionError) -> String {
-    let root = error.find_root();
-    let message = match root {
-        DataFusionError::ArrowError(arrow, _) => match arrow.as_ref() {
-            ArrowError::CastError(message)
-            | ArrowError::ComputeError(message)
-            | ArrowError::ParseError(message)
-            | ArrowError::ArithmeticOverflow(message)
-            | ArrowError::InvalidArgumentError(message) => message.clone(),
-            ArrowError::DivideByZero => "division by zero".to_owned(),
-            other => other.to_string(),
-        },
-        other => other.message().into_owned(),
-    };
-    sentence(&message)
 }

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use crate::columns::input_schema;
 use crate::expressions::{Expressions, keep, mask, run_or_reject};
 use crate::planner::{condition, explain};
-use crate::steps::{Site, TransformSpec};
+use crate::steps::{Site, TransformSpec, check_port_name};
 
 /// The port of the rows that no condition takes.
 const DEFAULT: &str = "default";
@@ -54,6 +54,7 @@ pub(crate) fn make(site: &Site<'_>) -> Result<Arc<dyn Step>> {
             let message = "the output \"default\" is for the rows that no route takes";
             return Err(place(Error::config(message).hint("give the route another name")));
         }
+        check_port_name(&route.key).map_err(place)?;
         let text = route.value.as_text().unwrap_or_default();
         let expr = condition(text, &columns).map_err(place)?;
         let planned = Expressions::new(vec![expr], columns.clone());
@@ -188,6 +189,11 @@ mod tests {
             &[("default", "true")],
             "routes.default: the output \"default\" is for the rows that no route takes; \
              give the route another name",
+        );
+        check(
+            &[("Server errors", "true")],
+            "routes.Server errors: an output cannot be named \"Server errors\"; \
+             a name begins with a small letter; letters, digits, `_` and `-` follow",
         );
         check(&[], "routes: expected at least one route; -");
     }

@@ -74,6 +74,17 @@ pub fn inputs(kind: &str, section: &Section) -> Result<Option<Vec<String>>> {
     }
 }
 
+/// Refuses the name of an output that `step.output` could not name.
+pub(crate) fn check_port_name(name: &str) -> Result<()> {
+    let is_plain = name.starts_with(|first: char| first.is_ascii_lowercase())
+        && name.chars().all(|next| matches!(next, 'a'..='z' | '0'..='9' | '_' | '-'));
+    if is_plain {
+        return Ok(());
+    }
+    Err(Error::config(format!("an output cannot be named {name:?}"))
+        .hint("a name begins with a small letter; letters, digits, `_` and `-` follow"))
+}
+
 fn unknown(kind: &str) -> Error {
     let names = SPECS.iter().map(|spec| spec.name);
     Error::config(format!("unknown transform {kind:?}"))

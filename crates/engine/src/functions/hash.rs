@@ -17,6 +17,7 @@ pub(super) const HASH: Definition = Definition {
     name: "hash",
     parameters: Parameters::AnyTexts,
     returns: DataType::Utf8View,
+    checked: None,
     evaluate: hash,
 };
 

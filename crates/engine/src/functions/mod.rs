@@ -9,13 +9,15 @@ mod redact;
 mod url;
 
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, StringViewArray};
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{DataFusionError, ScalarValue, plan_err};
 use datafusion::error::Result;
 use datafusion::logical_expr::{
-    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    Volatility,
 };
 
 /// A function over text and whole numbers.
@@ -23,9 +25,15 @@ struct Definition {
     name: &'static str,
     parameters: Parameters,
     returns: DataType,
+    /// The argument that must make sense on its own, and what finds out whether it does. Where it
+    /// is a constant, as it nearly always is, the query is refused before anything runs.
+    checked: Option<(usize, Check)>,
     /// Gets its arguments as columns of one length, in the types of the parameters.
     evaluate: fn(&[ArrayRef], usize) -> Result<ArrayRef>,
 }
+
+/// Finds out whether a text makes sense as an argument.
+type Check = fn(&str) -> Result<()>;
 
 /// What a function takes.
 enum Parameters {
@@ -137,6 +145,16 @@ impl ScalarUDFImpl for Function {
 
     fn return_type(&self, _given: &[DataType]) -> Result<DataType> {
         Ok(self.definition.returns.clone())
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
+        if let Some((index, check)) = self.definition.checked
+            && let Some(Some(constant)) = args.scalar_arguments.get(index)
+            && let Some(Some(text)) = constant.try_as_str()
+        {
+            check(text)?;
+        }
+        Ok(Arc::new(Field::new(self.name(), self.definition.returns.clone(), true)))
     }
 
     fn invoke_with_args(&self, call: ScalarFunctionArgs) -> Result<ColumnarValue> {

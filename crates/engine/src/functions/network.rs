@@ -16,6 +16,7 @@ pub(super) const IP_IN: Definition = Definition {
         required: 2,
     },
     returns: DataType::Boolean,
+    checked: Some((1, |network| Network::read(network).map(drop))),
     evaluate: ip_in,
 };
 
@@ -26,6 +27,7 @@ pub(super) const IP_MASK: Definition = Definition {
         required: 2,
     },
     returns: DataType::Utf8View,
+    checked: None,
     evaluate: ip_mask,
 };
 

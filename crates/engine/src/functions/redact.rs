@@ -18,6 +18,7 @@ pub(super) const REDACT: Definition = Definition {
         required: 1,
     },
     returns: DataType::Utf8View,
+    checked: Some((1, |what| What::read(what).map(drop))),
     evaluate: redact,
 };
 

@@ -87,4 +87,13 @@ fn hash_never_changes_and_tells_arguments_apart() {
 #[test]
 fn mistakes_of_the_author_are_errors_before_anything_runs() {
     check_error("parse_url(x)", "query: expected parse_url(url, part), found 1 arguments; -");
+    check_error(
+        "ip_in(x, '10.0.0.0/40')",
+        "query: \"10.0.0.0/40\" is no network, expected one such as 10.0.0.0/8; -",
+    );
+    check_error(
+        "parse_url(x, 'hots')",
+        "query: a URL has no part \"hots\", \
+         expected scheme, user, host, port, path, query or fragment; -",
+    );
 }

@@ -18,6 +18,7 @@ pub(super) const PARSE_URL: Definition = Definition {
         required: 2,
     },
     returns: DataType::Utf8View,
+    checked: Some((1, |part| Part::read(part).map(drop))),
     evaluate: parse_url,
 };
 
@@ -28,6 +29,7 @@ pub(super) const PARSE_QUERY: Definition = Definition {
         required: 2,
     },
     returns: DataType::Utf8View,
+    checked: None,
     evaluate: parse_query,
 };
 

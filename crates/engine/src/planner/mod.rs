@@ -9,6 +9,7 @@ mod vocabulary;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
+use arrow::error::ArrowError;
 use contract::{Error, Result, Section};
 use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{DFSchemaRef, DataFusionError, SchemaError, TableReference};
@@ -20,6 +21,7 @@ use datafusion::sql::parser::{DFParser, Statement};
 use datafusion::sql::planner::{PlannerContext, SqlToRel};
 use datafusion::sql::resolve::resolve_table_references;
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
+use datafusion::sql::sqlparser::parser::ParserError;
 
 use refusal::{check_expression, check_plan};
 use vocabulary::{Tables, VOCABULARY};
@@ -106,9 +108,11 @@ pub fn explain(error: DataFusionError) -> Error {
     match error.find_root() {
         DataFusionError::SchemaError(schema_error, _) => explain_schema(schema_error),
         root => {
-            let message = sentence(cause(&root.message()));
+            let message = reason(root);
             match message.split_once(". did you mean ") {
                 Some((what, meant)) => Error::config(what).hint(format!("did you mean {meant}")),
+                None if message.contains("found: -") => Error::config(message)
+                    .hint("a name with a hyphen stands in quotes: `FROM \"web-logs\"`"),
                 None => Error::config(message),
             }
         }
@@ -130,6 +134,31 @@ fn explain_schema(error: &SchemaError) -> Error {
     }
 }
 
+/// Why something cannot be planned or computed, without the names of the layers that the error
+/// came through.
+pub fn reason(error: &DataFusionError) -> String {
+    let root = error.find_root();
+    let message = match root {
+        DataFusionError::ArrowError(arrow, _) => match arrow.as_ref() {
+            ArrowError::CastError(message)
+            | ArrowError::ComputeError(message)
+            | ArrowError::ParseError(message)
+            | ArrowError::ArithmeticOverflow(message)
+            | ArrowError::InvalidArgumentError(message) => message.clone(),
+            ArrowError::DivideByZero => "division by zero".to_owned(),
+            other => other.to_string(),
+        },
+        DataFusionError::SQL(parser, _) => match parser.as_ref() {
+            ParserError::TokenizerError(message) | ParserError::ParserError(message) => {
+                message.clone()
+            }
+            ParserError::RecursionLimitExceeded => "the query is nested too deeply".to_owned(),
+        },
+        other => other.message().into_owned(),
+    };
+    sentence(cause(&message))
+}
+
 /// What a message of the planner says between the layers that it came through and the functions
 /// that do not fit either.
 fn cause(message: &str) -> &str {
@@ -138,7 +167,7 @@ fn cause(message: &str) -> &str {
 }
 
 /// One line that begins in lower case and has no full stop.
-pub fn sentence(text: &str) -> String {
+fn sentence(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let line = line.trim_end_matches('.').replace(". Did you mean", ". did you mean");
     let mut characters = line.chars();

@@ -17,7 +17,7 @@ use serde::Deserialize;
 
 use crate::expressions::run_or_reject;
 use crate::planner;
-use crate::steps::{Site, TransformSpec};
+use crate::steps::{Site, TransformSpec, check_port_name};
 use query::{Program, Query};
 
 pub(crate) const SPEC: TransformSpec = TransformSpec {
@@ -80,6 +80,9 @@ pub(crate) fn make(site: &Site<'_>) -> Result<Arc<dyn Step>> {
     let mut ports = Vec::new();
     let mut plans = Vec::new();
     for query in queries(site.section)? {
+        if !query.port.is_empty() {
+            check_port_name(query.port).map_err(|error| query.place(error))?;
+        }
         let plan = Query::plan(query.text, site.inputs).map_err(|error| query.place(error))?;
         // A constant that cannot be computed is found now rather than in the first epoch.
         plan.compile(0).map_err(|error| query.place(error))?;

@@ -203,6 +203,16 @@ fn what_has_no_origin_or_another_value_each_time_is_refused() {
 fn mistakes_are_named_with_what_was_meant() {
     refused("SELECT statsu FROM rows", "unknown column \"statsu\"; did you mean \"status\"?");
     refused("SELECT status FROM rosw", "unknown input \"rosw\"; did you mean \"rows\"?");
+    refused(
+        "SELECT status FROM two-words",
+        "expected: end of statement, found: - at Line: 1, Column: 23; \
+         a name with a hyphen stands in quotes: `FROM \"web-logs\"`",
+    );
+    refused("SELECT 'a FROM rows", "unterminated string literal at Line: 1, Column: 8; -");
+    refused(
+        "SELECT CAST('x' AS BIGINT) AS n FROM rows",
+        "cannot cast string 'x' to value of Int64 type; -",
+    );
     refused("SELECT lowre(method) FROM rows", "invalid function 'lowre'; did you mean 'lower'?");
     refused(
         "SELECT status AS _position FROM rows",
