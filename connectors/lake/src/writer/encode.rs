@@ -6,14 +6,19 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use arrow::array::{ArrayRef, RecordBatch};
-use arrow::datatypes::{FieldRef, SchemaRef};
+use arrow::array::{ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, FieldRef, Int32Type, SchemaRef};
 use contract::error::Context;
 use contract::{Error, Result};
 use parquet::arrow::arrow_writer::{
     ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves,
 };
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedRowGroupWriter;
+use parquet::schema::types::SchemaDescriptor;
 use tokio::task::JoinSet;
+
+use super::words::{WordChunk, WordColumn};
 
 /// A row group that is being encoded.
 pub struct RowGroup {
@@ -21,12 +26,39 @@ pub struct RowGroup {
     rows: usize,
 }
 
-/// One column, with a writer for each of its leaves.
+/// One column.
 struct Column {
     field: FieldRef,
-    leaves: Vec<ArrowColumnWriter>,
+    encoder: Encoder,
     /// What the last group of batches cost, to begin the next with the costly columns.
     cost: Duration,
+}
+
+enum Encoder {
+    /// Parquet's own, one for each leaf.
+    Leaves(Vec<ArrowColumnWriter>),
+    /// Ours, for dictionaries of text.
+    Words(Box<WordColumn>),
+}
+
+/// A finished column chunk.
+pub enum Chunk {
+    /// Made by Parquet's own writer.
+    Leaf(ArrowColumnChunk),
+    /// Made by ours.
+    Words(WordChunk),
+}
+
+/// What row groups are begun with.
+pub struct Parts<'a> {
+    /// Makes the writers of Parquet's own.
+    pub factory: &'a ArrowRowGroupWriterFactory,
+    /// The columns as Arrow has them.
+    pub schema: &'a SchemaRef,
+    /// The columns as Parquet has them.
+    pub leaves: &'a SchemaDescriptor,
+    /// Compression, among others.
+    pub properties: &'a WriterProperties,
 }
 
 impl RowGroup {
@@ -34,18 +66,20 @@ impl RowGroup {
     ///
     /// # Errors
     /// Bug: the schema does not fit the factory's file.
-    pub fn begin(
-        factory: &ArrowRowGroupWriterFactory,
-        schema: &SchemaRef,
-        number: usize,
-    ) -> Result<Self> {
-        let leaves = factory.create_column_writers(number).bug("could not begin a row group")?;
-        let mut leaves = leaves.into_iter();
-        let mut columns = Vec::with_capacity(schema.fields().len());
-        for field in schema.fields() {
+    pub fn begin(parts: &Parts<'_>, number: usize) -> Result<Self> {
+        let writers = parts.factory.create_column_writers(number);
+        let mut writers = writers.bug("could not begin a row group")?.into_iter();
+        let mut columns = Vec::with_capacity(parts.schema.fields().len());
+        let mut leaf = 0;
+        for field in parts.schema.fields() {
+            let leaves: Vec<_> = writers.by_ref().take(leaf_count(field)).collect();
+            let first = leaf;
+            leaf += leaves.len();
+            let words = if is_words(field) { parts.words(first)? } else { None };
             columns.push(Column {
                 field: field.clone(),
-                leaves: leaves.by_ref().take(leaf_count(field)).collect(),
+                encoder: words
+                    .map_or(Encoder::Leaves(leaves), |words| Encoder::Words(words.into())),
                 cost: Duration::ZERO,
             });
         }
@@ -59,8 +93,7 @@ impl RowGroup {
 
     /// Bytes that it holds in memory.
     pub fn memory_bytes(&self) -> usize {
-        let leaves = self.columns.iter().flat_map(|column| &column.leaves);
-        leaves.map(ArrowColumnWriter::memory_size).sum()
+        self.columns.iter().map(|column| column.encoder.memory_bytes()).sum()
     }
 
     /// Encodes batches.
@@ -86,13 +119,10 @@ impl RowGroup {
     ///
     /// # Errors
     /// Bug: a column cannot be closed.
-    pub async fn close(self, threads: usize) -> Result<Vec<ArrowColumnChunk>> {
+    pub async fn close(self, threads: usize) -> Result<Vec<Chunk>> {
         let mut columns = self.columns;
         let order: Vec<usize> = (0..columns.len()).collect();
-        let close = |column: Column| {
-            let chunks = column.leaves.into_iter().map(ArrowColumnWriter::close);
-            chunks.collect::<parquet::errors::Result<Vec<_>>>().bug("could not end a column")
-        };
+        let close = |column: Column| column.encoder.close();
         let chunks = in_parallel(&mut columns, &order, threads, close).await?;
         Ok(chunks.into_iter().flatten().collect())
     }
@@ -102,14 +132,73 @@ impl Column {
     fn encode(&mut self, arrays: &[ArrayRef]) -> Result<()> {
         let began = Instant::now();
         for array in arrays {
-            let leaves = compute_leaves(&self.field, array).bug("could not take a column apart")?;
-            for (writer, leaf) in self.leaves.iter_mut().zip(&leaves) {
-                writer.write(leaf).bug("could not encode a column")?;
-            }
+            self.encoder.push(&self.field, array)?;
         }
         self.cost = began.elapsed();
         Ok(())
     }
+}
+
+impl Encoder {
+    fn push(&mut self, field: &FieldRef, array: &ArrayRef) -> Result<()> {
+        match self {
+            Self::Words(words) => words.push(array.as_dictionary::<Int32Type>()),
+            Self::Leaves(writers) => {
+                let leaves = compute_leaves(field, array).bug("could not take a column apart")?;
+                let mut pairs = writers.iter_mut().zip(&leaves);
+                pairs
+                    .try_for_each(|(writer, leaf)| writer.write(leaf))
+                    .bug("could not encode a column")
+            }
+        }
+    }
+
+    fn memory_bytes(&self) -> usize {
+        match self {
+            Self::Words(words) => words.memory_bytes(),
+            Self::Leaves(writers) => writers.iter().map(ArrowColumnWriter::memory_size).sum(),
+        }
+    }
+
+    fn close(self) -> Result<Vec<Chunk>> {
+        match self {
+            Self::Words(words) => Ok(vec![Chunk::Words(words.close()?)]),
+            Self::Leaves(writers) => {
+                let chunks = writers.into_iter().map(|writer| writer.close().map(Chunk::Leaf));
+                chunks.collect::<parquet::errors::Result<Vec<_>>>().bug("could not end a column")
+            }
+        }
+    }
+}
+
+impl Chunk {
+    /// Writes the chunk behind those before it.
+    ///
+    /// # Errors
+    /// The chunk is not the next one of its row group.
+    pub fn append(
+        self,
+        row_group: &mut SerializedRowGroupWriter<'_, Vec<u8>>,
+    ) -> parquet::errors::Result<()> {
+        match self {
+            Self::Leaf(chunk) => chunk.append_to_row_group(row_group),
+            Self::Words(chunk) => row_group.append_column(&chunk.bytes, chunk.close),
+        }
+    }
+}
+
+impl Parts<'_> {
+    fn words(&self, leaf: usize) -> Result<Option<WordColumn>> {
+        let descriptor = self.leaves.column(leaf);
+        let compression = self.properties.compression(descriptor.path());
+        WordColumn::begin(descriptor, compression)
+    }
+}
+
+/// Whether the column comes as dictionaries that [`WordColumn`] takes.
+fn is_words(field: &FieldRef) -> bool {
+    let DataType::Dictionary(key, value) = field.data_type() else { return false };
+    **key == DataType::Int32 && **value == DataType::Utf8
 }
 
 fn costly_first(jobs: &[(Column, Vec<ArrayRef>)]) -> Vec<usize> {
@@ -120,7 +209,6 @@ fn costly_first(jobs: &[(Column, Vec<ArrayRef>)]) -> Vec<usize> {
 
 /// How many leaf columns a field has in Parquet.
 fn leaf_count(field: &FieldRef) -> usize {
-    use arrow::datatypes::DataType;
     match field.data_type() {
         DataType::Struct(fields) => fields.iter().map(leaf_count).sum(),
         DataType::List(item) | DataType::LargeList(item) | DataType::Map(item, _) => {

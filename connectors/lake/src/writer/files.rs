@@ -18,7 +18,7 @@ use parquet::file::metadata::ParquetMetaData;
 use parquet::file::properties::WriterPropertiesPtr;
 use parquet::file::writer::SerializedFileWriter;
 
-use super::encode::RowGroup;
+use super::encode::{Parts, RowGroup};
 use super::group::Group;
 
 /// A file below this size is put at once; a larger one is uploaded in parts of this size.
@@ -81,7 +81,7 @@ impl OpenFile {
         )
         .bug("could not begin a Parquet file")?;
         let factory = ArrowRowGroupWriterFactory::new(&file, shape.schema.clone());
-        let row_group = RowGroup::begin(&factory, &shape.schema, 0)?;
+        let row_group = RowGroup::begin(&parts(&shape, &factory, &file), 0)?;
         let group = Group::default();
         let (uploaded, upload) = (0, None);
         Ok(Self { shape, path, group, row_group, factory, row_groups: 0, file, uploaded, upload })
@@ -160,12 +160,13 @@ impl OpenFile {
             return Ok(());
         }
         self.row_groups += 1;
-        let next = RowGroup::begin(&self.factory, &self.shape.schema, self.row_groups)?;
+        let parts = parts(&self.shape, &self.factory, &self.file);
+        let next = RowGroup::begin(&parts, self.row_groups)?;
         let done = std::mem::replace(&mut self.row_group, next);
         let chunks = done.close(self.shape.threads).await?;
         let mut row_group = self.file.next_row_group().bug("could not begin a row group")?;
         for chunk in chunks {
-            chunk.append_to_row_group(&mut row_group).bug("could not write a column")?;
+            chunk.append(&mut row_group).bug("could not write a column")?;
         }
         row_group.close().bug("could not end a row group")?;
         self.file.flush().bug("could not write to memory")?;
@@ -187,6 +188,19 @@ impl OpenFile {
         upload.put(bytes);
         let waited = upload.wait_for_capacity(PARTS_AT_ONCE).await;
         waited.map_err(|error| write_error(&self.path, error))
+    }
+}
+
+fn parts<'a>(
+    shape: &'a Shape,
+    factory: &'a ArrowRowGroupWriterFactory,
+    file: &'a SerializedFileWriter<Vec<u8>>,
+) -> Parts<'a> {
+    Parts {
+        factory,
+        schema: &shape.schema,
+        leaves: file.schema_descr(),
+        properties: &shape.properties,
     }
 }
 

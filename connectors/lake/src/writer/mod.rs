@@ -6,8 +6,10 @@
 mod encode;
 mod files;
 mod group;
+mod hybrid;
 mod properties;
 mod stats;
+mod words;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -4,7 +4,6 @@
 //! neither smaller nor quicker to read.
 
 use arrow::datatypes::{DataType, Field, Schema};
-use contract::record;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::properties::{
     EnabledStatistics, WriterProperties, WriterPropertiesBuilder, WriterPropertiesPtr,
@@ -53,7 +52,8 @@ fn column(builder: WriterPropertiesBuilder, field: &Field) -> WriterPropertiesBu
     match field.data_type() {
         // Rising or constant numbers: their differences take a byte or less, without any lookup.
         DataType::Timestamp(_, _) => differences(builder, path),
-        DataType::Int64 if record::is_origin(field.name()) => differences(builder, path),
+        // Sizes and the like: a dictionary of them costs twice as much and soon grows too large.
+        DataType::Int64 => differences(builder, path),
         // Where a dictionary of numbers grows too large, packed differences take its place.
         data_type if data_type.is_signed_integer() => {
             builder.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED)

@@ -1,0 +1,350 @@
+//! A column of repeated words that comes as Arrow dictionaries, encoded by key.
+//!
+//! Parquet's own writer hashes the word of every row again, which costs more than compressing it.
+//! Here a word is looked up once a batch, and a row costs the copy of its key. What comes out is
+//! what every reader knows: one page of words, and pages of packed keys.
+//!
+//! Invariant: each word in the chunk stands in a row of it, so that their bounds are its bounds.
+
+use std::collections::HashMap;
+
+use arrow::array::{Array, AsArray, DictionaryArray, StringArray};
+use arrow::datatypes::Int32Type;
+use bytes::Bytes;
+use contract::error::Context;
+use contract::{Error, Result};
+use parquet::basic::{Compression, Encoding};
+use parquet::column::page::{CompressedPage, Page, PageWriter};
+use parquet::column::writer::ColumnCloseResult;
+use parquet::data_type::ByteArray;
+use parquet::file::metadata::ColumnChunkMetaData;
+use parquet::file::statistics::{Statistics, ValueStatistics};
+use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
+use parquet::schema::types::ColumnDescPtr;
+use zstd::bulk::Compressor;
+
+use super::hybrid;
+
+/// A data page ends with the batch that gives it so many rows.
+const PAGE_ROWS: usize = 1 << 17;
+/// Longer words are no bounds, as they would swell the log.
+const BOUND_BYTES_MAX: usize = 1024;
+
+/// A column chunk in the making.
+pub struct WordColumn {
+    descriptor: ColumnDescPtr,
+    compression: Compression,
+    compressor: Option<Compressor<'static>>,
+    /// The key of each word of the chunk.
+    words: HashMap<Box<str>, u32>,
+    /// The words in the order of their keys, as they will be stored.
+    dictionary: Vec<u8>,
+    /// Of the page in the making: for each row 1, or 0 where it is null, and the keys of the rows
+    /// that are not.
+    levels: Vec<u32>,
+    keys: Vec<u32>,
+    pages: Vec<CompressedPage>,
+    rows: usize,
+    nulls: usize,
+}
+
+/// A finished column chunk.
+pub struct WordChunk {
+    /// Its pages.
+    pub bytes: Bytes,
+    /// What the footer says about it.
+    pub close: ColumnCloseResult,
+}
+
+impl WordColumn {
+    /// Begins a chunk; none if pages cannot be compressed so here.
+    ///
+    /// # Errors
+    /// Bug: the compressor cannot be made.
+    pub fn begin(descriptor: ColumnDescPtr, compression: Compression) -> Result<Option<Self>> {
+        let compressor = match compression {
+            Compression::UNCOMPRESSED => None,
+            Compression::ZSTD(level) => {
+                let compressor = Compressor::new(level.compression_level());
+                Some(compressor.bug("could not make a compressor")?)
+            }
+            _ => return Ok(None),
+        };
+        Ok(Some(Self {
+            descriptor,
+            compression,
+            compressor,
+            words: HashMap::new(),
+            dictionary: Vec::new(),
+            levels: Vec::new(),
+            keys: Vec::new(),
+            pages: Vec::new(),
+            rows: 0,
+            nulls: 0,
+        }))
+    }
+
+    /// Adds rows.
+    ///
+    /// # Errors
+    /// Bug: a null where none may be, or a word without a key.
+    pub fn push(&mut self, array: &DictionaryArray<Int32Type>) -> Result<()> {
+        let words = array
+            .values()
+            .as_string_opt::<i32>()
+            .ok_or_else(|| Error::bug("a dictionary of text holds something else"))?;
+        let mut known = vec![None; words.len()];
+        for key in array.keys() {
+            let word = key.map(|key| key as usize).filter(|word| words.is_valid(*word));
+            self.levels.push(u32::from(word.is_some()));
+            let Some(word) = word else { continue };
+            let key = match known[word] {
+                Some(key) => key,
+                None => *known[word].insert(self.key(words, word)?),
+            };
+            self.keys.push(key);
+        }
+        match self.levels.len() >= PAGE_ROWS {
+            true => self.end_page(),
+            false => Ok(()),
+        }
+    }
+
+    fn key(&mut self, words: &StringArray, word: usize) -> Result<u32> {
+        let word = words.value(word);
+        if let Some(key) = self.words.get(word) {
+            return Ok(*key);
+        }
+        let key = u32::try_from(self.words.len()).bug("a chunk has too many words")?;
+        let length = u32::try_from(word.len()).bug("a word is too long")?;
+        self.dictionary.extend_from_slice(&length.to_le_bytes());
+        self.dictionary.extend_from_slice(word.as_bytes());
+        self.words.insert(word.into(), key);
+        Ok(key)
+    }
+
+    /// Bytes that it holds in memory, about.
+    pub fn memory_bytes(&self) -> usize {
+        let pages: usize = self.pages.iter().map(CompressedPage::compressed_size).sum();
+        // A word stands in the dictionary and in the index.
+        let words = 2 * self.dictionary.len() + self.words.len() * size_of::<(Box<str>, u32)>();
+        pages + words + (self.levels.len() + self.keys.len()) * size_of::<u32>()
+    }
+
+    fn end_page(&mut self) -> Result<()> {
+        let mut body = Vec::with_capacity(self.keys.len());
+        let rows = self.levels.len();
+        let nulls = rows - self.keys.len();
+        if self.descriptor.max_def_level() > 0 {
+            let length_bytes = size_of::<u32>();
+            body.resize(length_bytes, 0);
+            hybrid::encode(&self.levels, 1, &mut body);
+            let length = (body.len() - length_bytes) as u32;
+            body[..length_bytes].copy_from_slice(&length.to_le_bytes());
+        } else if nulls > 0 {
+            return Err(Error::bug("a column that is never null has a null"));
+        }
+        let width = hybrid::width(self.words.len());
+        body.push(width);
+        hybrid::encode(&self.keys, width, &mut body);
+        let page = Page::DataPage {
+            buf: self.compress(&body)?,
+            num_values: u32::try_from(rows).bug("a page has too many rows")?,
+            encoding: Encoding::RLE_DICTIONARY,
+            def_level_encoding: Encoding::RLE,
+            rep_level_encoding: Encoding::RLE,
+            statistics: None,
+        };
+        self.pages.push(CompressedPage::new(page, body.len()));
+        self.rows += rows;
+        self.nulls += nulls;
+        self.levels.clear();
+        self.keys.clear();
+        Ok(())
+    }
+
+    fn compress(&mut self, body: &[u8]) -> Result<Bytes> {
+        match &mut self.compressor {
+            Some(compressor) => {
+                compressor.compress(body).map(Bytes::from).bug("could not compress a page")
+            }
+            None => Ok(Bytes::copy_from_slice(body)),
+        }
+    }
+
+    /// Ends the chunk.
+    ///
+    /// # Errors
+    /// Bug: a page cannot be compressed or written to memory.
+    pub fn close(mut self) -> Result<WordChunk> {
+        if !self.levels.is_empty() {
+            self.end_page()?;
+        }
+        let dictionary = std::mem::take(&mut self.dictionary);
+        let words = Page::DictionaryPage {
+            buf: self.compress(&dictionary)?,
+            num_values: self.words.len() as u32,
+            encoding: Encoding::PLAIN,
+            is_sorted: false,
+        };
+        let mut sink = TrackedWrite::new(Vec::new());
+        let mut writer = SerializedPageWriter::new(&mut sink);
+        let first = CompressedPage::new(words, dictionary.len());
+        let first = writer.write_page(first).bug("could not write a page of words")?;
+        let mut uncompressed = first.uncompressed_size;
+        for page in std::mem::take(&mut self.pages) {
+            uncompressed +=
+                writer.write_page(page).bug("could not write a page")?.uncompressed_size;
+        }
+        let bytes = sink.into_inner().bug("could not write to memory")?;
+        let metadata = ColumnChunkMetaData::builder(self.descriptor.clone())
+            .set_compression(self.compression)
+            .set_encodings(vec![Encoding::PLAIN, Encoding::RLE, Encoding::RLE_DICTIONARY])
+            .set_num_values(self.rows as i64)
+            .set_total_compressed_size(bytes.len() as i64)
+            .set_total_uncompressed_size(uncompressed as i64)
+            .set_dictionary_page_offset(Some(0))
+            .set_data_page_offset(first.bytes_written as i64)
+            .set_statistics(self.statistics())
+            .build()
+            .bug("could not describe a column")?;
+        let close = ColumnCloseResult {
+            bytes_written: bytes.len() as u64,
+            rows_written: self.rows as u64,
+            metadata,
+            bloom_filter: None,
+            column_index: None,
+            offset_index: None,
+        };
+        Ok(WordChunk { bytes: bytes.into(), close })
+    }
+
+    fn statistics(&self) -> Statistics {
+        let words = || self.words.keys().map(|word| &**word);
+        let bounds = words().min().zip(words().max());
+        let bounds = bounds.filter(|(min, max)| min.len().max(max.len()) <= BOUND_BYTES_MAX);
+        let (min, max) = bounds.unzip();
+        let nulls = Some(self.nulls as u64);
+        let value = |word: &str| ByteArray::from(word);
+        let statistics = ValueStatistics::new(min.map(value), max.map(value), None, nulls, false);
+        Statistics::ByteArray(statistics)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, Int32Array, RecordBatch};
+    use arrow::compute::{cast, concat};
+    use arrow::datatypes::{DataType, Field, Schema};
+    use parquet::arrow::ArrowSchemaConverter;
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+    use parquet::basic::ZstdLevel;
+    use parquet::file::properties::WriterProperties;
+    use parquet::file::writer::SerializedFileWriter;
+    use rand::rngs::SmallRng;
+    use rand::{Rng, SeedableRng};
+
+    use super::*;
+
+    /// A file of one column, and what its footer says of the smallest word, the largest, the nulls.
+    fn file(
+        arrays: &[DictionaryArray<Int32Type>],
+        nullable: bool,
+        compression: Compression,
+    ) -> Result<Bytes> {
+        let field = Field::new("word", arrays[0].data_type().clone(), nullable);
+        let columns = ArrowSchemaConverter::new().convert(&Schema::new(vec![field])).unwrap();
+        let properties = WriterProperties::builder().build().into();
+        let mut file =
+            SerializedFileWriter::new(Vec::new(), columns.root_schema_ptr(), properties).unwrap();
+        let mut column = WordColumn::begin(columns.column(0), compression)?.expect("we know it");
+        for array in arrays {
+            column.push(array)?;
+        }
+        let chunk = column.close()?;
+        let mut row_group = file.next_row_group().unwrap();
+        row_group.append_column(&chunk.bytes, chunk.close).unwrap();
+        row_group.close().unwrap();
+        Ok(file.into_inner().unwrap().into())
+    }
+
+    fn read(file: Bytes) -> ArrayRef {
+        let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap();
+        let batches: Vec<RecordBatch> = reader.collect::<std::result::Result<_, _>>().unwrap();
+        let columns: Vec<_> = batches.iter().map(|batch| batch.column(0).as_ref()).collect();
+        cast(&concat(&columns).unwrap(), &DataType::Utf8).unwrap()
+    }
+
+    fn dictionary(
+        keys: Vec<Option<i32>>,
+        words: Vec<Option<String>>,
+    ) -> DictionaryArray<Int32Type> {
+        DictionaryArray::new(Int32Array::from(keys), Arc::new(StringArray::from(words)))
+    }
+
+    /// Rows in runs and alone, of dictionaries that differ and hold words that no row has.
+    fn made_up(seed: u64, nullable: bool) -> Vec<DictionaryArray<Int32Type>> {
+        let mut random = SmallRng::seed_from_u64(seed);
+        let count = 1 << random.random_range(0..12);
+        let arrays = (0..3).map(|_| {
+            let first = random.random_range(0..100);
+            let words = (first..first + count)
+                .map(|number| (!nullable || number % 7 > 0).then(|| format!("w{number}")));
+            let words = words.collect();
+            let mut keys = Vec::new();
+            while keys.len() < 90_000 {
+                let key =
+                    (!nullable || random.random_bool(0.9)).then(|| random.random_range(0..count));
+                keys.resize(keys.len() + random.random_range(1..40), key);
+            }
+            dictionary(keys, words).slice(5, 80_000)
+        });
+        arrays.collect()
+    }
+
+    #[test]
+    fn readers_find_what_was_written() {
+        let zstd = Compression::ZSTD(ZstdLevel::default());
+        for (seed, nullable, compression) in [
+            (1, true, zstd),
+            (2, false, zstd),
+            (3, true, Compression::UNCOMPRESSED),
+            (4, true, zstd),
+            (5, false, zstd),
+        ] {
+            let arrays = made_up(seed, nullable);
+            let found = read(file(&arrays, nullable, compression).unwrap());
+            let plain: Vec<_> =
+                arrays.iter().map(|array| cast(array, &DataType::Utf8).unwrap()).collect();
+            let expected = concat(&plain.iter().map(AsRef::as_ref).collect::<Vec<_>>()).unwrap();
+            assert_eq!(&found, &expected, "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn bounds_are_those_of_the_words_in_rows() {
+        let words = ["m", "a", "z"].map(|word| Some(word.to_owned())).to_vec();
+        let bytes =
+            file(&[dictionary(vec![Some(0), None], words)], true, Compression::UNCOMPRESSED);
+        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes.unwrap()).unwrap();
+        let statistics = reader.metadata().row_group(0).column(0).statistics().unwrap().clone();
+        assert_eq!(statistics.min_bytes_opt(), Some(b"m".as_slice()));
+        assert_eq!(statistics.max_bytes_opt(), Some(b"m".as_slice()));
+        assert_eq!(statistics.null_count_opt(), Some(1));
+    }
+
+    #[test]
+    fn a_column_of_nulls_alone_is_read_as_such() {
+        let array = dictionary(vec![None; 20], Vec::new());
+        let found = read(file(&[array], true, Compression::ZSTD(ZstdLevel::default())).unwrap());
+        assert_eq!((found.len(), found.null_count()), (20, 20));
+    }
+
+    #[test]
+    fn a_null_in_a_column_that_has_none_is_a_bug() {
+        let array = dictionary(vec![None], Vec::new());
+        assert!(file(&[array], false, Compression::UNCOMPRESSED).is_err());
+    }
+}
