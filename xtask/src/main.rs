@@ -1,8 +1,11 @@
-//! The chores of this repository: `cargo xtask test`, `cargo xtask docs`.
+//! The chores of this repository: `cargo xtask test`, `cargo xtask docs`, `cargo xtask crash`,
+//! `cargo xtask bench`.
 //!
 //! Starts cargo and what the tests need, and stops at the first failure. What is checked stands
 //! in tests, so that plain `cargo test` checks it too.
 
+mod bench;
+mod crash;
 mod python;
 mod steps;
 
@@ -22,6 +25,10 @@ enum Chore {
         #[arg(long)]
         check: bool,
     },
+    /// Kills the released program at every point and at random moments.
+    Crash(crash::Options),
+    /// Measures the released program, and other programs beside it.
+    Bench(bench::Options),
 }
 
 fn main() -> ExitCode {
@@ -29,6 +36,8 @@ fn main() -> ExitCode {
         Chore::Test => steps::test(),
         Chore::Docs { check: true } => steps::check_docs(),
         Chore::Docs { check: false } => steps::write_docs(),
+        Chore::Crash(options) => crash::run(&options),
+        Chore::Bench(options) => bench::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

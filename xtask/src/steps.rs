@@ -41,14 +41,15 @@ fn docs() -> Command {
 }
 
 /// The cargo that runs us, at the root of the checkout.
-fn cargo<const N: usize>(arguments: [&str; N]) -> Command {
+pub fn cargo<const N: usize>(arguments: [&str; N]) -> Command {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(program);
     command.args(arguments).current_dir(root());
     command
 }
 
-fn root() -> &'static Path {
+/// The root of the checkout.
+pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the root")
 }
 

@@ -1,0 +1,268 @@
+//! What is measured, one function for each kind of work.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::measure::{Cost, Tools};
+use super::report::{Goal, Table};
+use crate::steps;
+
+/// What a generated line takes, about.
+const LINE_BYTES: u64 = 243;
+const MEGABYTE: f64 = 1e6;
+const MEBIBYTE: f64 = 1_048_576.0;
+/// What the documentation promises beyond `memory.limit`, and the limit itself.
+const MEMORY_MAX_MIB: f64 = 256.0 + 150.0;
+/// Rounds of short work, of which the quickest counts.
+const ROUNDS: usize = 5;
+
+const PLAIN: &str = "lake: { type: lake, input: parsed, table: web_logs }";
+const ENRICHED: &str = "lake: { type: lake, input: enriched, table: web_logs }";
+const QUERIES: [(&str, &str, &str); 3] = [
+    ("status", "requests by status", "SELECT status, count(*) AS hits FROM {} GROUP BY 1"),
+    (
+        "hours",
+        "hits per hour",
+        "SELECT date_trunc('hour', ts) AS hour, count(*) FROM {} GROUP BY 1",
+    ),
+    (
+        "paths",
+        "top paths",
+        "SELECT path, count(*) AS hits FROM {} GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 10",
+    ),
+];
+
+/// The log, and what measures.
+pub struct Bench {
+    tools: Tools,
+    log: PathBuf,
+    megabytes: f64,
+}
+
+impl Bench {
+    /// Generates the log.
+    pub fn prepare(tools: Tools, megabytes: u64) -> Result<Self, String> {
+        let log = tools.path("access.log");
+        let megabytes = generate(&tools, &log, megabytes * 1_000_000 / LINE_BYTES)?;
+        Ok(Self { tools, log, megabytes })
+    }
+
+    /// Lines to columns on one core, beside counting line ends.
+    pub fn parse(&self, table: &mut Table) -> Result<(), String> {
+        // Built together with the program, so that both have dependencies with the same features.
+        let mut cargo = steps::cargo([
+            "bench",
+            "--quiet",
+            "--package",
+            "formats",
+            "--package",
+            "logmill",
+            "--bench",
+            "parse",
+        ]);
+        let output = cargo.output().map_err(|error| format!("could not start cargo: {error}"))?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        for (line, goal) in
+            [("count line ends", Goal::None), ("combined, all columns", Goal::AtLeast(1000.0))]
+        {
+            let rest = said.lines().find_map(|said| said.strip_prefix(line));
+            let figure = rest.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+            let figure = figure.ok_or_else(|| format!("`cargo bench` did not say {line:?}"))?;
+            table.add(&format!("one core: {line}"), figure, "MB/s", goal);
+        }
+        Ok(())
+    }
+
+    /// From the file into the lake, with and without enrichment.
+    pub fn pipelines(&self, geoip: Option<&Path>, table: &mut Table) -> Result<(), String> {
+        let geoip_setting = geoip.map_or_else(String::new, |path| {
+            format!(", geoip: {{ field: ip, database: {:?} }}", path.display())
+        });
+        let enrich = format!(
+            "  enriched: {{ type: enrich, input: parsed, user_agent: user_agent{geoip_setting} }}\n"
+        );
+        let enriched = if geoip.is_some() { "user agent, GeoIP" } else { "user agent" };
+        for (name, steps, sink, goal) in
+            [("enriched", enrich.as_str(), ENRICHED, 125.0), ("plain", "", PLAIN, 180.0)]
+        {
+            let cost = self.run_pipeline(name, &self.log, steps, sink)?;
+            let what = match name {
+                "plain" => "file → parse → lake".to_owned(),
+                _ => format!("file → parse → {enriched} → lake"),
+            };
+            let speed = self.megabytes / cost.cpu_seconds;
+            table.add(&what, speed, "MB per CPU-second", Goal::AtLeast(goal));
+            table.add(&format!("{what}: cores in use"), cost.cores(), "", Goal::AtLeast(1.5));
+            let memory = cost.memory_bytes / MEBIBYTE;
+            table.add(&format!("{what}: memory"), memory, "MiB", Goal::AtMost(MEMORY_MAX_MIB));
+        }
+        Ok(())
+    }
+
+    /// Over the lake table of the last run, beside DuckDB on the same files.
+    pub fn queries(&self, table: &mut Table) -> Result<(), String> {
+        let data = self.tools.path("plain");
+        let lake = data.join("lake/web_logs");
+        for (name, what, sql) in QUERIES {
+            let sql = sql.replace("{}", "web_logs");
+            let ours = self.quickest(&["query", &sql, "--data"], &data)?.seconds;
+            let theirs = self.tools.duckdb_seconds(&[OsStr::new(name), lake.as_os_str()])?;
+            let goal = match name {
+                "paths" => Goal::AtMost(theirs * 1e3),
+                _ => Goal::AtMost(100.0),
+            };
+            table.add(&format!("{what}: whole process"), ours * 1e3, "ms", goal);
+            table.add(&format!("{what}: DuckDB without its start"), theirs * 1e3, "ms", Goal::None);
+        }
+        Ok(())
+    }
+
+    /// Over the raw file.
+    pub fn raw_queries(&self, table: &mut Table) -> Result<(), String> {
+        let log = format!("log('{}', 'combined')", self.log.display());
+        for ((_, what, sql), goal) in QUERIES.into_iter().zip([600.0, 600.0, 250.0]) {
+            let sql = sql.replace("{}", &log);
+            let cost = self.tools.logmill(&[OsStr::new("query"), OsStr::new(&sql)])?;
+            let speed = self.megabytes / cost.cpu_seconds;
+            let what = format!("{what} of the raw log");
+            table.add(&what, speed, "MB per CPU-second", Goal::AtLeast(goal));
+        }
+        let cost = self.tools.duckdb(&[OsStr::new("top-paths-of-log"), self.log.as_os_str()])?;
+        let speed = self.megabytes / cost.cpu_seconds;
+        table.add(
+            "top paths of the raw log: DuckDB as CSV",
+            speed,
+            "MB per CPU-second",
+            Goal::None,
+        );
+        Ok(())
+    }
+
+    /// From the start of a process to the end of a run over one line, which is more than what was
+    /// promised: until that line is read.
+    pub fn first_row(&self, table: &mut Table) -> Result<(), String> {
+        let log = self.tools.path("one.log");
+        generate(&self.tools, &log, 1)?;
+        let runs = (0..ROUNDS).map(|_| self.run_pipeline("one", &log, "", PLAIN));
+        let runs: Vec<Cost> = runs.collect::<Result<_, _>>()?;
+        let quickest = runs.iter().map(|cost| cost.seconds).fold(f64::INFINITY, f64::min);
+        let what = "a run over one line, start to durable row";
+        table.add(what, quickest * 1e3, "ms", Goal::AtMost(100.0));
+        Ok(())
+    }
+
+    /// What a record costs when there are more of them.
+    pub fn growth(&self, millions: &[u64], table: &mut Table) -> Result<(), String> {
+        let mut first = None;
+        for million in millions {
+            let log = self.tools.path("growth.log");
+            generate(&self.tools, &log, million * 1_000_000)?;
+            let cost = self.run_pipeline("growth", &log, "", PLAIN)?;
+            let each = cost.cpu_seconds / *million as f64;
+            let goal = first.map_or(Goal::None, |first: f64| Goal::AtMost(first * 1.1));
+            first.get_or_insert(each);
+            let what = format!("CPU per record of {million} million");
+            table.add(&what, each, "µs", goal);
+        }
+        Ok(())
+    }
+
+    /// Other programs on the same file.
+    pub fn others(&self, table: &mut Table) -> Result<(), String> {
+        let parquet = self.tools.path("duckdb.parquet");
+        let cost = self.tools.duckdb(&[
+            OsStr::new("convert"),
+            self.log.as_os_str(),
+            parquet.as_os_str(),
+        ])?;
+        let speed = self.megabytes / cost.cpu_seconds;
+        table.add("DuckDB: log as CSV → Parquet", speed, "MB per CPU-second", Goal::None);
+        let report = self.tools.path("goaccess.json");
+        let arguments = [
+            self.log.as_os_str(),
+            "--log-format=COMBINED".as_ref(),
+            "-o".as_ref(),
+            report.as_os_str(),
+        ];
+        if let Some(cost) = self.tools.if_installed("goaccess", &arguments)? {
+            let speed = self.megabytes / cost.cpu_seconds;
+            table.add("GoAccess: log → report", speed, "MB per CPU-second", Goal::None);
+        }
+        let file = format!("path={}", self.log.display());
+        let arguments = [
+            "-q",
+            "-R",
+            "/etc/fluent-bit/parsers.conf",
+            "-i",
+            "tail",
+            "-p",
+            &file,
+            "-p",
+            "read_from_head=true",
+            "-p",
+            "exit_on_eof=true",
+            "-p",
+            "parser=apache2",
+            "-o",
+            "null",
+        ];
+        let arguments = arguments.map(OsStr::new);
+        if let Some(cost) = self.tools.if_installed("fluent-bit", &arguments)? {
+            let speed = self.megabytes / cost.cpu_seconds;
+            table.add("Fluent Bit: log → nothing", speed, "MB per CPU-second", Goal::None);
+        }
+        Ok(())
+    }
+
+    /// Runs a pipeline to its end, into a new lake in the folder `name`.
+    fn run_pipeline(
+        &self,
+        name: &str,
+        log: &Path,
+        steps: &str,
+        sink: &str,
+    ) -> Result<Cost, String> {
+        let file = self.tools.write(
+            &format!("{name}.yaml"),
+            &format!(
+                "name: {name}\nsources:\n  access: {{ type: file, paths: [{:?}] }}\ntransforms:\n  \
+                 parsed: {{ type: parse, input: access, format: combined }}\n{steps}sinks:\n  \
+                 {sink}\n",
+                log.display(),
+            ),
+        )?;
+        let data = self.tools.fresh_folder(name)?;
+        let flags = ["--until-end", "--quiet", "--data"].map(OsStr::new);
+        let arguments: Vec<_> = [OsStr::new("run"), file.as_os_str()]
+            .into_iter()
+            .chain(flags)
+            .chain([data.as_os_str()])
+            .collect();
+        self.tools.logmill(&arguments)
+    }
+
+    /// The quickest of some runs.
+    fn quickest(&self, arguments: &[&str], last: &Path) -> Result<Cost, String> {
+        let arguments: Vec<_> =
+            arguments.iter().map(OsStr::new).chain([last.as_os_str()]).collect();
+        let mut best = self.tools.logmill(&arguments)?;
+        for _ in 1..ROUNDS {
+            let cost = self.tools.logmill(&arguments)?;
+            if cost.seconds < best.seconds {
+                best = cost;
+            }
+        }
+        Ok(best)
+    }
+}
+
+/// Generates a log of so many lines and says how many megabytes it has.
+fn generate(tools: &Tools, log: &Path, rows: u64) -> Result<f64, String> {
+    let rows = rows.to_string();
+    let [generate, kind, flag, output] =
+        ["generate", "access-log", "--rows", "--output"].map(OsStr::new);
+    tools.logmill(&[generate, kind, flag, rows.as_ref(), output, log.as_os_str()])?;
+    let metadata = fs::metadata(log).map_err(|error| format!("{}: {error}", log.display()))?;
+    Ok(metadata.len() as f64 / MEGABYTE)
+}

@@ -1,0 +1,131 @@
+//! Runs programs and says what they cost.
+//!
+//! Python's `wait4` tells the processor time and the memory of exactly one process, and so do we.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::steps;
+
+const MEASURE: &str = include_str!("measure.py");
+const BESIDE: &str = include_str!("beside.py");
+
+/// What a run of a program cost.
+#[derive(Clone, Copy)]
+pub struct Cost {
+    /// From start to end.
+    pub seconds: f64,
+    /// User and system time of all threads.
+    pub cpu_seconds: f64,
+    /// The most memory that was resident at once.
+    pub memory_bytes: f64,
+}
+
+impl Cost {
+    /// How many cores were busy on average.
+    pub fn cores(&self) -> f64 {
+        self.cpu_seconds / self.seconds
+    }
+}
+
+/// The programs that measure and are measured, and a folder for what they write.
+pub struct Tools {
+    python: PathBuf,
+    folder: PathBuf,
+    logmill: PathBuf,
+}
+
+impl Tools {
+    /// Prepares the folder under cargo's own.
+    pub fn new(python: PathBuf) -> Result<Self, String> {
+        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
+            || steps::root().join("target"),
+            |folder| std::path::absolute(&folder).unwrap_or_else(|_| folder.into()),
+        );
+        let folder = target.join("bench");
+        fs::create_dir_all(&folder)
+            .map_err(|error| format!("could not create {}: {error}", folder.display()))?;
+        let tools = Self { python, logmill: target.join("release/logmill"), folder };
+        tools.write("measure.py", MEASURE)?;
+        tools.write("beside.py", BESIDE)?;
+        Ok(tools)
+    }
+
+    /// A path in the folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// Writes a file into the folder.
+    pub fn write(&self, name: &str, text: &str) -> Result<PathBuf, String> {
+        let path = self.path(name);
+        fs::write(&path, text)
+            .map_err(|error| format!("could not write {}: {error}", path.display()))?;
+        Ok(path)
+    }
+
+    /// A new, empty folder of this name in the folder.
+    pub fn fresh_folder(&self, name: &str) -> Result<PathBuf, String> {
+        let path = self.path(name);
+        match fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(format!("could not remove {}: {error}", path.display()))
+            }
+            _ => Ok(path),
+        }
+    }
+
+    /// Runs logmill; its answer goes to the file `answer` in the folder.
+    pub fn logmill(&self, arguments: &[&OsStr]) -> Result<Cost, String> {
+        self.cost(&self.logmill, arguments)
+    }
+
+    /// Runs what DuckDB does beside us, as a process.
+    pub fn duckdb(&self, arguments: &[&OsStr]) -> Result<Cost, String> {
+        let script = self.path("beside.py");
+        let with_script: Vec<_> =
+            [script.as_os_str()].into_iter().chain(arguments.iter().copied()).collect();
+        self.cost(&self.python, &with_script)
+    }
+
+    /// The seconds that DuckDB says one of its queries took.
+    pub fn duckdb_seconds(&self, arguments: &[&OsStr]) -> Result<f64, String> {
+        self.duckdb(arguments)?;
+        let answer = fs::read_to_string(self.path("answer")).unwrap_or_default();
+        answer.trim().parse().map_err(|_| format!("DuckDB answered {answer:?}"))
+    }
+
+    /// Runs a program that may not be installed.
+    pub fn if_installed(
+        &self,
+        program: &str,
+        arguments: &[&OsStr],
+    ) -> Result<Option<Cost>, String> {
+        let folders = std::env::var_os("PATH").unwrap_or_default();
+        let found = std::env::split_paths(&folders).map(|folder| folder.join(program));
+        match found.into_iter().find(|path| path.is_file()) {
+            Some(path) => self.cost(&path, arguments).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn cost(&self, program: &Path, arguments: &[&OsStr]) -> Result<Cost, String> {
+        let mut command = Command::new(&self.python);
+        command.arg(self.path("measure.py")).arg(self.path("answer"));
+        command.arg(program).args(arguments).stdin(Stdio::null()).stderr(Stdio::inherit());
+        let output = command
+            .output()
+            .map_err(|error| format!("could not start {}: {error}", self.python.display()))?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        let figures: Vec<f64> =
+            said.split_whitespace().filter_map(|figure| figure.parse().ok()).collect();
+        match (output.status.success(), figures.as_slice()) {
+            (true, &[seconds, cpu_seconds, memory_bytes]) => {
+                Ok(Cost { seconds, cpu_seconds, memory_bytes })
+            }
+            _ => Err(format!("{} {arguments:?} failed ({})", program.display(), output.status)),
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! `cargo xtask bench`: what a log line costs, beside other programs on the same file.
+//!
+//! Builds the released program and runs it as a user would, each time in a process of its own.
+//! Nothing here fails because something is slow: it prints figures and the goals beside them.
+
+mod cases;
+mod measure;
+mod report;
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::{python, steps};
+use cases::Bench;
+use measure::Tools;
+use report::Table;
+
+/// What to measure.
+#[derive(Args)]
+pub struct Options {
+    /// Size of the log that is generated.
+    #[arg(long, default_value_t = 1000)]
+    megabytes: u64,
+
+    /// Also run 30 million records.
+    #[arg(long)]
+    long: bool,
+
+    /// A GeoIP database; without one only the user agent is looked up.
+    #[arg(long, value_name = "FILE")]
+    geoip: Option<PathBuf>,
+
+    /// Put the table into docs/benchmarks.md.
+    #[arg(long)]
+    write: bool,
+}
+
+/// Measures everything, prints a table.
+pub fn run(options: &Options) -> Result<(), String> {
+    let python = python::start()?;
+    steps::step("release build", steps::cargo(["build", "--release", "--package", "logmill"]))?;
+    let bench = Bench::prepare(Tools::new(python.finish()?)?, options.megabytes)?;
+    let mut table = Table::default();
+    bench.parse(&mut table)?;
+    bench.pipelines(options.geoip.as_deref(), &mut table)?;
+    bench.queries(&mut table)?;
+    bench.raw_queries(&mut table)?;
+    bench.first_row(&mut table)?;
+    let rows: &[u64] = if options.long { &[1, 10, 30] } else { &[1, 10] };
+    bench.growth(rows, &mut table)?;
+    bench.others(&mut table)?;
+    let text = table.to_markdown();
+    println!("\n{text}");
+    match options.write {
+        true => report::write(&text),
+        false => Ok(()),
+    }
+}
