@@ -12,7 +12,8 @@ use contract::{Error, Place, Result, Section};
 use object_store::ObjectStore;
 use plan::{Plan, Vocabulary};
 use query::audit::AuditedSink;
-use runtime::{BindContext, DEAD_LETTERS, Owner, Pipeline, Rebuild, Recipe};
+use runtime::replay::{DEAD_LETTER_STATES, Request};
+use runtime::{BindContext, Owner, Pipeline, Rebuild, Recipe};
 
 use crate::secrets;
 
@@ -45,7 +46,7 @@ fn bind(plan: &Plan, data: &Path) -> Result<Pipeline> {
         make_step: &engine::step,
         connectors: registry::connectors(),
         data: data.to_owned(),
-        dead_letters: dead_letter_sink(plan, data)?,
+        dead_letters: embedded_table(&plan.name, query::DEAD_LETTERS, data)?,
     };
     Pipeline::bind(plan, &ctx)
 }
@@ -82,18 +83,34 @@ pub fn rebuild(data: &Path) -> Rebuild {
     })
 }
 
-/// Dead letters go to the embedded lake, whatever the sinks are.
-fn dead_letter_sink(plan: &Plan, data: &Path) -> Result<Arc<dyn Sink>> {
-    let place = Place { file: plan.file.clone(), line: 0, column: 0 };
-    let table = Section::new(place.clone(), Value::Text(query::DEAD_LETTERS.into()));
-    let entry = Entry { key: "table".into(), place: place.clone(), value: table };
+/// A table of ours in the embedded lake, where refused records go whatever the sinks are. The sink
+/// has the name of the table.
+fn embedded_table(pipeline: &str, table: &str, data: &Path) -> Result<Arc<dyn Sink>> {
+    let place = Place::default();
+    let name = Section::new(place.clone(), Value::Text(table.into()));
+    let entry = Entry { key: "table".into(), place: place.clone(), value: name };
     let section = Section::new(place, Value::Map(vec![entry]));
     let ctx = BuildContext {
-        pipeline: plan.name.clone(),
-        name: DEAD_LETTERS.to_owned(),
+        pipeline: pipeline.to_owned(),
+        name: table.to_owned(),
         data: data.to_owned(),
     };
     connector_lake::Lake.sink(&section, &ctx)
+}
+
+/// Turns a pipeline into one that gives the letters of a request again.
+///
+/// # Errors
+/// Config: what the letters need is not in the pipeline any more.
+pub fn replaying(pipeline: Pipeline, request: &Request, data: &Path) -> Result<Pipeline> {
+    let marks = embedded_table(&pipeline.name, query::MARKS, data)?;
+    pipeline.replaying(request, marks)
+}
+
+/// As [`rebuild`], for a replay.
+pub fn rebuild_replay(request: &Arc<Request>, data: &Path) -> Rebuild {
+    let (rebuild, request, data) = (rebuild(data), request.clone(), data.to_owned());
+    Arc::new(move |recipe: &Recipe| replaying(rebuild(recipe)?, &request, &data))
 }
 
 /// The checkpoints of a pipeline. Looking at them makes nothing.
@@ -110,8 +127,22 @@ pub fn checkpoints(pipeline: &Pipeline) -> Result<Arc<dyn ObjectStore>> {
     state::store::open(&folder.to_string_lossy())
 }
 
-/// The sinks of a pipeline as the audit takes them, dead letters last.
-pub fn audited(pipeline: &Pipeline) -> Vec<AuditedSink> {
+/// The sinks of a pipeline as the audit takes them: the user's own, then dead letters, then the
+/// marks of replays where there were any.
+///
+/// # Errors
+/// External: the checkpoints cannot be listed. Config: the data folder cannot hold a table.
+pub async fn audited(
+    pipeline: &Pipeline,
+    checkpoints: &Arc<dyn ObjectStore>,
+) -> Result<Vec<AuditedSink>> {
     let sinks = pipeline.sinks.iter();
-    sinks.map(|node| AuditedSink { name: node.name.clone(), sink: node.sink.clone() }).collect()
+    let sinks = sinks.map(|node| AuditedSink { name: node.name.clone(), sink: node.sink.clone() });
+    let mut sinks: Vec<_> = sinks.collect();
+    let lineages = state::history::lineages(checkpoints).await?;
+    if lineages.iter().any(|(name, lineage)| *name == pipeline.name && lineage.is_replay()) {
+        let sink = embedded_table(&pipeline.name, query::MARKS, &pipeline.data)?;
+        sinks.push(AuditedSink { name: DEAD_LETTER_STATES.to_owned(), sink });
+    }
+    Ok(sinks)
 }

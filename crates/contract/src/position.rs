@@ -78,15 +78,33 @@ impl Ord for Position {
     }
 }
 
+/// How the names of lineages begin that replay dead letters.
+const REPLAY: &str = "replay-";
+
 /// A set of splits with one chain of epochs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Lineage(Arc<str>);
 
 impl Lineage {
-    /// Names a lineage; the lineage of a pipeline in one process is `main`.
+    /// Names a lineage.
     pub fn new(name: impl Into<Arc<str>>) -> Self {
         Self(name.into())
+    }
+
+    /// The lineage of a pipeline in one process.
+    pub fn main() -> Self {
+        Self::new("main")
+    }
+
+    /// The lineage of one replay of dead letters.
+    pub fn replay(request: &str) -> Self {
+        Self::new(format!("{REPLAY}{request}"))
+    }
+
+    /// Whether it gives records again that another lineage read.
+    pub fn is_replay(&self) -> bool {
+        self.0.starts_with(REPLAY)
     }
 
     /// The name as text.

@@ -55,14 +55,24 @@ impl LakeFolder {
         if name == records::LEDGER {
             return records::ledger(&self.data).await.map(Some);
         }
-        if self.holds(name) {
-            let table = Arc::new(lake::open(&self.path(name)).await?);
-            return match name {
-                records::DEAD_LETTERS => records::letters(table).map(Some),
-                _ => Ok(Some(table)),
-            };
+        match self.stored(name).await? {
+            Some(table) if name == records::DEAD_LETTERS => {
+                records::letters(table, self.stored(records::MARKS).await?).map(Some)
+            }
+            Some(table) => Ok(Some(table)),
+            None => records::empty(name),
         }
-        records::empty(name)
+    }
+
+    /// A table as it lies in the lake.
+    ///
+    /// # Errors
+    /// External: it cannot be read.
+    pub async fn stored(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        if !self.holds(name) {
+            return Ok(None);
+        }
+        Ok(Some(Arc::new(lake::open(&self.path(name)).await?)))
     }
 }
 

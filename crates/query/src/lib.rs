@@ -6,17 +6,19 @@
 //!
 //! Reading order: [`session`] (SQL and its limits), `catalog` (which tables there are), `lake` and
 //! `records` (the tables), [`log`] (the table function over raw files), [`audit`] (do the sinks
-//! hold what the ledger says), [`trace`] (where is this record).
+//! hold what the ledger says), [`trace`] (where is this record), [`letters`] (which refused records
+//! are open).
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 pub mod audit;
 mod catalog;
 mod lake;
+pub mod letters;
 pub mod log;
 mod records;
 pub mod session;
 pub mod trace;
 
-pub use records::DEAD_LETTERS;
+pub use records::{DEAD_LETTERS, MARKS};
 pub use session::{Limits, Rows, Session};

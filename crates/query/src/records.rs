@@ -10,24 +10,32 @@ use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use contract::Result;
 use contract::error::Context;
+use contract::record::{EPOCH, ORDINAL, POSITION, SPLIT};
 use datafusion::catalog::TableProvider;
+use datafusion::common::{Column, JoinType, NullEquality, ScalarValue};
 use datafusion::datasource::{MemTable, ViewTable, provider_as_source};
 use datafusion::error::Result as PlanResult;
+use datafusion::functions_aggregate::expr_fn::max;
 use datafusion::logical_expr::{
-    ColumnarValue, LogicalPlanBuilder, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
-    Volatility, col,
+    ColumnarValue, Expr, LogicalPlanBuilder, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
+    Signature, Volatility, col, lit, when,
 };
 use state::LedgerRow;
 use state::ledger::Counts;
 
 /// The table of refused records.
 pub const DEAD_LETTERS: &str = "dead_letters";
+/// The lake table that says which of them were replayed, and when.
+pub const MARKS: &str = "dead_letter_states";
 /// The table of records behind the watermark.
 pub const LATE: &str = "late";
 /// The table of counts per epoch, split and sink.
 pub const LEDGER: &str = "ledger";
 /// The tables that exist whatever the sinks are.
 pub const ALWAYS: &[&str] = &[DEAD_LETTERS, LATE, LEDGER];
+
+/// What tells one dead letter from every other of its time.
+const LETTER_KEY: [&str; 5] = ["pipeline", "step", "sink", SPLIT, POSITION];
 
 /// The columns of the ledger that count.
 type Count = (&'static str, fn(&Counts) -> u64);
@@ -69,11 +77,15 @@ pub fn empty(name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
     table(Arc::new(Schema::new(fields)), None).map(Some)
 }
 
-/// The lake table of refused records under the names of [`empty`], the original as text.
+/// The lake table of refused records under the names of [`empty`], the original as text. A letter
+/// is replayed where `marks`, the lake table of replays, holds a later row of it.
 ///
 /// # Errors
-/// External: the table has other columns.
-pub fn letters(table: Arc<dyn TableProvider>) -> Result<Arc<dyn TableProvider>> {
+/// External: a table has other columns.
+pub fn letters(
+    table: Arc<dyn TableProvider>,
+    marks: Option<Arc<dyn TableProvider>>,
+) -> Result<Arc<dyn TableProvider>> {
     let as_text = ScalarUDF::from(LossyText::new());
     let columns = [
         col("ts"),
@@ -88,11 +100,47 @@ pub fn letters(table: Arc<dyn TableProvider>) -> Result<Arc<dyn TableProvider>> 
         as_text.call(vec![col("original")]).alias("original"),
         col("state"),
     ];
-    let plan = LogicalPlanBuilder::scan(DEAD_LETTERS, provider_as_source(table), None)
-        .and_then(|scan| scan.project(columns))
+    let plan = letters_with_state(table, marks)
+        .and_then(|letters| letters.project(columns))
         .and_then(LogicalPlanBuilder::build)
         .external(|| format!("lake table {DEAD_LETTERS:?} was not made by `run`"))?;
     Ok(Arc::new(ViewTable::new(plan, None)))
+}
+
+/// The lake table of refused records, every column as it is stored but the state.
+///
+/// # Errors
+/// As DataFusion gives them: a table has other columns.
+pub fn letters_with_state(
+    table: Arc<dyn TableProvider>,
+    marks: Option<Arc<dyn TableProvider>>,
+) -> PlanResult<LogicalPlanBuilder> {
+    let letters = LogicalPlanBuilder::scan(DEAD_LETTERS, provider_as_source(table), None)?;
+    let Some(marks) = marks else { return Ok(letters) };
+    let newest = LogicalPlanBuilder::scan(MARKS, provider_as_source(marks), None)?
+        .aggregate(LETTER_KEY.map(col), [max(col("ts")).alias("replayed_at")])?
+        .build()?;
+    let keys = |table: &str| LETTER_KEY.map(|name| Column::new(Some(table), name)).to_vec();
+    let state = when(col("replayed_at").gt(col("dead_letters.ts")), lit(text_view("replayed")))
+        .otherwise(col("dead_letters.state"))?
+        .alias("state");
+    let stored = ["ts", "pipeline", "sink", "step", "reason", "kind", "original"];
+    let stored = stored.into_iter().chain([SPLIT, POSITION, ORDINAL, EPOCH]);
+    let stored = stored.map(|name| Expr::Column(Column::new(Some(DEAD_LETTERS), name)).alias(name));
+    letters
+        .join_detailed(
+            newest,
+            JoinType::Left,
+            (keys(DEAD_LETTERS), keys(MARKS)),
+            None,
+            // A step or a sink refused the record, so that the other one is null.
+            NullEquality::NullEqualsNull,
+        )?
+        .project(stored.chain([state]))
+}
+
+fn text_view(text: &str) -> ScalarValue {
+    ScalarValue::Utf8View(Some(text.to_owned()))
 }
 
 /// The ledger of every pipeline under a data folder.

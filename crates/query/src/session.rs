@@ -96,6 +96,11 @@ impl Session {
         Ok(Rows { schema, batches })
     }
 
+    /// The context, for queries that are not written as SQL.
+    pub(crate) fn context(&self) -> &SessionContext {
+        &self.context
+    }
+
     /// The lines that `log(…)` could not read since the session began.
     pub fn refused_lines(&self) -> &RefusedLines {
         &self.refused

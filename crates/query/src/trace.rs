@@ -188,7 +188,8 @@ fn readable(batch: &RecordBatch) -> Result<RecordBatch> {
     RecordBatch::try_from_iter(columns.collect::<Result<Vec<_>>>()?).bug("columns differ in length")
 }
 
-/// The checkpoints of all lineages of a pipeline.
+/// The checkpoints of all lineages of a pipeline that read its sources. Replays read what these
+/// read before them.
 struct Checkpoints {
     lineages: Vec<Vec<Checkpoint>>,
 }
@@ -197,7 +198,7 @@ impl Checkpoints {
     async fn read(places: &Places<'_>) -> Result<Self> {
         let mut lineages = Vec::new();
         for (pipeline, lineage) in state::history::lineages(places.checkpoints).await? {
-            if pipeline == places.pipeline {
+            if pipeline == places.pipeline && !lineage.is_replay() {
                 lineages.push(Self::of(places, &lineage).await?);
             }
         }

@@ -17,6 +17,7 @@ use plan::{Input, NodeRef, Plan, Settings};
 use state::checkpoint::sha256_hex;
 
 use crate::dead_letters;
+use crate::replay::DEAD_LETTER_STATES;
 
 /// The name under which dead letters stand in ledger and checkpoints, beside the sinks' own.
 pub const DEAD_LETTERS: &str = "dead_letters";
@@ -155,6 +156,11 @@ impl Pipeline {
         for (number, node) in plan.sinks.iter().enumerate() {
             node.inputs.iter().for_each(|input| self.connect(input, Consumer::Sink(number)));
         }
+        self.count_ways();
+    }
+
+    /// Counts for every node by how many ways each sink is reached from it.
+    pub(crate) fn count_ways(&mut self) {
         for number in (0..self.steps.len()).rev() {
             let mut ports = std::mem::take(&mut self.steps[number].ports);
             let mut reach = vec![false; self.sinks.len()];
@@ -229,6 +235,11 @@ fn bind_sinks(
     steps: &[StepNode],
 ) -> Result<Vec<SinkNode>> {
     let nodes = plan.sinks.iter().map(|node| {
+        if [DEAD_LETTERS, DEAD_LETTER_STATES].contains(&node.name.as_str()) {
+            return Err(Error::config(format!("the name {:?} is taken", node.name))
+                .at(&node.place)
+                .hint("refused records go to a sink of this name; give yours another"));
+        }
         let connector = find(ctx.connectors, &node.kind, &node.section)?;
         let sink = connector
             .sink(&node.section, &build_context(plan, ctx, &node.name))

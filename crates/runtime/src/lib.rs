@@ -4,7 +4,7 @@
 //! joined by bounded queues; the coordinator ends epochs by the protocol of EPOCH.md.
 //!
 //! Reading order: [`graph`] (what is run), `run` (the loop around attempts), `recovery`,
-//! `attempt`, `barrier` (the end of an epoch), `draft` (its books), then the tasks.
+//! `attempt`, `barrier` (the end of an epoch), `draft` (its books), the tasks, then [`replay`].
 
 mod attempt;
 mod barrier;
@@ -19,6 +19,7 @@ mod owner;
 mod progress;
 mod reader_task;
 mod recovery;
+pub mod replay;
 mod run;
 mod sink_task;
 mod step_task;

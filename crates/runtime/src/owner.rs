@@ -38,6 +38,10 @@ pub type Rebuild = Arc<dyn Fn(&Recipe) -> Result<Pipeline> + Send + Sync>;
 /// How a pipeline is to be run.
 #[derive(Clone)]
 pub struct RunOptions {
+    /// Whose epochs they are.
+    pub lineage: Lineage,
+    /// No epoch's `now()` lies before this, in microseconds since 1970.
+    pub not_before_us: i64,
     /// Makes the version of the pipeline that decided an epoch which is not finished.
     pub rebuild: Rebuild,
     /// Stop at the end that each split has at the start; else follow.
@@ -165,6 +169,7 @@ impl Owner {
     pub fn start_epoch(&self, epoch: u64, not_before_us: i64) -> EpochStart {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now_us = i64::try_from(now.as_micros()).unwrap_or(i64::MAX);
-        EpochStart { epoch, now_us: now_us.max(not_before_us) }
+        let earliest_us = not_before_us.max(self.options.not_before_us);
+        EpochStart { epoch, now_us: now_us.max(earliest_us) }
     }
 }

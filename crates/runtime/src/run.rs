@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use contract::source::{Split, Until};
-use contract::{Error, Lineage, Result, failpoint};
+use contract::{Error, Result, failpoint};
 use serde::Serialize;
 use state::lease::Lease;
 use state::{Checkpoint, History};
@@ -23,8 +23,6 @@ use crate::reader_task::ReaderTask;
 use crate::recovery::recover;
 use crate::summary::{Summary, SummaryBuilder};
 
-/// The lineage of a pipeline in one process.
-const LINEAGE: &str = "main";
 /// Splits that are read at once when there is an end.
 const READERS_MAX_UNTIL_END: usize = 8;
 /// Splits that are read at once when following; further ones wait for one to end.
@@ -62,7 +60,7 @@ pub async fn run(
 ) -> Result<Summary> {
     let begun = Instant::now();
     let folder = Owner::checkpoint_folder(&pipeline)?;
-    let lineage = Lineage::new(LINEAGE);
+    let lineage = options.lineage.clone();
     let _lease = Lease::take(&folder.join(&pipeline.name).join(lineage.as_str()))?;
     let store = Arc::new(state::store::DurableLocal::open(&folder)?);
     let history = History::new(store, &pipeline.name, &lineage);

@@ -201,6 +201,40 @@ impl History {
         self.bytes(&self.resource_path(sha256)).await
     }
 
+    /// Keeps what a lineage reads where no source could give it again, before its first checkpoint.
+    ///
+    /// # Errors
+    /// Retryable External: the store does not answer.
+    pub async fn keep_input(&self, input: Bytes) -> Result<()> {
+        let path = self.input_path();
+        let put = self.store.put(&path, input.into()).await;
+        put.transient(|| format!("could not write \"{path}\""))?;
+        Ok(())
+    }
+
+    /// What [`History::keep_input`] kept; none once it is forgotten.
+    ///
+    /// # Errors
+    /// Retryable External: the store does not answer.
+    pub async fn input(&self) -> Result<Option<Bytes>> {
+        match self.store.head(&self.input_path()).await {
+            Ok(_) => self.bytes(&self.input_path()).await.map(Some),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => {
+                let message = format!("could not look for \"{}\"", self.input_path());
+                Err(Error::transient(message).because(error))
+            }
+        }
+    }
+
+    /// Deletes the input of a lineage that has come to its end.
+    ///
+    /// # Errors
+    /// Retryable External: the store does not answer.
+    pub async fn forget_input(&self) -> Result<()> {
+        self.delete(&self.input_path()).await
+    }
+
     /// Deletes what no checkpoint can need any more: state of all but the newest epochs, marks of
     /// earlier epochs; packs old epochs and folds those that ended before `keep_from_us`. Best
     /// effort: failures are warnings.
@@ -364,6 +398,10 @@ impl History {
 
     fn path_of(&self, epoch: u64) -> Path {
         self.prefix.clone().join(format!("epoch-{epoch:020}"))
+    }
+
+    fn input_path(&self) -> Path {
+        self.prefix.clone().join("input")
     }
 
     fn resource_path(&self, sha256: &str) -> Path {

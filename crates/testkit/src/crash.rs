@@ -13,7 +13,7 @@ use contract::failpoint::{self, Action};
 use contract::sink::Sink;
 use contract::spec::Connector;
 use contract::transform::Step;
-use contract::{Error, Result, Section};
+use contract::{Error, Lineage, Result, Section};
 use plan::Vocabulary;
 use runtime::{BindContext, Pipeline, Progress, Rebuild, RunOptions, Summary};
 use tokio::sync::watch;
@@ -150,7 +150,14 @@ impl Proof {
         let (_keep, stop) = watch::channel(false);
         let proof = self.clone();
         let rebuild: Rebuild = Arc::new(move |recipe| proof.pipeline_of(&recipe.text));
-        let options = RunOptions { rebuild, until_end: true, adopt: self.adopt, stop };
+        let options = RunOptions {
+            lineage: Lineage::main(),
+            not_before_us: 0,
+            rebuild,
+            until_end: true,
+            adopt: self.adopt,
+            stop,
+        };
         let outcome = tasks.block_on(async {
             let run = runtime::run(pipeline, options, Arc::new(Progress::default()));
             tokio::select! {

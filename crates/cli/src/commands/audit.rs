@@ -4,8 +4,8 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
-use contract::Result;
 use contract::sink::Proof;
+use contract::{Lineage, Result};
 use query::audit::{DifferenceKind, Report, SinkReport};
 
 use crate::arguments::Global;
@@ -30,7 +30,7 @@ pub struct Audit {
 pub async fn start(audit: &Audit, global: &Global) -> Result<Exit> {
     let bound = pipeline::load(&audit.file, &global.data)?.pipeline;
     let checkpoints = pipeline::checkpoints(&bound)?;
-    let sinks = pipeline::audited(&bound);
+    let sinks = pipeline::audited(&bound, &checkpoints).await?;
     let report = query::audit::audit(&bound.name, &sinks, &checkpoints).await?;
     output::value(global, &report, |out| print(&report, out))?;
     Ok(if report.complete { Exit::Done } else { Exit::Difference })
@@ -42,7 +42,11 @@ pub async fn start(audit: &Audit, global: &Global) -> Result<Exit> {
 /// Those of `out`.
 pub fn print(report: &Report, out: &mut output::Stdout) -> std::io::Result<()> {
     for lineage in &report.lineages {
-        writeln!(out, "audit of {} up to epoch {}", report.pipeline, lineage.epoch)?;
+        let part = match Lineage::new(lineage.lineage.as_str()) {
+            replay if replay.is_replay() => format!(", {replay},"),
+            _ => String::new(),
+        };
+        writeln!(out, "audit of {}{part} up to epoch {}", report.pipeline, lineage.epoch)?;
     }
     for sink in &report.sinks {
         writeln!(out, "  {}: {}", sink.sink, verdict(sink))?;

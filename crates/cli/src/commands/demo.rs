@@ -77,8 +77,8 @@ pub async fn start(_: &Demo, global: &Global) -> Result<Exit> {
     let loaded = run::watched(bind(&file, &global.data)?, options, global);
     let loaded = loaded.await?;
     let bound = bind(&file, &global.data)?;
-    let sinks = pipeline::audited(&bound);
     let checkpoints = pipeline::checkpoints(&bound)?;
+    let sinks = pipeline::audited(&bound, &checkpoints).await?;
     let audit = query::audit::audit(&bound.name, &sinks, &checkpoints).await?;
     let session = Session::open(&global.data, Limits::default())?;
     let shown = Shown {

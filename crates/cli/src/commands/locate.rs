@@ -41,7 +41,7 @@ pub async fn start(place: &Where, global: &Global) -> Result<Exit> {
     let sources: Vec<_> = sources
         .map(|node| TracedSource { name: node.name.clone(), source: node.source.clone() })
         .collect();
-    let sinks = pipeline::audited(&bound);
+    let sinks = pipeline::audited(&bound, &checkpoints).await?;
     let places = Places {
         pipeline: &bound.name,
         sources: &sources,

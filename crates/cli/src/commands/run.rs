@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
-use contract::{Error, Result};
+use contract::{Error, Lineage, Result};
 use futures::future::join_all;
 use runtime::{Pipeline, Progress, RunOptions, Summary};
 use tokio::sync::watch;
@@ -50,6 +50,8 @@ pub async fn start(run: &Run, global: &Global) -> Result<Exit> {
     let stop = signals::stop()?;
     let runs = pipelines.into_iter().map(|pipeline| {
         let options = RunOptions {
+            lineage: Lineage::main(),
+            not_before_us: 0,
             rebuild: pipeline::rebuild(&global.data),
             until_end: run.until_end,
             adopt: run.adopt,
@@ -102,7 +104,14 @@ pub async fn watched(pipeline: Pipeline, options: RunOptions, global: &Global) -
 
 /// Options of a run that nothing but its input ends.
 pub fn until_end(stop: watch::Receiver<bool>, global: &Global) -> RunOptions {
-    RunOptions { rebuild: pipeline::rebuild(&global.data), until_end: true, adopt: false, stop }
+    RunOptions {
+        lineage: Lineage::main(),
+        not_before_us: 0,
+        rebuild: pipeline::rebuild(&global.data),
+        until_end: true,
+        adopt: false,
+        stop,
+    }
 }
 
 fn print(summaries: &[Summary], global: &Global) -> Result<()> {

@@ -4,6 +4,7 @@
 
 mod crash;
 mod interop;
+mod replay;
 
 use std::io::Write;
 use std::path::Path;

@@ -9,7 +9,7 @@ use contract::record::OriginSum;
 use contract::{Lineage, Result};
 use object_store::ObjectStore;
 use state::ledger::hash_number;
-use state::{Checkpoint, History};
+use state::{Checkpoint, History, LedgerRow};
 
 use super::found::Found;
 use super::report::{Complete, Difference, DifferenceKind};
@@ -34,14 +34,38 @@ pub struct Expected {
     rejected_after: HashMap<String, u64>,
     /// What was read of each split in each epoch.
     ranges: HashMap<Stretch, Range<i64>>,
-    /// The epochs of each split that are compared: those folded, and the newest complete one.
+    /// The epochs of each split that are compared.
     limits: HashMap<String, Limits>,
 }
 
-#[derive(Clone, Copy)]
+/// The epochs of a split that are compared. Rows do not say which lineage delivered them, so an
+/// epoch's number stands for that epoch of all lineages that read the split.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Limits {
+    /// The newest epoch that any lineage has folded.
     folded_until: u64,
+    /// The newest epoch that is complete in any lineage.
     complete_until: u64,
+    /// The newest epoch that is complete, or was never begun, in every lineage.
+    certain_until: u64,
+}
+
+impl Limits {
+    const NONE: Self = Self { folded_until: 0, complete_until: 0, certain_until: u64::MAX };
+
+    fn merge(self, other: Self) -> Self {
+        Self {
+            folded_until: self.folded_until.max(other.folded_until),
+            complete_until: self.complete_until.max(other.complete_until),
+            certain_until: self.certain_until.min(other.certain_until),
+        }
+    }
+}
+
+/// What one lineage recorded.
+struct Recorded {
+    rows: Vec<LedgerRow>,
+    checkpoints: Vec<Checkpoint>,
 }
 
 impl Expected {
@@ -51,38 +75,56 @@ impl Expected {
     /// External: a checkpoint cannot be read.
     pub async fn read(pipeline: &str, store: &Arc<dyn ObjectStore>) -> Result<Self> {
         let mut expected = Self::default();
+        let mut lineages = Vec::new();
         for (name, lineage) in state::history::lineages(store).await? {
             if name == pipeline {
                 let history = History::new(store.clone(), pipeline, &lineage);
-                expected.add_lineage(&history, &lineage).await?;
+                lineages.extend(expected.read_lineage(&history, &lineage).await?);
             }
+        }
+        // What is compared depends on all lineages, so that none is added before all are read.
+        for recorded in lineages {
+            recorded.rows.into_iter().for_each(|row| expected.add_row(row));
+            recorded.checkpoints.iter().for_each(|checkpoint| expected.add_ranges(checkpoint));
         }
         Ok(expected)
     }
 
-    async fn add_lineage(&mut self, history: &History, lineage: &Lineage) -> Result<()> {
-        let Some(newest) = history.newest().await? else { return Ok(()) };
+    async fn read_lineage(
+        &mut self,
+        history: &History,
+        lineage: &Lineage,
+    ) -> Result<Option<Recorded>> {
+        let Some(newest) = history.newest().await? else { return Ok(None) };
         let epoch = newest.checkpoint.epoch;
         // The existence of an epoch proves the one before it complete.
         let complete_until = if newest.complete { epoch } else { epoch.saturating_sub(1) };
         self.complete.push(Complete { lineage: lineage.to_string(), epoch: complete_until });
         let ledger = history.ledger().await?;
-        let limits = Limits { folded_until: ledger.folded_until, complete_until };
-        for row in ledger.rows.into_iter().filter(|row| row.epoch <= complete_until) {
-            let entry = row.entry;
-            self.limits.insert(entry.split.clone(), limits);
-            *self.rejected_after.entry(entry.sink.clone()).or_default() +=
-                entry.counts.rejected_after;
-            let sum = OriginSum {
-                rows: entry.counts.delivered,
-                hash: hash_number(&entry.hash).unwrap_or_default(),
-            };
-            let stretch = Stretch { split: entry.split, epoch: row.epoch };
-            self.sums.entry(entry.sink).or_default().entry(stretch).or_default().merge(sum);
+        let limits = Limits {
+            folded_until: ledger.folded_until,
+            complete_until,
+            certain_until: if newest.complete { u64::MAX } else { complete_until },
+        };
+        let splits: HashSet<&str> = ledger.rows.iter().map(|row| &*row.entry.split).collect();
+        for split in splits {
+            let known = self.limits.entry(split.to_owned()).or_insert(Limits::NONE);
+            *known = known.merge(limits);
         }
-        let checkpoints = history.checkpoints().await?;
-        checkpoints.iter().for_each(|checkpoint| self.add_ranges(checkpoint));
-        Ok(())
+        let mut rows = ledger.rows;
+        rows.retain(|row| row.epoch <= complete_until);
+        Ok(Some(Recorded { rows, checkpoints: history.checkpoints().await? }))
+    }
+
+    fn add_row(&mut self, row: LedgerRow) {
+        let entry = row.entry;
+        let Some(stretch) = self.stretch(&entry.split, row.epoch) else { return };
+        *self.rejected_after.entry(entry.sink.clone()).or_default() += entry.counts.rejected_after;
+        let sum = OriginSum {
+            rows: entry.counts.delivered,
+            hash: hash_number(&entry.hash).unwrap_or_default(),
+        };
+        self.sums.entry(entry.sink).or_default().entry(stretch).or_default().merge(sum);
     }
 
     fn add_ranges(&mut self, checkpoint: &Checkpoint) {
@@ -100,8 +142,8 @@ impl Expected {
     /// The stretch that a row belongs to; none where the row is not compared.
     pub fn stretch(&self, split: &str, epoch: u64) -> Option<Stretch> {
         let limits = self.limits.get(split)?;
-        let compared = epoch <= limits.complete_until;
-        let epoch = if epoch <= limits.folded_until { limits.folded_until } else { epoch };
+        let epoch = epoch.max(limits.folded_until);
+        let compared = epoch <= limits.complete_until.min(limits.certain_until);
         compared.then(|| Stretch { split: split.to_owned(), epoch })
     }
 

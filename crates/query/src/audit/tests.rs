@@ -137,3 +137,37 @@ async fn an_epoch_that_may_be_incomplete_is_not_compared() {
     assert!(report.complete);
     assert_eq!((report.lineages[0].epoch, report.sinks[0].found), (1, 3));
 }
+
+/// A replay delivers rows of the same split in epochs of the same numbers as the main lineage.
+#[tokio::test]
+async fn epochs_of_several_lineages_are_compared_together() {
+    let check = async |main_complete: bool, rows: Rows, expect: &str| {
+        let store = store(main_complete).await;
+        let lineage = Lineage::replay("once");
+        let history = History::new(store.clone(), "p", &lineage);
+        for (epoch, position) in [(1, 10), (2, 11), (3, 12)] {
+            let mut checkpoint = Checkpoint::first("p", &lineage, 1);
+            checkpoint.epoch = epoch;
+            let mut entry = entry(position);
+            let mut sum = OriginSum::default();
+            sum.add(split_seed("a"), position, 0);
+            (entry.counts.delivered, entry.hash) = (1, hash_text(sum.hash));
+            checkpoint.ledger.push(entry);
+            history.decide(&checkpoint).await.expect("decided");
+        }
+        history.mark_complete(3).await.expect("marked");
+        let sinks = [AuditedSink { name: "lake".into(), sink: Arc::new(Given(rows)) }];
+        let report = audit("p", &sinks, &store).await.expect("audited");
+        let sink = &report.sinks[0];
+        let found = format!("{} of {}", sink.found, sink.expected);
+        assert_eq!(found, expect, "{rows:?}");
+        report.complete
+    };
+    let whole: Rows = &[(1, 0), (1, 1), (1, 2), (2, 3), (2, 4), (2, 5), (1, 10), (2, 11), (3, 12)];
+    assert!(check(true, whole, "9 of 9").await);
+    assert!(!check(true, &whole[..8], "8 of 9").await, "a row of the replay is missing");
+    assert!(!check(true, &whole[1..], "8 of 9").await, "a row of the main lineage is missing");
+    // The main lineage may be at its second epoch just now, so that nothing from there on is sure.
+    assert!(!check(false, &whole[..3], "3 of 4").await);
+    assert!(check(false, &[(1, 0), (1, 1), (1, 2), (1, 10), (2, 4)], "4 of 4").await);
+}

@@ -77,12 +77,10 @@ impl LogTable {
 
 fn literal(argument: &Expr) -> Option<String> {
     match argument {
-        Expr::Literal(value, _) => match value {
-            ScalarValue::Utf8(text)
-            | ScalarValue::Utf8View(text)
-            | ScalarValue::LargeUtf8(text) => text.clone(),
-            _ => None,
-        },
+        Expr::Literal(
+            ScalarValue::Utf8(text) | ScalarValue::Utf8View(text) | ScalarValue::LargeUtf8(text),
+            _,
+        ) => text.clone(),
         _ => None,
     }
 }

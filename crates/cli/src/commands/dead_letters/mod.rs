@@ -1,4 +1,8 @@
-//! `logmill dead-letters`: the records that a step or a sink refused, and why.
+//! `logmill dead-letters`: the records that a step or a sink refused, why, and how they come in
+//! after all.
+
+mod replay;
+mod requests;
 
 use std::io::Write;
 
@@ -16,9 +20,11 @@ Examples:
   logmill dead-letters list
   logmill dead-letters list --pipeline web-logs --limit 20
   logmill dead-letters show '/var/log/nginx/access.log@4096'
+  logmill dead-letters replay web.yaml           once the pipeline file is right
+  logmill dead-letters replay web.yaml --reason 'no status'
   logmill query \"SELECT reason, count(*) FROM dead_letters GROUP BY reason\"";
 
-/// Look at records that were refused.
+/// Look at records that were refused, and give them again.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct DeadLetters {
@@ -28,7 +34,7 @@ pub struct DeadLetters {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// List dead letters, the newest first.
+    /// List open dead letters, the newest first.
     List {
         /// Only those of this pipeline.
         #[arg(long)]
@@ -36,32 +42,43 @@ enum Action {
         /// How many at most.
         #[arg(long, default_value_t = 100)]
         limit: usize,
+        /// Also those that were replayed.
+        #[arg(long)]
+        all: bool,
     },
     /// Show everything about the dead letters of one record.
     Show {
         /// Its origin, `split@position`, as `list` prints it.
         id: String,
     },
+    Replay(replay::Replay),
 }
 
 pub async fn start(letters: &DeadLetters, global: &Global) -> Result<Exit> {
     let session = Session::open(&global.data, Limits::default())?;
     match &letters.action {
-        Action::List { pipeline, limit } => {
-            let found = session.query(&list(pipeline.as_deref(), *limit)).await?;
+        Action::List { pipeline, limit, all } => {
+            let found = session.query(&list(pipeline.as_deref(), *limit, *all)).await?;
             rows::print(found, global.format, rows::open(None)?).await?;
         }
         Action::Show { id } => show(&session, id, global).await?,
+        Action::Replay(replay) => return replay::start(replay, global).await,
     }
     Ok(Exit::Done)
 }
 
-fn list(pipeline: Option<&str>, limit: usize) -> String {
-    let condition = pipeline.map(|name| format!("WHERE pipeline = {}", quoted(name)));
+fn list(pipeline: Option<&str>, limit: usize, all: bool) -> String {
+    let of_pipeline = pipeline.map(|name| format!("pipeline = {}", quoted(name)));
+    let open = (!all).then(|| "state = 'open'".to_owned());
+    let conditions: Vec<_> = of_pipeline.into_iter().chain(open).collect();
+    let condition = match conditions.is_empty() {
+        true => String::new(),
+        false => format!("WHERE {}", conditions.join(" AND ")),
+    };
+    let state = if all { "state, " } else { "" };
     format!(
-        "SELECT concat(split, '@', position) AS id, ts, pipeline, step, sink, reason, original \
-         FROM dead_letters {} ORDER BY ts DESC, split, position LIMIT {limit}",
-        condition.unwrap_or_default()
+        "SELECT concat(split, '@', position) AS id, ts, pipeline, step, sink, {state}reason, \
+         original FROM dead_letters {condition} ORDER BY ts DESC, split, position LIMIT {limit}"
     )
 }
 

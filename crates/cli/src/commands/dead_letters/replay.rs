@@ -1,0 +1,266 @@
+//! `logmill dead-letters replay`: gives refused records again, exactly once.
+//!
+//! A request is kept before it is run and forgotten once it is through. So whatever interrupts a
+//! replay, the next call finishes it first.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+use contract::{Error, Lineage, Result, Section};
+use futures::TryStreamExt;
+use object_store::ObjectStore;
+use query::letters::Wanted;
+use runtime::replay::{DEAD_LETTER_STATES, Request};
+use runtime::{DEAD_LETTERS, Outcome, Owner, Pipeline, RunOptions};
+use serde::Serialize;
+use state::History;
+use state::lease::Lease;
+use state::ledger::Counts;
+use tokio::sync::watch;
+use tracing::info;
+
+use super::requests::{Readers, Sorter};
+use crate::arguments::Global;
+use crate::commands::run;
+use crate::failure::Exit;
+use crate::{output, pipeline, signals};
+
+/// The folder of the lease that keeps two replays of one pipeline apart.
+const LEASE: &str = "replay";
+
+const EXAMPLES: &str = "\
+Examples:
+  logmill dead-letters replay web.yaml
+  logmill dead-letters replay web.yaml --reason 'no status'
+  logmill dead-letters replay web.yaml --sink warehouse
+
+A record that a transform refused goes through it again, and to every sink below it; one that a
+sink refused goes to that sink alone. Whatever is refused again is a new dead letter. After a replay
+that was interrupted, the next call finishes that one, exactly once, and does nothing else.
+
+`dedupe` remembers only what the replay itself brings. Rows carry the origin of the record, and the
+epoch of the replay.";
+
+/// Give open dead letters to the pipeline again, once its file is right.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Replay {
+    /// The pipeline file.
+    file: PathBuf,
+
+    /// Only dead letters that this sink lacks, and no other.
+    #[arg(long, value_name = "NAME")]
+    sink: Option<String>,
+
+    /// Only dead letters whose reason contains this text.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+/// What was replayed.
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    pipeline: String,
+    /// Records that were given again.
+    taken: u64,
+    /// Those of them that are dead letters again.
+    refused_again: u64,
+    /// Whether all that was done was to finish replays that had been interrupted.
+    finished_interrupted: bool,
+    sinks: Vec<Delivered>,
+    left: Vec<Left>,
+}
+
+/// What a sink got.
+#[derive(Debug, Serialize)]
+struct Delivered {
+    sink: String,
+    #[serde(flatten)]
+    counts: Counts,
+}
+
+/// Dead letters that stay open.
+#[derive(Debug, Serialize)]
+struct Left {
+    reason: String,
+    dead_letters: u64,
+}
+
+pub async fn start(replay: &Replay, global: &Global) -> Result<Exit> {
+    let bound = pipeline::load(&replay.file, &global.data)?.pipeline;
+    refuse_unknown_sink(replay, &bound)?;
+    let mut report = Report { pipeline: bound.name.clone(), ..Report::default() };
+    let folder = Owner::checkpoint_folder(&bound)?.join(&bound.name);
+    if folder.is_dir() {
+        let _lease = Lease::take(&folder.join(LEASE))?;
+        let checkpoints = pipeline::checkpoints(&bound)?;
+        let stop = signals::stop()?;
+        let mut replayer =
+            Replayer { replay, global, pipeline: &bound, checkpoints, stop, report: &mut report };
+        replayer.replay_all().await?;
+    }
+    output::value(global, &report, |out| print(&report, out))?;
+    Ok(signals::exit())
+}
+
+fn refuse_unknown_sink(replay: &Replay, bound: &Pipeline) -> Result<()> {
+    let names = || bound.sinks[..bound.dead_letter_sink()].iter().map(|node| node.name.as_str());
+    match &replay.sink {
+        Some(sink) if names().all(|name| name != sink) => {
+            Err(Error::config(format!("the pipeline has no sink {sink:?}"))
+                .hint(Section::did_you_mean(sink, names())))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Runs requests one after the other.
+struct Replayer<'a> {
+    replay: &'a Replay,
+    global: &'a Global,
+    pipeline: &'a Pipeline,
+    checkpoints: Arc<dyn ObjectStore>,
+    stop: watch::Receiver<bool>,
+    report: &'a mut Report,
+}
+
+impl Replayer<'_> {
+    /// What was interrupted; only if there is no such thing, what is open. Else letters that the
+    /// interrupted replay refused again would at once be taken again.
+    async fn replay_all(&mut self) -> Result<()> {
+        for (name, lineage) in state::history::lineages(&self.checkpoints).await? {
+            if name != self.pipeline.name || !lineage.is_replay() {
+                continue;
+            }
+            let history = self.history(&lineage);
+            if let Some(input) = history.input().await? {
+                info!(%lineage, "finishing an interrupted replay");
+                self.report.finished_interrupted = true;
+                let request = Request::from_bytes(&input)?;
+                if self.run(&history, lineage, request).await? == Outcome::Stopped {
+                    return Ok(());
+                }
+            }
+        }
+        match self.report.finished_interrupted {
+            true => Ok(()),
+            false => self.replay_open().await,
+        }
+    }
+
+    async fn replay_open(&mut self) -> Result<()> {
+        let wanted =
+            Wanted { pipeline: &self.pipeline.name, reason: self.replay.reason.as_deref() };
+        let mut letters = query::letters::open(&self.global.data, wanted).await?;
+        let readers = Readers::read(&self.pipeline.name, &self.checkpoints).await?;
+        let mut sorter = Sorter::new(self.pipeline, readers, self.replay.sink.as_deref());
+        loop {
+            let letter = letters.try_next().await?;
+            let ended = letter.is_none();
+            let request = match letter {
+                Some(letter) => sorter.add(letter),
+                None => sorter.finish(),
+            };
+            if let Some(request) = request
+                && self.begin(request).await? == Outcome::Stopped
+            {
+                break;
+            }
+            if ended {
+                break;
+            }
+        }
+        let left = sorter.left.into_iter();
+        self.report.left =
+            left.map(|(reason, dead_letters)| Left { reason, dead_letters }).collect();
+        Ok(())
+    }
+
+    /// Keeps a request, then runs it.
+    async fn begin(&mut self, request: Request) -> Result<Outcome> {
+        let lineage = request.lineage();
+        let history = self.history(&lineage);
+        if history.newest_epoch().await?.is_some() {
+            return Err(Error::external(format!(
+                "{lineage} gave these dead letters before, and they are open again: the lake table \
+                 {DEAD_LETTER_STATES:?} lost rows"
+            ))
+            .hint("restore the table; a second replay would deliver the records twice"));
+        }
+        history.keep_input(request.to_bytes()?).await?;
+        self.run(&history, lineage, request).await
+    }
+
+    async fn run(
+        &mut self,
+        history: &History,
+        lineage: Lineage,
+        request: Request,
+    ) -> Result<Outcome> {
+        let request = Arc::new(request);
+        let data = &self.global.data;
+        let bound = pipeline::load(&self.replay.file, data)?.pipeline;
+        let bound = pipeline::replaying(bound, &request, data)?;
+        let options = RunOptions {
+            lineage,
+            not_before_us: request.newest_us + 1,
+            rebuild: pipeline::rebuild_replay(&request, data),
+            until_end: true,
+            adopt: false,
+            stop: self.stop.clone(),
+        };
+        let outcome = run::watched(bound, options, self.global).await?.outcome;
+        if outcome == Outcome::Ended {
+            history.forget_input().await?;
+        }
+        self.report.add(history).await?;
+        Ok(outcome)
+    }
+
+    fn history(&self, lineage: &Lineage) -> History {
+        History::new(self.checkpoints.clone(), &self.pipeline.name, lineage)
+    }
+}
+
+impl Report {
+    /// Adds all that a replay did, in whichever process.
+    async fn add(&mut self, history: &History) -> Result<()> {
+        let mut sinks: BTreeMap<String, Counts> = BTreeMap::new();
+        for row in history.ledger().await?.rows {
+            sinks.entry(row.entry.sink).or_default().add(&row.entry.counts);
+        }
+        self.taken += sinks.remove(DEAD_LETTER_STATES).unwrap_or_default().delivered;
+        self.refused_again += sinks.remove(DEAD_LETTERS).unwrap_or_default().delivered;
+        for (sink, counts) in sinks {
+            match self.sinks.iter_mut().find(|known| known.sink == sink) {
+                Some(known) => known.counts.add(&counts),
+                None => self.sinks.push(Delivered { sink, counts }),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn print(report: &Report, out: &mut output::Stdout) -> std::io::Result<()> {
+    let Report { pipeline, taken, refused_again, .. } = report;
+    match (taken, report.left.is_empty()) {
+        (0, true) if !report.finished_interrupted => {
+            writeln!(out, "{pipeline} has no such dead letter that is open")?
+        }
+        (0, _) => writeln!(out, "nothing replayed")?,
+        _ => writeln!(out, "{taken} dead letters replayed, {refused_again} refused again")?,
+    }
+    for Delivered { sink, counts } in &report.sinks {
+        writeln!(out, "  {sink}: {} delivered", counts.delivered)?;
+    }
+    if report.finished_interrupted {
+        writeln!(out, "this was an interrupted replay; call again for what else is open")?;
+    }
+    for Left { reason, dead_letters } in &report.left {
+        writeln!(out, "{dead_letters} left: {reason}")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,178 @@
+//! Refused records that come in after all: replayed once, audited, closed.
+
+use serde_json::Value;
+
+use crate::{Desk, Ran};
+
+/// Two sinks, of which only `lake` stands below the step that refuses lines.
+const PIPELINE: &str = "\
+name: web
+sources:
+  access: { type: file, paths: [access.log] }
+transforms:
+  parsed: { type: parse, input: access, format: regex, pattern: 'PATTERN' }
+sinks:
+  lake: { type: lake, input: parsed, table: web }
+  raw: { type: lake, input: access, table: raw }
+";
+const WRONG: &str = "^(?<word>[a-z]+) (?<number>[0-9]+)$";
+const RIGHT: &str = "^(?<word>[a-z]+) (?<number>-?[0-9]+)$";
+const LINES: &str = "one 1\nminus -1\ntwo 2\nnot at all\nminus -2\n";
+
+/// Runs with the wrong pattern, which refuses three lines of five, then corrects the file.
+fn refused() -> Desk {
+    let desk = Desk::new();
+    desk.write("access.log", LINES);
+    desk.write("web.yaml", &PIPELINE.replace("PATTERN", WRONG));
+    let summary = desk.done(&["run", "web.yaml", "--until-end", "--format", "json"]).json();
+    assert_eq!(summary["sinks"][0]["dead_lettered"], 3);
+    desk.write("web.yaml", &PIPELINE.replace("PATTERN", RIGHT));
+    desk
+}
+
+fn replay(desk: &Desk) -> Value {
+    desk.done(&["dead-letters", "replay", "web.yaml", "--format", "json"]).json()
+}
+
+fn words(desk: &Desk, table: &str, column: &str) -> Vec<String> {
+    let sql = format!("SELECT {column} AS text FROM {table} ORDER BY _position");
+    let rows = desk.done(&["query", &sql, "--format", "json"]).json();
+    let rows = rows.as_array().expect("rows").iter();
+    rows.map(|row| row["text"].as_str().expect("text").to_owned()).collect()
+}
+
+fn states(desk: &Desk) -> Vec<(String, String)> {
+    let sql = "SELECT original, state FROM dead_letters ORDER BY ts, position";
+    let rows = desk.done(&["query", sql, "--format", "json"]).json();
+    let text = |value: &Value| value.as_str().expect("text").to_owned();
+    let rows = rows.as_array().expect("rows").iter();
+    rows.map(|row| (text(&row["original"]), text(&row["state"]))).collect()
+}
+
+/// What every history must lead to: the corrected lines are there, once, and only where they were
+/// lacking; the one that is still wrong is open; the books add up.
+fn check_replayed(desk: &Desk) {
+    let all = ["one 1", "minus -1", "two 2", "minus -2"];
+    assert_eq!(words(desk, "web", "concat(word, ' ', number)"), all);
+    assert_eq!(words(desk, "raw", "message"), LINES.lines().collect::<Vec<_>>());
+    let expected = [
+        ("minus -1", "replayed"),
+        ("not at all", "replayed"),
+        ("minus -2", "replayed"),
+        ("not at all", "open"),
+    ];
+    assert_eq!(states(desk), expected.map(|(text, state)| (text.to_owned(), state.to_owned())));
+    let audit = desk.done(&["audit", "web.yaml", "--format", "json"]).json();
+    let found = |sink: &str| {
+        let sinks = audit["sinks"].as_array().expect("sinks").iter();
+        let found = sinks.filter(|one| one["sink"] == sink).map(|one| one["found"].as_u64());
+        found.collect::<Vec<_>>()
+    };
+    assert_eq!(audit["complete"], true, "{audit}");
+    for (sink, rows) in [("lake", 4), ("raw", 5), ("dead_letters", 4), ("dead_letter_states", 3)] {
+        assert_eq!(found(sink), [Some(rows)], "{sink}");
+    }
+}
+
+#[test]
+fn corrected_lines_come_in_once_and_only_where_they_lacked() {
+    let desk = refused();
+    let report = replay(&desk);
+    assert_eq!((&report["taken"], &report["refused_again"]), (&3.into(), &1.into()));
+    assert_eq!(report["sinks"].as_array().map(Vec::len), Some(1), "{report}");
+    assert_eq!(
+        (&report["sinks"][0]["sink"], &report["sinks"][0]["delivered"]),
+        (&"lake".into(), &2.into())
+    );
+    check_replayed(&desk);
+    let listed = desk.done(&["dead-letters", "list", "--format", "json"]).json();
+    assert_eq!(listed.as_array().map(Vec::len), Some(1), "{listed}");
+    let all = desk.done(&["dead-letters", "list", "--all", "--format", "json"]).json();
+    assert_eq!(all.as_array().map(Vec::len), Some(4), "{all}");
+}
+
+#[test]
+fn the_pipeline_goes_on_as_if_nobody_had_replayed() {
+    let desk = refused();
+    replay(&desk);
+    let log = format!("{LINES}three 3\nnothing\n");
+    desk.write("access.log", &log);
+    let summary = desk.done(&["run", "web.yaml", "--until-end", "--format", "json"]).json();
+    assert_eq!(summary["read"], 2);
+    let audit = desk.done(&["audit", "web.yaml", "--format", "json"]).json();
+    assert_eq!((&audit["complete"], &audit["sinks"][0]["found"]), (&true.into(), &5.into()));
+    let found = desk.done(&["where", "web.yaml", "minus -1", "--format", "json"]).json();
+    assert_eq!(found.as_array().map(Vec::len), Some(1), "{found}");
+    assert_eq!(found[0]["sinks"][0]["rows"][0]["number"], "-1");
+}
+
+#[test]
+fn nothing_is_taken_twice() {
+    let desk = refused();
+    replay(&desk);
+    desk.write("web.yaml", &PIPELINE.replace("PATTERN", "^(?<word>.*?)(?<number>-?[0-9]*)$"));
+    let again = replay(&desk);
+    assert_eq!((&again["taken"], &again["refused_again"]), (&1.into(), &0.into()));
+    let none = replay(&desk);
+    assert_eq!((&none["taken"], &none["left"]), (&0.into(), &Value::Array(Vec::new())));
+    assert_eq!(words(&desk, "web", "word").len(), 5);
+    desk.done(&["audit", "web.yaml"]);
+}
+
+#[test]
+fn a_replay_that_is_killed_is_finished_once() {
+    for point in
+        ["recover.first", "decide.before", "decide.after", "commit.sink.after", "complete.after"]
+    {
+        let desk = refused();
+        let killed = desk
+            .command(&["dead-letters", "replay", "web.yaml", "--quiet"])
+            .env("LOGMILL_FAILPOINT", format!("{point}:1"))
+            .status()
+            .expect("the program starts");
+        assert_eq!(killed.code(), None, "{point} is passed");
+        let report = replay(&desk);
+        assert_eq!((&report["taken"], &report["refused_again"]), (&3.into(), &1.into()), "{point}");
+        assert_eq!(report["finished_interrupted"], true, "{point}");
+        check_replayed(&desk);
+    }
+}
+
+#[test]
+fn only_what_is_asked_for_is_taken() {
+    let desk = refused();
+    let run = |more: &[&str]| -> Ran {
+        let arguments = ["dead-letters", "replay", "web.yaml", "--format", "json"];
+        desk.run(&[&arguments[..], more].concat())
+    };
+    let taken = |more: &[&str]| run(more).json()["taken"].as_u64();
+    assert_eq!(taken(&["--reason", "no such reason"]), Some(0));
+    assert_eq!(taken(&["--sink", "raw"]), Some(0), "raw lacks nothing");
+    let unknown = run(&["--sink", "lakes"]);
+    assert_eq!(unknown.code, 2);
+    assert!(unknown.stderr.contains("did you mean \\\"lake\\\"?"), "{}", unknown.stderr);
+    assert_eq!(taken(&["--sink", "lake"]), Some(3));
+}
+
+#[test]
+fn what_cannot_be_given_again_as_it_was_stays_open() {
+    let desk = refused();
+    let renamed = PIPELINE.replace("PATTERN", RIGHT).replace("parsed", "fields");
+    desk.write("web.yaml", &renamed);
+    let report = replay(&desk);
+    assert_eq!((&report["taken"], &report["left"][0]["dead_letters"]), (&0.into(), &3.into()));
+    assert_eq!(report["left"][0]["reason"], "transform \"parsed\" is not in the pipeline file");
+    let text = desk.done(&["dead-letters", "replay", "web.yaml"]).stdout;
+    assert!(text.starts_with("nothing replayed\n3 left: "), "{text}");
+    assert!(states(&desk).iter().all(|(_, state)| state == "open"));
+}
+
+#[test]
+fn a_pipeline_that_never_ran_has_nothing_to_replay() {
+    let desk = Desk::new();
+    desk.write("access.log", LINES);
+    desk.write("web.yaml", &PIPELINE.replace("PATTERN", RIGHT));
+    let said = desk.done(&["dead-letters", "replay", "web.yaml"]).stdout;
+    assert!(said.contains("no such dead letter"), "{said}");
+    assert!(!desk.path().join("logmill-data").exists(), "looking makes nothing");
+}

@@ -1,0 +1,103 @@
+//! Notes of every record that passes that it was replayed.
+//!
+//! A later mark closes an earlier dead letter of the same record and refuser. A record that is
+//! refused again in the same epoch makes a letter as new as the mark, which stays open.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use contract::record::{POSITION, position_field};
+use contract::transform::{EpochStart, Output, Port, Step, Transform};
+use contract::{Error, Result};
+
+use super::Refuser;
+
+/// The state of a letter that was replayed.
+const REPLAYED: &str = "replayed";
+
+/// A step that makes a mark of each record.
+pub struct Marks {
+    pipeline: String,
+    refuser: Refuser,
+    ports: Vec<Port>,
+}
+
+impl Marks {
+    /// Marks for the letters of one refuser.
+    pub fn new(pipeline: &str, refuser: &Refuser) -> Self {
+        let ports = vec![Port { name: "".into(), schema: schema() }];
+        Self { pipeline: pipeline.to_owned(), refuser: refuser.clone(), ports }
+    }
+
+    /// The columns of a mark.
+    pub fn schema(&self) -> SchemaRef {
+        self.ports[0].schema.clone()
+    }
+}
+
+fn schema() -> SchemaRef {
+    let text = |name: &str, nullable| Field::new(name, DataType::Utf8, nullable);
+    let ts = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    Arc::new(Schema::new(vec![
+        Field::new("ts", ts, false),
+        text("pipeline", false),
+        text("sink", true),
+        text("step", true),
+        text("state", false),
+        position_field(),
+    ]))
+}
+
+impl Step for Marks {
+    fn ports(&self) -> &[Port] {
+        &self.ports
+    }
+
+    fn build(&self) -> Result<Box<dyn Transform>> {
+        Ok(Box::new(Marking {
+            schema: self.schema(),
+            pipeline: self.pipeline.clone(),
+            refuser: self.refuser.clone(),
+            now_us: 0,
+        }))
+    }
+}
+
+struct Marking {
+    schema: SchemaRef,
+    pipeline: String,
+    refuser: Refuser,
+    now_us: i64,
+}
+
+impl Transform for Marking {
+    fn start_epoch(&mut self, epoch: EpochStart) -> Result<()> {
+        self.now_us = epoch.now_us;
+        Ok(())
+    }
+
+    fn apply(&mut self, batch: &RecordBatch, out: &mut Output) -> Result<()> {
+        let rows = batch.num_rows();
+        let text = |value: Option<&str>| Arc::new(StringArray::from(vec![value; rows])) as ArrayRef;
+        let (sink, step) = match &self.refuser {
+            Refuser::Sink(name) => (Some(name.as_str()), None),
+            Refuser::Step(name) => (None, Some(name.as_str())),
+        };
+        let positions = batch
+            .column_by_name(POSITION)
+            .ok_or_else(|| Error::bug("a batch lost its column \"_position\""))?;
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(TimestampMicrosecondArray::from(vec![self.now_us; rows]).with_timezone("UTC")),
+            text(Some(&self.pipeline)),
+            text(sink),
+            text(step),
+            text(Some(REPLAYED)),
+            positions.clone(),
+        ];
+        let marks = RecordBatch::try_new(self.schema.clone(), columns)
+            .map_err(|error| Error::bug("marks do not fit their columns").because(error))?;
+        out.push(marks);
+        Ok(())
+    }
+}

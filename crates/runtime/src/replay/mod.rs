@@ -1,0 +1,190 @@
+//! Dead letters given again: a pipeline of its own over the same file.
+//!
+//! Its sources are refused records with their old origins; its ways are those that lead through
+//! the one who refused them, so that no sink gets a row that it holds already. In the same epoch
+//! one more sink notes which records were taken. A replay has a lineage of its own and is
+//! finished like any other: exactly once, whatever crashes.
+
+mod letters;
+mod marks;
+mod narrow;
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use contract::record::{message_schema, sink_schema};
+use contract::sink::Sink;
+use contract::source::Reject;
+use contract::{Error, Lineage, Result, SplitId};
+use serde::{Deserialize, Serialize};
+use state::checkpoint::sha256_hex;
+
+use crate::graph::{Consumer, Consumers, Pipeline, SinkNode, StepNode};
+use letters::Letters;
+use marks::Marks;
+
+/// The name under which replayed letters are noted, in ledger, checkpoints and lake.
+pub const DEAD_LETTER_STATES: &str = "dead_letter_states";
+
+/// Digits of a hash that name a request.
+const ID_DIGITS: usize = 12;
+
+/// Who refused a record.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Refuser {
+    /// A step (or a source), by name.
+    Step(String),
+    /// A sink, by name.
+    Sink(String),
+}
+
+impl fmt::Display for Refuser {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Step(name) => write!(formatter, "transform {name:?}"),
+            Self::Sink(name) => write!(formatter, "sink {name:?}"),
+        }
+    }
+}
+
+/// A refused record that is given again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Letter {
+    /// The source that read it, by name.
+    pub source: String,
+    /// Its split.
+    pub split: SplitId,
+    /// Its position, the reason, and its original.
+    #[serde(flatten)]
+    pub reject: Reject,
+}
+
+/// The letters of one refuser that are replayed together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// Who refused them.
+    pub refuser: Refuser,
+    /// When the newest of them was refused, in microseconds since 1970. Whatever the replay writes
+    /// is newer.
+    pub newest_us: i64,
+    /// One letter per record, by split and position.
+    pub letters: Vec<Letter>,
+}
+
+impl Request {
+    /// The lineage of the replay: the same letters have the same.
+    pub fn lineage(&self) -> Lineage {
+        let mut text = format!("{}\n{}\n", self.refuser, self.newest_us);
+        for letter in &self.letters {
+            text.push_str(&format!("{}@{}\n", letter.split, letter.reject.position));
+        }
+        Lineage::replay(&sha256_hex(text.as_bytes())[..ID_DIGITS])
+    }
+
+    /// The request as it is kept until the replay is through.
+    ///
+    /// # Errors
+    /// Bug: it is no JSON.
+    pub fn to_bytes(&self) -> Result<Bytes> {
+        let bytes = serde_json::to_vec(self);
+        bytes
+            .map(Bytes::from)
+            .map_err(|error| Error::bug("could not write a request as JSON").because(error))
+    }
+
+    /// Reads what [`Request::to_bytes`] wrote.
+    ///
+    /// # Errors
+    /// External: it is damaged.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        serde_json::from_slice(bytes)
+            .map_err(|error| Error::external("a kept replay request is damaged").because(error))
+    }
+}
+
+impl Pipeline {
+    /// The sinks that lack what the refuser refused; none if it is not in the pipeline.
+    pub fn sinks_below(&self, refuser: &Refuser) -> Option<Vec<&str>> {
+        let sinks = &self.sinks[..self.dead_letter_sink()];
+        match refuser {
+            Refuser::Sink(name) => {
+                let sink = sinks.iter().find(|node| node.name == *name)?;
+                Some(vec![&sink.name])
+            }
+            Refuser::Step(name) => {
+                let step = self.steps.iter().find(|node| node.name == *name)?;
+                let reached = sinks.iter().zip(&step.reach).filter(|(_, reached)| **reached);
+                Some(reached.map(|(node, _)| node.name.as_str()).collect())
+            }
+        }
+    }
+
+    /// Whether a source leads to the refuser by one way, and gives what can be made again of
+    /// original bytes alone. Of two ways, nobody knows by which the record came.
+    pub fn leads(&self, source: &str, refuser: &Refuser) -> bool {
+        let found = self.sources.iter().find(|node| node.name == source);
+        let Some((node, refuser)) = found.zip(self.find(refuser)) else { return false };
+        node.source.schema() == message_schema()
+            && narrow::ways(self, &node.consumers, refuser) == 1
+    }
+
+    /// This pipeline, reading the letters of a request; `marks` takes a row for each of them.
+    ///
+    /// # Errors
+    /// Config: the refuser or a source is not in the pipeline any more.
+    pub fn replaying(mut self, request: &Request, marks: Arc<dyn Sink>) -> Result<Self> {
+        let gone = |what: String| {
+            Error::config(format!("{what}, as the dead letters need it that are being replayed"))
+                .hint("put it back into the pipeline file until the replay is through")
+        };
+        let refuser = self
+            .find(&request.refuser)
+            .ok_or_else(|| gone(format!("{} is not in the pipeline", request.refuser)))?;
+        let astray = request.letters.iter().find(|one| !self.leads(&one.source, &request.refuser));
+        if let Some(letter) = astray {
+            let source = &letter.source;
+            return Err(gone(format!("source {source:?} does not lead to {}", request.refuser)));
+        }
+        narrow::to(&mut self, refuser);
+        for node in &mut self.sources {
+            let letters = request.letters.iter().filter(|letter| letter.source == node.name);
+            node.source = Arc::new(Letters::new(node.source.schema(), letters));
+        }
+        self.add_marks(request, marks);
+        Ok(self)
+    }
+
+    fn find(&self, refuser: &Refuser) -> Option<Consumer> {
+        match refuser {
+            Refuser::Step(name) => {
+                let step = self.steps.iter().position(|node| node.name == *name);
+                step.map(Consumer::Step)
+            }
+            Refuser::Sink(name) => {
+                let sinks = &self.sinks[..self.dead_letter_sink()];
+                sinks.iter().position(|node| node.name == *name).map(Consumer::Sink)
+            }
+        }
+    }
+
+    /// Every record that is read becomes a row of the sink that notes what was taken.
+    fn add_marks(&mut self, request: &Request, sink: Arc<dyn Sink>) {
+        let marks = Marks::new(&self.name, &request.refuser);
+        let number = self.dead_letter_sink();
+        let schema = sink_schema(&marks.schema(), true);
+        let name = DEAD_LETTER_STATES.to_owned();
+        self.sinks.insert(number, SinkNode { name, kind: "lake".to_owned(), sink, schema });
+        let out = Consumers { nodes: vec![Consumer::Sink(number)], ways: Vec::new() };
+        self.steps.push(StepNode {
+            name: DEAD_LETTER_STATES.to_owned(),
+            step: Arc::new(marks),
+            ports: vec![out],
+            reach: Vec::new(),
+        });
+        let step = Consumer::Step(self.steps.len() - 1);
+        self.sources.iter_mut().for_each(|node| node.consumers.nodes.push(step));
+        self.count_ways();
+    }
+}
