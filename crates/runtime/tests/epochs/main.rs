@@ -17,6 +17,7 @@ use contract::{ErrorKind, Lineage};
 use state::{Checkpoint, History};
 use testkit::crash::{POINTS, Proof, RECOVERY_POINTS, Start};
 
+mod replays;
 mod steps;
 
 const ROWS: i64 = 300;

@@ -68,11 +68,12 @@ impl<'a> Sorter<'a> {
             (_, Some(sink)) => Refuser::Sink(sink.clone()),
             (step, None) => Refuser::Step(step.clone().unwrap_or_default()),
         };
-        let lacking = self.pipeline.sinks_below(&refuser).unwrap_or_default();
-        if self.sink.is_some_and(|sink| !lacking.contains(&sink)) {
+        let lacking = self.pipeline.sinks_below(&refuser);
+        let lacks = |sink: &str| lacking.as_ref().is_some_and(|sinks| sinks.contains(&sink));
+        if self.sink.is_some_and(|sink| !lacks(sink)) {
             return None;
         }
-        let source = match self.source_of(&open, &refuser, lacking.len()) {
+        let source = match self.source_of(&open, &refuser, lacking.as_deref()) {
             Ok(source) => source,
             Err(reason) => {
                 *self.left.entry(reason).or_default() += 1;
@@ -94,18 +95,19 @@ impl<'a> Sorter<'a> {
         &self,
         open: &OpenLetter,
         refuser: &Refuser,
-        lacking: usize,
+        lacking: Option<&[&str]>,
     ) -> std::result::Result<String, String> {
-        if lacking == 0 {
-            let of_source =
-                self.pipeline.sources.iter().any(|node| Some(&node.name) == open.step.as_ref());
-            return Err(match of_source {
-                true => "a source refused them, and what it kept may not be the whole".to_owned(),
-                false => format!("{refuser} is not in the pipeline file"),
-            });
-        }
-        if self.sink.is_some() && lacking > 1 {
-            return Err(format!("other sinks below {refuser} lack them too"));
+        let mut sources = self.pipeline.sources.iter();
+        match lacking {
+            None if sources.any(|node| Some(&node.name) == open.step.as_ref()) => {
+                return Err("a source refused them, and what it kept may not be the whole".into());
+            }
+            None => return Err(format!("{refuser} is not in the pipeline file")),
+            Some([]) => return Err(format!("no sink is below {refuser}")),
+            Some([_, _, ..]) if self.sink.is_some() => {
+                return Err(format!("other sinks below {refuser} lack them too"));
+            }
+            Some(_) => {}
         }
         if open.reject.kind == OriginalKind::Row || open.reject.original.is_none() {
             return Err("their original bytes were not to be had".to_owned());
