@@ -48,6 +48,9 @@ pub struct Config {
     pub maintenance: MaintenanceConfig,
 }
 
+/// Tables of the embedded lake that `query` fills itself.
+const RESERVED: [&str; 2] = ["late", "ledger"];
+
 /// Partition expressions: one, or a list.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
@@ -138,6 +141,11 @@ impl Config {
             return Err(Error::config(format!("{:?} is no name for a table", self.table))
                 .field("table")
                 .hint("use letters, digits, `_` and `-`; `url` says where the table lies"));
+        }
+        if self.url.is_none() && RESERVED.contains(&&*self.table) {
+            return Err(Error::config(format!("the table {:?} belongs to logmill", self.table))
+                .field("table")
+                .hint("choose another name"));
         }
         for (name, zero) in [
             ("file_bytes_max", self.file_bytes_max.0 == 0),

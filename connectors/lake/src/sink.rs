@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use contract::error::Context;
 use contract::sink::{
@@ -120,6 +121,11 @@ impl Sink for LakeSink {
 
     fn with_origin(&self) -> bool {
         self.config.origin
+    }
+
+    fn destination(&self, columns: &SchemaRef) -> Result<Option<String>> {
+        Layout::new(columns, self.partitions.clone())?;
+        Ok(Some(self.location.clone()))
     }
 
     async fn fence_and_read(&self, ctx: &WriterContext, lineage: &Lineage) -> Result<Held> {

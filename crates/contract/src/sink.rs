@@ -160,6 +160,16 @@ pub trait Sink: Send + Sync {
         true
     }
 
+    /// Where rows of these columns go; none where several sinks may write to one place. Called
+    /// before anything opens; a pipeline may name each destination once, because an origin that
+    /// stands twice in one place is a doubled record. No I/O: `check` calls it.
+    ///
+    /// # Errors
+    /// Config: the settings do not suit the columns.
+    fn destination(&self, _columns: &SchemaRef) -> Result<Option<String>> {
+        Ok(None)
+    }
+
     /// Shuts out every earlier writer of the lineage and reads the token. Called once after the
     /// lease is held, before [`Sink::open`]'s writer gets rows, and again when the outcome of a
     /// commit is unknown. `ctx.incarnation` says what our own tokens look like.

@@ -3,6 +3,7 @@
 //! Steps stand in topological order, so every edge points to a larger number. For each sink the
 //! graph knows which nodes lead to it: that is what the ledger counts by.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -125,6 +126,7 @@ impl Pipeline {
             sink: ctx.dead_letters.clone(),
             schema: sink_schema(&dead_letters::schema(), true),
         });
+        refuse_shared_destinations(plan, &sinks)?;
         let mut pipeline = Self {
             name: plan.name.clone(),
             text: plan.text.clone(),
@@ -261,6 +263,31 @@ fn bind_sinks(
         Ok(SinkNode { name: node.name.clone(), kind: node.kind.clone(), sink, schema })
     });
     nodes.collect()
+}
+
+/// Refuses two sinks whose rows nobody could tell apart, and columns that a sink cannot take.
+fn refuse_shared_destinations(plan: &Plan, sinks: &[SinkNode]) -> Result<()> {
+    let mut taken: HashMap<String, &str> = HashMap::new();
+    // The dead letters come first, so that the place of the error is one in the file.
+    for (number, node) in sinks.iter().enumerate().rev() {
+        let place = plan.sinks.get(number).map(|sink| &sink.place);
+        let at = |error: Error| match place {
+            Some(place) => error.at(place),
+            None => error,
+        };
+        let destination = node.sink.destination(&node.schema);
+        let destination =
+            destination.map_err(|error| at(error).context(format!("sink {:?}", node.name)))?;
+        let Some(destination) = destination else { continue };
+        if let Some(other) = taken.insert(destination, &node.name) {
+            return Err(at(Error::config(format!(
+                "sinks {:?} and {other:?} write to one place",
+                node.name
+            ))
+            .hint("give each a place of its own, or one sink several inputs: `input: [a, b]`")));
+        }
+    }
+    Ok(())
 }
 
 /// The name and the columns of what an input refers to.
