@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use contract::error::Context;
 use contract::quantity::{ByteSize, Period};
 use contract::section::Value;
 use contract::{Error, Place, Result, Section};
@@ -120,7 +121,8 @@ impl Excluded {
 /// Checks the settings and the files that are named without a pattern.
 ///
 /// # Errors
-/// Config: a bad pattern or size, a missing file, a folder.
+/// Config: a bad pattern or size, a missing file, a folder. External: a folder on the way to a
+/// file may not be searched.
 pub fn patterns(config: &Config, section: &Section) -> Result<Patterns> {
     let size = |name: &str, size: ByteSize, least: ByteSize| {
         if (least..=SIZE_MAX).contains(&size) {
@@ -172,7 +174,8 @@ fn included(text: &str) -> Result<Included> {
         return Err(Error::config(format!("{text:?} is a folder"))
             .hint(format!("name its files, e.g. \"{}/*.log*\"", text.trim_end_matches('/'))));
     }
-    if path.exists() {
+    let exists = path.try_exists().external(|| format!("could not look for file {text:?}"))?;
+    if exists {
         return Ok(Included::File(path.to_owned()));
     }
     if text.contains(['*', '?', '[']) {

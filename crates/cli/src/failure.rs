@@ -2,7 +2,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use contract::{Error, ErrorKind};
@@ -68,7 +68,7 @@ impl StdError for OutputClosed {}
 /// written.
 pub fn stop_on_defects() {
     std::panic::set_hook(Box::new(|panic| {
-        let mut stderr = std::io::stderr().lock();
+        let mut stderr = io::stderr().lock();
         // Nothing is left to do where stderr is gone as well.
         let _ = writeln!(stderr, "error: a defect of logmill: {panic}");
         let _ = writeln!(stderr, "hint: nothing undecided was written; please report it");
@@ -81,7 +81,7 @@ pub fn report(error: &Error, global: &Global) -> Exit {
     if is_output_closed(error) {
         return Exit::Done;
     }
-    let mut stderr = std::io::stderr().lock();
+    let mut stderr = io::stderr().lock();
     let printed = if global.format.is_for_machines() {
         print_json(error, &mut stderr)
     } else {
@@ -108,7 +108,31 @@ fn is_output_closed(error: &Error) -> bool {
     false
 }
 
-fn print_text(error: &Error, colored: bool, out: &mut impl Write) -> std::io::Result<()> {
+/// The hint of the error, or what helps against the refusal of the system behind it.
+fn way_out(error: &Error) -> Option<&str> {
+    error.hint_text().or_else(|| match refusal(error)? {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            Some("make room on the disk; the next run goes on where this one ended")
+        }
+        io::ErrorKind::PermissionDenied => Some("give this user the right to do so"),
+        io::ErrorKind::ReadOnlyFilesystem => Some("the disk is mounted read-only"),
+        _ => None,
+    })
+}
+
+/// What the system said, if it is behind the error.
+fn refusal(error: &Error) -> Option<io::ErrorKind> {
+    let mut cause = StdError::source(error);
+    while let Some(error) = cause {
+        if let Some(refused) = error.downcast_ref::<io::Error>() {
+            return Some(refused.kind());
+        }
+        cause = error.source();
+    }
+    None
+}
+
+fn print_text(error: &Error, colored: bool, out: &mut impl Write) -> io::Result<()> {
     let (red, plain) = if colored { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
     writeln!(out, "{red}error{plain}: {}", error.chain())?;
     if let Some(place) = error.place() {
@@ -117,7 +141,7 @@ fn print_text(error: &Error, colored: bool, out: &mut impl Write) -> std::io::Re
     if let Some(field) = error.field_name() {
         writeln!(out, "  field: {field}")?;
     }
-    if let Some(hint) = error.hint_text() {
+    if let Some(hint) = way_out(error) {
         writeln!(out, "  hint: {hint}")?;
     }
     Ok(())
@@ -140,7 +164,7 @@ struct Printed<'a> {
     hint: Option<&'a str>,
 }
 
-fn print_json(error: &Error, out: &mut impl Write) -> std::io::Result<()> {
+fn print_json(error: &Error, out: &mut impl Write) -> io::Result<()> {
     let place = error.place();
     let printed = Printed {
         error: error.chain(),
@@ -149,7 +173,7 @@ fn print_json(error: &Error, out: &mut impl Write) -> std::io::Result<()> {
         line: place.map(|place| place.line),
         column: place.map(|place| place.column),
         field: error.field_name(),
-        hint: error.hint_text(),
+        hint: way_out(error),
     };
     serde_json::to_writer(&mut *out, &printed)?;
     writeln!(out)

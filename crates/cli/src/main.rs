@@ -38,7 +38,11 @@ fn start(arguments: &Arguments) -> contract::Result<Exit> {
         .enable_all()
         .build()
         .bug("could not start the threads")?;
-    tasks.block_on(dispatch(arguments))
+    let outcome = tasks.block_on(dispatch(arguments));
+    // After an error other tasks may be in the middle of something that takes its being dropped
+    // for a defect; they end with the process.
+    std::mem::forget(tasks);
+    outcome
 }
 
 async fn dispatch(arguments: &Arguments) -> contract::Result<Exit> {

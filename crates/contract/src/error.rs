@@ -178,9 +178,11 @@ impl Error {
         let mut source = StdError::source(self);
         while let Some(error) = source {
             let cause = error.to_string();
-            if !text.ends_with(&cause) {
+            // Some libraries write a stack trace below their message.
+            let message = cause.split("\n   0: ").next().unwrap_or_default().trim_end();
+            if !text.ends_with(message) {
                 text.push_str(": ");
-                text.push_str(&cause);
+                text.push_str(message);
             }
             source = error.source();
         }
@@ -243,5 +245,11 @@ mod tests {
         assert_eq!(error.place(), Some(&place));
         assert_eq!(error.hint_text(), Some("did you mean \"path\"?"));
         assert_eq!(error.chain(), "could not read source \"access\": unknown key \"pth\"");
+    }
+
+    #[test]
+    fn a_chain_leaves_stack_traces_out() {
+        let error = Error::external("could not read a").because("broken\n   0: main\n   1: start");
+        assert_eq!(error.chain(), "could not read a: broken");
     }
 }

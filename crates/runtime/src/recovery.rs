@@ -120,8 +120,9 @@ async fn newest_readable(owner: &Owner) -> Result<Option<state::history::Newest>
         };
         if !proven {
             return Err(error.hint(format!(
-                "sink {name:?} cannot prove that nothing of epoch {damaged} was committed; \
-                 restore the file from a backup"
+                "sink {name:?} cannot prove that nothing of epoch {damaged} was committed: \
+                 restore the file from a backup, or give the pipeline another `name` and its \
+                 sinks other places to begin anew"
             )));
         }
     }

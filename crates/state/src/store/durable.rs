@@ -27,6 +27,9 @@ use tokio::task::spawn_blocking;
 /// Names of unfinished files end in `#` and digits; `LocalFileSystem` leaves such out of lists.
 static STAGED: AtomicU64 = AtomicU64::new(0);
 
+/// What errors call this store.
+const STORE: &str = "local disk";
+
 /// A folder as an object store with durable puts.
 #[derive(Clone, Debug)]
 pub struct DurableLocal {
@@ -208,7 +211,7 @@ impl MultipartUpload for Upload {
     async fn complete(&mut self) -> Result<PutResult> {
         let staged = self.staged.take().ok_or_else(finished)?;
         let staged = Arc::try_unwrap(staged).map_err(|_| Error::Generic {
-            store: "DurableLocal",
+            store: STORE,
             source: "an upload was completed before its parts were written".into(),
         })?;
         blocking(move || staged.publish(&PutMode::Overwrite)).await?;
@@ -222,7 +225,7 @@ impl MultipartUpload for Upload {
 }
 
 fn finished() -> Error {
-    Error::Generic { store: "DurableLocal", source: "the upload is finished".into() }
+    Error::Generic { store: STORE, source: "the upload is finished".into() }
 }
 
 /// Makes a folder and its parents, each durable in its own parent.
@@ -252,13 +255,13 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T> {
     let outcome = spawn_blocking(work)
         .await
-        .map_err(|error| Error::Generic { store: "DurableLocal", source: error.into() })?;
+        .map_err(|error| Error::Generic { store: STORE, source: error.into() })?;
     outcome.map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => {
             Error::AlreadyExists { path: String::new(), source: error.into() }
         }
         io::ErrorKind::NotFound => Error::NotFound { path: String::new(), source: error.into() },
-        _ => Error::Generic { store: "DurableLocal", source: error.into() },
+        _ => Error::Generic { store: STORE, source: error.into() },
     })
 }
 
