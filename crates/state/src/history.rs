@@ -123,8 +123,11 @@ impl History {
                 Err(error) => failure = Some(error),
             }
         }
-        let cause = failure.map_or_else(String::new, |error| error.to_string());
-        Err(Error::transient(format!("could not write checkpoint \"{path}\"")).because(cause))
+        let error = Error::transient(format!("could not write checkpoint \"{path}\""));
+        Err(match failure {
+            Some(cause) => error.because(cause),
+            None => error,
+        })
     }
 
     /// Our own bytes may stand there already: a store can apply a put and answer with an error.
@@ -144,7 +147,8 @@ impl History {
         Ok(())
     }
 
-    /// Moves a damaged newest checkpoint out of the way, keeping its bytes.
+    /// Moves a damaged newest checkpoint out of the way, keeping its bytes. A mark that its epoch
+    /// is complete goes first: it would be taken for one of the epoch that comes in its place.
     ///
     /// # Errors
     /// Retryable External: the store does not answer.
@@ -154,8 +158,8 @@ impl History {
         let aside = self.prefix.clone().join(format!("damaged-{}", &sha256_hex(&bytes)[..16]));
         let put = self.store.put(&aside, bytes.into()).await;
         put.transient(|| format!("could not write \"{aside}\""))?;
-        let delete = self.store.delete(&path).await;
-        delete.transient(|| format!("could not delete \"{path}\""))
+        self.delete(&self.prefix.clone().join(format!("complete-{epoch:020}"))).await?;
+        self.delete(&path).await
     }
 
     /// Keeps the state of a step, durable before the checkpoint that names it.
