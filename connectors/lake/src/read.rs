@@ -26,6 +26,7 @@ use parquet::arrow::arrow_reader::ArrowReaderOptions;
 use parquet::arrow::async_reader::{AsyncFileReader, ParquetRecordBatchStreamBuilder};
 use parquet::errors::Result as ParquetResult;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+use tracing::warn;
 
 use crate::{schema, table};
 
@@ -67,7 +68,7 @@ impl CurrentFile {
     }
 }
 
-/// Reads back what a table holds; nothing where there is no table.
+/// Reads back what a table holds; nothing where there is no table, nor of a file that is gone.
 ///
 /// # Errors
 /// External: the table cannot be read.
@@ -102,6 +103,11 @@ pub async fn read_back(location: &str, what: ReadBack) -> Result<BatchStream> {
     Ok(batches.try_flatten().boxed())
 }
 
+/// Whether the store says that there is no such file.
+async fn is_gone(store: &Arc<dyn ObjectStore>, file: &CurrentFile) -> bool {
+    matches!(store.head(&file.path).await, Err(object_store::Error::NotFound { .. }))
+}
+
 /// The columns that say where a row came from.
 fn origin_schema() -> SchemaRef {
     let split = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
@@ -124,7 +130,13 @@ impl Reader {
         let store = self.log_store.object_store(None);
         let names: Vec<String> =
             self.wanted.fields().iter().map(|field| field.name().clone()).collect();
-        let batches = read_columns(store, &file, &names).await?;
+        let batches = match read_columns(store.clone(), &file, &names).await {
+            Err(_) if is_gone(&store, &file).await => {
+                warn!(file = %file.path, "a file of the lake table is gone, and its rows with it");
+                return Ok(stream::empty().boxed());
+            }
+            batches => batches?,
+        };
         let shaped = batches.map(move |batch| self.shape(&batch?, &file));
         Ok(shaped.try_filter(|batch| std::future::ready(batch.num_rows() > 0)).boxed())
     }
