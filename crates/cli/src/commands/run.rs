@@ -47,6 +47,7 @@ pub async fn start(run: &Run, global: &Global) -> Result<Exit> {
         pipelines.push(pipeline);
     }
     refuse_same_names(&pipelines)?;
+    let rows_on_stdout = pipelines.iter().any(writes_to_stdout);
     let stop = signals::stop()?;
     let runs = pipelines.into_iter().map(|pipeline| {
         let options = RunOptions {
@@ -60,8 +61,18 @@ pub async fn start(run: &Run, global: &Global) -> Result<Exit> {
         watched(pipeline, options, global)
     });
     let summaries = all(join_all(runs).await)?;
+    if rows_on_stdout && !global.format.is_for_machines() {
+        // The rows are the result, and whoever reads them wants nothing else among them.
+        let mut stderr = std::io::stderr().lock();
+        let _ = summaries.iter().try_for_each(|summary| print_text(summary, &mut stderr));
+        return Ok(signals::exit());
+    }
     print(&summaries, global)?;
     Ok(signals::exit())
+}
+
+fn writes_to_stdout(pipeline: &Pipeline) -> bool {
+    pipeline.sinks.iter().any(|sink| sink.kind == "stdio")
 }
 
 /// The summaries, or the first error once all runs have ended: one that stops must not stop the
@@ -123,7 +134,7 @@ fn print(summaries: &[Summary], global: &Global) -> Result<()> {
     }
 }
 
-fn print_text(summary: &Summary, out: &mut output::Stdout) -> std::io::Result<()> {
+fn print_text(summary: &Summary, out: &mut impl Write) -> std::io::Result<()> {
     let Summary { read, epochs, seconds, .. } = summary;
     writeln!(out, "{read} records read in {epochs} epochs, {seconds:.1} s")?;
     for sink in &summary.sinks {
