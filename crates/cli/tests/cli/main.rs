@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod crash;
+mod hostile;
 mod interop;
 mod replay;
 

@@ -1,0 +1,275 @@
+//! Bad input, bad files, a full disk: each gets one error with a way out, and nothing is lost.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::Desk;
+
+const PIPELINE: &str = "\
+name: web
+retry: { for: 1ms }
+epoch: { bytes_max: 256KiB }
+sources:
+  access: { type: file, paths: [access.log], block_bytes: 64KiB }
+transforms:
+  parsed: { type: parse, input: access, format: combined }
+sinks:
+  lake: { type: lake, input: parsed, table: web }
+";
+const ROWS: u64 = 5_000;
+
+/// A folder with a pipeline and a log of which one line in a hundred is broken.
+fn desk() -> Desk {
+    let desk = Desk::new();
+    desk.write("web.yaml", PIPELINE);
+    let rows = ROWS.to_string();
+    desk.done(&["generate", "access-log", "--rows", &rows, "--broken", "0.01", "-o", "access.log"]);
+    desk
+}
+
+/// Runs to the end and asserts that every line of the log stands once in the lake or in the dead
+/// letters.
+fn holds_everything(desk: &Desk) {
+    desk.done(&["run", "web.yaml", "--until-end"]);
+    let audit = desk.done(&["audit", "web.yaml", "--format", "json"]).json();
+    assert_eq!(audit["complete"], true, "{audit}");
+    let sql = "SELECT count(*) AS rows, count(DISTINCT _position) AS origins FROM \
+               (SELECT _position FROM web UNION ALL SELECT position FROM dead_letters)";
+    let held = desk.done(&["query", sql, "--format", "json"]).json();
+    assert_eq!((&held[0]["rows"], &held[0]["origins"]), (&ROWS.into(), &ROWS.into()));
+}
+
+/// Runs the pipeline and expects one error with these parts.
+fn fails(desk: &Desk, code: i32, parts: &[&str]) {
+    let ran = desk.run(&["run", "web.yaml", "--until-end", "--quiet"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (code, ""), "{}", ran.stderr);
+    let errors = ran.stderr.lines().filter(|line| line.starts_with("error: ")).count();
+    assert_eq!(errors, 1, "{}", ran.stderr);
+    for part in parts {
+        assert!(ran.stderr.contains(part), "{part}: {}", ran.stderr);
+    }
+}
+
+fn checkpoints(desk: &Desk) -> PathBuf {
+    desk.path().join("logmill-data/checkpoints/web/main")
+}
+
+#[test]
+fn places_that_would_mix_rows_are_refused_before_anything_runs() {
+    let desk = desk();
+    let check = |old: &str, new: &str, expect: &str| {
+        desk.write("web.yaml", &PIPELINE.replace(old, new));
+        let ran = desk.run(&["check", "web.yaml"]);
+        assert_eq!(ran.code, 2, "{new}");
+        assert!(ran.stderr.contains(expect), "{new}: {}", ran.stderr);
+        assert!(ran.stderr.contains("--> web.yaml:9:"), "{new}: {}", ran.stderr);
+    };
+    check("table: web", "table: ledger", "the table \"ledger\" belongs to logmill");
+    check("table: web", "table: late", "the table \"late\" belongs to logmill");
+    check("table: web", "table: dead_letters", "\"lake\" and \"dead_letters\" write to one place");
+    check("table: web", "table: web, partition_by: day(tss)", "did you mean \"ts\"?");
+    let twice = "table: web }\n  again: { type: lake, input: parsed, table: web";
+    check("table: web", twice, "\"lake\" and \"again\" write to one place");
+}
+
+#[test]
+fn a_full_disk_stops_the_run_and_the_next_one_goes_on() {
+    let desk = desk();
+    // A limit on the size of files stands for the disk. Without the trap its signal would kill.
+    let script = "trap '' XFSZ; ulimit -f \"$1\"; shift; exec \"$@\"";
+    for blocks in ["0", "4", "16", "64"] {
+        let output = Command::new("sh")
+            .args(["-c", script, "sh", blocks, env!("CARGO_BIN_EXE_logmill")])
+            .args(["run", "web.yaml", "--until-end", "--quiet"])
+            .current_dir(desk.path())
+            .env_remove("LOGMILL_DATA")
+            .output()
+            .expect("a shell");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{blocks}: {said}");
+        assert!(said.contains("File too large"), "{blocks}: {said}");
+    }
+    holds_everything(&desk);
+}
+
+#[test]
+fn a_broken_archive_stops_the_run_and_is_read_once_it_is_whole() {
+    let desk = desk();
+    // A gzip file shows at its end whether it is sound, so an epoch has room for the whole.
+    let whole_epoch = PIPELINE.replace("bytes_max: 256KiB", "bytes_max: 256MiB");
+    desk.write("web.yaml", &whole_epoch.replace("access.log", "access.log.gz"));
+    let packed = Command::new("gzip").arg("access.log").current_dir(desk.path()).status();
+    assert!(packed.expect("gzip is installed").success());
+    let archive = desk.path().join("access.log.gz");
+    let whole = std::fs::read(&archive).unwrap();
+    let mut damaged = whole.clone();
+    damaged[whole.len() / 2] ^= 0x55;
+    for (bytes, hint) in [
+        (&whole[..whole.len() / 2], "its compressed end is missing"),
+        (&damaged[..], "its compressed form is damaged"),
+    ] {
+        std::fs::write(&archive, bytes).unwrap();
+        fails(&desk, 1, &["access.log.gz", hint]);
+    }
+    std::fs::write(&archive, whole).unwrap();
+    holds_everything(&desk);
+}
+
+#[test]
+fn a_table_that_was_made_otherwise_is_left_alone() {
+    let desk = desk();
+    let narrow = PIPELINE.replace("input: parsed, table", "input: narrow, table").replace(
+        "sinks:",
+        "  narrow: { type: sql, query: \"SELECT ts, method AS status FROM parsed\" }\nsinks:",
+    );
+    desk.write("other.yaml", &narrow.replace("name: web", "name: other"));
+    desk.done(&["run", "other.yaml", "--until-end"]);
+    fails(&desk, 2, &["\"web\" was made by another schema", "column \"status\"", "hint: "]);
+    desk.write("web.yaml", &PIPELINE.replace("table: web", "table: web, partition_by: day(ts)"));
+    fails(&desk, 2, &["partitioned by [], not by [\"ts_day\"]", "hint: "]);
+    std::fs::remove_dir_all(desk.path().join("logmill-data")).unwrap();
+    desk.write("web.yaml", PIPELINE);
+    holds_everything(&desk);
+}
+
+#[test]
+fn what_stands_in_the_place_of_a_table_is_named() {
+    let desk = desk();
+    let lake = desk.path().join("logmill-data/lake");
+    std::fs::create_dir_all(&lake).unwrap();
+    std::fs::write(lake.join("web"), "a file").unwrap();
+    fails(&desk, 1, &["could not read lake table", "hint: "]);
+    std::fs::remove_file(lake.join("web")).unwrap();
+    std::fs::create_dir_all(lake.join("web/_delta_log")).unwrap();
+    let entry = lake.join("web/_delta_log/00000000000000000000.json");
+    std::fs::write(&entry, "{not a log").unwrap();
+    fails(&desk, 1, &["could not read lake table", "hint: "]);
+    std::fs::remove_file(entry).unwrap();
+    holds_everything(&desk);
+}
+
+#[test]
+fn a_damaged_checkpoint_whose_epoch_nobody_holds_is_set_aside() {
+    let desk = desk();
+    // Killed after the third epoch was decided, before any sink committed it.
+    let mut killed = desk.command(&["run", "web.yaml", "--until-end", "--quiet"]);
+    let status = killed.env("LOGMILL_FAILPOINT", "decide.after:3").status().unwrap();
+    assert_eq!(status.code(), None, "ended by SIGKILL");
+    let newest = checkpoints(&desk).join("epoch-00000000000000000003");
+    std::fs::write(newest, "damaged").unwrap();
+    holds_everything(&desk);
+}
+
+#[test]
+fn a_damaged_checkpoint_whose_epoch_a_sink_holds_stops_the_run() {
+    let desk = desk();
+    desk.done(&["run", "web.yaml", "--until-end"]);
+    let mut epochs: Vec<_> = std::fs::read_dir(checkpoints(&desk)).unwrap().flatten().collect();
+    epochs.retain(|entry| entry.file_name().to_string_lossy().starts_with("epoch-"));
+    let newest = epochs.iter().map(std::fs::DirEntry::path).max().expect("several epochs");
+    let whole = std::fs::read(&newest).unwrap();
+    std::fs::write(&newest, &whole[..whole.len() / 2]).unwrap();
+    let name = newest.file_name().unwrap().to_string_lossy();
+    fails(&desk, 1, &[&name, "damaged", "hint: ", "restore the file from a backup"]);
+    std::fs::write(&newest, whole).unwrap();
+    holds_everything(&desk);
+}
+
+#[test]
+fn lost_checkpoints_over_a_kept_lake_stop_the_run() {
+    let desk = desk();
+    desk.done(&["run", "web.yaml", "--until-end"]);
+    let kept = desk.path().join("kept");
+    std::fs::rename(checkpoints(&desk), &kept).unwrap();
+    fails(&desk, 2, &["of another history", "run --adopt"]);
+    std::fs::remove_dir_all(checkpoints(&desk)).unwrap();
+    std::fs::rename(&kept, checkpoints(&desk)).unwrap();
+    holds_everything(&desk);
+}
+
+#[test]
+fn a_file_of_the_lake_that_is_lost_is_named_by_split_and_range() {
+    let desk = desk();
+    desk.done(&["run", "web.yaml", "--until-end"]);
+    let folder = std::fs::read_dir(desk.path().join("logmill-data/lake/web")).unwrap();
+    let files = folder.flatten().map(|entry| entry.path());
+    let first = files.filter(|path| path.extension().is_some_and(|it| it == "parquet")).min();
+    std::fs::remove_file(first.expect("a file")).unwrap();
+    let ran = desk.run(&["audit", "web.yaml", "--format", "json"]);
+    assert_eq!(ran.code, 3, "{}", ran.stderr);
+    assert!(ran.stderr.contains("is gone"), "{}", ran.stderr);
+    let sink = &ran.json()["sinks"][0];
+    let count = |name: &str| sink[name].as_u64().expect("a count");
+    assert!(count("missing") > 0);
+    assert_eq!(count("missing"), count("expected") - count("found"));
+    let range = &sink["ranges"][0];
+    assert!(range["split"].as_str().expect("a split").ends_with("access.log"), "{range}");
+}
+
+#[test]
+fn a_run_that_is_asked_to_stop_says_so_and_the_next_one_goes_on() {
+    for (signal, code) in [("-INT", 130), ("-TERM", 143)] {
+        let desk = desk();
+        desk.write("web.yaml", &PIPELINE.replace("epoch: { ", "epoch: { interval: 50ms, "));
+        let follows = desk.command(&["run", "web.yaml", "--quiet"]).stdout(Stdio::null()).spawn();
+        let mut follows = follows.expect("the program starts");
+        while !checkpoints(&desk).join("epoch-00000000000000000001").exists() {
+            assert_eq!(follows.try_wait().expect("it runs"), None);
+            std::thread::yield_now();
+        }
+        let id = follows.id().to_string();
+        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+        assert_eq!(follows.wait().unwrap().code(), Some(code));
+        holds_everything(&desk);
+    }
+}
+
+#[test]
+fn hostile_lines_are_rows_or_dead_letters() {
+    let desk = Desk::new();
+    desk.write("web.yaml", PIPELINE);
+    let line = |agent: &[u8], end: &str| {
+        let start = "1.2.3.4 - - [17/May/2015:10:05:03 +0000] \"GET /a HTTP/1.1\" 200 1 \"-\" \"";
+        [start.as_bytes(), agent, b"\"", end.as_bytes()].concat()
+    };
+    let lines = [
+        line(b"plain", "\n"),
+        line(b"carriage return", "\r\n"),
+        line(b"nul \0 inside", "\n"),
+        line(b"bad \xff\xfe text", "\n"),
+        line("x".repeat(2 << 20).as_bytes(), "\n"),
+        b"\0\0\0\n".to_vec(),
+        b"\xff\xfe\xfd\n".to_vec(),
+        b"\n\r\n".to_vec(),
+        line(b"no end", ""),
+    ];
+    std::fs::write(desk.path().join("access.log"), lines.concat()).unwrap();
+    desk.done(&["run", "web.yaml", "--until-end"]);
+    let sql = "SELECT user_agent AS agent, _lossy AS lossy FROM web ORDER BY _position";
+    let rows = desk.done(&["query", sql, "--format", "ndjson"]).stdout;
+    let rows: Vec<Value> = rows.lines().map(|row| serde_json::from_str(row).unwrap()).collect();
+    let agents: Vec<_> = rows.iter().map(|row| row["agent"].as_str().unwrap()).collect();
+    let repaired = "bad \u{fffd}\u{fffd} text";
+    assert_eq!(agents, ["plain", "carriage return", "nul \0 inside", repaired, "no end"]);
+    let lossy: Vec<_> = rows.iter().map(|row| row["lossy"].as_bool().unwrap()).collect();
+    assert_eq!(lossy, [false, false, false, true, false]);
+    let letters = desk.done(&["dead-letters", "list", "--format", "json"]).json();
+    let reasons: Vec<_> =
+        letters.as_array().unwrap().iter().map(|letter| letter["reason"].as_str()).collect();
+    assert_eq!(reasons.len(), 3, "{reasons:?}");
+    assert!(reasons.iter().flatten().any(|reason| reason.contains("longer than 1MiB")));
+    desk.done(&["audit", "web.yaml"]);
+}
+
+#[test]
+fn rows_on_standard_output_stand_alone() {
+    let desk = Desk::new();
+    let stdio = "name: pass\nsources: { lines: { type: stdio } }\n\
+                 sinks: { out: { type: stdio, input: lines, format: text } }\n";
+    desk.write("pass.yaml", stdio);
+    let ran = desk.run_with(&["run", "pass.yaml", "--until-end"], "one\ntwo\n");
+    assert_eq!((ran.code, ran.stdout.as_str()), (0, "one\ntwo\n"));
+    assert!(ran.stderr.contains("2 records read"), "{}", ran.stderr);
+}
