@@ -56,6 +56,12 @@ fn checkpoints(desk: &Desk) -> PathBuf {
     desk.path().join("logmill-data/checkpoints/web/main")
 }
 
+fn newest_checkpoint(desk: &Desk) -> PathBuf {
+    let mut epochs: Vec<_> = std::fs::read_dir(checkpoints(desk)).unwrap().flatten().collect();
+    epochs.retain(|entry| entry.file_name().to_string_lossy().starts_with("epoch-"));
+    epochs.iter().map(std::fs::DirEntry::path).max().expect("several epochs")
+}
+
 #[test]
 fn places_that_would_mix_rows_are_refused_before_anything_runs() {
     let desk = desk();
@@ -166,14 +172,27 @@ fn a_damaged_checkpoint_whose_epoch_nobody_holds_is_set_aside() {
 fn a_damaged_checkpoint_whose_epoch_a_sink_holds_stops_the_run() {
     let desk = desk();
     desk.done(&["run", "web.yaml", "--until-end"]);
-    let mut epochs: Vec<_> = std::fs::read_dir(checkpoints(&desk)).unwrap().flatten().collect();
-    epochs.retain(|entry| entry.file_name().to_string_lossy().starts_with("epoch-"));
-    let newest = epochs.iter().map(std::fs::DirEntry::path).max().expect("several epochs");
+    let newest = newest_checkpoint(&desk);
     let whole = std::fs::read(&newest).unwrap();
     std::fs::write(&newest, &whole[..whole.len() / 2]).unwrap();
     let name = newest.file_name().unwrap().to_string_lossy();
     fails(&desk, 1, &[&name, "damaged", "hint: ", "restore the file from a backup"]);
     std::fs::write(&newest, whole).unwrap();
+    holds_everything(&desk);
+}
+
+#[test]
+fn a_lost_newest_checkpoint_stops_the_run_and_shows_in_the_audit() {
+    let desk = desk();
+    desk.done(&["run", "web.yaml", "--until-end"]);
+    let newest = newest_checkpoint(&desk);
+    let kept = desk.path().join("kept");
+    std::fs::rename(&newest, &kept).unwrap();
+    fails(&desk, 2, &["where the checkpoints say", "restore the one that is missing"]);
+    let audit = desk.run(&["audit", "web.yaml", "--format", "json"]);
+    assert_eq!(audit.code, 3, "{}", audit.stderr);
+    assert!(audit.json()["sinks"][0]["unexpected"].as_u64() > Some(0), "{}", audit.stdout);
+    std::fs::rename(kept, newest).unwrap();
     holds_everything(&desk);
 }
 

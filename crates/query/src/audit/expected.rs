@@ -36,6 +36,8 @@ pub struct Expected {
     ranges: HashMap<Stretch, Range<i64>>,
     /// The epochs of each split that are compared.
     limits: HashMap<String, Limits>,
+    /// The lineages, to be asked again once the sinks were read.
+    histories: Vec<History>,
 }
 
 /// The epochs of a split that are compared. Rows do not say which lineage delivered them, so an
@@ -80,6 +82,7 @@ impl Expected {
             if name == pipeline {
                 let history = History::new(store.clone(), pipeline, &lineage);
                 lineages.extend(expected.read_lineage(&history, &lineage).await?);
+                expected.histories.push(history);
             }
         }
         // What is compared depends on all lineages, so that none is added before all are read.
@@ -145,6 +148,33 @@ impl Expected {
         let epoch = epoch.max(limits.folded_until);
         let compared = epoch <= limits.complete_until.min(limits.certain_until);
         compared.then(|| Stretch { split: split.to_owned(), epoch })
+    }
+
+    /// The stretch of a row whose epoch is later than all that are compared; none for others.
+    pub fn later(&self, split: &str, epoch: u64) -> Option<Stretch> {
+        let limits = self.limits.get(split)?;
+        let later = epoch > limits.complete_until;
+        later.then(|| Stretch { split: split.to_owned(), epoch })
+    }
+
+    /// Rows of epochs that no checkpoint has decided. Asked after the sink was read: whatever a
+    /// running pipeline has committed by then is decided.
+    ///
+    /// # Errors
+    /// External: the checkpoints cannot be listed.
+    pub async fn undecided(&self, found: &Found) -> Result<Vec<Difference>> {
+        if found.later.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut decided_until = 0;
+        for history in &self.histories {
+            decided_until = decided_until.max(history.newest_epoch().await?.unwrap_or_default());
+        }
+        let later = found.later.iter().filter(|(stretch, _)| stretch.epoch > decided_until);
+        let unexpected = later.map(|(stretch, held)| {
+            difference(DifferenceKind::Unexpected, stretch, held.rows, &held.positions)
+        });
+        Ok(unexpected.collect())
     }
 
     /// Rows that a sink should hold.

@@ -1,9 +1,10 @@
 //! What a sink holds: first as sums, then, where these differ, as positions.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 
 use arrow::array::{Array, AsArray, Int64Array, RecordBatch, StringArray};
-use arrow::compute::cast;
+use arrow::compute::{cast, max, min};
 use arrow::datatypes::{DataType, Int32Type, Int64Type};
 use contract::error::Context;
 use contract::record::{EPOCH, OriginSum, SPLIT, ordinals, positions, split_seed};
@@ -18,6 +19,16 @@ use super::expected::{Expected, Stretch};
 #[derive(Default)]
 pub struct Found {
     sums: HashMap<Stretch, OriginSum>,
+    /// Rows of later epochs than those that are compared.
+    pub later: BTreeMap<Stretch, Later>,
+}
+
+/// Rows that are not compared with the ledger.
+pub struct Later {
+    /// How many.
+    pub rows: u64,
+    /// Where in their split they lie.
+    pub positions: Range<i64>,
 }
 
 impl Found {
@@ -30,6 +41,9 @@ impl Found {
         let mut batches = audited.sink.read_back(pipeline, ReadBack::Origins).await?;
         while let Some(batch) = batches.try_next().await? {
             for run in Runs::of(&batch)? {
+                if let Some(stretch) = expected.later(&run.split, run.epoch) {
+                    found.add_later(stretch, &batch.slice(run.from, run.rows))?;
+                }
                 let Some(stretch) = expected.stretch(&run.split, run.epoch) else { continue };
                 let seed = split_seed(&run.split);
                 let rows = batch.slice(run.from, run.rows);
@@ -37,6 +51,16 @@ impl Found {
             }
         }
         Ok(found)
+    }
+
+    fn add_later(&mut self, stretch: Stretch, rows: &RecordBatch) -> Result<()> {
+        let positions = positions(rows)?;
+        let (Some(first), Some(last)) = (min(positions), max(positions)) else { return Ok(()) };
+        let later = Later { rows: 0, positions: first..last + 1 };
+        let known = self.later.entry(stretch).or_insert(later);
+        known.rows += rows.num_rows() as u64;
+        known.positions = known.positions.start.min(first)..known.positions.end.max(last + 1);
+        Ok(())
     }
 
     /// Number of all rows.

@@ -88,14 +88,15 @@ async fn audit_origins(
 ) -> Result<SinkReport> {
     let found = Found::read(pipeline, audited, expected).await?;
     report.found = found.rows();
+    report.differences = expected.undecided(&found).await?;
+    report.found += report.differences.iter().map(|difference| difference.rows).sum::<u64>();
     let differing = expected.differing(&audited.name, &found);
-    if differing.is_empty() {
-        return Ok(report);
-    }
-    let positions = Positions::read(pipeline, audited, expected, &differing).await?;
-    for stretch in &differing {
-        let mut held = positions.of(stretch);
-        report.differences.extend(expected.explain(&audited.name, stretch, &mut held));
+    if !differing.is_empty() {
+        let positions = Positions::read(pipeline, audited, expected, &differing).await?;
+        for stretch in &differing {
+            let mut held = positions.of(stretch);
+            report.differences.extend(expected.explain(&audited.name, stretch, &mut held));
+        }
     }
     report.add_up(expected.rejected_after(&audited.name));
     Ok(report)

@@ -125,6 +125,11 @@ async fn every_kind_of_difference_is_named_with_its_place() {
     )
     .await;
     check(
+        &[(1, 0), (1, 1), (1, 2), (2, 3), (2, 4), (2, 5), (3, 6), (3, 8)],
+        "2 Unexpected in epoch 3 at a@6..9",
+    )
+    .await;
+    check(
         &[(1, 0), (1, 1), (1, 7), (2, 3), (2, 4), (2, 5)],
         "1 Missing in epoch 1 at a@0..3; 1 Unexpected in epoch 1 at a@0..8",
     )
