@@ -173,7 +173,8 @@ fn is_behind(
         Held::Nothing => None,
         Held::Token(token) if token.incarnation == checkpoint.incarnation => Some(token.epoch),
         Held::Token(token) => {
-            return Err(unknown(&node.name, &format!("epoch {} of another history", token.epoch)));
+            let found = format!("epoch {} of another history", token.epoch);
+            return Err(unknown(&node.name, &found, checkpoint));
         }
     };
     if held == state.token_after(checkpoint.epoch) {
@@ -185,15 +186,25 @@ fn is_behind(
     let held = held.map_or("nothing".to_owned(), |epoch| format!("epoch {epoch}"));
     let expected = state.token_after(checkpoint.epoch);
     let expected = expected.map_or("nothing".to_owned(), |epoch| format!("epoch {epoch}"));
-    Err(unknown(&node.name, &format!("{held} where the checkpoints say {expected}")))
+    let found = format!("{held} where the checkpoints say {expected}");
+    Err(unknown(&node.name, &found, checkpoint))
 }
 
-fn unknown(sink: &str, found: &str) -> Error {
-    Error::config(format!("sink {sink:?} holds {found}")).hint(
+fn unknown(sink: &str, found: &str, checkpoint: &Checkpoint) -> Error {
+    let way_out = match checkpoint.epoch {
+        0 => {
+            "give the sink another name to start it afresh, or `run --adopt` to go on from what \
+             it holds (records that it holds already are then delivered again)"
+        }
+        _ => {
+            "give the sink another name and place (it then gets what is read from now on), or \
+             all of them and the pipeline (everything is then read again)"
+        }
+    };
+    Error::config(format!("sink {sink:?} holds {found}")).hint(format!(
         "the checkpoints and the sink do not belong together: restore the one that is missing, \
-         give the sink another name to start it afresh, or `run --adopt` to go on from what it \
-         holds (records that it holds already are then delivered again)",
-    )
+         {way_out}"
+    ))
 }
 
 /// Commits from what the checkpoint recorded; false if that is gone.
