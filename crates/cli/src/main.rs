@@ -47,6 +47,9 @@ fn start(arguments: &Arguments) -> contract::Result<Exit> {
 
 async fn dispatch(arguments: &Arguments) -> contract::Result<Exit> {
     let global = &arguments.global;
+    if !matches!(arguments.command, Command::Query(_)) {
+        output::check_format(global)?;
+    }
     match &arguments.command {
         Command::Demo(demo) => commands::demo::start(demo, global).await,
         Command::Run(run) => commands::run::start(run, global).await,

@@ -15,6 +15,7 @@ use datafusion::execution::context::SQLOptions;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::sql::sqlparser::parser::ParserError;
 use futures::StreamExt;
 
 use crate::catalog::{self, LakeFolder};
@@ -168,6 +169,11 @@ fn unknown(field: &Column, valid: &[Column]) -> Error {
 
 /// An error of the query itself, as one line and a hint.
 fn refused(error: &DataFusionError) -> Error {
+    if let DataFusionError::SQL(parser, _) = error.find_root()
+        && let ParserError::ParserError(text) | ParserError::TokenizerError(text) = &**parser
+    {
+        return Error::config("the query is wrong").because(text.clone());
+    }
     let text = error.strip_backtrace();
     let text = text.strip_prefix("Error during planning: ").unwrap_or(&text);
     match text {

@@ -28,6 +28,17 @@ pub fn write(print: impl FnOnce(&mut Stdout) -> std::io::Result<()>) -> Result<(
     print(&mut out).and_then(|()| out.flush()).map_err(failed)
 }
 
+/// Refuses the formats that only `query` writes, before anything is done.
+///
+/// # Errors
+/// Config: csv or parquet.
+pub fn check_format(global: &Global) -> Result<()> {
+    match global.format {
+        Format::Text | Format::Json | Format::Ndjson => Ok(()),
+        Format::Csv | Format::Parquet => Err(only_query_writes(global.format)),
+    }
+}
+
 /// Prints one value: as text by `print`, else as one JSON document.
 ///
 /// # Errors

@@ -283,6 +283,17 @@ fn hostile_lines_are_rows_or_dead_letters() {
 }
 
 #[test]
+fn a_format_that_cannot_be_written_is_refused_before_anything_runs() {
+    let desk = desk();
+    for format in ["csv", "parquet"] {
+        let ran = desk.run(&["run", "web.yaml", "--until-end", "--format", format]);
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{}", ran.stderr);
+        assert!(ran.stderr.contains("this command does not write"), "{}", ran.stderr);
+    }
+    assert!(!desk.path().join("logmill-data").exists());
+}
+
+#[test]
 fn rows_on_standard_output_stand_alone() {
     let desk = Desk::new();
     let stdio = "name: pass\nsources: { lines: { type: stdio } }\n\

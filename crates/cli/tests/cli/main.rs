@@ -209,6 +209,7 @@ fn a_query_that_is_wrong_says_why() {
     check("SELECT statuss FROM log('a.log', 'combined')", "hint: did you mean \"status\"?");
     check("SELECT * FROM log('a.log', 'combine')", "hint: did you mean \"combined\"?");
     check("SELECT * FROM log('b.log', 'combined')", "no file matches \"b.log\"");
+    check("SELEC 1", "the query is wrong: Expected: an SQL statement, found: SELEC at Line: 1");
     check("CREATE TABLE a AS SELECT 1", "a query only reads");
     check("COPY (SELECT 1) TO 'a.csv'", "a query only reads");
     check("DROP TABLE ledger", "a query only reads");

@@ -81,8 +81,9 @@ async fn answer(session: &Session, sql: &str, global: &Global) -> Result<()> {
     report_refused(session);
     let seconds = begun.elapsed().as_secs_f64();
     let count = count?;
+    let rows = if count == 1 { "row" } else { "rows" };
     output::write(|out| {
-        std::io::Write::write_all(out, format!("{count} rows, {seconds:.3} s\n").as_bytes())
+        std::io::Write::write_all(out, format!("{count} {rows}, {seconds:.3} s\n").as_bytes())
     })
 }
 
