@@ -13,6 +13,7 @@ pub mod dead_letters;
 mod draft;
 mod flow;
 pub mod graph;
+mod losses;
 mod originals;
 mod outlet;
 mod owner;

@@ -48,6 +48,8 @@ pub struct RunOptions {
     pub until_end: bool,
     /// Go on numbering above the tokens that sinks hold from another history.
     pub adopt: bool,
+    /// Give up records of an unfinished epoch that can no longer be read, and book them as lost.
+    pub accept_loss: bool,
     /// Turns true when the run should finish its epoch and stop.
     pub stop: watch::Receiver<bool>,
 }

@@ -3,7 +3,7 @@
 //! For each sink the newest checkpoint names two legal tokens: the one before the epoch and the
 //! epoch itself. Every other token stops the start; nothing is ever sent again on a guess.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -11,7 +11,7 @@ use contract::record::POSITION;
 use contract::sink::{CommitOutcome, Held, SinkKind};
 use contract::source::{SplitReader, Until};
 use contract::transform::EpochStart;
-use contract::{Error, Position, Result, failpoint};
+use contract::{Error, ErrorKind, Position, Result, failpoint};
 use futures::future::try_join_all;
 use state::Checkpoint;
 use state::checkpoint::{Cut, SinkState};
@@ -22,6 +22,7 @@ use crate::barrier::{commit_of, not_owner};
 use crate::chain::Chain;
 use crate::dead_letters::{DeadLetter, add_originals};
 use crate::flow::{SplitContext, Tally};
+use crate::losses;
 use crate::originals;
 use crate::outlet::Outlet;
 use crate::owner::Owner;
@@ -56,6 +57,7 @@ pub async fn recover(owner: &Owner) -> Result<Checkpoint> {
     if !replay.is_empty() {
         replay_epoch(owner, &checkpoint, &replay).await?;
     }
+    let checkpoint = losses::book(owner, checkpoint).await?;
     failpoint::reach("recover.done").await?;
     Ok(checkpoint)
 }
@@ -256,13 +258,15 @@ async fn replay_into(attempt: &mut Attempt<'_>, epoch: EpochStart) -> Result<()>
     let feed = Feed::new(attempt.owner, &checkpoint, epoch);
     let outlet = attempt.shared.outlet.clone();
     let budget = attempt.shared.budget.clone();
-    tokio::select! {
+    let unreadable = tokio::select! {
         fed = feed.run(&outlet, &budget) => fed?,
         failure = attempt.failed() => return Err(failure),
-    }
+    };
     let next = EpochStart { epoch: epoch.epoch + 1, ..epoch };
     attempt.pass_barrier(next, &mut Tally::default()).await?;
     let reports = attempt.prepare_replayed(epoch).await?;
+    let losses = losses::of_replay(&checkpoint, &attempt.owner.pipeline, &reports, &unreadable)?;
+    losses::keep(attempt.owner, &checkpoint, &reports, losses).await?;
     attempt.commit_replayed(&reports).await
 }
 
@@ -273,6 +277,8 @@ struct Feed<'a> {
     epoch: EpochStart,
     chain: Chain,
     open: BTreeMap<usize, OpenSplit>,
+    /// Splits of which something can no longer be read, by number; a loss that is accepted.
+    unreadable: BTreeSet<usize>,
 }
 
 struct OpenSplit {
@@ -280,28 +286,53 @@ struct OpenSplit {
     reader: Box<dyn SplitReader>,
     /// Rows that were read beyond the cut before.
     rest: Option<RecordBatch>,
+    /// The record after the last that was read.
+    next: Option<Position>,
 }
 
 impl<'a> Feed<'a> {
     fn new(owner: &'a Owner, checkpoint: &'a Checkpoint, epoch: EpochStart) -> Self {
         let chain = Chain::new(owner.pipeline.clone(), epoch);
-        Self { owner, checkpoint, epoch, chain, open: BTreeMap::new() }
+        Self { owner, checkpoint, epoch, chain, open: BTreeMap::new(), unreadable: BTreeSet::new() }
     }
 
-    async fn run(mut self, outlet: &Outlet, budget: &crate::flow::Budget) -> Result<()> {
+    /// Feeds every cut; returns the splits that could not be read to their end.
+    async fn run(
+        mut self,
+        outlet: &Outlet,
+        budget: &crate::flow::Budget,
+    ) -> Result<BTreeSet<usize>> {
         for cut in &self.checkpoint.cuts {
-            if !self.open.contains_key(&cut.split) {
-                let open = self.open_split(cut).await?;
-                self.open.insert(cut.split, open);
+            if self.unreadable.contains(&cut.split) {
+                continue;
             }
-            self.feed(cut, outlet, budget).await?;
+            if let Err(error) = self.open_and_feed(cut, outlet, budget).await {
+                if error.retry() || is_bug(&error) || !self.owner.options.accept_loss {
+                    return Err(error);
+                }
+                warn!(error = error.chain(), "gave up what can no longer be read");
+                self.unreadable.insert(cut.split);
+            }
         }
-        Ok(())
+        Ok(self.unreadable)
+    }
+
+    async fn open_and_feed(
+        &mut self,
+        cut: &Cut,
+        outlet: &Outlet,
+        budget: &crate::flow::Budget,
+    ) -> Result<()> {
+        if !self.open.contains_key(&cut.split) {
+            let open = self.open_split(cut).await?;
+            self.open.insert(cut.split, open);
+        }
+        self.feed(cut, outlet, budget).await
     }
 
     async fn open_split(&self, cut: &Cut) -> Result<OpenSplit> {
         let context = originals::context_at(self.owner, self.checkpoint, cut.split)
-            .ok_or_else(|| unreadable(self.checkpoint, cut).hint("its source left the file"))?;
+            .ok_or_else(|| unreadable(self.checkpoint, cut).because("its source left the file"))?;
         let last = self.checkpoint.cuts.iter().rev().find(|other| other.split == cut.split);
         let until = last.map_or_else(|| cut.to.clone(), |last| last.to.clone());
         let source = &self.owner.pipeline.sources[context.source].source;
@@ -310,7 +341,7 @@ impl<'a> Feed<'a> {
             true => error,
             false => unreadable(self.checkpoint, cut).because(error),
         })?;
-        Ok(OpenSplit { context, reader, rest: None })
+        Ok(OpenSplit { context, reader, rest: None, next: cut.from.clone() })
     }
 
     async fn feed(
@@ -324,8 +355,14 @@ impl<'a> Feed<'a> {
             let (records, rejects) = match open.rest.take() {
                 Some(rest) => (rest, Vec::new()),
                 None => match open.reader.next_batch().await? {
-                    Some(batch) => (batch.records, batch.rejects),
-                    None => return Ok(()),
+                    Some(batch) => {
+                        open.next = Some(batch.next);
+                        (batch.records, batch.rejects)
+                    }
+                    None if open.next.as_ref().is_some_and(|next| next.at >= cut.to.at) => {
+                        return Ok(());
+                    }
+                    None => return Err(unreadable(self.checkpoint, cut)),
                 },
             };
             let (inside, beyond) = divide(&records, &cut.to)?;
@@ -366,4 +403,9 @@ fn unreadable(checkpoint: &Checkpoint, cut: &Cut) -> Error {
          {} needs",
         cut.to.at, checkpoint.epoch
     ))
+    .hint("bring them back, or `run --accept-loss` to deliver the rest and book them as lost")
+}
+
+fn is_bug(error: &Error) -> bool {
+    error.kind() == ErrorKind::Bug
 }

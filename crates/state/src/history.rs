@@ -205,6 +205,33 @@ impl History {
         self.bytes(&self.resource_path(sha256)).await
     }
 
+    /// Keeps what could not be delivered of a decided epoch, as it will stand in the ledger of the
+    /// next. Durable before any sink commits without these rows.
+    ///
+    /// # Errors
+    /// Retryable External: the store does not answer.
+    pub async fn keep_losses(&self, epoch: u64, losses: &[Entry]) -> Result<()> {
+        let path = self.losses_path(epoch);
+        let bytes = serde_json::to_vec(losses).bug("losses are no JSON")?;
+        let put = self.store.put(&path, Bytes::from(bytes).into()).await;
+        put.transient(|| format!("could not write \"{path}\""))?;
+        Ok(())
+    }
+
+    /// What [`History::keep_losses`] kept of an epoch.
+    ///
+    /// # Errors
+    /// External: the store does not answer (retryable), or the note is damaged.
+    pub async fn losses(&self, epoch: u64) -> Result<Vec<Entry>> {
+        let path = self.losses_path(epoch);
+        match self.if_there(&path).await? {
+            Some(bytes) => {
+                serde_json::from_slice(&bytes).external(|| format!("\"{path}\" is damaged"))
+            }
+            None => Ok(Vec::new()),
+        }
+    }
+
     /// Keeps what a lineage reads where no source could give it again, before its first checkpoint.
     ///
     /// # Errors
@@ -221,14 +248,7 @@ impl History {
     /// # Errors
     /// Retryable External: the store does not answer.
     pub async fn input(&self) -> Result<Option<Bytes>> {
-        match self.store.head(&self.input_path()).await {
-            Ok(_) => self.bytes(&self.input_path()).await.map(Some),
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(error) => {
-                let message = format!("could not look for \"{}\"", self.input_path());
-                Err(Error::transient(message).because(error))
-            }
-        }
+        self.if_there(&self.input_path()).await
     }
 
     /// Deletes the input of a lineage that has come to its end.
@@ -398,6 +418,20 @@ impl History {
                 Err(Error::transient(format!("could not read \"{path}\"")).because(error))
             }
         }
+    }
+
+    async fn if_there(&self, path: &Path) -> Result<Option<Bytes>> {
+        match self.store.head(path).await {
+            Ok(_) => self.bytes(path).await.map(Some),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => {
+                Err(Error::transient(format!("could not look for \"{path}\"")).because(error))
+            }
+        }
+    }
+
+    fn losses_path(&self, epoch: u64) -> Path {
+        self.prefix.clone().join(format!("losses-{epoch:020}"))
     }
 
     fn path_of(&self, epoch: u64) -> Path {

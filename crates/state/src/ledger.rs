@@ -25,7 +25,7 @@ pub struct Counts {
     pub aggregated: u64,
     /// Rows that a step or the sink refused.
     pub dead_lettered: u64,
-    /// Rows booked as delivered before and dead-lettered now.
+    /// Rows booked as delivered before and dead-lettered or lost now.
     pub rejected_after: u64,
     /// Rows of `delivered` that are not published yet.
     pub staged: u64,

@@ -156,6 +156,7 @@ impl Proof {
             rebuild,
             until_end: true,
             adopt: self.adopt,
+            accept_loss: false,
             stop,
         };
         let outcome = tasks.block_on(async {

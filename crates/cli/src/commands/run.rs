@@ -37,6 +37,11 @@ pub struct Run {
     /// Go on where a sink holds epochs of a history that is lost, numbering above them.
     #[arg(long)]
     adopt: bool,
+
+    /// Where an unfinished epoch needs records that can no longer be read, deliver the rest of it
+    /// and book them as lost.
+    #[arg(long)]
+    accept_loss: bool,
 }
 
 pub async fn start(run: &Run, global: &Global) -> Result<Exit> {
@@ -56,6 +61,7 @@ pub async fn start(run: &Run, global: &Global) -> Result<Exit> {
             rebuild: pipeline::rebuild(&global.data),
             until_end: run.until_end,
             adopt: run.adopt,
+            accept_loss: run.accept_loss,
             stop: stop.clone(),
         };
         watched(pipeline, options, global)
@@ -121,6 +127,7 @@ pub fn until_end(stop: watch::Receiver<bool>, global: &Global) -> RunOptions {
         rebuild: pipeline::rebuild(&global.data),
         until_end: true,
         adopt: false,
+        accept_loss: false,
         stop,
     }
 }

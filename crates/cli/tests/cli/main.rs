@@ -5,6 +5,7 @@
 mod crash;
 mod hostile;
 mod interop;
+mod loss;
 mod replay;
 
 use std::io::Write;

@@ -168,6 +168,7 @@ impl Fixture {
             rebuild,
             until_end: true,
             adopt: false,
+            accept_loss: false,
             stop,
         };
         runtime::run(pipeline, options, Arc::new(Progress::default())).await

@@ -95,7 +95,8 @@ pub async fn start(replay: &Replay, global: &Global) -> Result<Exit> {
     let mut report = Report { pipeline: bound.name.clone(), ..Report::default() };
     let folder = Owner::checkpoint_folder(&bound)?.join(&bound.name);
     if folder.is_dir() {
-        let _lease = Lease::take(&folder.join(LEASE))?;
+        let lease = Lease::take(&folder.join(LEASE));
+        let _lease = lease.map_err(|error| error.context("another replay is under way"))?;
         let checkpoints = pipeline::checkpoints(&bound)?;
         let stop = signals::stop()?;
         let mut replayer =
@@ -210,6 +211,7 @@ impl Replayer<'_> {
             rebuild: pipeline::rebuild_replay(&request, data),
             until_end: true,
             adopt: false,
+            accept_loss: false,
             stop: self.stop.clone(),
         };
         let outcome = run::watched(bound, options, self.global).await?.outcome;
