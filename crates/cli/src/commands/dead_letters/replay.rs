@@ -96,7 +96,7 @@ pub async fn start(replay: &Replay, global: &Global) -> Result<Exit> {
     let folder = Owner::checkpoint_folder(&bound)?.join(&bound.name);
     if folder.is_dir() {
         let lease = Lease::take(&folder.join(LEASE));
-        let _lease = lease.map_err(|error| error.context("another replay is under way"))?;
+        let _lease = lease.map_err(|error| error.context("could not begin a replay"))?;
         let checkpoints = pipeline::checkpoints(&bound)?;
         let stop = signals::stop()?;
         let mut replayer =
