@@ -3,7 +3,8 @@
 //! Each run's input is a split of its own; nobody can read it again.
 
 use std::io::Read;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arrow::datatypes::SchemaRef;
@@ -21,6 +22,8 @@ pub struct Lines {
     split: Split,
     line_bytes_max: usize,
     stream: Mutex<Option<Box<dyn Read + Send>>>,
+    /// Whether all that there ever will be is committed.
+    is_done: Arc<AtomicBool>,
 }
 
 impl Lines {
@@ -32,6 +35,7 @@ impl Lines {
             split: Split { id: SplitId::new(id), descriptor: serde_json::Value::Null },
             line_bytes_max: config.line_bytes_max.as_usize(),
             stream: Mutex::new(Some(stream)),
+            is_done: Arc::default(),
         }
     }
 }
@@ -47,7 +51,9 @@ impl Source for Lines {
     }
 
     async fn splits(&self, _known: &[KnownSplit]) -> Result<Discovery> {
-        Ok(Discovery { splits: vec![self.split.clone()], warnings: Vec::new() })
+        let is_done = self.is_done.load(Ordering::Relaxed);
+        let splits = if is_done { Vec::new() } else { vec![self.split.clone()] };
+        Ok(Discovery { splits, warnings: Vec::new() })
     }
 
     async fn open(
@@ -68,6 +74,9 @@ impl Source for Lines {
             lines: lines::Lines::new(self.line_bytes_max),
             intake: Intake::start(stream),
             has_ended: false,
+            reached: 0,
+            acknowledged: 0,
+            is_done: self.is_done.clone(),
         }))
     }
 }
@@ -76,6 +85,17 @@ struct Reader {
     lines: lines::Lines,
     intake: Intake,
     has_ended: bool,
+    reached: i64,
+    acknowledged: i64,
+    is_done: Arc<AtomicBool>,
+}
+
+impl Reader {
+    fn note_done(&self) {
+        if self.has_ended && self.acknowledged >= self.reached {
+            self.is_done.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 #[async_trait]
@@ -96,13 +116,17 @@ impl SplitReader for Reader {
             let (next, bytes) = (Position::new(lines.next), lines.consumed.len() as u64);
             let (records, rejects) = lines.into_records();
             if records.num_rows() > 0 || !rejects.is_empty() {
+                self.reached = next.at;
                 return Ok(Some(ReadBatch { records, next, rejects, lost: 0, bytes }));
             }
         }
+        self.note_done();
         Ok(None)
     }
 
-    async fn acknowledge(&mut self, _position: &Position) -> Result<()> {
+    async fn acknowledge(&mut self, position: &Position) -> Result<()> {
+        self.acknowledged = position.at;
+        self.note_done();
         Ok(())
     }
 }
@@ -218,6 +242,17 @@ mod tests {
             0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0x03, 0xcb, 0xcf, 0x4b, 0xe5,
             0x2a, 0x29, 0xcf, 0xe7, 0x02, 0x00, 0xe6, 0x0b, 0xba, 0x12, 0x08, 0x00, 0x00, 0x00,
         ]
+    }
+
+    #[tokio::test]
+    async fn a_stream_is_done_once_its_last_line_is_committed() {
+        let source = source(io::Cursor::new("one\ntwo\n"));
+        let mut reader = open(&source).await.expect("the first time");
+        let batch = reader.next_batch().await.expect("readable").expect("two lines");
+        assert!(reader.next_batch().await.expect("readable").is_none());
+        assert_eq!(source.splits(&[]).await.expect("known").splits.len(), 1);
+        reader.acknowledge(&batch.next).await.expect("noted");
+        assert!(source.splits(&[]).await.expect("known").splits.is_empty());
     }
 
     #[tokio::test]

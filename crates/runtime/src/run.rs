@@ -114,6 +114,8 @@ impl Flow {
     ) -> Result<Outcome> {
         let owner = attempt.owner;
         let until_end = owner.options.until_end;
+        // What can be read only once has nothing more to give at its end, even when followed.
+        let is_finite = until_end || sources_all_once(owner);
         let mut stop = owner.options.stop.clone();
         let interval = owner.pipeline.settings.epoch_interval;
         let mut ends = tokio::time::interval_at(tokio::time::Instant::now() + interval, interval);
@@ -129,7 +131,7 @@ impl Flow {
                 end_epoch(attempt, summary).await?;
                 return finish(attempt, Outcome::Stopped).await;
             }
-            if until_end && self.active(attempt) == 0 && self.waiting.is_empty() {
+            if is_finite && self.active(attempt) == 0 && self.waiting.is_empty() {
                 end_epoch(attempt, summary).await?;
                 return finish(attempt, Outcome::Ended).await;
             }
@@ -205,6 +207,10 @@ impl Flow {
         }
         Ok(())
     }
+}
+
+fn sources_all_once(owner: &Owner) -> bool {
+    owner.pipeline.sources.iter().all(|node| !node.source.replayable())
 }
 
 async fn end_epoch(attempt: &mut Attempt<'_>, summary: &mut SummaryBuilder) -> Result<Ended> {

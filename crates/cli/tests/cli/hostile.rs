@@ -299,7 +299,9 @@ fn rows_on_standard_output_stand_alone() {
     let stdio = "name: pass\nsources: { lines: { type: stdio } }\n\
                  sinks: { out: { type: stdio, input: lines, format: text } }\n";
     desk.write("pass.yaml", stdio);
-    let ran = desk.run_with(&["run", "pass.yaml", "--until-end"], "one\ntwo\n");
-    assert_eq!((ran.code, ran.stdout.as_str()), (0, "one\ntwo\n"));
-    assert!(ran.stderr.contains("2 records read"), "{}", ran.stderr);
+    for arguments in [&["run", "pass.yaml", "--until-end"][..], &["run", "pass.yaml"]] {
+        let ran = desk.run_with(arguments, "one\ntwo\n");
+        assert_eq!((ran.code, ran.stdout.as_str()), (0, "one\ntwo\n"), "{}", ran.stderr);
+        assert!(ran.stderr.contains("2 records read"), "{}", ran.stderr);
+    }
 }
