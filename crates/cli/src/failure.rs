@@ -112,7 +112,7 @@ fn is_output_closed(error: &Error) -> bool {
 fn way_out(error: &Error) -> Option<&str> {
     error.hint_text().or_else(|| match refusal(error)? {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            Some("make room on the disk; the next run goes on where this one ended")
+            Some("make room on the disk, then start again")
         }
         io::ErrorKind::PermissionDenied => Some("give this user the right to do so"),
         io::ErrorKind::ReadOnlyFilesystem => Some("the disk is mounted read-only"),

@@ -36,7 +36,11 @@ impl Regex {
                 .hint("such as `^(?<level>\\w+) (?<text>.*)$`")
         })?;
         let pattern = regex::Regex::new(text).map_err(|error| {
-            pattern_error("the pattern is no regular expression").because(error)
+            let shown = error.to_string();
+            // The library draws the pattern over several lines; the last one says what is wrong.
+            let reason = shown.lines().last().unwrap_or_default();
+            pattern_error("the pattern is no regular expression")
+                .because(reason.trim_start_matches("error: "))
         })?;
         let named = pattern.capture_names().enumerate();
         let (groups, names): (Vec<_>, Vec<_>) =
