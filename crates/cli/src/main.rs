@@ -3,6 +3,7 @@
 //! One file per command under `commands`. Results go to stdout, everything else to stderr; the
 //! exit code says who has to act.
 
+mod allocator;
 mod arguments;
 mod commands;
 mod failure;
@@ -20,10 +21,8 @@ use clap::Parser;
 use contract::error::Context;
 use failure::Exit;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
+    allocator::give_back_soon();
     failure::stop_on_defects();
     let arguments = Arguments::parse();
     logging::start(&arguments.global);
