@@ -27,7 +27,7 @@ pub struct DeadLetter {
     pub reject: Reject,
 }
 
-/// The columns of dead letters: the table `dead_letters` of DESIGN §5, its `split`, `position`
+/// The columns of dead letters: the table `dead_letters`, whose `split`, `position`
 /// and `epoch` being the origin columns.
 pub fn schema() -> SchemaRef {
     let text = |name: &str, nullable| Field::new(name, DataType::Utf8, nullable);

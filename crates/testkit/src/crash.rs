@@ -18,7 +18,7 @@ use plan::Vocabulary;
 use runtime::{BindContext, Pipeline, Progress, Rebuild, RunOptions, Summary};
 use tokio::sync::watch;
 
-/// Every point of the protocol that the runtime passes, in the order of a run (EPOCH §12).
+/// Every point of the protocol that the runtime passes, in the order of a run (EPOCH §8).
 pub const POINTS: &[&str] = &[
     "recover.first",
     "recover.owned",
