@@ -27,8 +27,8 @@ pub struct DeadLetter {
     pub reject: Reject,
 }
 
-/// The columns of dead letters: the table `dead_letters`, whose `split`, `position`
-/// and `epoch` being the origin columns.
+/// The columns of dead letters: those of the table `dead_letters`, whose `split`, `position` and
+/// `epoch` are the origin columns.
 pub fn schema() -> SchemaRef {
     let text = |name: &str, nullable| Field::new(name, DataType::Utf8, nullable);
     let ts = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
