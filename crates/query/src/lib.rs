@@ -13,6 +13,7 @@
 
 pub mod audit;
 mod catalog;
+mod date_trunc;
 mod lake;
 pub mod letters;
 pub mod log;

@@ -19,6 +19,7 @@ use datafusion::sql::sqlparser::parser::ParserError;
 use futures::StreamExt;
 
 use crate::catalog::{self, LakeFolder};
+use crate::date_trunc::DateTrunc;
 use crate::log::{LogFunction, RefusedLines};
 
 /// What a query may use.
@@ -70,6 +71,7 @@ impl Session {
         for function in engine::functions() {
             context.register_udf(function);
         }
+        context.register_udf(DateTrunc::udf());
         let refused = Arc::new(RefusedLines::default());
         context.register_udtf("log", Arc::new(LogFunction::new(refused.clone())));
         Ok(Self { context, limits, refused })
