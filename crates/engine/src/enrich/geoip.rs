@@ -12,13 +12,14 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, StringViewArray};
 use contract::transform::Resource;
 use contract::{Error, Result};
-use maxminddb::{MaxMindDbError, Reader};
+use datafusion::common::HashMap;
+use maxminddb::{LookupResult, MaxMindDbError, Reader};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::dictionary::column;
-use super::memo::Memo;
+use super::memo::{ENTRIES_MAX, Memo};
 
 /// Looks addresses up.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -88,15 +89,22 @@ impl Databases {
         self.databases.iter().map(|database| database.resource.clone()).collect()
     }
 
-    fn find(&self, text: &str) -> Result<Location> {
-        let Ok(address) = text.parse::<IpAddr>() else { return Ok(Location::default()) };
+    fn find(&self, text: &str, records: &mut Records) -> Result<Arc<Location>> {
+        let Ok(address) = text.parse::<IpAddr>() else { return Ok(Arc::default()) };
         let address = address.to_canonical();
-        for database in &self.databases {
-            if let Some(location) = database.find(address, &self.language)? {
-                return Ok(location);
+        for (number, database) in self.databases.iter().enumerate() {
+            let Some((offset, found)) = database.find(address)? else { continue };
+            if let Some(known) = records.get(&(number, offset)) {
+                return Ok(known.clone());
             }
+            let location = Arc::new(database.decode(&found, &self.language)?);
+            if records.len() >= ENTRIES_MAX {
+                records.clear();
+            }
+            records.insert((number, offset), location.clone());
+            return Ok(location);
         }
-        Ok(Location::default())
+        Ok(Arc::default())
     }
 }
 
@@ -116,13 +124,20 @@ impl Database {
         }
     }
 
-    fn find(&self, address: IpAddr, language: &str) -> Result<Option<Location>> {
+    /// The record of an address, and where it stands; none if there is none.
+    fn find(&self, address: IpAddr) -> Result<Option<(usize, LookupResult<'_, Vec<u8>>)>> {
         if address.is_ipv6() && self.reader.metadata().ip_version == 4 {
             return Ok(None);
         }
-        let record = self.reader.lookup(address).and_then(|found| found.decode::<Record<'_>>());
-        match record {
-            Ok(record) => Ok(record.map(|record| record.location(language))),
+        match self.reader.lookup(address) {
+            Ok(found) => Ok(found.offset().map(|offset| (offset, found))),
+            Err(error) => Err(damaged(&self.resource, error)),
+        }
+    }
+
+    fn decode(&self, found: &LookupResult<'_, Vec<u8>>, language: &str) -> Result<Location> {
+        match found.decode::<Record<'_>>() {
+            Ok(record) => Ok(record.map_or_else(Location::default, |it| it.location(language))),
             Err(error) => Err(damaged(&self.resource, error)),
         }
     }
@@ -195,22 +210,27 @@ struct Location {
     city: Option<String>,
 }
 
+/// Records that were decoded, by number of the database and place in it: many networks share one,
+/// and decoding a record costs more than finding it.
+type Records = HashMap<(usize, usize), Arc<Location>>;
+
 /// Adds the two columns to batches.
 pub struct Worker {
     databases: Arc<Databases>,
-    memo: Memo<Location>,
+    records: Records,
+    memo: Memo<Arc<Location>>,
 }
 
 impl Worker {
     /// A worker that has seen no address yet.
     pub fn new(databases: Arc<Databases>) -> Self {
-        Self { databases, memo: Memo::new() }
+        Self { databases, records: Records::new(), memo: Memo::new() }
     }
 
     /// `country`, `city`.
     pub fn columns(&mut self, texts: &StringViewArray) -> Result<Vec<ArrayRef>> {
-        let databases = &self.databases;
-        let distinct = self.memo.look_up(texts, &mut |text| databases.find(text))?;
+        let (databases, records) = (&self.databases, &mut self.records);
+        let distinct = self.memo.look_up(texts, &mut |text| databases.find(text, records))?;
         let values = |choose: fn(&Location) -> Option<&str>| {
             let values: Vec<_> = distinct.found.iter().map(|found| choose(found)).collect();
             column(&values, &distinct.rows)
