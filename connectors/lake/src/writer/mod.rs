@@ -39,7 +39,7 @@ pub use files::{ClosedFile, OpenFile, Shape};
 /// Files that are open at once; beyond this the one that waited longest is closed.
 const FILES_OPEN_MAX: usize = 64;
 /// Raw bytes that are encoded together, at least and at most.
-const GROUP_BYTES: std::ops::RangeInclusive<usize> = (1 << 20)..=(32 << 20);
+const GROUP_BYTES: std::ops::RangeInclusive<usize> = (1 << 20)..=(8 << 20);
 
 /// What a table looks like to its writers.
 #[derive(Clone)]
