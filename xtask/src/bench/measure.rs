@@ -11,6 +11,7 @@ use crate::steps;
 
 const MEASURE: &str = include_str!("measure.py");
 const BESIDE: &str = include_str!("beside.py");
+const GEOIP: &str = include_str!("geoip.py");
 
 /// What a run of a program cost.
 #[derive(Clone, Copy)]
@@ -88,6 +89,14 @@ impl Tools {
         let with_script: Vec<_> =
             [script.as_os_str()].into_iter().chain(arguments.iter().copied()).collect();
         self.cost(&self.python, &with_script)
+    }
+
+    /// A made-up GeoIP database.
+    pub fn geoip(&self) -> Result<PathBuf, String> {
+        let script = self.write("geoip.py", GEOIP)?;
+        let database = self.path("made-up.mmdb");
+        self.cost(&self.python, &[script.as_os_str(), database.as_os_str()])?;
+        Ok(database)
     }
 
     /// The seconds that DuckDB says one of its queries took.

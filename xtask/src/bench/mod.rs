@@ -27,7 +27,7 @@ pub struct Options {
     #[arg(long)]
     long: bool,
 
-    /// A GeoIP database; without one only the user agent is looked up.
+    /// A GeoIP database; without one, one of 5,000 cities is made up.
     #[arg(long, value_name = "FILE")]
     geoip: Option<PathBuf>,
 
