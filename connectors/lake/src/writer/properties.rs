@@ -16,7 +16,7 @@ use crate::config;
 /// Values of a dictionary page, in bytes; beyond it a column falls back to plain text.
 const DICTIONARY_BYTES_MAX: usize = 1 << 20;
 /// Bytes of a data page before compression.
-const PAGE_BYTES: usize = 1 << 20;
+const PAGE_BYTES: usize = 256 << 10;
 /// Longest text of a smallest or largest value.
 const STATISTICS_BYTES_MAX: usize = 32;
 
