@@ -17,9 +17,9 @@ use crate::graph::Pipeline;
 use crate::progress::Progress;
 
 /// The share of the memory limit for batches under way, in hundredths.
-const FLOW_PERCENT: u64 = 15;
+const FLOW_PERCENT: u64 = 12;
 /// The share for the writers of all sinks together.
-const WRITERS_PERCENT: u64 = 45;
+const WRITERS_PERCENT: u64 = 35;
 /// The share for the writer of dead letters.
 const DEAD_LETTERS_PERCENT: u64 = 5;
 
