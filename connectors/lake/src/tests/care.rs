@@ -1,10 +1,11 @@
 //! Many small epochs, and what becomes of their files.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use contract::record;
-use contract::sink::{CommitOutcome, ReadBack, Sink};
+use contract::sink::{CommitOutcome, ReadBack, Sink, Writer};
 use futures::TryStreamExt;
 use serde_json::json;
 
@@ -15,15 +16,23 @@ use crate::maintenance::Care;
 use crate::sink::LakeSink;
 use crate::table;
 
+/// A merge that nothing hinders takes milliseconds; a busy machine may take seconds.
+const MERGED_WITHIN: Duration = Duration::from_secs(60);
+
 /// Commits epochs of ten rows each, numbered from 1.
-async fn commit_epochs(sink: &LakeSink, count: u64) {
+async fn commit_epochs(sink: &LakeSink, count: usize) {
     let mut writer = writer(sink, "w1").await;
     for epoch in 1..=count {
-        let to = i64::try_from(epoch * 10).expect("small");
-        let prepared = prepare(writer.as_mut(), epoch, to - 10..to).await;
-        let epoch = decided(&prepared, epoch, epoch.checked_sub(1).filter(|prev| *prev > 0));
-        assert_eq!(commit(writer.as_mut(), epoch).await, CommitOutcome::Committed);
+        commit_next(writer.as_mut(), epoch).await;
     }
+}
+
+async fn commit_next(writer: &mut dyn Writer, number: usize) {
+    let to = i64::try_from(number * 10).expect("small");
+    let epoch = number as u64;
+    let prepared = prepare(writer, epoch, to - 10..to).await;
+    let epoch = decided(&prepared, epoch, epoch.checked_sub(1).filter(|prev| *prev > 0));
+    assert_eq!(commit(writer, epoch).await, CommitOutcome::Committed);
 }
 
 async fn file_count(sink_folder: &Path) -> usize {
@@ -80,9 +89,18 @@ async fn commits_and_merges_do_not_hinder_each_other() {
         folder.path(),
         json!({ "maintenance": { "every_commits": 5, "compact_files_min": 2, "keep_log": 0 } }),
     );
-    commit_epochs(&busy, 200).await;
-    assert_eq!(positions(&busy).await, (0..2000).collect::<Vec<_>>());
-    assert!(file_count(folder.path()).await < 200, "some were merged meanwhile");
+    let mut writer = writer(&busy, "w1").await;
+    let (mut epochs, mut merged) = (0, false);
+    let until = Instant::now() + MERGED_WITHIN;
+    while epochs < 100 || !merged {
+        assert!(Instant::now() < until, "nothing was merged beside {epochs} commits");
+        commit_next(writer.as_mut(), epochs + 1).await;
+        epochs += 1;
+        merged = merged || epochs % 20 == 0 && file_count(folder.path()).await < epochs;
+    }
+    drop(writer);
+    let rows = i64::try_from(epochs * 10).expect("small");
+    assert_eq!(positions(&busy).await, (0..rows).collect::<Vec<_>>());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
