@@ -75,7 +75,7 @@ impl Discoverer {
         splits.sort_by(|one, other| one.id.cmp(&other.id));
         self.given.extend(splits.iter().map(|split| (split.id.clone(), split.clone())));
         warnings.retain(|warning| self.said.insert(warning.clone()));
-        Ok(Discovery { splits, warnings })
+        Ok(Discovery { splits, warnings, ..Discovery::default() })
     }
 
     /// Finds the file of one split again, wherever it is now.

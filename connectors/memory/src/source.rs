@@ -36,7 +36,7 @@ impl Source for Counter {
             id: SplitId::new(number.to_string()),
             descriptor: serde_json::Value::Null,
         });
-        Ok(Discovery { splits: splits.collect(), warnings: Vec::new() })
+        Ok(Discovery { splits: splits.collect(), ..Discovery::default() })
     }
 
     async fn open(

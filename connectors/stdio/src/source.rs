@@ -53,7 +53,7 @@ impl Source for Lines {
     async fn splits(&self, _known: &[KnownSplit]) -> Result<Discovery> {
         let is_done = self.is_done.load(Ordering::Relaxed);
         let splits = if is_done { Vec::new() } else { vec![self.split.clone()] };
-        Ok(Discovery { splits, warnings: Vec::new() })
+        Ok(Discovery { splits, ..Discovery::default() })
     }
 
     async fn open(

@@ -97,6 +97,11 @@ impl Lineage {
         Self::new("main")
     }
 
+    /// The lineage of a split that is one of its own.
+    pub fn of_split(source: &str, split: &SplitId) -> Self {
+        Self::new(format!("{source}.{}", split.as_str().replace('/', ".")))
+    }
+
     /// The lineage of one replay of dead letters.
     pub fn replay(request: &str) -> Self {
         Self::new(format!("{REPLAY}{request}"))

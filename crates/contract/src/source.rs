@@ -47,6 +47,9 @@ pub enum Until {
 pub struct Discovery {
     /// The splits that exist now: known ones under their old ids, new ones under new ids.
     pub splits: Vec<Split>,
+    /// Those of them that this process may read now, where a group divides them among several;
+    /// none where it may read all.
+    pub assigned: Option<Vec<SplitId>>,
     /// What a person should know (a truncated file, a glob without a match), one sentence each.
     pub warnings: Vec<String>,
 }
@@ -60,6 +63,20 @@ pub trait Source: Send + Sync {
     /// Whether a range can be read again. If not, `check` says so.
     fn replayable(&self) -> bool {
         true
+    }
+
+    /// Whether each split is a lineage of its own, so that it can move to another process.
+    fn lineage_per_split(&self) -> bool {
+        false
+    }
+
+    /// Takes part in whatever divides the splits among processes. Called once, before a run that
+    /// follows asks for splits, and never by a run with an end, which reads all of them.
+    ///
+    /// # Errors
+    /// As for [`Source::splits`].
+    async fn join(&self) -> Result<()> {
+        Ok(())
     }
 
     /// Lists the splits that exist now. Called after the lease is held, and again while the

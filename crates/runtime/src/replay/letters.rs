@@ -42,7 +42,7 @@ impl Source for Letters {
     async fn splits(&self, _known: &[KnownSplit]) -> Result<Discovery> {
         let splits = self.splits.keys();
         let splits = splits.map(|id| Split { id: id.clone(), descriptor: serde_json::Value::Null });
-        Ok(Discovery { splits: splits.collect(), warnings: Vec::new() })
+        Ok(Discovery { splits: splits.collect(), ..Discovery::default() })
     }
 
     async fn open(
