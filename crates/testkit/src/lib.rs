@@ -8,6 +8,7 @@
 
 pub mod crash;
 pub mod kill;
+pub mod services;
 mod sinks;
 mod sources;
 

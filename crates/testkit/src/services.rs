@@ -1,0 +1,68 @@
+//! Where the real servers are that a test talks to.
+//!
+//! Nothing is started here: `cargo xtask test` and `cargo xtask services` do that, and say in
+//! `LOGMILL_TEST_<NAME>` where each server is. With `REQUIRE_SERVICES=1` an absent server fails
+//! the test that asks for it; otherwise that test is left out, and says so. Servers are shared,
+//! so every test works under names of its own, from [`unique`].
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+static NAMES_GIVEN: AtomicU64 = AtomicU64::new(0);
+
+/// The address of a server (`kafka`, `postgres`, `s3` …), or `None` where the test is left out.
+///
+/// # Panics
+/// The server is absent, and `REQUIRE_SERVICES=1` says that no test is left out.
+pub fn find(name: &str) -> Option<String> {
+    let variable = variable(name);
+    let address = std::env::var(&variable).ok().filter(|address| !address.is_empty());
+    if address.is_some() {
+        return address;
+    }
+    let required = std::env::var("REQUIRE_SERVICES").is_ok_and(|value| value == "1");
+    assert!(!required, "{variable} is not set; `cargo xtask test` starts the server and sets it");
+    eprintln!("left out: {variable} is not set; `cargo xtask services` starts the server");
+    None
+}
+
+/// A setting that belongs to a server which [`find`] has found, like `s3_key`.
+///
+/// # Panics
+/// The server is there, its setting is not.
+pub fn setting(name: &str) -> String {
+    let variable = variable(name);
+    std::env::var(&variable).unwrap_or_else(|_| panic!("{variable} is not set"))
+}
+
+/// A name that no other test or earlier run uses, fit for a topic, a table, a bucket and an index:
+/// the prefix, then lowercase letters and digits.
+pub fn unique(prefix: &str) -> String {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970");
+    let given = NAMES_GIVEN.fetch_add(1, Ordering::Relaxed);
+    format!("{prefix}{:x}x{:x}x{given:x}", since.as_millis(), std::process::id())
+}
+
+fn variable(name: &str) -> String {
+    format!("LOGMILL_TEST_{}", name.to_uppercase().replace('-', "_"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{unique, variable};
+
+    #[test]
+    fn names_are_fit_for_every_server_and_never_given_twice() {
+        let names = [unique("orders"), unique("orders")];
+        assert_ne!(names[0], names[1]);
+        for name in names {
+            assert!(name.starts_with("orders") && name.len() < 50, "{name}");
+            assert!(name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit()), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_server_is_named_by_its_variable() {
+        assert_eq!(variable("kafka-ssl"), "LOGMILL_TEST_KAFKA_SSL");
+    }
+}
