@@ -14,10 +14,28 @@ const PURGE_DELAY: c_int = 15;
 /// Milliseconds after which freed memory goes back.
 const PURGE_DELAY_MS: i64 = 10;
 
-/// Makes the allocator give freed memory back after some milliseconds. Called first in `main`.
-#[allow(unsafe_code, reason = "the allocator's options can only be set through its C functions")]
+/// Makes freed memory go back to the system after some milliseconds. Called first in `main`.
 pub fn give_back_soon() {
+    set_purge_delay();
+    #[cfg(target_os = "linux")]
+    take_small_pages();
+}
+
+#[allow(unsafe_code, reason = "the allocator's options can only be set through its C functions")]
+fn set_purge_delay() {
     // SAFETY: sets a number in a table of the allocator. No other thread runs yet, the index is
     // below the table's end in both versions of the library, and any value is allowed.
     unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, PURGE_DELAY_MS) }
+}
+
+/// Keeps the kernel from joining pages of this process into huge ones.
+///
+/// A huge page is given back only when all of its 2 MB are free; over hours of batches the process
+/// grew without any of its own memory growing (measured over 5 GB of log: 762 MB, and 326 MB with
+/// small pages, at the same cost). A kernel that knows no huge pages refuses, which is as good.
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code, reason = "the setting of the process can only be made by the system call")]
+fn take_small_pages() {
+    // SAFETY: sets a flag of the process and touches no memory; the unused arguments must be 0.
+    unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };
 }
