@@ -1,5 +1,5 @@
-//! The chores of this repository: `cargo xtask test`, `cargo xtask docs`, `cargo xtask crash`,
-//! `cargo xtask bench`.
+//! The chores of this repository: `cargo xtask test`, `cargo xtask services`, `cargo xtask docs`,
+//! `cargo xtask crash`, `cargo xtask bench`.
 //!
 //! Starts cargo and what the tests need, and stops at the first failure. What is checked stands
 //! in tests, so that plain `cargo test` checks it too.
@@ -7,6 +7,7 @@
 mod bench;
 mod crash;
 mod python;
+mod services;
 mod steps;
 
 use std::process::ExitCode;
@@ -19,6 +20,8 @@ use clap::Parser;
 enum Chore {
     /// Runs all that must hold: format, lints, and every test with what it needs installed.
     Test,
+    /// Starts the servers that tests talk to, and prints where they are.
+    Services(services::Options),
     /// Writes docs/settings.md and docs/pipeline.schema.json from the types.
     Docs {
         /// Writes nothing; fails if a page is stale.
@@ -34,6 +37,7 @@ enum Chore {
 fn main() -> ExitCode {
     let result = match Chore::parse() {
         Chore::Test => steps::test(),
+        Chore::Services(options) => services::run(&options),
         Chore::Docs { check: true } => steps::check_docs(),
         Chore::Docs { check: false } => steps::write_docs(),
         Chore::Crash(options) => crash::run(&options),

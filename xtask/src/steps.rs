@@ -4,20 +4,25 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use crate::python;
+use crate::{python, services};
 
-/// Format, lints, tests. Python's packages are installed while the lints run.
+/// Format, lints, tests. What the tests need is installed while cargo compiles.
 pub fn test() -> Result<(), String> {
     let started = Instant::now();
     step("format", cargo(["fmt", "--all", "--check"]))?;
     let python = python::start()?;
+    let servers = services::Installation::begin(services::all())?;
     let lints = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
     step("lints", cargo(lints))?;
+    step("build", cargo(["test", "--workspace", "--no-run"]))?;
     let python = python.finish()?;
+    let servers = servers.finish()?.start(services::all())?;
     let mut tests = cargo(["test", "--workspace"]);
     // An absent service fails a test here, instead of leaving it out.
     tests.env("REQUIRE_SERVICES", "1").env("LOGMILL_PYTHON", python);
+    tests.envs(servers.variables.iter().map(|(name, value)| (name, value)));
     step("tests", tests)?;
+    drop(servers);
     println!("xtask: everything holds, after {} s", started.elapsed().as_secs());
     Ok(())
 }

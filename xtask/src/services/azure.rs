@@ -1,0 +1,50 @@
+//! Azure Blob Storage: Azurite.
+//!
+//! In memory: on disk it loses what it acknowledged when it is killed, so no test may kill it.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use super::cache::Cache;
+use super::ports::{address, speaks};
+use super::{Launch, Site, guard, tools};
+
+/// The newest that runs on Node 20.
+const VERSION: &str = "3.35.0";
+const ACCOUNT: &str = "testaccount";
+/// Base64, as Azure's keys are.
+const KEY: &str = "YSB0ZXN0IGtleSwgbm90IGEgc2VjcmV0";
+
+/// The folder with its modules.
+pub fn install(cache: &Cache) -> Result<PathBuf, String> {
+    cache.installed("azurite", &[VERSION], |folder| {
+        tools::need("npm", "npm")?;
+        // Without a manifest here, npm would install into a project further up.
+        let manifest = format!(r#"{{"private":true,"dependencies":{{"azurite":"{VERSION}"}}}}"#);
+        std::fs::write(folder.join("package.json"), manifest)
+            .map_err(|error| format!("could not write package.json: {error}"))?;
+        let mut npm = Command::new("npm");
+        npm.args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"]);
+        guard::run(npm.arg(folder), &folder.join("log"))
+    })
+}
+
+pub fn launch(site: &Site<'_>) -> Result<Launch, String> {
+    let port = site.ports.azure;
+    let mut command = Command::new("node");
+    command.arg(install(site.cache)?.join("node_modules/azurite/dist/src/blob/main.js"));
+    command.args(["--silent", "--disableTelemetry", "--skipApiVersionCheck"]);
+    command.args(["--inMemoryPersistence", "--blobHost", "127.0.0.1"]);
+    command.args(["--blobPort", &port.to_string()]);
+    command.env("AZURITE_ACCOUNTS", format!("{ACCOUNT}:{KEY}"));
+    Ok(Launch {
+        command,
+        signal: "TERM",
+        ready: Box::new(move || speaks(port)),
+        variables: vec![
+            ("AZURE", format!("http://{}", address(port))),
+            ("AZURE_ACCOUNT", ACCOUNT.into()),
+            ("AZURE_KEY", KEY.into()),
+        ],
+    })
+}

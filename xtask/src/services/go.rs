@@ -1,0 +1,34 @@
+//! Servers written in Go, built from the Go module proxy, whose checksums `go` verifies.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::cache::Cache;
+use super::{guard, tools};
+
+/// A program of a module.
+pub struct Program {
+    pub name: &'static str,
+    /// With its version, which never changes its content.
+    pub package: &'static str,
+}
+
+impl Program {
+    /// The built program.
+    pub fn install(&self, cache: &Cache) -> Result<PathBuf, String> {
+        let folder = cache.installed(self.name, &[self.package], |folder| {
+            tools::need("go", "golang-go")?;
+            let mut go = Command::new("go");
+            go.args(["install", self.package]).env("GOBIN", folder);
+            guard::run(&go, &folder.join("log"))?;
+            let path = self.package.split('@').next().unwrap_or_default();
+            let built = path.rsplit('/').next().unwrap_or_default();
+            rename(&folder.join(built), &folder.join(self.name))
+        })?;
+        Ok(folder.join(self.name))
+    }
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), String> {
+    std::fs::rename(from, to).map_err(|error| format!("go built no {}: {error}", from.display()))
+}

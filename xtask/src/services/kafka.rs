@@ -1,0 +1,82 @@
+//! Apache Kafka: one broker that is its own controller, with a listener for each kind of client.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::cache::{Cache, write};
+use super::java::{self, Library};
+use super::ports::{accepts, address};
+use super::{Launch, Site, guard, tools};
+
+const VERSION: &str = "4.3.1";
+const PROPERTIES: &str = include_str!("texts/kafka.properties");
+const CERTIFICATES: &str = include_str!("texts/certificates.sh");
+/// Any 16 bytes.
+const CLUSTER: &str = "bG9nbWlsbC10ZXN0cy0wMQ";
+
+/// The folder with its libraries.
+pub fn install(cache: &Cache) -> Result<PathBuf, String> {
+    certificates(cache)?;
+    cache.installed("kafka", &[VERSION], |folder| {
+        let library = |group, name, version, alone| Library { group, name, version, alone };
+        let libraries = [
+            library("org.apache.kafka", "kafka_2.13", VERSION, false),
+            library("org.apache.kafka", "kafka-tools", VERSION, true),
+            library("org.apache.logging.log4j", "log4j-slf4j-impl", "2.25.4", false),
+        ];
+        java::fetch(folder, &libraries)
+    })
+}
+
+/// Certificates of an authority, a server and a client; other servers use them too.
+pub fn certificates(cache: &Cache) -> Result<PathBuf, String> {
+    cache.installed("certificates", &[CERTIFICATES], |folder| {
+        tools::need("openssl", "openssl")?;
+        let mut script = Command::new("sh");
+        script.args(["-c", CERTIFICATES, "sh"]).arg(folder);
+        guard::run(&script, &folder.join("log"))
+    })
+}
+
+pub fn launch(site: &Site<'_>) -> Result<Launch, String> {
+    let installed = install(site.cache)?;
+    let certificates = certificates(site.cache)?.display().to_string();
+    let ports = &site.ports.kafka;
+    let settings = site.folder.join("server.properties");
+    let values = [
+        ("folder", &*site.folder.to_string_lossy()),
+        ("certificates", &certificates),
+        ("plain", &ports.plain.to_string()),
+        ("controller", &ports.controller.to_string()),
+        ("sasl", &ports.sasl.to_string()),
+        ("tls", &ports.tls.to_string()),
+        ("cut", &ports.cut.to_string()),
+        ("behind", &ports.behind.to_string()),
+    ];
+    write(&settings, PROPERTIES, &values)?;
+    format(&installed, &site.folder, &settings)?;
+    let mut command = java::machine(&installed);
+    command.arg("kafka.Kafka").arg(&settings);
+    // The listeners for clients open only when the broker may serve.
+    let watched = [ports.plain, ports.sasl, ports.tls, ports.behind];
+    Ok(Launch {
+        command,
+        signal: "TERM",
+        ready: Box::new(move || watched.iter().all(|port| accepts(*port))),
+        variables: vec![
+            ("KAFKA", address(ports.plain)),
+            ("KAFKA_SASL_SSL", address(ports.sasl)),
+            ("KAFKA_SSL", address(ports.tls)),
+            ("KAFKA_CUT", address(ports.cut)),
+            ("TLS", certificates),
+        ],
+    })
+}
+
+fn format(installed: &Path, folder: &Path, settings: &Path) -> Result<(), String> {
+    let mut command = java::machine(installed);
+    command.args(["kafka.tools.StorageTool", "format", "--standalone", "-t", CLUSTER, "-c"]);
+    command.arg(settings);
+    command.args(["--add-scram", "SCRAM-SHA-512=[name=alice,password=alice-secret]"]);
+    guard::run(&command, &folder.join("format.log"))
+}
