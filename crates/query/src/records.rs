@@ -25,8 +25,12 @@ use state::ledger::Counts;
 
 /// The table of refused records.
 pub const DEAD_LETTERS: &str = "dead_letters";
-/// The lake table that says which of them were replayed, and when.
+/// The lake table that says which of them were replayed or closed, and when.
 pub const MARKS: &str = "dead_letter_states";
+/// The state of a dead letter that was given again.
+const REPLAYED: &str = "replayed";
+/// The state of one that was closed without.
+const ACKNOWLEDGED: &str = "acknowledged";
 /// The table of records behind the watermark.
 pub const LATE: &str = "late";
 /// The table of counts per epoch, split and sink.
@@ -78,7 +82,7 @@ pub fn empty(name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
 }
 
 /// The lake table of refused records under the names of [`empty`], the original as text. A letter
-/// is replayed where `marks`, the lake table of replays, holds a later row of it.
+/// is replayed or acknowledged where `marks`, the lake table of replays, holds a later row of it.
 ///
 /// # Errors
 /// External: a table has other columns.
@@ -117,11 +121,17 @@ pub fn letters_with_state(
 ) -> PlanResult<LogicalPlanBuilder> {
     let letters = LogicalPlanBuilder::scan(DEAD_LETTERS, provider_as_source(table), None)?;
     let Some(marks) = marks else { return Ok(letters) };
+    let marked = |state: &str| -> PlanResult<Expr> {
+        let ts = when(col("state").eq(lit(text_view(state))), col("ts")).end()?;
+        Ok(max(ts).alias(state))
+    };
     let newest = LogicalPlanBuilder::scan(MARKS, provider_as_source(marks), None)?
-        .aggregate(LETTER_KEY.map(col), [max(col("ts")).alias("replayed_at")])?
+        .aggregate(LETTER_KEY.map(col), [marked(REPLAYED)?, marked(ACKNOWLEDGED)?])?
         .build()?;
     let keys = |table: &str| LETTER_KEY.map(|name| Column::new(Some(table), name)).to_vec();
-    let state = when(col("replayed_at").gt(col("dead_letters.ts")), lit(text_view("replayed")))
+    let is_later = |state: &str| col(state).gt(col("dead_letters.ts"));
+    let state = when(is_later(REPLAYED), lit(text_view(REPLAYED)))
+        .when(is_later(ACKNOWLEDGED), lit(text_view(ACKNOWLEDGED)))
         .otherwise(col("dead_letters.state"))?
         .alias("state");
     let stored = ["ts", "pipeline", "sink", "step", "reason", "kind", "original"];

@@ -176,3 +176,25 @@ fn a_pipeline_that_never_ran_has_nothing_to_replay() {
     assert!(said.contains("no such dead letter"), "{said}");
     assert!(!desk.path().join("logmill-data").exists(), "looking makes nothing");
 }
+
+#[test]
+fn what_nobody_needs_is_closed_and_kept() {
+    let desk = refused();
+    let ack = |more: &[&str]| -> Ran {
+        let arguments = ["dead-letters", "ack", "web.yaml", "--format", "json"];
+        desk.run(&[&arguments[..], more].concat())
+    };
+    assert_eq!(ack(&[]).code, 2, "what to close must be said");
+    assert_eq!(ack(&["no origin"]).code, 2);
+    let listed = desk.done(&["dead-letters", "list", "--format", "json"]).json();
+    let id = listed[0]["id"].as_str().expect("an origin").to_owned();
+    assert_eq!(ack(&[&id]).json()["taken"], 1);
+    assert_eq!(ack(&[&id]).json()["taken"], 0, "it is closed");
+    let closed = || states(&desk).iter().filter(|(_, state)| state == "acknowledged").count();
+    assert_eq!((closed(), states(&desk).len()), (1, 3));
+    assert_eq!(ack(&["--all"]).json()["taken"], 2);
+    assert_eq!((closed(), states(&desk).len()), (3, 3));
+    assert_eq!(replay(&desk)["taken"], 0, "closed ones are not given again");
+    assert_eq!(words(&desk, "web", "word").len(), 2);
+    desk.done(&["audit", "web.yaml"]);
+}

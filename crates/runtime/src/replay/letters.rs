@@ -17,26 +17,29 @@ const BATCH_ROWS: usize = 1 << 12;
 
 /// The letters that one source of the pipeline read, by split.
 pub struct Letters {
-    schema: SchemaRef,
     splits: BTreeMap<SplitId, Arc<[Letter]>>,
 }
 
 impl Letters {
-    /// A source in place of one with these columns. Letters of a split come in order of position.
-    pub fn new<'a>(schema: SchemaRef, letters: impl Iterator<Item = &'a Letter>) -> Self {
-        let mut splits: BTreeMap<SplitId, Vec<Letter>> = BTreeMap::new();
-        for letter in letters {
-            splits.entry(letter.split.clone()).or_default().push(letter.clone());
-        }
-        let splits = splits.into_iter().map(|(split, letters)| (split, letters.into())).collect();
-        Self { schema, splits }
+    /// A source in place of one of lines. Letters of a split come in order of position.
+    pub fn new<'a>(letters: impl Iterator<Item = &'a Letter>) -> Self {
+        Self { splits: by_split(letters) }
     }
+}
+
+/// Letters by their split, in the order in which they come.
+pub fn by_split<'a>(letters: impl Iterator<Item = &'a Letter>) -> BTreeMap<SplitId, Arc<[Letter]>> {
+    let mut splits: BTreeMap<SplitId, Vec<Letter>> = BTreeMap::new();
+    for letter in letters {
+        splits.entry(letter.split.clone()).or_default().push(letter.clone());
+    }
+    splits.into_iter().map(|(split, letters)| (split, letters.into())).collect()
 }
 
 #[async_trait]
 impl Source for Letters {
     fn schema(&self) -> SchemaRef {
-        self.schema.clone()
+        message_schema()
     }
 
     async fn splits(&self, _known: &[KnownSplit]) -> Result<Discovery> {
@@ -128,7 +131,7 @@ mod tests {
 
     async fn check(from: Option<i64>, until: Until, expect: &[i64]) {
         let letters = [letter("a", 3), letter("a", 7), letter("a", 20), letter("b", 5)];
-        let source = Letters::new(message_schema(), letters.iter());
+        let source = Letters::new(letters.iter());
         let splits = source.splits(&[]).await.expect("listed").splits;
         assert_eq!(splits.len(), 2);
         let from = from.map(Position::new);

@@ -1,4 +1,4 @@
-//! Notes of every record that passes that it was replayed.
+//! Notes of every record that passes that it was replayed, or seen by somebody.
 //!
 //! A later mark closes an earlier dead letter of the same record and refuser. A record that is
 //! refused again in the same epoch makes a letter as new as the mark, which stays open.
@@ -11,23 +11,22 @@ use contract::record::{POSITION, position_field};
 use contract::transform::{EpochStart, Output, Port, Step, Transform};
 use contract::{Error, Result};
 
-use super::Refuser;
-
-/// The state of a letter that was replayed.
-const REPLAYED: &str = "replayed";
+use super::{Purpose, Refuser, Request};
 
 /// A step that makes a mark of each record.
 pub struct Marks {
     pipeline: String,
     refuser: Refuser,
+    purpose: Purpose,
     ports: Vec<Port>,
 }
 
 impl Marks {
-    /// Marks for the letters of one refuser.
-    pub fn new(pipeline: &str, refuser: &Refuser) -> Self {
+    /// Marks for the letters of a request.
+    pub fn new(pipeline: &str, request: &Request) -> Self {
         let ports = vec![Port { name: "".into(), schema: schema() }];
-        Self { pipeline: pipeline.to_owned(), refuser: refuser.clone(), ports }
+        let (refuser, purpose) = (request.refuser.clone(), request.purpose);
+        Self { pipeline: pipeline.to_owned(), refuser, purpose, ports }
     }
 
     /// The columns of a mark.
@@ -59,6 +58,7 @@ impl Step for Marks {
             schema: self.schema(),
             pipeline: self.pipeline.clone(),
             refuser: self.refuser.clone(),
+            purpose: self.purpose,
             now_us: 0,
         }))
     }
@@ -68,6 +68,7 @@ struct Marking {
     schema: SchemaRef,
     pipeline: String,
     refuser: Refuser,
+    purpose: Purpose,
     now_us: i64,
 }
 
@@ -92,7 +93,7 @@ impl Transform for Marking {
             text(Some(&self.pipeline)),
             text(sink),
             text(step),
-            text(Some(REPLAYED)),
+            text(Some(self.purpose.state())),
             positions.clone(),
         ];
         let marks = RecordBatch::try_new(self.schema.clone(), columns)

@@ -1,13 +1,15 @@
-//! Dead letters given again: a pipeline of its own over the same file.
+//! Dead letters given again, or closed: a pipeline of its own over the same file.
 //!
 //! Its sources are refused records with their old origins; its ways are those that lead through
 //! the one who refused them, so that no sink gets a row that it holds already. In the same epoch
-//! one more sink notes which records were taken. A replay has a lineage of its own and is
-//! finished like any other: exactly once, whatever crashes.
+//! one more sink notes which records were taken; where they are only closed, it is the only one.
+//! A replay has a lineage of its own and is finished like any other: exactly once, whatever
+//! crashes.
 
 mod letters;
 mod marks;
 mod narrow;
+mod reread;
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,7 +17,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use contract::record::{message_schema, sink_schema};
 use contract::sink::Sink;
-use contract::source::Reject;
+use contract::source::{Reject, Split};
 use contract::{Error, Lineage, Result, SplitId};
 use serde::{Deserialize, Serialize};
 use state::checkpoint::sha256_hex;
@@ -23,6 +25,7 @@ use state::checkpoint::sha256_hex;
 use crate::graph::{Consumer, Consumers, Pipeline, SinkNode, StepNode};
 use letters::Letters;
 use marks::Marks;
+use reread::Reread;
 
 /// The name under which replayed letters are noted, in ledger, checkpoints and lake.
 pub const DEAD_LETTER_STATES: &str = "dead_letter_states";
@@ -61,9 +64,33 @@ pub struct Letter {
     pub reject: Reject,
 }
 
-/// The letters of one refuser that are replayed together.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What becomes of dead letters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Purpose {
+    /// They are given to the pipeline again.
+    #[default]
+    Replay,
+    /// Somebody has seen them and wants no more of them.
+    Acknowledge,
+}
+
+impl Purpose {
+    /// The state of a letter afterwards.
+    pub fn state(self) -> &'static str {
+        match self {
+            Self::Replay => "replayed",
+            Self::Acknowledge => "acknowledged",
+        }
+    }
+}
+
+/// The letters of one refuser that are taken together.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Request {
+    /// What becomes of them.
+    #[serde(default)]
+    pub purpose: Purpose,
     /// Who refused them.
     pub refuser: Refuser,
     /// When the newest of them was refused, in microseconds since 1970. Whatever the replay writes
@@ -71,12 +98,18 @@ pub struct Request {
     pub newest_us: i64,
     /// One letter per record, by split and position.
     pub letters: Vec<Letter>,
+    /// The splits of the letters, as the sources know them that can read them again.
+    #[serde(default)]
+    pub splits: Vec<Split>,
 }
 
 impl Request {
     /// The lineage of the replay: the same letters have the same.
     pub fn lineage(&self) -> Lineage {
         let mut text = format!("{}\n{}\n", self.refuser, self.newest_us);
+        if self.purpose != Purpose::Replay {
+            text.push_str(self.purpose.state());
+        }
         for letter in &self.letters {
             text.push_str(&format!("{}@{}\n", letter.split, letter.reject.position));
         }
@@ -121,13 +154,20 @@ impl Pipeline {
         }
     }
 
-    /// Whether a source leads to the refuser by one way, and gives what can be made again of
-    /// original bytes alone. Of two ways, nobody knows by which the record came.
+    /// Whether a source leads to the refuser by one way, and its records can be had again. Of two
+    /// ways, nobody knows by which the record came.
     pub fn leads(&self, source: &str, refuser: &Refuser) -> bool {
         let found = self.sources.iter().find(|node| node.name == source);
         let Some((node, refuser)) = found.zip(self.find(refuser)) else { return false };
-        node.source.schema() == message_schema()
+        (self.gives_lines(source) || node.source.replayable())
             && narrow::ways(self, &node.consumers, refuser) == 1
+    }
+
+    /// Whether the records of a source can be made again of their original bytes alone; those of
+    /// others are read again by their origin.
+    pub fn gives_lines(&self, source: &str) -> bool {
+        let node = self.sources.iter().find(|node| node.name == source);
+        node.is_some_and(|node| node.source.schema() == message_schema())
     }
 
     /// This pipeline, reading the letters of a request; `marks` takes a row for each of them.
@@ -135,6 +175,16 @@ impl Pipeline {
     /// # Errors
     /// Config: the refuser or a source is not in the pipeline any more.
     pub fn replaying(mut self, request: &Request, marks: Arc<dyn Sink>) -> Result<Self> {
+        match request.purpose {
+            Purpose::Replay => self.read_again(request)?,
+            Purpose::Acknowledge => self.read_only_origins(request),
+        }
+        self.add_marks(request, marks);
+        Ok(self)
+    }
+
+    /// The letters take the place of the sources, and go through the one who refused them.
+    fn read_again(&mut self, request: &Request) -> Result<()> {
         let gone = |what: String| {
             Error::config(format!("{what}, as the dead letters need it that are being replayed"))
                 .hint("put it back into the pipeline file until the replay is through")
@@ -147,13 +197,26 @@ impl Pipeline {
             let source = &letter.source;
             return Err(gone(format!("source {source:?} does not lead to {}", request.refuser)));
         }
-        narrow::to(&mut self, refuser);
+        narrow::to(self, refuser);
         for node in &mut self.sources {
             let letters = request.letters.iter().filter(|letter| letter.source == node.name);
-            node.source = Arc::new(Letters::new(node.source.schema(), letters));
+            node.source = match node.source.schema() == message_schema() {
+                true => Arc::new(Letters::new(letters)),
+                false => Arc::new(Reread::new(node.source.clone(), letters, &request.splits)),
+            };
         }
-        self.add_marks(request, marks);
-        Ok(self)
+        Ok(())
+    }
+
+    /// The letters take the place of all sources, and go nowhere but to the marks.
+    fn read_only_origins(&mut self, request: &Request) {
+        self.steps.clear();
+        self.sinks.drain(..self.dead_letter_sink());
+        self.sources.truncate(1);
+        for node in &mut self.sources {
+            node.consumers = Consumers::default();
+            node.source = Arc::new(Letters::new(request.letters.iter()));
+        }
     }
 
     fn find(&self, refuser: &Refuser) -> Option<Consumer> {
@@ -171,7 +234,7 @@ impl Pipeline {
 
     /// Every record that is read becomes a row of the sink that notes what was taken.
     fn add_marks(&mut self, request: &Request, sink: Arc<dyn Sink>) {
-        let marks = Marks::new(&self.name, &request.refuser);
+        let marks = Marks::new(&self.name, request);
         let number = self.dead_letter_sink();
         let schema = sink_schema(&marks.schema(), true);
         let name = DEAD_LETTER_STATES.to_owned();

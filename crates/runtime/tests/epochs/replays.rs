@@ -16,7 +16,7 @@ use contract::source::{Discovery, KnownSplit, OriginalKind, Reject, Source, Spli
 use contract::spec::{BuildContext, Connector, Spec};
 use contract::transform::{Output, Port, Step, Transform};
 use contract::{Error, Position, Result, Section, SplitId};
-use runtime::replay::{Letter, Refuser, Request};
+use runtime::replay::{Letter, Purpose, Refuser, Request};
 use runtime::{Progress, Rebuild, RunOptions, Summary};
 use testkit::crash::Proof;
 use tokio::sync::watch;
@@ -132,7 +132,13 @@ impl Fixture {
                 original: Some(b"line"[..].into()),
             },
         });
-        let request = Request { refuser, newest_us: 1, letters: letters.collect() };
+        let request = Request {
+            purpose: Purpose::Replay,
+            refuser,
+            newest_us: 1,
+            letters: letters.collect(),
+            splits: Vec::new(),
+        };
         Self { data: tempfile::tempdir().unwrap(), name, request: Arc::new(request) }
     }
 

@@ -1,6 +1,7 @@
 //! `logmill dead-letters`: the records that a step or a sink refused, why, and how they come in
 //! after all.
 
+mod acknowledge;
 mod replay;
 mod requests;
 
@@ -22,6 +23,7 @@ Examples:
   logmill dead-letters show '/var/log/nginx/access.log@4096'
   logmill dead-letters replay web.yaml           once the pipeline file is right
   logmill dead-letters replay web.yaml --reason 'no status'
+  logmill dead-letters ack web.yaml 'access.log@4096'     not needed any more
   logmill query \"SELECT reason, count(*) FROM dead_letters GROUP BY reason\"";
 
 /// Look at records that were refused, and give them again.
@@ -42,7 +44,7 @@ enum Action {
         /// How many at most.
         #[arg(long, default_value_t = 100)]
         limit: usize,
-        /// Also those that were replayed.
+        /// Also those that were replayed or closed.
         #[arg(long)]
         all: bool,
     },
@@ -52,6 +54,8 @@ enum Action {
         id: String,
     },
     Replay(replay::Replay),
+    #[command(name = "ack")]
+    Acknowledge(acknowledge::Acknowledge),
 }
 
 pub async fn start(letters: &DeadLetters, global: &Global) -> Result<Exit> {
@@ -63,6 +67,7 @@ pub async fn start(letters: &DeadLetters, global: &Global) -> Result<Exit> {
         }
         Action::Show { id } => show(&session, id, global).await?,
         Action::Replay(replay) => return replay::start(replay, global).await,
+        Action::Acknowledge(letters) => return acknowledge::start(letters, global).await,
     }
     Ok(Exit::Done)
 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
@@ -13,7 +13,7 @@ use contract::{Error, Lineage, Result, Section};
 use futures::TryStreamExt;
 use object_store::ObjectStore;
 use query::letters::Wanted;
-use runtime::replay::{DEAD_LETTER_STATES, Request};
+use runtime::replay::{DEAD_LETTER_STATES, Purpose, Request};
 use runtime::{DEAD_LETTERS, Outcome, Owner, Pipeline, RunOptions};
 use serde::Serialize;
 use state::History;
@@ -22,7 +22,7 @@ use state::ledger::Counts;
 use tokio::sync::watch;
 use tracing::info;
 
-use super::requests::{Readers, Sorter};
+use super::requests::{Readers, Selection, Sorter};
 use crate::arguments::Global;
 use crate::commands::run;
 use crate::failure::Exit;
@@ -60,16 +60,17 @@ pub struct Replay {
     reason: Option<String>,
 }
 
-/// What was replayed.
+/// What was replayed, or closed.
 #[derive(Debug, Default, Serialize)]
-struct Report {
-    pipeline: String,
-    /// Records that were given again.
-    taken: u64,
+pub struct Report {
+    /// The pipeline.
+    pub pipeline: String,
+    /// Records that were taken.
+    pub taken: u64,
     /// Those of them that are dead letters again.
     refused_again: u64,
     /// Whether all that was done was to finish replays that had been interrupted.
-    finished_interrupted: bool,
+    pub finished_interrupted: bool,
     sinks: Vec<Delivered>,
     left: Vec<Left>,
 }
@@ -90,8 +91,21 @@ struct Left {
 }
 
 pub async fn start(replay: &Replay, global: &Global) -> Result<Exit> {
-    let bound = pipeline::load(&replay.file, &global.data)?.pipeline;
-    refuse_unknown_sink(replay, &bound)?;
+    let selection = Selection {
+        purpose: Purpose::Replay,
+        sink: replay.sink.clone(),
+        reason: replay.reason.clone(),
+        origins: Vec::new(),
+    };
+    let report = take(&replay.file, &selection, global).await?;
+    output::value(global, &report, |out| print(&report, out))?;
+    Ok(signals::exit())
+}
+
+/// Takes the open dead letters that are selected.
+pub async fn take(file: &Path, selection: &Selection, global: &Global) -> Result<Report> {
+    let bound = pipeline::load(file, &global.data)?.pipeline;
+    refuse_unknown_sink(selection, &bound)?;
     let mut report = Report { pipeline: bound.name.clone(), ..Report::default() };
     let folder = Owner::checkpoint_folder(&bound)?.join(&bound.name);
     if folder.is_dir() {
@@ -99,17 +113,17 @@ pub async fn start(replay: &Replay, global: &Global) -> Result<Exit> {
         let _lease = lease.map_err(|error| error.context("could not begin a replay"))?;
         let checkpoints = pipeline::checkpoints(&bound)?;
         let stop = signals::stop()?;
+        let report = &mut report;
         let mut replayer =
-            Replayer { replay, global, pipeline: &bound, checkpoints, stop, report: &mut report };
+            Replayer { file, selection, global, pipeline: &bound, checkpoints, stop, report };
         replayer.replay_all().await?;
     }
-    output::value(global, &report, |out| print(&report, out))?;
-    Ok(signals::exit())
+    Ok(report)
 }
 
-fn refuse_unknown_sink(replay: &Replay, bound: &Pipeline) -> Result<()> {
+fn refuse_unknown_sink(selection: &Selection, bound: &Pipeline) -> Result<()> {
     let names = || bound.sinks[..bound.dead_letter_sink()].iter().map(|node| node.name.as_str());
-    match &replay.sink {
+    match &selection.sink {
         Some(sink) if names().all(|name| name != sink) => {
             Err(Error::config(format!("the pipeline has no sink {sink:?}"))
                 .hint(Section::did_you_mean(sink, names())))
@@ -120,7 +134,8 @@ fn refuse_unknown_sink(replay: &Replay, bound: &Pipeline) -> Result<()> {
 
 /// Runs requests one after the other.
 struct Replayer<'a> {
-    replay: &'a Replay,
+    file: &'a Path,
+    selection: &'a Selection,
     global: &'a Global,
     pipeline: &'a Pipeline,
     checkpoints: Arc<dyn ObjectStore>,
@@ -154,10 +169,10 @@ impl Replayer<'_> {
 
     async fn replay_open(&mut self) -> Result<()> {
         let wanted =
-            Wanted { pipeline: &self.pipeline.name, reason: self.replay.reason.as_deref() };
+            Wanted { pipeline: &self.pipeline.name, reason: self.selection.reason.as_deref() };
         let mut letters = query::letters::open(&self.global.data, wanted).await?;
         let readers = Readers::read(&self.pipeline.name, &self.checkpoints).await?;
-        let mut sorter = Sorter::new(self.pipeline, readers, self.replay.sink.as_deref());
+        let mut sorter = Sorter::new(self.pipeline, readers, self.selection);
         loop {
             let letter = letters.try_next().await?;
             let ended = letter.is_none();
@@ -203,7 +218,7 @@ impl Replayer<'_> {
     ) -> Result<Outcome> {
         let request = Arc::new(request);
         let data = &self.global.data;
-        let bound = pipeline::load(&self.replay.file, data)?.pipeline;
+        let bound = pipeline::load(self.file, data)?.pipeline;
         let bound = pipeline::replaying(bound, &request, data)?;
         let options = RunOptions {
             lineage,

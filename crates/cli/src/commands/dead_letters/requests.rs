@@ -6,12 +6,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use contract::source::OriginalKind;
-use contract::{Result, SplitId};
+use contract::source::{OriginalKind, Split};
+use contract::{Origin, Result, SplitId};
 use object_store::ObjectStore;
 use query::letters::OpenLetter;
 use runtime::Pipeline;
-use runtime::replay::{Letter, Refuser, Request};
+use runtime::replay::{Letter, Purpose, Refuser, Request};
 use state::History;
 
 /// Letters of one request.
@@ -19,8 +19,8 @@ const LETTERS_MAX: usize = 50_000;
 /// Bytes of the originals in one request.
 const BYTES_MAX: usize = 32 << 20;
 
-/// The sources that read each split.
-pub struct Readers(HashMap<SplitId, Vec<String>>);
+/// The sources that read each split, and the split as they know it.
+pub struct Readers(HashMap<SplitId, Vec<(String, Split)>>);
 
 impl Readers {
     /// What the checkpoints of a pipeline know.
@@ -28,7 +28,7 @@ impl Readers {
     /// # Errors
     /// External: a checkpoint cannot be read.
     pub async fn read(pipeline: &str, checkpoints: &Arc<dyn ObjectStore>) -> Result<Self> {
-        let mut readers: HashMap<SplitId, Vec<String>> = HashMap::new();
+        let mut readers: HashMap<SplitId, Vec<(String, Split)>> = HashMap::new();
         for (name, lineage) in state::history::lineages(checkpoints).await? {
             if name != pipeline || lineage.is_replay() {
                 continue;
@@ -36,19 +36,36 @@ impl Readers {
             let history = History::new(checkpoints.clone(), pipeline, &lineage);
             let Some(newest) = history.newest().await? else { continue };
             for state in newest.checkpoint.splits {
-                readers.entry(state.known.split.id).or_default().push(state.source);
+                let split = state.known.split;
+                readers.entry(split.id.clone()).or_default().push((state.source, split));
             }
         }
         Ok(Self(readers))
     }
+
+    fn of(&self, split: &SplitId) -> impl Iterator<Item = &(String, Split)> {
+        self.0.get(split).into_iter().flatten()
+    }
+}
+
+/// Which of the open letters are taken, and what for.
+#[derive(Debug)]
+pub struct Selection {
+    /// What becomes of them.
+    pub purpose: Purpose,
+    /// Only letters that this sink lacks.
+    pub sink: Option<String>,
+    /// Only letters whose reason contains this text.
+    pub reason: Option<String>,
+    /// Only those of these records; all if there are none.
+    pub origins: Vec<Origin>,
 }
 
 /// Gathers letters into requests.
 pub struct Sorter<'a> {
     pipeline: &'a Pipeline,
     readers: Readers,
-    /// Only letters that this sink lacks, and no other.
-    sink: Option<&'a str>,
+    selection: &'a Selection,
     request: Option<Request>,
     bytes: usize,
     /// Letters that are left open, by reason.
@@ -57,8 +74,8 @@ pub struct Sorter<'a> {
 
 impl<'a> Sorter<'a> {
     /// A sorter for the letters of a pipeline.
-    pub fn new(pipeline: &'a Pipeline, readers: Readers, sink: Option<&'a str>) -> Self {
-        Self { pipeline, readers, sink, request: None, bytes: 0, left: BTreeMap::new() }
+    pub fn new(pipeline: &'a Pipeline, readers: Readers, selection: &'a Selection) -> Self {
+        Self { pipeline, readers, selection, request: None, bytes: 0, left: BTreeMap::new() }
     }
 
     /// Takes the next letter, in the order of [`query::letters::open`]; gives a request that is
@@ -69,11 +86,15 @@ impl<'a> Sorter<'a> {
             (step, None) => Refuser::Step(step.clone().unwrap_or_default()),
         };
         let lacking = self.pipeline.sinks_below(&refuser);
-        let lacks = |sink: &str| lacking.as_ref().is_some_and(|sinks| sinks.contains(&sink));
-        if self.sink.is_some_and(|sink| !lacks(sink)) {
+        if !self.is_selected(&open, lacking.as_deref()) {
             return None;
         }
-        let source = match self.source_of(&open, &refuser, lacking.as_deref()) {
+        let source = match self.selection.purpose {
+            Purpose::Replay => self.source_of(&open, &refuser, lacking.as_deref()),
+            // Nothing is read, so that it does not matter who read it.
+            Purpose::Acknowledge => Ok(String::new()),
+        };
+        let source = match source {
             Ok(source) => source,
             Err(reason) => {
                 *self.left.entry(reason).or_default() += 1;
@@ -82,6 +103,14 @@ impl<'a> Sorter<'a> {
         };
         let letter = Letter { source, split: open.split, reject: open.reject };
         self.take(refuser, open.ts_us, letter)
+    }
+
+    fn is_selected(&self, open: &OpenLetter, lacking: Option<&[&str]>) -> bool {
+        let Selection { sink, origins, .. } = self.selection;
+        let lacks = |sink: &str| lacking.is_some_and(|sinks| sinks.contains(&sink));
+        let is_it =
+            |origin: &Origin| origin.split == open.split && origin.position == open.reject.position;
+        sink.as_deref().is_none_or(lacks) && (origins.is_empty() || origins.iter().any(is_it))
     }
 
     /// The last request.
@@ -104,21 +133,25 @@ impl<'a> Sorter<'a> {
             }
             None => return Err(format!("{refuser} is not in the pipeline file")),
             Some([]) => return Err(format!("no sink is below {refuser}")),
-            Some([_, _, ..]) if self.sink.is_some() => {
+            Some([_, _, ..]) if self.selection.sink.is_some() => {
                 return Err(format!("other sinks below {refuser} lack them too"));
             }
             Some(_) => {}
         }
-        if open.reject.kind == OriginalKind::Row || open.reject.original.is_none() {
-            return Err("their original bytes were not to be had".to_owned());
+        let mut readers = self.readers.of(&open.split).map(|(source, _)| source);
+        let source = readers.find(|source| self.pipeline.leads(source, refuser));
+        let source = source.cloned().ok_or_else(|| {
+            format!("no single way leads from their source to {refuser}, or it cannot read again")
+        })?;
+        let has_bytes = open.reject.kind == OriginalKind::Bytes && open.reject.original.is_some();
+        match has_bytes || !self.pipeline.gives_lines(&source) {
+            true => Ok(source),
+            false => Err("their original bytes were not to be had".to_owned()),
         }
-        let readers = self.readers.0.get(&open.split).into_iter().flatten();
-        let mut leading = readers.filter(|source| self.pipeline.leads(source, refuser));
-        let found = leading.next().cloned();
-        found.ok_or_else(|| format!("no single way leads from their source to {refuser}, as lines"))
     }
 
     fn take(&mut self, refuser: Refuser, ts_us: i64, letter: Letter) -> Option<Request> {
+        let purpose = self.selection.purpose;
         let size = letter.reject.original.as_ref().map_or(0, |original| original.len());
         let place = |letter: &Letter| (letter.split.clone(), letter.reject.position);
         let last = self.request.as_ref().filter(|request| request.refuser == refuser);
@@ -132,11 +165,23 @@ impl<'a> Sorter<'a> {
             true => None,
             false => self.finish(),
         };
-        let none = || Request { refuser, newest_us: ts_us, letters: Vec::new() };
+        let none = || Request {
+            purpose,
+            refuser,
+            newest_us: ts_us,
+            letters: Vec::new(),
+            splits: Vec::new(),
+        };
         let request = self.request.get_or_insert_with(none);
         request.newest_us = request.newest_us.max(ts_us);
         // Several rows of one record may have been refused; the record is given once.
         if !again {
+            let of_source = |(source, _): &&(String, Split)| *source == letter.source;
+            if let Some((_, split)) = self.readers.of(&letter.split).find(of_source)
+                && request.splits.iter().all(|known| known.id != split.id)
+            {
+                request.splits.push(split.clone());
+            }
             request.letters.push(letter);
             self.bytes += size;
         }

@@ -1,0 +1,74 @@
+//! `logmill dead-letters ack`: closes dead letters that nobody needs any more.
+//!
+//! What is closed stays in the table `dead_letters` with the state `acknowledged`. It is noted in
+//! epochs, as a replay is, so that an interrupted call is finished by the next one.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args};
+use contract::{Error, Origin, Result};
+use runtime::replay::Purpose;
+
+use super::replay;
+use super::requests::Selection;
+use crate::arguments::Global;
+use crate::failure::Exit;
+use crate::{output, signals};
+
+const EXAMPLES: &str = "\
+Examples:
+  logmill dead-letters ack web.yaml 'access.log@4096' 'access.log@9120'
+  logmill dead-letters ack web.yaml --reason 'no status'
+  logmill dead-letters ack web.yaml --all
+
+They are not deleted: `dead-letters list --all` shows them as acknowledged.";
+
+/// Close open dead letters without giving them again.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES, group = which())]
+pub struct Acknowledge {
+    /// The pipeline file.
+    file: PathBuf,
+
+    /// Origins of records, `split@position`, as `list` prints them.
+    ids: Vec<String>,
+
+    /// Those that this sink lacks.
+    #[arg(long, value_name = "NAME")]
+    sink: Option<String>,
+
+    /// Those whose reason contains this text.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+
+    /// All that are open.
+    #[arg(long, conflicts_with_all = ["ids", "sink", "reason"])]
+    all: bool,
+}
+
+/// Closing everything must be asked for.
+fn which() -> ArgGroup {
+    ArgGroup::new("which").required(true).multiple(true).args(["ids", "sink", "reason", "all"])
+}
+
+pub async fn start(acknowledge: &Acknowledge, global: &Global) -> Result<Exit> {
+    let origins = acknowledge.ids.iter().map(|id| {
+        Origin::parse(id).ok_or_else(|| {
+            Error::config(format!("{id:?} is no origin")).hint("write it as `split@position`")
+        })
+    });
+    let selection = Selection {
+        purpose: Purpose::Acknowledge,
+        sink: acknowledge.sink.clone(),
+        reason: acknowledge.reason.clone(),
+        origins: origins.collect::<Result<_>>()?,
+    };
+    let report = replay::take(&acknowledge.file, &selection, global).await?;
+    output::value(global, &report, |out| match (report.taken, report.finished_interrupted) {
+        (_, true) => writeln!(out, "finished what was interrupted; call again for what is open"),
+        (0, false) => writeln!(out, "{} has no such dead letter that is open", report.pipeline),
+        (taken, false) => writeln!(out, "{taken} dead letters closed"),
+    })?;
+    Ok(signals::exit())
+}
