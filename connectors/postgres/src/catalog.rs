@@ -1,0 +1,179 @@
+//! What the server says of a table: its columns, and which of them are a key.
+
+use contract::Result;
+use tokio_postgres::types::{Kind, Type};
+
+use crate::client::Connection;
+use crate::table::TableName;
+
+/// What a column holds, as far as writing to it is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// `boolean`.
+    Bool,
+    /// `smallint`.
+    Int2,
+    /// `integer`.
+    Int4,
+    /// `bigint`.
+    Int8,
+    /// `real`.
+    Float4,
+    /// `double precision`.
+    Float8,
+    /// `numeric`, whatever its scale: the server rounds.
+    Numeric,
+    /// `text`, `varchar`, `char`, `citext` and enums.
+    Text {
+        /// The most characters that fit.
+        chars_max: Option<usize>,
+    },
+    /// `json`.
+    Json,
+    /// `jsonb`.
+    Jsonb,
+    /// `bytea`.
+    Bytea,
+    /// `timestamptz` and `timestamp`, in UTC.
+    Timestamp,
+    /// `date`.
+    Date,
+    /// `inet`.
+    Inet,
+    /// `uuid`.
+    Uuid,
+    /// Nothing that we can write.
+    Other,
+}
+
+impl Target {
+    /// Whether it is plain text.
+    pub fn is_text(self) -> bool {
+        matches!(self, Self::Text { .. })
+    }
+
+    fn of(column_type: &Type, modifier: i32) -> Self {
+        // The length of text is kept with the size of a header added.
+        let chars_max = usize::try_from(modifier - 4).ok().filter(|_| modifier >= 4);
+        match *column_type {
+            Type::BOOL => Self::Bool,
+            Type::INT2 => Self::Int2,
+            Type::INT4 => Self::Int4,
+            Type::INT8 => Self::Int8,
+            Type::FLOAT4 => Self::Float4,
+            Type::FLOAT8 => Self::Float8,
+            Type::NUMERIC => Self::Numeric,
+            Type::TEXT => Self::Text { chars_max: None },
+            Type::VARCHAR | Type::BPCHAR => Self::Text { chars_max },
+            Type::JSON => Self::Json,
+            Type::JSONB => Self::Jsonb,
+            Type::BYTEA => Self::Bytea,
+            Type::TIMESTAMP | Type::TIMESTAMPTZ => Self::Timestamp,
+            Type::DATE => Self::Date,
+            Type::INET => Self::Inet,
+            Type::UUID => Self::Uuid,
+            _ => match column_type.kind() {
+                Kind::Enum(_) => Self::Text { chars_max: None },
+                Kind::Domain(inner) => Self::of(inner, modifier),
+                Kind::Simple if column_type.name() == "citext" => Self::Text { chars_max: None },
+                _ => Self::Other,
+            },
+        }
+    }
+}
+
+/// A column of a table that exists.
+#[derive(Clone, Debug)]
+pub struct TableColumn {
+    /// Its name.
+    pub name: String,
+    /// What it holds.
+    pub target: Target,
+    /// Its type as SQL writes it.
+    pub shown: String,
+    /// Whether it refuses null.
+    pub not_null: bool,
+    /// Whether the server fills it where nothing is given.
+    pub has_default: bool,
+    /// Whether nothing may be given.
+    pub generated: bool,
+}
+
+const COLUMNS: &str = "SELECT a.attname, format_type(a.atttypid, a.atttypmod), a.atttypmod, \
+     a.attnotnull, a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL, \
+     a.attgenerated <> '' OR a.attidentity = 'a' \
+     FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid \
+     WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";
+
+/// The columns of a table, in order; none if there is no such table.
+///
+/// # Errors
+/// From the server.
+pub async fn columns(connection: &Connection, table: &TableName) -> Result<Vec<TableColumn>> {
+    let what = format!("could not read the columns of table \"{}\"", table.shown());
+    let rows = connection.query(&what, COLUMNS, &[&table.to_string()]).await?;
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    // The types come with the description of a statement, and so need no table of ours.
+    let types = connection.column_types(&what, &format!("SELECT * FROM {table}")).await?;
+    let columns = rows.iter().map(|row| {
+        let name: String = row.get(0);
+        let column_type = types.iter().find(|(known, _)| *known == name);
+        let target = column_type.map_or(Target::Other, |(_, it)| Target::of(it, row.get(2)));
+        TableColumn {
+            name,
+            target,
+            shown: row.get(1),
+            not_null: row.get(3),
+            has_default: row.get(4),
+            generated: row.get(5),
+        }
+    });
+    Ok(columns.collect())
+}
+
+/// Whether there is such a table.
+///
+/// # Errors
+/// From the server.
+pub async fn exists(connection: &Connection, table: &TableName) -> Result<bool> {
+    let what = format!("could not look for table \"{}\"", table.shown());
+    // Not `to_regclass`: inside a transaction it may answer from before another one committed.
+    let asked = "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n \
+                 ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2)";
+    let rows = connection.query(&what, asked, &[&table.schema, &table.name]).await?;
+    Ok(rows.iter().any(|row| row.get(0)))
+}
+
+/// Whether there is such a schema.
+///
+/// # Errors
+/// From the server.
+pub async fn schema_exists(connection: &Connection, table: &TableName) -> Result<bool> {
+    let what = format!("could not look for schema {:?}", table.schema);
+    let asked = "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)";
+    let rows = connection.query(&what, asked, &[&table.schema]).await?;
+    Ok(rows.iter().any(|row| row.get(0)))
+}
+
+const KEYS: &str = "SELECT array_agg(a.attname::text) FROM pg_index i \
+     JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey) \
+     WHERE i.indrelid = to_regclass($1) AND i.indisunique AND i.indisvalid AND i.indimmediate \
+     AND i.indpred IS NULL AND i.indexprs IS NULL GROUP BY i.indexrelid";
+
+/// Whether exactly these columns are a key of the table.
+///
+/// # Errors
+/// From the server.
+pub async fn is_key(connection: &Connection, table: &TableName, key: &[String]) -> Result<bool> {
+    let what = format!("could not read the indexes of table \"{}\"", table.shown());
+    let mut wanted = key.to_vec();
+    wanted.sort_unstable();
+    let rows = connection.query(&what, KEYS, &[&table.to_string()]).await?;
+    Ok(rows.iter().any(|row| {
+        let mut found: Vec<String> = row.get(0);
+        found.sort_unstable();
+        found == wanted
+    }))
+}

@@ -1,0 +1,142 @@
+//! Encoded rows on their way, which can be taken apart again to find the one that is refused.
+//!
+//! A chunk is what one `COPY` carries: the rows of one or more batches. Its bytes are shared, not
+//! copied, by every attempt at it.
+
+use std::ops::Range;
+
+use arrow::array::{Array, AsArray, Int64Array, RecordBatch};
+use arrow::datatypes::Int32Type;
+use bytes::Bytes;
+use contract::record::{SPLIT, ordinals, positions};
+use contract::sink::SinkReject;
+use contract::source::{OriginalKind, Reject};
+use contract::{Error, Result, SplitId};
+
+/// Where a row ends in the bytes of its part, and which row of its batch it was.
+#[derive(Clone, Copy, Debug)]
+pub struct RowEnd {
+    /// The byte after it.
+    pub end: usize,
+    /// Its number in the batch.
+    pub index: usize,
+}
+
+/// A row that was refused.
+pub type Refused = SinkReject;
+
+/// Where the rows of a batch came from.
+#[derive(Debug)]
+pub struct Origins {
+    split: SplitId,
+    positions: Int64Array,
+    ordinals: Option<Int64Array>,
+}
+
+impl Origins {
+    /// The origins of a batch of one split.
+    ///
+    /// # Errors
+    /// Bug: the rows do not carry their origin.
+    pub fn of(batch: &RecordBatch) -> Result<Self> {
+        let splits = batch.column_by_name(SPLIT).and_then(|column| {
+            let splits = column.as_dictionary_opt::<Int32Type>()?;
+            splits.values().as_string_opt::<i32>().filter(|names| !names.is_empty()).cloned()
+        });
+        let splits = splits.ok_or_else(|| Error::bug("rows lost the split they came from"))?;
+        Ok(Self {
+            split: SplitId::new(splits.value(0)),
+            positions: positions(batch)?.clone(),
+            ordinals: ordinals(batch).cloned(),
+        })
+    }
+
+    /// A row of the batch as a refused one.
+    pub fn refuse(&self, index: usize, reason: String) -> Refused {
+        let reject = Reject {
+            position: self.positions.value(index),
+            ordinal: self.ordinals.as_ref().map_or(0, |ordinals| ordinals.value(index)),
+            reason,
+            kind: OriginalKind::Bytes,
+            original: None,
+        };
+        SinkReject { split: self.split.clone(), reject }
+    }
+}
+
+/// The encoded rows of one batch.
+#[derive(Debug)]
+pub struct Part {
+    bytes: Bytes,
+    rows: Vec<RowEnd>,
+    origins: Origins,
+}
+
+impl Part {
+    /// Rows that stand one after the other in `bytes`.
+    pub fn new(bytes: Bytes, rows: Vec<RowEnd>, origins: Origins) -> Self {
+        Self { bytes, rows, origins }
+    }
+
+    fn bytes_of(&self, rows: Range<usize>) -> Bytes {
+        let byte = |row: usize| row.checked_sub(1).map_or(0, |before| self.rows[before].end);
+        self.bytes.slice(byte(rows.start)..byte(rows.end))
+    }
+}
+
+/// Parts that go to the server together.
+#[derive(Debug, Default)]
+pub struct Chunk {
+    parts: Vec<Part>,
+    rows: usize,
+    bytes: usize,
+}
+
+impl Chunk {
+    /// Adds the rows of another batch.
+    pub fn push(&mut self, part: Part) {
+        if part.rows.is_empty() {
+            return;
+        }
+        self.rows += part.rows.len();
+        self.bytes += part.bytes.len();
+        self.parts.push(part);
+    }
+
+    /// How many rows it has.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// How many bytes they take.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The bytes of some rows, in order.
+    pub fn slices(&self, rows: Range<usize>) -> Vec<Bytes> {
+        let mut slices = Vec::new();
+        let mut first = 0;
+        for part in &self.parts {
+            let last = first + part.rows.len();
+            let (from, to) = (rows.start.max(first), rows.end.min(last));
+            if from < to {
+                slices.push(part.bytes_of(from - first..to - first));
+            }
+            first = last;
+        }
+        slices
+    }
+
+    /// A row as a refused one.
+    pub fn refuse(&self, row: usize, reason: String) -> Refused {
+        let mut first = 0;
+        for part in &self.parts {
+            if let Some(found) = part.rows.get(row - first) {
+                return part.origins.refuse(found.index, reason);
+            }
+            first += part.rows.len();
+        }
+        unreachable!("the row is one of the chunk's")
+    }
+}

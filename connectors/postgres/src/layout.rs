@@ -1,0 +1,153 @@
+//! Which column of the input goes into which column of the table, and the statements for it.
+
+use arrow::datatypes::{Schema, SchemaRef};
+use contract::record::is_origin;
+use contract::{Error, Result, Section};
+
+use crate::catalog::{TableColumn, Target};
+use crate::encode::fits;
+use crate::table::{TableName, quoted, quoted_list};
+
+/// The temporary table of rows that replace others.
+const STAGE: &str = "pg_temp.logmill_upsert";
+
+/// A column that is written.
+#[derive(Clone, Debug)]
+pub struct Column {
+    /// Its name, here and there.
+    pub name: String,
+    /// Its number in a batch.
+    pub index: usize,
+    /// What it holds.
+    pub target: Target,
+    /// Whether it refuses null.
+    pub not_null: bool,
+}
+
+/// What is written where, and how.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// The columns that are written, in the order of a row.
+    pub columns: Vec<Column>,
+    /// Takes rows.
+    pub copy: String,
+    /// Brings them from a temporary table to the table, where rows replace others.
+    pub upsert: Option<Upsert>,
+}
+
+/// How rows replace others.
+#[derive(Clone, Debug)]
+pub struct Upsert {
+    /// Makes the temporary table, once for a connection.
+    pub create: String,
+    /// Moves its rows to the table.
+    pub merge: String,
+    /// Empties it.
+    pub clear: String,
+}
+
+/// The numbers of the columns that a table gets.
+///
+/// Rows always come with their origin, because a refused row is named by it.
+pub fn written(schema: &Schema, with_origin: bool) -> impl Iterator<Item = usize> {
+    let fields = schema.fields().iter().enumerate();
+    fields.filter(move |(_, field)| with_origin || !is_origin(field.name())).map(|(at, _)| at)
+}
+
+impl Layout {
+    /// Brings the input's columns and those of a table together.
+    ///
+    /// # Errors
+    /// Config: they can never fit; the message names the column and both types.
+    pub fn new(
+        schema: &SchemaRef,
+        with_origin: bool,
+        table: &TableName,
+        there: &[TableColumn],
+        key: &[String],
+    ) -> Result<Self> {
+        let mut columns = Vec::new();
+        for index in written(schema, with_origin) {
+            columns.push(column(schema, index, table, there)?);
+        }
+        let given = |name: &str| columns.iter().any(|column| column.name == name);
+        let starving = there.iter().find(|column| {
+            column.not_null && !column.has_default && !column.generated && !given(&column.name)
+        });
+        if let Some(column) = starving {
+            return Err(Error::config(format!(
+                "column {:?} of table \"{}\" must not be null, and the input has no such column",
+                column.name,
+                table.shown()
+            ))
+            .hint("give it a default, or add the column in a `sql` transform"));
+        }
+        let names = quoted_list(columns.iter().map(|column| column.name.as_str()));
+        let upsert = (!key.is_empty()).then(|| upsert(table, &columns, key));
+        let into = if upsert.is_some() { STAGE.to_owned() } else { table.to_string() };
+        let copy = format!("COPY {into} ({names}) FROM STDIN (FORMAT binary)");
+        Ok(Self { columns, copy, upsert })
+    }
+}
+
+fn column(
+    schema: &Schema,
+    index: usize,
+    table: &TableName,
+    there: &[TableColumn],
+) -> Result<Column> {
+    let field = schema.field(index);
+    let name = field.name();
+    let shown = table.shown();
+    let Some(found) = there.iter().find(|column| column.name == *name) else {
+        let message = format!("table \"{shown}\" has no column {name:?}");
+        return Err(Error::config(message).hint(missing_hint(name, there)));
+    };
+    if found.generated {
+        let message = format!("column {name:?} of table \"{shown}\" is filled by the server alone");
+        return Err(Error::config(message).hint("leave it out in a `sql` transform"));
+    }
+    if !fits(field.data_type(), &found.target) {
+        return Err(Error::config(format!(
+            "column {name:?} is {} here and {} in table \"{shown}\"",
+            field.data_type(),
+            found.shown
+        ))
+        .hint("convert it in a `sql` transform: `arrow_cast(column, 'Int64')`, `to_char(…)`"));
+    }
+    Ok(Column { name: name.clone(), index, target: found.target, not_null: found.not_null })
+}
+
+fn missing_hint(name: &str, there: &[TableColumn]) -> String {
+    if is_origin(name) {
+        return "add `_split text, _position bigint, _epoch bigint` (and `_ordinal bigint` where a \
+                step makes several rows of one), or set `origin: false`"
+            .to_owned();
+    }
+    let likely = Section::did_you_mean(name, there.iter().map(|column| column.name.as_str()));
+    format!("ALTER TABLE … ADD COLUMN, or leave it out in a `sql` transform; {likely}")
+}
+
+/// The newest of the rows with one key wins: rows stand in the temporary table as they came.
+fn upsert(table: &TableName, columns: &[Column], key: &[String]) -> Upsert {
+    let names = quoted_list(columns.iter().map(|column| column.name.as_str()));
+    let keys = quoted_list(key.iter().map(String::as_str));
+    let others = columns.iter().filter(|column| !key.contains(&column.name));
+    let replaced: Vec<_> =
+        others.map(|column| format!("{0} = EXCLUDED.{0}", quoted(&column.name))).collect();
+    let action = match replaced.is_empty() {
+        true => "NOTHING".to_owned(),
+        false => format!("UPDATE SET {}", replaced.join(", ")),
+    };
+    Upsert {
+        create: format!(
+            "CREATE TEMPORARY TABLE {STAGE} ON COMMIT DELETE ROWS AS SELECT {names} FROM {table} \
+             WITH NO DATA"
+        ),
+        merge: format!(
+            "INSERT INTO {table} ({names}) SELECT DISTINCT ON ({keys}) {names} FROM {STAGE} \
+             ORDER BY {keys}, ctid DESC ON CONFLICT ({keys}) DO {action}"
+        ),
+        clear: format!("TRUNCATE {STAGE}"),
+    }
+}

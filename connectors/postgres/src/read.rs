@@ -1,0 +1,178 @@
+//! Reads rows back from a table: origins for `audit`, whole rows for `where`.
+//!
+//! Rows come as a stream, as many at once as make a batch; the connection lives as long as it.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions, StringArray};
+use arrow::datatypes::Schema;
+use contract::error::Context;
+use contract::record::{EPOCH, ORDINAL, POSITION, SPLIT, is_origin};
+use contract::sink::{BatchStream, ReadBack};
+use contract::{Error, Origin, Result};
+use futures::stream::{self, Fuse, StreamExt};
+use tokio_postgres::{Row, RowStream};
+
+use crate::catalog::{self, TableColumn};
+use crate::client::Connection;
+use crate::failure::external;
+use crate::table::{TableName, quoted};
+
+/// Rows of a batch that is read back.
+const BATCH_ROWS: usize = 1 << 13;
+
+/// A column that is read back.
+#[derive(Clone, Debug)]
+enum Wanted {
+    Number(String),
+    Text(String),
+}
+
+/// Reads what a table holds; nothing where there is no table.
+///
+/// # Errors
+/// Config: rows do not carry their origin. External.
+pub async fn read_back(
+    connection: Connection,
+    table: &TableName,
+    what: ReadBack,
+) -> Result<BatchStream> {
+    let columns = catalog::columns(&connection, table).await?;
+    if columns.is_empty() {
+        return Ok(Box::pin(stream::empty()));
+    }
+    let has = |name: &str| columns.iter().any(|column| column.name == name);
+    let with_origin = has(SPLIT) && has(POSITION) && has(EPOCH);
+    match what {
+        ReadBack::Origins if with_origin => origins(connection, table, has(ORDINAL)).await,
+        ReadBack::Origins => count(connection, table).await,
+        ReadBack::Record(origin) if with_origin => {
+            record(connection, table, &columns, &origin).await
+        }
+        ReadBack::Record(_) => {
+            Err(Error::config("the rows of this table do not carry their origin")
+                .hint("set `origin: true` before the table is made"))
+        }
+    }
+}
+
+async fn origins(
+    connection: Connection,
+    table: &TableName,
+    with_ordinal: bool,
+) -> Result<BatchStream> {
+    let mut wanted = vec![Wanted::Text(SPLIT.to_owned()), Wanted::Number(POSITION.to_owned())];
+    if with_ordinal {
+        wanted.push(Wanted::Number(ORDINAL.to_owned()));
+    }
+    wanted.push(Wanted::Number(EPOCH.to_owned()));
+    let statement = select(&wanted, table, "WHERE _split IS NOT NULL");
+    rows(connection, table, &statement, None, wanted).await
+}
+
+async fn record(
+    connection: Connection,
+    table: &TableName,
+    columns: &[TableColumn],
+    origin: &Origin,
+) -> Result<BatchStream> {
+    let wanted =
+        columns.iter().map(|column| match is_origin(&column.name) && column.name != SPLIT {
+            true => Wanted::Number(column.name.clone()),
+            false => Wanted::Text(column.name.clone()),
+        });
+    let wanted: Vec<_> = wanted.collect();
+    let statement = select(&wanted, table, "WHERE _split = $1 AND _position = $2");
+    rows(connection, table, &statement, Some(origin), wanted).await
+}
+
+/// As many rows without columns as the table has.
+async fn count(connection: Connection, table: &TableName) -> Result<BatchStream> {
+    let what = reading(table);
+    let found = connection.query(&what, &format!("SELECT count(*) FROM {table}"), &[]).await?;
+    let found: i64 = found.first().map_or(0, |row| row.get(0));
+    let options = RecordBatchOptions::new().with_row_count(usize::try_from(found).ok());
+    let schema = Arc::new(Schema::empty());
+    let batch = RecordBatch::try_new_with_options(schema, Vec::new(), &options)
+        .bug("rows cannot be counted");
+    Ok(Box::pin(stream::iter([batch])))
+}
+
+fn select(wanted: &[Wanted], table: &TableName, condition: &str) -> String {
+    let columns = wanted.iter().map(|wanted| match wanted {
+        Wanted::Number(name) => format!("{}::bigint", quoted(name)),
+        Wanted::Text(name) => format!("{}::text", quoted(name)),
+    });
+    let columns: Vec<_> = columns.collect();
+    format!("SELECT {} FROM {table} {condition}", columns.join(", "))
+}
+
+async fn rows(
+    connection: Connection,
+    table: &TableName,
+    statement: &str,
+    origin: Option<&Origin>,
+    wanted: Vec<Wanted>,
+) -> Result<BatchStream> {
+    let what = reading(table);
+    let found = match origin {
+        Some(origin) => {
+            let split = origin.split.as_str();
+            connection.stream(&what, statement, &[&split, &origin.position]).await?
+        }
+        None => connection.stream(&what, statement, &[]).await?,
+    };
+    let open = Open { _connection: connection, rows: Box::pin(found.fuse()), wanted, what };
+    Ok(Box::pin(stream::try_unfold(open, async |mut open| {
+        let batch = open.next_batch().await?;
+        Ok(batch.map(|batch| (batch, open)))
+    })))
+}
+
+struct Open {
+    _connection: Connection,
+    rows: Pin<Box<Fuse<RowStream>>>,
+    wanted: Vec<Wanted>,
+    what: String,
+}
+
+impl Open {
+    async fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
+        let mut rows = Vec::with_capacity(BATCH_ROWS);
+        while rows.len() < BATCH_ROWS {
+            match self.rows.next().await {
+                Some(Ok(row)) => rows.push(row),
+                Some(Err(error)) => return Err(external(error, &self.what)),
+                None => break,
+            }
+        }
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let columns = self.wanted.iter().enumerate().map(|(at, wanted)| match wanted {
+            Wanted::Number(name) => Ok((name, Arc::new(numbers(&rows, at)?) as ArrayRef, true)),
+            Wanted::Text(name) => Ok((name, Arc::new(texts(&rows, at)?) as ArrayRef, true)),
+        });
+        let columns = columns.collect::<Result<Vec<_>>>()?;
+        RecordBatch::try_from_iter_with_nullable(columns)
+            .map(Some)
+            .bug("rows that were read do not make a batch")
+    }
+}
+
+fn numbers(rows: &[Row], at: usize) -> Result<Int64Array> {
+    let values = rows.iter().map(|row| row.try_get::<_, Option<i64>>(at));
+    let values: std::result::Result<Vec<_>, _> = values.collect();
+    values.map(Int64Array::from).bug("a number that was read is none")
+}
+
+fn texts(rows: &[Row], at: usize) -> Result<StringArray> {
+    let values = rows.iter().map(|row| row.try_get::<_, Option<&str>>(at));
+    let values: std::result::Result<Vec<_>, _> = values.collect();
+    values.map(StringArray::from).bug("a text that was read is none")
+}
+
+fn reading(table: &TableName) -> String {
+    format!("could not read table \"{}\"", table.shown())
+}

@@ -1,0 +1,88 @@
+//! Names: which table is meant, and how names and texts are written in SQL.
+
+use std::fmt;
+
+use contract::{Error, Result};
+
+/// The longest name that PostgreSQL keeps, in bytes.
+const NAME_BYTES_MAX: usize = 63;
+/// The schema of a table that is named without one.
+const DEFAULT_SCHEMA: &str = "public";
+
+/// A table with its schema. Displays as it is written in SQL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableName {
+    /// The schema.
+    pub schema: String,
+    /// The table's own name.
+    pub name: String,
+}
+
+impl TableName {
+    /// Reads `table` or `schema.table`.
+    ///
+    /// # Errors
+    /// Config: it is neither.
+    pub fn parse(text: &str) -> Result<Self> {
+        let (schema, name) = text.split_once('.').unwrap_or((DEFAULT_SCHEMA, text));
+        for part in [schema, name] {
+            if !is_name(part) {
+                return Err(Error::config(format!("{text:?} is no name for a table"))
+                    .field("table")
+                    .hint("write table or schema.table, each of at most 63 bytes"));
+            }
+        }
+        Ok(Self { schema: schema.to_owned(), name: name.to_owned() })
+    }
+
+    /// Another table in the same schema.
+    pub fn beside(&self, name: &str) -> Self {
+        Self { schema: self.schema.clone(), name: name.to_owned() }
+    }
+
+    /// Without quotes, for people.
+    pub fn shown(&self) -> String {
+        format!("{}.{}", self.schema, self.name)
+    }
+}
+
+impl fmt::Display for TableName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}.{}", quoted(&self.schema), quoted(&self.name))
+    }
+}
+
+/// Whether PostgreSQL can keep a name as it is.
+pub fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.len() <= NAME_BYTES_MAX && !text.contains(['\0', '.'])
+}
+
+/// A name in SQL.
+pub fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Names in SQL, with commas between them.
+pub fn quoted_list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    names.into_iter().map(quoted).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expect: Option<&str>) {
+        assert_eq!(TableName::parse(text).ok().map(|name| name.to_string()).as_deref(), expect);
+    }
+
+    #[test]
+    fn names_are_quoted_whatever_they_hold() {
+        check("web_logs", Some(r#""public"."web_logs""#));
+        check("Archive.Web Logs", Some(r#""Archive"."Web Logs""#));
+        check(r#"a"; drop table x"#, Some(r#""public"."a""; drop table x""#));
+        check("a.b.c", None);
+        check("", None);
+        check("a.", None);
+        check(&"x".repeat(64), None);
+    }
+}

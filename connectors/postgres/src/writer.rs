@@ -1,0 +1,242 @@
+//! Writes epochs of one lineage: rows of an epoch in one transaction, its token last.
+//!
+//! While the server takes one chunk, the next one is encoded. A connection that is lost takes the
+//! epoch's rows with it, so that no other one may go on in its place before the epoch is dropped.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use async_trait::async_trait;
+use contract::sink::{Commit, CommitOutcome, Prepared, Writer, WriterContext};
+use contract::{Error, ErrorKind, Lineage, Result, failpoint};
+use tokio::task::JoinSet;
+use tracing::debug;
+
+use crate::chunk::{Chunk, Refused};
+use crate::client::Backend;
+use crate::encode::encode;
+use crate::layout::Layout;
+use crate::session::Session;
+use crate::sink::Shared;
+use crate::token::TokenRow;
+
+/// The most bytes that one `COPY` carries; more would only need more memory.
+const CHUNK_BYTES_MAX: usize = 8 << 20;
+/// Chunks that are in memory at once: one at the server, one under way, one in the making.
+const CHUNKS_IN_MEMORY: usize = 3;
+
+/// Writes one lineage.
+pub struct PostgresWriter {
+    shared: Arc<Shared>,
+    ctx: WriterContext,
+    layout: Arc<Layout>,
+    chunk_bytes: usize,
+    chunk: Chunk,
+    /// The connection while it is idle.
+    session: Option<Session>,
+    /// The connection while it writes a chunk.
+    busy: JoinSet<Result<(Session, Vec<Refused>)>>,
+    epoch: OpenEpoch,
+}
+
+/// What is known of the epoch under way.
+#[derive(Default)]
+struct OpenEpoch {
+    /// The process of the server that holds the transaction.
+    backend: Option<Backend>,
+    /// Rows that were sent and not refused.
+    rows: u64,
+    rejects: Vec<Refused>,
+    /// The epoch's number, once it is prepared.
+    prepared: Option<u64>,
+}
+
+impl PostgresWriter {
+    /// A writer with its first connection.
+    pub fn new(
+        shared: Arc<Shared>,
+        ctx: WriterContext,
+        layout: Arc<Layout>,
+        session: Session,
+    ) -> Self {
+        let chunk_bytes = (ctx.memory_bytes / CHUNKS_IN_MEMORY).min(CHUNK_BYTES_MAX);
+        Self {
+            shared,
+            ctx,
+            layout,
+            chunk_bytes,
+            chunk: Chunk::default(),
+            session: Some(session),
+            busy: JoinSet::new(),
+            epoch: OpenEpoch::default(),
+        }
+    }
+
+    /// Lets the server take the chunk while the next one is made.
+    async fn ship(&mut self, lineage: &Lineage) -> Result<()> {
+        let session = self.session_of_epoch(lineage).await?;
+        let chunk = std::mem::take(&mut self.chunk);
+        self.epoch.rows += chunk.rows() as u64;
+        self.busy.spawn(async move {
+            let refused = session.deliver(&chunk).await?;
+            Ok((session, refused))
+        });
+        Ok(())
+    }
+
+    /// The connection that holds the epoch's transaction, once it is idle.
+    async fn session_of_epoch(&mut self, lineage: &Lineage) -> Result<Session> {
+        if self.epoch.backend.is_none() {
+            return self.begin(lineage).await;
+        }
+        if let Some(written) = self.busy.join_next().await {
+            let written = written.map_err(|error| {
+                Error::bug("writing a chunk to postgres panicked").because(error)
+            })?;
+            let (session, refused) = written?;
+            self.epoch.rows -= refused.len() as u64;
+            self.epoch.rejects.extend(refused);
+            return Ok(session);
+        }
+        let lost = || Error::transient("the connection to postgres that held the epoch is gone");
+        self.session.take().ok_or_else(lost)
+    }
+
+    /// Opens the epoch's transaction, after the connection has taken its place in the token's row.
+    async fn begin(&mut self, lineage: &Lineage) -> Result<Session> {
+        let idle = self.session.take().filter(|session| !session.connection().is_closed());
+        let session = match idle {
+            Some(session) => session,
+            None => self.shared.session(&self.ctx, &self.layout).await?,
+        };
+        let own = session.backend();
+        let owner = self.shared.owner(lineage)?;
+        if owner != own {
+            let row = self.token_row(lineage);
+            if !row.hand_over(session.connection(), owner).await? {
+                return Err(Error::new(
+                    ErrorKind::NotOwner,
+                    format!("another process writes lineage \"{lineage}\" of this sink"),
+                )
+                .hint("only one process may run a pipeline; give the other one another `name`"));
+            }
+            self.shared.set_owner(lineage, own);
+        }
+        session.begin().await?;
+        self.epoch.backend = Some(own);
+        Ok(session)
+    }
+
+    async fn commit_one(&mut self, commit: &Commit) -> Result<CommitOutcome> {
+        failpoint::reach("postgres.commit.before").await?;
+        let epoch = std::mem::take(&mut self.epoch);
+        let row = self.token_row(&commit.lineage);
+        if epoch.prepared != Some(commit.epoch) {
+            return self.settle(&row, commit, epoch.backend).await;
+        }
+        let Some(session) = self.session.take() else {
+            return self.settle(&row, commit, epoch.backend).await;
+        };
+        match row.advance(session.connection(), commit).await {
+            Ok(true) => {}
+            Ok(false) => {
+                session.roll_back().await?;
+                let held = row.read(session.connection()).await?;
+                self.session = Some(session);
+                return Ok(match held.is_some_and(|held| row.holds(&held, Some(commit.epoch))) {
+                    true => CommitOutcome::Committed,
+                    false => CommitOutcome::NotOwner,
+                });
+            }
+            Err(error) => {
+                debug!(error = error.chain(), "a prepared transaction is gone");
+                drop(session);
+                return self.settle(&row, commit, epoch.backend).await;
+            }
+        }
+        failpoint::reach("postgres.commit.token").await?;
+        session.commit().await?;
+        failpoint::reach("postgres.commit.after").await?;
+        self.session = Some(session);
+        Ok(CommitOutcome::Committed)
+    }
+
+    /// Says what became of an epoch that is not in our hands, from the token alone.
+    async fn settle(
+        &mut self,
+        row: &TokenRow,
+        commit: &Commit,
+        backend: Option<Backend>,
+    ) -> Result<CommitOutcome> {
+        let idle = self.session.take().filter(|session| !session.connection().is_closed());
+        let session = match idle {
+            Some(session) => session,
+            None => self.shared.session(&self.ctx, &self.layout).await?,
+        };
+        let held = row.read(session.connection()).await?;
+        self.session = Some(session);
+        let Some(held) = held else { return Ok(CommitOutcome::NotOwner) };
+        if row.holds(&held, Some(commit.epoch)) {
+            return Ok(CommitOutcome::Committed);
+        }
+        let owner = match backend {
+            Some(backend) => backend,
+            None => self.shared.owner(&commit.lineage)?,
+        };
+        match row.holds(&held, commit.prev) && held.owner == Some(owner) {
+            true => Ok(CommitOutcome::NeedsReplay),
+            false => Ok(CommitOutcome::NotOwner),
+        }
+    }
+
+    fn token_row(&self, lineage: &Lineage) -> TokenRow {
+        TokenRow::new(&self.shared.table, &self.ctx, lineage)
+    }
+}
+
+#[async_trait]
+impl Writer for PostgresWriter {
+    async fn write(&mut self, lineage: &Lineage, records: RecordBatch) -> Result<()> {
+        let (part, refused) = encode(&records, &self.layout.columns)?;
+        self.epoch.rejects.extend(refused);
+        self.chunk.push(part);
+        match self.chunk.bytes() >= self.chunk_bytes {
+            true => self.ship(lineage).await,
+            false => Ok(()),
+        }
+    }
+
+    async fn prepare(&mut self, lineage: &Lineage, epoch: u64) -> Result<Prepared> {
+        if self.chunk.rows() > 0 {
+            self.ship(lineage).await?;
+        }
+        let session = self.session_of_epoch(lineage).await?;
+        self.session = Some(session);
+        self.epoch.prepared = Some(epoch);
+        Ok(Prepared {
+            rows: self.epoch.rows,
+            rejects: std::mem::take(&mut self.epoch.rejects),
+            committable: None,
+        })
+    }
+
+    async fn commit(&mut self, commits: &[Commit]) -> Result<Vec<CommitOutcome>> {
+        let mut outcomes = Vec::with_capacity(commits.len());
+        for commit in commits {
+            outcomes.push(self.commit_one(commit).await?);
+        }
+        Ok(outcomes)
+    }
+
+    async fn abort(&mut self, _lineage: &Lineage) -> Result<()> {
+        // A connection in the middle of a chunk is closed, and the server rolls back.
+        self.busy.shutdown().await;
+        self.chunk = Chunk::default();
+        let begun = std::mem::take(&mut self.epoch).backend.is_some();
+        if let Some(session) = self.session.take().filter(|_| begun) {
+            session.roll_back().await?;
+            self.session = Some(session);
+        }
+        Ok(())
+    }
+}
