@@ -31,6 +31,10 @@ impl Source for Counter {
         self.schema.clone()
     }
 
+    fn lineage_per_split(&self) -> bool {
+        self.config.lineages
+    }
+
     async fn splits(&self, _known: &[KnownSplit]) -> Result<Discovery> {
         let splits = (0..self.config.splits).map(|number| Split {
             id: SplitId::new(number.to_string()),

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use contract::section::{Entry, Value};
 use contract::sink::Sink;
 use contract::spec::{BuildContext, Connector};
-use contract::{Error, Place, Result, Section};
-use object_store::ObjectStore;
+use contract::{Error, Lineage, Place, Result, Section};
 use plan::{Plan, Vocabulary};
 use query::audit::AuditedSink;
 use runtime::replay::{DEAD_LETTER_STATES, Request};
-use runtime::{BindContext, Owner, Pipeline, Rebuild, Recipe};
+use runtime::{BindContext, Pipeline, Rebuild, Recipe};
+use state::CheckpointStore;
 
 use crate::secrets;
 
@@ -117,14 +117,32 @@ pub fn rebuild_replay(request: &Arc<Request>, data: &Path) -> Rebuild {
 ///
 /// # Errors
 /// Config: the pipeline never ran with this data folder.
-pub fn checkpoints(pipeline: &Pipeline) -> Result<Arc<dyn ObjectStore>> {
-    let folder = Owner::checkpoint_folder(pipeline)?;
-    if !folder.join(&pipeline.name).is_dir() {
-        let name = &pipeline.name;
-        return Err(Error::config(format!("pipeline {name:?} has no checkpoints in {folder:?}"))
-            .hint("run it first, or name its data folder with `--data`"));
+/// External: the store does not answer.
+pub async fn checkpoints(pipeline: &Pipeline) -> Result<CheckpointStore> {
+    let found = find_checkpoints(pipeline).await?;
+    found.ok_or_else(|| {
+        let place = match &pipeline.settings.checkpoint.url {
+            Some(url) => url.clone(),
+            None => pipeline.data.join("checkpoints").display().to_string(),
+        };
+        Error::config(format!("pipeline {:?} has no checkpoints in {place:?}", pipeline.name))
+            .hint("run it first, or name its data folder with `--data`")
+    })
+}
+
+/// The checkpoints of a pipeline; none if it never ran.
+///
+/// # Errors
+/// External: the store does not answer.
+pub async fn find_checkpoints(pipeline: &Pipeline) -> Result<Option<CheckpointStore>> {
+    if let Some(folder) = pipeline.checkpoint_folder()?
+        && !folder.join(&pipeline.name).is_dir()
+    {
+        return Ok(None);
     }
-    state::store::open(&folder.to_string_lossy())
+    let store = pipeline.checkpoint_store()?;
+    let lineages = store.lineages(&pipeline.name).await?;
+    Ok((!lineages.is_empty()).then_some(store))
 }
 
 /// The sinks of a pipeline as the audit takes them: the user's own, then dead letters, then the
@@ -134,13 +152,13 @@ pub fn checkpoints(pipeline: &Pipeline) -> Result<Arc<dyn ObjectStore>> {
 /// External: the checkpoints cannot be listed. Config: the data folder cannot hold a table.
 pub async fn audited(
     pipeline: &Pipeline,
-    checkpoints: &Arc<dyn ObjectStore>,
+    checkpoints: &CheckpointStore,
 ) -> Result<Vec<AuditedSink>> {
     let sinks = pipeline.sinks.iter();
     let sinks = sinks.map(|node| AuditedSink { name: node.name.clone(), sink: node.sink.clone() });
     let mut sinks: Vec<_> = sinks.collect();
-    let lineages = state::history::lineages(checkpoints).await?;
-    if lineages.iter().any(|(name, lineage)| *name == pipeline.name && lineage.is_replay()) {
+    let lineages = checkpoints.lineages(&pipeline.name).await?;
+    if lineages.iter().any(Lineage::is_replay) {
         let sink = embedded_table(&pipeline.name, query::MARKS, &pipeline.data)?;
         sinks.push(AuditedSink { name: DEAD_LETTER_STATES.to_owned(), sink });
     }

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use contract::{Error, Place, Result, Section};
 
 pub use cases::TestCase;
-pub use settings::Settings;
+pub use settings::{Checkpoint, Settings};
 
 use substitute::{Lookups, substitute};
 

@@ -2,6 +2,8 @@
 //!
 //! What belongs to one source, transform or sink stands in its own section instead.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use contract::quantity::{ByteSize, Period};
@@ -19,8 +21,8 @@ pub struct Settings {
     pub epoch_bytes_max: u64,
     /// How many bytes batches, state and writers may hold together.
     pub memory_limit: u64,
-    /// Where checkpoints live; none for beside the embedded lake.
-    pub checkpoint_url: Option<String>,
+    /// Where checkpoints live.
+    pub checkpoint: Checkpoint,
     /// How long External errors are retried; none for the runtime's own limit.
     pub retry_for: Option<Duration>,
     /// How long the history of epochs is kept.
@@ -58,12 +60,41 @@ impl Default for Memory {
 }
 
 /// Where the pipeline remembers what is done.
-#[derive(Default, Deserialize, JsonSchema)]
+#[derive(Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct Checkpoint {
-    /// A local folder, as a path or `file:///…`; by default `checkpoints` in the folder given by
-    /// `--data`.
-    url: Option<String>,
+pub struct Checkpoint {
+    /// A folder (a path or `file:///…`), or a store that several machines share:
+    /// `s3://bucket/prefix`, `az://container/prefix`, `gs://bucket/prefix`. By default
+    /// `checkpoints` in the folder given by `--data`.
+    pub url: Option<String>,
+
+    /// The address of a shared store that is not the provider's own (MinIO, an emulator).
+    pub endpoint: Option<String>,
+
+    /// The region of an S3 bucket.
+    pub region: Option<String>,
+
+    /// Whether `endpoint` may be plain HTTP.
+    pub allow_http: bool,
+
+    /// S3: the id of the access key. Azure: the name of the account. Without it credentials come
+    /// from the environment, as in the providers' own tools.
+    pub access_key: Option<String>,
+
+    /// S3: the secret access key. Azure: the key of the account. GCS: the key of the service
+    /// account, as JSON.
+    pub secret_key: Option<String>,
+
+    /// Further options of the store, by the names of the crate `object_store`
+    /// (`virtual_hosted_style_request`, `google_service_account`, …).
+    pub options: BTreeMap<String, String>,
+}
+
+/// Keys are not for logs.
+impl fmt::Debug for Checkpoint {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Checkpoint").field("url", &self.url).finish_non_exhaustive()
+    }
 }
 
 /// What happens when another system fails.
@@ -113,7 +144,7 @@ pub(crate) fn read(root: &Section) -> Result<Settings> {
         epoch_interval: epoch.interval.0,
         epoch_bytes_max: epoch.bytes_max.0,
         memory_limit: memory.limit.0,
-        checkpoint_url: checkpoint.url,
+        checkpoint,
         retry_for: retry.for_period.map(|period| period.0),
         history_keep: history.keep.0,
     })

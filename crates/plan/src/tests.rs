@@ -154,7 +154,7 @@ fn settings_have_defaults_and_units() {
     check_shown(
         defaults,
         "Settings { epoch_interval: 10s, epoch_bytes_max: 268435456, memory_limit: 268435456, \
-         checkpoint_url: None, retry_for: None, history_keep: 2592000s }",
+         checkpoint: Checkpoint { url: None, .. }, retry_for: None, history_keep: 2592000s }",
     );
     let own = plan(&format!(
         "{WEB}\nepoch: {{interval: 200ms, bytes_max: 1MiB}}\nmemory: {{limit: 64MiB}}\n\
@@ -163,7 +163,7 @@ fn settings_have_defaults_and_units() {
     check_shown(
         own.settings,
         "Settings { epoch_interval: 200ms, epoch_bytes_max: 1048576, memory_limit: 67108864, \
-         checkpoint_url: Some(\"s3://b/c\"), retry_for: Some(300s), history_keep: 604800s }",
+         checkpoint: Checkpoint { url: Some(\"s3://b/c\"), .. }, retry_for: Some(300s), history_keep: 604800s }",
     );
 }
 

@@ -197,10 +197,9 @@ struct Checkpoints {
 impl Checkpoints {
     async fn read(places: &Places<'_>) -> Result<Self> {
         let mut lineages = Vec::new();
-        for (pipeline, lineage) in state::history::lineages(places.checkpoints).await? {
-            if pipeline == places.pipeline && !lineage.is_replay() {
-                lineages.push(Self::of(places, &lineage).await?);
-            }
+        let found = state::history::lineages_of(places.checkpoints, places.pipeline).await?;
+        for lineage in found.iter().filter(|lineage| !lineage.is_replay()) {
+            lineages.push(Self::of(places, lineage).await?);
         }
         Ok(Self { lineages })
     }

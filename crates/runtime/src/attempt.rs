@@ -16,7 +16,7 @@ use state::Checkpoint;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 
-use crate::flow::{Budget, QUEUE_MESSAGES_MAX, gone, is_gone};
+use crate::flow::{QUEUE_MESSAGES_MAX, gone, is_gone};
 use crate::outlet::Outlet;
 use crate::owner::Owner;
 use crate::reader_task::{ReaderHandle, ReaderShared};
@@ -88,6 +88,7 @@ impl<'a> Attempt<'a> {
                 pipeline: owner.pipeline.clone(),
                 sink,
                 lineage: owner.lineage.clone(),
+                lease: owner.lease.clone(),
                 writer,
                 epoch: epoch.epoch,
                 messages,
@@ -117,7 +118,7 @@ impl<'a> Attempt<'a> {
         let shared = Arc::new(ReaderShared {
             pipeline: owner.pipeline.clone(),
             outlet,
-            budget: Budget::new(owner.flow_bytes()),
+            budget: owner.budget.clone(),
             epoch_bytes: AtomicU64::new(0),
             ended: AtomicU64::new(0),
             bell: Notify::new(),

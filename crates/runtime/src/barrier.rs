@@ -24,27 +24,19 @@ use crate::step_task::StepMessage;
 /// Epochs between two tidyings of old checkpoints.
 const COLLECT_EVERY: u64 = 16;
 
-/// What came of asking for an epoch's end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// The epoch is committed everywhere.
-    Committed,
-    /// Nothing was read, so no epoch was made.
-    Nothing,
-}
-
 impl Attempt<'_> {
-    /// Ends the epoch under way and begins the next. Rows of the next one are read meanwhile.
+    /// Passes the barrier and prepares the epoch under way; rows of the next are read meanwhile.
+    /// None if nothing was read.
     ///
     /// # Errors
-    /// Retryable External: the attempt must be dropped; recovery finds out what was decided.
-    pub async fn end_epoch(&mut self) -> Result<Ended> {
+    /// Retryable External: the attempt must be dropped. Bug: the ledger does not add up.
+    pub async fn draft_epoch(&mut self) -> Result<Option<Draft>> {
         let reports = self.pause_readers().await?;
         let cuts = self.shared.outlet.take_cuts().await;
         if cuts.is_empty() {
             self.epoch = self.owner.start_epoch(self.epoch.epoch, self.epoch.now_us);
             self.resume_readers().await?;
-            return Ok(Ended::Nothing);
+            return Ok(None);
         }
         failpoint::reach("barrier.paused").await?;
         let ending = self.epoch;
@@ -59,14 +51,21 @@ impl Attempt<'_> {
         let reports = self.prepare(ending).await?;
         failpoint::reach("prepare.done").await?;
         let gathered = Gathered { cuts, positions, states, tally, reports };
-        let draft = Draft::new(self.owner, &self.checkpoint, ending, gathered)?;
+        Draft::new(self.owner, &self.checkpoint, ending, gathered).map(Some)
+    }
+
+    /// Decides a drafted epoch, makes it visible and goes on with the next.
+    ///
+    /// # Errors
+    /// Retryable External: the attempt must be dropped; recovery finds out what was decided.
+    pub async fn commit_epoch(&mut self, draft: Draft) -> Result<()> {
         self.decide(draft).await?;
         self.publish().await?;
         self.acknowledge().await?;
         self.go_on().await?;
         self.owner.progress.add_epoch();
         self.collect();
-        Ok(Ended::Committed)
+        Ok(())
     }
 
     async fn pause_readers(&mut self) -> Result<Vec<ReaderReport>> {
@@ -194,7 +193,7 @@ impl Attempt<'_> {
             self.owner.keep_recipe(&draft.checkpoint).await?;
         }
         failpoint::reach("decide.before").await?;
-        let decision = self.owner.history.decide(&draft.checkpoint).await?;
+        let decision = self.owner.decide(&draft.checkpoint).await?;
         failpoint::reach("decide.after").await?;
         match decision {
             Decision::Decided => {
@@ -298,7 +297,7 @@ impl Attempt<'_> {
     /// Commits a recorded epoch after a replay that gave what was recorded.
     ///
     /// # Errors
-    /// As for [`Attempt::end_epoch`].
+    /// As for [`Attempt::commit_epoch`].
     pub async fn commit_replayed(&mut self, reports: &[Option<SinkReport>]) -> Result<()> {
         failpoint::reach("recover.replayed").await?;
         self.publish_replayed(reports).await

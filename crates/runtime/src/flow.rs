@@ -99,12 +99,14 @@ impl Budget {
         Self { semaphore: Arc::new(Semaphore::new(units as usize)), units }
     }
 
-    /// Waits for a share. A batch that is larger than the whole budget takes all of it.
+    /// Waits for a share. A batch that is larger than the whole budget takes all of it; what has
+    /// no size takes nothing and never waits.
     ///
     /// # Errors
     /// Bug: the budget was closed.
     pub async fn take(&self, bytes: usize) -> Result<Share> {
-        let units = u32::try_from(bytes / UNIT_BYTES).unwrap_or(u32::MAX).clamp(1, self.units);
+        let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
+        let units = units.min(self.units);
         let permit = self.semaphore.clone().acquire_many_owned(units).await;
         permit.map(Arc::new).map_err(|error| Error::bug("the budget is closed").because(error))
     }

@@ -15,9 +15,12 @@ use contract::spec::{BuildContext, Connector};
 use contract::transform::{Resource, Step};
 use contract::{Error, Result, Section};
 use plan::{Input, NodeRef, Plan, Settings};
+use state::CheckpointStore;
 use state::checkpoint::sha256_hex;
+use state::store::Access;
 
 use crate::dead_letters;
+use crate::joins;
 use crate::replay::DEAD_LETTER_STATES;
 
 /// The name under which dead letters stand in ledger and checkpoints, beside the sinks' own.
@@ -138,7 +141,40 @@ impl Pipeline {
             sinks,
         };
         pipeline.wire(plan);
+        joins::refuse(plan, &pipeline)?;
         Ok(pipeline)
+    }
+
+    /// Opens the store of its checkpoints: `checkpoint.url`, or a folder beside the lake.
+    ///
+    /// # Errors
+    /// As for [`CheckpointStore::open`].
+    pub fn checkpoint_store(&self) -> Result<CheckpointStore> {
+        let settings = self.settings.checkpoint.clone();
+        let Some(url) = settings.url else {
+            return CheckpointStore::local(&self.data.join("checkpoints"));
+        };
+        let access = Access {
+            endpoint: settings.endpoint,
+            region: settings.region,
+            allow_http: settings.allow_http,
+            access_key: settings.access_key,
+            secret_key: settings.secret_key,
+            options: settings.options,
+        };
+        let opened = CheckpointStore::open(&url, &access);
+        opened.map_err(|error| error.context("could not open the checkpoint store"))
+    }
+
+    /// The folder of its checkpoints, which need not exist; none for a shared store.
+    ///
+    /// # Errors
+    /// Config: the URL is a `file://` that is no path.
+    pub fn checkpoint_folder(&self) -> Result<Option<PathBuf>> {
+        match &self.settings.checkpoint.url {
+            Some(url) => state::store::local_folder(url),
+            None => Ok(Some(self.data.join("checkpoints"))),
+        }
     }
 
     /// The number of the sink that takes the dead letters.

@@ -1,33 +1,40 @@
 //! The only loops of the program: tasks, queues, epochs, retries, the memory budget.
 //!
 //! It sees the traits of `contract`, never a connector. One attempt at a lineage is a set of tasks
-//! joined by bounded queues; the coordinator ends epochs by the protocol of EPOCH.md.
+//! joined by bounded queues; its coordinator ends epochs by the protocol of EPOCH.md.
 //!
-//! Reading order: [`graph`] (what is run), `run` (the loop around attempts), `recovery`,
-//! `attempt`, `barrier` (the end of an epoch), `draft` (its books), the tasks, then [`replay`].
+//! Reading order: [`graph`] (what is run), `run`, `supervisor` (all lineages), `scout` (which
+//! there are), `coordinator` (one of them), `recovery`, `attempt`, `epochs` (its loop), `barrier`
+//! (the end of an epoch), `draft` (its books), the tasks, then [`replay`].
 
 mod attempt;
 mod barrier;
 mod chain;
+mod coordinator;
 pub mod dead_letters;
 mod draft;
+mod epochs;
 mod flow;
 pub mod graph;
+mod joins;
 mod losses;
 mod originals;
 mod outlet;
 mod owner;
+mod patience;
 mod progress;
 mod reader_task;
 mod recovery;
 pub mod replay;
 mod run;
+mod scout;
 mod sink_task;
 mod step_task;
 mod summary;
+mod supervisor;
 
 pub use graph::{BindContext, DEAD_LETTERS, MakeStep, Pipeline};
-pub use owner::{Owner, Rebuild, Recipe, RunOptions};
+pub use owner::{Rebuild, Recipe, RunOptions};
 pub use progress::{Progress, Seen};
 pub use run::{Outcome, run};
 pub use summary::{SinkSummary, Summary};

@@ -104,7 +104,7 @@ pub async fn book(owner: &Owner, checkpoint: Checkpoint) -> Result<Checkpoint> {
         ledger: losses,
         ..checkpoint.clone()
     };
-    match owner.history.decide(&next).await? {
+    match owner.decide(&next).await? {
         Decision::Decided => {
             let rows: u64 = next.ledger.iter().map(|entry| entry.counts.lost).sum();
             warn!(epoch = next.epoch, rows, "booked rows as lost");

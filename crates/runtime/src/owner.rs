@@ -10,9 +10,12 @@ use contract::sink::WriterContext;
 use contract::transform::EpochStart;
 use contract::{Error, Lineage, Result};
 use state::checkpoint::sha256_hex;
-use state::{Checkpoint, History};
+use state::history::Decision;
+use state::lease::Lease;
+use state::{Checkpoint, CheckpointStore, History};
 use tokio::sync::watch;
 
+use crate::flow::Budget;
 use crate::graph::Pipeline;
 use crate::progress::Progress;
 
@@ -20,8 +23,12 @@ use crate::progress::Progress;
 const FLOW_PERCENT: u64 = 12;
 /// The share for the writers of all sinks together.
 const WRITERS_PERCENT: u64 = 35;
-/// The share for the writer of dead letters.
+/// The share for the writers of dead letters.
 const DEAD_LETTERS_PERCENT: u64 = 5;
+/// What a writer gets at least, into however many lineages the share is divided.
+const WRITER_BYTES_MIN: u64 = 4 << 20;
+/// What a writer of dead letters gets at least.
+const DEAD_LETTERS_BYTES_MIN: u64 = 1 << 20;
 
 /// What made an epoch, as its checkpoint names it.
 #[derive(Clone, Debug)]
@@ -38,7 +45,9 @@ pub type Rebuild = Arc<dyn Fn(&Recipe) -> Result<Pipeline> + Send + Sync>;
 /// How a pipeline is to be run.
 #[derive(Clone)]
 pub struct RunOptions {
-    /// Whose epochs they are.
+    /// Where its checkpoints lie.
+    pub checkpoints: CheckpointStore,
+    /// Whose epochs they are, those of splits apart that are lineages of their own.
     pub lineage: Lineage,
     /// No epoch's `now()` lies before this, in microseconds since 1970.
     pub not_before_us: i64,
@@ -54,22 +63,104 @@ pub struct RunOptions {
     pub stop: watch::Receiver<bool>,
 }
 
+/// What all lineages of a run have together.
+#[derive(Clone)]
+pub struct RunContext {
+    /// The pipeline.
+    pub pipeline: Arc<Pipeline>,
+    /// How it is run.
+    pub options: RunOptions,
+    /// What people see.
+    pub progress: Arc<Progress>,
+    /// Bytes of batches that may be under way.
+    pub budget: Budget,
+    /// The lineages among which the memory of writers is divided.
+    pub lineages: u64,
+}
+
+/// Where a lineage finds its splits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Its sources are asked, again and again; those whose splits are lineages of their own are
+    /// none of them.
+    Sources,
+    /// In its first checkpoint.
+    Checkpoint,
+}
+
 /// The owner of one lineage.
 #[derive(Clone)]
 pub struct Owner {
     /// The pipeline.
     pub pipeline: Arc<Pipeline>,
-    /// Its checkpoints.
-    pub history: History,
     /// The lineage.
     pub lineage: Lineage,
+    /// Where it finds its splits.
+    pub scope: Scope,
+    /// Its checkpoints.
+    pub history: History,
+    /// The right to write it.
+    pub lease: Arc<Lease>,
     /// How it is run.
     pub options: RunOptions,
     /// What people see.
     pub progress: Arc<Progress>,
+    /// Bytes of batches that may be under way, in all lineages of the run.
+    pub budget: Budget,
+    /// The lineages among which the memory of writers is divided.
+    lineages: u64,
+}
+
+impl RunContext {
+    /// The context of a run with one lineage, so far.
+    pub fn new(pipeline: Pipeline, options: RunOptions, progress: Arc<Progress>) -> Self {
+        let bytes = pipeline.settings.memory_limit * FLOW_PERCENT / 100;
+        let budget = Budget::new(usize::try_from(bytes).unwrap_or(usize::MAX));
+        Self { pipeline: Arc::new(pipeline), options, progress, budget, lineages: 1 }
+    }
+
+    /// Takes the lease of a lineage.
+    ///
+    /// # Errors
+    /// As for [`CheckpointStore::lease`].
+    pub async fn lease(&self, lineage: &Lineage) -> Result<Lease> {
+        self.options.checkpoints.lease(&self.pipeline.name, lineage).await
+    }
 }
 
 impl Owner {
+    /// The owner of a lineage whose lease is held.
+    pub fn new(run: &RunContext, lineage: &Lineage, scope: Scope, lease: Lease) -> Self {
+        Self {
+            pipeline: run.pipeline.clone(),
+            lineage: lineage.clone(),
+            scope,
+            history: run.options.checkpoints.history(&run.pipeline.name, lineage),
+            lease: Arc::new(lease),
+            options: run.options.clone(),
+            progress: run.progress.clone(),
+            budget: run.budget.clone(),
+            lineages: run.lineages,
+        }
+    }
+
+    /// The sources that are asked for splits, with their numbers.
+    pub fn sources(&self) -> impl Iterator<Item = (usize, &crate::graph::SourceNode)> {
+        let asks = self.scope == Scope::Sources;
+        let sources = self.pipeline.sources.iter().enumerate();
+        sources.filter(move |(_, node)| asks && !node.source.lineage_per_split())
+    }
+
+    /// Creates a checkpoint if none stands under its number, once it is certain that the lease is
+    /// still held.
+    ///
+    /// # Errors
+    /// As for [`Lease::verify`] and [`History::decide`].
+    pub async fn decide(&self, checkpoint: &Checkpoint) -> Result<Decision> {
+        self.lease.verify().await?;
+        self.history.decide(checkpoint).await
+    }
+
     /// Keeps what an epoch is made with, before the first checkpoint that names it.
     ///
     /// # Errors
@@ -100,15 +191,11 @@ impl Owner {
             return Ok(self.clone());
         }
         let text = self.history.resource(&checkpoint.plan_text).await?;
-        let folder = Self::checkpoint_folder(&self.pipeline)?;
-        let folder = folder.join(&self.pipeline.name).join("resources");
-        let resources = checkpoint.resources.iter();
-        let recipe = Recipe {
-            text: String::from_utf8_lossy(&text).into_owned(),
-            resources: resources
-                .map(|resource| (resource.path.clone(), folder.join(&resource.sha256)))
-                .collect(),
-        };
+        let mut resources = Vec::new();
+        for resource in &checkpoint.resources {
+            resources.push((resource.path.clone(), self.kept(&resource.sha256).await?));
+        }
+        let recipe = Recipe { text: String::from_utf8_lossy(&text).into_owned(), resources };
         let mut pipeline = (self.options.rebuild)(&recipe)?;
         if pipeline.fingerprint != checkpoint.plan {
             return Err(Error::config(format!(
@@ -127,29 +214,35 @@ impl Owner {
         Ok(Self { pipeline: Arc::new(pipeline), ..self.clone() })
     }
 
-    /// Where the checkpoints of a pipeline lie: `checkpoint.url`, or beside the lake.
-    ///
-    /// # Errors
-    /// Config: the URL names a store that cannot hold a lease.
-    pub fn checkpoint_folder(pipeline: &Pipeline) -> Result<PathBuf> {
-        let Some(url) = &pipeline.settings.checkpoint_url else {
-            return Ok(pipeline.data.join("checkpoints"));
-        };
-        state::store::local_folder(url)?.ok_or_else(|| {
-            Error::config("checkpoints can only lie in a local folder")
-                .field("checkpoint.url")
-                .hint("use a path or file:///…; sinks may be anywhere")
-        })
+    /// A file with the content of a resource that was kept: where it lies, or a copy of it.
+    async fn kept(&self, sha256: &str) -> Result<PathBuf> {
+        let checkpoints = &self.options.checkpoints;
+        if let Some(file) = checkpoints.resource_file(&self.pipeline.name, sha256) {
+            return Ok(file);
+        }
+        let content = self.history.resource(sha256).await?;
+        let folder = self.pipeline.data.join("resources");
+        let failed = || format!("could not copy a resource to {:?}", folder.display());
+        tokio::fs::create_dir_all(&folder).await.external(failed)?;
+        let (file, part) = (folder.join(sha256), folder.join(format!("{sha256}.part")));
+        tokio::fs::write(&part, &content).await.external(failed)?;
+        tokio::fs::rename(&part, &file).await.external(failed)?;
+        Ok(file)
     }
 
     /// What a sink's writer is told.
     pub fn writer_context(&self, sink: usize, incarnation: u32) -> WriterContext {
         let node = &self.pipeline.sinks[sink];
         let limit = self.pipeline.settings.memory_limit;
-        let bytes = match sink == self.pipeline.dead_letter_sink() {
-            true => limit * DEAD_LETTERS_PERCENT / 100,
-            false => limit * WRITERS_PERCENT / 100 / self.pipeline.dead_letter_sink().max(1) as u64,
+        let dead_letters = self.pipeline.dead_letter_sink();
+        let sinks = dead_letters.max(1) as u64;
+        let (whole, least) = match sink == dead_letters {
+            true => (limit * DEAD_LETTERS_PERCENT / 100, DEAD_LETTERS_BYTES_MIN),
+            false => (limit * WRITERS_PERCENT / 100 / sinks, WRITER_BYTES_MIN),
         };
+        let bytes = (whole / self.lineages).max(least.min(whole));
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let lineages = usize::try_from(self.lineages).unwrap_or(usize::MAX);
         WriterContext {
             pipeline: self.pipeline.name.clone(),
             sink: node.name.clone(),
@@ -157,14 +250,8 @@ impl Owner {
             writer_id: format!("{:016x}", rand::random::<u64>()),
             schema: node.schema.clone(),
             memory_bytes: usize::try_from(bytes).unwrap_or(usize::MAX),
-            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            threads: (threads / lineages).max(1),
         }
-    }
-
-    /// Bytes of batches that may be under way.
-    pub fn flow_bytes(&self) -> usize {
-        let bytes = self.pipeline.settings.memory_limit * FLOW_PERCENT / 100;
-        usize::try_from(bytes).unwrap_or(usize::MAX)
     }
 
     /// The beginning of an epoch: now, but never before the epoch that went before.

@@ -69,7 +69,7 @@ async fn newest(owner: &Owner) -> Result<(Checkpoint, bool)> {
     }
     let incarnation = rand::random::<u32>() >> 1;
     let first = Checkpoint::first(&owner.pipeline.name, &owner.lineage, incarnation);
-    owner.history.decide(&first).await?;
+    owner.decide(&first).await?;
     failpoint::reach("recover.first").await?;
     Ok((first, true))
 }
@@ -93,7 +93,7 @@ async fn adopt(owner: &Owner, first: Checkpoint) -> Result<Checkpoint> {
         adopted.sinks.insert(name.clone(), state);
     }
     if adopted.epoch > 0 {
-        owner.history.decide(&adopted).await?;
+        owner.decide(&adopted).await?;
         warn!(epoch = adopted.epoch, "adopted what the sinks hold; everything is read again");
     }
     Ok(adopted)
@@ -217,7 +217,7 @@ async fn commit_again(owner: &Owner, checkpoint: &Checkpoint, sink: usize) -> Re
     let mut writer = node.sink.open(ctx).await?;
     failpoint::reach("recover.commit.before").await?;
     let commit = commit_of(owner, checkpoint.epoch, state);
-    let outcome = commit_one(writer.as_mut(), commit).await?;
+    let outcome = commit_one(&owner.lease, writer.as_mut(), commit).await?;
     failpoint::reach("recover.commit.after").await?;
     match outcome {
         CommitOutcome::Committed => {
@@ -324,24 +324,10 @@ impl<'a> Feed<'a> {
         budget: &crate::flow::Budget,
     ) -> Result<()> {
         if !self.open.contains_key(&cut.split) {
-            let open = self.open_split(cut).await?;
+            let open = open_split(self.owner, self.checkpoint, cut).await?;
             self.open.insert(cut.split, open);
         }
         self.feed(cut, outlet, budget).await
-    }
-
-    async fn open_split(&self, cut: &Cut) -> Result<OpenSplit> {
-        let context = originals::context_at(self.owner, self.checkpoint, cut.split)
-            .ok_or_else(|| unreadable(self.checkpoint, cut).because("its source left the file"))?;
-        let last = self.checkpoint.cuts.iter().rev().find(|other| other.split == cut.split);
-        let until = last.map_or_else(|| cut.to.clone(), |last| last.to.clone());
-        let source = &self.owner.pipeline.sources[context.source].source;
-        let opened = source.open(&context.split, cut.from.as_ref(), Until::Position(until)).await;
-        let reader = opened.map_err(|error| match error.retry() {
-            true => error,
-            false => unreadable(self.checkpoint, cut).because(error),
-        })?;
-        Ok(OpenSplit { context, reader, rest: None, next: cut.from.clone() })
     }
 
     async fn feed(
@@ -384,6 +370,21 @@ impl<'a> Feed<'a> {
             }
         }
     }
+}
+
+/// Opens the split of a cut, up to the last cut of it.
+async fn open_split(owner: &Owner, checkpoint: &Checkpoint, cut: &Cut) -> Result<OpenSplit> {
+    let context = originals::context_at(owner, checkpoint, cut.split)
+        .ok_or_else(|| unreadable(checkpoint, cut).because("its source left the file"))?;
+    let last = checkpoint.cuts.iter().rev().find(|other| other.split == cut.split);
+    let until = last.map_or_else(|| cut.to.clone(), |last| last.to.clone());
+    let source = &owner.pipeline.sources[context.source].source;
+    let opened = source.open(&context.split, cut.from.as_ref(), Until::Position(until)).await;
+    let reader = opened.map_err(|error| match error.retry() {
+        true => error,
+        false => unreadable(checkpoint, cut).because(error),
+    })?;
+    Ok(OpenSplit { context, reader, rest: None, next: cut.from.clone() })
 }
 
 /// The rows before a position, and those from it on, if any.

@@ -11,6 +11,7 @@ use arrow::compute::filter_record_batch;
 use contract::record::{for_sink, ordinals, positions};
 use contract::sink::{Commit, CommitOutcome, Prepared, SinkReject, Writer};
 use contract::{Error, Lineage, Result, failpoint};
+use state::lease::Lease;
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
@@ -71,6 +72,8 @@ pub struct SinkTask {
     pub sink: usize,
     /// Whose epochs these are.
     pub lineage: Lineage,
+    /// The right to write them.
+    pub lease: Arc<Lease>,
     /// The connector's writer.
     pub writer: Box<dyn Writer>,
     /// The epoch's number.
@@ -137,7 +140,8 @@ impl SinkTask {
                     let _ = reply.send(report);
                 }
                 Some(SinkControl::Commit { commit, reply }) => {
-                    let _ = reply.send(commit_one(self.writer.as_mut(), commit).await?);
+                    let _ =
+                        reply.send(commit_one(&self.lease, self.writer.as_mut(), commit).await?);
                 }
                 Some(SinkControl::Continue { epoch }) => {
                     self.epoch = epoch;
@@ -159,12 +163,18 @@ impl SinkTask {
     }
 }
 
-/// Commits one epoch of one lineage, with the points at which a crash would hurt.
+/// Commits one epoch of one lineage, unless the lease was lost, with the points at which a crash
+/// would hurt.
 ///
 /// # Errors
-/// The outcome is unknown.
-pub async fn commit_one(writer: &mut dyn Writer, commit: Commit) -> Result<CommitOutcome> {
+/// NotOwner: another process has the lease. Otherwise the outcome is unknown.
+pub async fn commit_one(
+    lease: &Lease,
+    writer: &mut dyn Writer,
+    commit: Commit,
+) -> Result<CommitOutcome> {
     failpoint::reach("commit.sink.before").await?;
+    lease.verify().await?;
     let outcomes = writer.commit(std::slice::from_ref(&commit)).await?;
     failpoint::reach("commit.sink.after").await?;
     outcomes.first().copied().ok_or_else(|| Error::bug("a commit has no outcome"))

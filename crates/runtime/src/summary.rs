@@ -8,7 +8,7 @@ use state::Checkpoint;
 use state::ledger::Counts;
 
 use crate::graph::DEAD_LETTERS;
-use crate::owner::Owner;
+use crate::owner::RunContext;
 use crate::run::Outcome;
 
 /// The closing object of `run --until-end --format json`.
@@ -62,10 +62,24 @@ impl SummaryBuilder {
         self.read += read.values().sum::<u64>();
     }
 
+    /// Epochs so far.
+    pub fn epochs(&self) -> u64 {
+        self.epochs
+    }
+
+    /// Adds what another lineage did.
+    pub fn merge(&mut self, other: Self) {
+        self.epochs += other.epochs;
+        self.read += other.read;
+        for (sink, counts) in other.sinks {
+            self.sinks.entry(sink).or_default().add(&counts);
+        }
+    }
+
     /// The closing object.
-    pub fn finish(self, owner: &Owner, outcome: Outcome, begun: Instant) -> Summary {
+    pub fn finish(self, run: &RunContext, outcome: Outcome, begun: Instant) -> Summary {
         let mut sinks = self.sinks;
-        let nodes = owner.pipeline.sinks.iter().filter(|node| node.name != DEAD_LETTERS);
+        let nodes = run.pipeline.sinks.iter().filter(|node| node.name != DEAD_LETTERS);
         let sinks = nodes.map(|node| SinkSummary {
             sink: node.name.clone(),
             counts: sinks.remove(&node.name).unwrap_or_default(),
@@ -74,7 +88,7 @@ impl SummaryBuilder {
             epochs: self.epochs,
             read: self.read,
             seconds: begun.elapsed().as_secs_f64(),
-            bytes: owner.progress.seen().bytes,
+            bytes: run.progress.seen().bytes,
             outcome,
             sinks: sinks.collect(),
         }

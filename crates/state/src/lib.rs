@@ -4,15 +4,18 @@
 //! crate stores and finds; it never decides when: the runtime does.
 //!
 //! Reading order: [`store`] (durable objects), [`checkpoint`] (what an epoch leaves behind),
-//! [`history`] (the chain of checkpoints of a pipeline), [`ledger`] (their counts as rows),
-//! [`lease`] (who may write).
+//! [`history`] (the chain of checkpoints of a lineage), [`ledger`] (their counts as rows),
+//! [`lease`] (who may write), [`checkpoint_store`] (where all of it lies).
 
 pub mod checkpoint;
+pub mod checkpoint_store;
 pub mod history;
 pub mod lease;
 pub mod ledger;
+mod moment;
 pub mod store;
 
 pub use checkpoint::Checkpoint;
+pub use checkpoint_store::CheckpointStore;
 pub use history::History;
 pub use ledger::LedgerRow;

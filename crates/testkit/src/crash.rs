@@ -151,6 +151,7 @@ impl Proof {
         let proof = self.clone();
         let rebuild: Rebuild = Arc::new(move |recipe| proof.pipeline_of(&recipe.text));
         let options = RunOptions {
+            checkpoints: pipeline.checkpoint_store()?,
             lineage: Lineage::main(),
             not_before_us: 0,
             rebuild,

@@ -29,9 +29,9 @@ pub struct Audit {
 
 pub async fn start(audit: &Audit, global: &Global) -> Result<Exit> {
     let bound = pipeline::load(&audit.file, &global.data)?.pipeline;
-    let checkpoints = pipeline::checkpoints(&bound)?;
+    let checkpoints = pipeline::checkpoints(&bound).await?;
     let sinks = pipeline::audited(&bound, &checkpoints).await?;
-    let report = query::audit::audit(&bound.name, &sinks, &checkpoints).await?;
+    let report = query::audit::audit(&bound.name, &sinks, checkpoints.objects()).await?;
     output::value(global, &report, |out| print(&report, out))?;
     Ok(if report.complete { Exit::Done } else { Exit::Difference })
 }
@@ -43,8 +43,8 @@ pub async fn start(audit: &Audit, global: &Global) -> Result<Exit> {
 pub fn print(report: &Report, out: &mut output::Stdout) -> std::io::Result<()> {
     for lineage in &report.lineages {
         let part = match Lineage::new(lineage.lineage.as_str()) {
-            replay if replay.is_replay() => format!(", {replay},"),
-            _ => String::new(),
+            main if main == Lineage::main() => String::new(),
+            other => format!(", {other},"),
         };
         writeln!(out, "audit of {}{part} up to epoch {}", report.pipeline, lineage.epoch)?;
     }

@@ -73,13 +73,13 @@ pub async fn start(_: &Demo, global: &Global) -> Result<Exit> {
     let log = folder.join("access.log");
     let file = folder.join("demo.yaml");
     prepare(&folder, &log, &file)?;
-    let options = run::until_end(signals::stop()?, global);
-    let loaded = run::watched(bind(&file, &global.data)?, options, global);
-    let loaded = loaded.await?;
     let bound = bind(&file, &global.data)?;
-    let checkpoints = pipeline::checkpoints(&bound)?;
+    let options = run::until_end(&bound, signals::stop()?, global)?;
+    let loaded = run::watched(bound, options, global).await?;
+    let bound = bind(&file, &global.data)?;
+    let checkpoints = pipeline::checkpoints(&bound).await?;
     let sinks = pipeline::audited(&bound, &checkpoints).await?;
-    let audit = query::audit::audit(&bound.name, &sinks, &checkpoints).await?;
+    let audit = query::audit::audit(&bound.name, &sinks, checkpoints.objects()).await?;
     let session = Session::open(&global.data, Limits::default())?;
     let shown = Shown {
         log,

@@ -36,7 +36,7 @@ pub struct Where {
 
 pub async fn start(place: &Where, global: &Global) -> Result<Exit> {
     let bound = pipeline::load(&place.file, &global.data)?.pipeline;
-    let checkpoints = pipeline::checkpoints(&bound)?;
+    let checkpoints = pipeline::checkpoints(&bound).await?;
     let sources = bound.sources.iter();
     let sources: Vec<_> = sources
         .map(|node| TracedSource { name: node.name.clone(), source: node.source.clone() })
@@ -46,7 +46,7 @@ pub async fn start(place: &Where, global: &Global) -> Result<Exit> {
         pipeline: &bound.name,
         sources: &sources,
         sinks: &sinks,
-        checkpoints: &checkpoints,
+        checkpoints: checkpoints.objects(),
     };
     let traces = find(place, &places).await?;
     if traces.is_empty() {

@@ -54,17 +54,14 @@ pub async fn start(run: &Run, global: &Global) -> Result<Exit> {
     refuse_same_names(&pipelines)?;
     let rows_on_stdout = pipelines.iter().any(writes_to_stdout);
     let stop = signals::stop()?;
-    let runs = pipelines.into_iter().map(|pipeline| {
+    let runs = pipelines.into_iter().map(|pipeline| async {
         let options = RunOptions {
-            lineage: Lineage::main(),
-            not_before_us: 0,
-            rebuild: pipeline::rebuild(&global.data),
             until_end: run.until_end,
             adopt: run.adopt,
             accept_loss: run.accept_loss,
-            stop: stop.clone(),
+            ..until_end(&pipeline, stop.clone(), global)?
         };
-        watched(pipeline, options, global)
+        watched(pipeline, options, global).await
     });
     let summaries = all(join_all(runs).await)?;
     if rows_on_stdout && !global.format.is_for_machines() {
@@ -120,8 +117,16 @@ pub async fn watched(pipeline: Pipeline, options: RunOptions, global: &Global) -
 }
 
 /// Options of a run that nothing but its input ends.
-pub fn until_end(stop: watch::Receiver<bool>, global: &Global) -> RunOptions {
-    RunOptions {
+///
+/// # Errors
+/// The checkpoint store cannot be opened.
+pub fn until_end(
+    pipeline: &Pipeline,
+    stop: watch::Receiver<bool>,
+    global: &Global,
+) -> Result<RunOptions> {
+    Ok(RunOptions {
+        checkpoints: pipeline.checkpoint_store()?,
         lineage: Lineage::main(),
         not_before_us: 0,
         rebuild: pipeline::rebuild(&global.data),
@@ -129,7 +134,7 @@ pub fn until_end(stop: watch::Receiver<bool>, global: &Global) -> RunOptions {
         adopt: false,
         accept_loss: false,
         stop,
-    }
+    })
 }
 
 fn print(summaries: &[Summary], global: &Global) -> Result<()> {

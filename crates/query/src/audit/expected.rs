@@ -36,8 +36,8 @@ pub struct Expected {
     ranges: HashMap<Stretch, Range<i64>>,
     /// The epochs of each split that are compared.
     limits: HashMap<String, Limits>,
-    /// The lineages, to be asked again once the sinks were read.
-    histories: Vec<History>,
+    /// The lineages of each split, to be asked again once the sinks were read.
+    histories: HashMap<String, Vec<History>>,
 }
 
 /// The epochs of a split that are compared. Rows do not say which lineage delivered them, so an
@@ -78,12 +78,9 @@ impl Expected {
     pub async fn read(pipeline: &str, store: &Arc<dyn ObjectStore>) -> Result<Self> {
         let mut expected = Self::default();
         let mut lineages = Vec::new();
-        for (name, lineage) in state::history::lineages(store).await? {
-            if name == pipeline {
-                let history = History::new(store.clone(), pipeline, &lineage);
-                lineages.extend(expected.read_lineage(&history, &lineage).await?);
-                expected.histories.push(history);
-            }
+        for lineage in state::history::lineages_of(store, pipeline).await? {
+            let history = History::new(store.clone(), pipeline, &lineage);
+            lineages.extend(expected.read_lineage(history, &lineage).await?);
         }
         // What is compared depends on all lineages, so that none is added before all are read.
         for recorded in lineages {
@@ -95,7 +92,7 @@ impl Expected {
 
     async fn read_lineage(
         &mut self,
-        history: &History,
+        history: History,
         lineage: &Lineage,
     ) -> Result<Option<Recorded>> {
         let Some(newest) = history.newest().await? else { return Ok(None) };
@@ -111,6 +108,7 @@ impl Expected {
         };
         let splits: HashSet<&str> = ledger.rows.iter().map(|row| &*row.entry.split).collect();
         for split in splits {
+            self.histories.entry(split.to_owned()).or_default().push(history.clone());
             let known = self.limits.entry(split.to_owned()).or_insert(Limits::NONE);
             *known = known.merge(limits);
         }
@@ -163,14 +161,19 @@ impl Expected {
     /// # Errors
     /// External: the checkpoints cannot be listed.
     pub async fn undecided(&self, found: &Found) -> Result<Vec<Difference>> {
-        if found.later.is_empty() {
-            return Ok(Vec::new());
+        let mut decided_until: HashMap<&str, u64> = HashMap::new();
+        for (stretch, _) in &found.later {
+            if decided_until.contains_key(&*stretch.split) {
+                continue;
+            }
+            let mut decided = 0;
+            for history in self.histories.get(&stretch.split).into_iter().flatten() {
+                decided = decided.max(history.newest_epoch().await?.unwrap_or_default());
+            }
+            decided_until.insert(&stretch.split, decided);
         }
-        let mut decided_until = 0;
-        for history in &self.histories {
-            decided_until = decided_until.max(history.newest_epoch().await?.unwrap_or_default());
-        }
-        let later = found.later.iter().filter(|(stretch, _)| stretch.epoch > decided_until);
+        let later = found.later.iter();
+        let later = later.filter(|(stretch, _)| stretch.epoch > decided_until[&*stretch.split]);
         let unexpected = later.map(|(stretch, held)| {
             difference(DifferenceKind::Unexpected, stretch, held.rows, &held.positions)
         });

@@ -169,6 +169,7 @@ impl Fixture {
         let (_keep, stop) = watch::channel(false);
         let rebuild: Rebuild = Arc::new(|_| Err(Error::bug("the file did not change")));
         let options = RunOptions {
+            checkpoints: pipeline.checkpoint_store()?,
             lineage: self.request.lineage(),
             not_before_us: 0,
             rebuild,

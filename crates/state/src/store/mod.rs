@@ -1,7 +1,9 @@
 //! Opens object stores by URL; on local disk, one whose puts survive a power loss.
 //!
-//! Credentials of S3, Azure and GCS come from the environment, as in their own tools.
+//! Credentials of S3, Azure and GCS come from the environment, as in their own tools, unless an
+//! [`Access`] says otherwise.
 
+mod access;
 mod durable;
 
 use std::path::{Path, PathBuf};
@@ -13,7 +15,11 @@ use object_store::ObjectStore;
 use object_store::prefix::PrefixStore;
 use url::Url;
 
+pub use access::Access;
 pub use durable::DurableLocal;
+
+/// How the variables begin that say something about a store; `TOKEN` may be anybody's.
+const PROVIDERS: [&str; 3] = ["aws_", "azure_", "google_"];
 
 /// Opens the store that a path or URL names (`./dir`, `file:///dir`, `s3://bucket/prefix`,
 /// `az://container/prefix`, `gs://bucket/prefix`), rooted at that prefix. A local folder is made.
@@ -21,12 +27,23 @@ pub use durable::DurableLocal;
 /// # Errors
 /// Config: not a URL that we know. External: the folder cannot be made.
 pub fn open(location: &str) -> Result<Arc<dyn ObjectStore>> {
+    open_with(location, &Access::default())
+}
+
+/// As [`open`], with more than the environment says. None of it is for a local folder.
+///
+/// # Errors
+/// As for [`open`]; Config also: a setting that the store does not know.
+pub fn open_with(location: &str, access: &Access) -> Result<Arc<dyn ObjectStore>> {
     if let Some(folder) = local_folder(location)? {
         return Ok(Arc::new(DurableLocal::open(&folder)?));
     }
     let url = Url::parse(location).map_err(|error| bad_url(location).because(error))?;
     let variables = std::env::vars().map(|(name, value)| (name.to_ascii_lowercase(), value));
-    let (store, prefix) = object_store::parse_url_opts(&url, variables)
+    let variables =
+        variables.filter(|(name, _)| PROVIDERS.iter().any(|provider| name.starts_with(provider)));
+    let options = variables.chain(access.options(url.scheme())?);
+    let (store, prefix) = object_store::parse_url_opts(&url, options)
         .map_err(|error| bad_url(location).because(error))?;
     Ok(Arc::new(PrefixStore::new(store, prefix)))
 }

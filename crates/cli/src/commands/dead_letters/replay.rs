@@ -11,14 +11,12 @@ use std::sync::Arc;
 use clap::Args;
 use contract::{Error, Lineage, Result, Section};
 use futures::TryStreamExt;
-use object_store::ObjectStore;
 use query::letters::Wanted;
 use runtime::replay::{DEAD_LETTER_STATES, Purpose, Request};
-use runtime::{DEAD_LETTERS, Outcome, Owner, Pipeline, RunOptions};
+use runtime::{DEAD_LETTERS, Outcome, Pipeline, RunOptions};
 use serde::Serialize;
-use state::History;
-use state::lease::Lease;
 use state::ledger::Counts;
+use state::{CheckpointStore, History};
 use tokio::sync::watch;
 use tracing::info;
 
@@ -28,7 +26,7 @@ use crate::commands::run;
 use crate::failure::Exit;
 use crate::{output, pipeline, signals};
 
-/// The folder of the lease that keeps two replays of one pipeline apart.
+/// The lineage whose lease keeps two replays of one pipeline apart.
 const LEASE: &str = "replay";
 
 const EXAMPLES: &str = "\
@@ -107,16 +105,16 @@ pub async fn take(file: &Path, selection: &Selection, global: &Global) -> Result
     let bound = pipeline::load(file, &global.data)?.pipeline;
     refuse_unknown_sink(selection, &bound)?;
     let mut report = Report { pipeline: bound.name.clone(), ..Report::default() };
-    let folder = Owner::checkpoint_folder(&bound)?.join(&bound.name);
-    if folder.is_dir() {
-        let lease = Lease::take(&folder.join(LEASE));
-        let _lease = lease.map_err(|error| error.context("could not begin a replay"))?;
-        let checkpoints = pipeline::checkpoints(&bound)?;
+    if let Some(checkpoints) = pipeline::find_checkpoints(&bound).await? {
+        let lease = checkpoints.lease(&bound.name, &Lineage::new(LEASE)).await;
+        let lease = lease.map_err(|error| error.context("could not begin a replay"))?;
         let stop = signals::stop()?;
         let report = &mut report;
         let mut replayer =
             Replayer { file, selection, global, pipeline: &bound, checkpoints, stop, report };
-        replayer.replay_all().await?;
+        let replayed = replayer.replay_all().await;
+        lease.release().await;
+        replayed?;
     }
     Ok(report)
 }
@@ -138,7 +136,7 @@ struct Replayer<'a> {
     selection: &'a Selection,
     global: &'a Global,
     pipeline: &'a Pipeline,
-    checkpoints: Arc<dyn ObjectStore>,
+    checkpoints: CheckpointStore,
     stop: watch::Receiver<bool>,
     report: &'a mut Report,
 }
@@ -147,10 +145,8 @@ impl Replayer<'_> {
     /// What was interrupted; only if there is no such thing, what is open. Else letters that the
     /// interrupted replay refused again would at once be taken again.
     async fn replay_all(&mut self) -> Result<()> {
-        for (name, lineage) in state::history::lineages(&self.checkpoints).await? {
-            if name != self.pipeline.name || !lineage.is_replay() {
-                continue;
-            }
+        let lineages = self.checkpoints.lineages(&self.pipeline.name).await?;
+        for lineage in lineages.into_iter().filter(Lineage::is_replay) {
             let history = self.history(&lineage);
             if let Some(input) = history.input().await? {
                 info!(%lineage, "finishing an interrupted replay");
@@ -221,6 +217,7 @@ impl Replayer<'_> {
         let bound = pipeline::load(self.file, data)?.pipeline;
         let bound = pipeline::replaying(bound, &request, data)?;
         let options = RunOptions {
+            checkpoints: self.checkpoints.clone(),
             lineage,
             not_before_us: request.newest_us + 1,
             rebuild: pipeline::rebuild_replay(&request, data),
@@ -238,7 +235,7 @@ impl Replayer<'_> {
     }
 
     fn history(&self, lineage: &Lineage) -> History {
-        History::new(self.checkpoints.clone(), &self.pipeline.name, lineage)
+        self.checkpoints.history(&self.pipeline.name, lineage)
     }
 }
 

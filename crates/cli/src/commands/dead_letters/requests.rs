@@ -4,15 +4,13 @@
 //! no others. Everything else is left open, and counted with the reason.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 
 use contract::source::{OriginalKind, Split};
 use contract::{Origin, Result, SplitId};
-use object_store::ObjectStore;
 use query::letters::OpenLetter;
 use runtime::Pipeline;
 use runtime::replay::{Letter, Purpose, Refuser, Request};
-use state::History;
+use state::CheckpointStore;
 
 /// Letters of one request.
 const LETTERS_MAX: usize = 50_000;
@@ -27,13 +25,11 @@ impl Readers {
     ///
     /// # Errors
     /// External: a checkpoint cannot be read.
-    pub async fn read(pipeline: &str, checkpoints: &Arc<dyn ObjectStore>) -> Result<Self> {
+    pub async fn read(pipeline: &str, checkpoints: &CheckpointStore) -> Result<Self> {
         let mut readers: HashMap<SplitId, Vec<(String, Split)>> = HashMap::new();
-        for (name, lineage) in state::history::lineages(checkpoints).await? {
-            if name != pipeline || lineage.is_replay() {
-                continue;
-            }
-            let history = History::new(checkpoints.clone(), pipeline, &lineage);
+        let lineages = checkpoints.lineages(pipeline).await?;
+        for lineage in lineages.iter().filter(|lineage| !lineage.is_replay()) {
+            let history = checkpoints.history(pipeline, lineage);
             let Some(newest) = history.newest().await? else { continue };
             for state in newest.checkpoint.splits {
                 let split = state.known.split;

@@ -1,25 +1,22 @@
-//! Who may write: a lease per lineage, held as long as the process lives.
-//!
-//! On a local store it is `flock`: the kernel gives it back the moment its holder dies, so the
-//! next start takes over at once. The lease keeps two owners apart politely; what keeps them
-//! apart for certain is the conditional create of the checkpoint.
+//! A lease as `flock`: the kernel gives it back the moment its holder dies, so the next start
+//! takes over at once.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::path::Path;
 
 use contract::error::Context;
-use contract::{Error, ErrorKind, Result};
+use contract::{Error, Result};
 use rustix::fs::{FlockOperation, flock};
 
-/// The right to write a lineage. Given back when dropped, or when the process dies.
+/// A locked file. Unlocked when dropped, or when the process dies.
 #[derive(Debug)]
-pub struct Lease {
+pub struct LocalLease {
     _file: File,
 }
 
-impl Lease {
-    /// Takes the lease of a lineage whose checkpoints lie in a local folder.
+impl LocalLease {
+    /// Locks the file `lease` in a folder, which is made.
     ///
     /// # Errors
     /// NotOwner: another process holds it (exit 4). External: the folder cannot be written.
@@ -53,25 +50,23 @@ fn taken(file: &mut File, path: &Path) -> Error {
         Ok(_) if !holder.trim().is_empty() => format!("process {}", holder.trim()),
         _ => "another process".to_owned(),
     };
-    Error::new(
-        ErrorKind::NotOwner,
-        format!("{holder} owns this pipeline (lease {:?})", path.display()),
-    )
-    .hint("stop it, or give this pipeline another `name` or `--data`")
+    super::taken(&holder, &path.to_string_lossy())
 }
 
 #[cfg(test)]
 mod tests {
+    use contract::ErrorKind;
+
     use super::*;
 
     #[test]
     fn a_second_owner_is_refused_until_the_first_is_gone() {
         let folder = tempfile::tempdir().expect("a folder");
-        let first = Lease::take(folder.path()).expect("free");
-        let second = Lease::take(folder.path()).expect_err("held");
+        let first = LocalLease::take(folder.path()).expect("free");
+        let second = LocalLease::take(folder.path()).expect_err("held");
         assert_eq!(second.kind(), ErrorKind::NotOwner);
         assert!(second.to_string().contains(&std::process::id().to_string()), "{second}");
         drop(first);
-        Lease::take(folder.path()).expect("free again");
+        LocalLease::take(folder.path()).expect("free again");
     }
 }

@@ -4,8 +4,12 @@
 //! `<lineage>/complete-<number>` says that every sink holds the epoch. Old epochs are packed into
 //! `<lineage>/pack-<first>-<last>`, so that a folder stays short however long a pipeline runs.
 
+mod names;
+mod tidy;
+
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use contract::error::Context;
@@ -14,17 +18,25 @@ use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use serde::{Deserialize, Serialize};
-use tracing::warn;
 
 use crate::checkpoint::{Checkpoint, sha256_hex};
-use crate::ledger::{Entry, LedgerRow, hash_number, hash_text};
+use crate::ledger::{Entry, LedgerRow};
+use crate::moment::Moment;
+use names::Names;
 
+/// The folder of what is kept by content, beside those of the lineages.
+pub(crate) const RESOURCES: &str = "resources";
 /// Epochs that stay unpacked, the newest ones.
 const EPOCHS_LOOSE_MIN: usize = 3;
 /// Loose epochs at which the older ones are packed.
 const EPOCHS_LOOSE_MAX: usize = 256;
 /// How often the same bytes are put again while nobody knows whether they arrived.
 const PUT_ATTEMPTS_MAX: u32 = 5;
+/// Who has not seen the newest epoch for so long lists the folder before it decides another: by
+/// then the epoch's name may be free again, because a later owner has packed it away.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(3600);
+/// Decisions stay under their names for so long where others may sleep on the same history.
+const SHARED_LOOSE_FOR: Duration = Duration::from_secs(24 * 3600);
 
 /// What came of a conditional create.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +61,10 @@ pub struct Newest {
 pub struct History {
     store: Arc<dyn ObjectStore>,
     prefix: Path,
+    /// How long decisions stay under their own names.
+    loose_for: Duration,
+    /// When the newest epoch was last seen, or made.
+    seen: Arc<Mutex<Option<Moment>>>,
 }
 
 /// The counts of a lineage.
@@ -71,7 +87,13 @@ impl History {
     /// The history of a lineage in a store of checkpoints.
     pub fn new(store: Arc<dyn ObjectStore>, pipeline: &str, lineage: &Lineage) -> Self {
         let prefix = Path::from_iter([pipeline, lineage.as_str()]);
-        Self { store, prefix }
+        Self { store, prefix, loose_for: Duration::ZERO, seen: Arc::default() }
+    }
+
+    /// The same history in a store in which several machines write.
+    #[must_use]
+    pub fn shared(self) -> Self {
+        Self { loose_for: SHARED_LOOSE_FOR, ..self }
     }
 
     /// The newest checkpoint; none if the lineage has no history.
@@ -81,6 +103,7 @@ impl History {
     /// error names the object).
     pub async fn newest(&self) -> Result<Option<Newest>> {
         let names = self.names().await?;
+        self.see();
         let Some((&epoch, path)) = names.epochs.last_key_value() else { return Ok(None) };
         let checkpoint = self.read(path).await?;
         let complete = names.complete.last().is_some_and(|complete| *complete >= epoch);
@@ -108,6 +131,20 @@ impl History {
     /// # Errors
     /// Retryable External: nobody knows whether it arrived, after several tries.
     pub async fn decide(&self, checkpoint: &Checkpoint) -> Result<Decision> {
+        if !self.has_seen_lately() {
+            let newest = self.newest_epoch().await?;
+            if newest.is_some_and(|newest| newest > checkpoint.epoch) {
+                return Ok(Decision::Overtaken);
+            }
+        }
+        let decision = self.create(checkpoint).await?;
+        if decision == Decision::Decided {
+            self.see();
+        }
+        Ok(decision)
+    }
+
+    async fn create(&self, checkpoint: &Checkpoint) -> Result<Decision> {
         let bytes = Bytes::from(checkpoint.to_bytes()?);
         let path = self.path_of(checkpoint.epoch);
         let mut failure = None;
@@ -128,6 +165,15 @@ impl History {
             Some(cause) => error.because(cause),
             None => error,
         })
+    }
+
+    fn see(&self) {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(Moment::now());
+    }
+
+    fn has_seen_lately(&self) -> bool {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.is_some_and(|seen| seen.elapsed() < LOOK_AGAIN_AFTER)
     }
 
     /// Our own bytes may stand there already: a store can apply a put and answer with an error.
@@ -259,85 +305,6 @@ impl History {
         self.delete(&self.input_path()).await
     }
 
-    /// Deletes what no checkpoint can need any more: state of all but the newest epochs, marks of
-    /// earlier epochs; packs old epochs and folds those that ended before `keep_from_us`. Best
-    /// effort: failures are warnings.
-    pub async fn collect(&self, newest: u64, keep_from_us: i64) {
-        if let Err(error) = self.try_collect(newest, keep_from_us).await {
-            warn!(error = error.chain(), "could not tidy up old checkpoints");
-        }
-    }
-
-    async fn try_collect(&self, newest: u64, keep_from_us: i64) -> Result<()> {
-        let names = self.names().await?;
-        let keep_from = newest.saturating_sub(EPOCHS_LOOSE_MIN as u64 - 1);
-        let old_states = names.states.iter().filter(|(epoch, _)| *epoch < keep_from);
-        for path in old_states.map(|(_, path)| path) {
-            self.delete(path).await?;
-        }
-        for epoch in names.complete.iter().filter(|epoch| **epoch < newest) {
-            self.delete(&self.prefix.clone().join(format!("complete-{epoch:020}"))).await?;
-        }
-        if names.epochs.len() > EPOCHS_LOOSE_MAX {
-            self.pack(&names).await?;
-            self.fold(&names, keep_from_us).await?;
-        }
-        Ok(())
-    }
-
-    /// Writes the pack first and deletes the loose epochs afterwards: a crash between leaves both,
-    /// and readers take each epoch once.
-    async fn pack(&self, names: &Names) -> Result<()> {
-        let keep = names.epochs.len() - EPOCHS_LOOSE_MIN;
-        let old: Vec<_> = names.epochs.iter().take(keep).collect();
-        let (Some((first, _)), Some((last, _))) = (old.first(), old.last()) else { return Ok(()) };
-        let mut lines = String::new();
-        for (_, path) in &old {
-            let mut checkpoint = self.read(path).await?;
-            checkpoint.states.clear();
-            checkpoint.sinks.values_mut().for_each(|sink| sink.committable = None);
-            lines.push_str(&serde_json::to_string(&checkpoint).bug("a checkpoint is no JSON")?);
-            lines.push('\n');
-        }
-        let path = self.prefix.clone().join(format!("pack-{first:020}-{last:020}"));
-        let put = self.store.put(&path, Bytes::from(lines).into()).await;
-        put.transient(|| format!("could not write \"{path}\""))?;
-        failpoint::reach("pack.written").await?;
-        for (_, path) in old {
-            self.delete(path).await?;
-        }
-        Ok(())
-    }
-
-    /// Adds up the packs that ended before `keep_from_us`, then deletes them.
-    async fn fold(&self, names: &Names, keep_from_us: i64) -> Result<()> {
-        let mut folded = self.folded(names).await?;
-        let mut done = Vec::new();
-        for path in &names.packs {
-            let checkpoints = self.unpack(path).await?;
-            let Some(last) = checkpoints.last().filter(|last| last.now_us < keep_from_us) else {
-                break;
-            };
-            let until = last.epoch;
-            checkpoints.iter().filter(|old| old.epoch > folded.until).for_each(|old| {
-                old.ledger.iter().for_each(|entry| add_up(&mut folded.entries, entry));
-            });
-            folded.until = folded.until.max(until);
-            done.push(path);
-        }
-        if done.is_empty() {
-            return Ok(());
-        }
-        let path = self.prefix.clone().join(format!("fold-{:020}", folded.until));
-        let bytes = serde_json::to_vec(&folded).bug("a ledger is no JSON")?;
-        let put = self.store.put(&path, Bytes::from(bytes).into()).await;
-        put.transient(|| format!("could not write \"{path}\""))?;
-        for path in done.into_iter().chain(&names.folds) {
-            self.delete(path).await?;
-        }
-        Ok(())
-    }
-
     async fn folded(&self, names: &Names) -> Result<Folded> {
         let Some(path) = names.folds.last() else { return Ok(Folded::default()) };
         let bytes = self.bytes(path).await?;
@@ -445,7 +412,7 @@ impl History {
     fn resource_path(&self, sha256: &str) -> Path {
         let pipeline = self.prefix.parts().next();
         let pipeline = pipeline.map_or_else(String::new, |part| part.as_ref().to_owned());
-        Path::from_iter([pipeline.as_str(), "resources", sha256])
+        Path::from_iter([pipeline.as_str(), RESOURCES, sha256])
     }
 
     async fn names(&self) -> Result<Names> {
@@ -457,52 +424,9 @@ impl History {
             else {
                 return Ok(names);
             };
-            names.add(meta.location);
+            names.add(meta.location, meta.last_modified.into());
         }
     }
-}
-
-/// What lies in the folder of a lineage.
-#[derive(Debug, Default)]
-struct Names {
-    epochs: BTreeMap<u64, Path>,
-    complete: Vec<u64>,
-    states: Vec<(u64, Path)>,
-    packs: Vec<Path>,
-    folds: Vec<Path>,
-}
-
-impl Names {
-    fn add(&mut self, path: Path) {
-        let name = path.filename().unwrap_or_default();
-        let Some((kind, rest)) = name.split_once('-') else { return };
-        let number = rest.get(..20).and_then(|digits| digits.parse().ok());
-        match (kind, number) {
-            ("epoch", Some(epoch)) => {
-                self.epochs.insert(epoch, path);
-            }
-            ("complete", Some(epoch)) => self.complete.push(epoch),
-            ("state", Some(epoch)) => self.states.push((epoch, path)),
-            ("pack", Some(_)) => self.packs.push(path),
-            ("fold", Some(_)) => self.folds.push(path),
-            _ => {}
-        }
-        self.complete.sort_unstable();
-        self.packs.sort_unstable();
-        self.folds.sort_unstable();
-    }
-}
-
-/// Adds an epoch's counts to the cumulative ones of its split and sink.
-fn add_up(entries: &mut Vec<Entry>, entry: &Entry) {
-    let same = |known: &&mut Entry| known.split == entry.split && known.sink == entry.sink;
-    let Some(known) = entries.iter_mut().find(same) else {
-        entries.push(entry.clone());
-        return;
-    };
-    known.counts.add(&entry.counts);
-    let sum = [&known.hash, &entry.hash].into_iter().filter_map(|hash| hash_number(hash));
-    known.hash = hash_text(sum.fold(0, u128::wrapping_add));
 }
 
 /// The pipelines and lineages that have checkpoints in a store.
@@ -513,17 +437,22 @@ pub async fn lineages(store: &Arc<dyn ObjectStore>) -> Result<Vec<(String, Linea
     let mut found = Vec::new();
     let pipelines = store.list_with_delimiter(None).await;
     for pipeline in pipelines.transient(|| "could not list checkpoints".into())?.common_prefixes {
-        let lineages = store.list_with_delimiter(Some(&pipeline)).await;
-        let lineages = lineages.transient(|| format!("could not list \"{pipeline}\""))?;
-        for lineage in lineages.common_prefixes {
-            let name = lineage.filename().unwrap_or_default();
-            if name != "resources" {
-                let pipeline = pipeline.filename().unwrap_or_default().to_owned();
-                found.push((pipeline, Lineage::new(name)));
-            }
-        }
+        let pipeline = pipeline.filename().unwrap_or_default();
+        let lineages = lineages_of(store, pipeline).await?;
+        found.extend(lineages.into_iter().map(|lineage| (pipeline.to_owned(), lineage)));
     }
     Ok(found)
+}
+
+/// The lineages of one pipeline that have checkpoints in a store.
+///
+/// # Errors
+/// Retryable External: the store does not answer.
+pub async fn lineages_of(store: &Arc<dyn ObjectStore>, pipeline: &str) -> Result<Vec<Lineage>> {
+    let listed = store.list_with_delimiter(Some(&Path::from(pipeline))).await;
+    let listed = listed.transient(|| format!("could not list checkpoints of {pipeline:?}"))?;
+    let names = listed.common_prefixes.iter().filter_map(Path::filename);
+    Ok(names.filter(|name| *name != RESOURCES).map(Lineage::new).collect())
 }
 
 #[cfg(test)]
@@ -575,6 +504,31 @@ mod tests {
         let ledger = history.ledger().await.expect("read");
         let epochs: Vec<_> = ledger.rows.iter().map(|row| row.epoch).collect();
         assert_eq!(epochs, (1..=301).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn a_decision_in_a_shared_store_keeps_its_name_for_a_day() {
+        let history = history().shared();
+        for epoch in 1..=300 {
+            history.decide(&checkpoint(epoch, "a")).await.expect("put");
+        }
+        history.collect(300, 0).await;
+        assert_eq!(history.names().await.expect("listed").epochs.len(), 300);
+    }
+
+    #[tokio::test]
+    async fn who_slept_for_an_hour_looks_before_it_decides() {
+        let history = history();
+        history.decide(&checkpoint(1, "sleeper")).await.expect("put");
+        let other = History::new(history.store.clone(), "web-logs", &Lineage::new("main"));
+        for epoch in 2..=300 {
+            other.decide(&checkpoint(epoch, "other")).await.expect("put");
+        }
+        other.collect(300, 0).await;
+        let slept = Moment::now().earlier(LOOK_AGAIN_AFTER);
+        *history.seen.lock().expect("not poisoned") = Some(slept);
+        let decision = history.decide(&checkpoint(2, "sleeper")).await.expect("listed");
+        assert_eq!(decision, Decision::Overtaken, "the name of epoch 2 is free, and yet");
     }
 
     #[tokio::test]

@@ -1,0 +1,56 @@
+//! How long to go on trying, and with which pauses.
+
+use std::time::{Duration, Instant};
+
+use contract::{Error, Result};
+use tracing::warn;
+
+use crate::owner::RunContext;
+
+/// The first pause before another attempt; it doubles each time, with jitter.
+const BACK_OFF_MIN: Duration = Duration::from_millis(200);
+/// The longest pause before another attempt.
+const BACK_OFF_MAX: Duration = Duration::from_secs(30);
+/// How long a run with an end keeps trying without any progress, if `retry.for` does not say.
+const RETRY_FOR_UNTIL_END: Duration = Duration::from_secs(30);
+
+/// Counts how long nothing went forward.
+#[derive(Debug)]
+pub struct Patience {
+    limit: Option<Duration>,
+    since: Option<Instant>,
+    pause: Duration,
+}
+
+impl Patience {
+    /// As the settings say; without limit when following, if they say nothing.
+    pub fn new(run: &RunContext) -> Self {
+        let limit = run.pipeline.settings.retry_for;
+        let limit = limit.or(run.options.until_end.then_some(RETRY_FOR_UNTIL_END));
+        Self { limit, since: None, pause: BACK_OFF_MIN }
+    }
+
+    /// Something went forward: whatever comes next is counted from then on.
+    pub fn renew(&mut self) {
+        (self.since, self.pause) = (None, BACK_OFF_MIN);
+    }
+
+    /// Waits before another attempt. Gives the error back if it cannot pass, once it has lasted
+    /// too long, or as soon as `interrupted` is ready.
+    ///
+    /// # Errors
+    /// The error that was given.
+    pub async fn wait(&mut self, error: Error, interrupted: impl Future) -> Result<()> {
+        let since = *self.since.get_or_insert_with(Instant::now);
+        if !error.retry() || self.limit.is_some_and(|limit| since.elapsed() >= limit) {
+            return Err(error);
+        }
+        let pause = self.pause.mul_f64(rand::random_range(0.5..1.0));
+        warn!(error = error.chain(), ?pause, "starting again from the last checkpoint");
+        self.pause = (self.pause * 2).min(BACK_OFF_MAX);
+        tokio::select! {
+            () = tokio::time::sleep(pause) => Ok(()),
+            _ = interrupted => Err(error),
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Finds the lineages of a pipeline: asks the sources whose splits are lineages of their own,
+//! and begins a history for each split that has none.
+//!
+//! It owns nothing. Checkpoint 0 names the split and where it starts; of several processes that
+//! find a split at once, one creates it, and so its start is decided once for all of them.
+
+use std::collections::{BTreeMap, HashSet};
+
+use contract::source::{Discovery, KnownSplit, Split};
+use contract::{Error, Lineage, Result};
+use futures::future::try_join_all;
+use state::Checkpoint;
+use state::checkpoint::SplitState;
+use tracing::warn;
+
+use crate::coordinator::Charge;
+use crate::graph::SourceNode;
+use crate::owner::{RunContext, Scope};
+
+/// Looks for lineages, again and again.
+pub struct Scout {
+    run: RunContext,
+    /// Numbers of the sources that were joined.
+    joined: HashSet<usize>,
+    /// The lineages of splits that have a history; none before the first look.
+    known: Option<BTreeMap<Lineage, SplitState>>,
+}
+
+impl Scout {
+    /// A scout that has not looked yet.
+    pub fn new(run: &RunContext) -> Self {
+        Self { run: run.clone(), joined: HashSet::new(), known: None }
+    }
+
+    /// Whether there is more to find than the lineage of the run itself.
+    pub fn has_work(&self) -> bool {
+        self.per_split().next().is_some()
+    }
+
+    /// The lineages that have a history or are the run's own, whoever runs them.
+    pub fn lineages(&self) -> u64 {
+        let known = self.known.as_ref().map_or(0, BTreeMap::len) as u64;
+        (known + u64::from(self.has_main())).max(1)
+    }
+
+    /// The lineages that this process may run now.
+    ///
+    /// # Errors
+    /// From the sources and the checkpoint store. Config: the splits of a source were one lineage
+    /// together before.
+    pub async fn look(&mut self) -> Result<Vec<Charge>> {
+        if self.has_work() && self.known.is_none() {
+            self.known = Some(self.read_known().await?);
+        }
+        let mut charges = Vec::new();
+        let mut grouped = false;
+        let sources = self.per_split().map(|(number, node)| (number, node.name.clone()));
+        for (number, name) in sources.collect::<Vec<_>>() {
+            let found = self.discover(number).await;
+            let found = found.map_err(|error| error.context(format!("source {name:?}")))?;
+            grouped |= found.assigned.is_some();
+            for split in self.begin(&name, found.splits).await? {
+                let assigned = found.assigned.as_ref();
+                if assigned.is_none_or(|assigned| assigned.contains(&split.id)) {
+                    let lineage = Lineage::of_split(&name, &split.id);
+                    let yields = assigned.is_some();
+                    charges.push(Charge { lineage, scope: Scope::Checkpoint, yields });
+                }
+            }
+        }
+        if self.has_main() {
+            // Where others run the same pipeline, they stand by for the rest of it.
+            let lineage = self.run.options.lineage.clone();
+            charges.push(Charge { lineage, scope: Scope::Sources, yields: grouped });
+        }
+        Ok(charges)
+    }
+
+    fn per_split(&self) -> impl Iterator<Item = (usize, &SourceNode)> {
+        let sources = self.run.pipeline.sources.iter().enumerate();
+        sources.filter(|(_, node)| node.source.lineage_per_split())
+    }
+
+    fn has_main(&self) -> bool {
+        self.per_split().count() < self.run.pipeline.sources.len() || !self.has_work()
+    }
+
+    async fn discover(&mut self, number: usize) -> Result<Discovery> {
+        let node = &self.run.pipeline.sources[number];
+        if !self.run.options.until_end && !self.joined.contains(&number) {
+            node.source.join().await?;
+            self.joined.insert(number);
+        }
+        let known = self.known.iter().flat_map(BTreeMap::values);
+        let known = known.filter(|state| state.source == node.name);
+        let known: Vec<KnownSplit> = known.map(|state| state.known.clone()).collect();
+        let found = node.source.splits(&known).await?;
+        for warning in &found.warnings {
+            warn!(source = node.name, "{warning}");
+        }
+        Ok(found)
+    }
+
+    /// The newest state of every lineage of a split.
+    async fn read_known(&self) -> Result<BTreeMap<Lineage, SplitState>> {
+        let lineages = self.run.options.checkpoints.lineages(&self.run.pipeline.name).await?;
+        let lineages = lineages.into_iter().filter(|lineage| !lineage.is_replay());
+        let read = lineages.map(|lineage| async move {
+            let checkpoints = &self.run.options.checkpoints;
+            let history = checkpoints.history(&self.run.pipeline.name, &lineage);
+            let splits = history.newest().await?.map(|newest| newest.checkpoint.splits);
+            Ok((lineage, splits.unwrap_or_default()))
+        });
+        let mut known = BTreeMap::new();
+        for (lineage, splits) in try_join_all(read).await? {
+            for state in splits {
+                if lineage == Lineage::of_split(&state.source, &state.known.split.id) {
+                    known.insert(lineage.clone(), state);
+                } else if self.per_split().any(|(_, node)| node.name == state.source) {
+                    return Err(together_before(&state.source, &lineage));
+                }
+            }
+        }
+        Ok(known)
+    }
+
+    /// Creates checkpoint 0 of every split that has none; returns the splits.
+    async fn begin(&mut self, source: &str, splits: Vec<Split>) -> Result<Vec<Split>> {
+        let known = self.known.get_or_insert_default();
+        let is_new = |split: &&Split| !known.contains_key(&Lineage::of_split(source, &split.id));
+        let new: Vec<_> = splits.iter().filter(is_new).cloned().collect();
+        let run = &self.run;
+        try_join_all(new.iter().map(|split| begin_one(run, source, split))).await?;
+        for split in new {
+            let lineage = Lineage::of_split(source, &split.id);
+            let state = SplitState {
+                source: source.to_owned(),
+                known: KnownSplit { split, position: None },
+            };
+            self.known.get_or_insert_default().insert(lineage, state);
+        }
+        Ok(splits)
+    }
+}
+
+/// Whoever came first has decided where the split starts.
+async fn begin_one(run: &RunContext, source: &str, split: &Split) -> Result<()> {
+    let lineage = Lineage::of_split(source, &split.id);
+    let incarnation = rand::random::<u32>() >> 1;
+    let mut first = Checkpoint::first(&run.pipeline.name, &lineage, incarnation);
+    first.split_index(source, split);
+    let history = run.options.checkpoints.history(&run.pipeline.name, &lineage);
+    history.decide(&first).await.map(|_| ())
+}
+
+fn together_before(source: &str, lineage: &Lineage) -> Error {
+    Error::config(format!(
+        "the splits of source {source:?} were read in one lineage, {:?}, and are to be lineages \
+         of their own now",
+        lineage.as_str()
+    ))
+    .hint("set it back, or give the pipeline another `name` to begin anew")
+}

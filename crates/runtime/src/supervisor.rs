@@ -1,0 +1,242 @@
+//! Runs the lineages of a pipeline side by side, each with a coordinator of its own.
+//!
+//! It takes the leases that a run must have before anything is touched, gives new lineages a
+//! coordinator, lets go of those that were assigned to others, and stops all of them when one
+//! fails for good.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use contract::{Error, ErrorKind, Lineage, Result};
+use futures::future::join_all;
+use state::lease::Lease;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::MissedTickBehavior;
+use tracing::{debug, error, info, warn};
+
+use crate::coordinator::{Charge, Coordinator, End, Finished, Order};
+use crate::epochs::DISCOVER_EVERY;
+use crate::owner::RunContext;
+use crate::patience::Patience;
+use crate::run::Outcome;
+use crate::scout::Scout;
+use crate::summary::SummaryBuilder;
+
+/// A lineage that somebody else took is left alone for so long, then asked for again.
+const LOST_PAUSE: Duration = Duration::from_secs(5);
+
+/// The lineages of one run.
+pub struct Supervisor {
+    run: RunContext,
+    running: HashMap<Lineage, Running>,
+    tasks: JoinSet<Finished>,
+    /// Lineages that somebody else took, and when.
+    lost: HashMap<Lineage, Instant>,
+    summary: SummaryBuilder,
+    outcome: Outcome,
+    /// Whether no lineage is started any more.
+    ending: bool,
+    failure: Option<Error>,
+}
+
+/// The supervisor's end of a coordinator.
+struct Running {
+    orders: watch::Sender<Order>,
+    yields: bool,
+}
+
+impl Supervisor {
+    /// Nothing runs yet.
+    pub fn new(run: RunContext) -> Self {
+        Self {
+            run,
+            running: HashMap::new(),
+            tasks: JoinSet::new(),
+            lost: HashMap::new(),
+            summary: SummaryBuilder::default(),
+            outcome: Outcome::Ended,
+            ending: false,
+            failure: None,
+        }
+    }
+
+    /// Runs every lineage until all have ended, or were stopped.
+    ///
+    /// # Errors
+    /// The first error that stopped a lineage for good; the others have finished their epochs.
+    pub async fn run(mut self) -> Result<(SummaryBuilder, Outcome)> {
+        let mut scout = Scout::new(&self.run);
+        let begun = self.begin(&mut scout).await?;
+        self.run.lineages = scout.lineages();
+        for (charge, lease) in begun {
+            self.start(charge, lease);
+        }
+        let follows = !self.run.options.until_end && scout.has_work();
+        let (found, mut looks) = mpsc::channel(1);
+        let mut scouting = JoinSet::new();
+        if follows {
+            scouting.spawn(look_again_and_again(scout, found));
+        }
+        let mut stop = self.run.options.stop.clone();
+        loop {
+            if *stop.borrow_and_update() {
+                self.end_all();
+            }
+            if self.running.is_empty() && (self.ending || !follows) {
+                break;
+            }
+            tokio::select! {
+                biased;
+                Ok(()) = stop.changed() => {}
+                Some(joined) = self.tasks.join_next() => self.finished(joined),
+                Some(look) = looks.recv(), if follows && !self.ending => match look {
+                    Ok(charges) => self.assign(charges),
+                    Err(error) => self.fail(error),
+                },
+            }
+        }
+        match self.failure {
+            Some(error) => Err(error),
+            None => Ok((self.summary, self.outcome)),
+        }
+    }
+
+    /// Looks for lineages and takes the leases that must be had; tries again while that may help.
+    async fn begin(&self, scout: &mut Scout) -> Result<Vec<(Charge, Option<Lease>)>> {
+        let mut patience = Patience::new(&self.run);
+        let stop = self.run.options.stop.clone();
+        loop {
+            let begun = match scout.look().await {
+                Ok(charges) => take_leases(&self.run, charges).await,
+                Err(error) => Err(error),
+            };
+            let mut stop = stop.clone();
+            match begun {
+                Ok(begun) => return Ok(begun),
+                Err(error) => patience.wait(error, stop.wait_for(|stop| *stop)).await?,
+            }
+        }
+    }
+
+    fn start(&mut self, charge: Charge, lease: Option<Lease>) {
+        debug!(lineage = charge.lineage.as_str(), "starting a lineage");
+        let (orders, received) = watch::channel(Order::Run);
+        let running = Running { orders, yields: charge.yields };
+        self.running.insert(charge.lineage.clone(), running);
+        let coordinator = Coordinator::new(self.run.clone(), charge, received);
+        self.tasks.spawn(coordinator.run(lease));
+    }
+
+    /// Lets go of what was assigned to others, and starts what is new.
+    fn assign(&mut self, charges: Vec<Charge>) {
+        for (lineage, running) in self.running.iter().filter(|(_, running)| running.yields) {
+            if charges.iter().all(|charge| charge.lineage != *lineage) {
+                order(running, Order::Leave);
+            }
+        }
+        for charge in charges {
+            let lost = self.lost.get(&charge.lineage);
+            let lost_lately = lost.is_some_and(|when| when.elapsed() < LOST_PAUSE);
+            if !self.running.contains_key(&charge.lineage) && !lost_lately {
+                self.start(charge, None);
+            }
+        }
+    }
+
+    fn finished(&mut self, joined: std::result::Result<Finished, JoinError>) {
+        let Finished { charge, summary, end } = match joined {
+            Ok(finished) => finished,
+            Err(error) => {
+                self.running.clear();
+                return self.fail(Error::bug("a lineage panicked").because(error));
+            }
+        };
+        self.running.remove(&charge.lineage);
+        self.summary.merge(summary);
+        let lineage = charge.lineage.as_str();
+        match end {
+            Ok(End::Ended) => {}
+            Ok(End::Stopped) => self.outcome = Outcome::Stopped,
+            Ok(End::Left) => info!(lineage, "left a lineage to another process"),
+            Err(error) if charge.yields && error.kind() == ErrorKind::NotOwner => {
+                warn!(lineage, error = error.chain(), "another process took a lineage");
+                self.lost.insert(charge.lineage, Instant::now());
+            }
+            Err(error) if self.run.lineages > 1 => {
+                self.fail(error.context(format!("lineage {lineage:?}")));
+            }
+            Err(error) => self.fail(error),
+        }
+    }
+
+    /// The first failure is reported in the end; the others are logged.
+    fn fail(&mut self, failure: Error) {
+        match &self.failure {
+            Some(_) => error!("{}", failure.chain()),
+            None => self.failure = Some(failure),
+        }
+        self.end_all();
+    }
+
+    fn end_all(&mut self) {
+        self.ending = true;
+        self.running.values().for_each(|running| order(running, Order::Stop));
+    }
+}
+
+/// Gives an order, unless a stronger one was given before.
+fn order(running: &Running, order: Order) {
+    running.orders.send_if_modified(|given| {
+        let stronger = order > *given;
+        *given = order.max(*given);
+        stronger
+    });
+}
+
+/// Takes the leases of all lineages that do not wait for theirs, or none.
+async fn take_leases(
+    run: &RunContext,
+    charges: Vec<Charge>,
+) -> Result<Vec<(Charge, Option<Lease>)>> {
+    let taken = charges.into_iter().map(|charge| async {
+        let lease = match charge.yields {
+            true => Ok(None),
+            false => run.lease(&charge.lineage).await.map(Some),
+        };
+        (charge, lease)
+    });
+    let mut owned = Vec::new();
+    let mut failure = None;
+    for (charge, lease) in join_all(taken).await {
+        match lease {
+            Ok(lease) => owned.push((charge, lease)),
+            Err(error) => failure = failure.or(Some(error)),
+        }
+    }
+    let Some(error) = failure else { return Ok(owned) };
+    for lease in owned.into_iter().filter_map(|(_, lease)| lease) {
+        lease.release().await;
+    }
+    Err(error)
+}
+
+/// Looks for lineages as long as anybody wants to know. What may pass is tried again.
+async fn look_again_and_again(mut scout: Scout, found: mpsc::Sender<Result<Vec<Charge>>>) {
+    let mut looks = tokio::time::interval(DISCOVER_EVERY);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        looks.tick().await;
+        match scout.look().await {
+            Err(error) if error.retry() => {
+                warn!(error = error.chain(), "could not look for new splits");
+            }
+            look => {
+                let failed = look.is_err();
+                if found.send(look).await.is_err() || failed {
+                    return;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! What lies in the folder of a lineage, by kind.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use object_store::path::Path;
+
+/// The objects of a lineage.
+#[derive(Debug, Default)]
+pub struct Names {
+    /// Checkpoints that are not packed, by epoch.
+    pub epochs: BTreeMap<u64, Path>,
+    /// When each epoch was decided, by the store's clock.
+    decided: BTreeMap<u64, SystemTime>,
+    /// Epochs that are marked as complete, in order.
+    pub complete: Vec<u64>,
+    /// States of steps, with their epochs.
+    pub states: Vec<(u64, Path)>,
+    /// Packed epochs, in order.
+    pub packs: Vec<Path>,
+    /// Cumulative ledgers, in order; the last one counts.
+    pub folds: Vec<Path>,
+}
+
+impl Names {
+    /// Whether an epoch was decided less than so long ago.
+    pub fn is_younger(&self, epoch: u64, than: Duration) -> bool {
+        let decided = self.decided.get(&epoch);
+        decided.is_some_and(|decided| decided.elapsed().unwrap_or_default() < than)
+    }
+
+    /// Takes in an object of this name, written at this time.
+    pub fn add(&mut self, path: Path, modified: SystemTime) {
+        let name = path.filename().unwrap_or_default();
+        let Some((kind, rest)) = name.split_once('-') else { return };
+        let number = rest.get(..20).and_then(|digits| digits.parse().ok());
+        match (kind, number) {
+            ("epoch", Some(epoch)) => {
+                self.epochs.insert(epoch, path);
+                self.decided.insert(epoch, modified);
+            }
+            ("complete", Some(epoch)) => self.complete.push(epoch),
+            ("state", Some(epoch)) => self.states.push((epoch, path)),
+            ("pack", Some(_)) => self.packs.push(path),
+            ("fold", Some(_)) => self.folds.push(path),
+            _ => {}
+        }
+        self.complete.sort_unstable();
+        self.packs.sort_unstable();
+        self.folds.sort_unstable();
+    }
+}
