@@ -20,6 +20,8 @@ pub enum Action {
     Stop,
     /// Never return; [`halted`] tells the test, which then drops the whole runtime.
     Halt,
+    /// Stand still until [`resume`]; [`halted`] tells the test: a sleep that others use.
+    Pause,
     /// A retryable External error, once: an answer that got lost.
     Fail,
 }
@@ -35,6 +37,7 @@ static ANY_ARMED: AtomicBool = AtomicBool::new(false);
 static ARMED: Mutex<Option<Armed>> = Mutex::new(None);
 static READ_ENVIRONMENT: OnceLock<()> = OnceLock::new();
 static HALTED: Notify = Notify::const_new();
+static RESUMED: Notify = Notify::const_new();
 
 /// Passes a named point. Names read `part.step`, as listed in docs/reliability.md.
 ///
@@ -51,6 +54,11 @@ pub async fn reach(name: &str) -> Result<()> {
         Some(Action::Halt) => {
             HALTED.notify_one();
             std::future::pending().await
+        }
+        Some(Action::Pause) => {
+            HALTED.notify_one();
+            RESUMED.notified().await;
+            Ok(())
         }
         Some(Action::Kill) => signal_self(rustix::process::Signal::KILL),
         Some(Action::Stop) => signal_self(rustix::process::Signal::STOP),
@@ -70,7 +78,12 @@ pub fn disarm() -> bool {
     ARMED.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take().is_some()
 }
 
-/// Waits until a point armed with [`Action::Halt`] is reached.
+/// Lets whoever stands at a point armed with [`Action::Pause`] go on.
+pub fn resume() {
+    RESUMED.notify_one();
+}
+
+/// Waits until a point armed with [`Action::Halt`] or [`Action::Pause`] is reached.
 pub async fn halted() {
     HALTED.notified().await;
 }

@@ -16,6 +16,7 @@ use contract::transform::Step;
 use contract::{Error, Lineage, Result, Section};
 use plan::Vocabulary;
 use runtime::{BindContext, Pipeline, Progress, Rebuild, RunOptions, Summary};
+use state::CheckpointStore;
 use tokio::sync::watch;
 
 /// Every point of the protocol that the runtime passes, in the order of a run (EPOCH §8).
@@ -66,8 +67,10 @@ pub struct Proof {
     pub make_step: MakeStep,
     /// The connectors that it uses.
     pub connectors: &'static [&'static dyn Connector],
-    /// Where checkpoints go.
+    /// The data folder.
     pub data: PathBuf,
+    /// Where checkpoints go; as the pipeline file says if none.
+    pub checkpoints: Option<CheckpointStore>,
     /// Whether to go on from what the sinks hold of a lost history.
     pub adopt: bool,
     /// Where dead letters go.
@@ -151,7 +154,10 @@ impl Proof {
         let proof = self.clone();
         let rebuild: Rebuild = Arc::new(move |recipe| proof.pipeline_of(&recipe.text));
         let options = RunOptions {
-            checkpoints: pipeline.checkpoint_store()?,
+            checkpoints: match &self.checkpoints {
+                Some(checkpoints) => checkpoints.clone(),
+                None => pipeline.checkpoint_store()?,
+            },
             lineage: Lineage::main(),
             not_before_us: 0,
             rebuild,

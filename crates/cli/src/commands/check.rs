@@ -34,6 +34,7 @@ struct Checked {
     sources: Vec<Source>,
     transforms: Vec<Transform>,
     sinks: Vec<Sink>,
+    checkpoints: Checkpoints,
     tests: usize,
     warnings: Vec<String>,
 }
@@ -43,6 +44,15 @@ struct Source {
     source: String,
     r#type: String,
     replayable: bool,
+    /// Whether each split is a lineage of its own, which may move to another process.
+    lineage_per_split: bool,
+}
+
+#[derive(Serialize)]
+struct Checkpoints {
+    place: String,
+    /// Whether several machines reach it.
+    shared: bool,
 }
 
 #[derive(Serialize)]
@@ -62,16 +72,17 @@ struct Sink {
 
 pub fn start(check: &Check, global: &Global) -> Result<Exit> {
     let loaded = pipeline::load(&check.file, &global.data)?;
-    let checked = describe(&loaded.plan, &loaded.pipeline);
+    let checked = describe(&loaded.plan, &loaded.pipeline)?;
     output::value(global, &checked, |out| print(&checked, out))?;
     Ok(Exit::Done)
 }
 
-fn describe(plan: &Plan, bound: &Pipeline) -> Checked {
+fn describe(plan: &Plan, bound: &Pipeline) -> Result<Checked> {
     let sources = plan.sources.iter().zip(&bound.sources).map(|(planned, node)| Source {
         source: node.name.clone(),
         r#type: planned.kind.clone(),
         replayable: node.source.replayable(),
+        lineage_per_split: node.source.lineage_per_split(),
     });
     let transforms = plan
         .transforms
@@ -83,21 +94,34 @@ fn describe(plan: &Plan, bound: &Pipeline) -> Checked {
         columns: node.schema.fields().len(),
         promise: node.sink.promise(),
     });
-    Checked {
+    Ok(Checked {
         pipeline: plan.name.clone(),
         sources: sources.collect(),
         transforms: transforms.collect(),
         sinks: sinks.collect(),
+        checkpoints: checkpoints(bound)?,
         tests: plan.tests.len(),
         warnings: plan.warnings.clone(),
+    })
+}
+
+fn checkpoints(bound: &Pipeline) -> Result<Checkpoints> {
+    if let Some(folder) = bound.checkpoint_folder()? {
+        return Ok(Checkpoints { place: folder.display().to_string(), shared: false });
     }
+    let store = bound.checkpoint_store()?;
+    Ok(Checkpoints { place: store.shown().to_owned(), shared: true })
 }
 
 fn print(checked: &Checked, out: &mut output::Stdout) -> std::io::Result<()> {
     writeln!(out, "pipeline {} is right", checked.pipeline)?;
     for source in &checked.sources {
         let replay = if source.replayable { "" } else { ", cannot be read twice" };
-        writeln!(out, "  source {} ({}{replay})", source.source, source.r#type)?;
+        let lineages = match source.lineage_per_split {
+            true => ", each split a lineage of its own",
+            false => "",
+        };
+        writeln!(out, "  source {} ({}{replay}{lineages})", source.source, source.r#type)?;
     }
     for transform in &checked.transforms {
         writeln!(out, "  transform {} ({})", transform.transform, transform.r#type)?;
@@ -105,6 +129,9 @@ fn print(checked: &Checked, out: &mut output::Stdout) -> std::io::Result<()> {
     for sink in &checked.sinks {
         writeln!(out, "  sink {} ({}): {}", sink.sink, sink.r#type, sink.promise.sentence)?;
     }
+    let Checkpoints { place, shared } = &checked.checkpoints;
+    let shared = if *shared { ", shared: leases are objects there" } else { "" };
+    writeln!(out, "  checkpoints in {place}{shared}")?;
     for warning in &checked.warnings {
         writeln!(out, "  warning: {warning}")?;
     }

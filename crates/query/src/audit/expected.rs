@@ -162,7 +162,7 @@ impl Expected {
     /// External: the checkpoints cannot be listed.
     pub async fn undecided(&self, found: &Found) -> Result<Vec<Difference>> {
         let mut decided_until: HashMap<&str, u64> = HashMap::new();
-        for (stretch, _) in &found.later {
+        for stretch in found.later.keys() {
             if decided_until.contains_key(&*stretch.split) {
                 continue;
             }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
@@ -14,24 +15,48 @@ use contract::failpoint::{self, Action};
 use contract::sink::Sink;
 use contract::spec::{BuildContext, Connector};
 use contract::{ErrorKind, Lineage};
-use state::{Checkpoint, History};
+use state::{Checkpoint, CheckpointStore, History};
 use testkit::crash::{POINTS, Proof, RECOVERY_POINTS, Start};
 
+mod cluster;
+mod lineages;
 mod replays;
 mod steps;
 
 const ROWS: i64 = 300;
 const SPLITS: i64 = 3;
+const LEASE_TTL: Duration = Duration::from_millis(300);
 
 /// A pipeline into one sink of each kind, with names of its own.
 struct Fixture {
     data: tempfile::TempDir,
     name: String,
     yaml: String,
+    checkpoints: CheckpointStore,
 }
 
 impl Fixture {
+    /// One lineage, with a stateful step.
     fn new() -> Self {
+        Self::of("")
+    }
+
+    /// Each split is a lineage; no state.
+    fn of_lineages() -> Self {
+        let fixture = Self::of(", lineages: true");
+        let yaml = fixture.yaml.replace("input: first", "input: numbers").replace("2KiB", "512B");
+        let without_first = yaml.lines().filter(|line| !line.contains("first:"));
+        Self { yaml: without_first.collect::<Vec<_>>().join("\n"), ..fixture }
+    }
+
+    /// The same, in a store that several machines could share.
+    fn in_shared_store(self) -> Self {
+        let store = Arc::new(object_store::memory::InMemory::new());
+        let checkpoints = CheckpointStore::shared(store, LEASE_TTL, "memory");
+        Self { checkpoints, ..self }
+    }
+
+    fn of(settings: &str) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let name = format!("proof-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
         let yaml = format!(
@@ -39,7 +64,7 @@ impl Fixture {
 name: {name}
 epoch: {{ interval: 1h, bytes_max: 2KiB }}
 sources:
-  numbers: {{ type: memory, rows_max: {ROWS}, batch_rows: 50, splits: {SPLITS} }}
+  numbers: {{ type: memory, rows_max: {ROWS}, batch_rows: 50, splits: {SPLITS}{settings} }}
 transforms:
   first: {{ type: first_seen, input: numbers }}
   some: {{ type: without_nines, input: first }}
@@ -49,7 +74,9 @@ sinks:
   idempotent: {{ type: memory, input: some, store: {name}-idempotent, kind: idempotent }}
 "
         );
-        Self { data: tempfile::tempdir().unwrap(), name, yaml }
+        let data = tempfile::tempdir().unwrap();
+        let checkpoints = CheckpointStore::local(&data.path().join("checkpoints")).unwrap();
+        Self { data, name, yaml, checkpoints }
     }
 
     fn proof(&self) -> Proof {
@@ -59,6 +86,7 @@ sinks:
             make_step: steps::make,
             connectors: &[&connector_memory::Memory],
             data: self.data.path().to_owned(),
+            checkpoints: Some(self.checkpoints.clone()),
             adopt: false,
             dead_letters: dead_letters(&self.name),
         }
@@ -103,11 +131,14 @@ sinks:
         let count = |which: &dyn Fn(i64) -> bool| {
             SPLITS as u64 * (0..ROWS).filter(|number| which(*number)).count() as u64
         };
-        let ledger = block_on(self.history().ledger()).unwrap();
         let mut read = 0;
         let mut delivered = 0;
         let mut dead = 0;
-        for row in ledger.rows.iter().filter(|row| row.entry.sink == "transaction") {
+        let rows = self.lineages().into_iter().flat_map(|lineage| {
+            let history = self.checkpoints.history(&self.name, &lineage);
+            block_on(history.ledger()).unwrap().rows
+        });
+        for row in rows.filter(|row| row.entry.sink == "transaction") {
             row.entry.counts.check(&row.entry.split, &row.entry.sink).unwrap();
             read += row.entry.counts.read;
             delivered += row.entry.counts.delivered;
@@ -117,10 +148,12 @@ sinks:
         assert_eq!((read, delivered, dead), (count(&all), count(taken), count(refused)));
     }
 
+    fn lineages(&self) -> Vec<Lineage> {
+        block_on(self.checkpoints.lineages(&self.name)).unwrap()
+    }
+
     fn history(&self) -> History {
-        let folder = self.data.path().join("checkpoints");
-        let store = state::store::open(folder.to_str().unwrap()).unwrap();
-        History::new(store, &self.name, &Lineage::new("main"))
+        self.checkpoints.history(&self.name, &Lineage::main())
     }
 }
 

@@ -149,6 +149,7 @@ impl Fixture {
             make_step: make,
             connectors: &[&connector_memory::Memory, &Lines],
             data: self.data.path().to_owned(),
+            checkpoints: None,
             adopt: false,
             dead_letters: dead_letters(&self.name),
         }

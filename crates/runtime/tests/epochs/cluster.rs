@@ -1,0 +1,211 @@
+//! Several processes in one: runs of one pipeline side by side, whose splits a group divides among
+//! them, and a sink that fails for one lineage as long as a test wants.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use contract::sink::{
+    BatchStream, Commit, CommitOutcome, Held, Prepared, Promise, ReadBack, Sink, Writer,
+    WriterContext,
+};
+use contract::source::{Discovery, KnownSplit, ReadBatch, Source, Split, SplitReader, Until};
+use contract::{Error, Lineage, Position, Result, SplitId};
+use runtime::{Pipeline, Progress, RunOptions, Summary};
+use testkit::crash::Proof;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// A condition that takes longer never comes.
+const WAIT_LIMIT: Duration = Duration::from_secs(60);
+
+/// A group that assigns splits to members by name.
+#[derive(Clone, Default)]
+pub struct Group(Arc<Mutex<HashMap<String, HashSet<String>>>>);
+
+impl Group {
+    /// Gives a member these splits and no others.
+    pub fn assign(&self, member: &str, splits: &[&str]) {
+        let splits = splits.iter().map(|split| (*split).to_owned()).collect();
+        self.0.lock().unwrap().insert(member.to_owned(), splits);
+    }
+
+    /// Makes a pipeline one of a member of this group.
+    pub fn join(&self, pipeline: &mut Pipeline, member: &str) {
+        let inner = pipeline.sources[0].source.clone();
+        let source = Member { inner, group: self.clone(), name: member.to_owned() };
+        pipeline.sources[0].source = Arc::new(source);
+    }
+}
+
+struct Member {
+    inner: Arc<dyn Source>,
+    group: Group,
+    name: String,
+}
+
+#[async_trait]
+impl Source for Member {
+    fn schema(&self) -> SchemaRef {
+        self.inner.schema()
+    }
+
+    fn lineage_per_split(&self) -> bool {
+        true
+    }
+
+    async fn splits(&self, known: &[KnownSplit]) -> Result<Discovery> {
+        let found = self.inner.splits(known).await?;
+        let assigned = self.group.0.lock().unwrap().get(&self.name).cloned().unwrap_or_default();
+        let assigned = assigned.into_iter().map(SplitId::new).collect();
+        Ok(Discovery { assigned: Some(assigned), ..found })
+    }
+
+    async fn open(
+        &self,
+        split: &Split,
+        from: Option<&Position>,
+        until: Until,
+    ) -> Result<Box<dyn SplitReader>> {
+        let inner = self.inner.open(split, from, until).await?;
+        Ok(Box::new(Paced(inner)))
+    }
+}
+
+/// A source that takes its time, so that splits move while they are read.
+struct Paced(Box<dyn SplitReader>);
+
+#[async_trait]
+impl SplitReader for Paced {
+    async fn next_batch(&mut self) -> Result<Option<ReadBatch>> {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        self.0.next_batch().await
+    }
+
+    async fn acknowledge(&mut self, position: &Position) -> Result<()> {
+        self.0.acknowledge(position).await
+    }
+}
+
+/// What goes wrong with commits of one lineage.
+#[derive(Clone)]
+pub struct Trouble {
+    pub lineage: Lineage,
+    pub answer: fn() -> Result<CommitOutcome>,
+    /// How many commits still fail.
+    pub times: Arc<AtomicU64>,
+}
+
+impl Trouble {
+    /// Puts the trouble before a sink.
+    pub fn befall(&self, pipeline: &mut Pipeline, sink: usize) {
+        let inner = pipeline.sinks[sink].sink.clone();
+        pipeline.sinks[sink].sink = Arc::new(Troubled { inner, trouble: self.clone() });
+    }
+}
+
+struct Troubled {
+    inner: Arc<dyn Sink>,
+    trouble: Trouble,
+}
+
+struct TroubledWriter {
+    inner: Box<dyn Writer>,
+    trouble: Trouble,
+}
+
+#[async_trait]
+impl Sink for Troubled {
+    fn promise(&self) -> Promise {
+        self.inner.promise()
+    }
+
+    async fn fence_and_read(&self, ctx: &WriterContext, lineage: &Lineage) -> Result<Held> {
+        self.inner.fence_and_read(ctx, lineage).await
+    }
+
+    async fn open(&self, ctx: WriterContext) -> Result<Box<dyn Writer>> {
+        let inner = self.inner.open(ctx).await?;
+        Ok(Box::new(TroubledWriter { inner, trouble: self.trouble.clone() }))
+    }
+
+    async fn read_back(&self, pipeline: &str, what: ReadBack) -> Result<BatchStream> {
+        self.inner.read_back(pipeline, what).await
+    }
+}
+
+#[async_trait]
+impl Writer for TroubledWriter {
+    async fn write(&mut self, lineage: &Lineage, records: RecordBatch) -> Result<()> {
+        self.inner.write(lineage, records).await
+    }
+
+    async fn prepare(&mut self, lineage: &Lineage, epoch: u64) -> Result<Prepared> {
+        self.inner.prepare(lineage, epoch).await
+    }
+
+    async fn commit(&mut self, commits: &[Commit]) -> Result<Vec<CommitOutcome>> {
+        let times = &self.trouble.times;
+        let ours = commits.iter().any(|commit| commit.lineage == self.trouble.lineage);
+        let less = |left: u64| left.checked_sub(1);
+        if ours && times.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok() {
+            return (self.trouble.answer)().map(|outcome| vec![outcome; commits.len()]);
+        }
+        self.inner.commit(commits).await
+    }
+
+    async fn abort(&mut self, lineage: &Lineage) -> Result<()> {
+        self.inner.abort(lineage).await
+    }
+}
+
+/// A process that follows its sources.
+pub struct Following {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<Result<Summary>>,
+}
+
+impl Following {
+    /// Starts the pipeline of a proof, changed by `edit`.
+    pub fn start(proof: &Proof, edit: impl FnOnce(&mut Pipeline)) -> Self {
+        let (stop, stopped) = watch::channel(false);
+        let mut pipeline = proof.pipeline().unwrap();
+        edit(&mut pipeline);
+        let options = RunOptions {
+            checkpoints: proof.checkpoints.clone().unwrap(),
+            lineage: Lineage::main(),
+            not_before_us: 0,
+            rebuild: Arc::new(|_| Err(Error::bug("the file did not change"))),
+            until_end: false,
+            adopt: false,
+            accept_loss: false,
+            stop: stopped,
+        };
+        let run = runtime::run(pipeline, options, Arc::new(Progress::default()));
+        Self { stop, task: tokio::spawn(run) }
+    }
+
+    /// Stops it cleanly.
+    pub async fn stop(self) -> Result<Summary> {
+        self.stop.send_replace(true);
+        self.ended().await
+    }
+
+    /// Waits for its end.
+    pub async fn ended(self) -> Result<Summary> {
+        tokio::time::timeout(WAIT_LIMIT, self.task).await.expect("a run hangs").unwrap()
+    }
+}
+
+/// Waits until something is so.
+pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let limit = Instant::now() + WAIT_LIMIT;
+    while !holds().await {
+        assert!(Instant::now() < limit, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}

@@ -1,0 +1,308 @@
+//! Splits that are lineages of their own: crashes, leases, groups that move them about.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use connector_memory::store::{origins, store};
+use contract::failpoint::{self, Action};
+use contract::sink::CommitOutcome;
+use contract::{Error, ErrorKind, Lineage, Result};
+use object_store::{ObjectStoreExt, path::Path};
+use testkit::crash::{POINTS, Proof, RECOVERY_POINTS, Start};
+
+use super::cluster::{Following, Group, Trouble, until};
+use super::{Fixture, LEASE_TTL, ROWS, SPLITS, block_on};
+
+const LINEAGES: [&str; SPLITS as usize] = ["numbers.0", "numbers.1", "numbers.2"];
+
+/// A run that a test drives while it goes on.
+fn drive(test: impl Future<Output = ()>) {
+    let mut tasks = tokio::runtime::Builder::new_multi_thread();
+    tasks.worker_threads(2).enable_all().build().unwrap().block_on(test);
+}
+
+impl Fixture {
+    /// Epochs by time, as a run that follows has them.
+    fn following(self) -> Self {
+        let yaml = self.yaml.replace("interval: 1h, bytes_max: 512B", "interval: 20ms");
+        Self { yaml, ..self }
+    }
+
+    /// Rows of each split in a sink.
+    fn held_in(&self, sink: &str) -> BTreeMap<String, usize> {
+        let mut held = BTreeMap::new();
+        for batch in store(&format!("{}-{sink}", self.name)).rows() {
+            for (split, _, _) in origins(&batch).unwrap() {
+                *held.entry(split).or_default() += 1;
+            }
+        }
+        held
+    }
+
+    fn held(&self) -> BTreeMap<String, usize> {
+        self.held_in("staged")
+    }
+
+    fn holds_all_of(&self, splits: &[&str]) -> bool {
+        let all = (0..ROWS).filter(|number| number % 10 != 9).count();
+        let refused = (0..ROWS).filter(|number| number % 25 == 0 && number % 10 != 9).count();
+        [("staged", all), ("transaction", all - refused)].into_iter().all(|(sink, rows)| {
+            let held = self.held_in(sink);
+            splits.iter().all(|split| held.get(*split) == Some(&rows))
+        })
+    }
+}
+
+#[test]
+fn each_split_has_a_history_of_its_own() {
+    let _alone = Proof::alone();
+    let fixture = Fixture::of_lineages();
+    let Start::Ended(summary) = fixture.proof().start().unwrap() else { panic!("no crash") };
+    fixture.check();
+    assert_eq!(summary.read, (ROWS * SPLITS) as u64);
+    assert!(summary.epochs > SPLITS as u64, "{} epochs of all lineages", summary.epochs);
+    assert_eq!(fixture.lineages(), LINEAGES.map(Lineage::new));
+    let Start::Ended(summary) = fixture.proof().start().unwrap() else { panic!("no crash") };
+    assert_eq!((summary.read, summary.epochs), (0, 0), "a second run finds nothing new");
+}
+
+#[test]
+fn a_crash_at_every_point_of_several_lineages_loses_nothing_and_doubles_nothing() {
+    let _alone = Proof::alone();
+    // The scout creates the first checkpoints.
+    for point in POINTS.iter().filter(|point| **point != "recover.first") {
+        for pass in [1, 2, 3, 5, 8] {
+            let fixture = Fixture::of_lineages();
+            let crashes = fixture.proof().crash_at(point, pass);
+            assert!(crashes == 1 || pass > 1, "{point} is passed");
+            fixture.check();
+        }
+    }
+}
+
+#[test]
+fn a_crash_in_a_shared_store_is_taken_over_at_once() {
+    let _alone = Proof::alone();
+    for point in POINTS.iter().chain(["lease.renew"].iter()) {
+        for fixture in [Fixture::new(), Fixture::of_lineages()] {
+            let fixture = fixture.in_shared_store();
+            fixture.proof().crash_at(point, 2);
+            fixture.check();
+        }
+    }
+}
+
+#[test]
+fn a_crash_while_a_lineage_is_recovered_is_recovered_too() {
+    let _alone = Proof::alone();
+    for first in [("decide.after", 2), ("commit.sink.after", 4), ("publish.done", 2)] {
+        for second in RECOVERY_POINTS {
+            let fixture = Fixture::of_lineages();
+            let crashes = fixture.proof().crash_twice(first, second);
+            assert!(crashes >= 1, "{first:?} is passed");
+            fixture.check();
+        }
+    }
+}
+
+#[test]
+fn a_lost_answer_is_settled_in_place_beside_the_other_lineages() {
+    let _alone = Proof::alone();
+    let points =
+        ["decide.answer", "commit.sink.before", "commit.sink.after", "memory.commit.after"];
+    for point in points.into_iter().chain(["prepare.sink.after", "flow.batch", "recover.fenced"]) {
+        for pass in [1, 2, 5] {
+            let fixture = Fixture::of_lineages();
+            fixture.proof().fail_at(point, pass);
+            fixture.check();
+        }
+    }
+}
+
+#[test]
+fn a_sink_that_fails_for_one_lineage_holds_back_that_one_alone() {
+    let answers: [fn() -> Result<CommitOutcome>; 2] =
+        [|| Err(Error::transient("down")), || Ok(CommitOutcome::NeedsReplay)];
+    let _alone = Proof::alone();
+    for answer in answers {
+        for sink in 0..2 {
+            let fixture = Fixture::of_lineages().following();
+            let times = Arc::new(AtomicU64::new(u64::MAX));
+            let lineage = Lineage::new("numbers.1");
+            let trouble = Trouble { lineage, answer, times: times.clone() };
+            drive(async {
+                let run = Following::start(&fixture.proof(), |it| trouble.befall(it, sink));
+                until("the others go on", async || fixture.holds_all_of(&["0", "2"])).await;
+                let tries = || u64::MAX - times.load(Ordering::Relaxed);
+                until("it is tried again", async || tries() > 3).await;
+                times.store(0, Ordering::Relaxed);
+                until("it recovers", async || fixture.holds_all_of(&["0", "1", "2"])).await;
+                run.stop().await.unwrap();
+            });
+            fixture.check();
+        }
+    }
+}
+
+#[test]
+fn an_error_that_stays_stops_the_others_after_their_epochs() {
+    let _alone = Proof::alone();
+    let fixture = Fixture::of_lineages().following();
+    let trouble = Trouble {
+        lineage: Lineage::new("numbers.1"),
+        answer: || Err(Error::external("refused for good")),
+        times: Arc::new(AtomicU64::new(1)),
+    };
+    drive(async {
+        let run = Following::start(&fixture.proof(), |it| trouble.befall(it, 0));
+        let error = run.ended().await.unwrap_err();
+        assert!(error.chain().contains("refused for good"), "{}", error.chain());
+        assert!(error.chain().contains("numbers.1"), "{}", error.chain());
+    });
+    let Start::Ended(_) = fixture.proof().start().unwrap() else { panic!("no crash") };
+    fixture.check();
+}
+
+#[test]
+fn a_lineage_that_lives_elsewhere_stops_the_start_before_anything_is_touched() {
+    let _alone = Proof::alone();
+    for fixture in [Fixture::of_lineages(), Fixture::of_lineages().in_shared_store()] {
+        drive(async {
+            let lineage = Lineage::new(LINEAGES[1]);
+            let lease = fixture.checkpoints.lease(&fixture.name, &lineage).await.unwrap();
+            let error = Following::start(&fixture.proof(), |_| {}).ended().await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::NotOwner, "{error:?}");
+            lease.release().await;
+        });
+        assert!(fixture.held().is_empty());
+        let Start::Ended(_) = fixture.proof().start().unwrap() else { panic!("no crash") };
+        fixture.check();
+    }
+}
+
+#[test]
+fn lineages_move_between_processes_as_the_group_says() {
+    let _alone = Proof::alone();
+    for fixture in [Fixture::of_lineages(), Fixture::of_lineages().in_shared_store()] {
+        // Many small batches, so that lineages are left in the middle of their splits.
+        let fixture = fixture.following();
+        let yaml = fixture.yaml.replace("batch_rows: 50", "batch_rows: 1");
+        let fixture = Fixture { yaml, ..fixture };
+        drive(async {
+            let group = Group::default();
+            let start = |member: &'static str| {
+                let group = group.clone();
+                Following::start(&fixture.proof(), move |it| group.join(it, member))
+            };
+            group.assign("a", &["0", "1", "2"]);
+            let first = start("a");
+            until("the first delivers", async || !fixture.held().is_empty()).await;
+            let second = start("b");
+            group.assign("a", &["0"]);
+            group.assign("b", &["1", "2"]);
+            until("both deliver", async || fixture.holds_all_of(&["0", "1", "2"])).await;
+            group.assign("b", &["0", "1", "2"]);
+            group.assign("a", &[]);
+            let read = [first.stop().await.unwrap().read, second.stop().await.unwrap().read];
+            assert!(read.iter().all(|read| *read > 0), "both read something: {read:?}");
+            assert_eq!(read.iter().sum::<u64>(), (ROWS * SPLITS) as u64);
+        });
+        fixture.check();
+    }
+}
+
+#[test]
+fn a_lineage_waits_until_its_owner_lets_go() {
+    let _alone = Proof::alone();
+    for fixture in [Fixture::of_lineages(), Fixture::of_lineages().in_shared_store()] {
+        let fixture = fixture.following();
+        drive(async {
+            let lineage = Lineage::new("numbers.1");
+            let lease = fixture.checkpoints.lease(&fixture.name, &lineage).await.unwrap();
+            let group = Group::default();
+            group.assign("a", &["0", "1", "2"]);
+            let run = Following::start(&fixture.proof(), |it| group.join(it, "a"));
+            until("the others go on", async || fixture.holds_all_of(&["0", "2"])).await;
+            assert_eq!(fixture.held().get("1"), None, "its owner lives");
+            lease.release().await;
+            drop(lease);
+            until("it is taken", async || fixture.holds_all_of(&["0", "1", "2"])).await;
+            run.stop().await.unwrap();
+        });
+        fixture.check();
+    }
+}
+
+/// Takes the lease object of a lineage by force, as an owner would that saw it expire.
+async fn steal(fixture: &Fixture, lineage: &str) {
+    let path = Path::from_iter([fixture.name.as_str(), lineage, "lease"]);
+    let objects = fixture.checkpoints.objects();
+    let bytes = objects.get(&path).await.unwrap().bytes().await.unwrap();
+    let mut record: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+    record["holder"]["id"] = "another".into();
+    record["holder"]["boot"] = "elsewhere".into();
+    objects.put(&path, serde_json::to_vec(&record).unwrap().into()).await.unwrap();
+}
+
+#[test]
+fn who_slept_through_its_lease_changes_nothing() {
+    let _alone = Proof::alone();
+    // At each of these points nothing but the lease keeps the sleeper from going on.
+    for point in ["decide.before", "commit.sink.before"] {
+        let fixture = Fixture::of_lineages().following().in_shared_store();
+        drive(async {
+            failpoint::arm(point, 1, Action::Pause);
+            let run = Following::start(&fixture.proof(), |_| {});
+            failpoint::halted().await;
+            for lineage in LINEAGES {
+                steal(&fixture, lineage).await;
+            }
+            tokio::time::sleep(LEASE_TTL).await;
+            failpoint::resume();
+            let error = run.ended().await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::NotOwner, "{error:?}");
+        });
+        let Start::Ended(_) = fixture.proof().start().unwrap() else { panic!("no crash") };
+        fixture.check();
+    }
+}
+
+#[test]
+fn a_lineage_that_was_taken_is_dropped_and_taken_back_once_it_is_free() {
+    let _alone = Proof::alone();
+    let fixture = Fixture::of_lineages().following().in_shared_store();
+    let yaml = fixture.yaml.replace("batch_rows: 50", "batch_rows: 1");
+    let fixture = Fixture { yaml, ..fixture };
+    drive(async {
+        let group = Group::default();
+        group.assign("a", &["0", "1", "2"]);
+        let run = Following::start(&fixture.proof(), |it| group.join(it, "a"));
+        until("it delivers", async || fixture.held().contains_key("1")).await;
+        steal(&fixture, "numbers.1").await;
+        until("all is delivered", async || fixture.holds_all_of(&["0", "1", "2"])).await;
+        run.stop().await.unwrap();
+    });
+    fixture.check();
+}
+
+#[test]
+fn a_stateful_step_below_lineages_of_splits_is_refused() {
+    let fixture = Fixture::of(", lineages: true");
+    let Err(error) = fixture.proof().pipeline() else { panic!("it is not refused") };
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.to_string().contains("\"first\" keeps a state"), "{error}");
+    assert!(error.place().is_some_and(|place| place.line > 0), "at the step");
+}
+
+#[test]
+fn splits_that_were_one_lineage_do_not_become_many() {
+    let _alone = Proof::alone();
+    let fixture = Fixture::of_lineages();
+    let mut together = fixture.proof();
+    together.yaml = fixture.yaml.replace(", lineages: true", "");
+    together.start().unwrap();
+    let error = fixture.proof().start().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config, "{error:?}");
+    assert!(block_on(fixture.checkpoints.lineages(&fixture.name)).unwrap().len() == 1);
+}
