@@ -36,8 +36,13 @@ impl Group {
 
     /// Makes a pipeline one of a member of this group.
     pub fn join(&self, pipeline: &mut Pipeline, member: &str) {
+        self.join_stuck(pipeline, member, i64::MAX);
+    }
+
+    /// The same, of a member whose readers get stuck at a record.
+    pub fn join_stuck(&self, pipeline: &mut Pipeline, member: &str, stuck_at: i64) {
         let inner = pipeline.sources[0].source.clone();
-        let source = Member { inner, group: self.clone(), name: member.to_owned() };
+        let source = Member { inner, group: self.clone(), name: member.to_owned(), stuck_at };
         pipeline.sources[0].source = Arc::new(source);
     }
 }
@@ -46,6 +51,7 @@ struct Member {
     inner: Arc<dyn Source>,
     group: Group,
     name: String,
+    stuck_at: i64,
 }
 
 #[async_trait]
@@ -71,23 +77,32 @@ impl Source for Member {
         from: Option<&Position>,
         until: Until,
     ) -> Result<Box<dyn SplitReader>> {
+        let next = from.map_or(0, |from| from.at);
         let inner = self.inner.open(split, from, until).await?;
-        Ok(Box::new(Paced(inner)))
+        Ok(Box::new(Stuck { inner, next, at: self.stuck_at }))
     }
 }
 
-/// A source that takes its time, so that splits move while they are read.
-struct Paced(Box<dyn SplitReader>);
+/// A reader that gets stuck at a record, until somebody else reads on.
+struct Stuck {
+    inner: Box<dyn SplitReader>,
+    next: i64,
+    at: i64,
+}
 
 #[async_trait]
-impl SplitReader for Paced {
+impl SplitReader for Stuck {
     async fn next_batch(&mut self) -> Result<Option<ReadBatch>> {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-        self.0.next_batch().await
+        if self.next >= self.at {
+            return std::future::pending().await;
+        }
+        let batch = self.inner.next_batch().await?;
+        self.next = batch.as_ref().map_or(self.next, |batch| batch.next.at);
+        Ok(batch)
     }
 
     async fn acknowledge(&mut self, position: &Position) -> Result<()> {
-        self.0.acknowledge(position).await
+        self.inner.acknowledge(position).await
     }
 }
 

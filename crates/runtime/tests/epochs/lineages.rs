@@ -185,25 +185,25 @@ fn a_lineage_that_lives_elsewhere_stops_the_start_before_anything_is_touched() {
 fn lineages_move_between_processes_as_the_group_says() {
     let _alone = Proof::alone();
     for fixture in [Fixture::of_lineages(), Fixture::of_lineages().in_shared_store()] {
-        // Many small batches, so that lineages are left in the middle of their splits.
         let fixture = fixture.following();
-        let yaml = fixture.yaml.replace("batch_rows: 50", "batch_rows: 1");
-        let fixture = Fixture { yaml, ..fixture };
         drive(async {
             let group = Group::default();
-            let start = |member: &'static str| {
+            let start = |member: &'static str, stuck_at| {
                 let group = group.clone();
-                Following::start(&fixture.proof(), move |it| group.join(it, member))
+                let join = move |it: &mut _| group.join_stuck(it, member, stuck_at);
+                Following::start(&fixture.proof(), join)
             };
             group.assign("a", &["0", "1", "2"]);
-            let first = start("a");
-            until("the first delivers", async || !fixture.held().is_empty()).await;
-            let second = start("b");
+            let first = start("a", ROWS / 2);
+            until("the first delivers", async || fixture.held().len() == 3).await;
+            let second = start("b", i64::MAX);
             group.assign("a", &["0"]);
             group.assign("b", &["1", "2"]);
-            until("both deliver", async || fixture.holds_all_of(&["0", "1", "2"])).await;
-            group.assign("b", &["0", "1", "2"]);
+            until("what moved goes on", async || fixture.holds_all_of(&["1", "2"])).await;
+            assert!(!fixture.holds_all_of(&["0"]), "what did not move is stuck");
             group.assign("a", &[]);
+            group.assign("b", &["0", "1", "2"]);
+            until("all is delivered", async || fixture.holds_all_of(&["0", "1", "2"])).await;
             let read = [first.stop().await.unwrap().read, second.stop().await.unwrap().read];
             assert!(read.iter().all(|read| *read > 0), "both read something: {read:?}");
             assert_eq!(read.iter().sum::<u64>(), (ROWS * SPLITS) as u64);
