@@ -1,8 +1,8 @@
 //! The memory allocator, and how soon it gives memory back to the system.
 //!
 //! Batches are made by one thread and freed by another, a few megabytes at a time. mimalloc keeps
-//! freed memory for a second by default, which holds half a gigabyte at full speed (measured: 540
-//! MB against 380 MB, for 1 % of the time).
+//! freed memory for a second by default (measured on 1 GB of log with user agents and GeoIP: 431 MB
+//! after a second, 360 after 100 ms, 306 after 10 ms, which costs 7 % more time).
 
 use std::ffi::c_int;
 
@@ -12,7 +12,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// `mi_option_purge_delay` of mimalloc 2 and 3; the bindings do not name it.
 const PURGE_DELAY: c_int = 15;
 /// Milliseconds after which freed memory goes back.
-const PURGE_DELAY_MS: i64 = 10;
+const PURGE_DELAY_MS: i64 = 100;
 
 /// Makes freed memory go back to the system after some milliseconds. Called first in `main`.
 pub fn give_back_soon() {
