@@ -22,6 +22,7 @@ mod regex;
 pub mod sample;
 #[cfg(test)]
 mod table;
+pub mod template;
 mod text;
 mod timestamp;
 mod typed;
