@@ -12,6 +12,7 @@ pub fn connectors() -> &'static [&'static dyn Connector] {
         &connector_stdio::Stdio,
         &connector_lake::Lake,
         &connector_postgres::Postgres,
+        &connector_object_store::Objects,
         &connector_memory::Memory,
     ]
 }

@@ -229,7 +229,10 @@ fn finished() -> Error {
 }
 
 /// Makes a folder and its parents, each durable in its own parent.
-fn make_folders(folder: &FilePath) -> io::Result<()> {
+///
+/// # Errors
+/// A folder cannot be made.
+pub fn make_folders(folder: &FilePath) -> io::Result<()> {
     if folder.as_os_str().is_empty() || folder.is_dir() {
         return Ok(());
     }
@@ -245,7 +248,11 @@ fn make_folders(folder: &FilePath) -> io::Result<()> {
     sync_folder(parent)
 }
 
-fn sync_folder(folder: &FilePath) -> io::Result<()> {
+/// Makes the names in a folder durable.
+///
+/// # Errors
+/// The folder cannot be opened.
+pub fn sync_folder(folder: &FilePath) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 

@@ -16,7 +16,7 @@ use object_store::prefix::PrefixStore;
 use url::Url;
 
 pub use access::Access;
-pub use durable::DurableLocal;
+pub use durable::{DurableLocal, make_folders, sync_folder};
 
 /// How the variables begin that say something about a store; `TOKEN` may be anybody's.
 const PROVIDERS: [&str; 3] = ["aws_", "azure_", "google_"];

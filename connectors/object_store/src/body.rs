@@ -1,0 +1,213 @@
+//! The bytes of one object on their way: in memory, in the spill file, in parts of an upload.
+//!
+//! Small bodies never leave memory: they stand in the checkpoint. All parts but the last have one
+//! size, as every store wants it.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use contract::error::Context;
+use contract::{Error, Result};
+use object_store::path::Path;
+use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::commit::{StagedBody, StagedObject};
+use crate::place::{PART_BYTES, Place};
+use crate::spill::{Chunk, Spill};
+
+/// A body up to this size stands in the checkpoint.
+pub const INLINE_BYTES_MAX: u64 = 128 << 10;
+
+/// What the bodies of a writer share.
+#[derive(Clone)]
+pub struct Means {
+    /// Where they go.
+    pub place: Arc<Place>,
+    /// Where they wait while memory is short.
+    pub spill: Arc<Spill>,
+    /// How many parts may be on their way at once.
+    pub parts: Arc<Semaphore>,
+}
+
+/// The bytes of an object.
+pub struct Body {
+    means: Means,
+    key: String,
+    path: Path,
+    spilled: Vec<Chunk>,
+    spilled_bytes: usize,
+    tail: Vec<u8>,
+    bytes: u64,
+    hash: Sha256,
+    upload: Option<Upload>,
+}
+
+struct Upload {
+    id: String,
+    begun: usize,
+    under_way: JoinSet<Result<(usize, String)>>,
+    done: Vec<(usize, String)>,
+}
+
+impl Body {
+    /// A body without bytes.
+    ///
+    /// # Errors
+    /// Bug: the key is no path.
+    pub fn new(means: Means, key: String) -> Result<Self> {
+        let path = means.place.path(&key)?;
+        Ok(Self {
+            means,
+            key,
+            path,
+            spilled: Vec::new(),
+            spilled_bytes: 0,
+            tail: Vec::new(),
+            bytes: 0,
+            hash: Sha256::new(),
+            upload: None,
+        })
+    }
+
+    /// Adds bytes; full parts go to the store.
+    ///
+    /// # Errors
+    /// Retryable External: the store did not take a part.
+    pub async fn push(&mut self, bytes: &[u8]) -> Result<()> {
+        self.hash.update(bytes);
+        self.bytes += bytes.len() as u64;
+        self.tail.extend_from_slice(bytes);
+        if self.spilled_bytes + self.tail.len() < PART_BYTES {
+            return Ok(());
+        }
+        self.gather().await?;
+        let mut whole = Bytes::from(std::mem::take(&mut self.tail));
+        while whole.len() >= PART_BYTES {
+            self.send(whole.split_to(PART_BYTES)).await?;
+        }
+        self.tail = whole.to_vec();
+        Ok(())
+    }
+
+    /// Bytes that wait in memory.
+    pub fn memory_bytes(&self) -> usize {
+        self.tail.capacity()
+    }
+
+    /// Moves what waits in memory to the spill file.
+    ///
+    /// # Errors
+    /// Retryable External: the disk does not take it.
+    pub async fn spill(&mut self) -> Result<()> {
+        let tail = std::mem::take(&mut self.tail);
+        if tail.is_empty() {
+            return Ok(());
+        }
+        self.spilled_bytes += tail.len();
+        self.spilled.push(self.means.spill.write(tail).await?);
+        Ok(())
+    }
+
+    /// Whether it is small enough for the checkpoint.
+    pub fn fits_checkpoint(&self) -> bool {
+        self.upload.is_none() && self.bytes <= INLINE_BYTES_MAX
+    }
+
+    /// How many bytes it has.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Ends the body as text for the checkpoint.
+    ///
+    /// # Errors
+    /// Retryable External: the disk does not give back what was spilled.
+    pub async fn into_inline(mut self) -> Result<StagedObject> {
+        self.gather().await?;
+        let text = BASE64_STANDARD.encode(&self.tail);
+        Ok(self.staged(StagedBody::Inline(text)))
+    }
+
+    /// Ends the body as an upload that is whole and durable, and not complete.
+    ///
+    /// # Errors
+    /// Retryable External: the store did not take a part.
+    pub async fn into_upload(mut self) -> Result<StagedObject> {
+        self.gather().await?;
+        let tail = std::mem::take(&mut self.tail);
+        if !tail.is_empty() {
+            self.send(tail.into()).await?;
+        }
+        let Some(mut upload) = self.upload.take() else {
+            return Err(Error::bug("an object without bytes"));
+        };
+        while let Some(part) = upload.under_way.join_next().await {
+            upload.done.push(part.bug("a part's upload failed")??);
+        }
+        upload.done.sort_unstable();
+        let parts = upload.done.into_iter().map(|(_, part)| part).collect();
+        Ok(self.staged(StagedBody::Upload { id: upload.id, parts }))
+    }
+
+    /// Drops what was uploaded, as far as the store does it.
+    pub async fn abandon(mut self) {
+        self.means.spill.forget(self.spilled.drain(..));
+        let Some(mut upload) = self.upload.take() else { return };
+        upload.under_way.shutdown().await;
+        let uploads = &self.means.place.uploads;
+        if let Err(error) = uploads.abort_multipart(&self.path, &upload.id).await {
+            tracing::debug!(key = self.key, %error, "an upload was left behind");
+        }
+    }
+
+    fn staged(self, body: StagedBody) -> StagedObject {
+        let sha256 = format!("{:x}", self.hash.finalize());
+        StagedObject { key: self.key, bytes: self.bytes, sha256, body }
+    }
+
+    /// Brings all that waits into memory, in its order.
+    async fn gather(&mut self) -> Result<()> {
+        if self.spilled.is_empty() {
+            return Ok(());
+        }
+        let mut whole = Vec::with_capacity(self.spilled_bytes + self.tail.len());
+        for chunk in self.spilled.drain(..) {
+            whole.append(&mut self.means.spill.read(chunk).await?);
+        }
+        whole.append(&mut self.tail);
+        (self.tail, self.spilled_bytes) = (whole, 0);
+        Ok(())
+    }
+
+    /// Begins to upload a part, as soon as few enough are on their way.
+    async fn send(&mut self, part: Bytes) -> Result<()> {
+        let upload = match &mut self.upload {
+            Some(upload) => upload,
+            None => {
+                let id = self.means.place.uploads.create_multipart(&self.path).await;
+                let id = id.transient(|| format!("could not begin object {:?}", self.key))?;
+                let (under_way, done) = (JoinSet::new(), Vec::new());
+                self.upload.insert(Upload { id, begun: 0, under_way, done })
+            }
+        };
+        while let Some(part) = upload.under_way.try_join_next() {
+            upload.done.push(part.bug("a part's upload failed")??);
+        }
+        let permit = self.means.parts.clone().acquire_owned().await.bug("parts are limited")?;
+        let number = upload.begun;
+        upload.begun += 1;
+        let (place, path) = (self.means.place.clone(), self.path.clone());
+        let id = upload.id.clone();
+        upload.under_way.spawn(async move {
+            let put = place.uploads.put_part(&path, &id, number, part.into()).await;
+            drop(permit);
+            let put = put.transient(|| format!("could not write a part of object \"{path}\""))?;
+            Ok((number, put.content_id))
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,338 @@
+//! Where objects go: the store behind a URL, its uploads, and the prefix in it.
+//!
+//! A local folder is a store like the others: its puts and uploads survive a power loss.
+
+mod bucket;
+mod local;
+
+use std::path::Path as FilePath;
+use std::sync::Arc;
+use std::time::Duration;
+
+use contract::error::Context;
+use contract::{Error, Result, Section};
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
+use object_store::multipart::MultipartStore;
+use object_store::path::Path;
+use object_store::{BackoffConfig, ObjectStore, RetryConfig};
+use state::store::DurableLocal;
+use url::Url;
+
+use crate::config::{Addressing, Config};
+use bucket::Bucket;
+use local::LocalUploads;
+
+/// Parts of an upload, except the last one, have this size: the smallest that S3 allows.
+pub const PART_BYTES: usize = 5 << 20;
+
+/// A request is tried again so often before the runtime backs off.
+const RETRIES_MAX: usize = 5;
+/// A request is not tried again after this.
+const RETRY_TIMEOUT: Duration = Duration::from_secs(60);
+/// The region of an S3 bucket where nobody names one.
+const REGION: &str = "us-east-1";
+
+/// What a URL says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Location {
+    /// A bucket of S3 and a prefix in it.
+    S3(String, Path),
+    /// A container of Azure and a prefix in it.
+    Azure(String, Path),
+    /// A bucket of GCS and a prefix in it.
+    Google(String, Path),
+    /// A local folder.
+    Local(std::path::PathBuf),
+}
+
+/// An opened store.
+pub struct Place {
+    /// Reads, lists and puts.
+    pub objects: Arc<dyn ObjectStore>,
+    /// Uploads that are seen once they are complete, by whichever process.
+    pub uploads: Arc<dyn MultipartStore>,
+    prefix: Path,
+    bucket: Option<Bucket>,
+}
+
+impl Place {
+    /// The full name of an object.
+    ///
+    /// # Errors
+    /// Bug: the key is no path.
+    pub fn path(&self, key: &str) -> Result<Path> {
+        let prefix = self.prefix.as_ref();
+        let text = if prefix.is_empty() { key.to_owned() } else { format!("{prefix}/{key}") };
+        Path::parse(&text).bug("the key of an object is no path")
+    }
+
+    /// The name of an object below the prefix.
+    pub fn key(&self, path: &Path) -> Option<String> {
+        let rest = path.as_ref().strip_prefix(self.prefix.as_ref())?;
+        Some(rest.strip_prefix('/').unwrap_or(rest).to_owned())
+    }
+
+    /// Makes the bucket or container if there is none.
+    ///
+    /// # Errors
+    /// External: the store refuses. Config: it cannot be done here.
+    pub async fn ensure_bucket(&self) -> Result<()> {
+        match &self.bucket {
+            Some(bucket) => bucket.ensure().await,
+            None => Ok(()),
+        }
+    }
+}
+
+impl Location {
+    /// Reads a URL.
+    ///
+    /// # Errors
+    /// Config: it names no store.
+    pub fn parse(text: &str) -> Result<Self> {
+        if let Some(folder) = state::store::local_folder(text)? {
+            return Ok(Self::Local(folder));
+        }
+        let bad = || {
+            let shown = text.split('?').next().unwrap_or_default();
+            Error::config(format!("{shown:?} names no object store"))
+                .field("url")
+                .hint("use s3://bucket/…, az://container/…, gs://bucket/…, file:///… or a path")
+        };
+        let url = Url::parse(text).map_err(|error| bad().because(error))?;
+        let bucket = url.host_str().filter(|bucket| !bucket.is_empty()).ok_or_else(bad)?;
+        let prefix = Path::from_url_path(url.path()).map_err(|error| bad().because(error))?;
+        let bucket = bucket.to_owned();
+        match url.scheme() {
+            "s3" => Ok(Self::S3(bucket, prefix)),
+            "az" => Ok(Self::Azure(bucket, prefix)),
+            "gs" => Ok(Self::Google(bucket, prefix)),
+            _ => Err(bad()),
+        }
+    }
+}
+
+/// Checks what can be checked without a connection.
+///
+/// # Errors
+/// Config: the URL, an option, or a setting that the store does not have.
+pub fn check(config: &Config) -> Result<()> {
+    let refuse = |field: &str, store: &str| {
+        Err(Error::config(format!("{field:?} means nothing for {store}")).field(field.to_owned()))
+    };
+    match Location::parse(&config.url)? {
+        Location::S3(bucket, _) => s3(config, &bucket).map(|_| ()),
+        Location::Azure(container, _) => azure(config, &container).map(|_| ()),
+        Location::Google(bucket, _) => match config.create_bucket {
+            true => Err(Error::config("a bucket of GCS belongs to a project and is made by hand")
+                .field("create_bucket")
+                .hint("run `gcloud storage buckets create gs://…`")),
+            false => google(config, &bucket).map(|_| ()),
+        },
+        Location::Local(_) => match config {
+            _ if config.endpoint.is_some() => refuse("endpoint", "a local folder"),
+            _ if !config.options.is_empty() => refuse("options", "a local folder"),
+            _ if config.secret_key.is_some() => refuse("secret_key", "a local folder"),
+            _ => Ok(()),
+        },
+    }
+}
+
+/// Opens the store.
+///
+/// # Errors
+/// Config: the settings do not suffice. External: the folder cannot be made.
+pub fn open(config: &Config) -> Result<Place> {
+    let make = config.create_bucket;
+    match Location::parse(&config.url)? {
+        Location::S3(name, prefix) => {
+            let builder = s3(config, &name)?;
+            let region = builder.get_config_value(&AmazonS3ConfigKey::Region);
+            let store = Arc::new(builder.build().map_err(unusable)?);
+            let region = region.unwrap_or_else(|| REGION.to_owned());
+            let credentials = store.credentials().clone();
+            let bucket = || Bucket::s3(&s3_address(config, &name, &region), region, credentials);
+            let bucket = make.then(bucket);
+            Ok(Place { objects: store.clone(), uploads: store, prefix, bucket })
+        }
+        Location::Azure(name, prefix) => {
+            let builder = azure(config, &name)?;
+            let account = builder.get_config_value(&AzureConfigKey::AccountName);
+            let store = Arc::new(builder.build().map_err(unusable)?);
+            let account = account.unwrap_or_default();
+            let cloud = || format!("https://{account}.blob.core.windows.net");
+            let endpoint = config.endpoint.clone().unwrap_or_else(cloud);
+            let address = format!("{}/{name}", endpoint.trim_end_matches('/'));
+            let credentials = store.credentials().clone();
+            let bucket = make.then(|| Bucket::azure(&address, account, credentials));
+            Ok(Place { objects: store.clone(), uploads: store, prefix, bucket })
+        }
+        Location::Google(name, prefix) => {
+            let store = Arc::new(google(config, &name)?.build().map_err(unusable)?);
+            Ok(Place { objects: store.clone(), uploads: store, prefix, bucket: None })
+        }
+        Location::Local(folder) => open_local(&folder, make),
+    }
+}
+
+fn open_local(folder: &FilePath, make: bool) -> Result<Place> {
+    if !make && !folder.is_dir() {
+        return Err(Error::external(format!("folder \"{}\" does not exist", folder.display()))
+            .hint("make it, or set `create_bucket: true`"));
+    }
+    let objects = Arc::new(DurableLocal::open(folder)?);
+    let uploads = Arc::new(LocalUploads::open(objects.root())?);
+    Ok(Place { objects, uploads, prefix: Path::default(), bucket: None })
+}
+
+fn s3(config: &Config, bucket: &str) -> Result<AmazonS3Builder> {
+    let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(retry());
+    for (name, value) in options(config) {
+        builder = builder.with_config(name.parse().map_err(|_| bad_option(name))?, value);
+    }
+    if let Some(region) = &config.region {
+        builder = builder.with_region(region);
+    }
+    if let Some(id) = &config.access_key {
+        builder = builder.with_access_key_id(id);
+    }
+    if let Some(secret) = &config.secret_key {
+        builder = builder.with_secret_access_key(secret);
+    }
+    let is_virtual = config.addressing == Addressing::Virtual;
+    builder = builder.with_virtual_hosted_style_request(is_virtual);
+    if let Some(endpoint) = &config.endpoint {
+        builder = builder.with_endpoint(match config.addressing {
+            Addressing::Path => endpoint.clone(),
+            Addressing::Virtual => with_bucket(endpoint, bucket)?,
+        });
+    }
+    Ok(builder)
+}
+
+fn azure(config: &Config, container: &str) -> Result<MicrosoftAzureBuilder> {
+    let mut builder =
+        MicrosoftAzureBuilder::from_env().with_container_name(container).with_retry(retry());
+    for (name, value) in options(config) {
+        builder = builder.with_config(name.parse().map_err(|_| bad_option(name))?, value);
+    }
+    if let Some(account) = &config.access_key {
+        builder = builder.with_account(account);
+    }
+    if let Some(key) = &config.secret_key {
+        builder = builder.with_access_key(key);
+    }
+    if let Some(endpoint) = &config.endpoint {
+        builder = builder.with_endpoint(endpoint.clone());
+    }
+    Ok(builder)
+}
+
+fn google(config: &Config, bucket: &str) -> Result<GoogleCloudStorageBuilder> {
+    let mut builder =
+        GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket).with_retry(retry());
+    for (name, value) in options(config) {
+        builder = builder.with_config(name.parse().map_err(|_| bad_option(name))?, value);
+    }
+    if let Some(key) = &config.secret_key {
+        builder = builder.with_service_account_key(key);
+    }
+    if let Some(endpoint) = &config.endpoint {
+        builder = builder.with_config(GoogleConfigKey::BaseUrl, endpoint);
+    }
+    Ok(builder)
+}
+
+/// What every store's client is told, and then the settings' own options.
+fn options(config: &Config) -> Vec<(&str, String)> {
+    let ours = [
+        ("allow_http", config.allow_http.to_string()),
+        // An upload's type is fixed when it begins, where object_store takes no other word for it.
+        ("default_content_type", config.content_type().to_owned()),
+    ];
+    let further = config.options.iter().map(|(name, value)| (name.as_str(), value.clone()));
+    ours.into_iter().chain(further).collect()
+}
+
+fn retry() -> RetryConfig {
+    let backoff = BackoffConfig::default();
+    RetryConfig { backoff, max_retries: RETRIES_MAX, retry_timeout: RETRY_TIMEOUT }
+}
+
+/// The address of a bucket of S3.
+fn s3_address(config: &Config, bucket: &str, region: &str) -> String {
+    let cloud = || format!("https://s3.{region}.amazonaws.com");
+    let endpoint = config.endpoint.clone().unwrap_or_else(cloud);
+    match config.addressing {
+        Addressing::Path => format!("{}/{bucket}", endpoint.trim_end_matches('/')),
+        Addressing::Virtual => with_bucket(&endpoint, bucket).unwrap_or(endpoint),
+    }
+}
+
+/// Puts a bucket before the host of an endpoint.
+fn with_bucket(endpoint: &str, bucket: &str) -> Result<String> {
+    match endpoint.split_once("://") {
+        Some((scheme, host)) => Ok(format!("{scheme}://{bucket}.{host}")),
+        None => Err(Error::config(format!("{endpoint:?} is no address"))
+            .field("endpoint")
+            .hint("write https://host or http://host:port")),
+    }
+}
+
+fn bad_option(name: &str) -> Error {
+    let known = ["timeout", "connect_timeout", "proxy_url", "allow_invalid_certificates", "token"];
+    Error::config(format!("{name:?} is no option of this store"))
+        .field("options")
+        .hint(Section::did_you_mean(name, known))
+}
+
+fn unusable(error: object_store::Error) -> Error {
+    Error::config("the settings do not open the object store").because(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_name_a_store_a_bucket_and_a_prefix() {
+        let parse = |text| Location::parse(text).expect(text);
+        assert_eq!(parse("s3://logs/a/b c"), Location::S3("logs".into(), Path::from("a/b c")));
+        assert_eq!(parse("az://logs"), Location::Azure("logs".into(), Path::default()));
+        assert_eq!(parse("gs://logs/x/"), Location::Google("logs".into(), Path::from("x")));
+        assert_eq!(parse("file:///var/log"), Location::Local("/var/log".into()));
+        assert_eq!(parse("out"), Location::Local("out".into()));
+        for wrong in ["ftp://a/b", "s3:///key", "s3://"] {
+            Location::parse(wrong).expect_err(wrong);
+        }
+    }
+
+    #[test]
+    fn a_bucket_stands_in_the_host_or_in_the_path() {
+        let config = |addressing: &str| -> Config {
+            serde_json::from_value(serde_json::json!({
+                "url": "s3://logs", "endpoint": "http://minio:9000", "addressing": addressing,
+            }))
+            .expect("settings")
+        };
+        let address = |addressing| s3_address(&config(addressing), "logs", REGION);
+        assert_eq!(address("path"), "http://minio:9000/logs");
+        assert_eq!(address("virtual"), "http://logs.minio:9000");
+    }
+
+    #[test]
+    fn settings_that_a_store_does_not_have_are_refused() {
+        let check = |settings: serde_json::Value| {
+            check(&serde_json::from_value(settings).expect("settings")).map_err(|it| it.chain())
+        };
+        let option = serde_json::json!({ "url": "s3://logs", "options": { "tmeout": "1s" } });
+        let said = check(option).expect_err("no such option");
+        assert!(said.contains("\"tmeout\" is no option"), "{said}");
+        check(serde_json::json!({ "url": "gs://logs", "create_bucket": true })).expect_err("GCS");
+        check(serde_json::json!({ "url": "out", "endpoint": "http://x" })).expect_err("local");
+        check(serde_json::json!({ "url": "s3://logs", "options": { "timeout": "5s" } }))
+            .expect("an option of S3");
+    }
+}

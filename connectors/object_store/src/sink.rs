@@ -1,0 +1,109 @@
+//! The sink: checks the template against the columns, makes writers, reads rows back.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow::datatypes::{Schema, SchemaRef};
+use async_trait::async_trait;
+use contract::error::Context;
+use contract::record::is_origin;
+use contract::sink::{
+    BatchStream, Held, Promise, Proof, ReadBack, Sink, SinkKind, Writer, WriterContext,
+};
+use contract::spec::BuildContext;
+use contract::{Error, Lineage, Result};
+
+use crate::config::{Config, Format};
+use crate::encode::Rows;
+use crate::key::KeyTemplate;
+use crate::spill::Spill;
+use crate::writer::ObjectWriter;
+use crate::{place, read};
+
+/// What objects promise while rows carry their origin.
+pub const PROMISE: Promise = Promise {
+    kind: SinkKind::Staged,
+    token: false,
+    proof: Proof::Origin,
+    sentence: "exactly once: a repeat overwrites itself",
+};
+
+/// Objects below a prefix as a sink.
+pub struct ObjectSink {
+    config: Arc<Config>,
+    key: Arc<KeyTemplate>,
+    /// Where bytes wait while memory is short.
+    spill: PathBuf,
+}
+
+impl ObjectSink {
+    /// Makes the sink of checked settings.
+    ///
+    /// # Errors
+    /// Config: the settings name no store, or make no names.
+    pub fn new(config: Config, ctx: &BuildContext) -> Result<Self> {
+        place::check(&config)?;
+        let key = KeyTemplate::parse(&config.key(), &ctx.pipeline, &ctx.name);
+        let key = key.map_err(|error| error.field("key"))?;
+        let spill = ctx.data.join("spill");
+        Ok(Self { config: Arc::new(config), key: Arc::new(key), spill })
+    }
+}
+
+#[async_trait]
+impl Sink for ObjectSink {
+    fn promise(&self) -> Promise {
+        let proof = match (self.config.format, self.config.origin) {
+            (Format::Text, _) => Proof::None,
+            (_, true) => Proof::Origin,
+            (_, false) => Proof::Count,
+        };
+        Promise { proof, ..PROMISE }
+    }
+
+    // Names are made of split and position even where objects do not hold them.
+    fn with_origin(&self) -> bool {
+        true
+    }
+
+    fn destination(&self, columns: &SchemaRef) -> Result<Option<String>> {
+        self.key.check(columns).map_err(|error| error.field("key"))?;
+        let written = columns.project(&written(&self.config, columns));
+        Rows::check(&self.config, &written.bug("the columns were counted wrong")?)?;
+        Ok(Some(format!("{} {}", self.config.url, self.config.key())))
+    }
+
+    async fn fence_and_read(&self, _ctx: &WriterContext, _lineage: &Lineage) -> Result<Held> {
+        // Nothing shuts an earlier writer out: it can only publish, under the same names, what was
+        // decided.
+        Ok(Held::Untold)
+    }
+
+    async fn open(&self, ctx: WriterContext) -> Result<Box<dyn Writer>> {
+        let place = place::open(&self.config)?;
+        place.ensure_bucket().await?;
+        let spill = Spill::new(self.spill.clone());
+        let (config, key) = (self.config.clone(), self.key.clone());
+        Ok(Box::new(ObjectWriter::new(config, key, place, spill, &ctx)?))
+    }
+
+    async fn read_back(&self, _pipeline: &str, what: ReadBack) -> Result<BatchStream> {
+        if self.config.format == Format::Text {
+            return Err(Error::config("objects of plain text cannot be read back")
+                .hint("write `format: jsonl`, `csv` or `parquet`"));
+        }
+        let location = place::Location::parse(&self.config.url)?;
+        if matches!(&location, place::Location::Local(folder) if !folder.is_dir()) {
+            return Ok(Box::pin(futures::stream::empty()));
+        }
+        let place = place::open(&self.config)?;
+        read::read_back(place, self.config.clone(), self.key.clone(), what)
+    }
+}
+
+/// The columns that objects hold: all, or all but the origin.
+pub fn written(config: &Config, schema: &Schema) -> Vec<usize> {
+    let fields = schema.fields().iter().enumerate();
+    let wanted = fields.filter(|(_, field)| config.origin || !is_origin(field.name()));
+    wanted.map(|(index, _)| index).collect()
+}

@@ -1,0 +1,350 @@
+//! Puts rows into objects and stages them.
+//!
+//! An object holds rows of one split with the same values in its name, in their order. Where one
+//! ends and the next begins depends on the rows alone: never on batches, memory or time.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{AsArray, RecordBatch, StringArray, UInt64Array};
+use arrow::compute::take_record_batch;
+use arrow::datatypes::{Int32Type, Int64Type, SchemaRef};
+use async_trait::async_trait;
+use contract::error::Context;
+use contract::failpoint::reach;
+use contract::record::{EPOCH, SPLIT, positions};
+use contract::sink::{Commit, CommitOutcome, Prepared, Writer, WriterContext};
+use contract::{Error, Lineage, Result};
+use formats::template::{Groups, Values};
+use futures::{StreamExt, TryStreamExt, stream};
+use tokio::sync::Semaphore;
+
+use crate::body::{Body, Means};
+use crate::commit::{self, Committable, StagedObject};
+use crate::config::Config;
+use crate::encode::Rows;
+use crate::key::{Identity, KeyTemplate};
+use crate::place::{PART_BYTES, Place};
+use crate::sizes;
+use crate::spill::Spill;
+
+/// The objects of one epoch that stand in its checkpoint have at most this size together.
+const INLINE_BYTES_PER_EPOCH: u64 = 1 << 20;
+/// Open objects that are closed at once.
+const CLOSED_AT_ONCE: usize = 8;
+/// Parts on their way at once, at most; fewer where memory is short.
+const PARTS_AT_ONCE_MAX: usize = 8;
+/// The share of memory for parts that are on their way.
+const PARTS_SHARE: usize = 3;
+
+/// Writes the epochs of lineages as objects.
+pub struct ObjectWriter {
+    config: Arc<Config>,
+    key: Arc<KeyTemplate>,
+    schema: SchemaRef,
+    /// The columns that are written: all, or all but the origin.
+    written: Vec<usize>,
+    means: Means,
+    memory_bytes: usize,
+    open: HashMap<Address, OpenObject>,
+    staged: HashMap<Lineage, Staged>,
+    published: HashMap<Lineage, u64>,
+}
+
+/// What rows of one object have in common.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Address {
+    lineage: Lineage,
+    split: String,
+    values: Values,
+}
+
+struct OpenObject {
+    encoder: Rows,
+    body: Body,
+    rows: u64,
+    row_bytes: u64,
+    last_position: i64,
+}
+
+/// What a lineage has staged since its last epoch.
+#[derive(Default)]
+struct Staged {
+    rows: u64,
+    inline_bytes: u64,
+    objects: Vec<StagedObject>,
+}
+
+impl ObjectWriter {
+    /// Makes a writer.
+    ///
+    /// # Errors
+    /// Bug: the columns were counted wrong.
+    pub fn new(
+        config: Arc<Config>,
+        key: Arc<KeyTemplate>,
+        place: Place,
+        spill: Spill,
+        ctx: &WriterContext,
+    ) -> Result<Self> {
+        let written = crate::sink::written(&config, &ctx.schema);
+        let schema = Arc::new(ctx.schema.project(&written).bug("the columns were counted wrong")?);
+        let parts = (ctx.memory_bytes / PARTS_SHARE / PART_BYTES).clamp(1, PARTS_AT_ONCE_MAX);
+        let means = Means {
+            place: Arc::new(place),
+            spill: Arc::new(spill),
+            parts: Arc::new(Semaphore::new(parts)),
+        };
+        Ok(Self {
+            config,
+            key,
+            schema,
+            written,
+            means,
+            memory_bytes: ctx.memory_bytes.saturating_sub(parts * PART_BYTES),
+            open: HashMap::new(),
+            staged: HashMap::new(),
+            published: HashMap::new(),
+        })
+    }
+
+    /// Writes rows with equal values, closing objects as they become full.
+    async fn write_part(&mut self, address: &Address, part: &RecordBatch) -> Result<()> {
+        let sizes = sizes::of_rows(part)?;
+        let at = positions(part)?.values();
+        let mut from = 0;
+        for row in 0..part.num_rows() {
+            let is_full = self.open.get(address).is_some_and(|object| {
+                let is_large = object.row_bytes >= self.config.bytes_max.0;
+                let is_full = self.config.rows_max.is_some_and(|most| object.rows >= most);
+                // Only a new position makes a new name.
+                (is_large || is_full) && at[row] > object.last_position
+            });
+            if is_full {
+                self.append(address, part, from..row).await?;
+                self.close(address).await?;
+                from = row;
+            }
+            if !self.open.contains_key(address) {
+                self.begin(address, part, row)?;
+            }
+            let object = self.open.get_mut(address).expect("it was begun above");
+            object.rows += 1;
+            object.row_bytes += sizes[row];
+            object.last_position = object.last_position.max(at[row]);
+        }
+        self.append(address, part, from..part.num_rows()).await
+    }
+
+    fn begin(&mut self, address: &Address, part: &RecordBatch, row: usize) -> Result<()> {
+        let epochs = part.column_by_name(EPOCH).and_then(|it| it.as_primitive_opt::<Int64Type>());
+        let epochs = epochs.ok_or_else(|| Error::bug("rows do not say their epoch"))?;
+        let position = positions(part)?.value(row);
+        let identity = Identity {
+            split: &address.split,
+            position,
+            epoch: epochs.value(row),
+            unix: self.key.unix(part, row)?,
+        };
+        let name = self.key.name(&address.values, &identity);
+        let object = OpenObject {
+            encoder: Rows::new(&self.config, &self.schema)?,
+            body: Body::new(self.means.clone(), name)?,
+            rows: 0,
+            row_bytes: 0,
+            last_position: position,
+        };
+        self.open.insert(address.clone(), object);
+        Ok(())
+    }
+
+    /// Encodes rows that were counted already.
+    async fn append(
+        &mut self,
+        address: &Address,
+        part: &RecordBatch,
+        rows: std::ops::Range<usize>,
+    ) -> Result<()> {
+        let Some(object) = self.open.get_mut(address).filter(|_| !rows.is_empty()) else {
+            return Ok(());
+        };
+        let rows = part.slice(rows.start, rows.len());
+        object
+            .encoder
+            .write(&rows.project(&self.written).bug("the columns were counted wrong")?)?;
+        let done = object.encoder.take();
+        object.body.push(&done).await?;
+        self.keep_budget().await
+    }
+
+    async fn close(&mut self, address: &Address) -> Result<()> {
+        let Some(object) = self.open.remove(address) else { return Ok(()) };
+        let body = object.finish().await?;
+        self.stage(&address.lineage, vec![body]).await
+    }
+
+    /// Stages bodies that are whole: small ones in the checkpoint, as long as there is room.
+    async fn stage(&mut self, lineage: &Lineage, bodies: Vec<Body>) -> Result<()> {
+        let staged = self.staged.entry(lineage.clone()).or_default();
+        let mut jobs = Vec::new();
+        for body in bodies {
+            let inline = staged.inline_bytes + body.bytes();
+            let is_inline = body.fits_checkpoint() && inline <= INLINE_BYTES_PER_EPOCH;
+            if is_inline {
+                staged.inline_bytes = inline;
+            }
+            jobs.push(async move {
+                match is_inline {
+                    true => body.into_inline().await,
+                    false => body.into_upload().await,
+                }
+            });
+        }
+        let objects = stream::iter(jobs).buffered(CLOSED_AT_ONCE);
+        staged.objects.append(&mut objects.try_collect().await?);
+        Ok(())
+    }
+
+    /// Moves bytes to the spill file, beginning with the largest object, until they fit.
+    async fn keep_budget(&mut self) -> Result<()> {
+        let mut held: usize = self.open.values().map(OpenObject::memory_bytes).sum();
+        while held > self.memory_bytes {
+            let largest = self.open.values_mut().max_by_key(|object| object.memory_bytes());
+            let Some(object) = largest else { return Ok(()) };
+            let before = object.memory_bytes();
+            object.shrink().await?;
+            let freed = before.saturating_sub(object.memory_bytes());
+            if freed == 0 {
+                return Ok(());
+            }
+            held -= freed;
+        }
+        Ok(())
+    }
+
+    fn take_open(&mut self, lineage: &Lineage) -> Vec<OpenObject> {
+        let open = self.open.extract_if(|address, _| address.lineage == *lineage);
+        let mut open: Vec<_> = open.collect();
+        // The checkpoint lists objects in the same order whenever rows are the same.
+        open.sort_by(|(one, _), (other, _)| {
+            (&one.split, &one.values).cmp(&(&other.split, &other.values))
+        });
+        open.into_iter().map(|(_, object)| object).collect()
+    }
+
+    async fn commit_one(&mut self, commit: &Commit) -> Result<CommitOutcome> {
+        if self.published.get(&commit.lineage) == Some(&commit.epoch) {
+            return Ok(CommitOutcome::Committed);
+        }
+        let Some(committable) = &commit.committable else {
+            return Ok(CommitOutcome::NeedsReplay);
+        };
+        let committable: Committable = serde_json::from_value(committable.clone())
+            .bug("a checkpoint holds a committable that this version cannot read")?;
+        let outcome = commit::publish(&self.means.place, committable).await?;
+        if outcome == CommitOutcome::Committed {
+            self.published.insert(commit.lineage.clone(), commit.epoch);
+        }
+        Ok(outcome)
+    }
+}
+
+#[async_trait]
+impl Writer for ObjectWriter {
+    async fn write(&mut self, lineage: &Lineage, records: RecordBatch) -> Result<()> {
+        let rows = records.num_rows();
+        if rows == 0 {
+            return Ok(());
+        }
+        let split = split_of(&records)?;
+        let groups = self.key.divide(&records)?;
+        for (values, part) in parts(&records, groups)? {
+            let address = Address { lineage: lineage.clone(), split: split.clone(), values };
+            self.write_part(&address, &part).await?;
+        }
+        self.staged.entry(lineage.clone()).or_default().rows += rows as u64;
+        Ok(())
+    }
+
+    async fn prepare(&mut self, lineage: &Lineage, _epoch: u64) -> Result<Prepared> {
+        reach("object_store.prepare.before").await?;
+        let open = stream::iter(self.take_open(lineage)).map(OpenObject::finish);
+        let bodies = open.buffered(CLOSED_AT_ONCE).try_collect().await?;
+        self.stage(lineage, bodies).await?;
+        let staged = self.staged.remove(lineage).unwrap_or_default();
+        reach("object_store.prepare.after").await?;
+        if staged.objects.is_empty() {
+            return Ok(Prepared::default());
+        }
+        let committable = serde_json::to_value(Committable { objects: staged.objects })
+            .bug("could not write a committable")?;
+        Ok(Prepared { rows: staged.rows, rejects: Vec::new(), committable: Some(committable) })
+    }
+
+    async fn commit(&mut self, commits: &[Commit]) -> Result<Vec<CommitOutcome>> {
+        let mut outcomes = Vec::with_capacity(commits.len());
+        for commit in commits {
+            reach("object_store.commit.before").await?;
+            outcomes.push(self.commit_one(commit).await?);
+            reach("object_store.commit.after").await?;
+        }
+        Ok(outcomes)
+    }
+
+    async fn abort(&mut self, lineage: &Lineage) -> Result<()> {
+        for object in self.take_open(lineage) {
+            object.body.abandon().await;
+        }
+        // What was prepared may have been decided: only uploads that no epoch names are dropped.
+        let staged = self.staged.remove(lineage).unwrap_or_default();
+        for object in staged.objects {
+            commit::abandon(&self.means.place, &object).await?;
+        }
+        Ok(())
+    }
+}
+
+impl OpenObject {
+    fn memory_bytes(&self) -> usize {
+        self.encoder.memory_bytes() + self.body.memory_bytes()
+    }
+
+    async fn shrink(&mut self) -> Result<()> {
+        self.encoder.flush()?;
+        let done = self.encoder.take();
+        self.body.push(&done).await?;
+        self.body.spill().await
+    }
+
+    async fn finish(self) -> Result<Body> {
+        let Self { encoder, mut body, .. } = self;
+        body.push(&encoder.finish()?).await?;
+        Ok(body)
+    }
+}
+
+/// The split of a batch; all its rows have the same.
+fn split_of(batch: &RecordBatch) -> Result<String> {
+    let splits = batch
+        .column_by_name(SPLIT)
+        .and_then(|column| column.as_dictionary_opt::<Int32Type>())
+        .and_then(|column| column.downcast_dict::<StringArray>())
+        .ok_or_else(|| Error::bug("rows do not say their split"))?;
+    Ok(splits.into_iter().flatten().next().unwrap_or_default().to_owned())
+}
+
+/// The rows of each group, in their order.
+fn parts(batch: &RecordBatch, groups: Groups) -> Result<Vec<(Values, RecordBatch)>> {
+    if groups.values.len() == 1 {
+        return Ok(groups.values.into_iter().map(|values| (values, batch.clone())).collect());
+    }
+    let mut rows: Vec<Vec<u64>> = vec![Vec::new(); groups.values.len()];
+    for (row, group) in groups.of_row.iter().enumerate() {
+        rows[*group as usize].push(row as u64);
+    }
+    let parts = groups.values.into_iter().zip(rows).map(|(values, rows)| {
+        let part = take_record_batch(batch, &UInt64Array::from(rows)).bug("could not pick rows")?;
+        Ok((values, part))
+    });
+    parts.collect()
+}
