@@ -6,16 +6,18 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch, StringArray, UInt64Array};
-use arrow::compute::take_record_batch;
+use arrow::array::{AsArray, BooleanArray, RecordBatch, StringArray, UInt64Array};
+use arrow::compute::{filter_record_batch, take_record_batch};
 use arrow::datatypes::{Int32Type, Int64Type, SchemaRef};
 use async_trait::async_trait;
 use contract::error::Context;
 use contract::failpoint::reach;
-use contract::record::{EPOCH, SPLIT, positions};
-use contract::sink::{Commit, CommitOutcome, Prepared, Writer, WriterContext};
-use contract::{Error, Lineage, Result};
+use contract::record::{EPOCH, SPLIT, ordinals, positions};
+use contract::sink::{Commit, CommitOutcome, Prepared, SinkReject, Writer, WriterContext};
+use contract::source::{OriginalKind, Reject};
+use contract::{Error, Lineage, Result, SplitId};
 use formats::template::{Groups, Values};
+use formats::{Refused, unwritable};
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::Semaphore;
 
@@ -71,6 +73,7 @@ struct OpenObject {
 #[derive(Default)]
 struct Staged {
     rows: u64,
+    rejects: Vec<SinkReject>,
     inline_bytes: u64,
     objects: Vec<StagedObject>,
 }
@@ -106,6 +109,35 @@ impl ObjectWriter {
             staged: HashMap::new(),
             published: HashMap::new(),
         })
+    }
+
+    /// Leaves out rows that the format cannot hold; they are rejects.
+    fn writable(
+        &mut self,
+        lineage: &Lineage,
+        split: &str,
+        records: RecordBatch,
+    ) -> Result<RecordBatch> {
+        let Some(format) = self.config.format.lines() else { return Ok(records) };
+        let refused = unwritable::rows(format, &records)?;
+        if refused.is_empty() {
+            return Ok(records);
+        }
+        let (positions, ordinals) = (positions(&records)?, ordinals(&records));
+        let mut keep = vec![true; records.num_rows()];
+        let staged = self.staged.entry(lineage.clone()).or_default();
+        for Refused { row, reason } in refused {
+            keep[row] = false;
+            let reject = Reject {
+                position: positions.value(row),
+                ordinal: ordinals.map_or(0, |ordinals| ordinals.value(row)),
+                reason,
+                kind: OriginalKind::Row,
+                original: None,
+            };
+            staged.rejects.push(SinkReject { split: SplitId::new(split), reject });
+        }
+        filter_record_batch(&records, &BooleanArray::from(keep)).bug("could not leave out rows")
     }
 
     /// Writes rows with equal values, closing objects as they become full.
@@ -252,17 +284,17 @@ impl ObjectWriter {
 #[async_trait]
 impl Writer for ObjectWriter {
     async fn write(&mut self, lineage: &Lineage, records: RecordBatch) -> Result<()> {
-        let rows = records.num_rows();
-        if rows == 0 {
+        if records.num_rows() == 0 {
             return Ok(());
         }
         let split = split_of(&records)?;
+        let records = self.writable(lineage, &split, records)?;
         let groups = self.key.divide(&records)?;
         for (values, part) in parts(&records, groups)? {
             let address = Address { lineage: lineage.clone(), split: split.clone(), values };
             self.write_part(&address, &part).await?;
         }
-        self.staged.entry(lineage.clone()).or_default().rows += rows as u64;
+        self.staged.entry(lineage.clone()).or_default().rows += records.num_rows() as u64;
         Ok(())
     }
 
@@ -273,12 +305,13 @@ impl Writer for ObjectWriter {
         self.stage(lineage, bodies).await?;
         let staged = self.staged.remove(lineage).unwrap_or_default();
         reach("object_store.prepare.after").await?;
-        if staged.objects.is_empty() {
-            return Ok(Prepared::default());
+        let Staged { rows, rejects, objects, .. } = staged;
+        if objects.is_empty() {
+            return Ok(Prepared { rows, rejects, committable: None });
         }
-        let committable = serde_json::to_value(Committable { objects: staged.objects })
-            .bug("could not write a committable")?;
-        Ok(Prepared { rows: staged.rows, rejects: Vec::new(), committable: Some(committable) })
+        let committable =
+            serde_json::to_value(Committable { objects }).bug("could not write a committable")?;
+        Ok(Prepared { rows, rejects, committable: Some(committable) })
     }
 
     async fn commit(&mut self, commits: &[Commit]) -> Result<Vec<CommitOutcome>> {

@@ -1,1 +1,52 @@
-//! The connector `opensearch`.
+//! Documents in OpenSearch or Elasticsearch, by the bulk API.
+//!
+//! An idempotent sink: the `_id` of a document and its index follow from the row alone, so that
+//! rows that are sent again overwrite themselves. Reading order: [`sink`], [`names`], [`writer`],
+//! [`bulk`], [`client`].
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
+
+mod bulk;
+mod client;
+mod config;
+mod names;
+mod read;
+mod sink;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use contract::sink::Sink;
+use contract::spec::{BuildContext, Connector, SinkSpec, Spec};
+use contract::{Result, Section};
+
+use crate::config::Config;
+use crate::sink::SearchSink;
+
+/// The connector `opensearch`.
+pub struct OpenSearch;
+
+static SPEC: Spec = Spec {
+    name: "opensearch",
+    summary: "Writes documents into OpenSearch or Elasticsearch.",
+    source: None,
+    sink: Some(SinkSpec {
+        config_schema: || schemars::schema_for!(Config),
+        promise: sink::PROMISE,
+    }),
+    example: include_str!("../example.yaml"),
+};
+
+impl Connector for OpenSearch {
+    fn spec(&self) -> &'static Spec {
+        &SPEC
+    }
+
+    fn sink(&self, section: &Section, ctx: &BuildContext) -> Result<Arc<dyn Sink>> {
+        let sink = Config::read(section).and_then(|config| SearchSink::new(config, ctx));
+        Ok(Arc::new(sink.map_err(|error| error.at(section.place()))?))
+    }
+}

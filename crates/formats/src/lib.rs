@@ -26,6 +26,7 @@ pub mod template;
 mod text;
 mod timestamp;
 mod typed;
+pub mod unwritable;
 
 use std::sync::Arc;
 

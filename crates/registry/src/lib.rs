@@ -13,6 +13,7 @@ pub fn connectors() -> &'static [&'static dyn Connector] {
         &connector_lake::Lake,
         &connector_postgres::Postgres,
         &connector_object_store::Objects,
+        &connector_opensearch::OpenSearch,
         &connector_memory::Memory,
     ]
 }

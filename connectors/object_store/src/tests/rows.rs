@@ -20,15 +20,15 @@ fn hostile() -> Vec<String> {
     let plain =
         ["", "\"quoted\", 'twice'", "two\nlines\r\n", "a\0b", "../../etc/passwd", "%2e%2e/é漢"];
     let mut texts: Vec<String> = plain.map(str::to_owned).to_vec();
-    texts.push("x".repeat(1 << 20));
+    texts.extend(["z".to_owned(), "x".repeat(1 << 20)]);
     texts
 }
 
 fn hostile_rows() -> RecordBatch {
     let texts = hostile();
     let count = texts.len() as i64;
-    let times = [YEAR_0, YEAR_9999, 0, -1, 1, i64::MAX, i64::MIN];
-    let numbers = [f64::NAN, f64::INFINITY, 0.1, -0.0, f64::MAX, f64::MIN_POSITIVE, 1e300];
+    let times = [1, 2, YEAR_0, YEAR_9999, 0, i64::MAX, i64::MIN, -1];
+    let numbers = [f64::NAN, f64::INFINITY, 0.1, -0.0, f64::MAX, 1.0, 2.0, f64::MIN_POSITIVE];
     RecordBatch::try_from_iter([
         ("text", Arc::new(StringArray::from(texts)) as ArrayRef),
         ("ts", Arc::new(TimestampMicrosecondArray::from(times.to_vec()).with_timezone("UTC"))),
@@ -38,29 +38,24 @@ fn hostile_rows() -> RecordBatch {
     .expect("a batch")
 }
 
-/// Writes hostile rows under names made of them, and returns their texts as they arrived.
-async fn arrived(store: &str, settings: &str) -> Option<Vec<String>> {
+/// Writes hostile rows under names made of them; all but those that are refused arrive intact.
+async fn check(store: &str, settings: &str, refused: &[i64]) {
     let key = "key: \"x={text}/y={ts:%Y-%m}/{split}-{position}\"";
-    let bench = Bench::new(store, &format!("{settings}, {key}"))?;
-    let mut batch = hostile_rows();
-    if !settings.contains("parquet") {
-        // Beyond the year 9999 JSON and CSV have no form for a time.
-        let times = [YEAR_0, YEAR_9999, 0, -1, 1, 2, 3];
-        let times = TimestampMicrosecondArray::from(times.to_vec()).with_timezone("UTC");
-        let mut columns = batch.columns().to_vec();
-        columns[1] = Arc::new(times);
-        batch = RecordBatch::try_new(batch.schema(), columns).expect("a batch");
-    }
+    let Some(bench) = Bench::new(store, &format!("{settings}, {key}")) else { return };
+    let batch = hostile_rows();
     let mut writer = bench.writer(&batch.schema()).await;
     let prepared = prepare(writer.as_mut(), 1, &batch).await;
+    let rejected: Vec<_> = prepared.rejects.iter().map(|row| row.reject.position).collect();
+    assert_eq!(rejected, refused, "{store}, {settings}");
+    assert_eq!(prepared.rows, 8 - refused.len() as u64);
     commit(writer.as_mut(), 1, &prepared).await;
-    assert_eq!(bench.positions().await, (0..7).collect::<Vec<_>>(), "{store}");
+    let arrived: Vec<_> = (0..8).filter(|position| !refused.contains(position)).collect();
+    assert_eq!(bench.positions().await, arrived, "{store}, {settings}");
     let names: Vec<_> = bench.objects().await.into_iter().map(|(name, _)| name).collect();
     assert!(names.iter().all(|name| name.starts_with("x=") && name.split('/').count() == 3));
     assert!(names.iter().any(|name| name.contains("/y=0000-01/")), "{names:?}");
     assert!(names.iter().any(|name| name.contains("/y=9999-12/")), "{names:?}");
-    let mut texts = Vec::new();
-    for position in 0..7 {
+    for position in arrived {
         let origin = Origin { split: SplitId::new("a.log"), position };
         let found = bench.sink.read_back("shop", ReadBack::Record(origin)).await.expect("readable");
         let found: Vec<RecordBatch> = found.try_collect().await.expect("readable");
@@ -68,18 +63,18 @@ async fn arrived(store: &str, settings: &str) -> Option<Vec<String>> {
         let text = found[0].column_by_name("text").expect("its column").clone();
         let text = arrow::compute::cast(&text, &arrow::datatypes::DataType::Utf8).expect("text");
         let text = arrow::array::AsArray::as_string::<i32>(&text).iter().next().flatten();
-        texts.push(text.unwrap_or_default().to_owned());
+        let expected = &hostile()[usize::try_from(position).expect("small")];
+        assert!(text.unwrap_or_default() == expected, "row {position} of {store}, {settings}");
     }
-    Some(texts)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hostile_values_arrive_intact_and_below_the_prefix() {
     for store in ["local", "s3", "azure"] {
-        for settings in ["format: jsonl", "format: csv, compression: zstd", "format: parquet"] {
-            let Some(texts) = arrived(store, settings).await else { continue };
-            assert!(texts == hostile(), "{store}, {settings}");
-        }
+        // JSON has no NaN; it and CSV have no form for a time beyond the calendar.
+        check(store, "format: jsonl", &[0, 1, 5, 6]).await;
+        check(store, "format: csv, compression: zstd", &[5, 6]).await;
+        check(store, "format: parquet", &[]).await;
     }
 }
 

@@ -1,0 +1,185 @@
+//! Reads documents back by scrolling: origins for `audit`, whole documents for `where`.
+//!
+//! What is ours among the documents of the indices is told by the `_id`, which others make
+//! differently.
+
+use std::io::Cursor;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use contract::error::Context;
+use contract::record::{EPOCH, ORDINAL, POSITION, SPLIT};
+use contract::sink::{BatchStream, ReadBack};
+use contract::{Error, Result};
+use futures::{StreamExt, TryStreamExt, stream};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use crate::client::{Client, Method};
+use crate::names::{Names, origin_id};
+
+/// Documents of one answer: origins are small, whole documents are not.
+const ORIGINS_AT_ONCE: u32 = 5_000;
+const DOCUMENTS_AT_ONCE: u32 = 100;
+/// How long the cluster keeps a scroll that nobody asks for.
+const KEPT: &str = "1m";
+
+/// Reads back what the indices hold, with all that was written before.
+///
+/// # Errors
+/// External: the cluster does not answer, or refuses.
+pub async fn read_back(client: Client, names: Arc<Names>, what: ReadBack) -> Result<BatchStream> {
+    let indices = names.index_pattern();
+    let lenient = "ignore_unavailable=true&allow_no_indices=true";
+    let refresh = format!("/{indices}/_refresh?{lenient}");
+    let refreshed = client.call(Method::Post, &refresh, None).await?;
+    refreshed.json(|| format!("could not refresh indices {indices:?}"))?;
+    let search = format!("/{indices}/_search?scroll={KEPT}&{lenient}");
+    let scroll = Scroll { client, names, what, next: Next::Search(search) };
+    let pages = stream::try_unfold(scroll, |mut scroll| async move {
+        Ok(scroll.page().await?.map(|batches| (batches, scroll)))
+    });
+    Ok(pages.map_ok(|batches| stream::iter(batches).map(Ok)).try_flatten().boxed())
+}
+
+struct Scroll {
+    client: Client,
+    names: Arc<Names>,
+    what: ReadBack,
+    next: Next,
+}
+
+enum Next {
+    /// The first page, at this path.
+    Search(String),
+    /// A further page of this scroll.
+    Page(String),
+}
+
+#[derive(Deserialize)]
+struct Page<'a> {
+    /// None where there is no index.
+    #[serde(rename = "_scroll_id")]
+    scroll: Option<String>,
+    #[serde(borrow)]
+    hits: Hits<'a>,
+}
+
+#[derive(Deserialize)]
+struct Hits<'a> {
+    #[serde(borrow)]
+    hits: Vec<Hit<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Hit<'a> {
+    #[serde(rename = "_id")]
+    id: String,
+    #[serde(rename = "_source", borrow)]
+    source: &'a RawValue,
+}
+
+/// Where a document says that it came from.
+#[derive(Deserialize)]
+struct Origins {
+    #[serde(rename = "_split")]
+    split: String,
+    #[serde(rename = "_position")]
+    position: i64,
+    #[serde(rename = "_ordinal", default)]
+    ordinal: i64,
+    #[serde(rename = "_epoch")]
+    epoch: i64,
+}
+
+impl Scroll {
+    /// The next documents; none behind the last.
+    async fn page(&mut self) -> Result<Option<Vec<RecordBatch>>> {
+        let failed = || "could not read documents back".to_owned();
+        let answer = match &self.next {
+            Next::Search(path) => {
+                let query = self.query();
+                self.client.call(Method::Post, path, Some(&query)).await?
+            }
+            Next::Page(scroll) => {
+                let body = json!({ "scroll": KEPT, "scroll_id": scroll });
+                self.client.call(Method::Post, "/_search/scroll", Some(&body)).await?
+            }
+        };
+        if !(200..300).contains(&answer.status) {
+            return Err(answer.error(failed()));
+        }
+        let page: Page<'_> = serde_json::from_slice(&answer.body).transient(failed)?;
+        let Some(scroll) = page.scroll else { return Ok(None) };
+        if page.hits.hits.is_empty() {
+            let body = json!({ "scroll_id": scroll });
+            // A scroll that stays open ends by itself.
+            let _ = self.client.call(Method::Delete, "/_search/scroll", Some(&body)).await;
+            return Ok(None);
+        }
+        let batches = match &self.what {
+            ReadBack::Origins => vec![self.origins(&page.hits.hits)?],
+            ReadBack::Record(_) => self.records(&page.hits.hits)?,
+        };
+        self.next = Next::Page(scroll);
+        Ok(Some(batches))
+    }
+
+    fn query(&self) -> Value {
+        match &self.what {
+            ReadBack::Origins => json!({
+                "size": ORIGINS_AT_ONCE, "sort": ["_doc"], "query": { "match_all": {} },
+                "_source": [SPLIT, POSITION, ORDINAL, EPOCH],
+            }),
+            ReadBack::Record(origin) => json!({
+                "size": DOCUMENTS_AT_ONCE, "sort": ["_doc"],
+                "query": { "term": { (POSITION): { "value": origin.position } } },
+            }),
+        }
+    }
+
+    fn origins(&self, hits: &[Hit<'_>]) -> Result<RecordBatch> {
+        let ours: Vec<Origins> = hits.iter().filter_map(|hit| self.ours(hit)).collect();
+        let number = |of: fn(&Origins) -> i64| -> ArrayRef {
+            Arc::new(ours.iter().map(of).collect::<Int64Array>())
+        };
+        let splits = StringArray::from_iter_values(ours.iter().map(|row| row.split.as_str()));
+        RecordBatch::try_from_iter([
+            (SPLIT, Arc::new(splits) as ArrayRef),
+            (POSITION, number(|row| row.position)),
+            (ORDINAL, number(|row| row.ordinal)),
+            (EPOCH, number(|row| row.epoch)),
+        ])
+        .bug("could not make a batch of origins")
+    }
+
+    /// The origin of a document, if it is one of ours.
+    fn ours(&self, hit: &Hit<'_>) -> Option<Origins> {
+        let row: Origins = serde_json::from_str(hit.source.get()).ok()?;
+        let split_id = self.names.split_id(&row.split);
+        let made = origin_id(&split_id, row.position, row.ordinal);
+        // A template of ids tells nothing of the origin.
+        (self.names.id_template().is_some() || made == hit.id).then_some(row)
+    }
+
+    fn records(&self, hits: &[Hit<'_>]) -> Result<Vec<RecordBatch>> {
+        let ReadBack::Record(origin) = &self.what else { return Ok(Vec::new()) };
+        let mut lines = Vec::new();
+        for hit in hits {
+            let row = self.ours(hit);
+            if row.is_some_and(|row| row.split == origin.split.as_str()) {
+                lines.extend_from_slice(hit.source.get().as_bytes());
+                lines.push(b'\n');
+            }
+        }
+        let broken = || "a document is no row".to_owned();
+        let inferred = arrow::json::reader::infer_json_schema(Cursor::new(&lines), None);
+        let schema = Arc::new(inferred.external(broken)?.0);
+        let reader = arrow::json::ReaderBuilder::new(schema).build(Cursor::new(&lines));
+        reader
+            .external(broken)?
+            .map(|batch| batch.map_err(|error| Error::external(broken()).because(error)))
+            .collect()
+    }
+}

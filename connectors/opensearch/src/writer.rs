@@ -1,0 +1,271 @@
+//! Makes documents of rows and sends them, several bulks at once.
+//!
+//! Rows may be seen before their epoch is decided: sending them again changes nothing. The epoch is
+//! the document's version, so that a process that was replaced cannot overwrite what its successor
+//! wrote.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{AsArray, BooleanArray, RecordBatch, StringArray};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{Int32Type, Int64Type};
+use async_trait::async_trait;
+use contract::error::Context;
+use contract::failpoint::reach;
+use contract::record::{EPOCH, SPLIT, is_origin, ordinals, positions};
+use contract::sink::{Commit, CommitOutcome, Prepared, SinkReject, Writer, WriterContext};
+use contract::{Error, Lineage, Result, SplitId};
+use formats::encode::{EncodeFormat, Encoder};
+use formats::template::{Groups, Values};
+use formats::unwritable;
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use crate::bulk::{Bulk, Document};
+use crate::client::Client;
+use crate::config::Config;
+use crate::names::{Names, origin_id};
+
+/// Bulks on their way at once, at most; fewer where memory is short.
+const BULKS_AT_ONCE_MAX: usize = 4;
+/// What a bulk costs in memory, in its own size: its documents, and the request made of them.
+const BULK_COPIES: usize = 2;
+
+/// Writes the epochs of lineages as documents.
+pub struct SearchWriter {
+    client: Arc<Client>,
+    names: Arc<Names>,
+    with_origin: bool,
+    bulk_bytes_max: usize,
+    bulks_at_once: usize,
+    /// A lineage's rows since its last epoch.
+    taken: HashMap<Lineage, Taken>,
+}
+
+#[derive(Default)]
+struct Taken {
+    rows: u64,
+    bulk: Bulk,
+    under_way: JoinSet<Result<Vec<SinkReject>>>,
+    rejects: Vec<SinkReject>,
+}
+
+impl SearchWriter {
+    /// Makes a writer.
+    pub fn new(client: Client, names: Arc<Names>, config: &Config, ctx: &WriterContext) -> Self {
+        let most = ctx.memory_bytes / BULK_COPIES / 2;
+        let bulk_bytes_max = config.bulk_bytes_max.as_usize().min(most.max(1));
+        let bulks_at_once = match names.id_template() {
+            // Rows of one id follow each other.
+            Some(_) => 1,
+            None => {
+                (ctx.memory_bytes / BULK_COPIES / bulk_bytes_max - 1).clamp(1, BULKS_AT_ONCE_MAX)
+            }
+        };
+        Self {
+            client: Arc::new(client),
+            names,
+            with_origin: config.origin,
+            bulk_bytes_max,
+            bulks_at_once,
+            taken: HashMap::new(),
+        }
+    }
+
+    /// Makes documents of rows; those that have no name or no JSON are rejects.
+    fn documents(&self, records: &RecordBatch) -> Result<Documents> {
+        let rows = Rows::of(records)?;
+        let written = self.written(records)?;
+        let mut refused: HashMap<usize, String> = HashMap::new();
+        for row in unwritable::rows(EncodeFormat::Json, &written)? {
+            refused.insert(row.row, row.reason);
+        }
+        let keep: BooleanArray =
+            (0..records.num_rows()).map(|row| Some(!refused.contains_key(&row))).collect();
+        let writable = filter_record_batch(&written, &keep);
+        let mut text = Vec::new();
+        Encoder::new(EncodeFormat::Json, &written.schema())
+            .encode(&writable.bug("could not leave out rows")?, &mut text)?;
+        // Line breaks inside a value are escaped: each row is one line.
+        let mut lines = text.split_inclusive(|byte| *byte == b'\n');
+        let indices = Named::new(self.names.index_template().divide(records)?, |values| {
+            self.names.index(values)
+        });
+        let ids = self.names.id_template().map(|ids| ids.divide(records)).transpose()?;
+        let ids = ids.map(|ids| Named::new(ids, |values| self.names.id(values)));
+        let split_id = self.names.split_id(rows.split.as_str());
+        let mut documents = Documents::default();
+        for row in 0..records.num_rows() {
+            let mut document = rows.document(row);
+            if let Some(reason) = refused.get(&row) {
+                documents.rejects.push(document.reject(reason));
+                continue;
+            }
+            let source = lines.next().ok_or_else(|| Error::bug("a row has no line"))?;
+            let id = match &ids {
+                Some(ids) => ids.of_row(row).map(str::to_owned),
+                None => Ok(origin_id(&split_id, document.position, document.ordinal)),
+            };
+            match (indices.of_row(row), id) {
+                (Ok(index), Ok(id)) => {
+                    document.lines = lines_of(index, &id, rows.epoch, source);
+                    let name = ids.is_some().then(|| format!("{index}/{id}"));
+                    documents.named.push((name, document));
+                }
+                (Err(reason), _) => documents.rejects.push(document.reject(reason)),
+                (_, Err(reason)) => documents.rejects.push(document.reject(reason)),
+            }
+        }
+        Ok(documents)
+    }
+
+    fn written(&self, records: &RecordBatch) -> Result<RecordBatch> {
+        let schema = records.schema();
+        let fields = schema.fields().iter().enumerate();
+        let wanted = fields.filter(|(_, field)| self.with_origin || !is_origin(field.name()));
+        let wanted: Vec<_> = wanted.map(|(index, _)| index).collect();
+        records.project(&wanted).bug("the columns were counted wrong")
+    }
+}
+
+#[derive(Default)]
+struct Documents {
+    named: Vec<(Option<String>, Document)>,
+    rejects: Vec<SinkReject>,
+}
+
+/// The names of the groups of a batch, or why they have none.
+struct Named {
+    of_row: Vec<u32>,
+    names: Vec<std::result::Result<String, String>>,
+}
+
+impl Named {
+    fn new(
+        groups: Groups,
+        name: impl FnMut(&Values) -> std::result::Result<String, String>,
+    ) -> Self {
+        Self { of_row: groups.of_row, names: groups.values.iter().map(name).collect() }
+    }
+
+    fn of_row(&self, row: usize) -> std::result::Result<&str, &str> {
+        self.names[self.of_row[row] as usize].as_deref().map_err(String::as_str)
+    }
+}
+
+/// Where the rows of a batch came from.
+struct Rows<'a> {
+    split: SplitId,
+    epoch: i64,
+    positions: &'a [i64],
+    ordinals: Option<&'a [i64]>,
+}
+
+impl<'a> Rows<'a> {
+    fn of(batch: &'a RecordBatch) -> Result<Self> {
+        let lost = || Error::bug("rows do not say where they came from");
+        let splits = batch
+            .column_by_name(SPLIT)
+            .and_then(|column| column.as_dictionary_opt::<Int32Type>())
+            .and_then(|column| column.downcast_dict::<StringArray>())
+            .ok_or_else(lost)?;
+        let epochs = batch
+            .column_by_name(EPOCH)
+            .and_then(|column| column.as_primitive_opt::<Int64Type>())
+            .ok_or_else(lost)?;
+        let split = splits.into_iter().flatten().next().unwrap_or_default();
+        Ok(Self {
+            split: SplitId::new(split),
+            epoch: epochs.iter().flatten().next().ok_or_else(lost)?,
+            positions: positions(batch)?.values(),
+            ordinals: ordinals(batch).map(|ordinals| &ordinals.values()[..]),
+        })
+    }
+
+    fn document(&self, row: usize) -> Document {
+        Document {
+            split: self.split.clone(),
+            position: self.positions[row],
+            ordinal: self.ordinals.map_or(0, |ordinals| ordinals[row]),
+            lines: Vec::new(),
+        }
+    }
+}
+
+fn lines_of(index: &str, id: &str, epoch: i64, source: &[u8]) -> Vec<u8> {
+    let action = json!({ "index": {
+        "_index": index, "_id": id, "version": epoch, "version_type": "external_gte",
+    } });
+    let mut lines = action.to_string().into_bytes();
+    lines.push(b'\n');
+    lines.extend_from_slice(source);
+    lines
+}
+
+impl Taken {
+    /// Sends what waits, as soon as few enough bulks are under way.
+    async fn send(&mut self, client: &Arc<Client>, at_once: usize) -> Result<()> {
+        if self.bulk.is_empty() {
+            return Ok(());
+        }
+        while self.under_way.len() >= at_once {
+            self.next_answer().await?;
+        }
+        let (bulk, client) = (std::mem::take(&mut self.bulk), client.clone());
+        self.under_way.spawn(async move { bulk.deliver(&client).await });
+        Ok(())
+    }
+
+    async fn next_answer(&mut self) -> Result<()> {
+        if let Some(answer) = self.under_way.join_next().await {
+            self.rejects.append(&mut answer.bug("a bulk was given up")??);
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Writer for SearchWriter {
+    async fn write(&mut self, lineage: &Lineage, records: RecordBatch) -> Result<()> {
+        if records.num_rows() == 0 {
+            return Ok(());
+        }
+        let mut documents = self.documents(&records)?;
+        let taken = self.taken.entry(lineage.clone()).or_default();
+        taken.rows += records.num_rows() as u64;
+        taken.rejects.append(&mut documents.rejects);
+        for (name, document) in documents.named {
+            match name {
+                Some(name) => taken.bulk.put(name, document),
+                None => taken.bulk.push(document),
+            }
+            if taken.bulk.bytes() >= self.bulk_bytes_max {
+                taken.send(&self.client, self.bulks_at_once).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn prepare(&mut self, lineage: &Lineage, _epoch: u64) -> Result<Prepared> {
+        reach("opensearch.prepare.before").await?;
+        let mut taken = self.taken.remove(lineage).unwrap_or_default();
+        taken.send(&self.client, self.bulks_at_once).await?;
+        while !taken.under_way.is_empty() {
+            taken.next_answer().await?;
+        }
+        reach("opensearch.prepare.after").await?;
+        let rows = taken.rows - taken.rejects.len() as u64;
+        Ok(Prepared { rows, rejects: taken.rejects, committable: None })
+    }
+
+    async fn commit(&mut self, commits: &[Commit]) -> Result<Vec<CommitOutcome>> {
+        Ok(vec![CommitOutcome::Committed; commits.len()])
+    }
+
+    async fn abort(&mut self, lineage: &Lineage) -> Result<()> {
+        // Bulks that are under way end with their tasks; the rows are sent again.
+        self.taken.remove(lineage);
+        Ok(())
+    }
+}
