@@ -200,11 +200,7 @@ impl Attempt<'_> {
                 self.checkpoint = draft.checkpoint;
                 Ok(())
             }
-            Decision::Overtaken => Err(Error::new(
-                ErrorKind::NotOwner,
-                format!("another process wrote epoch {} of this pipeline", self.epoch.epoch - 1),
-            )
-            .hint("only one process may run a pipeline; this one has changed nothing")),
+            Decision::Overtaken => Err(self.owner.overtaken(draft.checkpoint.epoch).await),
         }
     }
 

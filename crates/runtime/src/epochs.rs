@@ -75,6 +75,8 @@ impl Epochs {
         discovers.tick().await;
         self.discover(attempt).await?;
         let mut rests = Instant::now();
+        // Nothing depends on a mark, so that a second one for an epoch does no harm.
+        let mut marked = 0;
         loop {
             self.open_waiting(attempt).await?;
             let order = *self.orders.borrow_and_update();
@@ -99,9 +101,9 @@ impl Epochs {
                 _ = ends.tick() => {
                     if self.end_epoch(attempt, summary).await? == Ended::Committed {
                         rests = Instant::now();
-                    } else if rests.elapsed() >= REST {
-                        owner.history.mark_complete(attempt.checkpoint.epoch).await?;
-                        rests = Instant::now();
+                    } else if rests.elapsed() >= REST && marked != attempt.checkpoint.epoch {
+                        marked = attempt.checkpoint.epoch;
+                        owner.history.mark_complete(marked).await?;
                     }
                 }
                 _ = discovers.tick(), if !until_end => self.discover(attempt).await?,

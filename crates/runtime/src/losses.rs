@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use contract::{Error, ErrorKind, Result};
+use contract::{Error, Result};
 use state::Checkpoint;
 use state::checkpoint::SinkState;
 use state::history::Decision;
@@ -110,10 +110,7 @@ pub async fn book(owner: &Owner, checkpoint: Checkpoint) -> Result<Checkpoint> {
             warn!(epoch = next.epoch, rows, "booked rows as lost");
             Ok(next)
         }
-        Decision::Overtaken => Err(Error::new(
-            ErrorKind::NotOwner,
-            format!("another process wrote epoch {} of this pipeline", next.epoch),
-        )),
+        Decision::Overtaken => Err(owner.overtaken(next.epoch).await),
     }
 }
 

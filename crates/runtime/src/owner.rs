@@ -8,7 +8,7 @@ use bytes::Bytes;
 use contract::error::Context;
 use contract::sink::WriterContext;
 use contract::transform::EpochStart;
-use contract::{Error, Lineage, Result};
+use contract::{Error, ErrorKind, Lineage, Result};
 use state::checkpoint::sha256_hex;
 use state::history::Decision;
 use state::lease::Lease;
@@ -159,6 +159,20 @@ impl Owner {
     pub async fn decide(&self, checkpoint: &Checkpoint) -> Result<Decision> {
         self.lease.verify().await?;
         self.history.decide(checkpoint).await
+    }
+
+    /// The error of an epoch that somebody else decided. While the lease is proved to be ours, it
+    /// was an earlier owner, and we go on from what it decided.
+    pub async fn overtaken(&self, epoch: u64) -> Error {
+        match self.lease.prove().await {
+            Ok(true) => Error::transient(format!("an earlier owner decided epoch {epoch}")),
+            Err(error) => error,
+            Ok(false) => Error::new(
+                ErrorKind::NotOwner,
+                format!("another process wrote epoch {epoch} of this pipeline"),
+            )
+            .hint("only one process may run a pipeline; this one has changed nothing"),
+        }
     }
 
     /// Keeps what an epoch is made with, before the first checkpoint that names it.

@@ -9,10 +9,12 @@ use contract::failpoint::{self, Action};
 use contract::sink::CommitOutcome;
 use contract::{Error, ErrorKind, Lineage, Result};
 use object_store::{ObjectStoreExt, path::Path};
+use state::Checkpoint;
+use state::history::Decision;
 use testkit::crash::{POINTS, Proof, RECOVERY_POINTS, Start};
 
 use super::cluster::{Following, Group, Trouble, until};
-use super::{Fixture, LEASE_TTL, ROWS, SPLITS, block_on};
+use super::{Fixture, LEASE_TTL, ROWS, SPLITS, block_on, steps};
 
 const LINEAGES: [&str; SPLITS as usize] = ["numbers.0", "numbers.1", "numbers.2"];
 
@@ -266,6 +268,24 @@ fn who_slept_through_its_lease_changes_nothing() {
         let Start::Ended(_) = fixture.proof().start().unwrap() else { panic!("no crash") };
         fixture.check();
     }
+}
+
+#[test]
+fn an_epoch_that_an_earlier_owner_decided_late_is_taken_over() {
+    let _alone = Proof::alone();
+    let fixture = Fixture::of_lineages().in_shared_store();
+    let history = fixture.checkpoints.history(&fixture.name, &Lineage::new(LINEAGES[0]));
+    // A put that an earlier owner had sent arrives while the next one is at work.
+    steps::meanwhile(move || {
+        let decided = futures::executor::block_on(async {
+            let first = history.newest().await.unwrap().unwrap().checkpoint;
+            let late = Checkpoint { epoch: 1, writer: "earlier".into(), ..first };
+            history.decide(&late).await.unwrap()
+        });
+        assert_eq!(decided, Decision::Decided);
+    });
+    let Start::Ended(_) = fixture.proof().start().unwrap() else { panic!("no crash") };
+    fixture.check();
 }
 
 #[test]

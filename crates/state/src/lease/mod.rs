@@ -68,6 +68,19 @@ impl Lease {
         }
     }
 
+    /// Asks the store itself whether the lease is held, at this moment; a local lock cannot prove
+    /// that. Called when somebody else decided an epoch: an earlier owner may have done so with a
+    /// put that took its time.
+    ///
+    /// # Errors
+    /// As for [`Lease::verify`].
+    pub async fn prove(&self) -> Result<bool> {
+        match &self.0 {
+            Kind::Local { .. } => Ok(false),
+            Kind::Shared(lease) => lease.renew().await.map(|()| true),
+        }
+    }
+
     /// Gives the lease back, so that the next owner need not wait. A local one goes back when it
     /// is dropped.
     pub async fn release(&self) {

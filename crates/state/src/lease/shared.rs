@@ -103,6 +103,15 @@ impl SharedLease {
         self.held.object.renew(&mut state).await
     }
 
+    /// Renews the lease now.
+    ///
+    /// # Errors
+    /// As for [`super::Lease::verify`].
+    pub async fn renew(&self) -> Result<()> {
+        let mut state = self.held.state.lock().await;
+        self.held.object.renew(&mut state).await
+    }
+
     /// Gives the lease back. If that fails, the next owner waits for its end.
     pub async fn release(&self) {
         self.renewals.abort();
