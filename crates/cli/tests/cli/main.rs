@@ -5,6 +5,7 @@
 mod crash;
 mod hostile;
 mod interop;
+mod leases;
 mod loss;
 mod replay;
 
