@@ -19,7 +19,7 @@ use runtime::{BindContext, Pipeline, Progress, Rebuild, RunOptions, Summary};
 use state::CheckpointStore;
 use tokio::sync::watch;
 
-/// Every point of the protocol that the runtime passes, in the order of a run (EPOCH §8).
+/// Every point of the protocol that the runtime passes, in the order of a run (EPOCH §9).
 pub const POINTS: &[&str] = &[
     "recover.first",
     "recover.owned",
