@@ -11,6 +11,7 @@ pub fn connectors() -> &'static [&'static dyn Connector] {
         &connector_file::File,
         &connector_stdio::Stdio,
         &connector_lake::Lake,
+        &connector_kafka::Kafka,
         &connector_postgres::Postgres,
         &connector_object_store::Objects,
         &connector_opensearch::OpenSearch,

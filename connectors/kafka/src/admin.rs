@@ -1,0 +1,241 @@
+//! What the sink must know of a topic before it sends to it, and topics that it makes.
+//!
+//! A transaction with one record that is refused is lost as a whole. So what can be known before,
+//! is: whether the topic exists, how many partitions it has, how large a record may be.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use contract::{Error, Result};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication,
+};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use tokio::sync::Mutex;
+use tracing::{info, warn};
+
+use crate::catalog::Catalog;
+use crate::client::{Connection, REQUEST_LIMIT, Witness, blocking, failed};
+use crate::config::CreateTopics;
+
+/// What a batch takes in the log beside its records, at most.
+const BATCH_OVERHEAD_BYTES: usize = 128;
+/// Batches are no larger than this, nor than any topic that is written to takes.
+const BATCH_BYTES_MAX: usize = 1_000_000;
+/// What brokers take where nothing says otherwise (`message.max.bytes`).
+const RECORD_BYTES_DEFAULT: usize = 1_048_588;
+/// How long a topic that is missing is not asked for again.
+const MISSING_FOR: Duration = Duration::from_secs(10);
+/// Pauses while a new topic becomes known to all brokers.
+const CREATED_POLLS_MAX: u32 = 50;
+/// One of them.
+const CREATED_POLL: Duration = Duration::from_millis(100);
+
+/// What is known of a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Topic {
+    /// The number of its partitions.
+    pub partitions: i32,
+    /// The largest record that it takes, with its headers and what the log adds.
+    pub record_bytes_max: usize,
+    /// Whether it keeps the newest record of each key, and so takes none without a key.
+    pub needs_key: bool,
+}
+
+/// The topics that a sink writes to.
+pub struct Topics {
+    connection: Connection,
+    catalog: Arc<Catalog>,
+    create: Option<CreateTopics>,
+    count_max: usize,
+    batch_bytes: AtomicUsize,
+    client: OnceLock<AdminClient<Witness>>,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    topics: HashMap<String, Topic>,
+    missing: HashMap<String, Instant>,
+}
+
+/// Whether a row can go to a topic.
+pub enum Found {
+    /// It is there.
+    Topic(Topic),
+    /// It is not, for this reason.
+    Refused(String),
+}
+
+impl Topics {
+    /// The topics of these brokers; missing ones are created as `create` says.
+    pub fn new(
+        connection: Connection,
+        catalog: Arc<Catalog>,
+        create: Option<CreateTopics>,
+        count_max: usize,
+    ) -> Self {
+        Self {
+            connection,
+            catalog,
+            create,
+            count_max,
+            batch_bytes: AtomicUsize::new(BATCH_BYTES_MAX),
+            client: OnceLock::new(),
+            known: Mutex::default(),
+        }
+    }
+
+    /// The largest batch that every topic takes which is known.
+    pub fn batch_bytes(&self) -> usize {
+        self.batch_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Looks a topic up, and creates it if that is wanted.
+    ///
+    /// # Errors
+    /// External: the brokers do not answer, or refuse to create it.
+    pub async fn find(&self, name: &str) -> Result<Found> {
+        let mut known = self.known.lock().await;
+        if let Some(topic) = known.topics.get(name) {
+            return Ok(Found::Topic(*topic));
+        }
+        if known.topics.len() >= self.count_max {
+            let count = self.count_max;
+            return Ok(Found::Refused(format!("{count} topics are written to already")));
+        }
+        known.missing.retain(|_, since| since.elapsed() < MISSING_FOR);
+        if known.missing.contains_key(name) {
+            return Ok(Found::Refused(missing(name)));
+        }
+        let mut partitions = self.partitions(name).await?;
+        if partitions.is_none() && self.create.is_some() {
+            self.create(name).await?;
+            partitions = Some(self.wait_for(name).await?);
+        }
+        let Some(partitions) = partitions else {
+            if known.missing.len() < self.count_max {
+                known.missing.insert(name.to_owned(), Instant::now());
+            }
+            return Ok(Found::Refused(missing(name)));
+        };
+        let topic = self.describe(name, partitions).await?;
+        known.topics.insert(name.to_owned(), topic);
+        self.batch_bytes.fetch_min(topic.record_bytes_max, Ordering::Relaxed);
+        Ok(Found::Topic(topic))
+    }
+
+    /// A topic that must be there.
+    ///
+    /// # Errors
+    /// Config: it is not. External: as for [`Topics::find`].
+    pub async fn need(&self, name: &str) -> Result<Topic> {
+        match self.find(name).await? {
+            Found::Topic(topic) => Ok(topic),
+            Found::Refused(reason) => Err(Error::config(reason)
+                .field("topic")
+                .hint("create it, or let `create_topics` do so")),
+        }
+    }
+
+    /// Forgets what is known, after a refusal that it does not explain.
+    pub async fn forget(&self) {
+        *self.known.lock().await = Known::default();
+    }
+
+    async fn partitions(&self, name: &str) -> Result<Option<i32>> {
+        let (catalog, name) = (self.catalog.clone(), name.to_owned());
+        blocking(move || catalog.partitions(&name)).await
+    }
+
+    async fn create(&self, name: &str) -> Result<()> {
+        let tried = || format!("could not create topic {name:?}");
+        let wanted = self.create.as_ref().map_or_else(CreateTopics::default, Clone::clone);
+        let count = |number: Option<u32>| {
+            number.map_or(-1, |number| i32::try_from(number).unwrap_or(i32::MAX))
+        };
+        let replication = TopicReplication::Fixed(count(wanted.replication));
+        let config: Vec<_> =
+            wanted.config.iter().map(|(name, value)| (name.as_str(), value.to_string())).collect();
+        let mut topic = NewTopic::new(name, count(wanted.partitions), replication);
+        for (name, value) in &config {
+            topic = topic.set(name, value);
+        }
+        let answers = self.client()?.create_topics([&topic], &options()).await;
+        let answers = answers.map_err(|error| failed(error, tried()))?;
+        let Some(Err((_, code))) = answers.into_iter().next() else {
+            info!(topic = name, "created a topic");
+            return Ok(());
+        };
+        use RDKafkaErrorCode as Code;
+        match code {
+            Code::TopicAlreadyExists => Ok(()),
+            Code::InvalidConfig | Code::InvalidPartitions | Code::InvalidReplicationFactor => {
+                let error = KafkaError::AdminOp(code);
+                Err(Error::config(tried()).because(error).field("create_topics"))
+            }
+            _ => Err(failed(KafkaError::AdminOp(code), tried())),
+        }
+    }
+
+    /// Waits until the brokers know a topic that was created just now.
+    async fn wait_for(&self, name: &str) -> Result<i32> {
+        for _ in 0..CREATED_POLLS_MAX {
+            if let Some(partitions) = self.partitions(name).await.ok().flatten() {
+                return Ok(partitions);
+            }
+            tokio::time::sleep(CREATED_POLL).await;
+        }
+        Err(Error::transient(format!("topic {name:?} was created and does not appear")))
+    }
+
+    async fn describe(&self, name: &str, partitions: i32) -> Result<Topic> {
+        let tried = || format!("could not ask for the settings of topic {name:?}");
+        let resource = ResourceSpecifier::Topic(name);
+        let answers = self.client()?.describe_configs([&resource], &options()).await;
+        let answers = answers.map_err(|error| failed(error, tried()))?;
+        let config = match answers.into_iter().next() {
+            Some(Ok(config)) => Some(config),
+            Some(Err(RDKafkaErrorCode::TopicAuthorizationFailed)) | None => {
+                warn!(topic = name, "may not ask for its settings; taking the brokers' defaults");
+                None
+            }
+            Some(Err(code)) => return Err(failed(KafkaError::AdminOp(code), tried())),
+        };
+        let value = |setting: &str| config.as_ref().and_then(|config| setting_of(config, setting));
+        let limit = value("max.message.bytes").and_then(|value| value.parse().ok());
+        let limit: usize = limit.unwrap_or(RECORD_BYTES_DEFAULT);
+        let own = self.connection.property("message.max.bytes");
+        let own = own.and_then(|own| own.parse().ok()).unwrap_or(usize::MAX);
+        let cleanup = value("cleanup.policy").unwrap_or_default();
+        Ok(Topic {
+            partitions,
+            record_bytes_max: limit.saturating_sub(BATCH_OVERHEAD_BYTES).clamp(1, own.max(1)),
+            needs_key: cleanup.split(',').any(|policy| policy.trim() == "compact"),
+        })
+    }
+
+    fn client(&self) -> Result<&AdminClient<Witness>> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        let client = self.connection.config(&[]).create_with_context(Witness::default());
+        let client: AdminClient<Witness> =
+            client.map_err(|error| failed(error, "could not make a Kafka client"))?;
+        Ok(self.client.get_or_init(|| client))
+    }
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new().request_timeout(Some(REQUEST_LIMIT)).operation_timeout(Some(REQUEST_LIMIT))
+}
+
+fn missing(name: &str) -> String {
+    format!("there is no topic {name:?}")
+}
+
+fn setting_of(config: &ConfigResource, name: &str) -> Option<String> {
+    config.get(name).and_then(|entry| entry.value.clone())
+}

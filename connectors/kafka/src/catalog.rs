@@ -1,0 +1,184 @@
+//! What there is on the brokers: topics, partitions, and where their logs begin and end.
+//!
+//! Every call asks the brokers and blocks; nothing is kept but the connection.
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use contract::error::Context;
+use contract::{Error, Result, SplitId};
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::metadata::MetadataTopic;
+use rdkafka::topic_partition_list::Offset;
+
+use crate::client::{Connection, REQUEST_LIMIT, Witness, failed};
+use crate::topics::TopicSet;
+
+/// Notes of a client that are listened to before its silence is reported.
+const NOTES_MAX: usize = 32;
+
+/// A partition of a topic.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Partition {
+    /// The topic's name.
+    pub topic: String,
+    /// Its number.
+    pub number: i32,
+}
+
+impl Partition {
+    /// The name of the split that it is.
+    pub fn split(&self) -> SplitId {
+        SplitId::new(format!("{}/{}", self.topic, self.number))
+    }
+
+    /// The partition of a split.
+    ///
+    /// # Errors
+    /// Bug: no partition has such a name.
+    pub fn of_split(split: &SplitId) -> Result<Self> {
+        let parts = split.as_str().rsplit_once('/');
+        let parsed = parts.and_then(|(topic, number)| {
+            Some(Self { topic: topic.to_owned(), number: number.parse().ok()? })
+        });
+        parsed.ok_or_else(|| Error::bug(format!("split \"{split}\" is no partition")))
+    }
+}
+
+/// Where a log begins and ends: the first offset that it has, and the one after its last
+/// committed record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogRange {
+    /// The first offset.
+    pub low: i64,
+    /// The last stable offset.
+    pub high: i64,
+}
+
+/// A client that only asks.
+pub struct Catalog {
+    connection: Connection,
+    client: OnceLock<BaseConsumer<Witness>>,
+}
+
+impl Catalog {
+    /// Asks the brokers of a connection.
+    pub fn new(connection: Connection) -> Self {
+        Self { connection, client: OnceLock::new() }
+    }
+
+    /// The topics of a set with the number of their partitions.
+    ///
+    /// # Errors
+    /// Config: a topic that is named does not exist. External: the brokers do not answer.
+    pub fn topics(&self, set: &TopicSet) -> Result<BTreeMap<String, i32>> {
+        let mut found = BTreeMap::new();
+        if set.has_patterns() {
+            let tried = || format!("could not list the topics of {:?}", self.connection.brokers());
+            let client = self.client()?;
+            let metadata = client.fetch_metadata(None, REQUEST_LIMIT);
+            let metadata = metadata.map_err(|error| self.failed(error, tried()))?;
+            for topic in metadata.topics().iter().filter(|topic| set.matches(topic.name())) {
+                found.insert(topic.name().to_owned(), partitions(topic)?);
+            }
+        }
+        for name in set.names() {
+            let partitions = self.partitions(name)?.ok_or_else(|| {
+                Error::config(format!("there is no topic {name:?}"))
+                    .field("topics")
+                    .hint("create the topic, or correct its name")
+            })?;
+            found.insert(name.clone(), partitions);
+        }
+        Ok(found)
+    }
+
+    /// The number of partitions of a topic; none if there is no such topic.
+    ///
+    /// # Errors
+    /// External: the brokers do not answer.
+    pub fn partitions(&self, topic: &str) -> Result<Option<i32>> {
+        let tried = || format!("could not ask for the topic {topic:?}");
+        let metadata = self.client()?.fetch_metadata(Some(topic), REQUEST_LIMIT);
+        let metadata = metadata.map_err(|error| self.failed(error, tried()))?;
+        let found = metadata.topics().iter().find(|found| found.name() == topic);
+        let Some(found) = found else { return Ok(None) };
+        match found.error().map(RDKafkaErrorCode::from) {
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition) => Ok(None),
+            _ => partitions(found).map(Some),
+        }
+    }
+
+    /// An offset of each partition: its first, its end, or that of a time in milliseconds.
+    ///
+    /// # Errors
+    /// External: the brokers do not answer.
+    pub fn offsets(&self, partitions: &[Partition], at: Offset) -> Result<Vec<i64>> {
+        if partitions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let tried = || "could not ask for offsets".to_owned();
+        let mut wanted = TopicPartitionList::with_capacity(partitions.len());
+        for partition in partitions {
+            let added = wanted.add_partition_offset(&partition.topic, partition.number, at);
+            added.bug("a partition cannot be asked for")?;
+        }
+        let found = self.client()?.offsets_for_times(wanted, REQUEST_LIMIT);
+        let found = found.map_err(|error| self.failed(error, tried()))?;
+        let mut offsets = Vec::with_capacity(partitions.len());
+        for partition in partitions {
+            let element = found.find_partition(&partition.topic, partition.number);
+            let element = element.ok_or_else(|| Error::transient(tried()))?;
+            element.error().map_err(|error| self.failed(error, tried()))?;
+            offsets.push(match element.offset() {
+                Offset::Offset(offset) => offset,
+                // No record is as new as the time.
+                _ => self.range(partition)?.high,
+            });
+        }
+        Ok(offsets)
+    }
+
+    /// Where the log of a partition begins and ends now.
+    ///
+    /// # Errors
+    /// External: the brokers do not answer.
+    pub fn range(&self, partition: &Partition) -> Result<LogRange> {
+        let client = self.client()?;
+        let marks = client.fetch_watermarks(&partition.topic, partition.number, REQUEST_LIMIT);
+        let tried = || format!("could not ask where \"{}\" ends", partition.split());
+        let (low, high) = marks.map_err(|error| self.failed(error, tried()))?;
+        Ok(LogRange { low, high })
+    }
+
+    fn client(&self) -> Result<&BaseConsumer<Witness>> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        let config = self.connection.config(&[("isolation.level", "read_committed")]);
+        let client: BaseConsumer<Witness> = config
+            .create_with_context(Witness::default())
+            .map_err(|error| failed(error, "could not make a Kafka client"))?;
+        Ok(self.client.get_or_init(|| client))
+    }
+
+    /// The error of an answer, with what the client noted about it.
+    fn failed(&self, error: KafkaError, tried: String) -> Error {
+        let Some(client) = self.client.get() else { return failed(error, tried) };
+        for _ in 0..NOTES_MAX {
+            let _ = client.poll(Duration::ZERO);
+        }
+        client.context().explain(error, tried)
+    }
+}
+
+fn partitions(topic: &MetadataTopic) -> Result<i32> {
+    if let Some(code) = topic.error().map(RDKafkaErrorCode::from) {
+        let tried = format!("could not ask for the topic {:?}", topic.name());
+        return Err(failed(KafkaError::MetadataFetch(code), tried));
+    }
+    Ok(i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX))
+}

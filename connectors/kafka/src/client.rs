@@ -1,0 +1,214 @@
+//! Clients of librdkafka: how they are set up, what they say, and what their errors mean.
+//!
+//! Calls of librdkafka block; [`blocking`] runs them where that hurts nobody.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use contract::error::Context;
+use contract::{Error, Result};
+use rdkafka::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use tracing::debug;
+
+use crate::config::{OneOrMany, Properties};
+
+/// How long one question to the brokers may take.
+pub const REQUEST_LIMIT: Duration = Duration::from_secs(20);
+
+/// Properties that decide whether records are read and written once, with what sets them.
+const OURS: &[(&str, &str)] = &[
+    ("bootstrap.servers", "set `brokers`"),
+    ("metadata.broker.list", "set `brokers`"),
+    ("group.id", "set `group`"),
+    ("transactional.id", "it is made of the names of pipeline, sink and lineage"),
+    ("transaction.timeout.ms", "set `transaction_timeout`"),
+    ("compression.codec", "set `compression`"),
+    ("compression.type", "set `compression`"),
+    ("partitioner", "set `partitioner`"),
+    ("auto.offset.reset", "positions come from checkpoints, the first from `start`"),
+    ("enable.auto.commit", "positions are committed once everything before them is delivered"),
+    ("enable.auto.offset.store", "positions are committed once everything before is delivered"),
+    ("enable.partition.eof", "it is needed to find the end"),
+    ("isolation.level", "only committed records are read"),
+];
+
+/// The brokers, and how to talk to them.
+#[derive(Clone)]
+pub struct Connection {
+    brokers: String,
+    config: ClientConfig,
+}
+
+impl Connection {
+    /// Checks the properties of a client; no I/O.
+    ///
+    /// # Errors
+    /// Config: librdkafka does not know a property, or it is not the user's to set.
+    pub fn new(brokers: &OneOrMany, properties: &Properties) -> Result<Self> {
+        let brokers = brokers.all().join(",");
+        if brokers.is_empty() {
+            return Err(Error::config("expected the address of a broker").field("brokers"));
+        }
+        let mut config = ClientConfig::new();
+        config.set_log_level(RDKafkaLogLevel::Warning);
+        config.set("client.id", "logmill").set("log.connection.close", "false");
+        for (name, value) in properties {
+            if let Some((_, way_out)) = OURS.iter().find(|(ours, _)| ours == name) {
+                let message = format!("the property {name:?} cannot be set here");
+                return Err(Error::config(message).field("client").hint(*way_out));
+            }
+            config.set(name, value.to_string());
+        }
+        config.set("bootstrap.servers", &brokers);
+        config.create_native_config().map_err(|error| wrong_property(&error))?;
+        Ok(Self { brokers, config })
+    }
+
+    /// The addresses, as errors and `check` show them.
+    pub fn brokers(&self) -> &str {
+        &self.brokers
+    }
+
+    /// The settings of a client, with some of its own.
+    pub fn config(&self, own: &[(&str, &str)]) -> ClientConfig {
+        let mut config = self.config.clone();
+        for (name, value) in own {
+            config.set(*name, *value);
+        }
+        config
+    }
+
+    /// What the user set a property to.
+    pub fn property(&self, name: &str) -> Option<&str> {
+        self.config.get(name)
+    }
+}
+
+/// Values are not shown: they may be secrets.
+fn wrong_property(error: &KafkaError) -> Error {
+    let message = match error {
+        KafkaError::ClientConfig(_, description, name, _) => match description.starts_with("No ") {
+            true => format!("librdkafka has no property {name:?}"),
+            false => format!("the value of the property {name:?} is wrong"),
+        },
+        _ => "a property is wrong".to_owned(),
+    };
+    Error::config(message)
+        .field("client")
+        .hint("librdkafka's CONFIGURATION.md lists all properties and their values")
+}
+
+/// Hears what a client says beside its answers.
+#[derive(Debug, Default)]
+pub struct Witness {
+    last: Mutex<Option<(KafkaError, String)>>,
+}
+
+impl Witness {
+    /// The error of an answer, with what was heard about it: an answer alone says only that there
+    /// was none in time.
+    pub fn explain(&self, error: KafkaError, tried: impl Into<String>) -> Error {
+        use RDKafkaErrorCode as Code;
+        let silent = [
+            Code::AllBrokersDown,
+            Code::BrokerTransportFailure,
+            Code::MessageTimedOut,
+            Code::OperationTimedOut,
+        ];
+        let heard = self.last.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let is_silent = error.rdkafka_error_code().is_some_and(|code| silent.contains(&code));
+        match heard.filter(|_| is_silent) {
+            Some((cause, reason)) => failed(cause, reason).context(tried),
+            None => failed(error, tried),
+        }
+    }
+}
+
+impl ClientContext for Witness {
+    fn log(&self, _level: RDKafkaLogLevel, part: &str, message: &str) {
+        debug!(part, message, "librdkafka");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        use RDKafkaErrorCode as Code;
+        let code = error.rdkafka_error_code();
+        if code == Some(Code::PartitionEOF) {
+            return;
+        }
+        debug!(%error, reason, "librdkafka");
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        // That all brokers are down follows from what was heard before.
+        if last.is_none() || code != Some(Code::AllBrokersDown) {
+            *last = Some((error, reason.to_owned()));
+        }
+    }
+}
+
+impl rdkafka::consumer::ConsumerContext for Witness {}
+
+/// The error of an answer: what we tried, and whether it may work later.
+pub fn failed(error: KafkaError, tried: impl Into<String>) -> Error {
+    let code = match &error {
+        KafkaError::AdminOp(code) => Some(*code),
+        other => other.rdkafka_error_code(),
+    };
+    match code.and_then(refusal) {
+        Some(hint) => Error::external(tried).because(error).hint(hint),
+        None => Error::transient(tried).because(error),
+    }
+}
+
+/// What to do about an answer that will stay the same; none where another try may help.
+pub fn refusal(code: RDKafkaErrorCode) -> Option<&'static str> {
+    use RDKafkaErrorCode as Code;
+    match code {
+        Code::TopicAuthorizationFailed
+        | Code::GroupAuthorizationFailed
+        | Code::ClusterAuthorizationFailed
+        | Code::TransactionalIdAuthorizationFailed => {
+            Some("the page of this connector lists the permissions that it needs")
+        }
+        Code::Authentication
+        | Code::SaslAuthenticationFailed
+        | Code::UnsupportedSASLMechanism
+        | Code::IllegalSASLState
+        | Code::SSL => Some("look at the properties `sasl.*` and `ssl.*` of `client`"),
+        _ => None,
+    }
+}
+
+/// Runs a call that blocks.
+///
+/// # Errors
+/// Those of the call.
+pub async fn blocking<T: Send + 'static>(
+    call: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(call).await.bug("a thread that talks to Kafka failed")?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Property;
+
+    fn check(properties: &[(&str, &str)], expect: &str) {
+        let properties = properties
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), Property::Text((*value).to_owned())))
+            .collect();
+        let connection = Connection::new(&OneOrMany::One("a:9092".to_owned()), &properties);
+        let said = connection.map_or_else(|error| error.to_string(), |_| "fine".to_owned());
+        assert_eq!(said, expect);
+    }
+
+    #[test]
+    fn properties_are_checked_before_anything_runs_and_never_shown() {
+        check(&[("linger.ms", "5"), ("sasl.mechanism", "PLAIN")], "fine");
+        check(&[("lingr.ms", "5")], "librdkafka has no property \"lingr.ms\"");
+        check(&[("linger.ms", "hunter2")], "the value of the property \"linger.ms\" is wrong");
+        check(&[("group.id", "x")], "the property \"group.id\" cannot be set here");
+    }
+}

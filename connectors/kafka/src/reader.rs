@@ -1,0 +1,331 @@
+//! Reads one partition with a consumer of its own, in a thread that waits for the brokers.
+//!
+//! The thread gathers batches and hands them over one at a time, so what is in memory is bounded:
+//! the batch that waits, the one in the making, and librdkafka's queue. A batch never waits long
+//! for more records.
+//!
+//! Invariant: what was handed over begins where the last batch ended. Markers of transactions and
+//! aborted records take offsets as well; the end is reached by the consumer's place, not by a last
+//! record.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use contract::error::Context;
+use contract::source::{ReadBatch, SplitReader};
+use contract::{Error, Position, Result};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::BorrowedMessage;
+use rdkafka::topic_partition_list::Offset;
+use rdkafka::{Message, TopicPartitionList};
+use tokio::sync::mpsc;
+use tracing::{debug, warn};
+
+use crate::catalog::Partition;
+use crate::client::{Connection, Witness, failed, refusal};
+use crate::config::SourceFormat;
+use crate::member::Member;
+use crate::records::Records;
+
+/// Records in one batch, at most.
+const BATCH_ROWS_MAX: usize = 8192;
+/// Bytes in one batch, about, at most.
+const BATCH_BYTES_MAX: u64 = 1 << 20;
+/// How long a batch waits for more records after its first.
+const BATCH_WAIT: Duration = Duration::from_millis(3);
+/// How often a quiet thread looks whether anybody still wants records.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How long the brokers may be away before the runtime hears of it.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
+/// No offset was acknowledged.
+const NONE: i64 = -1;
+
+/// Settings of a consumer that reads one partition. librdkafka's queue holds up to 4 MiB, and is
+/// filled again as soon as there is room: by default it waits a second.
+const READING: &[(&str, &str)] = &[
+    ("isolation.level", "read_committed"),
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    ("auto.offset.reset", "error"),
+    ("enable.partition.eof", "true"),
+    ("queued.max.messages.kbytes", "4096"),
+    ("fetch.message.max.bytes", "1048576"),
+    ("fetch.max.bytes", "4194304"),
+    ("fetch.queue.backoff.ms", "2"),
+    ("fetch.error.backoff.ms", "100"),
+];
+
+/// What to read.
+pub struct Reading {
+    /// The partition.
+    pub partition: Partition,
+    /// The first offset.
+    pub from: i64,
+    /// Offsets before `from` that the log no longer has.
+    pub lost: u64,
+    /// The offset to stop at; none to go on for ever.
+    pub end: Option<i64>,
+    /// The group's name, under which clients are told of positions.
+    pub group: String,
+    /// Whether positions are committed to the group by this reader.
+    pub commits: bool,
+    /// The columns to make.
+    pub schema: SchemaRef,
+    /// What values are.
+    pub format: SourceFormat,
+}
+
+/// The runtime's end of a thread that reads.
+pub struct Reader {
+    batches: mpsc::Receiver<Result<Option<ReadBatch>>>,
+    acknowledged: Arc<AtomicI64>,
+    partition: Partition,
+    member: Option<Arc<Member>>,
+    ended: bool,
+}
+
+impl Reader {
+    /// Starts to read. Blocks for as long as it takes to make a client.
+    ///
+    /// # Errors
+    /// External: no client can be made.
+    pub fn start(
+        connection: &Connection,
+        reading: Reading,
+        member: Option<Arc<Member>>,
+    ) -> Result<Self> {
+        let (sender, batches) = mpsc::channel(1);
+        let acknowledged = Arc::new(AtomicI64::new(NONE));
+        let partition = reading.partition.clone();
+        let thread = Thread {
+            consumer: consumer(connection, &reading)?,
+            records: Records::new(reading.schema.clone(), partition.clone(), reading.format),
+            next: reading.from,
+            reading,
+            sender,
+            acknowledged: acknowledged.clone(),
+            silent_since: None,
+        };
+        std::thread::Builder::new()
+            .name(format!("kafka {}", partition.split()))
+            .spawn(move || thread.run())
+            .external(|| "could not start a thread".to_owned())?;
+        Ok(Self { batches, acknowledged, partition, member, ended: false })
+    }
+}
+
+#[async_trait]
+impl SplitReader for Reader {
+    async fn next_batch(&mut self) -> Result<Option<ReadBatch>> {
+        if self.ended {
+            return Ok(None);
+        }
+        let answer = self.batches.recv().await.unwrap_or_else(|| {
+            Err(Error::bug(format!("the thread that reads \"{}\" ended", self.partition.split())))
+        });
+        self.ended = matches!(answer, Ok(None));
+        answer
+    }
+
+    async fn acknowledge(&mut self, position: &Position) -> Result<()> {
+        match &self.member {
+            Some(member) => member.commit(&self.partition, position.at),
+            None => self.acknowledged.store(position.at, Ordering::Release),
+        }
+        Ok(())
+    }
+}
+
+fn consumer(connection: &Connection, reading: &Reading) -> Result<BaseConsumer<Witness>> {
+    let tried = || format!("could not read \"{}\"", reading.partition.split());
+    let mut config = connection.config(&[("group.id", &reading.group)]);
+    for (name, value) in READING {
+        if connection.property(name).is_none() {
+            config.set(*name, *value);
+        }
+    }
+    let consumer: BaseConsumer<Witness> = config
+        .create_with_context(Witness::default())
+        .map_err(|error| failed(error, "could not make a Kafka client"))?;
+    let mut place = TopicPartitionList::with_capacity(1);
+    let Partition { topic, number } = &reading.partition;
+    place.add_partition_offset(topic, *number, Offset::Offset(reading.from)).external(tried)?;
+    consumer.assign(&place).map_err(|error| failed(error, tried()))?;
+    Ok(consumer)
+}
+
+struct Thread {
+    consumer: BaseConsumer<Witness>,
+    reading: Reading,
+    records: Records,
+    /// The offset behind the last record that was taken.
+    next: i64,
+    sender: mpsc::Sender<Result<Option<ReadBatch>>>,
+    acknowledged: Arc<AtomicI64>,
+    /// Since when the brokers are away.
+    silent_since: Option<Instant>,
+}
+
+/// What a look at the consumer's queue brought.
+enum Look {
+    Record,
+    Nothing,
+    End,
+}
+
+impl Thread {
+    fn run(mut self) {
+        loop {
+            let gathered = self.gather();
+            let is_last = !matches!(gathered, Ok(Some(_)));
+            if self.sender.blocking_send(gathered).is_err() {
+                break;
+            }
+            self.commit(CommitMode::Async);
+            if is_last {
+                self.rest();
+                break;
+            }
+        }
+        self.commit(CommitMode::Sync);
+    }
+
+    /// Stays for the acknowledgement of the last batch.
+    fn rest(&mut self) {
+        while !self.sender.is_closed() {
+            let _ = self.consumer.poll(LOOK_EVERY);
+            self.commit(CommitMode::Async);
+        }
+    }
+
+    /// The next batch; none at the end, or when nobody wants it any more.
+    fn gather(&mut self) -> Result<Option<ReadBatch>> {
+        let lost = std::mem::take(&mut self.reading.lost);
+        if lost > 0 {
+            return self.batch(lost).map(Some);
+        }
+        let mut until: Option<Instant> = None;
+        loop {
+            let wait = match until {
+                _ if self.is_at_end() => return self.end(),
+                None => LOOK_EVERY,
+                Some(_) if self.is_full() => return self.batch(0).map(Some),
+                Some(until) => until.saturating_duration_since(Instant::now()),
+            };
+            match self.look(wait)? {
+                Look::Record if until.is_none() => until = Some(Instant::now() + BATCH_WAIT),
+                Look::Record => {}
+                Look::End => return self.end(),
+                Look::Nothing if self.sender.is_closed() => return Ok(None),
+                Look::Nothing if wait.is_zero() => return self.batch(0).map(Some),
+                Look::Nothing => self.commit(CommitMode::Async),
+            }
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.records.rows() >= BATCH_ROWS_MAX || self.records.bytes() >= BATCH_BYTES_MAX
+    }
+
+    fn is_at_end(&self) -> bool {
+        self.reading.end.is_some_and(|end| self.next >= end)
+    }
+
+    /// What was gathered before the end, without records where only markers are left; none once
+    /// that was handed over.
+    fn end(&mut self) -> Result<Option<ReadBatch>> {
+        let end = self.reading.end.unwrap_or(self.next);
+        if self.records.rows() == 0 && self.next >= end {
+            return Ok(None);
+        }
+        self.next = end;
+        self.batch(0).map(Some)
+    }
+
+    fn batch(&mut self, lost: u64) -> Result<ReadBatch> {
+        let bytes = self.records.bytes();
+        let records = self.records.finish()?;
+        Ok(ReadBatch { records, next: Position::new(self.next), rejects: Vec::new(), lost, bytes })
+    }
+
+    fn look(&mut self, wait: Duration) -> Result<Look> {
+        match self.consumer.poll(wait) {
+            None => self.check_silence(),
+            Some(Ok(message)) => {
+                self.silent_since = None;
+                if self.reading.end.is_some_and(|end| message.offset() >= end) {
+                    return Ok(Look::End);
+                }
+                take(&mut self.records, &mut self.next, &message);
+                Ok(Look::Record)
+            }
+            // Everything up to the last stable offset was read, and that is not before the end.
+            Some(Err(KafkaError::PartitionEOF(_))) => {
+                self.silent_since = None;
+                Ok(if self.reading.end.is_some() { Look::End } else { Look::Nothing })
+            }
+            Some(Err(error)) => self.trouble(error),
+        }
+    }
+
+    fn check_silence(&self) -> Result<Look> {
+        match self.silent_since {
+            Some(since) if since.elapsed() >= SILENCE_MAX => {
+                let silence = KafkaError::Global(RDKafkaErrorCode::AllBrokersDown);
+                Err(self.consumer.context().explain(silence, self.tried()))
+            }
+            _ => Ok(Look::Nothing),
+        }
+    }
+
+    /// librdkafka goes on by itself after most errors.
+    fn trouble(&mut self, error: KafkaError) -> Result<Look> {
+        use RDKafkaErrorCode as Code;
+        let code = error.rdkafka_error_code();
+        let is_over = match code {
+            Some(code) if refusal(code).is_some() => true,
+            Some(
+                Code::AutoOffsetReset
+                | Code::OffsetOutOfRange
+                | Code::UnknownTopicOrPartition
+                | Code::UnknownTopic
+                | Code::UnknownPartition
+                | Code::UnknownTopicId,
+            ) => true,
+            _ => matches!(error, KafkaError::MessageConsumptionFatal(_)),
+        };
+        if is_over {
+            return Err(self.consumer.context().explain(error, self.tried()));
+        }
+        warn!(split = %self.reading.partition.split(), %error, "waiting for the brokers");
+        self.silent_since.get_or_insert_with(Instant::now);
+        Ok(Look::Nothing)
+    }
+
+    fn tried(&self) -> String {
+        format!("could not read \"{}\" from offset {}", self.reading.partition.split(), self.next)
+    }
+
+    /// Tells the group how far everything is delivered. Only tools that show lag look at it.
+    fn commit(&self, mode: CommitMode) {
+        let offset = self.acknowledged.swap(NONE, Ordering::AcqRel);
+        if offset == NONE || !self.reading.commits {
+            return;
+        }
+        let Partition { topic, number } = &self.reading.partition;
+        let mut place = TopicPartitionList::with_capacity(1);
+        let placed = place.add_partition_offset(topic, *number, Offset::Offset(offset));
+        if let Err(error) = placed.and_then(|()| self.consumer.commit(&place, mode)) {
+            debug!(split = %self.reading.partition.split(), %error, "could not commit an offset");
+        }
+    }
+}
+
+fn take(records: &mut Records, next: &mut i64, message: &BorrowedMessage<'_>) {
+    records.push(message);
+    *next = message.offset() + 1;
+}

@@ -1,0 +1,272 @@
+//! The sink: fences lineages, makes writers, reads rows back.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow::datatypes::{Schema, SchemaRef};
+use async_trait::async_trait;
+use contract::sink::{
+    BatchStream, Held, Promise, Proof, ReadBack, Sink, SinkKind, Writer, WriterContext,
+};
+use contract::{Error, Lineage, Result};
+
+use crate::admin;
+use crate::catalog::Catalog;
+use crate::client::{Connection, blocking};
+use crate::config::{Compression, PartitionSetting, Partitioner, SinkConfig};
+use crate::read_back;
+use crate::session::{Opening, Sender, Session};
+use crate::template::Template;
+use crate::topics::{TopicSet, check_name};
+use crate::values::Values;
+use crate::writer::{Delivery, TopicWriter};
+
+/// What transactions promise while records carry their origin.
+pub const EXACTLY_ONCE: Promise = Promise {
+    kind: SinkKind::Transaction,
+    token: true,
+    proof: Proof::Origin,
+    sentence: "exactly once for readers of committed records",
+};
+/// What is left of it without transactions.
+const AT_LEAST_ONCE: Promise = Promise {
+    kind: SinkKind::None,
+    token: false,
+    proof: Proof::Origin,
+    sentence: "at least once: without transactions, what was sent before a crash is sent again",
+};
+
+/// What librdkafka keeps beside the value of a record that waits.
+const WAITING_OVERHEAD_BYTES: usize = 512;
+/// librdkafka checks no record; we do, by the limit of its topic.
+const RECORD_BYTES_MAX: &str = "1000000000";
+
+/// Topics as a sink.
+pub struct Topics {
+    shared: Arc<Shared>,
+}
+
+/// What all writers share.
+pub struct Shared {
+    /// The settings.
+    pub config: SinkConfig,
+    /// How to reach the brokers.
+    pub connection: Connection,
+    /// What there is on them.
+    pub topics: admin::Topics,
+    /// The templates of the settings.
+    pub templates: Templates,
+    catalog: Arc<Catalog>,
+    token_topic: String,
+    /// The producers that hold the fences of this process.
+    sessions: Mutex<HashMap<Lineage, Arc<Session>>>,
+}
+
+/// The templates of the settings.
+pub struct Templates {
+    /// The topic.
+    pub topic: Template,
+    /// The key.
+    pub key: Option<Template>,
+    /// The partition.
+    pub partition: Option<Template>,
+    /// The headers, by name.
+    pub headers: Vec<(String, Template)>,
+}
+
+impl Templates {
+    fn new(config: &SinkConfig) -> Result<Self> {
+        let parse = |text: &str, field: &'static str| {
+            Template::parse(text).map_err(|error| error.field(field))
+        };
+        let partition = config.partition.as_ref().map(|partition| match partition {
+            PartitionSetting::Number(number) => parse(&number.to_string(), "partition"),
+            PartitionSetting::Template(text) => parse(text, "partition"),
+        });
+        let headers = config.headers.iter().map(|(name, value)| match name.contains('\0') {
+            true => Err(Error::config("a header's name holds a NUL").field("headers")),
+            false => Ok((name.clone(), parse(value, "headers")?)),
+        });
+        Ok(Self {
+            topic: parse(&config.topic, "topic")?,
+            key: config.key.as_ref().map(|key| parse(key, "key")).transpose()?,
+            partition: partition.transpose()?,
+            headers: headers.collect::<Result<_>>()?,
+        })
+    }
+
+    fn check(&self, schema: &Schema) -> Result<()> {
+        let bind = |template: &Template, field: &'static str| {
+            template.bind(schema).map_err(|error| error.field(field))
+        };
+        bind(&self.topic, "topic")?;
+        self.key.as_ref().map_or(Ok(()), |key| bind(key, "key"))?;
+        self.partition.as_ref().map_or(Ok(()), |partition| bind(partition, "partition"))?;
+        self.headers.iter().try_for_each(|(_, header)| bind(header, "headers"))
+    }
+}
+
+impl Topics {
+    /// A sink with these settings. No I/O.
+    ///
+    /// # Errors
+    /// Config: a setting is wrong.
+    pub fn new(config: SinkConfig) -> Result<Self> {
+        let connection = Connection::new(&config.brokers, &config.client)?;
+        let templates = Templates::new(&config)?;
+        let token_topic = token_topic(&config, &templates)?;
+        let catalog = Arc::new(Catalog::new(connection.clone()));
+        let create = config.create_topics.clone();
+        let topics =
+            admin::Topics::new(connection.clone(), catalog.clone(), create, config.topics_max);
+        let sessions = Mutex::default();
+        let shared =
+            Shared { config, connection, topics, templates, catalog, token_topic, sessions };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+}
+
+/// The topic under whose partition 0 tokens are kept.
+fn token_topic(config: &SinkConfig, templates: &Templates) -> Result<String> {
+    let topic = match (&config.token_topic, templates.topic.constant()) {
+        (Some(topic), _) => topic,
+        (None, Some(topic)) => topic,
+        (None, None) if !config.transactional => return Ok(String::new()),
+        (None, None) => {
+            return Err(Error::config("the topic has columns in it, so the token has no place")
+                .field("token_topic")
+                .hint("name a topic that exists as `token_topic`; no record goes there"));
+        }
+    };
+    check_name(topic).map_err(|reason| Error::config(reason).field("topic"))?;
+    Ok(topic.to_owned())
+}
+
+#[async_trait]
+impl Sink for Topics {
+    fn promise(&self) -> Promise {
+        let promise = match self.shared.config.transactional {
+            true => EXACTLY_ONCE,
+            false => AT_LEAST_ONCE,
+        };
+        match self.shared.config.origin {
+            true => promise,
+            false => Promise { proof: Proof::Count, ..promise },
+        }
+    }
+
+    fn destination(&self, columns: &SchemaRef) -> Result<Option<String>> {
+        self.shared.templates.check(columns)?;
+        Values::new(&self.shared.config, columns)?;
+        let brokers = self.shared.connection.brokers();
+        Ok(Some(format!("kafka://{brokers}/{}", self.shared.config.topic)))
+    }
+
+    async fn fence_and_read(&self, ctx: &WriterContext, lineage: &Lineage) -> Result<Held> {
+        let shared = self.shared.clone();
+        if !shared.config.transactional {
+            return Ok(Held::Untold);
+        }
+        shared.topics.need(&shared.token_topic).await?;
+        let batch_bytes = shared.topics.batch_bytes();
+        let timeout_ms = shared.config.transaction_timeout.0.as_millis().to_string();
+        let mut settings = shared.settings(ctx, batch_bytes);
+        settings.push(("transaction.timeout.ms", timeout_ms));
+        let opening = Opening {
+            name: format!("logmill.{}.{}.{lineage}", ctx.pipeline, ctx.sink),
+            token_topic: shared.token_topic.clone(),
+            incarnation: ctx.incarnation,
+            batch_bytes,
+            settings,
+        };
+        let session = blocking(move || Session::open(&shared.connection, opening)).await?;
+        let held = session.held();
+        self.shared.keep(lineage, session);
+        Ok(held.map_or(Held::Nothing, Held::Token))
+    }
+
+    async fn open(&self, ctx: WriterContext) -> Result<Box<dyn Writer>> {
+        let shared = self.shared.clone();
+        if let Some(topic) = shared.templates.topic.constant() {
+            shared.topics.need(topic).await?;
+        }
+        let delivery = match shared.config.transactional {
+            true => Delivery::Transaction(None),
+            false => {
+                let settings = shared.settings(&ctx, shared.topics.batch_bytes());
+                Delivery::Plain(blocking(move || plain(&shared, &settings)).await?)
+            }
+        };
+        let writer = TopicWriter::new(self.shared.clone(), &ctx.schema, delivery)?;
+        Ok(Box::new(writer))
+    }
+
+    async fn read_back(&self, pipeline: &str, what: ReadBack) -> Result<BatchStream> {
+        let shared = self.shared.clone();
+        let written = blocking(move || shared.written()).await?;
+        read_back::stream(&self.shared.connection, pipeline, written, what)
+    }
+}
+
+fn plain(shared: &Shared, settings: &[(&'static str, String)]) -> Result<Sender> {
+    let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    Sender::new(&shared.connection, &settings)
+}
+
+impl Shared {
+    /// The producer that holds the fence of a lineage.
+    ///
+    /// # Errors
+    /// Bug: nobody fenced the lineage.
+    pub fn session(&self, lineage: &Lineage) -> Result<Arc<Session>> {
+        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let session = sessions.get(lineage).cloned();
+        session.ok_or_else(|| Error::bug(format!("lineage {lineage:?} is written before a fence")))
+    }
+
+    fn keep(&self, lineage: &Lineage, session: Session) {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.insert(lineage.clone(), Arc::new(session));
+    }
+
+    /// The topics that can hold rows, with the number of their partitions. Blocks.
+    fn written(&self) -> Result<BTreeMap<String, i32>> {
+        let Some(topic) = self.templates.topic.constant() else {
+            let pattern = format!("/{}/", self.templates.topic.pattern());
+            return self.catalog.topics(&TopicSet::parse(&[pattern])?);
+        };
+        let partitions = self.catalog.partitions(topic)?;
+        Ok(partitions.map(|partitions| (topic.to_owned(), partitions)).into_iter().collect())
+    }
+
+    /// The settings of a producer, whose queue is within the memory of its writer.
+    fn settings(&self, ctx: &WriterContext, batch_bytes: usize) -> Vec<(&'static str, String)> {
+        let partitioner = match self.config.partitioner {
+            Partitioner::Murmur2 => "murmur2_random",
+            Partitioner::Fnv1a => "fnv1a_random",
+        };
+        let compression = match self.config.compression {
+            Compression::None => "none",
+            Compression::Gzip => "gzip",
+            Compression::Snappy => "snappy",
+            Compression::Lz4 => "lz4",
+            Compression::Zstd => "zstd",
+        };
+        let waiting_bytes = ctx.memory_bytes / 2;
+        let waiting_rows = waiting_bytes / WAITING_OVERHEAD_BYTES;
+        let unless_set = [
+            ("enable.idempotence", "true".to_owned()),
+            ("queue.buffering.max.kbytes", (waiting_bytes >> 10).max(1).to_string()),
+            ("queue.buffering.max.messages", waiting_rows.max(1).to_string()),
+        ];
+        let unset = unless_set.into_iter();
+        let unset = unset.filter(|(name, _)| self.connection.property(name).is_none());
+        let ours = [
+            ("partitioner", partitioner.to_owned()),
+            ("compression.codec", compression.to_owned()),
+            ("message.max.bytes", RECORD_BYTES_MAX.to_owned()),
+            ("batch.size", batch_bytes.to_string()),
+        ];
+        ours.into_iter().chain(unset).collect()
+    }
+}

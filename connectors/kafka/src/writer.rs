@@ -1,0 +1,244 @@
+//! Sends rows, waits for every report, commits what was decided.
+//!
+//! A full queue is waited for, never dropped. With transactions, rows and token become visible at
+//! once in [`Writer::commit`]; a commit whose outcome is unknown is left to the runtime, which
+//! fences and reads the token.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use contract::sink::{Commit, CommitOutcome, Prepared, SinkReject, Writer};
+use contract::{Error, Lineage, Result, failpoint};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::BaseRecord;
+
+use crate::admin::{Found, Topic};
+use crate::client::{blocking, failed};
+use crate::outgoing::{Outgoing, Row, Scratch};
+use crate::reports::Failure;
+use crate::session::{Sender, Session};
+use crate::sink::Shared;
+use crate::topics::check_name;
+use crate::values::Values;
+
+/// With what rows are sent.
+pub enum Delivery {
+    /// In the transactions of whoever holds the fence; none before the first row.
+    Transaction(Option<Arc<Session>>),
+    /// As they come.
+    Plain(Sender),
+}
+
+/// Writes the rows of one lineage.
+pub struct TopicWriter {
+    shared: Arc<Shared>,
+    delivery: Delivery,
+    values: Values,
+    /// What is known of the topics that rows went to.
+    topics: HashMap<String, Topic>,
+    rows: u64,
+    rejects: Vec<SinkReject>,
+}
+
+impl TopicWriter {
+    /// A writer of rows with these columns.
+    ///
+    /// # Errors
+    /// Config: the settings do not suit the columns.
+    pub fn new(shared: Arc<Shared>, schema: &SchemaRef, delivery: Delivery) -> Result<Self> {
+        let values = Values::new(&shared.config, schema)?;
+        let topics = HashMap::new();
+        Ok(Self { shared, delivery, values, topics, rows: 0, rejects: Vec::new() })
+    }
+
+    /// What to send with.
+    fn sender(&self) -> Result<&Sender> {
+        match &self.delivery {
+            Delivery::Plain(sender) => Ok(sender),
+            Delivery::Transaction(Some(session)) => Ok(session.sender()),
+            Delivery::Transaction(None) => Err(Error::bug("a row is sent before a transaction")),
+        }
+    }
+
+    fn session(&self) -> Option<&Arc<Session>> {
+        match &self.delivery {
+            Delivery::Transaction(session) => session.as_ref(),
+            Delivery::Plain(_) => None,
+        }
+    }
+
+    /// Takes the session of a lineage, unless it is taken already.
+    fn take_session(&mut self, lineage: &Lineage) -> Result<()> {
+        if let Delivery::Transaction(session @ None) = &mut self.delivery {
+            *session = Some(self.shared.session(lineage)?);
+        }
+        Ok(())
+    }
+
+    /// What is known of the topic of a row; the reason where the row can go nowhere.
+    async fn topic(&mut self, name: &str) -> Result<std::result::Result<Topic, String>> {
+        if let Some(topic) = self.topics.get(name) {
+            return Ok(Ok(*topic));
+        }
+        if let Err(reason) = check_name(name) {
+            return Ok(Err(reason));
+        }
+        let topic = match self.shared.topics.find(name).await? {
+            Found::Topic(topic) => topic,
+            Found::Refused(reason) => return Ok(Err(reason)),
+        };
+        if self.session().is_some_and(|session| session.batch_bytes() > topic.record_bytes_max) {
+            return Err(Error::transient(format!("topic {name:?} takes smaller batches only")));
+        }
+        self.topics.insert(name.to_owned(), topic);
+        Ok(Ok(topic))
+    }
+
+    /// Sends a row, or refuses it with a reason.
+    async fn send(
+        &mut self,
+        outgoing: &Outgoing<'_>,
+        row: usize,
+        scratch: &mut (Vec<u8>, Scratch),
+    ) -> Result<std::result::Result<(), String>> {
+        let name = match outgoing.topic(row, &mut scratch.0) {
+            Ok(name) => name,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let topic = match self.topic(name).await? {
+            Ok(topic) => topic,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        match outgoing.row(row, &topic, &mut scratch.1) {
+            Ok(row) => self.produce(name, row).await.map(Ok),
+            Err(reason) => Ok(Err(reason)),
+        }
+    }
+
+    async fn produce(&self, topic: &str, row: Row<'_>) -> Result<()> {
+        if let Some(session) = self.session() {
+            session.begin()?;
+        }
+        let sender = self.sender()?;
+        let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic).headers(row.headers);
+        (record.key, record.payload, record.partition) = (row.key, row.value, row.partition);
+        loop {
+            sender.reports().sending();
+            match sender.producer().send(record) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), again)) => {
+                    sender.reports().not_sent();
+                    sender.reports().some().await;
+                    self.check_failures().await?;
+                    record = again;
+                }
+                Err((error, _)) => {
+                    sender.reports().not_sent();
+                    return Err(failed(error, format!("could not send to topic {topic:?}")));
+                }
+            }
+        }
+    }
+
+    /// Fails if any record was not accepted: the epoch cannot be prepared then.
+    async fn check_failures(&self) -> Result<()> {
+        let sender = self.sender()?;
+        let failures = sender.reports().take_failures();
+        let Some(Failure { topic, code }) = failures.into_iter().next() else { return Ok(()) };
+        let tried = format!("topic {topic:?} did not accept a record");
+        let error = sender.reports().explain(KafkaError::MessageProduction(code), tried);
+        match code {
+            RDKafkaErrorCode::MessageSizeTooLarge => {
+                self.shared.topics.forget().await;
+                Err(error.hint("allow DescribeConfigs on the topic, so that its limit is known"))
+            }
+            RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic => {
+                self.shared.topics.forget().await;
+                Err(error)
+            }
+            _ => Err(error),
+        }
+    }
+
+    /// Commits one epoch.
+    async fn commit_one(&mut self, commit: &Commit) -> Result<CommitOutcome> {
+        if let Delivery::Plain(_) = self.delivery {
+            return Ok(CommitOutcome::Committed);
+        }
+        self.take_session(&commit.lineage)?;
+        let session = self.session().ok_or_else(|| Error::bug("a commit has no session"))?.clone();
+        let held = session.held().map(|token| token.epoch);
+        if held == Some(commit.epoch) {
+            return Ok(CommitOutcome::Committed);
+        }
+        if held != commit.prev {
+            return Ok(CommitOutcome::NotOwner);
+        }
+        if !session.has_prepared(commit.epoch) {
+            return Ok(CommitOutcome::NeedsReplay);
+        }
+        failpoint::reach("kafka.commit.before").await?;
+        blocking(move || session.commit()).await?;
+        failpoint::reach("kafka.commit.after").await?;
+        Ok(CommitOutcome::Committed)
+    }
+}
+
+#[async_trait]
+impl Writer for TopicWriter {
+    async fn write(&mut self, lineage: &Lineage, records: RecordBatch) -> Result<()> {
+        self.take_session(lineage)?;
+        let shared = self.shared.clone();
+        let origin = shared.config.origin;
+        let outgoing = Outgoing::new(&records, &shared.templates, &self.values, origin)?;
+        let mut scratch = Default::default();
+        for row in 0..outgoing.rows() {
+            match self.send(&outgoing, row, &mut scratch).await? {
+                Ok(()) => self.rows += 1,
+                Err(reason) => self.rejects.push(outgoing.reject(row, reason)),
+            }
+        }
+        Ok(())
+    }
+
+    async fn prepare(&mut self, _lineage: &Lineage, epoch: u64) -> Result<Prepared> {
+        failpoint::reach("kafka.prepare.before_flush").await?;
+        self.sender()?.reports().all().await;
+        self.check_failures().await?;
+        failpoint::reach("kafka.prepare.flushed").await?;
+        let session = self.session().filter(|_| self.rows > 0).cloned();
+        if let Some(session) = session {
+            blocking(move || session.put_token(epoch)).await?;
+        }
+        failpoint::reach("kafka.prepare.after_token").await?;
+        Ok(Prepared {
+            rows: std::mem::take(&mut self.rows),
+            rejects: std::mem::take(&mut self.rejects),
+            committable: None,
+        })
+    }
+
+    async fn commit(&mut self, commits: &[Commit]) -> Result<Vec<CommitOutcome>> {
+        let mut outcomes = Vec::with_capacity(commits.len());
+        for commit in commits {
+            outcomes.push(self.commit_one(commit).await?);
+        }
+        Ok(outcomes)
+    }
+
+    async fn abort(&mut self, _lineage: &Lineage) -> Result<()> {
+        (self.rows, self.rejects) = (0, Vec::new());
+        match &self.delivery {
+            Delivery::Transaction(Some(session)) => {
+                let session = session.clone();
+                blocking(move || session.abort()).await?;
+                self.sender()?.reports().take_failures();
+                Ok(())
+            }
+            Delivery::Transaction(None) | Delivery::Plain(_) => Ok(()),
+        }
+    }
+}
