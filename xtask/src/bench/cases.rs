@@ -35,9 +35,9 @@ const QUERIES: [(&str, &str, &str); 3] = [
 
 /// The log, and what measures.
 pub struct Bench {
-    tools: Tools,
-    log: PathBuf,
-    megabytes: f64,
+    pub(super) tools: Tools,
+    pub(super) log: PathBuf,
+    pub(super) megabytes: f64,
 }
 
 impl Bench {
@@ -214,8 +214,8 @@ impl Bench {
         Ok(())
     }
 
-    /// Runs a pipeline to its end, into a new lake in the folder `name`.
-    fn run_pipeline(
+    /// Runs a pipeline to its end, with a new lake in the folder `name`.
+    pub(super) fn run_pipeline(
         &self,
         name: &str,
         log: &Path,

@@ -5,6 +5,7 @@
 
 mod cases;
 mod measure;
+mod postgres;
 mod report;
 
 use std::path::PathBuf;
@@ -26,6 +27,10 @@ pub struct Options {
     /// Also run 30 million records.
     #[arg(long)]
     long: bool,
+
+    /// Also measure delivery to PostgreSQL, which is installed and started.
+    #[arg(long)]
+    postgres: bool,
 
     /// A GeoIP database; without one, one of 5,000 cities is made up.
     #[arg(long, value_name = "FILE")]
@@ -50,6 +55,9 @@ pub fn run(options: &Options) -> Result<(), String> {
     let rows: &[u64] = if options.long { &[1, 10, 30] } else { &[1, 10] };
     bench.growth(rows, &mut table)?;
     bench.others(&mut table)?;
+    if options.postgres {
+        bench.postgres(&mut table)?;
+    }
     let text = table.to_markdown();
     println!("\n{text}");
     match options.write {
