@@ -158,7 +158,8 @@ pub async fn schema_exists(connection: &Connection, table: &TableName) -> Result
 }
 
 const KEYS: &str = "SELECT array_agg(a.attname::text) FROM pg_index i \
-     JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey) \
+     JOIN pg_attribute a ON a.attrelid = i.indrelid \
+     AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1]) \
      WHERE i.indrelid = to_regclass($1) AND i.indisunique AND i.indisvalid AND i.indimmediate \
      AND i.indpred IS NULL AND i.indexprs IS NULL GROUP BY i.indexrelid";
 

@@ -102,18 +102,29 @@ impl PostgresWriter {
         self.session.take().ok_or_else(lost)
     }
 
-    /// Opens the epoch's transaction, after the connection has taken its place in the token's row.
+    /// Opens the epoch's transaction. A connection that was lost while it was idle took nothing
+    /// with it, so that another one takes its place.
     async fn begin(&mut self, lineage: &Lineage) -> Result<Session> {
-        let idle = self.session.take().filter(|session| !session.connection().is_closed());
-        let session = match idle {
-            Some(session) => session,
-            None => self.shared.session(&self.ctx, &self.layout).await?,
-        };
+        if let Some(idle) = self.session.take() {
+            match self.begin_on(&idle, lineage).await {
+                Ok(()) => return Ok(idle),
+                Err(error) if error.retry() => {
+                    debug!(error = error.chain(), "an idle connection is gone");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let session = self.shared.session(&self.ctx, &self.layout).await?;
+        self.begin_on(&session, lineage).await?;
+        Ok(session)
+    }
+
+    /// Opens the transaction, after the connection has taken its place in the token's row.
+    async fn begin_on(&mut self, session: &Session, lineage: &Lineage) -> Result<()> {
         let own = session.backend();
         let owner = self.shared.owner(lineage)?;
         if owner != own {
-            let row = self.token_row(lineage);
-            if !row.hand_over(session.connection(), owner).await? {
+            if !self.token_row(lineage).hand_over(session.connection(), owner).await? {
                 return Err(Error::new(
                     ErrorKind::NotOwner,
                     format!("another process writes lineage \"{lineage}\" of this sink"),
@@ -124,7 +135,7 @@ impl PostgresWriter {
         }
         session.begin().await?;
         self.epoch.backend = Some(own);
-        Ok(session)
+        Ok(())
     }
 
     async fn commit_one(&mut self, commit: &Commit) -> Result<CommitOutcome> {

@@ -26,6 +26,9 @@ use crate::layout::Column;
 /// The length that stands for null.
 const NULL: [u8; 4] = (-1_i32).to_be_bytes();
 
+/// What a value takes about, with its length.
+const VALUE_BYTES: usize = 16;
+
 /// Why a value cannot be stored.
 pub type Refusal = Cow<'static, str>;
 
@@ -54,7 +57,7 @@ pub fn encode(batch: &RecordBatch, columns: &[Column]) -> Result<(Part, Vec<Refu
         writers.push(ColumnWriter::new(batch.column(column.index), column)?);
     }
     let count = i16::try_from(columns.len()).bug("a table has more columns than a row can")?;
-    let mut out = Vec::with_capacity(batch.get_array_memory_size());
+    let mut out = Vec::with_capacity(batch.num_rows() * columns.len() * VALUE_BYTES);
     let mut rows = Vec::with_capacity(batch.num_rows());
     let mut refused = Vec::new();
     for index in 0..batch.num_rows() {

@@ -71,6 +71,20 @@ async fn a_connection_that_is_lost_takes_its_epoch_with_it() {
 }
 
 #[tokio::test]
+async fn an_idle_connection_that_is_lost_is_replaced() {
+    let Some(place) = Place::new().await else { return };
+    let sink = place.sink(MAKE);
+    fence(&sink).await;
+    let mut writer = open(&sink, &row_schema()).await;
+    prepare(writer.as_mut(), rows(0..10), 1).await;
+    assert_eq!(commit(writer.as_mut(), 1, None).await.unwrap(), CommitOutcome::Committed);
+    kill_owner(&place).await;
+    prepare(writer.as_mut(), rows(10..20), 2).await;
+    assert_eq!(commit(writer.as_mut(), 2, Some(1)).await.unwrap(), CommitOutcome::Committed);
+    assert_eq!(place.count().await, 20);
+}
+
+#[tokio::test]
 async fn a_new_owner_ends_the_old_one() {
     let Some(place) = Place::new().await else { return };
     let (old_sink, new_sink) = (place.sink(MAKE), place.sink(MAKE));

@@ -78,4 +78,6 @@ async fn a_table_without_the_key_is_refused() {
         let said = refused(&sink, &row_schema()).await;
         assert!(said.contains("has no unique index on number; CREATE UNIQUE INDEX"), "{said}");
     }
+    place.execute("CREATE UNIQUE INDEX ON {t} (number) INCLUDE (text)").await;
+    open(&sink, &row_schema()).await;
 }
