@@ -7,6 +7,7 @@ use contract::{Error, Result, Section};
 use formats::encode::EncodeFormat;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use state::store::Access;
 
 /// Settings of an object store sink.
 #[derive(Clone, Deserialize, JsonSchema)]
@@ -149,6 +150,18 @@ impl Config {
             Format::Parquet => Compression::Zstd,
             Format::Jsonl | Format::Csv | Format::Text => Compression::None,
         })
+    }
+
+    /// How to reach the store.
+    pub fn access(&self) -> Access {
+        Access {
+            endpoint: self.endpoint.clone(),
+            region: self.region.clone(),
+            allow_http: self.allow_http,
+            access_key: self.access_key.clone(),
+            secret_key: self.secret_key.clone(),
+            options: self.options.clone(),
+        }
     }
 
     /// The template of names.

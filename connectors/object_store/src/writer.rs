@@ -64,9 +64,16 @@ struct Address {
 struct OpenObject {
     encoder: Rows,
     body: Body,
+    fill: Fill,
+}
+
+/// How full an object is.
+#[derive(Clone, Copy, Debug, Default)]
+struct Fill {
     rows: u64,
-    row_bytes: u64,
-    last_position: i64,
+    bytes: u64,
+    /// The highest position of its rows.
+    last: i64,
 }
 
 /// What a lineage has staged since its last epoch.
@@ -142,39 +149,27 @@ impl ObjectWriter {
 
     /// Writes rows with equal values, closing objects as they become full.
     async fn write_part(&mut self, address: &Address, part: &RecordBatch) -> Result<()> {
-        let sizes = sizes::of_rows(part)?;
-        let at = positions(part)?.values();
+        let mut fill = self.open.get(address).map_or_else(Fill::default, |object| object.fill);
+        let cuts = fill.count(&self.config, positions(part)?.values(), &sizes::of_rows(part));
         let mut from = 0;
-        for row in 0..part.num_rows() {
-            let is_full = self.open.get(address).is_some_and(|object| {
-                let is_large = object.row_bytes >= self.config.bytes_max.0;
-                let is_full = self.config.rows_max.is_some_and(|most| object.rows >= most);
-                // Only a new position makes a new name.
-                (is_large || is_full) && at[row] > object.last_position
-            });
-            if is_full {
-                self.append(address, part, from..row).await?;
-                self.close(address).await?;
-                from = row;
-            }
-            if !self.open.contains_key(address) {
-                self.begin(address, part, row)?;
-            }
-            let object = self.open.get_mut(address).expect("it was begun above");
-            object.rows += 1;
-            object.row_bytes += sizes[row];
-            object.last_position = object.last_position.max(at[row]);
+        for cut in cuts {
+            self.append(address, part, from..cut).await?;
+            self.close(address).await?;
+            from = cut;
         }
-        self.append(address, part, from..part.num_rows()).await
+        self.append(address, part, from..part.num_rows()).await?;
+        if let Some(object) = self.open.get_mut(address) {
+            object.fill = fill;
+        }
+        Ok(())
     }
 
     fn begin(&mut self, address: &Address, part: &RecordBatch, row: usize) -> Result<()> {
         let epochs = part.column_by_name(EPOCH).and_then(|it| it.as_primitive_opt::<Int64Type>());
         let epochs = epochs.ok_or_else(|| Error::bug("rows do not say their epoch"))?;
-        let position = positions(part)?.value(row);
         let identity = Identity {
             split: &address.split,
-            position,
+            position: positions(part)?.value(row),
             epoch: epochs.value(row),
             unix: self.key.unix(part, row)?,
         };
@@ -182,24 +177,26 @@ impl ObjectWriter {
         let object = OpenObject {
             encoder: Rows::new(&self.config, &self.schema)?,
             body: Body::new(self.means.clone(), name)?,
-            rows: 0,
-            row_bytes: 0,
-            last_position: position,
+            fill: Fill::default(),
         };
         self.open.insert(address.clone(), object);
         Ok(())
     }
 
-    /// Encodes rows that were counted already.
+    /// Encodes rows that belong to one object, beginning it if there is none.
     async fn append(
         &mut self,
         address: &Address,
         part: &RecordBatch,
         rows: std::ops::Range<usize>,
     ) -> Result<()> {
-        let Some(object) = self.open.get_mut(address).filter(|_| !rows.is_empty()) else {
+        if rows.is_empty() {
             return Ok(());
-        };
+        }
+        if !self.open.contains_key(address) {
+            self.begin(address, part, rows.start)?;
+        }
+        let object = self.open.get_mut(address).expect("it was begun above");
         let rows = part.slice(rows.start, rows.len());
         object
             .encoder
@@ -334,6 +331,26 @@ impl Writer for ObjectWriter {
             commit::abandon(&self.means.place, &object).await?;
         }
         Ok(())
+    }
+}
+
+impl Fill {
+    /// Counts rows and returns those with which another object begins: what is behind a full one,
+    /// from the next position on, because only a new position makes a new name.
+    fn count(&mut self, config: &Config, positions: &[i64], sizes: &[u64]) -> Vec<usize> {
+        let (bytes_max, rows_max) = (config.bytes_max.0, config.rows_max.unwrap_or(u64::MAX));
+        let mut cuts = Vec::new();
+        for (row, (position, size)) in positions.iter().zip(sizes).enumerate() {
+            let is_full = self.rows >= rows_max || self.bytes >= bytes_max;
+            if is_full && *position > self.last {
+                cuts.push(row);
+                *self = Self::default();
+            }
+            self.last = if self.rows == 0 { *position } else { self.last.max(*position) };
+            self.rows += 1;
+            self.bytes += size;
+        }
+        cuts
     }
 }
 

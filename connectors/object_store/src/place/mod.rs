@@ -10,14 +10,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contract::error::Context;
-use contract::{Error, Result, Section};
+use contract::{Error, Result};
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
-use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
+use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::multipart::MultipartStore;
 use object_store::path::Path;
 use object_store::{BackoffConfig, ObjectStore, RetryConfig};
-use state::store::DurableLocal;
+use state::store::{Access, DurableLocal};
 use url::Url;
 
 use crate::config::{Addressing, Config};
@@ -33,6 +33,9 @@ const RETRIES_MAX: usize = 5;
 const RETRY_TIMEOUT: Duration = Duration::from_secs(60);
 /// The region of an S3 bucket where nobody names one.
 const REGION: &str = "us-east-1";
+
+/// Options are checked before a builder sees them.
+const KNOWN: &str = "an option that is known is none";
 
 /// What a URL says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,24 +122,25 @@ impl Location {
 /// # Errors
 /// Config: the URL, an option, or a setting that the store does not have.
 pub fn check(config: &Config) -> Result<()> {
-    let refuse = |field: &str, store: &str| {
-        Err(Error::config(format!("{field:?} means nothing for {store}")).field(field.to_owned()))
-    };
-    match Location::parse(&config.url)? {
+    let location = Location::parse(&config.url)?;
+    let is_s3 = matches!(location, Location::S3(..));
+    if !is_s3 && config.addressing != Addressing::Path {
+        return Err(Error::config("only S3 puts buckets into addresses").field("addressing"));
+    }
+    match location {
         Location::S3(bucket, _) => s3(config, &bucket).map(|_| ()),
         Location::Azure(container, _) => azure(config, &container).map(|_| ()),
-        Location::Google(bucket, _) => match config.create_bucket {
-            true => Err(Error::config("a bucket of GCS belongs to a project and is made by hand")
+        Location::Google(..) if config.create_bucket => {
+            Err(Error::config("a bucket of GCS belongs to a project and is made by hand")
                 .field("create_bucket")
-                .hint("run `gcloud storage buckets create gs://…`")),
-            false => google(config, &bucket).map(|_| ()),
-        },
-        Location::Local(_) => match config {
-            _ if config.endpoint.is_some() => refuse("endpoint", "a local folder"),
-            _ if !config.options.is_empty() => refuse("options", "a local folder"),
-            _ if config.secret_key.is_some() => refuse("secret_key", "a local folder"),
-            _ => Ok(()),
-        },
+                .hint("run `gcloud storage buckets create gs://…`"))
+        }
+        Location::Google(bucket, _) => google(config, &bucket).map(|_| ()),
+        Location::Local(_) if config.access() != Access::default() => {
+            Err(Error::config("a local folder has no endpoint, region, keys or options")
+                .field("url"))
+        }
+        Location::Local(_) => Ok(()),
     }
 }
 
@@ -188,72 +192,45 @@ fn open_local(folder: &FilePath, make: bool) -> Result<Place> {
 }
 
 fn s3(config: &Config, bucket: &str) -> Result<AmazonS3Builder> {
-    let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(retry());
-    for (name, value) in options(config) {
-        builder = builder.with_config(name.parse().map_err(|_| bad_option(name))?, value);
-    }
-    if let Some(region) = &config.region {
-        builder = builder.with_region(region);
-    }
-    if let Some(id) = &config.access_key {
-        builder = builder.with_access_key_id(id);
-    }
-    if let Some(secret) = &config.secret_key {
-        builder = builder.with_secret_access_key(secret);
-    }
     let is_virtual = config.addressing == Addressing::Virtual;
-    builder = builder.with_virtual_hosted_style_request(is_virtual);
-    if let Some(endpoint) = &config.endpoint {
-        builder = builder.with_endpoint(match config.addressing {
-            Addressing::Path => endpoint.clone(),
-            Addressing::Virtual => with_bucket(endpoint, bucket)?,
-        });
+    let mut access = config.access();
+    if let Some(endpoint) = access.endpoint.as_mut().filter(|_| is_virtual) {
+        *endpoint = with_bucket(endpoint, bucket)?;
     }
-    Ok(builder)
+    let builder = AmazonS3Builder::from_env()
+        .with_bucket_name(bucket)
+        .with_virtual_hosted_style_request(is_virtual)
+        .with_retry(retry());
+    options(config, &access, "s3")?.into_iter().try_fold(builder, |builder, (name, value)| {
+        Ok(builder.with_config(name.parse().bug(KNOWN)?, value))
+    })
 }
 
 fn azure(config: &Config, container: &str) -> Result<MicrosoftAzureBuilder> {
-    let mut builder =
+    let builder =
         MicrosoftAzureBuilder::from_env().with_container_name(container).with_retry(retry());
-    for (name, value) in options(config) {
-        builder = builder.with_config(name.parse().map_err(|_| bad_option(name))?, value);
-    }
-    if let Some(account) = &config.access_key {
-        builder = builder.with_account(account);
-    }
-    if let Some(key) = &config.secret_key {
-        builder = builder.with_access_key(key);
-    }
-    if let Some(endpoint) = &config.endpoint {
-        builder = builder.with_endpoint(endpoint.clone());
-    }
-    Ok(builder)
+    let options = options(config, &config.access(), "az")?;
+    options.into_iter().try_fold(builder, |builder, (name, value)| {
+        Ok(builder.with_config(name.parse().bug(KNOWN)?, value))
+    })
 }
 
 fn google(config: &Config, bucket: &str) -> Result<GoogleCloudStorageBuilder> {
-    let mut builder =
+    let builder =
         GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket).with_retry(retry());
-    for (name, value) in options(config) {
-        builder = builder.with_config(name.parse().map_err(|_| bad_option(name))?, value);
-    }
-    if let Some(key) = &config.secret_key {
-        builder = builder.with_service_account_key(key);
-    }
-    if let Some(endpoint) = &config.endpoint {
-        builder = builder.with_config(GoogleConfigKey::BaseUrl, endpoint);
-    }
-    Ok(builder)
+    let options = options(config, &config.access(), "gs")?;
+    options.into_iter().try_fold(builder, |builder, (name, value)| {
+        Ok(builder.with_config(name.parse().bug(KNOWN)?, value))
+    })
 }
 
 /// What every store's client is told, and then the settings' own options.
-fn options(config: &Config) -> Vec<(&str, String)> {
-    let ours = [
-        ("allow_http", config.allow_http.to_string()),
-        // An upload's type is fixed when it begins, where object_store takes no other word for it.
-        ("default_content_type", config.content_type().to_owned()),
-    ];
-    let further = config.options.iter().map(|(name, value)| (name.as_str(), value.clone()));
-    ours.into_iter().chain(further).collect()
+fn options(config: &Config, access: &Access, scheme: &str) -> Result<Vec<(String, String)>> {
+    // An upload's type is fixed when it begins, where object_store takes no other word for it.
+    let content_type = ("default_content_type".to_owned(), config.content_type().to_owned());
+    let mut options = vec![content_type];
+    options.extend(access.options(scheme)?);
+    Ok(options)
 }
 
 fn retry() -> RetryConfig {
@@ -279,13 +256,6 @@ fn with_bucket(endpoint: &str, bucket: &str) -> Result<String> {
             .field("endpoint")
             .hint("write https://host or http://host:port")),
     }
-}
-
-fn bad_option(name: &str) -> Error {
-    let known = ["timeout", "connect_timeout", "proxy_url", "allow_invalid_certificates", "token"];
-    Error::config(format!("{name:?} is no option of this store"))
-        .field("options")
-        .hint(Section::did_you_mean(name, known))
 }
 
 fn unusable(error: object_store::Error) -> Error {
@@ -329,7 +299,7 @@ mod tests {
         };
         let option = serde_json::json!({ "url": "s3://logs", "options": { "tmeout": "1s" } });
         let said = check(option).expect_err("no such option");
-        assert!(said.contains("\"tmeout\" is no option"), "{said}");
+        assert!(said.contains("no option \"tmeout\""), "{said}");
         check(serde_json::json!({ "url": "gs://logs", "create_bucket": true })).expect_err("GCS");
         check(serde_json::json!({ "url": "out", "endpoint": "http://x" })).expect_err("local");
         check(serde_json::json!({ "url": "s3://logs", "options": { "timeout": "5s" } }))

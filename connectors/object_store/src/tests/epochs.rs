@@ -51,6 +51,11 @@ async fn a_large_object_in_azure_is_completed_by_another_process() {
     large_object("azure").await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_object_in_gcs_is_completed_by_another_process() {
+    large_object("gcs").await;
+}
+
 /// An upload that is gone, with another object under its name or none, is replayed.
 async fn lost_upload(store: &str) {
     let Some(bench) = Bench::new(store, "format: jsonl") else { return };
@@ -93,6 +98,11 @@ async fn a_lost_upload_in_s3_is_replayed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_upload_in_azure_is_replayed() {
     lost_upload("azure").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_upload_in_gcs_is_replayed() {
+    lost_upload("gcs").await;
 }
 
 /// What objects a run leaves behind, with batches of this size and this much memory.

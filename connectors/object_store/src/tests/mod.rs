@@ -3,6 +3,7 @@
 mod epochs;
 mod rows;
 
+use std::io::{Read, Write};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringViewArray};
@@ -32,11 +33,14 @@ impl Bench {
         let bucket = unique("bench");
         let endpoint = match store {
             "local" => String::new(),
+            // `cargo xtask test` starts none: it is tried where somebody has one.
+            "gcs" => std::env::var("LOGMILL_TEST_GCS").ok()?,
             store => find(store)?,
         };
         let place = match store {
             "s3" => format!(
-                "url: s3://{bucket}/a/b, endpoint: \"{endpoint}\", access_key: {}, secret_key: {}",
+                "url: s3://{bucket}/a/b, endpoint: \"{endpoint}\", allow_http: true, \
+                 access_key: {}, secret_key: {}",
                 setting("s3_key"),
                 setting("s3_secret")
             ),
@@ -44,12 +48,20 @@ impl Bench {
                 let (account, key) = (setting("azure_account"), setting("azure_key"));
                 format!(
                     "url: az://{bucket}/a/b, endpoint: \"{endpoint}/{account}\", \
-                     access_key: {account}, secret_key: {key}"
+                     allow_http: true, access_key: {account}, secret_key: {key}"
+                )
+            }
+            "gcs" => {
+                make_bucket(&endpoint, &bucket);
+                format!(
+                    "url: gs://{bucket}/a/b, endpoint: \"{endpoint}\", allow_http: true, \
+                     secret_key: '{GCS_KEY}'"
                 )
             }
             _ => format!("url: \"{}/out\"", folder.path().display()),
         };
-        let all = format!("{{ {place}, allow_http: true, create_bucket: true, {settings} }}");
+        let create = if store == "gcs" { "" } else { ", create_bucket: true" };
+        let all = format!("{{ {place}{create}, {settings} }}");
         let config: Config = Config::read(&testkit::section(&all)).expect("settings");
         let data = folder.path().join("data");
         let ctx = BuildContext { pipeline: "shop".into(), name: "archive".into(), data };
@@ -109,6 +121,27 @@ impl Bench {
         positions.sort_unstable();
         positions
     }
+}
+
+/// A key for a server that asks for none.
+const GCS_KEY: &str =
+    r#"{"disable_oauth":true,"client_email":"","private_key":"","private_key_id":""}"#;
+
+/// Makes a bucket of GCS.
+fn make_bucket(endpoint: &str, bucket: &str) {
+    let host = endpoint.trim_start_matches("http://");
+    let mut stream = std::net::TcpStream::connect(host).expect("the server");
+    let body = format!("{{\"name\":\"{bucket}\"}}");
+    write!(
+        stream,
+        "POST /storage/v1/b?project=p HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .expect("a request");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
 fn lineage() -> Lineage {

@@ -70,7 +70,7 @@ async fn check(store: &str, settings: &str, refused: &[i64]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hostile_values_arrive_intact_and_below_the_prefix() {
-    for store in ["local", "s3", "azure"] {
+    for store in ["local", "s3", "azure", "gcs"] {
         // JSON has no NaN; it and CSV have no form for a time beyond the calendar.
         check(store, "format: jsonl", &[0, 1, 5, 6]).await;
         check(store, "format: csv, compression: zstd", &[5, 6]).await;
