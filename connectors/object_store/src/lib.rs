@@ -11,6 +11,7 @@ mod body;
 mod commit;
 mod config;
 mod encode;
+mod fill;
 mod key;
 mod place;
 mod read;

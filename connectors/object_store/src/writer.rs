@@ -25,6 +25,7 @@ use crate::body::{Body, Means};
 use crate::commit::{self, Committable, StagedObject};
 use crate::config::Config;
 use crate::encode::Rows;
+use crate::fill::Fill;
 use crate::key::{Identity, KeyTemplate};
 use crate::place::{PART_BYTES, Place};
 use crate::sizes;
@@ -34,6 +35,9 @@ use crate::spill::Spill;
 const INLINE_BYTES_PER_EPOCH: u64 = 1 << 20;
 /// Open objects that are closed at once.
 const CLOSED_AT_ONCE: usize = 8;
+/// Objects that are open at once; what a further one would hold is refused. So no column of
+/// countless values exhausts memory, and no object ends because of another one.
+const OBJECTS_OPEN_MAX: usize = if cfg!(test) { 100 } else { 10_000 };
 /// Parts on their way at once, at most; fewer where memory is short.
 const PARTS_AT_ONCE_MAX: usize = 8;
 /// The share of memory for parts that are on their way.
@@ -49,6 +53,8 @@ pub struct ObjectWriter {
     means: Means,
     memory_bytes: usize,
     open: HashMap<Address, OpenObject>,
+    /// Bytes that open objects hold in memory.
+    held_bytes: usize,
     staged: HashMap<Lineage, Staged>,
     published: HashMap<Lineage, u64>,
 }
@@ -65,15 +71,6 @@ struct OpenObject {
     encoder: Rows,
     body: Body,
     fill: Fill,
-}
-
-/// How full an object is.
-#[derive(Clone, Copy, Debug, Default)]
-struct Fill {
-    rows: u64,
-    bytes: u64,
-    /// The highest position of its rows.
-    last: i64,
 }
 
 /// What a lineage has staged since its last epoch.
@@ -113,6 +110,7 @@ impl ObjectWriter {
             means,
             memory_bytes: ctx.memory_bytes.saturating_sub(parts * PART_BYTES),
             open: HashMap::new(),
+            held_bytes: 0,
             staged: HashMap::new(),
             published: HashMap::new(),
         })
@@ -130,11 +128,24 @@ impl ObjectWriter {
         if refused.is_empty() {
             return Ok(records);
         }
-        let (positions, ordinals) = (positions(&records)?, ordinals(&records));
         let mut keep = vec![true; records.num_rows()];
-        let staged = self.staged.entry(lineage.clone()).or_default();
-        for Refused { row, reason } in refused {
-            keep[row] = false;
+        for row in &refused {
+            keep[row.row] = false;
+        }
+        self.reject(lineage, split, &records, refused)?;
+        filter_record_batch(&records, &BooleanArray::from(keep)).bug("could not leave out rows")
+    }
+
+    fn reject(
+        &mut self,
+        lineage: &Lineage,
+        split: &str,
+        records: &RecordBatch,
+        refused: impl IntoIterator<Item = Refused>,
+    ) -> Result<()> {
+        let (positions, ordinals) = (positions(records)?, ordinals(records));
+        let split = SplitId::new(split);
+        let rejects = refused.into_iter().map(|Refused { row, reason }| {
             let reject = Reject {
                 position: positions.value(row),
                 ordinal: ordinals.map_or(0, |ordinals| ordinals.value(row)),
@@ -142,9 +153,10 @@ impl ObjectWriter {
                 kind: OriginalKind::Row,
                 original: None,
             };
-            staged.rejects.push(SinkReject { split: SplitId::new(split), reject });
-        }
-        filter_record_batch(&records, &BooleanArray::from(keep)).bug("could not leave out rows")
+            SinkReject { split: split.clone(), reject }
+        });
+        self.staged.entry(lineage.clone()).or_default().rejects.extend(rejects);
+        Ok(())
     }
 
     /// Writes rows with equal values, closing objects as they become full.
@@ -179,6 +191,7 @@ impl ObjectWriter {
             body: Body::new(self.means.clone(), name)?,
             fill: Fill::default(),
         };
+        self.held_bytes += object.memory_bytes();
         self.open.insert(address.clone(), object);
         Ok(())
     }
@@ -197,17 +210,20 @@ impl ObjectWriter {
             self.begin(address, part, rows.start)?;
         }
         let object = self.open.get_mut(address).expect("it was begun above");
+        self.held_bytes -= object.memory_bytes();
         let rows = part.slice(rows.start, rows.len());
         object
             .encoder
             .write(&rows.project(&self.written).bug("the columns were counted wrong")?)?;
         let done = object.encoder.take();
         object.body.push(&done).await?;
+        self.held_bytes += object.memory_bytes();
         self.keep_budget().await
     }
 
     async fn close(&mut self, address: &Address) -> Result<()> {
         let Some(object) = self.open.remove(address) else { return Ok(()) };
+        self.held_bytes -= object.memory_bytes();
         let body = object.finish().await?;
         self.stage(&address.lineage, vec![body]).await
     }
@@ -236,17 +252,16 @@ impl ObjectWriter {
 
     /// Moves bytes to the spill file, beginning with the largest object, until they fit.
     async fn keep_budget(&mut self) -> Result<()> {
-        let mut held: usize = self.open.values().map(OpenObject::memory_bytes).sum();
-        while held > self.memory_bytes {
+        while self.held_bytes > self.memory_bytes {
             let largest = self.open.values_mut().max_by_key(|object| object.memory_bytes());
             let Some(object) = largest else { return Ok(()) };
             let before = object.memory_bytes();
             object.shrink().await?;
-            let freed = before.saturating_sub(object.memory_bytes());
-            if freed == 0 {
+            let after = object.memory_bytes();
+            self.held_bytes = self.held_bytes - before + after;
+            if after >= before {
                 return Ok(());
             }
-            held -= freed;
         }
         Ok(())
     }
@@ -254,6 +269,7 @@ impl ObjectWriter {
     fn take_open(&mut self, lineage: &Lineage) -> Vec<OpenObject> {
         let open = self.open.extract_if(|address, _| address.lineage == *lineage);
         let mut open: Vec<_> = open.collect();
+        self.held_bytes = self.open.values().map(OpenObject::memory_bytes).sum();
         // The checkpoint lists objects in the same order whenever rows are the same.
         open.sort_by(|(one, _), (other, _)| {
             (&one.split, &one.values).cmp(&(&other.split, &other.values))
@@ -289,9 +305,16 @@ impl Writer for ObjectWriter {
         let groups = self.key.divide(&records)?;
         for (values, part) in parts(&records, groups)? {
             let address = Address { lineage: lineage.clone(), split: split.clone(), values };
+            if self.open.len() >= OBJECTS_OPEN_MAX && !self.open.contains_key(&address) {
+                let reason = format!("an epoch makes more than {OBJECTS_OPEN_MAX} objects");
+                let rows = (0..part.num_rows()).map(|row| Refused { row, reason: reason.clone() });
+                self.reject(lineage, &split, &part, rows)?;
+                continue;
+            }
             self.write_part(&address, &part).await?;
+            let staged = self.staged.entry(lineage.clone()).or_default();
+            staged.rows += part.num_rows() as u64;
         }
-        self.staged.entry(lineage.clone()).or_default().rows += records.num_rows() as u64;
         Ok(())
     }
 
@@ -331,26 +354,6 @@ impl Writer for ObjectWriter {
             commit::abandon(&self.means.place, &object).await?;
         }
         Ok(())
-    }
-}
-
-impl Fill {
-    /// Counts rows and returns those with which another object begins: what is behind a full one,
-    /// from the next position on, because only a new position makes a new name.
-    fn count(&mut self, config: &Config, positions: &[i64], sizes: &[u64]) -> Vec<usize> {
-        let (bytes_max, rows_max) = (config.bytes_max.0, config.rows_max.unwrap_or(u64::MAX));
-        let mut cuts = Vec::new();
-        for (row, (position, size)) in positions.iter().zip(sizes).enumerate() {
-            let is_full = self.rows >= rows_max || self.bytes >= bytes_max;
-            if is_full && *position > self.last {
-                cuts.push(row);
-                *self = Self::default();
-            }
-            self.last = if self.rows == 0 { *position } else { self.last.max(*position) };
-            self.rows += 1;
-            self.bytes += size;
-        }
-        cuts
     }
 }
 

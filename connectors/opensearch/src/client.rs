@@ -46,9 +46,7 @@ impl Client {
     /// Config: the address, the login or the certificates are none.
     pub fn new(config: &Config) -> Result<Self> {
         let url = address(&config.url)?;
-        let mut shown = url.clone();
-        // Both fail only for addresses that have no host.
-        let _ = shown.set_username("").and_then(|()| shown.set_password(None));
+        let shown = shown(&url);
         let mut builder = TransportBuilder::new(SingleNodeConnectionPool::new(url));
         if let (Some(user), Some(password)) = (&config.username, &config.password) {
             builder = builder.auth(Credentials::Basic(user.clone(), password.clone()));
@@ -67,7 +65,6 @@ impl Client {
         let transport = transport.map_err(|error| {
             Error::config("no client can be made of the settings").because(error)
         })?;
-        let shown = shown.as_str().trim_end_matches('/').to_owned();
         Ok(Self { transport, shown, timeout: config.timeout.0 })
     }
 
@@ -149,6 +146,14 @@ pub fn address(text: &str) -> Result<Url> {
             .field("url")
             .hint("write http://host:9200 or https://host:9200")
     })
+}
+
+/// An address without what logs in.
+pub fn shown(url: &Url) -> String {
+    let mut shown = url.clone();
+    // Both fail only for addresses that have no host.
+    let _ = shown.set_username("").and_then(|()| shown.set_password(None));
+    shown.as_str().trim_end_matches('/').to_owned()
 }
 
 fn api_key(key: &str) -> Result<HeaderValue> {

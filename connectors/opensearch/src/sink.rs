@@ -12,7 +12,7 @@ use contract::spec::BuildContext;
 use contract::{Error, Lineage, Result};
 use serde_json::{Map, Value, json};
 
-use crate::client::{Client, Method, address};
+use crate::client::{Client, Method, address, shown};
 use crate::config::Config;
 use crate::names::{Names, confine};
 use crate::read;
@@ -114,7 +114,7 @@ impl Sink for SearchSink {
 
     fn destination(&self, columns: &SchemaRef) -> Result<Option<String>> {
         self.names.check(columns)?;
-        Ok(Some(format!("{} {}", self.config.url, self.config.index)))
+        Ok(Some(format!("{} {}", shown(&address(&self.config.url)?), self.config.index)))
     }
 
     async fn fence_and_read(&self, _ctx: &WriterContext, _lineage: &Lineage) -> Result<Held> {

@@ -110,3 +110,16 @@ async fn each_split_has_objects_of_its_own() {
     assert_eq!(bench.objects().await.len(), 2);
     assert_eq!(bench.positions().await.len(), 20);
 }
+
+#[tokio::test]
+async fn countless_values_are_refused_and_the_others_arrive() {
+    let bench = Bench::local("key: \"{text}/{split}-{position}\"");
+    let batch = rows(0..150, 20);
+    let mut writer = bench.writer(&batch.schema()).await;
+    let prepared = prepare(writer.as_mut(), 1, &batch).await;
+    assert_eq!((prepared.rows, prepared.rejects.len()), (100, 50));
+    commit(writer.as_mut(), 1, &prepared).await;
+    assert_eq!(bench.positions().await, (0..100).collect::<Vec<_>>());
+    let next = prepare(writer.as_mut(), 2, &rows(150..200, 20)).await;
+    assert_eq!((next.rows, next.rejects.len()), (50, 0), "another epoch has room again");
+}

@@ -7,11 +7,13 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::{deliver, lineage, rejected, sink, texts, write, writer};
 
-/// Answers each request with the next line of a script, and keeps the bodies.
+/// Answers each request with the next line of a script, and keeps heads and bodies.
 struct Cluster {
     url: String,
-    bodies: Arc<Mutex<Vec<String>>>,
+    requests: Requests,
 }
+
+type Requests = Arc<Mutex<Vec<(String, String)>>>;
 
 impl Cluster {
     /// A cluster with a script of (status, body); behind its end all goes well.
@@ -21,27 +23,33 @@ impl Cluster {
         let script: Vec<_> =
             script.iter().map(|(code, body)| (*code, (*body).to_owned())).collect();
         let script = Arc::new(Mutex::new(script.into_iter()));
-        let bodies = Arc::new(Mutex::new(Vec::new()));
-        let kept = bodies.clone();
+        let requests = Requests::default();
+        let kept = requests.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(serve(stream, script.clone(), kept.clone()));
             }
         });
-        Self { url, bodies }
+        Self { url, requests }
     }
 
     /// How many documents each request had.
     fn documents(&self) -> Vec<usize> {
-        let bodies = self.bodies.lock().expect("no test fails with it");
-        bodies.iter().map(|body| body.lines().count() / 2).collect()
+        let requests = self.requests.lock().expect("no test fails with it");
+        requests.iter().map(|(_, body)| body.lines().count() / 2).collect()
+    }
+
+    /// The head and the body of the last request.
+    fn last(&self) -> (String, String) {
+        let requests = self.requests.lock().expect("no test fails with it");
+        requests.last().expect("a request").clone()
     }
 }
 
 async fn serve(
     mut stream: TcpStream,
     script: Arc<Mutex<std::vec::IntoIter<(u16, String)>>>,
-    bodies: Arc<Mutex<Vec<String>>>,
+    requests: Requests,
 ) {
     let mut seen = Vec::new();
     loop {
@@ -53,7 +61,7 @@ async fn serve(
                 return;
             }
         };
-        let text = String::from_utf8_lossy(&seen[..head]).to_lowercase();
+        let text = String::from_utf8_lossy(&seen[..head]).into_owned();
         let length = text.lines().find_map(|line| line.strip_prefix("content-length: "));
         let length: usize = length.and_then(|length| length.trim().parse().ok()).unwrap_or(0);
         while seen.len() < head + length {
@@ -62,7 +70,7 @@ async fn serve(
             }
         }
         let body = String::from_utf8_lossy(&seen[head..head + length]).into_owned();
-        bodies.lock().expect("no test fails with it").push(body);
+        requests.lock().expect("no test fails with it").push((text, body));
         seen.drain(..head + length);
         let next = script.lock().expect("no test fails with it").next();
         let (code, body) = next.unwrap_or((200, "{\"errors\":false}".to_owned()));
@@ -89,7 +97,7 @@ async fn what_a_busy_cluster_does_not_take_is_sent_again_and_nothing_else() {
         deliver(&sink(&cluster.url, "index: logs"), 1, &texts(&["a", "b", "c", "d"])).await;
     assert_eq!((prepared.rows, rejected(&prepared)), (3, vec![2]));
     assert_eq!(cluster.documents(), [4, 4, 4, 2]);
-    let last = cluster.bodies.lock().expect("no test fails with it").pop().expect("a request");
+    let (_, last) = cluster.last();
     assert!(last.contains("\"text\":\"b\"") && last.contains("\"text\":\"d\""), "{last}");
 }
 
@@ -130,13 +138,35 @@ async fn a_refused_login_stops_and_rejects_nothing() {
 #[tokio::test]
 async fn a_full_bulk_is_sent_before_the_barrier() {
     let cluster = Cluster::start(&[]).await;
-    let sink = sink(&cluster.url, "index: logs, bulk_bytes_max: 1KiB, api_key: \"id:key\"");
+    let sink = sink(&cluster.url, "index: logs, bulk_bytes_max: 1KiB");
     let rows: Vec<_> = (0..40).map(|_| "some text").collect();
     let prepared = deliver(&sink, 3, &texts(&rows)).await;
     assert_eq!(prepared.rows, 40);
     let documents = cluster.documents();
     assert!(documents.len() > 5, "{documents:?}");
     assert_eq!(documents.iter().sum::<usize>(), 40);
-    let bodies = cluster.bodies.lock().expect("no test fails with it");
-    assert!(bodies[0].contains("\"version\":3,\"version_type\":\"external_gte\""), "{}", bodies[0]);
+    let (_, last) = cluster.last();
+    assert!(last.contains("\"version\":3,\"version_type\":\"external_gte\""), "{last}");
+}
+
+#[tokio::test]
+async fn users_and_keys_log_in_and_errors_do_not_show_them() {
+    let logged_in = async |settings: &str, header: &str| {
+        let cluster = Cluster::start(&[(200, "{\"errors\":false}"), (400, "no")]).await;
+        let url = cluster.url.replace("http://", "http://ann:hidden@");
+        let url = if settings.is_empty() { &url } else { &cluster.url };
+        let sink = sink(url, &format!("index: logs {settings}"));
+        deliver(&sink, 1, &texts(&["a"])).await;
+        let (head, _) = cluster.last();
+        assert!(head.contains(&format!("authorization: {header}\r\n")), "{head}");
+        let batch = texts(&["a"]);
+        let mut writer = writer(&sink, &batch.schema()).await;
+        write(writer.as_mut(), 2, &batch).await;
+        let error = writer.prepare(&lineage(), 2).await.expect_err("it is refused").chain();
+        assert!(!error.contains("hidden"), "{error}");
+    };
+    logged_in(", username: ann, password: hidden", "Basic YW5uOmhpZGRlbg==").await;
+    logged_in(", api_key: \"id:hidden\"", "ApiKey aWQ6aGlkZGVu").await;
+    logged_in(", api_key: aWQ6aGlkZGVu", "ApiKey aWQ6aGlkZGVu").await;
+    logged_in("", "Basic YW5uOmhpZGRlbg==").await;
 }
