@@ -130,13 +130,14 @@ impl Chunk {
 
     /// A row as a refused one.
     pub fn refuse(&self, row: usize, reason: String) -> Refused {
-        let mut first = 0;
-        for part in &self.parts {
-            if let Some(found) = part.rows.get(row - first) {
-                return part.origins.refuse(found.index, reason);
+        let mut row = row;
+        let mut parts = self.parts.iter();
+        loop {
+            let part = parts.next().expect("the row is one of the chunk's");
+            match part.rows.get(row) {
+                Some(found) => return part.origins.refuse(found.index, reason),
+                None => row -= part.rows.len(),
             }
-            first += part.rows.len();
         }
-        unreachable!("the row is one of the chunk's")
     }
 }

@@ -13,7 +13,6 @@ use tokio::task::JoinSet;
 use tracing::debug;
 
 use crate::chunk::{Chunk, Refused};
-use crate::client::Backend;
 use crate::encode::encode;
 use crate::layout::Layout;
 use crate::session::Session;
@@ -42,8 +41,8 @@ pub struct PostgresWriter {
 /// What is known of the epoch under way.
 #[derive(Default)]
 struct OpenEpoch {
-    /// The process of the server that holds the transaction.
-    backend: Option<Backend>,
+    /// Whether its transaction is open.
+    begun: bool,
     /// Rows that were sent and not refused.
     rows: u64,
     rejects: Vec<Refused>,
@@ -86,7 +85,7 @@ impl PostgresWriter {
 
     /// The connection that holds the epoch's transaction, once it is idle.
     async fn session_of_epoch(&mut self, lineage: &Lineage) -> Result<Session> {
-        if self.epoch.backend.is_none() {
+        if !self.epoch.begun {
             return self.begin(lineage).await;
         }
         if let Some(written) = self.busy.join_next().await {
@@ -134,37 +133,39 @@ impl PostgresWriter {
             self.shared.set_owner(lineage, own);
         }
         session.begin().await?;
-        self.epoch.backend = Some(own);
+        self.epoch.begun = true;
         Ok(())
     }
 
     async fn commit_one(&mut self, commit: &Commit) -> Result<CommitOutcome> {
         failpoint::reach("postgres.commit.before").await?;
-        let epoch = std::mem::take(&mut self.epoch);
         let row = self.token_row(&commit.lineage);
-        if epoch.prepared != Some(commit.epoch) {
-            return self.settle(&row, commit, epoch.backend).await;
+        if self.epoch.prepared != Some(commit.epoch) {
+            self.drop_epoch().await?;
+            return self.settle(&row, commit).await;
         }
-        let Some(session) = self.session.take() else {
-            return self.settle(&row, commit, epoch.backend).await;
-        };
+        self.epoch = OpenEpoch::default();
+        let session = self.session.take().expect("a prepared epoch has its connection");
         match row.advance(session.connection(), commit).await {
-            Ok(true) => {}
+            Ok(true) => self.finish(session).await,
             Ok(false) => {
                 session.roll_back().await?;
-                let held = row.read(session.connection()).await?;
                 self.session = Some(session);
-                return Ok(match held.is_some_and(|held| row.holds(&held, Some(commit.epoch))) {
-                    true => CommitOutcome::Committed,
-                    false => CommitOutcome::NotOwner,
-                });
+                match self.settle(&row, commit).await? {
+                    CommitOutcome::Committed => Ok(CommitOutcome::Committed),
+                    _ => Ok(CommitOutcome::NotOwner),
+                }
             }
             Err(error) => {
                 debug!(error = error.chain(), "a prepared transaction is gone");
                 drop(session);
-                return self.settle(&row, commit, epoch.backend).await;
+                self.settle(&row, commit).await
             }
         }
+    }
+
+    /// Makes the epoch durable, whose token is in the transaction by now.
+    async fn finish(&mut self, session: Session) -> Result<CommitOutcome> {
         failpoint::reach("postgres.commit.token").await?;
         session.commit().await?;
         failpoint::reach("postgres.commit.after").await?;
@@ -173,12 +174,7 @@ impl PostgresWriter {
     }
 
     /// Says what became of an epoch that is not in our hands, from the token alone.
-    async fn settle(
-        &mut self,
-        row: &TokenRow,
-        commit: &Commit,
-        backend: Option<Backend>,
-    ) -> Result<CommitOutcome> {
+    async fn settle(&mut self, row: &TokenRow, commit: &Commit) -> Result<CommitOutcome> {
         let idle = self.session.take().filter(|session| !session.connection().is_closed());
         let session = match idle {
             Some(session) => session,
@@ -186,18 +182,27 @@ impl PostgresWriter {
         };
         let held = row.read(session.connection()).await?;
         self.session = Some(session);
-        let Some(held) = held else { return Ok(CommitOutcome::NotOwner) };
-        if row.holds(&held, Some(commit.epoch)) {
-            return Ok(CommitOutcome::Committed);
+        let owner = self.shared.owner(&commit.lineage)?;
+        Ok(match held {
+            Some(held) if row.holds(&held, Some(commit.epoch)) => CommitOutcome::Committed,
+            Some(held) if row.holds(&held, commit.prev) && held.owner == Some(owner) => {
+                CommitOutcome::NeedsReplay
+            }
+            _ => CommitOutcome::NotOwner,
+        })
+    }
+
+    /// Drops what is not decided. A connection in the middle of a chunk is closed, and the server
+    /// rolls back.
+    async fn drop_epoch(&mut self) -> Result<()> {
+        self.busy.shutdown().await;
+        self.chunk = Chunk::default();
+        let begun = std::mem::take(&mut self.epoch).begun;
+        if begun && let Some(session) = self.session.take() {
+            session.roll_back().await?;
+            self.session = Some(session);
         }
-        let owner = match backend {
-            Some(backend) => backend,
-            None => self.shared.owner(&commit.lineage)?,
-        };
-        match row.holds(&held, commit.prev) && held.owner == Some(owner) {
-            true => Ok(CommitOutcome::NeedsReplay),
-            false => Ok(CommitOutcome::NotOwner),
-        }
+        Ok(())
     }
 
     fn token_row(&self, lineage: &Lineage) -> TokenRow {
@@ -240,14 +245,6 @@ impl Writer for PostgresWriter {
     }
 
     async fn abort(&mut self, _lineage: &Lineage) -> Result<()> {
-        // A connection in the middle of a chunk is closed, and the server rolls back.
-        self.busy.shutdown().await;
-        self.chunk = Chunk::default();
-        let begun = std::mem::take(&mut self.epoch).backend.is_some();
-        if let Some(session) = self.session.take().filter(|_| begun) {
-            session.roll_back().await?;
-            self.session = Some(session);
-        }
-        Ok(())
+        self.drop_epoch().await
     }
 }

@@ -13,8 +13,8 @@ use std::borrow::Cow;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, new_empty_array};
 use arrow::buffer::NullBuffer;
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float32Type, Float64Type, TimeUnit};
+use arrow::compute::{can_cast_types, cast};
+use arrow::datatypes::{DataType, Float32Type, Float64Type};
 use bytes::Bytes;
 use contract::Result;
 use contract::error::Context;
@@ -32,13 +32,16 @@ const VALUE_BYTES: usize = 16;
 /// Why a value cannot be stored.
 pub type Refusal = Cow<'static, str>;
 
+/// What became of a value.
+pub type Written = std::result::Result<(), Refusal>;
+
 /// The values of one column in a batch.
 pub trait Field {
     /// Appends a value that is not null, without its length.
     ///
     /// # Errors
     /// PostgreSQL cannot hold the value; what was appended is dropped with the row.
-    fn write(&self, row: usize, out: &mut Vec<u8>) -> std::result::Result<(), Refusal>;
+    fn write(&self, row: usize, out: &mut Vec<u8>) -> Written;
 }
 
 /// Whether values of a type can ever be stored in a column.
@@ -117,28 +120,7 @@ fn field(array: &ArrayRef, target: &Target) -> arrow::error::Result<Option<Box<d
     let field = match (data_type, target) {
         (DataType::Null, _) => Some(Box::new(Nothing) as _),
         (DataType::Boolean, Target::Bool) => Some(Box::new(Flag(array.as_boolean().clone())) as _),
-        (
-            DataType::Binary
-            | DataType::LargeBinary
-            | DataType::BinaryView
-            | DataType::FixedSizeBinary(_),
-            _,
-        ) => match target {
-            Target::Bytea => Some(text::bytes(array)?),
-            _ => None,
-        },
-        (DataType::Timestamp(unit, _), Target::Timestamp) => Some(match unit {
-            TimeUnit::Second => time::timestamp::<arrow::datatypes::TimestampSecondType>(array),
-            TimeUnit::Millisecond => {
-                time::timestamp::<arrow::datatypes::TimestampMillisecondType>(array)
-            }
-            TimeUnit::Microsecond => {
-                time::timestamp::<arrow::datatypes::TimestampMicrosecondType>(array)
-            }
-            TimeUnit::Nanosecond => {
-                time::timestamp::<arrow::datatypes::TimestampNanosecondType>(array)
-            }
-        }),
+        (DataType::Timestamp(unit, _), Target::Timestamp) => Some(time::timestamp(array, *unit)),
         (DataType::Date32, Target::Date) => Some(time::date(array)),
         (DataType::Decimal128(_, scale), Target::Numeric) => Some(numeric::decimal(array, *scale)),
         (DataType::Decimal128(..), Target::Float4 | Target::Float8) => {
@@ -147,10 +129,11 @@ fn field(array: &ArrayRef, target: &Target) -> arrow::error::Result<Option<Box<d
         (DataType::Float32, _) if !target.is_text() => number::float::<Float32Type>(array, target),
         (DataType::Float64, _) if !target.is_text() => number::float::<Float64Type>(array, target),
         _ if data_type.is_integer() && !target.is_text() => number::whole(array, target),
+        _ if data_type.is_binary() => text::bytes(array, target)?,
         _ if data_type.is_string() => text::text(array, target)?,
         _ if data_type.is_nested() => text::json(array, target)?,
         _ if matches!(target, Target::Text { .. }) => {
-            return match arrow::compute::can_cast_types(data_type, &DataType::Utf8) {
+            return match can_cast_types(data_type, &DataType::Utf8) {
                 true => field(&cast(array, &DataType::Utf8)?, target),
                 false => Ok(None),
             };
@@ -164,7 +147,7 @@ fn field(array: &ArrayRef, target: &Target) -> arrow::error::Result<Option<Box<d
 struct Nothing;
 
 impl Field for Nothing {
-    fn write(&self, _: usize, _: &mut Vec<u8>) -> std::result::Result<(), Refusal> {
+    fn write(&self, _: usize, _: &mut Vec<u8>) -> Written {
         Ok(())
     }
 }
@@ -172,7 +155,7 @@ impl Field for Nothing {
 struct Flag(BooleanArray);
 
 impl Field for Flag {
-    fn write(&self, row: usize, out: &mut Vec<u8>) -> std::result::Result<(), Refusal> {
+    fn write(&self, row: usize, out: &mut Vec<u8>) -> Written {
         out.push(u8::from(self.0.value(row)));
         Ok(())
     }

@@ -6,10 +6,10 @@ use arrow::datatypes::{
     UInt32Type, UInt64Type,
 };
 
-use super::{Field, Refusal, numeric};
+use super::{Field, Written, numeric};
 use crate::catalog::Target;
 
-type Put<T> = fn(T, &mut Vec<u8>) -> Result<(), Refusal>;
+type Put<T> = fn(T, &mut Vec<u8>) -> Written;
 
 /// The writer of an array of whole numbers; none if the column takes none.
 pub fn whole(array: &ArrayRef, target: &Target) -> Option<Box<dyn Field>> {
@@ -64,7 +64,7 @@ impl<T: ArrowPrimitiveType, N> Field for Number<T, N>
 where
     T::Native: Into<N>,
 {
-    fn write(&self, row: usize, out: &mut Vec<u8>) -> Result<(), Refusal> {
+    fn write(&self, row: usize, out: &mut Vec<u8>) -> Written {
         (self.put)(self.values.value(row).into(), out)
     }
 }
@@ -98,7 +98,7 @@ fn put_int<T: ToBytes, E>(
     fitted: Result<T, E>,
     column_type: &str,
     out: &mut Vec<u8>,
-) -> Result<(), Refusal> {
+) -> Written {
     match fitted {
         Ok(fitted) => {
             fitted.put(out);
@@ -108,7 +108,7 @@ fn put_int<T: ToBytes, E>(
     }
 }
 
-fn put_float4(value: f64, out: &mut Vec<u8>) -> Result<(), Refusal> {
+fn put_float4(value: f64, out: &mut Vec<u8>) -> Written {
     let narrow = value as f32;
     if narrow.is_infinite() && value.is_finite() {
         return Err(format!("{value} is out of range for real").into());
@@ -117,7 +117,7 @@ fn put_float4(value: f64, out: &mut Vec<u8>) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn put_float8(value: f64, out: &mut Vec<u8>) -> Result<(), Refusal> {
+fn put_float8(value: f64, out: &mut Vec<u8>) -> Written {
     out.extend_from_slice(&value.to_be_bytes());
     Ok(())
 }

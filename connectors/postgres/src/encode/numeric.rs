@@ -6,7 +6,7 @@
 use arrow::array::{ArrayRef, AsArray, Decimal128Array};
 use arrow::datatypes::Decimal128Type;
 
-use super::{Field, Refusal};
+use super::{Field, Written};
 
 const GROUP: usize = 4;
 const POSITIVE: u16 = 0x0000;
@@ -26,7 +26,7 @@ struct Decimal {
 }
 
 impl Field for Decimal {
-    fn write(&self, row: usize, out: &mut Vec<u8>) -> Result<(), Refusal> {
+    fn write(&self, row: usize, out: &mut Vec<u8>) -> Written {
         let value = self.values.value(row);
         let mut digits = value.unsigned_abs().to_string();
         let after_point = usize::try_from(self.scale).unwrap_or(0);

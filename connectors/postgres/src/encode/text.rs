@@ -9,7 +9,7 @@ use arrow::datatypes::DataType;
 use arrow::json::LineDelimitedWriter;
 use uuid::Uuid;
 
-use super::{Field, Refusal};
+use super::{Field, Refusal, Written};
 use crate::catalog::Target;
 
 /// The version that stands before the text of a `jsonb`.
@@ -29,9 +29,10 @@ pub fn text(array: &ArrayRef, target: &Target) -> arrow::error::Result<Option<Bo
     })
 }
 
-/// The writer of an array of bytes.
-pub fn bytes(array: &ArrayRef) -> arrow::error::Result<Box<dyn Field>> {
-    Ok(Box::new(Bytes(cast(array, &DataType::BinaryView)?.as_binary_view().clone())))
+/// The writer of an array of bytes; none if the column takes none.
+pub fn bytes(array: &ArrayRef, target: &Target) -> arrow::error::Result<Option<Box<dyn Field>>> {
+    let values = cast(array, &DataType::BinaryView)?.as_binary_view().clone();
+    Ok(matches!(target, Target::Bytea).then(|| Box::new(Bytes(values)) as _))
 }
 
 /// The writer of an array of lists, structs or maps, as JSON; none if the column takes none.
@@ -66,7 +67,7 @@ struct Text {
 }
 
 impl Field for Text {
-    fn write(&self, row: usize, out: &mut Vec<u8>) -> Result<(), Refusal> {
+    fn write(&self, row: usize, out: &mut Vec<u8>) -> Written {
         let value = self.values.value(row);
         if value.as_bytes().contains(&0) {
             return Err(NUL_REFUSED);
@@ -87,16 +88,16 @@ impl Field for Text {
 /// Text that stands for something else.
 struct Parsed {
     values: StringViewArray,
-    put: fn(&str, &mut Vec<u8>) -> Result<(), Refusal>,
+    put: fn(&str, &mut Vec<u8>) -> Written,
 }
 
 impl Field for Parsed {
-    fn write(&self, row: usize, out: &mut Vec<u8>) -> Result<(), Refusal> {
+    fn write(&self, row: usize, out: &mut Vec<u8>) -> Written {
         (self.put)(self.values.value(row), out)
     }
 }
 
-fn put_jsonb(text: &str, out: &mut Vec<u8>) -> Result<(), Refusal> {
+fn put_jsonb(text: &str, out: &mut Vec<u8>) -> Written {
     if text.as_bytes().contains(&0) {
         return Err(NUL_REFUSED);
     }
@@ -106,7 +107,7 @@ fn put_jsonb(text: &str, out: &mut Vec<u8>) -> Result<(), Refusal> {
 }
 
 /// Family (2 or 3), bits of the network, not a `cidr`, number of bytes, bytes.
-fn put_inet(text: &str, out: &mut Vec<u8>) -> Result<(), Refusal> {
+fn put_inet(text: &str, out: &mut Vec<u8>) -> Written {
     let wrong = || Refusal::from(format!("{text:?} is no IP address"));
     let (address, bits) = match text.split_once('/') {
         Some((address, bits)) => (address, Some(bits.parse::<u8>().map_err(|_| wrong())?)),
@@ -126,7 +127,7 @@ fn put_inet(text: &str, out: &mut Vec<u8>) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn put_uuid(text: &str, out: &mut Vec<u8>) -> Result<(), Refusal> {
+fn put_uuid(text: &str, out: &mut Vec<u8>) -> Written {
     let uuid = Uuid::parse_str(text).map_err(|_| format!("{text:?} is no UUID"))?;
     out.extend_from_slice(uuid.as_bytes());
     Ok(())
@@ -135,7 +136,7 @@ fn put_uuid(text: &str, out: &mut Vec<u8>) -> Result<(), Refusal> {
 struct Bytes(BinaryViewArray);
 
 impl Field for Bytes {
-    fn write(&self, row: usize, out: &mut Vec<u8>) -> Result<(), Refusal> {
+    fn write(&self, row: usize, out: &mut Vec<u8>) -> Written {
         out.extend_from_slice(self.0.value(row));
         Ok(())
     }
@@ -148,7 +149,7 @@ struct Json {
 }
 
 impl Field for Json {
-    fn write(&self, row: usize, out: &mut Vec<u8>) -> Result<(), Refusal> {
+    fn write(&self, row: usize, out: &mut Vec<u8>) -> Written {
         out.extend(self.version);
         out.extend_from_slice(&self.text[self.ranges[row].clone()]);
         Ok(())
