@@ -4,28 +4,34 @@
 //! partition 0 of the token's topic, with the incarnation as metadata, committed by the same
 //! transaction as the epoch's records.
 //!
+//! Brokers forget offsets of a group without members after a week, so the token is written again
+//! when a session opens and while it rests.
+//!
 //! Invariant: the token is read after the fence and written by the producer that holds it. Kafka
 //! compares no offsets, so a second producer in between could commit the same epoch again.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use contract::error::Context;
 use contract::sink::Token;
 use contract::{Error, Result};
 use rdkafka::TopicPartitionList;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{Producer, ThreadedProducer};
 use rdkafka::topic_partition_list::Offset;
+use tracing::warn;
 
-use crate::client::{Connection, Witness, failed};
+use crate::client::{Connection, Witness, blocking, failed};
 use crate::reports::Reports;
 
 /// How long fencing, committing and aborting may take.
 const STEP_LIMIT: Duration = Duration::from_secs(45);
 /// The partition whose offset is the token.
 const TOKEN_PARTITION: i32 = 0;
+/// How often the token of a lineage is written again in which nothing happens.
+const RENEW_EVERY: Duration = Duration::from_secs(12 * 3600);
 
 /// A producer that ends in a thread of its own, because that blocks.
 pub struct Sender(Option<ThreadedProducer<Reports>>);
@@ -78,9 +84,12 @@ pub struct Opening {
 /// The one producer that may write a lineage.
 pub struct Session {
     sender: Sender,
-    tokens: BaseConsumer<Witness>,
+    group: ConsumerGroupMetadata,
     opening: Opening,
     state: Mutex<State>,
+    /// Held from before a transaction begins until it is known to have begun, or for all of one
+    /// that only renews the token.
+    turn: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -106,17 +115,27 @@ impl Session {
         let sender = Sender::new(connection, &settings)?;
         let fenced = sender.producer().init_transactions(STEP_LIMIT);
         fenced.map_err(|error| not_fenced(error, name, sender.reports()))?;
-        let tokens = connection.config(&[
-            ("group.id", name),
-            ("isolation.level", "read_committed"),
-            ("enable.auto.commit", "false"),
-        ]);
-        let tokens: BaseConsumer<Witness> = tokens
-            .create_with_context(Witness::default())
-            .map_err(|error| failed(error, "could not make a Kafka client"))?;
-        let held = read_token(&tokens, &opening)?;
+        let (held, group) = read_token(connection, &opening)?;
         let state = Mutex::new(State { held, is_open: false, prepared: None });
-        Ok(Self { sender, tokens, opening, state })
+        let session = Self { sender, group, opening, state, turn: tokio::sync::Mutex::default() };
+        session.renew()?;
+        Ok(session)
+    }
+
+    /// Writes the token again every now and then, as long as anybody uses the session.
+    pub async fn keep(session: Weak<Self>) {
+        loop {
+            tokio::time::sleep(RENEW_EVERY).await;
+            let Some(session) = session.upgrade() else { return };
+            let renewed = async {
+                let _turn = session.turn.lock().await;
+                let session = session.clone();
+                blocking(move || session.renew()).await
+            };
+            if let Err(error) = renewed.await {
+                warn!(error = error.chain(), "could not renew a token");
+            }
+        }
     }
 
     /// The token that the sink holds.
@@ -134,17 +153,17 @@ impl Session {
         &self.sender
     }
 
-    /// Begins a transaction, unless one is open. Does not wait.
+    /// Begins a transaction, unless one is open.
     ///
     /// # Errors
     /// Retryable External: the producer was shut out, or lost its last transaction.
-    pub fn begin(&self) -> Result<()> {
-        let mut state = self.lock();
-        if !state.is_open {
-            let begun = self.sender.producer().begin_transaction();
-            begun.map_err(|error| self.failed(error, "could not begin a transaction"))?;
-            state.is_open = true;
+    pub async fn begin(&self) -> Result<()> {
+        if self.lock().is_open {
+            return Ok(());
         }
+        let _turn = self.turn.lock().await;
+        self.begin_transaction()?;
+        self.lock().is_open = true;
         Ok(())
     }
 
@@ -153,14 +172,7 @@ impl Session {
     /// # Errors
     /// Retryable External: the transaction is lost.
     pub fn put_token(&self, epoch: u64) -> Result<()> {
-        let tried = "could not put the token into a transaction";
-        let group = self.tokens.group_metadata().ok_or_else(|| Error::transient(tried))?;
-        let mut list = TopicPartitionList::with_capacity(1);
-        let mut element = list.add_partition(&self.opening.token_topic, TOKEN_PARTITION);
-        element.set_offset(Offset::Offset(epoch.cast_signed())).bug("an epoch is no offset")?;
-        element.set_metadata(self.opening.incarnation.to_string());
-        let put = self.sender.producer().send_offsets_to_transaction(&list, &group, STEP_LIMIT);
-        put.map_err(|error| self.failed(error, tried))?;
+        self.send_token(epoch)?;
         self.lock().prepared = Some(epoch);
         Ok(())
     }
@@ -175,8 +187,7 @@ impl Session {
     /// # Errors
     /// Retryable External: whether it is committed is not known; another session reads the token.
     pub fn commit(&self) -> Result<()> {
-        let committed = self.sender.producer().commit_transaction(STEP_LIMIT);
-        committed.map_err(|error| self.failed(error, "could not commit a transaction"))?;
+        self.commit_transaction()?;
         let mut state = self.lock();
         let incarnation = self.opening.incarnation;
         state.is_open = false;
@@ -197,6 +208,40 @@ impl Session {
         let mut state = self.lock();
         (state.is_open, state.prepared) = (false, None);
         Ok(())
+    }
+
+    /// Writes the token again, unless there is none or a transaction is about to write the next.
+    fn renew(&self) -> Result<()> {
+        let token = match &*self.lock() {
+            State { held: Some(token), is_open: false, .. } => *token,
+            _ => return Ok(()),
+        };
+        if token.incarnation != self.opening.incarnation {
+            return Ok(());
+        }
+        self.begin_transaction()?;
+        self.send_token(token.epoch)?;
+        self.commit_transaction()
+    }
+
+    fn begin_transaction(&self) -> Result<()> {
+        let begun = self.sender.producer().begin_transaction();
+        begun.map_err(|error| self.failed(error, "could not begin a transaction"))
+    }
+
+    fn send_token(&self, epoch: u64) -> Result<()> {
+        let mut list = TopicPartitionList::with_capacity(1);
+        let mut element = list.add_partition(&self.opening.token_topic, TOKEN_PARTITION);
+        element.set_offset(Offset::Offset(epoch.cast_signed())).bug("an epoch is no offset")?;
+        element.set_metadata(self.opening.incarnation.to_string());
+        let producer = self.sender.producer();
+        let put = producer.send_offsets_to_transaction(&list, &self.group, STEP_LIMIT);
+        put.map_err(|error| self.failed(error, "could not put the token into a transaction"))
+    }
+
+    fn commit_transaction(&self) -> Result<()> {
+        let committed = self.sender.producer().commit_transaction(STEP_LIMIT);
+        committed.map_err(|error| self.failed(error, "could not commit a transaction"))
     }
 
     fn failed(&self, error: KafkaError, tried: &str) -> Error {
@@ -229,22 +274,37 @@ fn was_shut_out(error: &KafkaError) -> bool {
     error.rdkafka_error_code().is_some_and(|code| shut_out.contains(&code))
 }
 
-/// Waits for a transaction that is just being committed.
-fn read_token(tokens: &BaseConsumer<Witness>, opening: &Opening) -> Result<Option<Token>> {
+/// The token that the sink holds, and what the group must be told to hold another one. Waits for a
+/// transaction that is just being committed.
+fn read_token(
+    connection: &Connection,
+    opening: &Opening,
+) -> Result<(Option<Token>, ConsumerGroupMetadata)> {
     let tried = || format!("could not read the token of {:?}", opening.name);
+    let config = connection.config(&[
+        ("group.id", &opening.name),
+        ("isolation.level", "read_committed"),
+        ("enable.auto.commit", "false"),
+    ]);
+    let reader: BaseConsumer<Witness> = config
+        .create_with_context(Witness::default())
+        .map_err(|error| failed(error, "could not make a Kafka client"))?;
     let mut list = TopicPartitionList::with_capacity(1);
     list.add_partition(&opening.token_topic, TOKEN_PARTITION);
-    let committed = tokens.committed_offsets(list, STEP_LIMIT);
-    let committed = committed.map_err(|error| failed(error, tried()))?;
+    let committed = reader.committed_offsets(list, STEP_LIMIT);
+    let committed = committed.map_err(|error| reader.context().explain(error, tried()))?;
+    let group = reader.group_metadata().ok_or_else(|| Error::transient(tried()))?;
+    // Closing a consumer takes a while.
+    std::thread::spawn(move || drop(reader));
     let element = committed.find_partition(&opening.token_topic, TOKEN_PARTITION);
     let element = element.ok_or_else(|| Error::transient(tried()))?;
     element.error().map_err(|error| failed(error, tried()))?;
-    let Offset::Offset(epoch) = element.offset() else { return Ok(None) };
+    let Offset::Offset(epoch) = element.offset() else { return Ok((None, group)) };
     let incarnation = element.metadata().parse().map_err(|_| {
         Error::config(tried()).because(format!(
             "somebody else committed offset {epoch} to the group {:?}",
             opening.name
         ))
     })?;
-    Ok(Some(Token { epoch: epoch.cast_unsigned(), incarnation }))
+    Ok((Some(Token { epoch: epoch.cast_unsigned(), incarnation }), group))
 }

@@ -226,7 +226,9 @@ impl Shared {
 
     fn keep(&self, lineage: &Lineage, session: Session) {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        sessions.insert(lineage.clone(), Arc::new(session));
+        let session = Arc::new(session);
+        tokio::spawn(Session::keep(Arc::downgrade(&session)));
+        sessions.insert(lineage.clone(), session);
     }
 
     /// The topics that can hold rows, with the number of their partitions. Blocks.

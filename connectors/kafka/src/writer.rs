@@ -120,7 +120,7 @@ impl TopicWriter {
 
     async fn produce(&self, topic: &str, row: Row<'_>) -> Result<()> {
         if let Some(session) = self.session() {
-            session.begin()?;
+            session.begin().await?;
         }
         let sender = self.sender()?;
         let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic).headers(row.headers);
