@@ -1,16 +1,19 @@
 //! Proofs that any connector can be put to: conformance by its promise, and crashes.
 //!
 //! A connector's test file is one call to [`check_source`] or [`check_sink`]. [`crash`] runs whole
-//! pipelines in one process, drops them at a named point and starts them again. Everything here
-//! fails by panicking, as a test does.
+//! pipelines in one process, drops them at a named point and starts them again; [`kill`] and
+//! [`stream`] do so to the real program. Everything here fails by panicking, as a test does.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a proof fails by panicking")]
 
 pub mod crash;
+mod http;
 pub mod kill;
+pub mod program;
 pub mod services;
 mod sinks;
 mod sources;
+pub mod stream;
 
 use std::path::Path;
 

@@ -6,12 +6,14 @@ use std::process::Command;
 use super::cache::Cache;
 use super::go::Program;
 use super::ports::{address, is_well};
-use super::{Launch, Site};
+use super::{Launch, Site, create};
 
 const MINIO: Program =
     Program { name: "minio", package: "github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c" };
 const KEY: &str = "testkey";
 const SECRET: &str = "testsecret123";
+/// A bucket that is there from the beginning; a folder among the data is one.
+const BUCKET: &str = "shared";
 
 /// The program.
 pub fn install(cache: &Cache) -> Result<PathBuf, String> {
@@ -20,8 +22,10 @@ pub fn install(cache: &Cache) -> Result<PathBuf, String> {
 
 pub fn launch(site: &Site<'_>) -> Result<Launch, String> {
     let port = site.ports.s3;
+    let data = site.folder.join("data");
+    create(&data.join(BUCKET))?;
     let mut command = Command::new(install(site.cache)?);
-    command.args(["server", "--quiet", "--address", &address(port)]).arg(site.folder.join("data"));
+    command.args(["server", "--quiet", "--address", &address(port)]).arg(data);
     command.envs([("MINIO_ROOT_USER", KEY), ("MINIO_ROOT_PASSWORD", SECRET)]);
     command.envs([("MINIO_BROWSER", "off"), ("MINIO_UPDATE", "off")]);
     command.env("MINIO_REGION", "us-east-1");
@@ -34,6 +38,7 @@ pub fn launch(site: &Site<'_>) -> Result<Launch, String> {
             ("S3_CUT", format!("http://{}", address(site.ports.s3_cut))),
             ("S3_KEY", KEY.into()),
             ("S3_SECRET", SECRET.into()),
+            ("S3_BUCKET", BUCKET.into()),
         ],
     })
 }

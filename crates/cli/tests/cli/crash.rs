@@ -4,7 +4,8 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use testkit::kill::{KillProof, Killed, points};
+use testkit::kill::{KillProof, points};
+use testkit::program::Killed;
 
 use crate::Desk;
 

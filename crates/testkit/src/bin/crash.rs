@@ -9,7 +9,8 @@ use std::time::Duration;
 use clap::Parser;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use testkit::kill::{KillProof, Killed, points};
+use testkit::kill::{KillProof, points};
+use testkit::program::Killed;
 
 /// Kills that one run of the pipeline takes before it is left in peace.
 const KILLS_PER_RUN: usize = 20;

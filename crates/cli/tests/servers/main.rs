@@ -1,0 +1,57 @@
+#![allow(clippy::unwrap_used, clippy::panic)]
+//! The program between real servers, while everything around it fails.
+//!
+//! A stream flows from four partitions of Kafka into every kind of destination; afterwards
+//! strangers count what arrived. One proof runs at a time: some of them kill the servers.
+
+mod kills;
+mod members;
+mod outages;
+
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tempfile::TempDir;
+use testkit::stream::servers::Servers;
+use testkit::stream::{Layout, Place, StreamProof};
+
+const EVERYWHERE: &[Place] =
+    &[Place::Kafka, Place::Postgres, Place::Objects, Place::Search, Place::Lake];
+const EPOCH_BYTES: u64 = 256 << 10;
+
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// A stream, and what must outlive it.
+struct Bench {
+    proof: StreamProof,
+    _folder: TempDir,
+    _alone: MutexGuard<'static, ()>,
+}
+
+/// Whether the program goes through proxies that can be cut, and where its checkpoints lie.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Setup {
+    Direct,
+    ThroughProxies,
+    SharedCheckpoints,
+}
+
+/// A stream to these places; `None` where a server is absent.
+fn bench(places: &[Place], setup: Setup) -> Option<Bench> {
+    let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let servers = Servers::find()?;
+    let called = match setup {
+        Setup::ThroughProxies => servers.behind_proxies()?,
+        Setup::Direct | Setup::SharedCheckpoints => servers.clone(),
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let layout = Layout {
+        servers: &servers,
+        called: &called,
+        places,
+        epoch_bytes: EPOCH_BYTES,
+        shared: setup == Setup::SharedCheckpoints,
+    };
+    let proof = StreamProof::new(Path::new(env!("CARGO_BIN_EXE_logmill")), folder.path(), &layout);
+    Some(Bench { proof, _folder: folder, _alone: alone })
+}

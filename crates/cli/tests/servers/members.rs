@@ -1,0 +1,75 @@
+//! Several processes that share one stream through a consumer group.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use testkit::program::Running;
+use testkit::stream::{Place, StreamProof};
+
+use crate::{Setup, bench};
+
+const MEMBERS: usize = 3;
+const ROWS_PER_ROUND: u64 = 2_000;
+const REBALANCES: usize = 6;
+const REBALANCE_EVERY: Duration = Duration::from_secs(4);
+/// Longer than a lease and a session live.
+const SLEEP: Duration = Duration::from_secs(15);
+const END_LIMIT: Duration = Duration::from_secs(60);
+const PLACES: &[Place] = &[Place::Kafka, Place::Postgres, Place::Lake];
+
+#[test]
+fn processes_that_come_and_go_leave_each_record_once() {
+    let Some(mut bench) = bench(PLACES, Setup::SharedCheckpoints) else { return };
+    let mut members = start_members(&bench.proof);
+    for round in 0..REBALANCES {
+        bench.proof.add(ROWS_PER_ROUND);
+        sleep(REBALANCE_EVERY);
+        let leaver = round % MEMBERS;
+        // In turn one leaves in good order, and one dies.
+        if round % 2 == 0 {
+            stop(&mut members[leaver]);
+        } else {
+            members[leaver].signal("KILL");
+        }
+        members[leaver] = bench.proof.follow();
+    }
+    end_together(&bench.proof, &mut members);
+}
+
+#[test]
+fn a_process_that_slept_through_its_lease_changes_nothing_when_it_wakes() {
+    let Some(mut bench) = bench(PLACES, Setup::SharedCheckpoints) else { return };
+    let mut members = start_members(&bench.proof);
+    bench.proof.add(ROWS_PER_ROUND);
+    sleep(REBALANCE_EVERY);
+    for sleeper in 0..2 {
+        members[sleeper].signal("STOP");
+        bench.proof.add(ROWS_PER_ROUND);
+        sleep(SLEEP);
+        members[sleeper].signal("CONT");
+        bench.proof.add(ROWS_PER_ROUND);
+        sleep(REBALANCE_EVERY);
+    }
+    end_together(&bench.proof, &mut members);
+}
+
+fn start_members(proof: &StreamProof) -> Vec<Running> {
+    (0..MEMBERS).map(|_| proof.follow()).collect()
+}
+
+/// Stops all; what they did not reach, one more start does.
+fn end_together(proof: &StreamProof, members: &mut [Running]) {
+    members.iter_mut().for_each(stop);
+    assert!(proof.arrived() > 0, "the members delivered something before the last start");
+    proof.finish();
+}
+
+/// A clean stop, or the clear end of one who is no longer the owner.
+fn stop(member: &mut Running) {
+    if member.wait_for(Duration::ZERO).is_none() {
+        member.signal("TERM");
+    }
+    let status = member.wait_for(END_LIMIT).expect("a member stops when it is told to");
+    let clear = [Some(0), Some(4), Some(143)];
+    assert!(clear.contains(&status.code()), "a clear end: {status}");
+}

@@ -1,0 +1,79 @@
+//! A Kafka topic, read as `read_committed` readers see it.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::Message;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use super::{Destination, count_line};
+use crate::program::Program;
+use crate::services::unique;
+use crate::stream::feed;
+use crate::stream::servers::Servers;
+use crate::stream::tally::Tally;
+
+const PARTITIONS: u16 = 3;
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+
+/// A topic of its own.
+pub struct Stream {
+    brokers: String,
+    /// What the pipeline calls them.
+    called: String,
+    topic: String,
+}
+
+impl Stream {
+    /// Makes the topic.
+    ///
+    /// # Panics
+    /// The broker refuses.
+    pub fn new(servers: &Servers, called: &Servers) -> Self {
+        let topic = unique("milled");
+        feed::create_topic(&servers.kafka, &topic, PARTITIONS);
+        Self { brokers: servers.kafka.clone(), called: called.kafka.clone(), topic }
+    }
+}
+
+impl Destination for Stream {
+    fn settings(&self) -> String {
+        let Self { called, topic, .. } = self;
+        format!("type: kafka, brokers: \"{called}\", topic: {topic}, key: \"{{id}}\"")
+    }
+
+    fn read(&self, _: &Program, _: &Path, tally: &mut Tally) {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", &self.brokers)
+            .set("group.id", unique("reader"))
+            .set("isolation.level", "read_committed")
+            .set("enable.auto.commit", "false")
+            .set("enable.partition.eof", "true")
+            .create()
+            .expect("a consumer");
+        let mut partitions = TopicPartitionList::new();
+        let mut open: BTreeSet<i32> = (0..PARTITIONS.into()).collect();
+        for partition in &open {
+            partitions
+                .add_partition_offset(&self.topic, *partition, Offset::Beginning)
+                .expect("a partition");
+        }
+        consumer.assign(&partitions).expect("an assignment");
+        while !open.is_empty() {
+            match consumer.poll(ANSWER_LIMIT).expect("the broker answers in time") {
+                Ok(message) => {
+                    let value = message.payload().expect("a row has a value");
+                    count_line(std::str::from_utf8(value).expect("JSON is UTF-8"), tally);
+                }
+                Err(KafkaError::PartitionEOF(partition)) => {
+                    open.remove(&partition);
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Fills a Kafka topic with records that can be told apart.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures::executor::block_on;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::{ClientContext, DefaultClientContext};
+use rdkafka::config::ClientConfig;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+
+/// One record in this many is no JSON.
+const BROKEN_EVERY: u64 = 100;
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+/// How long a full queue is left to empty itself.
+const QUEUE_PAUSE: Duration = Duration::from_millis(10);
+
+/// A topic, and how many records it holds: those with the ids from 0.
+pub struct Feed {
+    topic: String,
+    producer: ThreadedProducer<Deliveries>,
+    ids: u64,
+    partitions: u64,
+}
+
+/// How many records the broker has taken.
+#[derive(Default)]
+struct Deliveries(AtomicU64);
+
+impl ClientContext for Deliveries {}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if result.is_ok() {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Feed {
+    /// Makes a topic.
+    ///
+    /// # Panics
+    /// The broker refuses.
+    pub fn new(brokers: &str, topic: &str, partitions: u16) -> Self {
+        create_topic(brokers, topic, partitions);
+        let producer = ClientConfig::new()
+            .set("bootstrap.servers", brokers)
+            .set("enable.idempotence", "true")
+            .set("linger.ms", "20")
+            .create_with_context(Deliveries::default())
+            .expect("a producer");
+        Self { topic: topic.to_owned(), producer, ids: 0, partitions: partitions.into() }
+    }
+
+    /// Sends more records, over all partitions in turn; the broker has them when it returns.
+    ///
+    /// # Panics
+    /// The broker does not take them.
+    pub fn add(&mut self, records: u64) {
+        for id in self.ids..self.ids + records {
+            self.send(id);
+        }
+        self.ids += records;
+        self.producer.flush(ANSWER_LIMIT).expect("the broker answers");
+        let taken = self.producer.context().0.load(Ordering::Relaxed);
+        assert_eq!(taken, self.ids, "the broker took every record");
+    }
+
+    fn send(&self, id: u64) {
+        let partition = i32::try_from(id % self.partitions).expect("partitions are few");
+        let value = record(id);
+        let mut record =
+            BaseRecord::<(), str>::to(&self.topic).partition(partition).payload(&value);
+        while let Err((error, back)) = self.producer.send(record) {
+            let full = KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull);
+            assert_eq!(error, full, "a record is taken");
+            std::thread::sleep(QUEUE_PAUSE);
+            record = back;
+        }
+    }
+
+    /// How many records it holds.
+    pub fn ids(&self) -> u64 {
+        self.ids
+    }
+}
+
+/// Makes a topic.
+///
+/// # Panics
+/// The broker refuses.
+pub fn create_topic(brokers: &str, topic: &str, partitions: u16) {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", brokers).create().expect("a client");
+    let new = NewTopic::new(topic, partitions.into(), TopicReplication::Fixed(1));
+    let options = AdminOptions::new().operation_timeout(Some(ANSWER_LIMIT));
+    let made = block_on(admin.create_topics([&new], &options)).expect("the broker answers");
+    assert_eq!(made, [Ok(topic.to_owned())]);
+}
+
+/// A record, whole or broken.
+fn record(id: u64) -> String {
+    match is_whole(id) {
+        true => format!(r#"{{"id":{id},"word":"{}"}}"#, word(id)),
+        false => format!(r#"{{"id":{id},"word":"#),
+    }
+}
+
+/// Whether the record with this id can be parsed.
+pub fn is_whole(id: u64) -> bool {
+    id % BROKEN_EVERY != BROKEN_EVERY - 1
+}
+
+/// The id in the bytes of a broken record.
+pub fn broken_id(original: &str) -> Option<u64> {
+    original.strip_prefix(r#"{"id":"#)?.split(',').next()?.parse().ok()
+}
+
+/// What stands beside an id in its record.
+pub fn word(id: u64) -> String {
+    // Neighbours differ, so that a mix-up of columns shows.
+    format!("word-{}", id.wrapping_mul(2_654_435_761) % 1_000_003)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{broken_id, is_whole, record, word};
+
+    #[test]
+    fn one_record_in_a_hundred_is_broken_and_known_by_its_bytes() {
+        assert_eq!((0..1000).filter(|id| !is_whole(*id)).count(), 10);
+        assert_eq!(broken_id(&record(199)), Some(199));
+        assert_eq!(record(7), format!(r#"{{"id":7,"word":"{}"}}"#, word(7)));
+    }
+}

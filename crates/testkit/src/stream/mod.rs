@@ -1,0 +1,253 @@
+//! A stream from Kafka into real servers, by the real program, which is killed meanwhile.
+//!
+//! Records are known by an id in them. After all that happened each one must be found once in
+//! every destination, or once among the dead letters if it is broken, by readers that know
+//! nothing of the program; and `audit` must agree.
+
+mod destinations;
+mod feed;
+pub mod servers;
+mod tally;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::crash::{POINTS, RECOVERY_POINTS};
+use crate::kill::LAKE_POINTS;
+use crate::program::{Killed, Program, Running};
+use crate::services::unique;
+
+use destinations::{Destination, Lake, Objects, Search, Stream, Table};
+use feed::Feed;
+use servers::Servers;
+use tally::Tally;
+
+const PARTITIONS: u16 = 4;
+const KAFKA_POINTS: &[&str] = &[
+    "kafka.prepare.before_flush",
+    "kafka.prepare.flushed",
+    "kafka.prepare.after_token",
+    "kafka.commit.before",
+    "kafka.commit.after",
+];
+const POSTGRES_POINTS: &[&str] =
+    &["postgres.commit.before", "postgres.commit.token", "postgres.commit.after"];
+const OBJECTS_POINTS: &[&str] = &[
+    "object_store.prepare.before",
+    "object_store.prepare.after",
+    "object_store.commit.before",
+    "object_store.commit.object",
+    "object_store.commit.after",
+];
+const SEARCH_POINTS: &[&str] = &[];
+
+/// A kind of destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Place {
+    /// A Kafka topic.
+    Kafka,
+    /// A PostgreSQL table.
+    Postgres,
+    /// Objects in S3.
+    Objects,
+    /// An OpenSearch index.
+    Search,
+    /// A lake table.
+    Lake,
+}
+
+/// What the pipeline of a stream looks like.
+pub struct Layout<'a> {
+    /// The servers as they are.
+    pub servers: &'a Servers,
+    /// The same, as the pipeline calls them.
+    pub called: &'a Servers,
+    /// Where the stream goes; everywhere at once.
+    pub places: &'a [Place],
+    /// Bytes that end an epoch.
+    pub epoch_bytes: u64,
+    /// Whether checkpoints lie in S3, where several processes share them.
+    pub shared: bool,
+}
+
+/// A stream: its feed, its pipeline, its destinations.
+pub struct StreamProof {
+    program: Program,
+    data: PathBuf,
+    feed: Feed,
+    destinations: Vec<(Place, Box<dyn Destination>)>,
+}
+
+impl StreamProof {
+    /// Makes topics and a pipeline file; the sinks make the rest.
+    ///
+    /// # Panics
+    /// A server refuses.
+    pub fn new(program: &Path, folder: &Path, layout: &Layout<'_>) -> Self {
+        let program = Program::new(program, folder);
+        let topic = unique("feed");
+        let feed = Feed::new(&layout.servers.kafka, &topic, PARTITIONS);
+        let destinations: Vec<_> =
+            layout.places.iter().map(|place| (*place, destination(*place, layout))).collect();
+        let pipeline = pipeline(&topic, layout, &destinations);
+        std::fs::write(folder.join("pipeline.yaml"), pipeline).expect("a pipeline file");
+        let data = program.fresh("data");
+        Self { program, data, feed, destinations }
+    }
+
+    /// Puts more records into the feed.
+    ///
+    /// # Panics
+    /// The broker does not take them.
+    pub fn add(&mut self, records: u64) {
+        self.feed.add(records);
+    }
+
+    /// Starts the program, to run to the end that the feed has now.
+    pub fn start(&self) -> Running {
+        self.program.start(&self.data, None)
+    }
+
+    /// Starts the program, to follow the feed.
+    pub fn follow(&self) -> Running {
+        self.program.follow(&self.data)
+    }
+
+    /// Kills the program at the `n`th pass of a point.
+    ///
+    /// # Panics
+    /// It ends without passing it.
+    pub fn kill_at(&self, point: &str, n: u64) {
+        let failpoint = format!("{point}:{n}");
+        let killed = self.program.start(&self.data, Some(&failpoint)).killed();
+        assert_eq!(killed, Killed::Yes, "{failpoint} is passed");
+    }
+
+    /// Kills the program after each of these pauses. Returns how many kills struck.
+    ///
+    /// # Panics
+    /// It ends in any other way than well.
+    pub fn kill_after(&self, pauses: &[Duration]) -> usize {
+        let kills = pauses.iter().map(|pause| self.start().kill_after(*pause));
+        kills.take_while(|killed| *killed == Killed::Yes).count()
+    }
+
+    /// Runs to the end, and checks; returns how long the run took.
+    ///
+    /// # Panics
+    /// A record is not where it must be.
+    pub fn finish(&self) -> Duration {
+        let begun = Instant::now();
+        let status = self.start().wait();
+        assert!(status.success(), "the last start ends well: {status}");
+        let took = begun.elapsed();
+        self.check();
+        took
+    }
+
+    /// Checks that every record is where it must be, once.
+    ///
+    /// # Panics
+    /// One is not.
+    pub fn check(&self) {
+        for (place, destination) in &self.destinations {
+            let mut tally = Tally::new(self.feed.ids());
+            destination.read(&self.program, &self.data, &mut tally);
+            tally.check(feed::is_whole).unwrap_or_else(|found| panic!("{place:?}: {found}"));
+        }
+        let letters = self.dead_letters().check(|id| !feed::is_whole(id));
+        letters.unwrap_or_else(|found| panic!("dead letters: {found}"));
+        self.program.audit(&self.data);
+    }
+
+    /// How many records arrived at the place where fewest did.
+    pub fn arrived(&self) -> u64 {
+        let totals = self.destinations.iter().map(|(_, destination)| {
+            let mut tally = Tally::new(self.feed.ids());
+            destination.read(&self.program, &self.data, &mut tally);
+            tally.total()
+        });
+        totals.min().unwrap_or_default()
+    }
+
+    fn dead_letters(&self) -> Tally {
+        let query = "SELECT original FROM dead_letters";
+        let letters = self.program.ask(&self.data, &["query", query, "--format", "ndjson"]);
+        let mut tally = Tally::new(self.feed.ids());
+        for line in letters.lines() {
+            let letter: serde_json::Value = serde_json::from_str(line).expect("a row is JSON");
+            let original = letter["original"].as_str().expect("the original is text");
+            let id = feed::broken_id(original).expect("the original is one of ours");
+            tally.count(id, &feed::word(id));
+        }
+        tally
+    }
+}
+
+/// Every point that a stream passes without an earlier crash, with the pass at which to kill: where
+/// the sinks follow each other, between each pair of them.
+pub fn points(places: &[Place]) -> Vec<(&'static str, u64)> {
+    let mut points = Vec::new();
+    for point in POINTS {
+        let passes = if point.contains(".sink.") { places.len() as u64 } else { 1 };
+        points.extend((1..=passes).map(|pass| (*point, pass)));
+    }
+    let own = places.iter().flat_map(|place| own_points(*place));
+    points.extend(own.map(|point| (*point, 1)));
+    points
+}
+
+/// Points that only a start after a crash between decision and commit passes.
+pub fn recovery_points() -> &'static [&'static str] {
+    RECOVERY_POINTS
+}
+
+fn own_points(place: Place) -> &'static [&'static str] {
+    match place {
+        Place::Kafka => KAFKA_POINTS,
+        Place::Postgres => POSTGRES_POINTS,
+        Place::Objects => OBJECTS_POINTS,
+        Place::Search => SEARCH_POINTS,
+        Place::Lake => LAKE_POINTS,
+    }
+}
+
+fn destination(place: Place, layout: &Layout<'_>) -> Box<dyn Destination> {
+    let Layout { servers, called, .. } = layout;
+    match place {
+        Place::Kafka => Box::new(Stream::new(servers, called)),
+        Place::Postgres => Box::new(Table::new(servers, called)),
+        Place::Objects => Box::new(Objects::new(servers, called)),
+        Place::Search => Box::new(Search::new(servers)),
+        Place::Lake => Box::new(Lake),
+    }
+}
+
+fn pipeline(
+    topic: &str,
+    layout: &Layout<'_>,
+    destinations: &[(Place, Box<dyn Destination>)],
+) -> String {
+    let name = unique("stream");
+    let brokers = &layout.called.kafka;
+    let mut text = format!(
+        "name: {name}\n\
+         epoch: {{ interval: 500ms, bytes_max: {}B }}\n\
+         retry: {{ for: 5m }}\n\
+         sources:\n  feed: {{ type: kafka, brokers: \"{brokers}\", topics: {topic}, group: {name} }}\n\
+         transforms:\n  parsed: {{ type: parse, input: feed, format: json, \
+         fields: {{ id: integer, word: text }} }}\n\
+         sinks:\n",
+        layout.epoch_bytes
+    );
+    for (place, destination) in destinations {
+        let sink = format!("{place:?}").to_lowercase();
+        text += &format!("  {sink}: {{ input: parsed, {} }}\n", destination.settings());
+    }
+    if layout.shared {
+        let bucket = &layout.servers.s3_bucket;
+        let s3 = layout.called.s3_settings();
+        text += &format!("checkpoint: {{ url: \"s3://{bucket}/checkpoints\", {s3} }}\n");
+    }
+    text
+}

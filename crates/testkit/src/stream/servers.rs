@@ -1,0 +1,89 @@
+//! The servers of a stream: where they are, and what can be done to them.
+
+use std::process::Command;
+
+use serde_json::json;
+
+use crate::http;
+use crate::services::{find, setting};
+
+/// Where the servers are.
+#[derive(Clone)]
+pub struct Servers {
+    /// Kafka's brokers.
+    pub kafka: String,
+    /// PostgreSQL's URL.
+    pub postgres: String,
+    /// OpenSearch's URL.
+    pub opensearch: String,
+    /// S3, as `http://host:port`.
+    pub s3: String,
+    /// The id of its access key.
+    pub s3_key: String,
+    /// The secret of its access key.
+    pub s3_secret: String,
+    /// A bucket that exists.
+    pub s3_bucket: String,
+}
+
+impl Servers {
+    /// All servers, unless one is absent and its tests are left out.
+    ///
+    /// # Panics
+    /// One is absent, and may not be.
+    pub fn find() -> Option<Self> {
+        Some(Self {
+            kafka: find("kafka")?,
+            postgres: find("postgres")?,
+            opensearch: find("opensearch")?,
+            s3: find("s3")?,
+            s3_key: setting("s3_key"),
+            s3_secret: setting("s3_secret"),
+            s3_bucket: setting("s3_bucket"),
+        })
+    }
+
+    /// The same servers behind proxies, where there are some.
+    ///
+    /// # Panics
+    /// As for [`Servers::find`].
+    pub fn behind_proxies(&self) -> Option<Self> {
+        Some(Self {
+            kafka: find("kafka_cut")?,
+            postgres: find("postgres_cut")?,
+            s3: find("s3_cut")?,
+            ..self.clone()
+        })
+    }
+
+    /// What reaches S3, as settings.
+    pub fn s3_settings(&self) -> String {
+        let Self { s3, s3_key, s3_secret, .. } = self;
+        format!(
+            "endpoint: \"{s3}\", allow_http: true, region: us-east-1, \
+             access_key: {s3_key}, secret_key: {s3_secret}"
+        )
+    }
+}
+
+/// Kills a server with SIGKILL. Whoever started it starts it again.
+///
+/// # Panics
+/// It does not run, or may not be killed.
+pub fn kill(server: &str) {
+    let file = setting(&format!("{server}_pid"));
+    let pid = std::fs::read_to_string(&file).expect("the server runs");
+    let sent = Command::new("kill").args(["-s", "KILL", pid.trim()]).status();
+    assert!(sent.expect("`kill` starts").success(), "{server} is killed");
+}
+
+/// Cuts the proxy before a server, or mends it.
+///
+/// # Panics
+/// The proxy does not obey.
+pub fn set_cut(server: &str, cut: bool) {
+    let proxy = format!("/proxies/{server}");
+    let body = json!({ "enabled": !cut }).to_string();
+    let answer = http::send("POST", &setting("toxiproxy"), &proxy, &body);
+    answer.unwrap_or_else(|error| panic!("{error}"));
+}
