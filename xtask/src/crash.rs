@@ -1,18 +1,23 @@
 //! `cargo xtask crash`: builds the release and kills it, at every point and at random moments.
 
 use std::path::PathBuf;
+use std::process::Command;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
+use crate::services::{self, Installation};
 use crate::steps::{cargo, root, step};
 
 /// What to kill, and how often.
 #[derive(Args)]
 pub struct Options {
+    /// What flows through the program; one after the other by default.
+    #[arg(value_enum)]
+    subjects: Vec<Subject>,
     /// Kills at random moments, beside one at each point.
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value_t = 100)]
     kills: usize,
-    /// Lines of the log, one in a hundred of them broken.
+    /// Records, one in a hundred of them broken.
     #[arg(long, default_value_t = 1_000_000)]
     rows: u64,
     /// Chooses the moments.
@@ -20,19 +25,49 @@ pub struct Options {
     seed: u64,
 }
 
+/// What flows.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Subject {
+    /// A log file, into the lake.
+    Log,
+    /// Four partitions of Kafka, into real servers.
+    Stream,
+}
+
 /// Builds the program and the one that kills it, then lets them meet.
 ///
 /// # Errors
 /// A build fails, or a record was lost or doubled.
 pub fn run(options: &Options) -> Result<(), String> {
+    let chosen = |subject| options.subjects.is_empty() || options.subjects.contains(&subject);
+    let servers = match chosen(Subject::Stream) {
+        true => services::STREAM,
+        false => &[],
+    };
+    let installation = Installation::begin(servers)?;
     step("release", cargo(["build", "--release", "--workspace", "--bins"]))?;
+    if chosen(Subject::Log) {
+        step("crash of a log", crash("log", options))?;
+    }
+    if chosen(Subject::Stream) {
+        let servers = installation.finish()?.start(servers)?;
+        let mut crash = crash("stream", options);
+        crash.envs(servers.variables.iter().map(|(name, value)| (name, value)));
+        step("crash of a stream", crash)?;
+        drop(servers);
+    }
+    Ok(())
+}
+
+fn crash(subject: &str, options: &Options) -> Command {
     let target = std::env::var_os("CARGO_TARGET_DIR");
     let target = target.map_or_else(|| root().join("target"), PathBuf::from).join("release");
-    let mut crash = std::process::Command::new(target.join("crash"));
+    let mut crash = Command::new(target.join("crash"));
     crash
         .arg(target.join("logmill"))
+        .arg(subject)
         .args(["--kills", &options.kills.to_string()])
         .args(["--rows", &options.rows.to_string()])
         .args(["--seed", &options.seed.to_string()]);
-    step("crash", crash)
+    crash
 }

@@ -135,6 +135,10 @@ pub fn run(options: &Options) -> Result<(), String> {
     std::io::stdin().read_to_end(&mut rest).map(drop).map_err(|error| error.to_string())
 }
 
+/// What a stream flows through.
+pub const STREAM: &[Service] =
+    &[Service::Kafka, Service::Postgres, Service::S3, Service::Opensearch];
+
 /// Every service that tests use.
 pub fn all() -> &'static [Service] {
     Service::value_variants()

@@ -2,37 +2,64 @@
 
 #![allow(clippy::panic, reason = "a proof fails by panicking")]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use testkit::kill::{KillProof, points};
+use testkit::kill::{self, KillProof};
 use testkit::program::Killed;
+use testkit::stream::servers::Servers;
+use testkit::stream::{self, Layout, Place, StreamProof};
 
-/// Kills that one run of the pipeline takes before it is left in peace.
+/// Kills that one run of a log takes before it is left in peace.
 const KILLS_PER_RUN: usize = 20;
+/// Records that flow between two kills at points, of a stream.
+const ROWS_PER_POINT: u64 = 10_000;
+const EPOCH_BYTES: u64 = 16 << 20;
+/// A start is killed no sooner: it would only connect.
+const PAUSE_MIN: Duration = Duration::from_millis(500);
 
 /// What to kill, and how often.
 #[derive(Parser)]
 struct Crash {
     /// The program to kill.
     program: PathBuf,
+    /// What flows through it.
+    #[arg(value_enum)]
+    subject: Subject,
     /// Kills at random moments, beside one at each point.
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value_t = 100)]
     kills: usize,
-    /// Lines of the log, one in a hundred of them broken.
+    /// Records, one in a hundred of them broken.
     #[arg(long, default_value_t = 1_000_000)]
     rows: u64,
+    /// Where a stream goes; everywhere at once by default.
+    #[arg(long, value_delimiter = ',')]
+    places: Vec<Place>,
     /// Chooses the moments.
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
 
+/// What flows.
+#[derive(Clone, Copy, ValueEnum)]
+enum Subject {
+    /// A log file, into the lake.
+    Log,
+    /// Four partitions of Kafka, into real servers.
+    Stream,
+}
+
 fn main() -> ExitCode {
-    match run(&Crash::parse()) {
+    let crash = Crash::parse();
+    let outcome = match crash.subject {
+        Subject::Log => log(&crash),
+        Subject::Stream => stream(&crash),
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(difference) => {
             eprintln!("{difference}");
@@ -42,12 +69,12 @@ fn main() -> ExitCode {
 }
 
 /// Kills the program again and again; prints a line per proof.
-fn run(crash: &Crash) -> Result<(), String> {
+fn log(crash: &Crash) -> Result<(), String> {
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let proof = KillProof::new(&crash.program, folder.path(), crash.rows, 16 << 20);
+    let proof = KillProof::new(&crash.program, folder.path(), crash.rows, EPOCH_BYTES);
     let expected = proof.undisturbed();
     println!("undisturbed: {}", expected.join(" "));
-    for point in points() {
+    for point in kill::points() {
         let (killed, found) = proof.kill_at(point, 1);
         if killed == Killed::No || found != expected {
             return Err(format!("killed at {point}: {killed:?}, found {}", found.join(" ")));
@@ -75,4 +102,72 @@ fn run(crash: &Crash) -> Result<(), String> {
         crash.rows
     );
     Ok(())
+}
+
+/// Kills the program again and again while one stream flows. What is lost or doubled panics.
+fn stream(crash: &Crash) -> Result<(), String> {
+    let servers = Servers::find().ok_or("a stream needs its servers")?;
+    let places = match crash.places.is_empty() {
+        true => Place::value_variants(),
+        false => &crash.places,
+    };
+    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let layout = Layout {
+        servers: &servers,
+        called: &servers,
+        places,
+        epoch_bytes: EPOCH_BYTES,
+        shared: false,
+    };
+    at_points(&crash.program, &fresh(folder.path(), "points")?, &layout);
+    at_moments(crash, &fresh(folder.path(), "moments")?, &layout);
+    Ok(())
+}
+
+/// One kill at each point, each followed by a check.
+fn at_points(program: &Path, folder: &Path, layout: &Layout<'_>) {
+    let mut proof = StreamProof::new(program, folder, layout);
+    for (point, pass) in stream::points(layout.places) {
+        proof.add(ROWS_PER_POINT);
+        proof.kill_at(point, pass);
+        proof.finish();
+        println!("killed at {point}, pass {pass}: each record once everywhere, audit complete");
+    }
+    for point in stream::recovery_points() {
+        proof.add(ROWS_PER_POINT);
+        proof.kill_at("decide.after", 1);
+        proof.kill_at(point, 1);
+        proof.finish();
+        println!("killed after a decision, then at {point}: each record once everywhere");
+    }
+}
+
+/// Kills at random moments of one long run; another begins where it ends too soon.
+fn at_moments(crash: &Crash, folder: &Path, layout: &Layout<'_>) {
+    let mut proof = StreamProof::new(&crash.program, folder, layout);
+    proof.add(crash.rows);
+    let whole = proof.finish();
+    println!("undisturbed: {} records in {:.1} s", crash.rows, whole.as_secs_f64());
+    let longest = whole.div_f64(crash.kills.max(1) as f64) * 2 + PAUSE_MIN * 2;
+    let mut moments = StdRng::seed_from_u64(crash.seed);
+    let (mut struck, mut runs) = (0, 0);
+    while struck < crash.kills {
+        proof.add(crash.rows);
+        let pauses: Vec<Duration> =
+            (struck..crash.kills).map(|_| moments.random_range(PAUSE_MIN..longest)).collect();
+        struck += proof.kill_after(&pauses);
+        proof.finish();
+        runs += 1;
+        println!("{struck} kills at random moments so far: each record once everywhere");
+    }
+    println!(
+        "{struck} kills at random moments in {runs} runs of {} records: none lost, none doubled",
+        crash.rows
+    );
+}
+
+fn fresh(folder: &Path, name: &str) -> Result<PathBuf, String> {
+    let folder = folder.join(name);
+    std::fs::create_dir(&folder).map_err(|error| error.to_string())?;
+    Ok(folder)
 }
