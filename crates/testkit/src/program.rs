@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 /// A start that takes longer than this hangs.
 const START_LIMIT: Duration = Duration::from_secs(900);
+/// A clean stop that takes longer hangs.
+const STOP_LIMIT: Duration = Duration::from_secs(60);
 /// How often a child is asked whether it has ended.
 const POLL_EVERY: Duration = Duration::from_millis(2);
 
@@ -158,6 +160,18 @@ impl Running {
             self.signal("KILL");
         }
         killed(self.wait())
+    }
+
+    /// Asks it to end, unless it has ended, and waits for that.
+    ///
+    /// # Panics
+    /// It does not end.
+    pub fn stop(&mut self) -> ExitStatus {
+        if let Some(ended) = self.wait_for(Duration::ZERO) {
+            return ended;
+        }
+        self.signal("TERM");
+        self.wait_for(STOP_LIMIT).expect("a program that is told to end ends")
     }
 
     /// Sends a signal, such as `STOP`.

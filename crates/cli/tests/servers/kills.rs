@@ -1,7 +1,5 @@
 //! The program killed with SIGKILL.
 
-use std::time::Duration;
-
 use testkit::stream::{points, recovery_points};
 
 use crate::{EVERYWHERE, Setup, bench};
@@ -10,6 +8,8 @@ use crate::{EVERYWHERE, Setup, bench};
 const ROWS_PER_POINT: u64 = 1_000;
 const ROWS: u64 = 50_000;
 const MOMENTS: u32 = 10;
+/// Chooses the moments.
+const SEED: u64 = 1;
 
 #[test]
 fn killed_at_every_point_each_record_arrives_once_everywhere() {
@@ -29,13 +29,5 @@ fn killed_at_every_point_each_record_arrives_once_everywhere() {
 #[test]
 fn killed_at_ten_moments_each_record_arrives_once_everywhere() {
     let Some(mut bench) = bench(EVERYWHERE, Setup::Direct) else { return };
-    bench.proof.add(ROWS);
-    let whole = bench.proof.finish();
-    bench.proof.add(ROWS);
-    // Moments that add up to more than a whole run, so that the last ones come near its end.
-    let pauses: Vec<Duration> =
-        (1..=MOMENTS).map(|moment| whole * moment / (MOMENTS * 2)).collect();
-    let struck = bench.proof.kill_after(&pauses);
-    assert!(struck > 0, "some kills struck");
-    bench.proof.finish();
+    bench.proof.kill_at_moments(MOMENTS, ROWS, SEED);
 }

@@ -1,4 +1,4 @@
-//! Servers that die under load, and networks that are cut.
+//! Servers that die under load, and networks that are cut: one process outlives it all.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -8,53 +8,48 @@ use testkit::stream::{Place, StreamProof};
 
 use crate::{EVERYWHERE, Setup, bench};
 
-const ROWS: u64 = 20_000;
-/// Long enough that work is under way, short enough that it is not over.
-const FIRST_TROUBLE_AFTER: Duration = Duration::from_millis(1500);
-const TROUBLE_EVERY: Duration = Duration::from_secs(4);
-const CUT_FOR: Duration = Duration::from_secs(2);
-const TROUBLES_MAX: usize = 3;
+const ROWS_PER_TROUBLE: u64 = 10_000;
+/// When trouble comes after records began to flow: while they are read, sent, and committed.
+const TROUBLE_AFTER: &[Duration] =
+    &[Duration::ZERO, Duration::from_millis(300), Duration::from_millis(900)];
+const CUT_FOR: Duration = Duration::from_secs(3);
 
 #[test]
 fn kafka_killed_under_load_comes_back_and_nothing_is_lost_or_doubled() {
     let Some(mut bench) = bench(EVERYWHERE, Setup::Direct) else { return };
-    bench.proof.add(ROWS);
-    run_amid(&bench.proof, || kill("kafka"));
+    follow_amid(&mut bench.proof, || kill("kafka"));
 }
 
 #[test]
 fn postgres_killed_under_load_comes_back_and_nothing_is_lost_or_doubled() {
     let Some(mut bench) = bench(EVERYWHERE, Setup::Direct) else { return };
-    bench.proof.add(ROWS);
-    run_amid(&bench.proof, || kill("postgres"));
+    follow_amid(&mut bench.proof, || kill("postgres"));
 }
 
 #[test]
-fn a_network_that_is_cut_again_and_again_loses_and_doubles_nothing() {
+fn networks_that_are_cut_again_and_again_lose_and_double_nothing() {
     let places = [Place::Kafka, Place::Postgres, Place::Objects];
     let Some(mut bench) = bench(&places, Setup::ThroughProxies) else { return };
-    bench.proof.add(ROWS);
-    let mut proxies = ["kafka", "postgres", "s3"].into_iter().cycle();
-    run_amid(&bench.proof, || {
-        let proxy = proxies.next().expect("a cycle has no end");
-        set_cut(proxy, true);
-        sleep(CUT_FOR);
-        set_cut(proxy, false);
-    });
+    for server in ["kafka", "postgres", "s3"] {
+        follow_amid(&mut bench.proof, || {
+            set_cut(server, true);
+            sleep(CUT_FOR);
+            set_cut(server, false);
+        });
+    }
 }
 
-/// Runs to the end with trouble every few seconds, then checks.
-fn run_amid(proof: &StreamProof, mut trouble: impl FnMut()) {
-    let mut run = proof.start();
-    let mut pause = FIRST_TROUBLE_AFTER;
-    let mut troubles = 0;
-    while troubles < TROUBLES_MAX && run.wait_for(pause).is_none() {
+/// Lets one process follow while records and trouble come; then checks.
+fn follow_amid(proof: &mut StreamProof, mut trouble: impl FnMut()) {
+    let mut run = proof.follow();
+    for pause in TROUBLE_AFTER {
+        proof.add(ROWS_PER_TROUBLE);
+        sleep(*pause);
         trouble();
-        troubles += 1;
-        pause = TROUBLE_EVERY;
+        proof.wait_for_arrival();
     }
-    assert!(troubles > 0, "the run was over before anything failed");
-    let status = run.wait();
-    assert!(status.success(), "the run outlives the trouble: {status}");
+    assert_eq!(run.wait_for(Duration::ZERO), None, "the process outlives the trouble");
+    let status = run.stop();
+    assert_eq!(status.code(), Some(143), "a clean stop");
     proof.check();
 }

@@ -15,12 +15,10 @@ use testkit::stream::servers::Servers;
 use testkit::stream::{self, Layout, Place, StreamProof};
 
 /// Kills that one run of a log takes before it is left in peace.
-const KILLS_PER_RUN: usize = 20;
+const KILLS_PER_RUN: u32 = 20;
 /// Records that flow between two kills at points, of a stream.
 const ROWS_PER_POINT: u64 = 10_000;
 const EPOCH_BYTES: u64 = 16 << 20;
-/// A start is killed no sooner: it would only connect.
-const PAUSE_MIN: Duration = Duration::from_millis(500);
 
 /// What to kill, and how often.
 #[derive(Parser)]
@@ -32,7 +30,7 @@ struct Crash {
     subject: Subject,
     /// Kills at random moments, beside one at each point.
     #[arg(long, default_value_t = 100)]
-    kills: usize,
+    kills: u32,
     /// Records, one in a hundred of them broken.
     #[arg(long, default_value_t = 1_000_000)]
     rows: u64,
@@ -83,8 +81,7 @@ fn log(crash: &Crash) -> Result<(), String> {
     }
     let whole = proof.measure();
     let mut moments = StdRng::seed_from_u64(crash.seed);
-    let mut struck = 0;
-    let mut runs = 0;
+    let (mut struck, mut runs) = (0, 0);
     while struck < crash.kills {
         let pauses: Vec<Duration> = (0..KILLS_PER_RUN.min(crash.kills - struck))
             .map(|_| whole.mul_f64(moments.random_range(0.01..0.5)))
@@ -93,7 +90,7 @@ fn log(crash: &Crash) -> Result<(), String> {
         if found != expected {
             return Err(format!("after {kills} kills: {}", found.join(" ")));
         }
-        struck += kills;
+        struck += u32::try_from(kills).expect("kills are few");
         runs += 1;
         println!("killed {kills} times at random moments: each record once, audit complete");
     }
@@ -142,27 +139,13 @@ fn at_points(program: &Path, folder: &Path, layout: &Layout<'_>) {
     }
 }
 
-/// Kills at random moments of one long run; another begins where it ends too soon.
+/// Kills at random moments of one long run.
 fn at_moments(crash: &Crash, folder: &Path, layout: &Layout<'_>) {
     let mut proof = StreamProof::new(&crash.program, folder, layout);
-    proof.add(crash.rows);
-    let whole = proof.finish();
-    println!("undisturbed: {} records in {:.1} s", crash.rows, whole.as_secs_f64());
-    let longest = whole.div_f64(crash.kills.max(1) as f64) * 2 + PAUSE_MIN * 2;
-    let mut moments = StdRng::seed_from_u64(crash.seed);
-    let (mut struck, mut runs) = (0, 0);
-    while struck < crash.kills {
-        proof.add(crash.rows);
-        let pauses: Vec<Duration> =
-            (struck..crash.kills).map(|_| moments.random_range(PAUSE_MIN..longest)).collect();
-        struck += proof.kill_after(&pauses);
-        proof.finish();
-        runs += 1;
-        println!("{struck} kills at random moments so far: each record once everywhere");
-    }
+    let records = proof.kill_at_moments(crash.kills, crash.rows, crash.seed);
     println!(
-        "{struck} kills at random moments in {runs} runs of {} records: none lost, none doubled",
-        crash.rows
+        "{} kills at random moments of {records} records: none lost, none doubled",
+        crash.kills
     );
 }
 

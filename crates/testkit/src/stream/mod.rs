@@ -12,6 +12,9 @@ mod tally;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
 use crate::crash::{POINTS, RECOVERY_POINTS};
 use crate::kill::LAKE_POINTS;
 use crate::program::{Killed, Program, Running};
@@ -23,6 +26,9 @@ use servers::Servers;
 use tally::Tally;
 
 const PARTITIONS: u16 = 4;
+/// Records that have not arrived after this time will not.
+const ARRIVAL_LIMIT: Duration = Duration::from_secs(180);
+const POLL_EVERY: Duration = Duration::from_millis(200);
 const KAFKA_POINTS: &[&str] = &[
     "kafka.prepare.before_flush",
     "kafka.prepare.flushed",
@@ -123,13 +129,32 @@ impl StreamProof {
         assert_eq!(killed, Killed::Yes, "{failpoint} is passed");
     }
 
-    /// Kills the program after each of these pauses. Returns how many kills struck.
+    /// Kills the program at random moments of its work; where it reaches the end before, more
+    /// records come. Returns how many came in all.
     ///
     /// # Panics
-    /// It ends in any other way than well.
-    pub fn kill_after(&self, pauses: &[Duration]) -> usize {
-        let kills = pauses.iter().map(|pause| self.start().kill_after(*pause));
-        kills.take_while(|killed| *killed == Killed::Yes).count()
+    /// A record is not where it must be, in the end or at an end between.
+    pub fn kill_at_moments(&mut self, kills: u32, records: u64, seed: u64) -> u64 {
+        self.add(records);
+        let whole = self.finish();
+        // What a start takes that finds nothing to do.
+        let idle = self.finish();
+        let longest = idle + whole.saturating_sub(idle) * 2 / kills + POLL_EVERY;
+        let mut moments = StdRng::seed_from_u64(seed);
+        let mut struck = 0;
+        self.add(records);
+        while struck < kills {
+            let pause = moments.random_range(idle / 2..longest);
+            match self.start().kill_after(pause) {
+                Killed::Yes => struck += 1,
+                Killed::No => {
+                    self.check();
+                    self.add(records);
+                }
+            }
+        }
+        self.finish();
+        self.feed.ids()
     }
 
     /// Runs to the end, and checks; returns how long the run took.
@@ -151,8 +176,7 @@ impl StreamProof {
     /// One is not.
     pub fn check(&self) {
         for (place, destination) in &self.destinations {
-            let mut tally = Tally::new(self.feed.ids());
-            destination.read(&self.program, &self.data, &mut tally);
+            let tally = self.tally(destination.as_ref());
             tally.check(feed::is_whole).unwrap_or_else(|found| panic!("{place:?}: {found}"));
         }
         let letters = self.dead_letters().check(|id| !feed::is_whole(id));
@@ -160,14 +184,29 @@ impl StreamProof {
         self.program.audit(&self.data);
     }
 
-    /// How many records arrived at the place where fewest did.
-    pub fn arrived(&self) -> u64 {
-        let totals = self.destinations.iter().map(|(_, destination)| {
-            let mut tally = Tally::new(self.feed.ids());
-            destination.read(&self.program, &self.data, &mut tally);
-            tally.total()
-        });
-        totals.min().unwrap_or_default()
+    /// Waits until every whole record has arrived everywhere, while the program follows the feed.
+    ///
+    /// # Panics
+    /// One does not arrive in time.
+    pub fn wait_for_arrival(&self) {
+        let expected = (0..self.feed.ids()).filter(|id| feed::is_whole(*id)).count() as u64;
+        let until = Instant::now() + ARRIVAL_LIMIT;
+        for (place, destination) in &self.destinations {
+            loop {
+                let arrived = self.tally(destination.as_ref()).total();
+                if arrived >= expected {
+                    break;
+                }
+                assert!(Instant::now() < until, "{place:?}: {arrived} of {expected} arrived");
+                std::thread::sleep(POLL_EVERY);
+            }
+        }
+    }
+
+    fn tally(&self, destination: &dyn Destination) -> Tally {
+        let mut tally = Tally::new(self.feed.ids());
+        destination.read(&self.program, &self.data, &mut tally);
+        tally
     }
 
     fn dead_letters(&self) -> Tally {
@@ -188,7 +227,8 @@ impl StreamProof {
 /// the sinks follow each other, between each pair of them.
 pub fn points(places: &[Place]) -> Vec<(&'static str, u64)> {
     let mut points = Vec::new();
-    for point in POINTS {
+    // The history of a partition begins before its lineage runs.
+    for point in POINTS.iter().filter(|point| **point != "recover.first") {
         let passes = if point.contains(".sink.") { places.len() as u64 } else { 1 };
         points.extend((1..=passes).map(|pass| (*point, pass)));
     }

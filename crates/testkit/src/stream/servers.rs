@@ -1,11 +1,17 @@
 //! The servers of a stream: where they are, and what can be done to them.
 
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
+use tokio_postgres::NoTls;
 
 use crate::http;
 use crate::services::{find, setting};
+
+/// A killed server that takes longer does not come back.
+const BACK_LIMIT: Duration = Duration::from_secs(60);
+const POLL_EVERY: Duration = Duration::from_millis(50);
 
 /// Where the servers are.
 #[derive(Clone)]
@@ -66,15 +72,30 @@ impl Servers {
     }
 }
 
-/// Kills a server with SIGKILL. Whoever started it starts it again.
+/// Kills a server with SIGKILL; whoever started it starts it again. It serves when this returns.
 ///
 /// # Panics
-/// It does not run, or may not be killed.
+/// It does not run, may not be killed, or does not come back.
 pub fn kill(server: &str) {
     let file = setting(&format!("{server}_pid"));
     let pid = std::fs::read_to_string(&file).expect("the server runs");
     let sent = Command::new("kill").args(["-s", "KILL", pid.trim()]).status();
     assert!(sent.expect("`kill` starts").success(), "{server} is killed");
+    let address = setting(server);
+    let until = Instant::now() + BACK_LIMIT;
+    while !serves(server, &address) {
+        assert!(Instant::now() < until, "{server} comes back");
+        std::thread::sleep(POLL_EVERY);
+    }
+}
+
+/// Whether a server does more than accept connections.
+fn serves(server: &str, address: &str) -> bool {
+    let tasks = tokio::runtime::Runtime::new().expect("a runtime");
+    match server {
+        "postgres" => tasks.block_on(tokio_postgres::connect(address, NoTls)).is_ok(),
+        _ => std::net::TcpStream::connect(address).is_ok(),
+    }
 }
 
 /// Cuts the proxy before a server, or mends it.
