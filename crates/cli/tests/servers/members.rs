@@ -9,6 +9,7 @@ use testkit::stream::{Place, StreamProof};
 use crate::{Setup, bench};
 
 const MEMBERS: usize = 3;
+const SLEEPERS: usize = 2;
 const ROWS_PER_ROUND: u64 = 2_000;
 const REBALANCES: usize = 6;
 const REBALANCE_EVERY: Duration = Duration::from_secs(4);
@@ -41,11 +42,11 @@ fn a_process_that_slept_through_its_lease_changes_nothing_when_it_wakes() {
     let mut members = start_members(&bench.proof);
     bench.proof.add(ROWS_PER_ROUND);
     sleep(REBALANCE_EVERY);
-    for sleeper in 0..2 {
-        members[sleeper].signal("STOP");
+    for sleeper in members.iter().take(SLEEPERS) {
+        sleeper.signal("STOP");
         bench.proof.add(ROWS_PER_ROUND);
         sleep(SLEEP);
-        members[sleeper].signal("CONT");
+        sleeper.signal("CONT");
         bench.proof.add(ROWS_PER_ROUND);
         sleep(REBALANCE_EVERY);
     }
