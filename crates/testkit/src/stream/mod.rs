@@ -274,7 +274,8 @@ fn pipeline(
         "name: {name}\n\
          epoch: {{ interval: 500ms, bytes_max: {}B }}\n\
          retry: {{ for: 5m }}\n\
-         sources:\n  feed: {{ type: kafka, brokers: \"{brokers}\", topics: {topic}, group: {name} }}\n\
+         sources:\n  feed: {{ type: kafka, brokers: \"{brokers}\", topics: {topic}, \
+         group: {name} }}\n\
          transforms:\n  parsed: {{ type: parse, input: feed, format: json, \
          fields: {{ id: integer, word: text }} }}\n\
          sinks:\n",
