@@ -8,13 +8,13 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions, StringArray};
 use arrow::datatypes::Schema;
 use contract::error::Context;
-use contract::record::{EPOCH, ORDINAL, POSITION, SPLIT, is_origin};
+use contract::record::{EPOCH, ORDINAL, POSITION, SPLIT};
 use contract::sink::{BatchStream, ReadBack};
 use contract::{Error, Origin, Result};
 use futures::stream::{self, Fuse, StreamExt};
 use tokio_postgres::{Row, RowStream};
 
-use crate::catalog::{self, TableColumn};
+use crate::catalog::{self, TableColumn, Target};
 use crate::client::Connection;
 use crate::failure::external;
 use crate::table::{TableName, quoted};
@@ -77,11 +77,10 @@ async fn record(
     columns: &[TableColumn],
     origin: &Origin,
 ) -> Result<BatchStream> {
-    let wanted =
-        columns.iter().map(|column| match is_origin(&column.name) && column.name != SPLIT {
-            true => Wanted::Number(column.name.clone()),
-            false => Wanted::Text(column.name.clone()),
-        });
+    let wanted = columns.iter().map(|column| match column.target {
+        Target::Int2 | Target::Int4 | Target::Int8 => Wanted::Number(column.name.clone()),
+        _ => Wanted::Text(column.name.clone()),
+    });
     let wanted: Vec<_> = wanted.collect();
     let statement = select(&wanted, table, "WHERE _split = $1 AND _position = $2");
     rows(connection, table, &statement, Some(origin), wanted).await

@@ -191,7 +191,9 @@ async fn names_may_hold_anything() {
 
 #[tokio::test]
 async fn several_processes_make_one_table_at_once() {
-    let Some(place) = Place::new().await else { return };
+    let Some(mut place) = Place::new().await else { return };
+    let fresh = unique("schema");
+    place.table = format!("{fresh}.t");
     let sinks: Vec<_> = (0..6).map(|_| place.sink("create: true")).collect();
     let opened = sinks.iter().enumerate().map(async |(number, sink)| {
         let lineage = Lineage::new(format!("k.t.{number}"));
@@ -199,6 +201,7 @@ async fn several_processes_make_one_table_at_once() {
         open(sink, &row_schema()).await
     });
     assert_eq!(futures::future::join_all(opened).await.len(), 6);
+    place.execute(&format!("DROP SCHEMA {fresh} CASCADE")).await;
 }
 
 #[tokio::test]
