@@ -46,7 +46,7 @@ pub struct Global {
 
     /// The form of results on stdout; errors and logs follow it on stderr. Only `query` writes csv
     /// and parquet.
-    #[arg(long, value_enum, default_value_t = Format::Text, global = true)]
+    #[arg(short, long, value_enum, default_value_t = Format::Text, global = true)]
     pub format: Format,
 
     /// Say more; twice for debugging.
@@ -116,6 +116,7 @@ pub enum Command {
     Query(commands::query::Query),
     Audit(commands::audit::Audit),
     Where(commands::locate::Where),
+    Tail(commands::tail::Tail),
     DeadLetters(commands::dead_letters::DeadLetters),
     Connectors(commands::connectors::Connectors),
     Config(commands::config::Config),

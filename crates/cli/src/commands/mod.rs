@@ -11,4 +11,5 @@ pub mod generate;
 pub mod locate;
 pub mod query;
 pub mod run;
+pub mod tail;
 pub mod test;
