@@ -27,6 +27,10 @@ pub struct Config {
     #[serde(default)]
     pub allow_http: bool,
 
+    /// Refuses an endpoint without TLS, whatever `allow_http` says.
+    #[serde(default)]
+    pub require_tls: bool,
+
     /// The region of an S3 bucket; `us-east-1` by default.
     #[serde(default)]
     pub region: Option<String>,
@@ -134,6 +138,12 @@ impl Config {
     /// Config, with the place in the file.
     pub fn read(section: &Section) -> Result<Self> {
         let config: Self = section.read()?;
+        let plain = config.endpoint.as_ref().is_some_and(|url| !url.starts_with("https://"));
+        if config.require_tls && plain {
+            return Err(Error::config("the endpoint does not use TLS")
+                .field("endpoint")
+                .hint("write `https://…`, or leave `require_tls` out"));
+        }
         for (name, zero) in
             [("rows_max", config.rows_max == Some(0)), ("bytes_max", config.bytes_max.0 == 0)]
         {

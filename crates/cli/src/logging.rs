@@ -9,11 +9,12 @@ use crate::arguments::Global;
 /// there yet.
 const SILENT: [&str; 2] = ["buoyant_kernel=off", "delta_kernel=off"];
 
-/// Starts logging. `LOGMILL_LOG` takes a filter such as `runtime=debug` and wins over `-v`.
+/// Starts logging. `LOGMILL_LOG` takes a filter such as `runtime=debug` and wins over `-v`, which
+/// wins over a level such as `INFO` in `LOG_LEVEL`.
 pub fn start(global: &Global) {
     let level = match (global.quiet, global.verbose) {
         (true, _) => LevelFilter::ERROR,
-        (false, 0) => LevelFilter::WARN,
+        (false, 0) => level_of_environment().unwrap_or(LevelFilter::WARN),
         (false, 1) => LevelFilter::INFO,
         (false, 2) => LevelFilter::DEBUG,
         (false, _) => LevelFilter::TRACE,
@@ -33,5 +34,15 @@ pub fn start(global: &Global) {
     } else {
         let colored = global.color.on(std::io::IsTerminal::is_terminal(&std::io::stderr()));
         lines.with_ansi(colored).without_time().init();
+    }
+}
+
+/// The level that many programs of a host are given together; a word that is none is not one.
+fn level_of_environment() -> Option<LevelFilter> {
+    let word = std::env::var("LOG_LEVEL").ok()?;
+    match word.to_lowercase().as_str() {
+        "warning" => Some(LevelFilter::WARN),
+        "critical" | "fatal" => Some(LevelFilter::ERROR),
+        level => level.parse().ok(),
     }
 }

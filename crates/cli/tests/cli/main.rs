@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod blueprints;
 mod crash;
 mod hostile;
 mod interop;

@@ -25,6 +25,11 @@ use super::memo::{ENTRIES_MAX, Memo};
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GeoIpConfig {
+    /// Whether addresses are looked up; if not, the columns are there and null, and no database is
+    /// read.
+    #[serde(default = "yes")]
+    pub enabled: bool,
+
     /// The column of addresses.
     #[serde(default = "field_default")]
     pub field: String,
@@ -36,6 +41,10 @@ pub struct GeoIpConfig {
     /// The language of names, where the database has several.
     #[serde(default = "language_default")]
     pub language: String,
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn field_default() -> String {
@@ -73,6 +82,9 @@ impl Databases {
     /// # Errors
     /// Config: a file is missing, unreadable, or not in MaxMind's format.
     pub fn open(config: &GeoIpConfig) -> Result<Self> {
+        if !config.enabled {
+            return Ok(Self { databases: Vec::new(), language: config.language.clone() });
+        }
         let paths = match &config.database {
             Paths::One(path) => std::slice::from_ref(path),
             Paths::Several(paths) => paths,
