@@ -135,7 +135,7 @@ fn refusal(error: &Error) -> Option<io::ErrorKind> {
 fn print_text(error: &Error, colored: bool, out: &mut impl Write) -> io::Result<()> {
     let (red, plain) = if colored { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
     writeln!(out, "{red}error{plain}: {}", error.chain())?;
-    if let Some(place) = error.place() {
+    if let Some(place) = error.place().map(ToString::to_string).filter(|place| !place.is_empty()) {
         writeln!(out, "  --> {place}")?;
     }
     if let Some(field) = error.field_name() {
