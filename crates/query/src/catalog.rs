@@ -11,6 +11,7 @@ use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, SchemaProvider
 use datafusion::error::Result as PlanResult;
 use datafusion::logical_expr::TableType;
 
+use crate::records::Ledger;
 use crate::session::{from_datafusion, lend};
 use crate::{lake, records};
 
@@ -33,12 +34,20 @@ pub fn catalog(folder: LakeFolder) -> Result<Arc<dyn CatalogProvider>> {
 #[derive(Debug)]
 pub struct LakeFolder {
     data: PathBuf,
+    /// Ledgers beside that of the folder's own checkpoints.
+    ledgers: Vec<Ledger>,
 }
 
 impl LakeFolder {
     /// The lake of a data folder, which need not exist.
     pub fn new(data: &Path) -> Self {
-        Self { data: data.to_owned() }
+        Self { data: data.to_owned(), ledgers: Vec::new() }
+    }
+
+    /// The same lake, with ledgers from elsewhere.
+    #[must_use]
+    pub fn with_ledgers(self, ledgers: Vec<Ledger>) -> Self {
+        Self { ledgers, ..self }
     }
 
     fn path(&self, table: &str) -> PathBuf {
@@ -53,7 +62,7 @@ impl LakeFolder {
 
     async fn open(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
         if name == records::LEDGER {
-            return records::ledger(&self.data).await.map(Some);
+            return records::ledger(&self.data, &self.ledgers).await.map(Some);
         }
         match self.stored(name).await? {
             Some(table) if name == records::DEAD_LETTERS => {

@@ -21,5 +21,5 @@ mod records;
 pub mod session;
 pub mod trace;
 
-pub use records::{DEAD_LETTERS, MARKS};
+pub use records::{DEAD_LETTERS, Ledger, MARKS};
 pub use session::{Limits, Rows, Session};

@@ -20,8 +20,8 @@ use datafusion::logical_expr::{
     ColumnarValue, Expr, LogicalPlanBuilder, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
     Signature, Volatility, col, lit, when,
 };
-use state::LedgerRow;
 use state::ledger::Counts;
+use state::{CheckpointStore, LedgerRow};
 
 /// The table of refused records.
 pub const DEAD_LETTERS: &str = "dead_letters";
@@ -40,6 +40,15 @@ pub const ALWAYS: &[&str] = &[DEAD_LETTERS, LATE, LEDGER];
 
 /// What tells one dead letter from every other of its time.
 const LETTER_KEY: [&str; 5] = ["pipeline", "step", "sink", SPLIT, POSITION];
+
+/// The ledger of a pipeline whose checkpoints lie outside of the data folder.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// Where its checkpoints lie.
+    pub checkpoints: CheckpointStore,
+}
 
 /// The columns of the ledger that count.
 type Count = (&'static str, fn(&Counts) -> u64);
@@ -157,8 +166,14 @@ fn text_view(text: &str) -> ScalarValue {
 ///
 /// # Errors
 /// External: a checkpoint cannot be read.
-pub async fn ledger(data: &Path) -> Result<Arc<dyn TableProvider>> {
-    let rows = ledger_rows(data).await?;
+pub async fn ledger(data: &Path, elsewhere: &[Ledger]) -> Result<Arc<dyn TableProvider>> {
+    let mut rows = ledger_rows(data).await?;
+    for ledger in elsewhere {
+        for lineage in ledger.checkpoints.lineages(&ledger.pipeline).await? {
+            let history = ledger.checkpoints.history(&ledger.pipeline, &lineage);
+            rows.extend(history.ledger().await?.rows);
+        }
+    }
     let text_of = |value: fn(&LedgerRow) -> &str| -> ArrayRef {
         Arc::new(rows.iter().map(|row| Some(value(row))).collect::<StringArray>())
     };

@@ -21,6 +21,7 @@ use futures::StreamExt;
 use crate::catalog::{self, LakeFolder};
 use crate::date_trunc::DateTrunc;
 use crate::log::{LogFunction, RefusedLines};
+use crate::records::Ledger;
 
 /// What a query may use.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +59,14 @@ impl Session {
     /// # Errors
     /// External: no folder for temporary files.
     pub fn open(data: &Path, limits: Limits) -> Result<Self> {
+        Self::open_with(data, limits, Vec::new())
+    }
+
+    /// The same, where ledgers lie outside of the data folder too.
+    ///
+    /// # Errors
+    /// As for [`Session::open`].
+    pub fn open_with(data: &Path, limits: Limits, ledgers: Vec<Ledger>) -> Result<Self> {
         let runtime = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::new(FairSpillPool::new(limits.memory_bytes)))
             .build_arc()
@@ -67,7 +76,8 @@ impl Session {
             .with_create_default_catalog_and_schema(false)
             .with_information_schema(true);
         let context = SessionContext::new_with_config_rt(config, runtime);
-        context.register_catalog(catalog::CATALOG, catalog::catalog(LakeFolder::new(data))?);
+        let folder = LakeFolder::new(data).with_ledgers(ledgers);
+        context.register_catalog(catalog::CATALOG, catalog::catalog(folder)?);
         for function in engine::functions() {
             context.register_udf(function);
         }

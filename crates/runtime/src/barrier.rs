@@ -21,9 +21,6 @@ use crate::reader_task::{ReaderCommand, ReaderReport};
 use crate::sink_task::{SinkControl, SinkMessage, SinkReport};
 use crate::step_task::StepMessage;
 
-/// Epochs between two tidyings of old checkpoints.
-const COLLECT_EVERY: u64 = 16;
-
 impl Attempt<'_> {
     /// Passes the barrier and prepares the epoch under way; rows of the next are read meanwhile.
     /// None if nothing was read.
@@ -248,7 +245,7 @@ impl Attempt<'_> {
 
     fn collect(&mut self) {
         let epoch = self.checkpoint.epoch;
-        if !epoch.is_multiple_of(COLLECT_EVERY) {
+        if !epoch.is_multiple_of(self.owner.history.epochs_between_collections()) {
             return;
         }
         let history = self.owner.history.clone();

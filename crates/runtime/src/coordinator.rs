@@ -78,7 +78,7 @@ pub struct Coordinator {
 impl Coordinator {
     /// A coordinator for a lineage.
     pub fn new(run: RunContext, charge: Charge, orders: watch::Receiver<Order>) -> Self {
-        let patience = Patience::new(&run);
+        let patience = Patience::new(&run, &charge.lineage);
         Self { run, charge, orders, patience, summary: SummaryBuilder::default() }
     }
 

@@ -14,6 +14,7 @@ use state::history::Decision;
 use state::lease::Lease;
 use state::{Checkpoint, CheckpointStore, History};
 use tokio::sync::watch;
+use tracing::warn;
 
 use crate::flow::Budget;
 use crate::graph::Pipeline;
@@ -26,9 +27,10 @@ const WRITERS_PERCENT: u64 = 35;
 /// The share for the writers of dead letters.
 const DEAD_LETTERS_PERCENT: u64 = 5;
 /// What a writer gets at least, into however many lineages the share is divided.
-const WRITER_BYTES_MIN: u64 = 4 << 20;
+const WRITER_BYTES_MIN: u64 = 4 * MIB;
 /// What a writer of dead letters gets at least.
-const DEAD_LETTERS_BYTES_MIN: u64 = 1 << 20;
+const DEAD_LETTERS_BYTES_MIN: u64 = MIB;
+const MIB: u64 = 1 << 20;
 
 /// What made an epoch, as its checkpoint names it.
 #[derive(Clone, Debug)]
@@ -117,6 +119,17 @@ impl RunContext {
         let bytes = pipeline.settings.memory_limit * FLOW_PERCENT / 100;
         let budget = Budget::new(usize::try_from(bytes).unwrap_or(usize::MAX));
         Self { pipeline: Arc::new(pipeline), options, progress, budget, lineages: 1 }
+    }
+
+    /// Divides the memory of writers among so many lineages.
+    pub fn divide_among(&mut self, lineages: u64) {
+        self.lineages = lineages;
+        let sinks = self.pipeline.dead_letter_sink().max(1) as u64;
+        let needed = WRITER_BYTES_MIN * lineages * sinks * 100 / WRITERS_PERCENT;
+        if lineages > 1 && needed > self.pipeline.settings.memory_limit {
+            let limit = needed.div_ceil(MIB);
+            warn!("{lineages} lineages need a `memory.limit` of {limit} MiB and will take it");
+        }
     }
 
     /// Takes the lease of a lineage.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use contract::{Error, Result};
+use contract::{Error, Lineage, Result};
 use tracing::warn;
 
 use crate::owner::RunContext;
@@ -17,17 +17,19 @@ const RETRY_FOR_UNTIL_END: Duration = Duration::from_secs(30);
 /// Counts how long nothing went forward.
 #[derive(Debug)]
 pub struct Patience {
+    lineage: Lineage,
     limit: Option<Duration>,
     since: Option<Instant>,
     pause: Duration,
 }
 
 impl Patience {
-    /// As the settings say; without limit when following, if they say nothing.
-    pub fn new(run: &RunContext) -> Self {
+    /// Patience with a lineage, as the settings say; without limit when following, if they say
+    /// nothing.
+    pub fn new(run: &RunContext, lineage: &Lineage) -> Self {
         let limit = run.pipeline.settings.retry_for;
         let limit = limit.or(run.options.until_end.then_some(RETRY_FOR_UNTIL_END));
-        Self { limit, since: None, pause: BACK_OFF_MIN }
+        Self { lineage: lineage.clone(), limit, since: None, pause: BACK_OFF_MIN }
     }
 
     /// Something went forward: whatever comes next is counted from then on.
@@ -46,7 +48,8 @@ impl Patience {
             return Err(error);
         }
         let pause = self.pause.mul_f64(rand::random_range(0.5..1.0));
-        warn!(error = error.chain(), ?pause, "starting again from the last checkpoint");
+        let lineage = self.lineage.as_str();
+        warn!(lineage, error = error.chain(), ?pause, "trying again from the last checkpoint");
         self.pause = (self.pause * 2).min(BACK_OFF_MAX);
         tokio::select! {
             () = tokio::time::sleep(pause) => Ok(()),

@@ -68,7 +68,7 @@ impl Supervisor {
     pub async fn run(mut self) -> Result<(SummaryBuilder, Outcome)> {
         let mut scout = Scout::new(&self.run);
         let begun = self.begin(&mut scout).await?;
-        self.run.lineages = scout.lineages();
+        self.run.divide_among(scout.lineages());
         for (charge, lease) in begun {
             self.start(charge, lease);
         }
@@ -104,7 +104,7 @@ impl Supervisor {
 
     /// Looks for lineages and takes the leases that must be had; tries again while that may help.
     async fn begin(&self, scout: &mut Scout) -> Result<Vec<(Charge, Option<Lease>)>> {
-        let mut patience = Patience::new(&self.run);
+        let mut patience = Patience::new(&self.run, &self.run.options.lineage);
         let stop = self.run.options.stop.clone();
         loop {
             let begun = match scout.look().await {

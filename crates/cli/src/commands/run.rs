@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use crate::arguments::Global;
 use crate::failure::Exit;
 use crate::progress::Display;
-use crate::{output, pipeline, signals};
+use crate::{elsewhere, output, pipeline, signals};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -48,6 +48,7 @@ pub async fn start(run: &Run, global: &Global) -> Result<Exit> {
     let mut pipelines = Vec::with_capacity(run.files.len());
     for file in &run.files {
         let pipeline::Loaded { plan, pipeline } = pipeline::load(file, &global.data)?;
+        elsewhere::note(&pipeline, file)?;
         plan.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         pipelines.push(pipeline);
     }

@@ -61,6 +61,9 @@ fn check(desk: &Desk) {
                FROM kept";
     let held = desk.done(&["query", sql, "--format", "json"]).json();
     let all = ROWS_PER_SPLIT * SPLITS;
+    let sql = "SELECT sum(delivered) AS rows FROM ledger WHERE sink = 'kept'";
+    let booked = desk.done(&["query", sql, "--format", "json"]).json();
+    assert_eq!(booked[0]["rows"].as_u64(), Some(all), "the ledger is found where it lies");
     assert_eq!((held[0]["rows"].as_u64(), held[0]["records"].as_u64()), (Some(all), Some(all)));
 }
 

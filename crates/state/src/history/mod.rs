@@ -35,8 +35,6 @@ const PUT_ATTEMPTS_MAX: u32 = 5;
 /// Who has not seen the newest epoch for so long lists the folder before it decides another: by
 /// then the epoch's name may be free again, because a later owner has packed it away.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(3600);
-/// Decisions stay under their names for so long where others may sleep on the same history.
-const SHARED_LOOSE_FOR: Duration = Duration::from_secs(24 * 3600);
 
 /// What came of a conditional create.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,8 +59,8 @@ pub struct Newest {
 pub struct History {
     store: Arc<dyn ObjectStore>,
     prefix: Path,
-    /// How long decisions stay under their own names.
-    loose_for: Duration,
+    /// Whether several machines write in the store.
+    is_shared: bool,
     /// When the newest epoch was last seen, or made.
     seen: Arc<Mutex<Option<Moment>>>,
 }
@@ -87,13 +85,13 @@ impl History {
     /// The history of a lineage in a store of checkpoints.
     pub fn new(store: Arc<dyn ObjectStore>, pipeline: &str, lineage: &Lineage) -> Self {
         let prefix = Path::from_iter([pipeline, lineage.as_str()]);
-        Self { store, prefix, loose_for: Duration::ZERO, seen: Arc::default() }
+        Self { store, prefix, is_shared: false, seen: Arc::default() }
     }
 
     /// The same history in a store in which several machines write.
     #[must_use]
     pub fn shared(self) -> Self {
-        Self { loose_for: SHARED_LOOSE_FOR, ..self }
+        Self { is_shared: true, ..self }
     }
 
     /// The newest checkpoint; none if the lineage has no history.

@@ -4,6 +4,8 @@
 //! A crash between any two steps leaves something twice, never nothing; readers take each epoch
 //! once.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use contract::error::Context;
 use contract::{Result, failpoint};
@@ -14,7 +16,20 @@ use super::names::Names;
 use super::{EPOCHS_LOOSE_MAX, EPOCHS_LOOSE_MIN, History};
 use crate::ledger::{Entry, hash_number, hash_text};
 
+/// Epochs between two tidyings of old checkpoints.
+const COLLECT_EVERY: u64 = 16;
+/// The same in a store that several machines share.
+const COLLECT_EVERY_SHARED: u64 = 256;
+/// Decisions stay under their names for so long where others may sleep on the same history.
+const SHARED_LOOSE_FOR: Duration = Duration::from_secs(24 * 3600);
+
 impl History {
+    /// How many epochs are made between two calls of [`History::collect`]. It lists all decisions,
+    /// and in a shared store these are many and asked for over the network.
+    pub fn epochs_between_collections(&self) -> u64 {
+        if self.is_shared { COLLECT_EVERY_SHARED } else { COLLECT_EVERY }
+    }
+
     /// Deletes what no checkpoint can need any more: state of all but the newest epochs, marks of
     /// earlier epochs; packs old epochs and folds those that ended before `keep_from_us`. Best
     /// effort: failures are warnings.
@@ -45,7 +60,8 @@ impl History {
     /// and readers take each epoch once.
     async fn pack(&self, names: &Names) -> Result<()> {
         let keep = names.epochs.len() - EPOCHS_LOOSE_MIN;
-        let young = |epoch: &u64| names.is_younger(*epoch, self.loose_for);
+        let loose_for = if self.is_shared { SHARED_LOOSE_FOR } else { Duration::ZERO };
+        let young = |epoch: &u64| names.is_younger(*epoch, loose_for);
         let old = names.epochs.iter().take(keep).take_while(|(epoch, _)| !young(epoch));
         let old: Vec<_> = old.collect();
         if old.len() < EPOCHS_LOOSE_MAX - EPOCHS_LOOSE_MIN {

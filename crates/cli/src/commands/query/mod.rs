@@ -13,6 +13,7 @@ use contract::{Error, Result};
 use query::{Limits, Session};
 
 use crate::arguments::{Format, Global};
+use crate::elsewhere;
 use crate::failure::Exit;
 use crate::output::rows;
 
@@ -52,7 +53,8 @@ pub struct Query {
 
 pub async fn start(query: &Query, global: &Global) -> Result<Exit> {
     let limits = Limits { memory_bytes: query.memory.as_usize(), time: query.timeout };
-    let session = Session::open(&global.data, limits)?;
+    let ledgers = elsewhere::ledgers(&global.data);
+    let session = Session::open_with(&global.data, limits, ledgers)?;
     match &query.sql {
         Some(sql) => answer(&session, sql, query, global).await?,
         None if std::io::stdin().is_terminal() => shell::start(&session, global).await?,
