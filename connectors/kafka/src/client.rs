@@ -15,7 +15,7 @@ use tracing::debug;
 use crate::config::{OneOrMany, Properties};
 
 /// How long one question to the brokers may take.
-pub const REQUEST_LIMIT: Duration = Duration::from_secs(20);
+pub const REQUEST_LIMIT: Duration = Duration::from_secs(15);
 
 /// Properties that decide whether records are read and written once, with what sets them.
 const OURS: &[(&str, &str)] = &[
@@ -117,7 +117,7 @@ impl Witness {
             Code::MessageTimedOut,
             Code::OperationTimedOut,
         ];
-        let heard = self.last.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let heard = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let is_silent = error.rdkafka_error_code().is_some_and(|code| silent.contains(&code));
         match heard.filter(|_| is_silent) {
             Some((cause, reason)) => failed(cause, reason).context(tried),
@@ -133,14 +133,11 @@ impl ClientContext for Witness {
 
     fn error(&self, error: KafkaError, reason: &str) {
         use RDKafkaErrorCode as Code;
-        let code = error.rdkafka_error_code();
-        if code == Some(Code::PartitionEOF) {
-            return;
-        }
         debug!(%error, reason, "librdkafka");
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        // That all brokers are down follows from what was heard before.
-        if last.is_none() || code != Some(Code::AllBrokersDown) {
+        // The end is no error; that all brokers are down follows from what was heard before.
+        let says_nothing = [Code::PartitionEOF, Code::AllBrokersDown];
+        if !error.rdkafka_error_code().is_some_and(|code| says_nothing.contains(&code)) {
+            let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
             *last = Some((error, reason.to_owned()));
         }
     }

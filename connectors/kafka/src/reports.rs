@@ -49,17 +49,22 @@ impl Reports {
         self.under_way.fetch_sub(1, Ordering::SeqCst);
     }
 
+    /// Whether no record is under way.
+    pub fn is_idle(&self) -> bool {
+        self.under_way.load(Ordering::SeqCst) == 0
+    }
+
     /// Waits until a record was reported, or none is under way. May return early.
     pub async fn some(&self) {
         self.needs_room.store(true, Ordering::SeqCst);
-        if self.under_way.load(Ordering::SeqCst) > 0 {
+        if !self.is_idle() {
             self.reported.notified().await;
         }
     }
 
     /// Waits until every record was reported.
     pub async fn all(&self) {
-        while self.under_way.load(Ordering::SeqCst) > 0 {
+        while !self.is_idle() {
             self.reported.notified().await;
         }
     }

@@ -167,10 +167,10 @@ impl Sink for Topics {
         if !shared.config.transactional {
             return Ok(Held::Untold);
         }
-        shared.topics.need(&shared.token_topic).await?;
+        let topic = shared.topics.need(&shared.token_topic).await?;
         let batch_bytes = shared.topics.batch_bytes();
         let timeout_ms = shared.config.transaction_timeout.0.as_millis().to_string();
-        let mut settings = shared.settings(ctx, batch_bytes);
+        let mut settings = shared.settings(ctx, topic.record_bytes_max);
         settings.push(("transaction.timeout.ms", timeout_ms));
         let opening = Opening {
             name: format!("logmill.{}.{}.{lineage}", ctx.pipeline, ctx.sink),
@@ -187,13 +187,14 @@ impl Sink for Topics {
 
     async fn open(&self, ctx: WriterContext) -> Result<Box<dyn Writer>> {
         let shared = self.shared.clone();
-        if let Some(topic) = shared.templates.topic.constant() {
-            shared.topics.need(topic).await?;
-        }
+        let record_bytes = match shared.templates.topic.constant() {
+            Some(topic) => shared.topics.need(topic).await?.record_bytes_max,
+            None => 0,
+        };
         let delivery = match shared.config.transactional {
             true => Delivery::Transaction(None),
             false => {
-                let settings = shared.settings(&ctx, shared.topics.batch_bytes());
+                let settings = shared.settings(&ctx, record_bytes);
                 Delivery::Plain(blocking(move || plain(&shared, &settings)).await?)
             }
         };
@@ -241,8 +242,9 @@ impl Shared {
         Ok(partitions.map(|partitions| (topic.to_owned(), partitions)).into_iter().collect())
     }
 
-    /// The settings of a producer, whose queue is within the memory of its writer.
-    fn settings(&self, ctx: &WriterContext, batch_bytes: usize) -> Vec<(&'static str, String)> {
+    /// The settings of a producer, whose queue is within the memory of its writer, if that is
+    /// enough for one record of `record_bytes`.
+    fn settings(&self, ctx: &WriterContext, record_bytes: usize) -> Vec<(&'static str, String)> {
         let partitioner = match self.config.partitioner {
             Partitioner::Murmur2 => "murmur2_random",
             Partitioner::Fnv1a => "fnv1a_random",
@@ -254,11 +256,11 @@ impl Shared {
             Compression::Lz4 => "lz4",
             Compression::Zstd => "zstd",
         };
-        let waiting_bytes = ctx.memory_bytes / 2;
+        let waiting_bytes = (ctx.memory_bytes / 2).max(record_bytes);
         let waiting_rows = waiting_bytes / WAITING_OVERHEAD_BYTES;
         let unless_set = [
             ("enable.idempotence", "true".to_owned()),
-            ("queue.buffering.max.kbytes", (waiting_bytes >> 10).max(1).to_string()),
+            ("queue.buffering.max.kbytes", waiting_bytes.div_ceil(1 << 10).max(1).to_string()),
             ("queue.buffering.max.messages", waiting_rows.max(1).to_string()),
         ];
         let unset = unless_set.into_iter();
@@ -267,7 +269,7 @@ impl Shared {
             ("partitioner", partitioner.to_owned()),
             ("compression.codec", compression.to_owned()),
             ("message.max.bytes", RECORD_BYTES_MAX.to_owned()),
-            ("batch.size", batch_bytes.to_string()),
+            ("batch.size", self.topics.batch_bytes().to_string()),
         ];
         ours.into_iter().chain(unset).collect()
     }

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -23,6 +24,12 @@ use crate::session::{Sender, Session};
 use crate::sink::Shared;
 use crate::topics::check_name;
 use crate::values::Values;
+
+/// How often a record is tried that does not fit into a queue without records: librdkafka gives
+/// their room back a moment after it has reported them.
+const IDLE_TRIES_MAX: u32 = 100;
+/// The pause before it is tried again.
+const IDLE_WAIT: Duration = Duration::from_millis(2);
 
 /// With what rows are sent.
 pub enum Delivery {
@@ -125,14 +132,18 @@ impl TopicWriter {
         let sender = self.sender()?;
         let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic).headers(row.headers);
         (record.key, record.payload, record.partition) = (row.key, row.value, row.partition);
+        let mut tries = 0;
         loop {
             sender.reports().sending();
             match sender.producer().send(record) {
                 Ok(()) => return Ok(()),
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), again)) => {
                     sender.reports().not_sent();
-                    sender.reports().some().await;
-                    self.check_failures().await?;
+                    tries += u32::from(sender.reports().is_idle());
+                    if tries > IDLE_TRIES_MAX {
+                        return Err(too_large_for_queue(topic));
+                    }
+                    self.wait_for_room().await?;
                     record = again;
                 }
                 Err((error, _)) => {
@@ -141,6 +152,15 @@ impl TopicWriter {
                 }
             }
         }
+    }
+
+    async fn wait_for_room(&self) -> Result<()> {
+        let reports = self.sender()?.reports();
+        match reports.is_idle() {
+            true => tokio::time::sleep(IDLE_WAIT).await,
+            false => reports.some().await,
+        }
+        self.check_failures().await
     }
 
     /// Fails if any record was not accepted: the epoch cannot be prepared then.
@@ -185,6 +205,12 @@ impl TopicWriter {
         failpoint::reach("kafka.commit.after").await?;
         Ok(CommitOutcome::Committed)
     }
+}
+
+fn too_large_for_queue(topic: &str) -> Error {
+    Error::config(format!("a record for topic {topic:?} is larger than the producer's queue"))
+        .field("client")
+        .hint("raise `memory.limit` of the pipeline, or `queue.buffering.max.kbytes` of `client`")
 }
 
 #[async_trait]

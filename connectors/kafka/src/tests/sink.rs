@@ -221,7 +221,8 @@ async fn columns_choose_topic_key_and_partition() {
         "topic: \"{base}-{{service}}\", token_topic: {base}, key: \"{{user}}\", \
          partition: \"{{part}}\", format: text, field: service, create_topics: {{ partitions: 7 }}"
     );
-    let refused = Proof::new(&broker, &settings, rows).deliver().await;
+    let proof = Proof::new(&broker, &settings, rows);
+    let refused = proof.deliver().await;
     let positions: Vec<_> = refused.iter().map(|(position, _)| *position).collect();
     assert_eq!(positions, [2, 3, 4, 5], "{refused:?}");
     assert!(refused[0].1.contains("no name for a topic"), "{refused:?}");
@@ -243,6 +244,9 @@ async fn columns_choose_topic_key_and_partition() {
     expect.sort();
     assert_eq!(place(&format!("{base}-a")).await, expect);
     assert_eq!(place(&format!("{base}-b")).await, [(2, Some("x".to_owned()))]);
+    let found = proof.sink.read_back(&proof.pipeline, ReadBack::Origins).await.unwrap();
+    let found: Vec<RecordBatch> = found.try_collect().await.unwrap();
+    assert_eq!(found.iter().map(RecordBatch::num_rows).sum::<usize>(), 3, "of all topics");
 }
 
 #[tokio::test]
@@ -420,6 +424,24 @@ async fn more_rows_than_the_queue_holds_wait_for_room() {
     assert_eq!(delivered, []);
     let rows: usize = rows_of(&broker, &topic).await.iter().map(RecordBatch::num_rows).sum();
     assert_eq!(rows, 20_000);
+}
+
+#[tokio::test]
+async fn a_record_that_no_queue_holds_is_an_error_and_no_endless_wait() {
+    let Some(broker) = Broker::find() else { return };
+    let topic = broker.topic(1, &[]).await;
+    let large = "x".repeat(100_000);
+    let settings =
+        format!("topic: {topic}, format: text, client: {{ queue.buffering.max.kbytes: 50 }}");
+    let column = texts(&[Some("a"), Some(&large)]);
+    let proof = Proof::new(&broker, &settings, vec![("message", column)]);
+    proof.fence().await;
+    let mut writer = proof.writer().await;
+    let rows = for_sink(&proof.rows, &proof.ctx().schema, &SplitId::new(SPLIT), 1).unwrap();
+    let error = writer.write(&proof.lineage, rows).await.unwrap_err();
+    assert_eq!((error.kind(), error.retry()), (ErrorKind::Config, false));
+    assert!(error.hint_text().is_some_and(|hint| hint.contains("memory.limit")));
+    writer.abort(&proof.lineage).await.unwrap();
 }
 
 #[test]

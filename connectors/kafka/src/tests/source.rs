@@ -191,6 +191,29 @@ async fn a_pattern_finds_topics_that_come_later() {
 }
 
 #[tokio::test]
+async fn fixed_partitions_are_read_and_no_others() {
+    let Some(broker) = Broker::find() else { return };
+    let topic = broker.topic(3, &[]).await;
+    let settings = |numbers: &str| {
+        format!("{{ brokers: \"{}\", topics: [{topic}], partitions: {numbers} }}", broker.address)
+    };
+    let found = splits(&source(&settings("[2, 0]"))).await;
+    let ids: Vec<_> = found.iter().map(|split| split.id.to_string()).collect();
+    assert_eq!(ids, [format!("{topic}/2"), format!("{topic}/0")]);
+    let error = source(&settings("[3]")).splits(&[]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.to_string().contains("has 3 partitions"), "{error}");
+}
+
+#[tokio::test]
+async fn brokers_that_are_away_are_named_with_the_reason() {
+    let source = source("{ brokers: \"127.0.0.1:1\", topics: [t] }");
+    let error = source.splits(&[]).await.unwrap_err();
+    assert_eq!((error.kind(), error.retry()), (ErrorKind::External, true));
+    assert!(error.chain().contains("Connection refused"), "{}", error.chain());
+}
+
+#[tokio::test]
 async fn a_topic_that_is_not_there_is_named() {
     let Some(broker) = Broker::find() else { return };
     let settings = format!("{{ brokers: \"{}\", topics: [not-there] }}", broker.address);
