@@ -15,7 +15,8 @@ use tempfile::TempDir;
 use testkit::stream::servers::Servers;
 use testkit::stream::{Layout, Place, StreamProof};
 
-const EVERYWHERE: &[Place] = &[Place::Kafka, Place::Postgres, Place::Objects, Place::Lake];
+const EVERYWHERE: &[Place] =
+    &[Place::Kafka, Place::Postgres, Place::Objects, Place::Search, Place::Lake];
 const EPOCH_BYTES: u64 = 256 << 10;
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());

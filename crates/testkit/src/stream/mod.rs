@@ -45,7 +45,12 @@ const OBJECTS_POINTS: &[&str] = &[
     "object_store.commit.object",
     "object_store.commit.after",
 ];
-const SEARCH_POINTS: &[&str] = &[];
+const SEARCH_POINTS: &[&str] = &[
+    "opensearch.bulk.before",
+    "opensearch.bulk.after",
+    "opensearch.prepare.before",
+    "opensearch.prepare.after",
+];
 
 /// A kind of destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
