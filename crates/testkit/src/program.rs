@@ -28,8 +28,13 @@ pub enum Killed {
 
 impl Program {
     /// The program at a path, which runs in a folder.
+    ///
+    /// # Panics
+    /// It is not there.
     pub fn new(path: &Path, folder: &Path) -> Self {
-        Self { path: path.to_owned(), folder: folder.to_owned() }
+        // It runs elsewhere, so a relative path would lead nowhere.
+        let path = path.canonicalize().expect("the program is there");
+        Self { path, folder: folder.to_owned() }
     }
 
     /// Where it runs.

@@ -1,7 +1,5 @@
 //! The program killed with SIGKILL.
 
-use testkit::stream::{points, recovery_points};
-
 use crate::{EVERYWHERE, Setup, bench};
 
 /// What flows between two kills at points.
@@ -14,16 +12,7 @@ const SEED: u64 = 1;
 #[test]
 fn killed_at_every_point_each_record_arrives_once_everywhere() {
     let Some(mut bench) = bench(EVERYWHERE, Setup::Direct) else { return };
-    for (point, pass) in points(EVERYWHERE) {
-        bench.proof.add(ROWS_PER_POINT);
-        bench.proof.kill_at(point, pass);
-    }
-    for point in recovery_points() {
-        bench.proof.add(ROWS_PER_POINT);
-        bench.proof.kill_at("decide.after", 1);
-        bench.proof.kill_at(point, 1);
-    }
-    bench.proof.finish();
+    bench.proof.kill_at_points(ROWS_PER_POINT);
 }
 
 #[test]

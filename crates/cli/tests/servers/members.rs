@@ -1,7 +1,7 @@
 //! Several processes that share one stream through a consumer group.
 
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use testkit::program::Running;
 use testkit::stream::{Place, StreamProof};
@@ -13,8 +13,8 @@ const SLEEPERS: usize = 2;
 const ROWS_PER_ROUND: u64 = 2_000;
 const REBALANCES: usize = 6;
 const REBALANCE_EVERY: Duration = Duration::from_secs(4);
-/// Longer than a lease and a session live.
-const SLEEP: Duration = Duration::from_secs(15);
+/// Others get what a process owned no sooner than its session ends.
+const TAKEOVER_MIN: Duration = Duration::from_secs(3);
 const PLACES: &[Place] = &[Place::Kafka, Place::Postgres, Place::Lake];
 
 #[test]
@@ -41,20 +41,24 @@ fn a_process_that_slept_through_its_lease_changes_nothing_when_it_wakes() {
     let Some(mut bench) = bench(PLACES, Setup::SharedCheckpoints) else { return };
     let mut members = start_members(&bench.proof);
     bench.proof.add(ROWS_PER_ROUND);
-    sleep(REBALANCE_EVERY);
+    bench.proof.wait_for_arrival();
     for sleeper in members.iter().take(SLEEPERS) {
         sleeper.signal("STOP");
         bench.proof.add(ROWS_PER_ROUND);
-        sleep(SLEEP);
+        let begun = Instant::now();
+        bench.proof.wait_for_arrival();
+        assert!(begun.elapsed() > TAKEOVER_MIN, "the sleeper owned some of the partitions");
         sleeper.signal("CONT");
         bench.proof.add(ROWS_PER_ROUND);
-        sleep(REBALANCE_EVERY);
+        bench.proof.wait_for_members(MEMBERS);
     }
     end_together(&bench.proof, &mut members);
 }
 
 fn start_members(proof: &StreamProof) -> Vec<Running> {
-    (0..MEMBERS).map(|_| proof.follow()).collect()
+    let members = (0..MEMBERS).map(|_| proof.follow()).collect();
+    proof.wait_for_members(MEMBERS);
+    members
 }
 
 /// Lets the members deliver everything, then stops them and checks.

@@ -7,6 +7,7 @@ use futures::executor::block_on;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::{ClientContext, DefaultClientContext};
 use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
@@ -101,6 +102,18 @@ pub fn create_topic(brokers: &str, topic: &str, partitions: u16) {
     let options = AdminOptions::new().operation_timeout(Some(ANSWER_LIMIT));
     let made = block_on(admin.create_topics([&new], &options)).expect("the broker answers");
     assert_eq!(made, [Ok(topic.to_owned())]);
+}
+
+/// Whether a consumer group is at rest and has so many members.
+///
+/// # Panics
+/// The broker does not answer.
+pub fn has_members(brokers: &str, group: &str, members: usize) -> bool {
+    let client: BaseConsumer =
+        ClientConfig::new().set("bootstrap.servers", brokers).create().expect("a client");
+    let found = client.fetch_group_list(Some(group), ANSWER_LIMIT).expect("the broker answers");
+    let mut groups = found.groups().iter();
+    groups.any(|group| group.state() == "Stable" && group.members().len() == members)
 }
 
 /// A record, whole or broken.

@@ -1,8 +1,7 @@
 //! A stream from Kafka into real servers, by the real program, which is killed meanwhile.
 //!
 //! Records are known by an id in them. After all that happened each one must be found once in
-//! every destination, or once among the dead letters if it is broken, by readers that know
-//! nothing of the program; and `audit` must agree.
+//! every destination, or once among the dead letters if it is broken; and `audit` must agree.
 
 mod destinations;
 mod feed;
@@ -85,6 +84,8 @@ pub struct Layout<'a> {
 pub struct StreamProof {
     program: Program,
     data: PathBuf,
+    brokers: String,
+    group: String,
     feed: Feed,
     destinations: Vec<(Place, Box<dyn Destination>)>,
 }
@@ -100,10 +101,12 @@ impl StreamProof {
         let feed = Feed::new(&layout.servers.kafka, &topic, PARTITIONS);
         let destinations: Vec<_> =
             layout.places.iter().map(|place| (*place, destination(*place, layout))).collect();
-        let pipeline = pipeline(&topic, layout, &destinations);
+        let group = unique("stream");
+        let pipeline = pipeline(&group, &topic, layout, &destinations);
         std::fs::write(folder.join("pipeline.yaml"), pipeline).expect("a pipeline file");
         let data = program.fresh("data");
-        Self { program, data, feed, destinations }
+        let brokers = layout.servers.kafka.clone();
+        Self { program, data, brokers, group, feed, destinations }
     }
 
     /// Puts more records into the feed.
@@ -124,12 +127,44 @@ impl StreamProof {
         self.program.follow(&self.data)
     }
 
-    /// Kills the program at the `n`th pass of a point.
+    /// Kills the program once at every point, each time while more records flow; then finishes.
+    /// Returns how many kills there were.
     ///
     /// # Panics
-    /// It ends without passing it.
-    pub fn kill_at(&self, point: &str, n: u64) {
-        let failpoint = format!("{point}:{n}");
+    /// A point is not passed, or a record is not where it must be.
+    pub fn kill_at_points(&mut self, records: u64) -> usize {
+        let points = self.points();
+        for (point, pass) in &points {
+            self.add(records);
+            self.kill_at(point, *pass);
+        }
+        // Only a start after a crash between decision and commit passes these.
+        for point in RECOVERY_POINTS {
+            self.add(records);
+            self.kill_at("decide.after", 1);
+            self.kill_at(point, 1);
+        }
+        self.finish();
+        points.len() + 2 * RECOVERY_POINTS.len()
+    }
+
+    /// Every point that a start without an earlier crash passes, with the pass at which to kill:
+    /// where the sinks follow each other, between each pair of them.
+    fn points(&self) -> Vec<(&'static str, u64)> {
+        let mut points = Vec::new();
+        // The history of a partition begins before its lineage runs.
+        for point in POINTS.iter().filter(|point| **point != "recover.first") {
+            let sinks = self.destinations.len() as u64;
+            let passes = if point.contains(".sink.") { sinks } else { 1 };
+            points.extend((1..=passes).map(|pass| (*point, pass)));
+        }
+        let own = self.destinations.iter().flat_map(|(place, _)| own_points(*place));
+        points.extend(own.map(|point| (*point, 1)));
+        points
+    }
+
+    fn kill_at(&self, point: &str, pass: u64) {
+        let failpoint = format!("{point}:{pass}");
         let killed = self.program.start(&self.data, Some(&failpoint)).killed();
         assert_eq!(killed, Killed::Yes, "{failpoint} is passed");
     }
@@ -189,6 +224,18 @@ impl StreamProof {
         self.program.audit(&self.data);
     }
 
+    /// Waits until so many processes share the feed.
+    ///
+    /// # Panics
+    /// They do not come together in time.
+    pub fn wait_for_members(&self, members: usize) {
+        let until = Instant::now() + ARRIVAL_LIMIT;
+        while !feed::has_members(&self.brokers, &self.group, members) {
+            assert!(Instant::now() < until, "{members} processes share the feed");
+            std::thread::sleep(POLL_EVERY);
+        }
+    }
+
     /// Waits until every whole record has arrived everywhere, while the program follows the feed.
     ///
     /// # Panics
@@ -228,25 +275,6 @@ impl StreamProof {
     }
 }
 
-/// Every point that a stream passes without an earlier crash, with the pass at which to kill: where
-/// the sinks follow each other, between each pair of them.
-pub fn points(places: &[Place]) -> Vec<(&'static str, u64)> {
-    let mut points = Vec::new();
-    // The history of a partition begins before its lineage runs.
-    for point in POINTS.iter().filter(|point| **point != "recover.first") {
-        let passes = if point.contains(".sink.") { places.len() as u64 } else { 1 };
-        points.extend((1..=passes).map(|pass| (*point, pass)));
-    }
-    let own = places.iter().flat_map(|place| own_points(*place));
-    points.extend(own.map(|point| (*point, 1)));
-    points
-}
-
-/// Points that only a start after a crash between decision and commit passes.
-pub fn recovery_points() -> &'static [&'static str] {
-    RECOVERY_POINTS
-}
-
 fn own_points(place: Place) -> &'static [&'static str] {
     match place {
         Place::Kafka => KAFKA_POINTS,
@@ -268,12 +296,13 @@ fn destination(place: Place, layout: &Layout<'_>) -> Box<dyn Destination> {
     }
 }
 
+/// The pipeline file; the pipeline has the name of its group.
 fn pipeline(
+    name: &str,
     topic: &str,
     layout: &Layout<'_>,
     destinations: &[(Place, Box<dyn Destination>)],
 ) -> String {
-    let name = unique("stream");
     let brokers = &layout.called.kafka;
     let mut text = format!(
         "name: {name}\n\

@@ -1,7 +1,7 @@
 //! The places that a stream goes to, each read from outside by its own protocol.
 //!
-//! Nothing of a connector's code is used here, and nothing that a sink says about itself: a row
-//! counts when a stranger finds it.
+//! A row counts when a stranger finds it: no connector's code is used here, and nothing that a sink
+//! says about itself. The lake alone is asked by the program's own `query`.
 
 mod kafka;
 mod lake;
