@@ -18,6 +18,17 @@ pub const LAKE_POINTS: &[&str] = &[
     "lake.commit.after",
 ];
 
+/// Points that a start passes while it finishes an epoch that was decided before a kill.
+pub const RECOVERY_POINTS: &[&str] = &[
+    "recover.owned",
+    "recover.fenced",
+    "recover.commit.before",
+    "lake.commit.before",
+    "lake.commit.after",
+    "recover.commit.after",
+    "recover.done",
+];
+
 /// What an undisturbed run leaves behind; every killed one must leave the same.
 const FINGERPRINTS: &[&str] = &[
     "SELECT count(*) AS rows, count(DISTINCT _position) AS records, sum(status) AS status, \
@@ -75,6 +86,20 @@ impl KillProof {
         let data = self.program.fresh("point");
         let failpoint = format!("{point}:{n}");
         let killed = self.program.start(&data, Some(&failpoint)).killed();
+        self.program.finish(&data);
+        (killed, self.fingerprints(&data))
+    }
+
+    /// Kills between the decision of an epoch and its commits, then at a point while the next
+    /// start repairs that, then finishes.
+    ///
+    /// # Panics
+    /// As for [`KillProof::kill_at`]; or the first kill does not strike.
+    pub fn kill_in_recovery(&self, point: &str) -> (Killed, Vec<String>) {
+        let data = self.program.fresh("recovery");
+        let first = self.program.start(&data, Some("decide.after:2")).killed();
+        assert_eq!(first, Killed::Yes, "an epoch is decided");
+        let killed = self.program.start(&data, Some(&format!("{point}:1"))).killed();
         self.program.finish(&data);
         (killed, self.fingerprints(&data))
     }

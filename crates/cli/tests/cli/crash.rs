@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use testkit::kill::{KillProof, points};
+use testkit::kill::{KillProof, RECOVERY_POINTS, points};
 use testkit::program::Killed;
 
 use crate::Desk;
@@ -24,6 +24,18 @@ fn killed_at_every_point_the_lake_holds_each_record_once() {
     let expected = proof.undisturbed();
     for point in points() {
         let (killed, found) = proof.kill_at(point, 1);
+        assert_eq!(killed, Killed::Yes, "{point} is passed");
+        assert_eq!(found, expected, "killed at {point}");
+    }
+}
+
+#[test]
+fn killed_while_it_recovers_the_lake_holds_each_record_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let proof = KillProof::new(program(), folder.path(), ROWS / 10, EPOCH_BYTES / 10);
+    let expected = proof.undisturbed();
+    for point in RECOVERY_POINTS {
+        let (killed, found) = proof.kill_in_recovery(point);
         assert_eq!(killed, Killed::Yes, "{point} is passed");
         assert_eq!(found, expected, "killed at {point}");
     }

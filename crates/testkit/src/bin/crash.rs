@@ -79,6 +79,13 @@ fn log(crash: &Crash) -> Result<(), String> {
         }
         println!("killed at {point}: each record once, audit complete");
     }
+    for point in kill::RECOVERY_POINTS {
+        let (killed, found) = proof.kill_in_recovery(point);
+        if killed == Killed::No || found != expected {
+            return Err(format!("recovery at {point}: {killed:?}, found {}", found.join(" ")));
+        }
+        println!("killed while recovering, at {point}: each record once, audit complete");
+    }
     let whole = proof.measure();
     let mut moments = StdRng::seed_from_u64(crash.seed);
     let (mut struck, mut runs) = (0, 0);
