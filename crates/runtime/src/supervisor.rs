@@ -34,7 +34,8 @@ pub struct Supervisor {
     /// Lineages that somebody else took, and when.
     lost: HashMap<Lineage, Instant>,
     summary: SummaryBuilder,
-    outcome: Outcome,
+    /// How lineages ended, as far as any did.
+    outcome: Option<Outcome>,
     /// Whether no lineage is started any more.
     ending: bool,
     failure: Option<Error>,
@@ -55,7 +56,7 @@ impl Supervisor {
             tasks: JoinSet::new(),
             lost: HashMap::new(),
             summary: SummaryBuilder::default(),
-            outcome: Outcome::Ended,
+            outcome: None,
             ending: false,
             failure: None,
         }
@@ -98,20 +99,26 @@ impl Supervisor {
         }
         match self.failure {
             Some(error) => Err(error),
-            None => Ok((self.summary, self.outcome)),
+            // Without a lineage there was no end to come to.
+            None => Ok((self.summary, self.outcome.unwrap_or(Outcome::Stopped))),
         }
     }
 
     /// Looks for lineages and takes the leases that must be had; tries again while that may help.
+    /// Nothing, if it is told to stop before sources of many lineages have answered.
     async fn begin(&self, scout: &mut Scout) -> Result<Vec<(Charge, Option<Lease>)>> {
         let mut patience = Patience::new(&self.run, &self.run.options.lineage);
-        let stop = self.run.options.stop.clone();
         loop {
-            let begun = match scout.look().await {
+            let mut stop = self.run.options.stop.clone();
+            let looked = tokio::select! {
+                biased;
+                looked = scout.look() => looked,
+                Ok(_) = stop.wait_for(|stop| *stop) => return Ok(Vec::new()),
+            };
+            let begun = match looked {
                 Ok(charges) => take_leases(&self.run, charges).await,
                 Err(error) => Err(error),
             };
-            let mut stop = stop.clone();
             match begun {
                 Ok(begun) => return Ok(begun),
                 Err(error) => patience.wait(error, stop.wait_for(|stop| *stop)).await?,
@@ -156,8 +163,10 @@ impl Supervisor {
         self.summary.merge(summary);
         let lineage = charge.lineage.as_str();
         match end {
-            Ok(End::Ended) => {}
-            Ok(End::Stopped) => self.outcome = Outcome::Stopped,
+            Ok(End::Ended) => {
+                self.outcome.get_or_insert(Outcome::Ended);
+            }
+            Ok(End::Stopped) => self.outcome = Some(Outcome::Stopped),
             Ok(End::Left) => info!(lineage, "left a lineage to another process"),
             Err(error) if charge.yields && error.kind() == ErrorKind::NotOwner => {
                 warn!(lineage, error = error.chain(), "another process took a lineage");
