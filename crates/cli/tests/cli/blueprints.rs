@@ -138,6 +138,15 @@ fn web_logs_come_through_kafka_to_every_server() {
     audit.envs(settings);
     let audit = finished(audit);
     assert_eq!(audit.code, 0, "{} {}", audit.stdout, audit.stderr);
+    let file = file.to_str().expect("a path");
+    let mut replay = desk.command(&["dead-letters", "replay", file, "--format", "json"]);
+    replay.envs(settings);
+    let replay = finished(replay);
+    assert_eq!(replay.code, 0, "{}", replay.stderr);
+    let report = replay.json();
+    let refused = LINES as u64 - delivered + 1;
+    let expected = (&Value::from(refused), &Value::from(refused), &Value::from(Vec::<u8>::new()));
+    assert_eq!((&report["taken"], &report["refused_again"], &report["left"]), expected, "{report}");
     let again = run(&desk, "pipeline.yaml", &settings);
     assert_eq!((again.code, &again.json()["read"]), (0, &Value::from(0)), "{}", again.stderr);
 }
