@@ -83,9 +83,7 @@ pub fn add_originals(letters: &mut [DeadLetter], batch: &RecordBatch) -> Result<
     let messages = batch.column_by_name(MESSAGE).and_then(|column| column.as_string_view_opt());
     let rejects = letters.iter_mut().map(|letter| &mut letter.reject);
     for reject in rejects.filter(|reject| reject.original.is_none()) {
-        let Some(row) = positions.iter().position(|position| *position == reject.position) else {
-            continue;
-        };
+        let Ok(row) = positions.binary_search(&reject.position) else { continue };
         (reject.kind, reject.original) = match messages {
             Some(messages) => {
                 let bytes = Bytes::copy_from_slice(messages.value(row).as_bytes());

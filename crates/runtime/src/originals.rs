@@ -17,6 +17,10 @@ use crate::dead_letters::{self, DeadLetter, add_originals};
 use crate::flow::{Parcel, Refused, Share, SplitContext};
 use crate::owner::Owner;
 
+/// Refused records no farther apart than this, in positions, are read again by one reader,
+/// together with what stands between them.
+const NEAR: i64 = 1 << 16;
+
 /// The rows that a sink refused as dead letters, by split.
 ///
 /// # Errors
@@ -37,12 +41,24 @@ pub async fn of_sink(
     let mut refused = Vec::new();
     for (id, mut letters) in by_split {
         let Some(split) = context_of(owner, checkpoint, id) else { continue };
-        for letter in letters.iter_mut().filter(|letter| letter.reject.original.is_none()) {
-            if let Err(error) = read_again(owner, &split, letter).await {
-                let origin = format!("{id}@{}", letter.reject.position);
-                warn!(origin, error = error.chain(), "could not read a refused record again");
-                letter.reject.kind = OriginalKind::Row;
+        letters.sort_by_key(|letter| letter.reject.position);
+        let is_near = |one: &DeadLetter, next: &DeadLetter| {
+            next.reject.position - one.reject.position <= NEAR
+        };
+        for letters in letters.chunk_by_mut(is_near) {
+            if let Err(error) = read_again(owner, &split, letters).await {
+                let origin = format!("{id}@{}", letters[0].reject.position);
+                let records = letters.len();
+                warn!(
+                    origin,
+                    records,
+                    error = error.chain(),
+                    "could not read refused records again"
+                );
             }
+        }
+        for letter in letters.iter_mut().filter(|letter| letter.reject.original.is_none()) {
+            letter.reject.kind = OriginalKind::Row;
         }
         refused.push(Refused { split, letters });
     }
@@ -70,13 +86,16 @@ pub fn context_at(
     Some(SplitContext::new(index, source, state.known.split.clone()))
 }
 
-async fn read_again(owner: &Owner, split: &SplitContext, letter: &mut DeadLetter) -> Result<()> {
-    let from = Position::new(letter.reject.position);
-    let until = Until::Position(Position::new(letter.reject.position + 1));
+/// Gives letters of one split, in order, the originals that they lack.
+async fn read_again(owner: &Owner, split: &SplitContext, letters: &mut [DeadLetter]) -> Result<()> {
+    let mut lacking = letters.iter().filter(|letter| letter.reject.original.is_none());
+    let Some(first) = lacking.next().map(|letter| letter.reject.position) else { return Ok(()) };
+    let last = lacking.next_back().map_or(first, |letter| letter.reject.position);
+    let until = Until::Position(Position::new(last + 1));
     let source = &owner.pipeline.sources[split.source].source;
-    let mut reader = source.open(&split.split, Some(&from), until).await?;
-    if let Some(batch) = reader.next_batch().await? {
-        add_originals(std::slice::from_mut(letter), &batch.records)?;
+    let mut reader = source.open(&split.split, Some(&Position::new(first)), until).await?;
+    while let Some(batch) = reader.next_batch().await? {
+        add_originals(letters, &batch.records)?;
     }
     Ok(())
 }
