@@ -162,9 +162,9 @@ impl Membership {
         let is_over = matches!(error, KafkaError::MessageConsumptionFatal(_))
             || error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed);
         if is_over {
+            warn!(%error, "the consumer group refuses this process");
             self.lock().refused = Some(error.to_string());
         }
-        warn!(%error, "the consumer group does not answer as it should");
     }
 }
 

@@ -1,6 +1,7 @@
 //! Reads what topics really hold: every committed record with its origin, to the end.
 //!
-//! Records without the headers of an origin came from somebody else and are left out.
+//! Records without the headers of an origin came from somebody else and are left out, unless the
+//! sink writes none: then every record counts, and its place in the topic stands for its origin.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -32,6 +33,14 @@ const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// How often a quiet thread looks whether anybody still wants rows.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
+/// What to read back.
+pub struct Wanted {
+    /// Which rows, and what of them.
+    pub what: ReadBack,
+    /// Whether the sink writes the headers of an origin.
+    pub with_origin: bool,
+}
+
 /// Streams rows of topics, read in a thread of its own.
 ///
 /// # Errors
@@ -40,7 +49,7 @@ pub fn stream(
     connection: &Connection,
     pipeline: &str,
     topics: BTreeMap<String, i32>,
-    what: ReadBack,
+    wanted: Wanted,
 ) -> Result<BatchStream> {
     // librdkafka needs the name of a group; it never has members nor offsets.
     let group = format!("logmill.{pipeline}.read-back");
@@ -57,7 +66,7 @@ pub fn stream(
     let consumer = config.create_with_context(Witness::default());
     let consumer = consumer.map_err(|error| failed(error, "could not make a Kafka client"))?;
     let (sender, batches) = mpsc::channel(2);
-    let thread = Thread { consumer, sender, what, found: Found::default() };
+    let thread = Thread { consumer, sender, wanted, found: Found::default() };
     std::thread::Builder::new()
         .name("kafka read back".to_owned())
         .spawn(move || thread.run(&topics))
@@ -70,7 +79,7 @@ pub fn stream(
 struct Thread {
     consumer: BaseConsumer<Witness>,
     sender: mpsc::Sender<Result<RecordBatch>>,
-    what: ReadBack,
+    wanted: Wanted,
     found: Found,
 }
 
@@ -102,7 +111,7 @@ impl Thread {
         let mut heard = Instant::now();
         while !open.is_empty() {
             match self.consumer.poll(LOOK_EVERY) {
-                Some(Ok(message)) => take(&self.what, &mut self.found, &message)?,
+                Some(Ok(message)) => take(&self.wanted, &mut self.found, &message)?,
                 Some(Err(KafkaError::PartitionEOF(number))) => {
                     open.remove(&number);
                 }
@@ -145,9 +154,13 @@ fn refuses(error: &KafkaError) -> bool {
     error.rdkafka_error_code().is_some_and(|code| refusal(code).is_some())
 }
 
-fn take(what: &ReadBack, found: &mut Found, message: &BorrowedMessage<'_>) -> Result<()> {
-    let Some(row) = OriginRow::of(message) else { return Ok(()) };
-    match what {
+fn take(wanted: &Wanted, found: &mut Found, message: &BorrowedMessage<'_>) -> Result<()> {
+    let row = match wanted.with_origin {
+        true => OriginRow::of(message),
+        false => Some(OriginRow::at_place(message)),
+    };
+    let Some(row) = row else { return Ok(()) };
+    match &wanted.what {
         ReadBack::Origins => found.origins.push(&row),
         ReadBack::Record(origin) if row.is_of(origin) => {
             found.records.push(whole(message, &row)?);
@@ -182,6 +195,12 @@ impl OriginRow {
         }
         let ordinal = ordinal.unwrap_or(0);
         Some(Self { split: split?, position: position?, ordinal, epoch: epoch? })
+    }
+
+    /// The place of a record, where it carries no origin.
+    fn at_place(message: &BorrowedMessage<'_>) -> Self {
+        let split = format!("{}/{}", message.topic(), message.partition());
+        Self { split, position: message.offset(), ordinal: 0, epoch: 0 }
     }
 
     fn is_of(&self, origin: &Origin) -> bool {

@@ -301,8 +301,10 @@ impl Thread {
         if is_over {
             return Err(self.consumer.context().explain(error, self.tried()));
         }
-        warn!(split = %self.reading.partition.split(), %error, "waiting for the brokers");
-        self.silent_since.get_or_insert_with(Instant::now);
+        if self.silent_since.is_none() {
+            warn!(split = %self.reading.partition.split(), %error, "waiting for the brokers");
+            self.silent_since = Some(Instant::now());
+        }
         Ok(Look::Nothing)
     }
 

@@ -14,7 +14,7 @@ use crate::admin;
 use crate::catalog::Catalog;
 use crate::client::{Connection, blocking};
 use crate::config::{Compression, PartitionSetting, Partitioner, SinkConfig};
-use crate::read_back;
+use crate::read_back::{self, Wanted};
 use crate::session::{Opening, Sender, Session};
 use crate::template::Template;
 use crate::topics::{TopicSet, check_name};
@@ -205,7 +205,8 @@ impl Sink for Topics {
     async fn read_back(&self, pipeline: &str, what: ReadBack) -> Result<BatchStream> {
         let shared = self.shared.clone();
         let written = blocking(move || shared.written()).await?;
-        read_back::stream(&self.shared.connection, pipeline, written, what)
+        let wanted = Wanted { what, with_origin: self.shared.config.origin };
+        read_back::stream(&self.shared.connection, pipeline, written, wanted)
     }
 }
 

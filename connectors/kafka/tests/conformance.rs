@@ -2,12 +2,18 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use std::time::{Duration, Instant};
+
 use connector_kafka::Kafka;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use testkit::services;
+
+/// How long anything may take.
+const LIMIT: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn partitions_give_every_record_from_every_position() {
@@ -40,6 +46,14 @@ async fn create(broker: &str, topic: &str, partitions: i32) {
     let topic = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
     let created = admin.create_topics([&topic], &AdminOptions::new()).await.unwrap();
     assert!(created.iter().all(Result::is_ok), "{created:?}");
+    // A busy broker takes a while until it knows its own topic.
+    let consumer: BaseConsumer =
+        ClientConfig::new().set("bootstrap.servers", broker).create().unwrap();
+    let is_known = |partition| consumer.fetch_watermarks(topic.name, partition, LIMIT).is_ok();
+    let begun = Instant::now();
+    while !(0..partitions).all(is_known) {
+        assert!(begun.elapsed() < LIMIT, "the topic does not appear");
+    }
 }
 
 /// Two transactions, the second of which ends as `end` says: markers take offsets too.
@@ -49,8 +63,7 @@ fn produce(broker: &str, topic: &str, partition: i32, end: &str) {
         .set("transactional.id", format!("{topic}-{partition}"))
         .create()
         .unwrap();
-    let limit = std::time::Duration::from_secs(30);
-    producer.init_transactions(limit).unwrap();
+    producer.init_transactions(LIMIT).unwrap();
     for ends in ["commit", end] {
         producer.begin_transaction().unwrap();
         for number in 0..1500 {
@@ -59,10 +72,10 @@ fn produce(broker: &str, topic: &str, partition: i32, end: &str) {
             producer.send(record).unwrap_or_else(|(error, _)| panic!("{error}"));
         }
         match ends {
-            "commit" => producer.commit_transaction(limit).unwrap(),
+            "commit" => producer.commit_transaction(LIMIT).unwrap(),
             _ => {
-                producer.flush(limit).unwrap();
-                producer.abort_transaction(limit).unwrap();
+                producer.flush(LIMIT).unwrap();
+                producer.abort_transaction(LIMIT).unwrap();
             }
         }
     }

@@ -53,6 +53,12 @@ impl Broker {
         }
         let made = self.admin().create_topics([&topic], &AdminOptions::new()).await.unwrap();
         assert!(made.iter().all(Result::is_ok), "{made:?}");
+        // A busy broker takes a while until it knows its own topic.
+        let consumer: BaseConsumer = self.client().create().unwrap();
+        for partition in 0..partitions {
+            let ask = async || consumer.fetch_watermarks(name, partition, LIMIT).ok();
+            until("the new topic", ask).await;
+        }
     }
 
     /// Gives a topic more partitions.
