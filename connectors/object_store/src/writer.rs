@@ -40,7 +40,7 @@ const CLOSED_AT_ONCE: usize = 8;
 const OBJECTS_OPEN_MAX: usize = if cfg!(test) { 100 } else { 10_000 };
 /// Parts on their way at once, at most; fewer where memory is short.
 const PARTS_AT_ONCE_MAX: usize = 8;
-/// The share of memory for parts that are on their way.
+/// One part in so many of the memory is for parts that are on their way.
 const PARTS_SHARE: usize = 3;
 
 /// Writes the epochs of lineages as objects.
@@ -108,7 +108,7 @@ impl ObjectWriter {
             schema,
             written,
             means,
-            memory_bytes: ctx.memory_bytes.saturating_sub(parts * PART_BYTES),
+            memory_bytes: ctx.memory_bytes / PARTS_SHARE * (PARTS_SHARE - 1),
             open: HashMap::new(),
             held_bytes: 0,
             staged: HashMap::new(),

@@ -3,6 +3,7 @@
 use arrow::array::{Int64Array, RecordBatch};
 use contract::record;
 use contract::sink::CommitOutcome;
+use object_store::multipart::PartId;
 use object_store::{Attribute, ObjectStoreExt};
 
 use super::{Bench, commit, lineage, prepare, rows, write};
@@ -196,4 +197,31 @@ async fn the_bytes_of_an_epoch_that_was_published_are_not_asked_for_again() {
     let text = String::from_utf8(bytes).expect("text");
     assert!(text.starts_with("host,text\n"), "{text}");
     assert!(!text.contains(record::POSITION));
+}
+
+#[tokio::test]
+async fn a_replay_overwrites_what_was_published_of_its_epoch() {
+    let bench = Bench::local("rows_max: 50, key: \"{host}/{split}-{position}\"");
+    let batch = rows(0..600, 5_000);
+    let lost = prepare(bench.writer(&batch.schema()).await.as_mut(), 1, &batch).await;
+    let objects = staged(&lost);
+    assert_eq!(objects.len(), 12);
+    // Every third upload was completed before the process died, the others are gone.
+    let place = bench.place();
+    for (number, object) in objects.iter().enumerate() {
+        let StagedBody::Upload { id, parts } = &object.body else { continue };
+        let path = place.path(&object.key).expect("a path");
+        let parts = parts.iter().map(|part| PartId { content_id: part.clone() }).collect();
+        match number % 3 {
+            0 => place.uploads.complete_multipart(&path, id, parts).await.map(|_| ()),
+            _ => place.uploads.abort_multipart(&path, id).await,
+        }
+        .expect("done");
+    }
+    let mut next = bench.writer(&batch.schema()).await;
+    assert_eq!(commit(next.as_mut(), 1, &lost).await, CommitOutcome::NeedsReplay);
+    write(next.as_mut(), "a.log", 1, &batch, 7).await;
+    let again = next.prepare(&lineage(), 1).await.expect("prepared");
+    assert_eq!(commit(next.as_mut(), 1, &again).await, CommitOutcome::Committed);
+    assert_eq!(bench.positions().await, (0..600).collect::<Vec<_>>());
 }
