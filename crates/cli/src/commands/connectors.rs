@@ -100,7 +100,7 @@ fn print_line(shown: &Shown, out: &mut output::Stdout) -> io::Result<()> {
         (Some(_), None) => "source",
         _ => "sink",
     };
-    writeln!(out, "{:<10} {halves:<13} {}", shown.connector, shown.summary)
+    writeln!(out, "{:<12} {halves:<13} {}", shown.connector, shown.summary)
 }
 
 fn print(shown: &Shown, out: &mut output::Stdout) -> io::Result<()> {
