@@ -2,7 +2,7 @@
 //!
 //! In memory: on disk it loses what it acknowledged when it is killed, so no test may kill it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::cache::Cache;
@@ -11,6 +11,7 @@ use super::{Launch, Site, guard, tools};
 
 /// The newest that runs on Node 20.
 const VERSION: &str = "3.35.0";
+const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 const ACCOUNT: &str = "testaccount";
 /// Base64, as Azure's keys are.
 const KEY: &str = "YSB0ZXN0IGtleSwgbm90IGEgc2VjcmV0";
@@ -24,9 +25,18 @@ pub fn install(cache: &Cache) -> Result<PathBuf, String> {
         std::fs::write(folder.join("package.json"), manifest)
             .map_err(|error| format!("could not write package.json: {error}"))?;
         let mut npm = Command::new("npm");
+        trust_system(&mut npm);
         npm.args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"]);
         guard::run(npm.arg(folder), &folder.join("log"))
     })
+}
+
+/// Node has a list of authorities of its own; behind a company's proxy the system's counts too.
+fn trust_system(npm: &mut Command) {
+    let is_set = std::env::var_os("NODE_EXTRA_CA_CERTS").is_some();
+    if !is_set && Path::new(SYSTEM_AUTHORITIES).exists() {
+        npm.env("NODE_EXTRA_CA_CERTS", SYSTEM_AUTHORITIES);
+    }
 }
 
 pub fn launch(site: &Site<'_>) -> Result<Launch, String> {

@@ -4,11 +4,13 @@
 //! end, even by SIGKILL, and the shell then stops the program by its pid.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 const GUARD: &str = include_str!("texts/guard.sh");
 const ONCE: &str = include_str!("texts/once.sh");
+/// A network that stands still must not hold up a whole run; building MinIO takes minutes.
+const INSTALL_LIMIT: Duration = Duration::from_secs(20 * 60);
 const POLL_EVERY: Duration = Duration::from_millis(50);
 /// Lines of a log that explain a failure.
 const TAIL_LINES: usize = 20;
@@ -81,13 +83,29 @@ pub fn run(command: &Command, log: &Path) -> Result<(), String> {
     take_over(&mut guarded, command);
     guarded.stdin(Stdio::piped()).stderr(output.try_clone().map_err(failed)?).stdout(output);
     let mut child = guarded.spawn().map_err(failed)?;
-    // `wait` closes the pipe, so it stays out here until the end.
+    // It closes when we return, which stops whatever still runs.
     let pipe = child.stdin.take();
-    let status = child.wait().map_err(failed)?;
+    let status = wait(&mut child, INSTALL_LIMIT).map_err(failed)?;
     drop(pipe);
-    match status.success() {
-        true => Ok(()),
-        false => Err(format!("{program} failed ({status}):\n{}", tail(log))),
+    match status {
+        Some(status) if status.success() => Ok(()),
+        Some(status) => Err(format!("{program} failed ({status}):\n{}", tail(log))),
+        None => {
+            let minutes = INSTALL_LIMIT.as_secs() / 60;
+            Err(format!("{program} did not end within {minutes} minutes:\n{}", tail(log)))
+        }
+    }
+}
+
+/// The end of a child; none after the limit.
+fn wait(child: &mut Child, limit: Duration) -> std::io::Result<Option<ExitStatus>> {
+    let until = Instant::now() + limit;
+    loop {
+        let ended = child.try_wait()?;
+        if ended.is_some() || Instant::now() > until {
+            return Ok(ended);
+        }
+        std::thread::sleep(POLL_EVERY);
     }
 }
 
