@@ -1,6 +1,7 @@
 //! Refused records as a source: the splits and positions are those that they were read at.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{BooleanArray, Int64Array, RecordBatch, StringViewArray};
@@ -36,6 +37,16 @@ pub fn by_split<'a>(letters: impl Iterator<Item = &'a Letter>) -> BTreeMap<Split
     splits.into_iter().map(|(split, letters)| (split, letters.into())).collect()
 }
 
+/// The numbers of the letters from a position on, up to where a reader stops.
+pub fn range(letters: &[Letter], from: Option<&Position>, until: &Until) -> Range<usize> {
+    let before = |position: i64| letters.partition_point(|one| one.reject.position < position);
+    let end = match until {
+        Until::Position(position) => before(position.at),
+        Until::End | Until::Forever => letters.len(),
+    };
+    from.map_or(0, |from| before(from.at))..end
+}
+
 #[async_trait]
 impl Source for Letters {
     fn schema(&self) -> SchemaRef {
@@ -57,12 +68,7 @@ impl Source for Letters {
         let letters = self.splits.get(&split.id).ok_or_else(|| {
             Error::bug(format!("a replay has no dead letters of split \"{}\"", split.id))
         })?;
-        let before = |position: i64| letters.partition_point(|one| one.reject.position < position);
-        let next = from.map_or(0, |from| before(from.at));
-        let end = match until {
-            Until::Position(position) => before(position.at),
-            Until::End | Until::Forever => letters.len(),
-        };
+        let Range { start: next, end } = range(letters, from, &until);
         Ok(Box::new(LetterReader { letters: letters.clone(), next, end }))
     }
 }

@@ -5,6 +5,7 @@
 //! always comes to its end, and the record stays where people can see it.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{BooleanArray, RecordBatch};
@@ -18,7 +19,7 @@ use contract::source::{
 use contract::{Error, Position, Result, SplitId};
 
 use super::Letter;
-use super::letters::by_split;
+use super::letters::{by_split, range};
 
 /// The letters that one source of the pipeline read, by split, and that source.
 pub struct Reread {
@@ -63,12 +64,7 @@ impl Source for Reread {
         let (split, letters) = self.splits.get(&split.id).ok_or_else(|| {
             Error::bug(format!("a replay has no dead letters of split \"{}\"", split.id))
         })?;
-        let before = |position: i64| letters.partition_point(|one| one.reject.position < position);
-        let next = from.map_or(0, |from| before(from.at));
-        let end = match until {
-            Until::Position(position) => before(position.at),
-            Until::End | Until::Forever => letters.len(),
-        };
+        let Range { start: next, end } = range(letters, from, &until);
         Ok(Box::new(LetterReader {
             source: self.source.clone(),
             split: split.clone(),
