@@ -111,6 +111,7 @@ impl Color {
 pub enum Command {
     Demo(commands::demo::Demo),
     Run(commands::run::Run),
+    Serve(commands::serve::Serve),
     Check(commands::check::Check),
     Test(commands::test::Test),
     Query(commands::query::Query),

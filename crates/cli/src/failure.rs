@@ -9,6 +9,7 @@ use contract::{Error, ErrorKind};
 use serde::Serialize;
 
 use crate::arguments::Global;
+use crate::commands::serve;
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,12 +66,15 @@ impl fmt::Display for OutputClosed {
 impl StdError for OutputClosed {}
 
 /// Makes a panic what it is: a defect that ends the process at once, before anything else is
-/// written.
+/// written. Where only a request is answered, nothing is written, and it ends that request alone.
 pub fn stop_on_defects() {
     std::panic::set_hook(Box::new(|panic| {
         let mut stderr = io::stderr().lock();
         // Nothing is left to do where stderr is gone as well.
         let _ = writeln!(stderr, "error: a defect of logmill: {panic}");
+        if std::thread::current().name() == Some(serve::THREADS) {
+            return;
+        }
         let _ = writeln!(stderr, "hint: nothing undecided was written; please report it");
         std::process::exit(i32::from(Exit::Defect.number()));
     }));

@@ -53,6 +53,7 @@ async fn dispatch(arguments: &Arguments) -> contract::Result<Exit> {
     match &arguments.command {
         Command::Demo(demo) => commands::demo::start(demo, global).await,
         Command::Run(run) => commands::run::start(run, global).await,
+        Command::Serve(serve) => commands::serve::start(serve, global).await,
         Command::Check(check) => commands::check::start(check, global),
         Command::Test(test) => commands::test::start(test, global),
         Command::Query(query) => commands::query::start(query, global).await,

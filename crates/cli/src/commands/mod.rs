@@ -11,5 +11,6 @@ pub mod generate;
 pub mod locate;
 pub mod query;
 pub mod run;
+pub mod serve;
 pub mod tail;
 pub mod test;

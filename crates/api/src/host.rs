@@ -1,0 +1,70 @@
+//! What the server needs of the program around it.
+//!
+//! The server knows no pipeline file and no connector; whoever starts it does.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use contract::{Origin, Result};
+use plan::Plan;
+use serde::{Deserialize, Serialize};
+use state::CheckpointStore;
+use utoipa::ToSchema;
+
+/// A pipeline that is served.
+#[derive(Clone)]
+pub struct Served {
+    /// Its name.
+    pub name: String,
+    /// Its file and what stands in it; none where only its checkpoints are known.
+    pub file: Option<(PathBuf, Arc<Plan>)>,
+    /// What each sink promises, by name.
+    pub promises: Vec<(String, String)>,
+    /// Where its checkpoints lie; none if it never ran.
+    pub checkpoints: Option<CheckpointStore>,
+}
+
+/// Dead letters that are asked for again.
+#[derive(Clone, Debug, Default)]
+pub struct Replay {
+    /// Only those that this sink lacks.
+    pub sink: Option<String>,
+    /// Only those of these records; all if there are none.
+    pub origins: Vec<Origin>,
+}
+
+/// What a replay did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Replayed {
+    /// Dead letters that were given again and delivered.
+    pub replayed: u64,
+    /// Dead letters that are still open.
+    pub remaining: u64,
+    /// Those of the replayed that were refused again.
+    pub failed: u64,
+}
+
+/// The program around a server.
+#[async_trait]
+pub trait Host: Send + Sync {
+    /// The pipelines, by name.
+    ///
+    /// # Errors
+    /// External: the checkpoints cannot be listed.
+    async fn pipelines(&self) -> Result<Vec<Served>>;
+
+    /// Whether dead letters of a pipeline can be replayed: its file is known.
+    fn is_writable(&self) -> bool;
+
+    /// Gives open dead letters of a pipeline again.
+    ///
+    /// # Errors
+    /// NotOwner: another process replays. Config: the file does not fit any more. External.
+    async fn replay(&self, pipeline: &str, replay: Replay) -> Result<Replayed>;
+
+    /// What the program has counted, in the text format of Prometheus.
+    fn metrics(&self) -> String {
+        String::new()
+    }
+}

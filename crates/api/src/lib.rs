@@ -1,0 +1,23 @@
+//! What pipelines delivered and how they are, over HTTP: analytics, SQL, ledger, dead letters,
+//! health, metrics and the dashboard.
+//!
+//! Reading order: [`options`] and [`host`] (what a server is told), [`server`] (connections and
+//! their clocks), `routes` (which handler answers what, and what every request passes), `problem`
+//! (errors). Nothing here writes but a replay of dead letters, which the [`host`] does.
+
+#![allow(dead_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
+
+pub mod host;
+pub mod options;
+mod problem;
+mod routes;
+pub mod server;
+mod site;
+mod stream;
+mod tls;
+mod traffic;
+
+pub use host::{Host, Replay, Replayed, Served};
+pub use options::{Access, Analytics, Backend, Limits, Options};
+pub use server::Server;

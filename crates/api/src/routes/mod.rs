@@ -1,0 +1,85 @@
+//! Which handler answers which path, and the layers that all requests go through.
+
+mod assets;
+mod guard;
+mod page;
+mod status;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::{Method, StatusCode};
+use axum::middleware;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use utoipa_swagger_ui::SwaggerUi;
+
+use crate::problem::{self, Problem};
+use crate::site::Site;
+
+/// The head of the OpenAPI document; the paths come from the handlers.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Logmill",
+        description = "What pipelines delivered, and how they are. Times are RFC 3339, in UTC; \
+                       errors are problem details (RFC 9457).",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    components(schemas(problem::ProblemBody)),
+    modifiers(&Bearer)
+)]
+struct Document;
+
+/// The token, in the OpenAPI document.
+struct Bearer;
+
+impl utoipa::Modify for Bearer {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+        let scheme = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+        document
+            .components
+            .get_or_insert_default()
+            .security_schemes
+            .insert("token".to_owned(), scheme.into());
+    }
+}
+
+/// The router of a site.
+pub fn router(site: Arc<Site>) -> Router {
+    let (router, document) = described().split_for_parts();
+    let document = with_version(document, site.options.version);
+    let docs = SwaggerUi::new("/docs").url("/openapi.json", document);
+    let router = router
+        .route_layer(middleware::from_fn(guard::name_route))
+        .merge(docs)
+        .fallback(assets::file)
+        .method_not_allowed_fallback(not_this_way)
+        .with_state(site.clone());
+    router
+        .layer(middleware::from_fn_with_state(site.clone(), guard::admit))
+        .layer(middleware::from_fn(guard::survive))
+        .layer(middleware::from_fn(problem::write))
+        .layer(middleware::from_fn(guard::protect))
+        .layer(middleware::from_fn_with_state(site, guard::count))
+}
+
+/// Every path that is described, with its handler.
+fn described() -> OpenApiRouter<Arc<Site>> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(status::healthz))
+        .routes(routes!(status::readyz))
+        .routes(routes!(status::session))
+        .routes(routes!(status::metrics))
+}
+
+fn with_version(mut document: utoipa::openapi::OpenApi, version: &str) -> utoipa::openapi::OpenApi {
+    document.info.version = version.to_owned();
+    document
+}
+
+async fn not_this_way(method: Method) -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not for this path"))
+}

@@ -1,0 +1,100 @@
+//! `logmill serve`: the HTTP API and the dashboard over what pipelines delivered.
+
+mod access;
+mod host;
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use api::{Limits, Options, Server};
+use clap::Args;
+use contract::error::Context;
+use contract::{Error, Result};
+use tokio::sync::watch;
+
+use crate::arguments::Global;
+use crate::failure::Exit;
+use crate::{output, signals};
+use host::Pipelines;
+
+const EXAMPLES: &str = "\
+Examples:
+  logmill serve                              what lies in ./logmill-data
+  logmill serve web.yaml                     with its graph, and replay of its dead letters
+  logmill serve --listen 127.0.0.1:0         a free port, which is the first line of stdout
+  logmill serve --listen 0.0.0.0:8443 --token-file token --tls-cert cert.pem --tls-key key.pem
+  curl http://127.0.0.1:8000/analytics/error_rate?start=2026-11-01";
+
+/// Threads that answer requests have this name; see [`crate::failure::stop_on_defects`].
+pub const THREADS: &str = "logmill-serve";
+
+/// Serve the HTTP API and the dashboard.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Serve {
+    /// Pipeline files; without any, all pipelines of the data folder are shown.
+    files: Vec<PathBuf>,
+
+    /// Where to listen; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8000")]
+    listen: String,
+
+    #[command(flatten)]
+    access: access::Arguments,
+}
+
+/// Where the server listens, for programs.
+#[derive(serde::Serialize)]
+struct Listening {
+    address: SocketAddr,
+}
+
+pub async fn start(serve: &Serve, global: &Global) -> Result<Exit> {
+    let stop = signals::stop()?;
+    let pipelines = Pipelines::load(&serve.files, global)?;
+    let options = Options {
+        listen: serve.listen.clone(),
+        data: global.data.clone(),
+        access: serve.access.read()?,
+        limits: Limits::default(),
+        analytics: None,
+        host: Arc::new(pipelines),
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    listen(options, stop, global).await?;
+    Ok(signals::exit())
+}
+
+/// Answers on threads of its own, so that a defect in a request is not one of a pipeline's run.
+async fn listen(options: Options, stop: watch::Receiver<bool>, global: &Global) -> Result<()> {
+    let threads = tokio::runtime::Builder::new_multi_thread()
+        .thread_name(THREADS)
+        .enable_all()
+        .build()
+        .bug("could not start the threads of the server")?;
+    let (sender, bound) = tokio::sync::oneshot::channel();
+    let serving = threads.spawn(async move {
+        let server = Server::bind(options).await?;
+        // Whoever waits for the address is there until the server ends.
+        let _ = sender.send(server.address());
+        server.run(stop).await;
+        Ok(())
+    });
+    if let Ok(address) = bound.await {
+        say(address, global)?;
+    }
+    let ended = serving.await;
+    threads.shutdown_background();
+    ended.map_err(|error| Error::bug("the server ended early").because(error))?
+}
+
+/// The address stands alone on the first line, so that scripts find a free port.
+fn say(address: SocketAddr, global: &Global) -> Result<()> {
+    if global.format.is_for_machines() {
+        return output::value(global, &Listening { address }, |_| Ok(()));
+    }
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{address}").and_then(|()| out.flush()).map_err(output::failed)
+}
