@@ -49,8 +49,8 @@ impl Source for Files {
         message_schema()
     }
 
-    async fn splits(&self, known: &[KnownSplit]) -> Result<Discovery> {
-        let known = known.to_vec();
+    async fn splits(&self, known: Option<&[KnownSplit]>) -> Result<Discovery> {
+        let known = known.unwrap_or_default().to_vec();
         self.blocking(move |discoverer| discoverer.discover(&known)).await
     }
 

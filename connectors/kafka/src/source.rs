@@ -1,7 +1,6 @@
 //! The source: finds partitions, resolves where they begin, opens readers.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -44,8 +43,6 @@ struct Shared {
     name: String,
     member: OnceLock<Arc<Member>>,
     listed: Mutex<Option<Listed>>,
-    /// Whether the first run has begun: what comes later begins at its beginning.
-    has_begun: AtomicBool,
 }
 
 /// What the brokers said, and when.
@@ -85,7 +82,6 @@ impl Partitions {
             name: format!("logmill.{}.{}", ctx.pipeline, ctx.name),
             member: OnceLock::new(),
             listed: Mutex::new(None),
-            has_begun: AtomicBool::new(false),
         };
         Ok(Self { shared: Arc::new(shared), schema: records::schema(config.format) })
     }
@@ -106,10 +102,10 @@ impl Source for Partitions {
         blocking(move || shared.join()).await
     }
 
-    async fn splits(&self, known: &[KnownSplit]) -> Result<Discovery> {
-        let known = known.to_vec();
+    async fn splits(&self, known: Option<&[KnownSplit]>) -> Result<Discovery> {
+        let known = known.map(<[KnownSplit]>::to_vec);
         let shared = self.shared.clone();
-        blocking(move || shared.discover(&known)).await
+        blocking(move || shared.discover(known.as_deref())).await
     }
 
     async fn open(
@@ -148,24 +144,27 @@ impl Shared {
         Ok(topics)
     }
 
-    fn discover(&self, known: &[KnownSplit]) -> Result<Discovery> {
+    fn discover(&self, known: Option<&[KnownSplit]>) -> Result<Discovery> {
         let topics = self.list()?;
         let partitions = self.wanted(&topics)?;
-        let starts: HashMap<_, _> =
-            known.iter().map(|known| (&known.split.id, &known.split.descriptor)).collect();
+        let starts: HashMap<_, _> = known
+            .iter()
+            .copied()
+            .flatten()
+            .map(|known| (&known.split.id, &known.split.descriptor))
+            .collect();
         let new: Vec<_> = partitions
             .iter()
             .filter(|partition| !starts.contains_key(&partition.split()))
             .cloned()
             .collect();
-        let is_first = known.is_empty() && !self.has_begun.load(Ordering::Acquire);
+        let is_first = known.is_none();
         let offsets = match is_first {
             true => self.start.resolve(&self.catalog, &new)?,
             false => self.catalog.offsets(&new, Offset::Beginning)?,
         };
         let mut begun: HashMap<SplitId, i64> =
             new.iter().map(Partition::split).zip(offsets).collect();
-        self.has_begun.store(true, Ordering::Release);
         let splits = partitions.iter().map(|partition| {
             let id = partition.split();
             let descriptor = match begun.remove(&id) {

@@ -35,7 +35,7 @@ impl Source for Counter {
         self.config.lineages
     }
 
-    async fn splits(&self, _known: &[KnownSplit]) -> Result<Discovery> {
+    async fn splits(&self, _known: Option<&[KnownSplit]>) -> Result<Discovery> {
         let splits = (0..self.config.splits).map(|number| Split {
             id: SplitId::new(number.to_string()),
             descriptor: serde_json::Value::Null,

@@ -82,9 +82,13 @@ pub trait Source: Send + Sync {
     /// Lists the splits that exist now. Called after the lease is held, and again while the
     /// pipeline runs, never twice at once.
     ///
+    /// `known` holds those that were found before. It is none only where nobody ever looked: then
+    /// the settings say where the splits start, and splits that are found later start at their
+    /// beginning.
+    ///
     /// # Errors
     /// Config stops the run; a retryable External is tried again with back-off.
-    async fn splits(&self, known: &[KnownSplit]) -> Result<Discovery>;
+    async fn splits(&self, known: Option<&[KnownSplit]>) -> Result<Discovery>;
 
     /// Opens a split at a position (none: its beginning). Called once per split and attempt, and
     /// again for every recovery.

@@ -96,7 +96,7 @@ pub async fn by_text(text: &str, limit: usize, places: &Places<'_>) -> Result<Ve
     let mut traces = Vec::new();
     for traced in places.sources.iter().filter(|traced| traced.source.replayable()) {
         let known = history.known(&traced.name);
-        let splits = traced.source.splits(&known).await?.splits;
+        let splits = traced.source.splits(Some(&known)).await?.splits;
         for split in &splits {
             let room = limit - traces.len();
             for (origin, line) in search(traced, split, text, room).await? {

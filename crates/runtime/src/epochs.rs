@@ -123,7 +123,7 @@ impl Epochs {
         }
         for (number, node) in attempt.owner.sources() {
             let known = attempt.checkpoint.known(&node.name);
-            let found = node.source.splits(&known).await;
+            let found = node.source.splits(Some(&known)).await;
             let found = found.map_err(|error| error.context(format!("source {:?}", node.name)))?;
             for warning in found.warnings {
                 warn!(source = node.name, "{warning}");

@@ -4,10 +4,10 @@
 //! It owns nothing. Checkpoint 0 names the split and where it starts; of several processes that
 //! find a split at once, one creates it, and so its start is decided once for all of them.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use contract::source::{Discovery, KnownSplit, Split};
-use contract::{Error, Lineage, Result};
+use contract::{Error, Lineage, Result, failpoint};
 use futures::future::try_join_all;
 use state::Checkpoint;
 use state::checkpoint::SplitState;
@@ -24,12 +24,20 @@ pub struct Scout {
     joined: HashSet<usize>,
     /// The lineages of splits that have a history; none before the first look.
     known: Option<BTreeMap<Lineage, SplitState>>,
+    /// By source, the splits that were there when it was first looked at, and where they start.
+    starts: HashMap<String, Starts>,
+}
+
+struct Starts {
+    splits: Vec<Split>,
+    /// Whether they hold for everybody; else they are still to be decided.
+    decided: bool,
 }
 
 impl Scout {
     /// A scout that has not looked yet.
     pub fn new(run: &RunContext) -> Self {
-        Self { run: run.clone(), joined: HashSet::new(), known: None }
+        Self { run: run.clone(), joined: HashSet::new(), known: None, starts: HashMap::new() }
     }
 
     /// Whether there is more to find than the lineage of the run itself.
@@ -86,19 +94,53 @@ impl Scout {
     }
 
     async fn discover(&mut self, number: usize) -> Result<Discovery> {
-        let node = &self.run.pipeline.sources[number];
+        let run = self.run.clone();
+        let node = &run.pipeline.sources[number];
         if !self.run.options.until_end && !self.joined.contains(&number) {
             node.source.join().await?;
             self.joined.insert(number);
         }
-        let known = self.known.iter().flat_map(BTreeMap::values);
-        let known = known.filter(|state| state.source == node.name);
-        let known: Vec<KnownSplit> = known.map(|state| state.known.clone()).collect();
-        let found = node.source.splits(&known).await?;
-        for warning in &found.warnings {
-            warn!(source = node.name, "{warning}");
-        }
+        let starts = self.starts(node).await?;
+        let mut known: Vec<KnownSplit> = self.known_of(&node.name).cloned().collect();
+        let has_begun: HashSet<_> = known.iter().map(|known| known.split.id.clone()).collect();
+        let waiting = starts.into_iter().filter(|split| !has_begun.contains(&split.id));
+        known.extend(waiting.map(|split| KnownSplit { split, position: None }));
+        let found = node.source.splits(Some(&known)).await?;
+        warn_of(node, &found);
         Ok(found)
+    }
+
+    fn known_of(&self, source: &str) -> impl Iterator<Item = &KnownSplit> {
+        let known = self.known.iter().flat_map(BTreeMap::values);
+        known.filter(move |state| state.source == source).map(|state| &state.known)
+    }
+
+    /// Where the splits start that were there when the source was first looked at. Decided once,
+    /// before any of them has a checkpoint.
+    async fn starts(&mut self, node: &SourceNode) -> Result<Vec<Split>> {
+        let (checkpoints, pipeline) = (&self.run.options.checkpoints, &self.run.pipeline.name);
+        let found = match self.starts.get(&node.name) {
+            Some(Starts { splits, decided: true }) => return Ok(splits.clone()),
+            // Nobody knows whether it was decided; the source would not say the same again.
+            Some(Starts { splits, decided: false }) => splits.clone(),
+            None => match checkpoints.starts(pipeline, &node.name).await? {
+                Some(splits) => splits,
+                // A history without starts: all that was there then has begun.
+                None if self.known_of(&node.name).next().is_some() => Vec::new(),
+                None => {
+                    let found = node.source.splits(None).await?;
+                    warn_of(node, &found);
+                    found.splits
+                }
+            },
+        };
+        let undecided = Starts { splits: found.clone(), decided: false };
+        self.starts.insert(node.name.clone(), undecided);
+        let splits = checkpoints.decide_starts(pipeline, &node.name, &found).await?;
+        failpoint::reach("scout.starts").await?;
+        let decided = Starts { splits: splits.clone(), decided: true };
+        self.starts.insert(node.name.clone(), decided);
+        Ok(splits)
     }
 
     /// The newest state of every lineage of a split.
@@ -143,6 +185,12 @@ impl Scout {
     }
 }
 
+fn warn_of(node: &SourceNode, found: &Discovery) {
+    for warning in &found.warnings {
+        warn!(source = node.name, "{warning}");
+    }
+}
+
 /// Whoever came first has decided where the split starts.
 async fn begin_one(run: &RunContext, source: &str, split: &Split) -> Result<()> {
     let lineage = Lineage::of_split(source, &split.id);
@@ -150,7 +198,8 @@ async fn begin_one(run: &RunContext, source: &str, split: &Split) -> Result<()> 
     let mut first = Checkpoint::first(&run.pipeline.name, &lineage, incarnation);
     first.split_index(source, split);
     let history = run.options.checkpoints.history(&run.pipeline.name, &lineage);
-    history.decide(&first).await.map(|_| ())
+    history.decide(&first).await?;
+    failpoint::reach("scout.begun").await
 }
 
 fn together_before(source: &str, lineage: &Lineage) -> Error {

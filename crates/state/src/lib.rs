@@ -5,7 +5,8 @@
 //!
 //! Reading order: [`store`] (durable objects), [`checkpoint`] (what an epoch leaves behind),
 //! [`history`] (the chain of checkpoints of a lineage), [`ledger`] (their counts as rows),
-//! [`lease`] (who may write), [`checkpoint_store`] (where all of it lies).
+//! [`lease`] (who may write), [`checkpoint_store`] (where all of it lies), `starts` (where splits
+//! that are lineages of their own begin).
 
 pub mod checkpoint;
 pub mod checkpoint_store;
@@ -13,6 +14,7 @@ pub mod history;
 pub mod lease;
 pub mod ledger;
 mod moment;
+mod starts;
 pub mod store;
 
 pub use checkpoint::Checkpoint;

@@ -21,14 +21,14 @@ pub async fn check_source(connector: &dyn Connector, settings: &Section) {
     let data = tempfile::tempdir().expect("a folder");
     let source = connector.source(settings, &build_context(data.path()));
     let source = must(source, "could not make the source");
-    let discovery = must(source.splits(&[]).await, "could not list splits");
+    let discovery = must(source.splits(None).await, "could not list splits");
     assert!(!discovery.splits.is_empty(), "the source of a proof has a split");
     let known: Vec<_> = discovery
         .splits
         .iter()
         .map(|split| KnownSplit { split: split.clone(), position: None })
         .collect();
-    let again = must(source.splits(&known).await, "could not list splits again");
+    let again = must(source.splits(Some(&known)).await, "could not list splits again");
     let ids = |splits: &[Split]| -> Vec<String> {
         splits.iter().map(|split| split.id.to_string()).collect()
     };

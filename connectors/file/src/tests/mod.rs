@@ -75,7 +75,8 @@ impl Bench {
     }
 
     async fn discover(&mut self) -> Discovery {
-        let discovery = self.source.splits(&self.known).await.expect("files can be looked at");
+        let discovery =
+            self.source.splits(Some(&self.known)).await.expect("files can be looked at");
         for split in &discovery.splits {
             match self.known.iter_mut().find(|known| known.split.id == split.id) {
                 Some(known) => known.split = split.clone(),

@@ -11,7 +11,7 @@ async fn read(address: &str, topic: &str, client: &str) -> contract::Result<usiz
     let settings =
         format!("{{ brokers: \"{address}\", topics: [{topic}], client: {{ {client} }} }}");
     let source = source(&settings);
-    let split = source.splits(&[]).await?.splits.remove(0);
+    let split = source.splits(None).await?.splits.remove(0);
     let mut reader = source.open(&split, None, Until::End).await?;
     let mut rows = 0;
     while let Some(batch) = reader.next_batch().await? {

@@ -109,7 +109,7 @@ async fn rows_of(broker: &Broker, topic: &str) -> Vec<RecordBatch> {
     let settings = format!("{{ brokers: \"{}\", topics: [{topic}] }}", broker.address);
     let source = source(&settings);
     let mut rows = Vec::new();
-    for split in source.splits(&[]).await.unwrap().splits {
+    for split in source.splits(None).await.unwrap().splits {
         let mut reader = source.open(&split, None, Until::End).await.unwrap();
         while let Some(batch) = reader.next_batch().await.unwrap() {
             if batch.records.num_rows() > 0 {
@@ -391,7 +391,7 @@ async fn a_transaction_that_was_open_too_long_is_replayed() {
     until("the broker drops the transaction", async || {
         let settings =
             format!("{{ brokers: \"{}\", topics: [{topic}], start: latest }}", broker.address);
-        let split = source(&settings).splits(&[]).await.unwrap().splits.remove(0);
+        let split = source(&settings).splits(None).await.unwrap().splits.remove(0);
         (split.descriptor["start"].as_i64() == Some(2)).then_some(())
     })
     .await;

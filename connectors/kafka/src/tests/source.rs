@@ -11,7 +11,7 @@ use contract::{ErrorKind, Position};
 use super::broker::{Broker, End, Record, source, until};
 
 async fn splits(source: &Arc<dyn Source>) -> Vec<Split> {
-    source.splits(&[]).await.unwrap().splits
+    source.splits(None).await.unwrap().splits
 }
 
 /// Everything of a split from a position to its end, and where that is.
@@ -150,7 +150,7 @@ async fn a_start_is_resolved_on_the_first_run_and_later_partitions_begin_at_thei
         format!("{{ brokers: \"{}\", topics: [{topic}], start: {start} }}", broker.address)
     };
     let wrong = source(&settings(&format!("{{ \"{topic}/0\": 9 }}")));
-    let error = wrong.splits(&[]).await.unwrap_err();
+    let error = wrong.splits(None).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!(error.to_string().contains("goes from 0 to 4"), "{error}");
 
@@ -162,7 +162,7 @@ async fn a_start_is_resolved_on_the_first_run_and_later_partitions_begin_at_thei
         .collect();
     broker.grow(&topic, 2).await;
     let all = until("the new partition", async || {
-        let all = latest.splits(&known).await.unwrap().splits;
+        let all = latest.splits(Some(&known)).await.unwrap().splits;
         (all.len() == 2).then_some(all)
     });
     let starts: Vec<_> = all.await.iter().map(start_of).collect();
@@ -178,12 +178,12 @@ async fn a_pattern_finds_topics_that_come_later() {
         broker.address
     );
     let source = source(&settings);
-    let first = source.splits(&[]).await.unwrap();
+    let first = source.splits(None).await.unwrap();
     assert_eq!((first.splits.len(), first.warnings.len()), (0, 1));
     broker.create(&format!("{prefix}-a"), 2, &[]).await;
     broker.produce_texts(&format!("{prefix}-a"), &["early"]);
     let found = until("the new topic", async || {
-        let found = splits(&source).await;
+        let found = source.splits(Some(&[])).await.unwrap().splits;
         (found.len() == 2).then_some(found)
     });
     let (rows, _) = read(&source, &found.await[0], None).await;
@@ -200,7 +200,7 @@ async fn fixed_partitions_are_read_and_no_others() {
     let found = splits(&source(&settings("[2, 0]"))).await;
     let ids: Vec<_> = found.iter().map(|split| split.id.to_string()).collect();
     assert_eq!(ids, [format!("{topic}/2"), format!("{topic}/0")]);
-    let error = source(&settings("[3]")).splits(&[]).await.unwrap_err();
+    let error = source(&settings("[3]")).splits(None).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!(error.to_string().contains("has 3 partitions"), "{error}");
 }
@@ -208,7 +208,7 @@ async fn fixed_partitions_are_read_and_no_others() {
 #[tokio::test]
 async fn brokers_that_are_away_are_named_with_the_reason() {
     let source = source("{ brokers: \"127.0.0.1:1\", topics: [t] }");
-    let error = source.splits(&[]).await.unwrap_err();
+    let error = source.splits(None).await.unwrap_err();
     assert_eq!((error.kind(), error.retry()), (ErrorKind::External, true));
     assert!(error.chain().contains("Connection refused"), "{}", error.chain());
 }
@@ -217,7 +217,7 @@ async fn brokers_that_are_away_are_named_with_the_reason() {
 async fn a_topic_that_is_not_there_is_named() {
     let Some(broker) = Broker::find() else { return };
     let settings = format!("{{ brokers: \"{}\", topics: [not-there] }}", broker.address);
-    let error = source(&settings).splits(&[]).await.unwrap_err();
+    let error = source(&settings).splits(None).await.unwrap_err();
     assert_eq!((error.kind(), error.retry()), (ErrorKind::Config, false));
     assert_eq!(error.to_string(), "there is no topic \"not-there\"");
 }
@@ -293,7 +293,7 @@ async fn a_group_divides_partitions_and_listens_to_its_members() {
         )
     };
     let assigned =
-        async |source: &Arc<dyn Source>| source.splits(&[]).await.unwrap().assigned.unwrap();
+        async |source: &Arc<dyn Source>| source.splits(None).await.unwrap().assigned.unwrap();
     let one = source(&settings("one"));
     one.join().await.unwrap();
     until("all partitions", async || (assigned(&one).await.len() == 4).then_some(())).await;
@@ -314,6 +314,6 @@ async fn a_group_divides_partitions_and_listens_to_its_members() {
         (ones.len() == 2 && twos.len() == 2).then_some(())
     })
     .await;
-    let all = two.splits(&[]).await.unwrap().splits;
+    let all = two.splits(None).await.unwrap().splits;
     assert_eq!(all.len(), 4, "those of others are listed too");
 }

@@ -50,7 +50,7 @@ impl Source for Reread {
         self.source.schema()
     }
 
-    async fn splits(&self, _known: &[KnownSplit]) -> Result<Discovery> {
+    async fn splits(&self, _known: Option<&[KnownSplit]>) -> Result<Discovery> {
         let splits = self.splits.values().map(|(split, _)| split.clone());
         Ok(Discovery { splits: splits.collect(), ..Discovery::default() })
     }
@@ -193,7 +193,7 @@ mod tests {
             Arc::new(arrow::datatypes::Schema::new(vec![position]))
         }
 
-        async fn splits(&self, _known: &[KnownSplit]) -> Result<Discovery> {
+        async fn splits(&self, _known: Option<&[KnownSplit]>) -> Result<Discovery> {
             Ok(Discovery::default())
         }
 
@@ -255,7 +255,7 @@ mod tests {
     async fn check(letters: &[i64], found: &[i64], refused: &[i64]) {
         let letters: Vec<_> = letters.iter().copied().map(letter).collect();
         let source = Reread::new(Arc::new(Even), letters.iter(), &[]);
-        let splits = source.splits(&[]).await.expect("listed").splits;
+        let splits = source.splits(None).await.expect("listed").splits;
         let mut reader = source.open(&splits[0], None, Until::End).await.expect("opened");
         let (mut rows, mut rejects) = (Vec::new(), Vec::new());
         while let Some(batch) = reader.next_batch().await.expect("read") {

@@ -64,7 +64,7 @@ impl Source for Member {
         true
     }
 
-    async fn splits(&self, known: &[KnownSplit]) -> Result<Discovery> {
+    async fn splits(&self, known: Option<&[KnownSplit]>) -> Result<Discovery> {
         let found = self.inner.splits(known).await?;
         let assigned = self.group.0.lock().unwrap().get(&self.name).cloned().unwrap_or_default();
         let assigned = assigned.into_iter().map(SplitId::new).collect();
@@ -80,6 +80,53 @@ impl Source for Member {
         let next = from.map_or(0, |from| from.at);
         let inner = self.inner.open(split, from, until).await?;
         Ok(Box::new(Stuck { inner, next, at: self.stuck_at }))
+    }
+}
+
+/// A source whose splits start at a record if they are there when it is first looked at, and at
+/// their beginning if they come later.
+pub struct StartsLate {
+    pub inner: Arc<dyn Source>,
+    pub start: i64,
+}
+
+impl StartsLate {
+    /// Makes the source of a pipeline one.
+    pub fn befall(pipeline: &mut Pipeline, start: i64) {
+        let inner = pipeline.sources[0].source.clone();
+        pipeline.sources[0].source = Arc::new(Self { inner, start });
+    }
+}
+
+#[async_trait]
+impl Source for StartsLate {
+    fn schema(&self) -> SchemaRef {
+        self.inner.schema()
+    }
+
+    fn lineage_per_split(&self) -> bool {
+        true
+    }
+
+    async fn splits(&self, known: Option<&[KnownSplit]>) -> Result<Discovery> {
+        let mut found = self.inner.splits(known).await?;
+        let new = if known.is_none() { self.start } else { 0 };
+        for split in &mut found.splits {
+            let known = known.iter().copied().flatten().find(|known| known.split.id == split.id);
+            split.descriptor =
+                known.map_or_else(|| new.into(), |known| known.split.descriptor.clone());
+        }
+        Ok(found)
+    }
+
+    async fn open(
+        &self,
+        split: &Split,
+        from: Option<&Position>,
+        until: Until,
+    ) -> Result<Box<dyn SplitReader>> {
+        let start = Position::new(split.descriptor.as_i64().expect("a start"));
+        self.inner.open(split, Some(from.unwrap_or(&start)), until).await
     }
 }
 

@@ -13,7 +13,7 @@ use state::Checkpoint;
 use state::history::Decision;
 use testkit::crash::{POINTS, Proof, RECOVERY_POINTS, Start};
 
-use super::cluster::{Following, Group, Trouble, until};
+use super::cluster::{Following, Group, StartsLate, Trouble, until};
 use super::{Fixture, LEASE_TTL, ROWS, SPLITS, block_on, steps};
 
 const LINEAGES: [&str; SPLITS as usize] = ["numbers.0", "numbers.1", "numbers.2"];
@@ -304,6 +304,39 @@ fn a_lineage_that_was_taken_is_dropped_and_taken_back_once_it_is_free() {
         run.stop().await.unwrap();
     });
     fixture.check();
+}
+
+#[test]
+fn splits_start_together_whatever_happens_between_their_first_checkpoints() {
+    const START: i64 = 200;
+    let _alone = Proof::alone();
+    let points = ["scout.starts", "scout.begun", "scout.begun", "scout.begun"];
+    for (pass, point) in (0..).zip(points) {
+        for action in [Action::Halt, Action::Fail] {
+            let fixture = Fixture::of_lineages().following();
+            let start = || Following::start(&fixture.proof(), |it| StartsLate::befall(it, START));
+            if matches!(action, Action::Halt) {
+                failpoint::arm(point, pass.max(1), action);
+                drive(async {
+                    let _dropped = start();
+                    failpoint::halted().await;
+                });
+            } else {
+                failpoint::arm(point, pass.max(1), action);
+            }
+            drive(async {
+                let run = start();
+                until("all have begun", async || fixture.held().len() == SPLITS as usize).await;
+                run.stop().await.unwrap();
+            });
+            assert!(!failpoint::disarm(), "{point} is passed");
+            let Start::Ended(_) = fixture.proof().start().unwrap() else { panic!("no crash") };
+            let after_start = (START..ROWS).filter(|number| number % 10 != 9).count();
+            for (split, held) in fixture.held() {
+                assert_eq!(held, after_start, "{point}, pass {pass}, split {split}");
+            }
+        }
+    }
 }
 
 #[test]

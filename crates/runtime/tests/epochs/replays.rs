@@ -59,7 +59,7 @@ impl Source for Lines {
         message_schema()
     }
 
-    async fn splits(&self, _: &[KnownSplit]) -> Result<Discovery> {
+    async fn splits(&self, _: Option<&[KnownSplit]>) -> Result<Discovery> {
         Err(Error::bug("a replay reads no source"))
     }
 

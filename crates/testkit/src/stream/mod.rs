@@ -28,6 +28,8 @@ const PARTITIONS: u16 = 4;
 /// Records that have not arrived after this time will not.
 const ARRIVAL_LIMIT: Duration = Duration::from_secs(180);
 const POLL_EVERY: Duration = Duration::from_millis(200);
+/// Points that the very first start passes, each with the pass at which to kill.
+const FIRST_POINTS: &[(&str, u64)] = &[("scout.starts", 1), ("scout.begun", 2)];
 const KAFKA_POINTS: &[&str] = &[
     "kafka.prepare.before_flush",
     "kafka.prepare.flushed",
@@ -127,12 +129,15 @@ impl StreamProof {
         self.program.follow(&self.data)
     }
 
-    /// Kills the program once at every point, each time while more records flow; then finishes.
-    /// Returns how many kills there were.
+    /// Kills the program, which must not have run before, once at every point, each time while
+    /// more records flow; then finishes. Returns how many kills there were.
     ///
     /// # Panics
     /// A point is not passed, or a record is not where it must be.
     pub fn kill_at_points(&mut self, records: u64) -> usize {
+        for (point, pass) in FIRST_POINTS {
+            self.kill_at(point, *pass);
+        }
         let points = self.points();
         for (point, pass) in &points {
             self.add(records);
@@ -145,7 +150,7 @@ impl StreamProof {
             self.kill_at(point, 1);
         }
         self.finish();
-        points.len() + 2 * RECOVERY_POINTS.len()
+        FIRST_POINTS.len() + points.len() + 2 * RECOVERY_POINTS.len()
     }
 
     /// Every point that a start without an earlier crash passes, with the pass at which to kill:

@@ -98,7 +98,7 @@ pub async fn start(tail: &Tail, global: &Global) -> Result<Exit> {
     let colored = global.color.on(std::io::stdout().is_terminal());
     let mut watch = Watch {
         source,
-        known: Vec::new(),
+        known: None,
         opened: HashSet::new(),
         tasks: JoinSet::new(),
         filter: Filter::new(tail),
@@ -112,7 +112,7 @@ pub async fn start(tail: &Tail, global: &Global) -> Result<Exit> {
 /// Readers of all splits, and what is done with their records.
 struct Watch {
     source: Arc<dyn Source>,
-    known: Vec<KnownSplit>,
+    known: Option<Vec<KnownSplit>>,
     opened: HashSet<String>,
     tasks: JoinSet<Result<()>>,
     filter: Filter,
@@ -144,11 +144,12 @@ impl Watch {
     }
 
     async fn discover(&mut self, queue: &Queue) -> Result<()> {
-        let found = self.source.splits(&self.known).await?;
+        let found = self.source.splits(self.known.as_deref()).await?;
         found.warnings.iter().for_each(|warning| warn!("{warning}"));
+        let known = self.known.get_or_insert_default();
         for split in found.splits {
             if self.opened.insert(split.id.to_string()) {
-                self.known.push(KnownSplit { split: split.clone(), position: None });
+                known.push(KnownSplit { split: split.clone(), position: None });
                 self.tasks.spawn(follow(self.source.clone(), split, queue.clone()));
             }
         }
