@@ -71,6 +71,26 @@ fn sources_are_tidy() {
     assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
 }
 
+/// The dashboard keeps the rules that are not Rust's; prettier and the compiler keep the others.
+#[test]
+fn the_dashboard_is_tidy() {
+    let rules = [short_files, finished, honest_names, headed];
+    let sources = files_in(&["dashboard"], &["ts", "tsx"]);
+    assert!(sources.len() > 20, "the walk found only {} files", sources.len());
+    let complaints: Vec<_> =
+        sources.iter().flat_map(|source| rules.iter().flat_map(|rule| rule(source))).collect();
+    assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
+}
+
+/// What a file in TypeScript is for stands in its first line.
+fn headed(source: &Source) -> Vec<String> {
+    let is_source = source.path.contains("/src/");
+    match source.text.starts_with("// ") || !is_source {
+        true => Vec::new(),
+        false => vec![format!("{}: says not what it is for; begin with `//`", source.path)],
+    }
+}
+
 fn short_files(source: &Source) -> Vec<String> {
     let lines = source.production().lines().count();
     match lines > PRODUCTION_LINES_MAX && !source.is_test() {
@@ -248,10 +268,17 @@ fn links(text: &str) -> impl Iterator<Item = &str> {
 }
 
 fn rust_files() -> Vec<Source> {
+    files_in(&["crates", "connectors", "xtask"], &["rs"])
+}
+
+fn files_in(folders: &[&str], kinds: &[&str]) -> Vec<Source> {
     let mut paths = Vec::new();
-    for folder in ["crates", "connectors", "xtask"] {
-        let is_rust = |path: &Path| path.extension().is_some_and(|kind| kind == "rs");
-        walk(&root().join(folder), &is_rust, &mut paths);
+    for folder in folders {
+        let is_wanted = |path: &Path| {
+            let kind = path.extension().unwrap_or_default().to_string_lossy();
+            kinds.contains(&&*kind)
+        };
+        walk(&root().join(folder), &is_wanted, &mut paths);
     }
     let source = |path: &PathBuf| Source {
         path: path.strip_prefix(root()).expect("below the root").display().to_string(),
@@ -296,6 +323,9 @@ fn each_rule_finds_what_it_forbids() {
     let undocumented = "crates/a/src/b.rs: says not what it is for; begin with `//!`";
     check(module_docs, path, "#![allow(x)]\n\nuse a::b;", &[undocumented]);
     check(module_docs, path, "#![allow(x)]\n//! For b.", &[]);
+    let unheaded = "a/src/b.ts: says not what it is for; begin with `//`";
+    check(headed, "a/src/b.ts", "import x", &[unheaded]);
+    check(headed, "a/src/b.ts", "// For b.", &[]);
     let glob = "crates/a/src/b.rs:2: a glob import; name what is used";
     check(plain_imports, path, "\npub use a::*;", &[glob]);
     check(plain_imports, path, "\n#[cfg(test)]\nmod tests {\n    use super::*;\n}", &[]);

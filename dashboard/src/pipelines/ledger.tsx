@@ -1,0 +1,117 @@
+// The sums of the ledger, and where each lineage and split stands.
+
+import type { PipelineDetail, SinkSums } from "../api/types";
+import * as format from "../format";
+
+type Count = Exclude<keyof SinkSums, "sink" | "promise">;
+
+const COUNTS: [Count, string][] = [
+  ["delivered", "delivered"],
+  ["filtered", "filtered"],
+  ["deduplicated", "deduplicated"],
+  ["late", "late"],
+  ["aggregated", "aggregated"],
+  ["dead_lettered", "dead-lettered"],
+  ["lost", "lost"],
+  ["expanded", "expanded"],
+  ["rejected_after", "rejected after"],
+];
+
+export function LedgerTable({ sinks, read }: { sinks: SinkSums[]; read: number | null }) {
+  if (sinks.length === 0)
+    return <p class="hint">The ledger holds no epoch of this pipeline yet.</p>;
+  return (
+    <div class="scroll" tabIndex={0} role="region" aria-label="Ledger sums, table">
+      <table>
+        <caption class="sr-only">What became of the {format.count(read)} records read</caption>
+        <thead>
+          <tr>
+            <th scope="col">Sink</th>
+            <th scope="col">Promise</th>
+            {COUNTS.map(([, label]) => (
+              <th scope="col" class="number">
+                {label}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {sinks.map((sums) => (
+            <tr key={sums.sink}>
+              <th scope="row">{sums.sink}</th>
+              <td>{sums.promise ?? "–"}</td>
+              {COUNTS.map(([count]) => (
+                <td class={classOf(count, sums[count])}>{format.count(sums[count])}</td>
+              ))}
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+function classOf(count: Count, value: number): string {
+  if (value === 0) return "number zero";
+  return count === "dead_lettered" || count === "lost" ? "number bad" : "number";
+}
+
+export function PositionTables({ pipeline }: { pipeline: PipelineDetail }) {
+  const now = Date.now();
+  return (
+    <>
+      <div class="scroll" tabIndex={0} role="region" aria-label="Lineages, table">
+        <table>
+          <caption>Lineages</caption>
+          <thead>
+            <tr>
+              <th scope="col">Lineage</th>
+              <th scope="col" class="number">
+                Epoch
+              </th>
+              <th scope="col">Committed</th>
+              <th scope="col">Owner</th>
+            </tr>
+          </thead>
+          <tbody>
+            {pipeline.lineages.map(({ lineage, epoch, committed_at, owner }) => (
+              <tr key={lineage}>
+                <th scope="row">{lineage}</th>
+                <td class="number">{format.count(epoch)}</td>
+                <td title={format.time(committed_at)}>{format.ago(committed_at, now)}</td>
+                <td>{owner ?? "–"}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+      <div class="scroll tall" tabIndex={0} role="region" aria-label="Splits, table">
+        <table>
+          <caption>Splits</caption>
+          <thead>
+            <tr>
+              <th scope="col">Source</th>
+              <th scope="col">Split</th>
+              <th scope="col" class="number">
+                Position
+              </th>
+              <th scope="col" class="number">
+                Lag
+              </th>
+            </tr>
+          </thead>
+          <tbody>
+            {pipeline.splits.map(({ source, split, position, lag }) => (
+              <tr key={`${source} ${split}`}>
+                <td>{source}</td>
+                <td class="text">{split}</td>
+                <td class="number">{position}</td>
+                <td class="number">{format.count(lag)}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+    </>
+  );
+}
