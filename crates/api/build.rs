@@ -59,8 +59,9 @@ fn build(dashboard: &Path, copy: &Path) -> Result<Option<PathBuf>, String> {
     output("npm", &["--version"])?;
     let failed = |error: io::Error| format!("could not copy its sources: {error}");
     copy_sources(dashboard, copy).map_err(failed)?;
+    let built = ["ci", "--omit=dev", "--ignore-scripts"];
     let quiet = ["--no-audit", "--no-fund", "--fetch-retries=1", "--fetch-timeout=20000"];
-    npm(copy, &[&["ci"][..], &quiet].concat())?;
+    npm(copy, &[&built[..], &quiet].concat())?;
     npm(copy, &["run", "build"])?;
     let dist = copy.join("dist");
     match dist.join("index.html").is_file() {

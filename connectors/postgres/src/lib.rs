@@ -3,6 +3,7 @@
 //! A transaction sink: an epoch's rows are visible together with its token or not at all. Reading
 //! order: [`sink`], [`writer`] (one epoch's transaction), [`session`] (statements), [`token`]
 //! (fence and compare-and-set), [`layout`] and [`encode`] (from columns to the bytes of a `COPY`).
+//! [`reader`] looks at tables for others.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
@@ -15,6 +16,7 @@ mod encode;
 mod failure;
 mod layout;
 mod read;
+pub mod reader;
 mod session;
 mod sink;
 mod table;

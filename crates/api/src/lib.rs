@@ -3,11 +3,12 @@
 //!
 //! Reading order: [`options`] and [`host`] (what a server is told), [`server`] (connections and
 //! their clocks), `routes` (which handler answers what, and what every request passes), `problem`
-//! (errors). Nothing here writes but a replay of dead letters, which the [`host`] does.
+//! (errors), `analytics` (questions and the two backends). Nothing here writes but a replay of dead
+//! letters, which the [`host`] does.
 
-#![allow(dead_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
+mod analytics;
 pub mod host;
 pub mod options;
 mod problem;

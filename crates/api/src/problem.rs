@@ -78,11 +78,6 @@ impl Problem {
         self.hint = Some(hint.into());
         self
     }
-
-    /// The status of the answer.
-    pub fn status(&self) -> StatusCode {
-        self.status
-    }
 }
 
 impl From<Error> for Problem {
@@ -116,7 +111,13 @@ impl IntoResponse for Problem {
 pub async fn write(request: Request, next: Next) -> Response {
     let instance = request.uri().path().to_owned();
     let mut response = next.run(request).await;
-    let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
+    let problem = match response.extensions_mut().remove::<Problem>() {
+        Some(problem) => problem,
+        None if is_bare(&response) => {
+            Problem::new(response.status(), "the request cannot be answered")
+        }
+        None => return response,
+    };
     let body = ProblemBody {
         r#type: "about:blank",
         title: problem.status.canonical_reason().unwrap_or("Error").to_owned(),
@@ -131,4 +132,11 @@ pub async fn write(request: Request, next: Next) -> Response {
     parts.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let body = serde_json::to_vec(&body).unwrap_or_default();
     Response::from_parts(parts, body.into())
+}
+
+/// Whether it is an error that a library wrote for people.
+fn is_bare(response: &Response) -> bool {
+    let status = response.status();
+    (status.is_client_error() || status.is_server_error())
+        && response.headers().get(header::CONTENT_TYPE).is_none_or(|kind| kind != MEDIA_TYPE)
 }

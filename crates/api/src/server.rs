@@ -67,7 +67,7 @@ impl Server {
         let address = listener.local_addr().external(|| "the listener has no address".into())?;
         let tls = tls::acceptor(&options.access)?;
         let limits = options.limits.clone();
-        let site = Arc::new(Site::new(options, address)?);
+        let site = Arc::new(Site::new(options)?);
         Ok(Self { listener, address, tls, limits, site })
     }
 

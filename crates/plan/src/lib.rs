@@ -20,7 +20,7 @@ use std::sync::Arc;
 use contract::{Error, Place, Result, Section};
 
 pub use cases::TestCase;
-pub use settings::{Checkpoint, Settings};
+pub use settings::{Checkpoint, Serve, ServeBackend, Settings};
 
 use substitute::{Lookups, substitute};
 
@@ -35,6 +35,7 @@ const KEYS: &[&str] = &[
     "checkpoint",
     "retry",
     "history",
+    "serve",
     "tests",
 ];
 

@@ -5,7 +5,7 @@
 use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value, json};
 
-use crate::settings::{Checkpoint, Epoch, History, Memory, Retry};
+use crate::settings::{Checkpoint, Epoch, History, Memory, Retry, Serve};
 
 /// The settings of one half of the vocabulary, by the word after `type:`.
 pub type Kinds<'a> = &'a [(&'a str, Schema)];
@@ -28,6 +28,7 @@ pub fn pipeline_schema(sources: Kinds<'_>, transforms: Kinds<'_>, sinks: Kinds<'
         "checkpoint": part::<Checkpoint>("checkpoint", &mut definitions),
         "retry": part::<Retry>("retry", &mut definitions),
         "history": part::<History>("history", &mut definitions),
+        "serve": part::<Serve>("serve", &mut definitions),
         "tests": tests(),
     });
     definitions.insert("input".to_owned(), input());
@@ -51,6 +52,7 @@ pub fn settings() -> Vec<(&'static str, Schema)> {
         ("checkpoint", schemars::schema_for!(Checkpoint)),
         ("retry", schemars::schema_for!(Retry)),
         ("history", schemars::schema_for!(History)),
+        ("serve", schemars::schema_for!(Serve)),
     ]
 }
 

@@ -27,6 +27,8 @@ pub struct Settings {
     pub retry_for: Option<Duration>,
     /// How long the history of epochs is kept.
     pub history_keep: Duration,
+    /// What `serve` shows.
+    pub serve: Serve,
 }
 
 /// When an epoch ends and is committed.
@@ -121,6 +123,72 @@ impl Default for History {
     }
 }
 
+/// What `serve` shows of the pipeline, and to whom.
+#[derive(Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Serve {
+    /// The table that the analytics read. By default that of the pipeline's first sink of the
+    /// backend's kind.
+    pub table: Option<String>,
+
+    /// The table's column of times.
+    pub time: String,
+
+    /// Where the table is.
+    pub backend: ServeBackend,
+
+    /// Lake: a folder or URL of the table. PostgreSQL: the database, as in the sink `postgres`.
+    /// By default what the sink of that table says.
+    pub url: Option<String>,
+
+    /// PostgreSQL: the password, if it is not in `url`.
+    pub password: Option<String>,
+
+    /// Where `serve` listens, unless `--listen` says so: `127.0.0.1:8000`. An address that others
+    /// can reach needs a token or TLS client certificates.
+    pub listen: Option<String>,
+
+    /// The word that requests must bring as `Authorization: Bearer`, unless `--token-file` names
+    /// another; none if it is empty.
+    pub token: Option<String>,
+}
+
+impl Default for Serve {
+    fn default() -> Self {
+        Self {
+            table: None,
+            time: "ts".to_owned(),
+            backend: ServeBackend::Lake,
+            url: None,
+            password: None,
+            listen: None,
+            token: None,
+        }
+    }
+}
+
+/// Secrets are not for logs.
+impl fmt::Debug for Serve {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Serve")
+            .field("table", &self.table)
+            .field("time", &self.time)
+            .field("backend", &self.backend)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where the table of the analytics is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ServeBackend {
+    /// A lake table.
+    Lake,
+    /// A table of PostgreSQL.
+    Postgres,
+}
+
 /// Reads the settings from the top level of a pipeline file.
 ///
 /// # Errors
@@ -131,6 +199,7 @@ pub(crate) fn read(root: &Section) -> Result<Settings> {
     let checkpoint: Checkpoint = part(root, "checkpoint")?;
     let retry: Retry = part(root, "retry")?;
     let history: History = part(root, "history")?;
+    let serve: Serve = part(root, "serve")?;
     if epoch.interval.0.is_zero() {
         return Err(zero(root, "epoch", "interval"));
     }
@@ -147,6 +216,7 @@ pub(crate) fn read(root: &Section) -> Result<Settings> {
         checkpoint,
         retry_for: retry.for_period.map(|period| period.0),
         history_keep: history.keep.0,
+        serve,
     })
 }
 

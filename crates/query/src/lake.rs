@@ -4,6 +4,7 @@
 //! statistics are. Text is read as views, files are pruned by the log's statistics before they
 //! are opened, and what the log counts (`count(*)`) is answered without opening any.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -31,6 +32,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use deltalake::DeltaTable;
 use object_store::ObjectMeta;
+use object_store::path::Path as FilePath;
 
 use crate::session::lend;
 
@@ -40,6 +42,8 @@ pub struct LakeTable {
     table: DeltaTable,
     /// The columns in the files, in order, then those in the names of folders.
     columns: TableSchema,
+    /// The files that are read; all if none are named.
+    only: Option<HashSet<FilePath>>,
 }
 
 /// Opens the newest version of the table in a folder.
@@ -50,7 +54,16 @@ pub async fn open(folder: &Path) -> Result<LakeTable> {
     let name = folder.display().to_string();
     let unreadable = || format!("could not read lake table {name:?}");
     let table = connector_lake::table::open(&name).await?;
-    let table = table.ok_or_else(|| Error::external(unreadable()))?;
+    read(table.ok_or_else(|| Error::external(unreadable()))?)
+}
+
+/// The version of a table that was opened.
+///
+/// # Errors
+/// External: it holds what cannot be read as plain Parquet.
+pub fn read(table: DeltaTable) -> Result<LakeTable> {
+    let name = table.table_url().as_str().to_owned();
+    let unreadable = || format!("could not read lake table {name:?}");
     let snapshot = table.snapshot().external(unreadable)?;
     if snapshot.log_data().iter().any(|file| file.deletion_vector_descriptor().is_some()) {
         return Err(Error::external(format!("lake table {name:?} has deletion vectors"))
@@ -67,7 +80,7 @@ pub async fn open(folder: &Path) -> Result<LakeTable> {
     let columns = TableSchema::builder(Arc::new(Schema::new(in_files)))
         .with_table_partition_cols(in_names)
         .build();
-    Ok(LakeTable { table, columns })
+    Ok(LakeTable { table, columns, only: None })
 }
 
 /// The column as it is read from Parquet: text and bytes as views.
@@ -84,6 +97,16 @@ fn as_read(field: &Field) -> FieldRef {
 }
 
 impl LakeTable {
+    /// The same table, of which only these files are read.
+    pub fn only(&self, files: HashSet<FilePath>) -> Self {
+        Self { table: self.table.clone(), columns: self.columns.clone(), only: Some(files) }
+    }
+
+    /// The table as it was opened.
+    pub fn delta(&self) -> &DeltaTable {
+        &self.table
+    }
+
     /// The current files that may hold rows for which the condition is true.
     fn files(&self, predicate: Option<&Arc<dyn PhysicalExpr>>) -> Result<Vec<PartitionedFile>> {
         let snapshot = self.table.snapshot().bug("an open table has no snapshot")?;
@@ -102,6 +125,9 @@ impl LakeTable {
         let mut files = Vec::with_capacity(log.num_files());
         for (index, file) in log.iter().enumerate() {
             if !wanted.get(index).copied().unwrap_or(true) {
+                continue;
+            }
+            if self.only.as_ref().is_some_and(|only| !only.contains(&file.object_store_path())) {
                 continue;
             }
             let meta = ObjectMeta {

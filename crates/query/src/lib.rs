@@ -7,7 +7,7 @@
 //! Reading order: [`session`] (SQL and its limits), `catalog` (which tables there are), `lake` and
 //! `records` (the tables), [`log`] (the table function over raw files), [`audit`] (do the sinks
 //! hold what the ledger says), [`trace`] (where is this record), [`letters`] (which refused records
-//! are open).
+//! are open), [`opened`] (one table that is asked again and again).
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
@@ -17,6 +17,7 @@ mod date_trunc;
 mod lake;
 pub mod letters;
 pub mod log;
+pub mod opened;
 mod records;
 pub mod session;
 pub mod trace;

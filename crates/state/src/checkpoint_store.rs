@@ -127,6 +127,23 @@ impl CheckpointStore {
         Ok(lease)
     }
 
+    /// Whether somebody runs a lineage now; none where nobody can tell. Takes nothing, so that
+    /// nobody who starts is in the way.
+    ///
+    /// # Errors
+    /// Retryable External: the store does not answer.
+    pub async fn is_held(&self, pipeline: &str, lineage: &Lineage) -> Result<Option<bool>> {
+        match &self.reach {
+            Reach::Local(folder) => {
+                Ok(lease::is_held_local(&folder.join(pipeline).join(lineage.as_str())))
+            }
+            Reach::Shared { lease_ttl, .. } => {
+                let prefix = StorePath::from_iter([pipeline, lineage.as_str()]);
+                lease::is_held_shared(&self.store, &prefix, *lease_ttl).await.map(Some)
+            }
+        }
+    }
+
     /// Sees whether the store refuses a second create of one name, and an update of a state that
     /// is gone.
     async fn probe(&self, pipeline: &str) -> Result<()> {

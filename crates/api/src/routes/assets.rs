@@ -21,11 +21,6 @@ const FRESH: HeaderValue = HeaderValue::from_static("no-cache");
 
 include!(concat!(env!("OUT_DIR"), "/assets.rs"));
 
-/// Whether the dashboard was built in.
-pub fn has_dashboard() -> bool {
-    find(INDEX).is_some()
-}
-
 /// A file of the dashboard; without one, a plain page.
 pub async fn file(State(site): State<Arc<Site>>, method: Method, uri: Uri) -> Response {
     let path = uri.path().trim_start_matches('/');
@@ -71,7 +66,7 @@ fn media_type(path: &str) -> &'static str {
         Some("ico") => "image/x-icon",
         Some("webp") => "image/webp",
         Some("woff2") => "font/woff2",
-        Some("txt") => "text/plain; charset=utf-8",
+        Some("txt" | "md") => "text/plain; charset=utf-8",
         Some("wasm") => "application/wasm",
         _ => "application/octet-stream",
     }

@@ -86,6 +86,17 @@ fn names_this_machine(uri: &Uri, headers: &HeaderMap) -> bool {
     named || bare.parse::<std::net::IpAddr>().is_ok()
 }
 
+/// Ends a request that takes too long, its body and its queries included.
+pub async fn limit(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
+    let limit = site.options.limits.request_timeout;
+    match tokio::time::timeout(limit, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Problem::busy(format!("the request took longer than {} s", limit.as_secs()))
+            .hint("ask for less: a shorter range, more filters")
+            .into_response(),
+    }
+}
+
 /// A defect in one request is the end of that request alone.
 pub async fn survive(request: Request, next: Next) -> Response {
     match AssertUnwindSafe(next.run(request)).catch_unwind().await {

@@ -1,8 +1,12 @@
 //! Which handler answers which path, and the layers that all requests go through.
 
+mod analytics;
 mod assets;
 mod guard;
+mod inquiry;
 mod page;
+mod records;
+mod series;
 mod status;
 
 use std::sync::Arc;
@@ -59,6 +63,7 @@ pub fn router(site: Arc<Site>) -> Router {
         .method_not_allowed_fallback(not_this_way)
         .with_state(site.clone());
     router
+        .layer(middleware::from_fn_with_state(site.clone(), guard::limit))
         .layer(middleware::from_fn_with_state(site.clone(), guard::admit))
         .layer(middleware::from_fn(guard::survive))
         .layer(middleware::from_fn(problem::write))
@@ -73,6 +78,28 @@ fn described() -> OpenApiRouter<Arc<Site>> {
         .routes(routes!(status::readyz))
         .routes(routes!(status::session))
         .routes(routes!(status::metrics))
+        .merge(analytics())
+}
+
+fn analytics() -> OpenApiRouter<Arc<Site>> {
+    OpenApiRouter::new()
+        .routes(routes!(analytics::requests_per_endpoint))
+        .routes(routes!(analytics::top_ips))
+        .routes(routes!(analytics::error_rate))
+        .routes(routes!(analytics::summary))
+        .routes(routes!(series::timeseries))
+        .routes(routes!(analytics::status_classes))
+        .routes(routes!(analytics::top))
+        .routes(routes!(analytics::latency))
+        .routes(routes!(analytics::bytes))
+        .routes(routes!(analytics::countries))
+        .routes(routes!(analytics::browsers))
+        .routes(routes!(analytics::systems))
+        .routes(routes!(analytics::bots))
+        .routes(routes!(analytics::referrers))
+        .routes(routes!(records::columns))
+        .routes(routes!(records::records))
+        .routes(routes!(records::tail))
 }
 
 fn with_version(mut document: utoipa::openapi::OpenApi, version: &str) -> utoipa::openapi::OpenApi {

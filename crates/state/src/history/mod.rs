@@ -9,7 +9,7 @@ mod tidy;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use contract::error::Context;
@@ -72,6 +72,18 @@ pub struct Ledger {
     pub folded_until: u64,
     /// In order of epochs.
     pub rows: Vec<LedgerRow>,
+}
+
+/// What became of a lineage since some epoch.
+#[derive(Debug, Default)]
+pub struct Since {
+    /// The sums of all epochs up to this one, where they reach beyond the one that was asked for.
+    pub folded: Option<(u64, Vec<Entry>)>,
+    /// That epoch and all after it that are kept, with the time at which each was decided where
+    /// that is known.
+    pub epochs: Vec<(Checkpoint, Option<SystemTime>)>,
+    /// The newest epoch that is known to be complete.
+    pub complete: Option<u64>,
 }
 
 /// What stays of epochs that are older than `history.keep`: one row per split and sink.
@@ -334,6 +346,34 @@ impl History {
             }
         }
         Ok(epochs.into_values().collect())
+    }
+
+    /// What became of the lineage since an epoch, whose reader has seen all before it. Reads no more
+    /// than that.
+    ///
+    /// # Errors
+    /// As for [`History::checkpoints`].
+    pub async fn since(&self, epoch: u64) -> Result<Since> {
+        let names = self.names().await?;
+        let mut since = Since { complete: names.complete.last().copied(), ..Since::default() };
+        let folded = self.folded(&names).await?;
+        if folded.until > epoch {
+            since.folded = Some((folded.until, folded.entries));
+        }
+        let mut epochs: BTreeMap<u64, Checkpoint> = BTreeMap::new();
+        for path in names.packs_from(epoch) {
+            let unpacked = self.unpack(path).await?;
+            epochs.extend(unpacked.into_iter().map(|checkpoint| (checkpoint.epoch, checkpoint)));
+        }
+        for (number, path) in names.epochs.range(epoch..) {
+            if !epochs.contains_key(number) {
+                epochs.insert(*number, self.read(path).await?);
+            }
+        }
+        let epochs = epochs.into_iter().filter(|(number, _)| *number >= epoch);
+        since.epochs =
+            epochs.map(|(number, checkpoint)| (checkpoint, names.decided(number))).collect();
+        Ok(since)
     }
 
     /// The ledger of the lineage, the newest epoch included even where it is not complete.

@@ -29,6 +29,20 @@ impl Names {
         decided.is_some_and(|decided| decided.elapsed().unwrap_or_default() < than)
     }
 
+    /// When an epoch that is not packed was decided.
+    pub fn decided(&self, epoch: u64) -> Option<SystemTime> {
+        self.decided.get(&epoch).copied()
+    }
+
+    /// The packs that hold this epoch or later ones.
+    pub fn packs_from(&self, epoch: u64) -> impl Iterator<Item = &Path> {
+        self.packs.iter().filter(move |path| {
+            let name = path.filename().unwrap_or_default();
+            let last = name.rsplit('-').next().and_then(|digits| digits.parse::<u64>().ok());
+            last.is_none_or(|last| last >= epoch)
+        })
+    }
+
     /// Takes in an object of this name, written at this time.
     pub fn add(&mut self, path: Path, modified: SystemTime) {
         let name = path.filename().unwrap_or_default();

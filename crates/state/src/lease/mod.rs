@@ -90,6 +90,24 @@ impl Lease {
     }
 }
 
+/// Whether somebody holds the lease of a lineage whose checkpoints lie in a local folder; none
+/// where the system does not say.
+pub fn is_held_local(folder: &Path) -> Option<bool> {
+    local::is_held(folder)
+}
+
+/// Whether somebody seems to hold the lease of a lineage in a shared store.
+///
+/// # Errors
+/// Retryable External: the store does not answer.
+pub async fn is_held_shared(
+    store: &Arc<dyn ObjectStore>,
+    prefix: &object_store::path::Path,
+    ttl: Duration,
+) -> Result<bool> {
+    shared::is_held(store, prefix, ttl).await
+}
+
 /// The error of whoever finds the lease with somebody else.
 fn taken(holder: &str, place: &str) -> Error {
     Error::new(ErrorKind::NotOwner, format!("{holder} owns this pipeline (lease {place:?})"))

@@ -124,6 +124,24 @@ impl SharedLease {
     }
 }
 
+/// Whether somebody seems to hold the lease `<prefix>/lease`: it was not given back, and was renewed
+/// lately by the store's clock. For people; who wants the lease has to take it.
+///
+/// # Errors
+/// Retryable External: the store does not answer.
+pub async fn is_held(store: &Arc<dyn ObjectStore>, prefix: &Path, ttl: Duration) -> Result<bool> {
+    let path = prefix.clone().join("lease");
+    let failed = || format!("could not read lease \"{path}\"");
+    let found = match store.get(&path).await {
+        Err(object_store::Error::NotFound { .. }) => return Ok(false),
+        found => found.transient(failed)?,
+    };
+    let renewed: std::time::SystemTime = found.meta.last_modified.into();
+    let bytes = found.bytes().await.transient(failed)?;
+    let record: Record = serde_json::from_slice(&bytes).external(failed)?;
+    Ok(!record.released && renewed.elapsed().unwrap_or_default() < ttl * RENEWALS)
+}
+
 impl Drop for SharedLease {
     fn drop(&mut self) {
         self.renewals.abort();

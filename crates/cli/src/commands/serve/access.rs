@@ -21,7 +21,7 @@ const TOKEN_BYTES_MAX: u64 = 4096;
 
 /// Who may ask.
 #[derive(Debug, Args)]
-pub struct Arguments {
+pub struct AccessArguments {
     /// A file (mode 600) with the word that every request must bring as `Authorization: Bearer`;
     /// the variable `LOGMILL_TOKEN` can hold it instead.
     #[arg(long, value_name = "FILE")]
@@ -40,16 +40,17 @@ pub struct Arguments {
     tls_client_ca: Option<PathBuf>,
 }
 
-impl Arguments {
-    /// What they say.
+impl AccessArguments {
+    /// What they say; `in_file` is the token of a pipeline file.
     ///
     /// # Errors
     /// Config: the token cannot be read, is too short, or others can read it.
-    pub fn read(&self) -> Result<Access> {
+    pub fn read(&self, in_file: Option<String>) -> Result<Access> {
         let token = match &self.token_file {
             Some(file) => Some(read_token(file)?),
             None => std::env::var(VARIABLE).ok().filter(|token| !token.trim().is_empty()),
         };
+        let token = token.or(in_file);
         let token = token.map(|token| checked(token.trim())).transpose()?;
         let certificate = self.tls_cert.clone().zip(self.tls_key.clone());
         Ok(Access { token, certificate, client_ca: self.tls_client_ca.clone() })

@@ -56,6 +56,11 @@ impl Pipelines {
         Ok(Self { data: global.data.clone(), files: loaded, elsewhere })
     }
 
+    /// What stands in the files.
+    pub fn plans(&self) -> Vec<Arc<Plan>> {
+        self.files.iter().map(|loaded| loaded.plan.clone()).collect()
+    }
+
     /// All pipelines that left checkpoints.
     fn of_folder(&self) -> Result<Vec<Served>> {
         let mut served = Vec::new();

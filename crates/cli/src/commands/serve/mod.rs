@@ -2,6 +2,7 @@
 
 mod access;
 mod host;
+mod table;
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -37,13 +38,20 @@ pub struct Serve {
     /// Pipeline files; without any, all pipelines of the data folder are shown.
     files: Vec<PathBuf>,
 
-    /// Where to listen; port 0 takes a free one.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8000")]
-    listen: String,
+    /// Where to listen; port 0 takes a free one. By default what a pipeline file says, else
+    /// 127.0.0.1:8000.
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
 
     #[command(flatten)]
-    access: access::Arguments,
+    table: table::TableArguments,
+
+    #[command(flatten)]
+    access: access::AccessArguments,
 }
+
+/// Where to listen if nothing else is said.
+const LISTEN: &str = "127.0.0.1:8000";
 
 /// Where the server listens, for programs.
 #[derive(serde::Serialize)]
@@ -54,12 +62,18 @@ struct Listening {
 pub async fn start(serve: &Serve, global: &Global) -> Result<Exit> {
     let stop = signals::stop()?;
     let pipelines = Pipelines::load(&serve.files, global)?;
+    let plans = pipelines.plans();
+    let said = |find: fn(&plan::Serve) -> Option<String>| {
+        let mut found = plans.iter().filter_map(|plan| find(&plan.settings.serve));
+        found.find(|text| !text.trim().is_empty())
+    };
+    let place = serve.listen.clone().or_else(|| said(|serve| serve.listen.clone()));
     let options = Options {
-        listen: serve.listen.clone(),
+        listen: place.unwrap_or_else(|| LISTEN.to_owned()),
         data: global.data.clone(),
-        access: serve.access.read()?,
+        access: serve.access.read(said(|serve| serve.token.clone()))?,
         limits: Limits::default(),
-        analytics: None,
+        analytics: serve.table.choose(&plans, &global.data).await?,
         host: Arc::new(pipelines),
         version: env!("CARGO_PKG_VERSION"),
     };
