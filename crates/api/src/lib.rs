@@ -3,14 +3,15 @@
 //!
 //! Reading order: [`options`] and [`host`] (what a server is told), [`server`] (connections and
 //! their clocks), `routes` (which handler answers what, and what every request passes), `problem`
-//! (errors), `analytics` (questions and the two backends). Nothing here writes but a replay of dead
-//! letters, which the [`host`] does.
+//! (errors), `analytics` (questions and the two backends), `pipelines` (how they are), [`worker`]
+//! (SQL of strangers). Nothing here writes but a replay of dead letters, which the [`host`] does.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 mod analytics;
 pub mod host;
 pub mod options;
+mod pipelines;
 mod problem;
 mod routes;
 pub mod server;
@@ -18,7 +19,8 @@ mod site;
 mod stream;
 mod tls;
 mod traffic;
+pub mod worker;
 
-pub use host::{Host, Replay, Replayed, Served};
+pub use host::{Host, LastRun, Replay, Replayed, Schedule, ScheduledRun, Served, State};
 pub use options::{Access, Analytics, Backend, Limits, Options};
 pub use server::Server;

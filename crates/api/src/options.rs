@@ -102,6 +102,12 @@ pub struct Limits {
     pub body_bytes_max: usize,
     /// Memory of all queries together; beyond it they spill to disk.
     pub memory_bytes: usize,
+    /// Processes that answer SQL at the same time; other queries wait.
+    pub workers_max: usize,
+    /// Memory of a query in SQL; beyond it sorts, joins and groups spill to disk.
+    pub query_memory_bytes: usize,
+    /// Time of a query in SQL.
+    pub query_timeout: Duration,
     /// Bytes of answers that are remembered.
     pub cache_bytes: usize,
 }
@@ -119,6 +125,9 @@ impl Default for Limits {
             write_timeout: Duration::from_secs(30),
             body_bytes_max: 64 << 10,
             memory_bytes: 256 << 20,
+            workers_max: cores.max(2),
+            query_memory_bytes: 256 << 20,
+            query_timeout: Duration::from_secs(20),
             cache_bytes: 32 << 20,
         }
     }

@@ -8,6 +8,8 @@ use tokio::sync::{Semaphore, watch};
 use crate::analytics;
 use crate::analytics::desk::Desk;
 use crate::options::Options;
+use crate::pipelines::Board;
+use crate::pipelines::letters::Open;
 use crate::problem::Answer;
 use crate::traffic::Traffic;
 
@@ -19,6 +21,12 @@ pub struct Site {
     pub requests: Arc<Semaphore>,
     /// Places for open event streams.
     pub tails: Arc<Semaphore>,
+    /// Places for processes that answer SQL.
+    pub workers: Semaphore,
+    /// What is known of pipelines.
+    pub board: Board,
+    /// How many dead letters are open.
+    pub letters: Open,
     /// Who answers questions about the table; none if no table is served.
     pub desk: Option<Arc<Desk>>,
     /// Counts of requests.
@@ -39,8 +47,17 @@ impl Site {
         let desk = desk.map(|table| analytics::desk(table, &options.limits)).transpose()?;
         let desk = desk.map(Arc::new);
         let (ending, _) = watch::channel(false);
-        let traffic = Traffic::default();
-        Ok(Self { options, requests, tails, desk, traffic, ending })
+        Ok(Self {
+            requests,
+            tails,
+            workers: Semaphore::new(options.limits.workers_max),
+            board: Board::default(),
+            letters: Open::default(),
+            desk,
+            traffic: Traffic::default(),
+            ending,
+            options,
+        })
     }
 
     /// Open dead letters of the pipelines that are served.
@@ -48,7 +65,9 @@ impl Site {
     /// # Errors
     /// 503: the lake cannot be read.
     pub async fn open_letters(&self) -> Answer<u64> {
-        Ok(0)
+        let open = self.letters.counts(&self.options.data).await?;
+        let served = self.options.host.pipelines().await?;
+        Ok(served.iter().filter_map(|served| open.get(&served.name)).sum())
     }
 
     /// Ends open streams.

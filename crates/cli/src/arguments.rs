@@ -32,7 +32,7 @@ pub struct Arguments {
 }
 
 /// What every command understands.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct Global {
     /// Where the embedded lake and the checkpoints live.
     #[arg(
@@ -123,4 +123,7 @@ pub enum Command {
     Config(commands::config::Config),
     Generate(commands::generate::Generate),
     Completions(commands::completions::Completions),
+    /// Answers one query for `serve`: asked on stdin, answered on stdout.
+    #[command(hide = true)]
+    AnswerQuery,
 }

@@ -64,6 +64,7 @@ async fn dispatch(arguments: &Arguments) -> contract::Result<Exit> {
         Command::Connectors(connectors) => commands::connectors::start(connectors, global),
         Command::Config(config) => commands::config::start(config),
         Command::Generate(generate) => commands::generate::start(generate),
+        Command::AnswerQuery => commands::serve::answer_query().await,
         Command::Completions(completions) => commands::completions::start(completions),
     }
 }

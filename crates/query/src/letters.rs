@@ -3,17 +3,19 @@
 //! Beside the SQL table `dead_letters`, which shows originals as text: what is replayed must be
 //! what was read.
 
+use std::collections::HashMap;
 use std::path::Path;
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, TimeUnit, TimestampMicrosecondType};
 use bytes::Bytes;
 use contract::error::Context;
-use contract::record::{ORDINAL, POSITION, SPLIT};
+use contract::record::{EPOCH, ORDINAL, POSITION, SPLIT};
 use contract::source::{OriginalKind, Reject};
 use contract::{Error, Result, SplitId};
 use datafusion::dataframe::DataFrame;
+use datafusion::functions_aggregate::expr_fn::count;
 use datafusion::logical_expr::{col, lit};
 use datafusion::prelude::strpos;
 use futures::stream::BoxStream;
@@ -45,6 +47,116 @@ pub struct OpenLetter {
     pub split: SplitId,
     /// Which record, why, and its original.
     pub reject: Reject,
+}
+
+/// Which letters are shown.
+#[derive(Clone, Copy, Debug)]
+pub struct Page<'a> {
+    /// The pipeline's name.
+    pub pipeline: &'a str,
+    /// Only those in this state.
+    pub state: Option<&'a str>,
+    /// Only those that this sink refused.
+    pub sink: Option<&'a str>,
+    /// A text that their reason contains.
+    pub reason: Option<&'a str>,
+    /// How many at most.
+    pub limit: usize,
+    /// How many of the newest are left out.
+    pub offset: usize,
+}
+
+/// A dead letter in whatever state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShownLetter {
+    /// Who refused it, why, and its original.
+    pub letter: OpenLetter,
+    /// The epoch in which it was refused.
+    pub epoch: i64,
+    /// `open`, `replayed` or `acknowledged`.
+    pub state: String,
+}
+
+/// How many letters there are, and those of a page, the newest first.
+///
+/// # Errors
+/// External: the tables cannot be read.
+pub async fn page(data: &Path, page: Page<'_>) -> Result<(u64, Vec<ShownLetter>)> {
+    let Some(frame) = frame(data).await? else { return Ok((0, Vec::new())) };
+    let mut condition = col("pipeline").eq(lit(page.pipeline));
+    for (column, value) in [("state", page.state), ("sink", page.sink)] {
+        if let Some(value) = value {
+            condition = condition.and(col(column).eq(lit(value)));
+        }
+    }
+    if let Some(reason) = page.reason {
+        condition = condition.and(strpos(col("reason"), lit(reason)).gt(lit(0)));
+    }
+    let wanted = frame.filter(condition).map_err(from_datafusion)?;
+    let total = wanted.clone().count().await.map_err(from_datafusion)?;
+    let order = [("ts", false), (SPLIT, true), (POSITION, true), (ORDINAL, true)];
+    let rows = wanted
+        .sort(order.map(|(name, rises)| col(name).sort(rises, true)).to_vec())
+        .and_then(|rows| rows.limit(page.offset, Some(page.limit)))
+        .map_err(from_datafusion)?;
+    let mut shown = Vec::new();
+    for batch in rows.collect().await.map_err(from_datafusion)? {
+        let epoch = number(&batch, EPOCH)?;
+        let epoch = epoch.as_primitive::<Int64Type>();
+        let state = column(&batch, "state", &DataType::Utf8)?;
+        let state = state.as_string::<i32>();
+        for (row, letter) in letters_of(&batch)?.into_iter().enumerate() {
+            let (epoch, state) = (epoch.value(row), state.value(row).to_owned());
+            shown.push(ShownLetter { letter, epoch, state });
+        }
+    }
+    Ok((total as u64, shown))
+}
+
+/// How many letters of each pipeline are open.
+///
+/// # Errors
+/// External: the tables cannot be read.
+pub async fn open_counts(data: &Path) -> Result<HashMap<String, u64>> {
+    let Some(frame) = frame(data).await? else { return Ok(HashMap::new()) };
+    let counted = frame
+        .filter(col("state").eq(lit("open")))
+        .and_then(|open| {
+            open.aggregate(vec![col("pipeline")], vec![count(lit(1)).alias("letters")])
+        })
+        .map_err(from_datafusion)?;
+    let mut counts = HashMap::new();
+    for batch in counted.collect().await.map_err(from_datafusion)? {
+        let pipelines = column(&batch, "pipeline", &DataType::Utf8)?;
+        let letters = number(&batch, "letters")?;
+        let letters = letters.as_primitive::<Int64Type>();
+        for (row, pipeline) in pipelines.as_string::<i32>().iter().enumerate() {
+            let open = u64::try_from(letters.value(row)).unwrap_or_default();
+            counts.insert(pipeline.unwrap_or_default().to_owned(), open);
+        }
+    }
+    Ok(counts)
+}
+
+/// All letters with their states; none if there never was one.
+async fn frame(data: &Path) -> Result<Option<DataFrame>> {
+    let folder = LakeFolder::new(data);
+    let Some(table) = folder.stored(records::DEAD_LETTERS).await? else { return Ok(None) };
+    let marks = folder.stored(records::MARKS).await?;
+    let session = Session::open(data, Limits::default())?;
+    let plan = records::letters_with_state(table, marks).and_then(|letters| letters.build());
+    let plan = plan.map_err(from_datafusion)?;
+    Ok(Some(DataFrame::new(session.context().state(), plan)))
+}
+
+fn column(batch: &RecordBatch, name: &str, data_type: &DataType) -> Result<ArrayRef> {
+    let failed = || format!("dead letters have no column {name:?} of the right type");
+    let column = batch.column_by_name(name).ok_or_else(|| Error::external(failed()))?;
+    cast(column, data_type).external(failed)
+}
+
+fn number(batch: &RecordBatch, name: &str) -> Result<ArrayRef> {
+    column(batch, name, &DataType::Int64)
 }
 
 /// Letters as they are read.
@@ -82,11 +194,7 @@ pub async fn open(data: &Path, wanted: Wanted<'_>) -> Result<Letters> {
 }
 
 fn letters_of(batch: &RecordBatch) -> Result<Vec<OpenLetter>> {
-    let column = |name: &str, data_type: &DataType| {
-        let failed = || format!("dead letters have no column {name:?} of the right type");
-        let column = batch.column_by_name(name).ok_or_else(|| Error::external(failed()))?;
-        cast(column, data_type).external(failed)
-    };
+    let column = |name: &str, data_type: &DataType| column(batch, name, data_type);
     let text = |name| column(name, &DataType::Utf8);
     let [step, sink, split, reason, kind] =
         [text("step")?, text("sink")?, text(SPLIT)?, text("reason")?, text("kind")?];

@@ -12,9 +12,12 @@ use contract::sink::BatchStream;
 use contract::{Error, Result, Section};
 use datafusion::common::{Column, DataFusionError, SchemaError};
 use datafusion::execution::context::SQLOptions;
+use datafusion::execution::disk_manager::DiskManagerBuilder;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 use datafusion::sql::sqlparser::parser::ParserError;
 use futures::StreamExt;
 
@@ -22,6 +25,9 @@ use crate::catalog::{self, LakeFolder};
 use crate::date_trunc::DateTrunc;
 use crate::log::{LogFunction, RefusedLines};
 use crate::records::Ledger;
+
+/// Bytes that all queries of a closed session spill to disk.
+const SPILLED_BYTES_MAX: u64 = 1 << 30;
 
 /// What a query may use.
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +91,50 @@ impl Session {
         let refused = Arc::new(RefusedLines::default());
         context.register_udtf("log", Arc::new(LogFunction::new(refused.clone())));
         Ok(Self { context, limits, refused })
+    }
+
+    /// A session for people whom nobody knows: the tables of the data folder and nothing else. It
+    /// has no `log(…)`, tells nothing of settings or places, and spills only so much to disk.
+    ///
+    /// # Errors
+    /// As for [`Session::open`].
+    pub fn closed(data: &Path, limits: Limits, ledgers: Vec<Ledger>) -> Result<Self> {
+        let disk = DiskManagerBuilder::default().with_max_temp_directory_size(SPILLED_BYTES_MAX);
+        let runtime = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(FairSpillPool::new(limits.memory_bytes)))
+            .with_disk_manager_builder(disk)
+            .build_arc()
+            .map_err(from_datafusion)?;
+        let config = SessionConfig::new()
+            .with_default_catalog_and_schema(catalog::CATALOG, catalog::SCHEMA)
+            .with_create_default_catalog_and_schema(false)
+            .with_information_schema(false);
+        let context = SessionContext::new_with_config_rt(config, runtime);
+        let folder = LakeFolder::new(data).with_ledgers(ledgers);
+        context.register_catalog(catalog::CATALOG, catalog::catalog(folder)?);
+        for function in engine::functions() {
+            context.register_udf(function);
+        }
+        context.register_udf(DateTrunc::udf());
+        Ok(Self { context, limits, refused: Arc::default() })
+    }
+
+    /// As [`Session::query`], for a `SELECT` and nothing else: no `EXPLAIN`, which tells where
+    /// files lie, and no `SHOW`.
+    ///
+    /// # Errors
+    /// As for [`Session::query`]; Config: it is something else.
+    pub async fn select(&self, sql: &str) -> Result<Rows> {
+        let state = self.context.state();
+        let dialect = state.config().options().sql_parser.dialect;
+        let statement = state.sql_to_statement(sql, &dialect).map_err(from_datafusion)?;
+        match statement {
+            Statement::Statement(statement) if matches!(*statement, SqlStatement::Query(_)) => {
+                self.query(sql).await
+            }
+            _ => Err(Error::config("only SELECT can be run")
+                .hint("this query is not one; WITH, UNION and VALUES may be part of it")),
+        }
     }
 
     /// Plans a query; it runs while its rows are taken.

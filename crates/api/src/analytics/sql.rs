@@ -307,7 +307,7 @@ impl<'a> Writer<'a> {
         let value = self.bound(value.clone());
         match filter.test {
             Test::Equal => format!("{column} = {value}"),
-            Test::Unequal => format!("{column} IS DISTINCT FROM {value}"),
+            Test::Unequal => format!("({column} IS DISTINCT FROM {value})"),
             Test::Contains => format!("strpos({column}, {value}) > 0"),
             Test::AtLeast => format!("{column} >= {value}"),
             Test::AtMost => format!("{column} <= {value}"),

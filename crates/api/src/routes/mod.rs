@@ -2,11 +2,14 @@
 
 mod analytics;
 mod assets;
+mod body;
 mod guard;
 mod inquiry;
 mod page;
+mod pipelines;
 mod records;
 mod series;
+mod sql;
 mod status;
 
 use std::sync::Arc;
@@ -78,7 +81,20 @@ fn described() -> OpenApiRouter<Arc<Site>> {
         .routes(routes!(status::readyz))
         .routes(routes!(status::session))
         .routes(routes!(status::metrics))
+        .routes(routes!(sql::query))
         .merge(analytics())
+        .merge(pipelines())
+}
+
+fn pipelines() -> OpenApiRouter<Arc<Site>> {
+    OpenApiRouter::new()
+        .routes(routes!(pipelines::list))
+        .routes(routes!(pipelines::one))
+        .routes(routes!(pipelines::epochs))
+        .routes(routes!(pipelines::ledger))
+        .routes(routes!(pipelines::dead_letters))
+        .routes(routes!(pipelines::replay))
+        .routes(routes!(pipelines::runs))
 }
 
 fn analytics() -> OpenApiRouter<Arc<Site>> {

@@ -9,6 +9,7 @@ mod interop;
 mod leases;
 mod loss;
 mod replay;
+mod serve;
 
 use std::io::Write;
 use std::path::Path;
@@ -97,7 +98,7 @@ sinks:
 #[test]
 fn help_lists_commands_and_exit_codes() {
     let help = Desk::new().done(&["--help"]).stdout;
-    for word in ["demo", "run", "query", "audit", "where", "dead-letters", "completions"] {
+    for word in ["demo", "run", "serve", "query", "audit", "where", "dead-letters", "completions"] {
         assert!(help.contains(word), "{word}");
     }
     for code in ["0 ", "1 ", "2 ", "3 ", "4 ", "70 ", "130, 143"] {

@@ -348,8 +348,8 @@ impl History {
         Ok(epochs.into_values().collect())
     }
 
-    /// What became of the lineage since an epoch, whose reader has seen all before it. Reads no more
-    /// than that.
+    /// What became of the lineage since an epoch, whose reader has seen all before it. Reads no
+    /// more than that.
     ///
     /// # Errors
     /// As for [`History::checkpoints`].

@@ -124,8 +124,8 @@ impl SharedLease {
     }
 }
 
-/// Whether somebody seems to hold the lease `<prefix>/lease`: it was not given back, and was renewed
-/// lately by the store's clock. For people; who wants the lease has to take it.
+/// Whether somebody seems to hold the lease `<prefix>/lease`: it was not given back, and was
+/// renewed lately by the store's clock. For people; who wants the lease has to take it.
 ///
 /// # Errors
 /// Retryable External: the store does not answer.

@@ -64,7 +64,7 @@ pub async fn start(acknowledge: &Acknowledge, global: &Global) -> Result<Exit> {
         reason: acknowledge.reason.clone(),
         origins: origins.collect::<Result<_>>()?,
     };
-    let report = replay::take(&acknowledge.file, &selection, global).await?;
+    let report = replay::take(&acknowledge.file, &selection, global, signals::stop()?).await?;
     output::value(global, &report, |out| match (report.taken, report.finished_interrupted) {
         (_, true) => writeln!(out, "finished what was interrupted; call again for what is open"),
         (0, false) => writeln!(out, "{} has no such dead letter that is open", report.pipeline),

@@ -2,8 +2,8 @@
 //! after all.
 
 mod acknowledge;
-mod replay;
-mod requests;
+pub mod replay;
+pub mod requests;
 
 use std::io::Write;
 

@@ -66,7 +66,7 @@ pub struct Report {
     /// Records that were taken.
     pub taken: u64,
     /// Those of them that are dead letters again.
-    refused_again: u64,
+    pub refused_again: u64,
     /// Whether all that was done was to finish replays that had been interrupted.
     pub finished_interrupted: bool,
     sinks: Vec<Delivered>,
@@ -95,20 +95,24 @@ pub async fn start(replay: &Replay, global: &Global) -> Result<Exit> {
         reason: replay.reason.clone(),
         origins: Vec::new(),
     };
-    let report = take(&replay.file, &selection, global).await?;
+    let report = take(&replay.file, &selection, global, signals::stop()?).await?;
     output::value(global, &report, |out| print(&report, out))?;
     Ok(signals::exit())
 }
 
-/// Takes the open dead letters that are selected.
-pub async fn take(file: &Path, selection: &Selection, global: &Global) -> Result<Report> {
+/// Takes the open dead letters that are selected, until `stop` turns true.
+pub async fn take(
+    file: &Path,
+    selection: &Selection,
+    global: &Global,
+    stop: watch::Receiver<bool>,
+) -> Result<Report> {
     let bound = pipeline::load(file, &global.data)?.pipeline;
     refuse_unknown_sink(selection, &bound)?;
     let mut report = Report { pipeline: bound.name.clone(), ..Report::default() };
     if let Some(checkpoints) = pipeline::find_checkpoints(&bound).await? {
         let lease = checkpoints.lease(&bound.name, &Lineage::new(LEASE)).await;
         let lease = lease.map_err(|error| error.context("could not begin a replay"))?;
-        let stop = signals::stop()?;
         let report = &mut report;
         let mut replayer =
             Replayer { file, selection, global, pipeline: &bound, checkpoints, stop, report };

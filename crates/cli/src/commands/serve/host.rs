@@ -1,6 +1,7 @@
 //! The pipelines that are served: those of the files, or all of the data folder.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 
 use api::{Host, Replay, Replayed, Served};
@@ -10,17 +11,26 @@ use contract::{Error, Result};
 use plan::Plan;
 use query::Ledger;
 use runtime::Pipeline;
+use runtime::replay::Purpose;
 use state::CheckpointStore;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
 
 use crate::arguments::Global;
+use crate::commands::dead_letters;
+use crate::commands::dead_letters::requests::Selection;
 use crate::{elsewhere, pipeline};
 
 /// The pipelines of a server.
 pub struct Pipelines {
-    data: PathBuf,
+    global: Global,
     files: Vec<Loaded>,
     /// Pipelines of the data folder whose checkpoints lie elsewhere.
     elsewhere: Vec<Ledger>,
+    /// Where replays run: a defect in what writes ends the program, as in every other command.
+    tasks: Handle,
+    /// Turns true when replays should stop.
+    stop: watch::Receiver<bool>,
 }
 
 /// A pipeline with its file.
@@ -38,7 +48,7 @@ impl Pipelines {
     ///
     /// # Errors
     /// Config, with the place in the file.
-    pub fn load(files: &[PathBuf], global: &Global) -> Result<Self> {
+    pub fn load(files: &[PathBuf], global: &Global, stop: watch::Receiver<bool>) -> Result<Self> {
         let mut loaded: Vec<Loaded> = Vec::new();
         for file in files {
             let pipeline::Loaded { plan, pipeline } = pipeline::load(file, &global.data)?;
@@ -53,7 +63,8 @@ impl Pipelines {
             [] => elsewhere::ledgers(&global.data),
             _ => Vec::new(),
         };
-        Ok(Self { data: global.data.clone(), files: loaded, elsewhere })
+        let (global, tasks) = (global.clone(), Handle::current());
+        Ok(Self { global, files: loaded, elsewhere, tasks, stop })
     }
 
     /// What stands in the files.
@@ -64,7 +75,7 @@ impl Pipelines {
     /// All pipelines that left checkpoints.
     fn of_folder(&self) -> Result<Vec<Served>> {
         let mut served = Vec::new();
-        let folder = self.data.join("checkpoints");
+        let folder = self.global.data.join("checkpoints");
         if folder.is_dir() {
             let checkpoints = CheckpointStore::local(&folder)?;
             let names = names(&folder)?;
@@ -90,7 +101,14 @@ fn names(folder: &Path) -> Result<Vec<String>> {
 }
 
 fn known(name: String, checkpoints: CheckpointStore) -> Served {
-    Served { name, file: None, promises: Vec::new(), checkpoints: Some(checkpoints) }
+    Served {
+        name,
+        file: None,
+        promises: Vec::new(),
+        checkpoints: Some(checkpoints),
+        state: None,
+        schedule: None,
+    }
 }
 
 #[async_trait]
@@ -104,6 +122,8 @@ impl Host for Pipelines {
                 file: Some((loaded.file.clone(), loaded.plan.clone())),
                 promises: sinks.map(promise).collect(),
                 checkpoints: pipeline::find_checkpoints(&loaded.pipeline).await?,
+                state: None,
+                schedule: None,
             });
         }
         if self.files.is_empty() {
@@ -117,8 +137,31 @@ impl Host for Pipelines {
         !self.files.is_empty()
     }
 
-    async fn replay(&self, _pipeline: &str, _replay: Replay) -> Result<Replayed> {
-        Err(Error::config("replay is not to be had"))
+    fn worker(&self) -> Command {
+        // The same program, even if its file was replaced meanwhile.
+        let mut command = Command::new("/proc/self/exe");
+        command.arg("answer-query").env_remove("LOGMILL_TOKEN");
+        command
+    }
+
+    async fn replay(&self, pipeline: &str, replay: Replay) -> Result<Replayed> {
+        let loaded = self.files.iter().find(|loaded| loaded.plan.name == pipeline);
+        let file = loaded.map(|loaded| loaded.file.clone()).ok_or_else(|| {
+            Error::config(format!("the file of pipeline {pipeline:?} is not served"))
+        })?;
+        let Replay { sink, origins } = replay;
+        let selection = Selection { purpose: Purpose::Replay, sink, reason: None, origins };
+        let (global, stop) = (self.global.clone(), self.stop.clone());
+        let work = self.tasks.spawn(async move {
+            dead_letters::replay::take(&file, &selection, &global, stop).await
+        });
+        let report = work.await.map_err(|error| Error::bug("a replay failed").because(error))??;
+        let open = query::letters::open_counts(&self.global.data).await?;
+        Ok(Replayed {
+            replayed: report.taken.saturating_sub(report.refused_again),
+            remaining: open.get(pipeline).copied().unwrap_or_default(),
+            failed: report.refused_again,
+        })
     }
 }
 

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use crate::arguments::Global;
 use crate::failure::Exit;
-use crate::{output, signals};
+use crate::{elsewhere, output, signals};
 use host::Pipelines;
 
 const EXAMPLES: &str = "\
@@ -61,7 +61,7 @@ struct Listening {
 
 pub async fn start(serve: &Serve, global: &Global) -> Result<Exit> {
     let stop = signals::stop()?;
-    let pipelines = Pipelines::load(&serve.files, global)?;
+    let pipelines = Pipelines::load(&serve.files, global, stop.clone())?;
     let plans = pipelines.plans();
     let said = |find: fn(&plan::Serve) -> Option<String>| {
         let mut found = plans.iter().filter_map(|plan| find(&plan.settings.serve));
@@ -79,6 +79,12 @@ pub async fn start(serve: &Serve, global: &Global) -> Result<Exit> {
     };
     listen(options, stop, global).await?;
     Ok(signals::exit())
+}
+
+/// What the child does that answers one query.
+pub async fn answer_query() -> Result<Exit> {
+    api::worker::answer(elsewhere::ledgers).await?;
+    Ok(Exit::Done)
 }
 
 /// Answers on threads of its own, so that a defect in a request is not one of a pipeline's run.

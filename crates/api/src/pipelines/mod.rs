@@ -1,0 +1,311 @@
+//! How pipelines are, from what their runs left behind: checkpoints, ledger, leases, dead letters.
+//!
+//! Nothing here asks a running process; what is shown is what is durable. Reading order: [`tally`]
+//! (sums of a lineage), [`graph`], [`letters`], then [`Board`].
+
+pub mod graph;
+pub mod letters;
+pub mod tally;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::{Arc, PoisonError};
+
+use contract::Lineage;
+use runtime::DEAD_LETTERS;
+use runtime::replay::DEAD_LETTER_STATES;
+use serde::Serialize;
+use state::ledger::Counts;
+use tokio::sync::Mutex;
+use utoipa::ToSchema;
+
+use crate::host::{Schedule, Served, State};
+use crate::problem::Answer;
+use graph::Graph;
+use tally::{Epoch, Tally, moment};
+
+/// Ends of names of files whose positions are not those of their bytes on disk.
+const COMPRESSED: [&str; 6] = [".gz", ".zst", ".bz2", ".xz", ".lz4", ".br"];
+
+/// A pipeline in the list.
+#[derive(Serialize, ToSchema)]
+pub struct Overview {
+    /// Its name.
+    name: String,
+    /// `running`, `idle`, `failed`, `scheduled` or `unknown`.
+    state: State,
+    /// Its file, where that is known.
+    file: Option<String>,
+    /// The number of the newest epoch, of all lineages together.
+    epochs: u64,
+    /// Records read.
+    read: u64,
+    /// Rows that sinks accepted, dead letters apart.
+    delivered: u64,
+    /// Dead letters that are open.
+    dead_letters: u64,
+    /// Bytes or records that are not read yet, where that is known.
+    lag: Option<u64>,
+    /// When the newest epoch began.
+    #[schema(format = DateTime)]
+    last_epoch_at: Option<String>,
+    /// When it runs by itself.
+    schedule: Option<Schedule>,
+}
+
+/// A pipeline with its parts.
+#[derive(Serialize, ToSchema)]
+pub struct Detail {
+    /// What the list says.
+    #[serde(flatten)]
+    overview: Overview,
+    /// Its parts; empty where the file is not known.
+    graph: Graph,
+    /// Its chains of epochs.
+    lineages: Vec<LineageState>,
+    /// Where it stands in its sources.
+    splits: Vec<SplitLag>,
+    /// What became of its rows, by sink.
+    sinks: Vec<SinkSums>,
+    /// Whether the ledger adds up for every sink.
+    balanced: bool,
+}
+
+/// A chain of epochs.
+#[derive(Serialize, ToSchema)]
+pub struct LineageState {
+    /// Its name.
+    lineage: String,
+    /// The newest epoch.
+    epoch: u64,
+    /// When that was decided, where it is known.
+    #[schema(format = DateTime)]
+    committed_at: Option<String>,
+    /// `held` while a process runs it; null where none does, or nobody can tell.
+    owner: Option<&'static str>,
+}
+
+/// Where a pipeline stands in a part of a source.
+#[derive(Serialize, ToSchema)]
+pub struct SplitLag {
+    /// The source.
+    source: String,
+    /// The part.
+    split: String,
+    /// The next record; null before the first.
+    position: Option<i64>,
+    /// Bytes that are not read yet, for files that are not compressed.
+    lag: Option<u64>,
+}
+
+/// What became of the rows for a sink.
+#[derive(Serialize, ToSchema)]
+pub struct SinkSums {
+    /// The sink.
+    sink: String,
+    /// What it promises, where the file is known.
+    promise: Option<String>,
+    /// Records read.
+    read: u64,
+    /// Rows that it accepted.
+    delivered: u64,
+    /// Rows that a condition left out.
+    filtered: u64,
+    /// Rows that stood before.
+    deduplicated: u64,
+    /// Rows behind the watermark.
+    late: u64,
+    /// Rows that went into a window.
+    aggregated: u64,
+    /// Rows that were refused.
+    dead_lettered: u64,
+    /// Records that can no longer be read.
+    lost: u64,
+    /// Rows beyond the first made of one record.
+    expanded: u64,
+    /// Rows booked as delivered before and refused later.
+    rejected_after: u64,
+}
+
+/// A tally that one request at a time brings up to date.
+type Shared = Arc<Mutex<Tally>>;
+
+/// What is known of all lineages.
+#[derive(Default)]
+pub struct Board(std::sync::Mutex<HashMap<(String, String), Shared>>);
+
+impl Board {
+    /// A pipeline as the list shows it, and with its parts.
+    ///
+    /// # Errors
+    /// 503: the checkpoints cannot be read.
+    pub async fn detail(&self, served: &Served, dead_letters: u64) -> Answer<Detail> {
+        let mut sums = Sums::default();
+        for lineage in lineages(served).await? {
+            self.add(served, &lineage, &mut sums).await?;
+        }
+        let file = served.file.as_ref();
+        let graph = file.map(|(_, plan)| graph::graph(plan, &sums.by_source, &sums.by_sink));
+        let sinks = sums.sinks.iter().map(|(name, counts)| row(served, name, counts));
+        let sinks = sinks.collect();
+        let balanced = sums.sinks.iter().all(|(name, counts)| counts.check("", name).is_ok());
+        let overview = Overview {
+            name: served.name.clone(),
+            state: state(served, &sums),
+            file: file.map(|(path, _)| path.display().to_string()),
+            epochs: sums.epochs,
+            read: sums.read,
+            delivered: sums.sinks.values().map(|counts| counts.delivered).sum(),
+            dead_letters,
+            lag: lag(&sums.splits),
+            last_epoch_at: sums.last.map(crate::analytics::params::written),
+            schedule: served.schedule.clone(),
+        };
+        let graph = graph.unwrap_or_default();
+        let (lineages, splits) = (sums.lineages, sums.splits);
+        Ok(Detail { overview, graph, lineages, splits, sinks, balanced })
+    }
+
+    /// The newest epochs of a pipeline, the newest first.
+    ///
+    /// # Errors
+    /// As for [`Board::detail`].
+    pub async fn epochs(&self, served: &Served, limit: usize) -> Answer<Vec<Epoch>> {
+        let mut epochs = Vec::new();
+        for lineage in lineages(served).await? {
+            let Some(tally) = self.tally(served, &lineage).await? else { continue };
+            let tally = tally.lock().await;
+            epochs.extend(tally.recent.iter().rev().take(limit).cloned());
+        }
+        epochs.sort_by(|one, other| (&other.at, other.epoch).cmp(&(&one.at, one.epoch)));
+        epochs.truncate(limit);
+        Ok(epochs)
+    }
+
+    async fn tally(&self, served: &Served, lineage: &Lineage) -> Answer<Option<Shared>> {
+        let Some(checkpoints) = &served.checkpoints else { return Ok(None) };
+        let key = (served.name.clone(), lineage.as_str().to_owned());
+        let tally = {
+            let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            known.entry(key).or_default().clone()
+        };
+        let history = checkpoints.history(&served.name, lineage);
+        tally.lock().await.refresh(&history).await?;
+        Ok(Some(tally))
+    }
+
+    async fn add(&self, served: &Served, lineage: &Lineage, sums: &mut Sums) -> Answer<()> {
+        let Some(tally) = self.tally(served, lineage).await? else { return Ok(()) };
+        let tally = tally.lock().await;
+        let Some(newest) = &tally.newest else { return Ok(()) };
+        for (name, counts) in &tally.sinks {
+            if ![DEAD_LETTERS, DEAD_LETTER_STATES].contains(&name.as_str()) {
+                sums.sinks.entry(name.clone()).or_default().add(counts);
+            }
+        }
+        sums.epochs += newest.epoch;
+        let held = match &served.checkpoints {
+            Some(checkpoints) => checkpoints.is_held(&served.name, lineage).await?,
+            None => None,
+        };
+        sums.is_running |= held == Some(true) && !lineage.is_replay();
+        sums.lineages.push(LineageState {
+            lineage: lineage.as_str().to_owned(),
+            epoch: newest.epoch,
+            committed_at: tally.decided.map(moment),
+            owner: (held == Some(true)).then_some("held"),
+        });
+        if lineage.is_replay() {
+            return Ok(());
+        }
+        sums.read += tally.read;
+        sums.last = sums.last.max((newest.epoch > 0).then_some(newest.now_us));
+        let (by_source, by_sink) = tally.rates();
+        for (sums, rates) in [(&mut sums.by_source, by_source), (&mut sums.by_sink, by_sink)] {
+            for (name, rate) in rates {
+                *sums.entry(name).or_insert(0.0) += rate;
+            }
+        }
+        sums.splits.extend(newest.splits.iter().map(|state| SplitLag {
+            source: state.source.clone(),
+            split: state.known.split.id.as_str().to_owned(),
+            position: state.known.position.as_ref().map(|position| position.at),
+            lag: left(state),
+        }));
+        Ok(())
+    }
+}
+
+/// All lineages of a pipeline added up.
+#[derive(Default)]
+struct Sums {
+    epochs: u64,
+    read: u64,
+    last: Option<i64>,
+    is_running: bool,
+    sinks: BTreeMap<String, Counts>,
+    by_source: HashMap<String, f64>,
+    by_sink: HashMap<String, f64>,
+    lineages: Vec<LineageState>,
+    splits: Vec<SplitLag>,
+}
+
+impl Detail {
+    /// What the list says.
+    pub fn overview(self) -> Overview {
+        self.overview
+    }
+}
+
+async fn lineages(served: &Served) -> Answer<Vec<Lineage>> {
+    match &served.checkpoints {
+        Some(checkpoints) => Ok(checkpoints.lineages(&served.name).await?),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// What the program around knows, else what the leases say.
+fn state(served: &Served, sums: &Sums) -> State {
+    match served.state {
+        Some(state) => state,
+        None if sums.is_running => State::Running,
+        None if served.schedule.is_some() => State::Scheduled,
+        None if sums.lineages.is_empty() => State::Unknown,
+        None => State::Idle,
+    }
+}
+
+fn row(served: &Served, name: &str, counts: &Counts) -> SinkSums {
+    let promise = served.promises.iter().find(|(sink, _)| sink == name);
+    SinkSums {
+        sink: name.to_owned(),
+        promise: promise.map(|(_, promise)| promise.clone()),
+        read: counts.read,
+        delivered: counts.delivered,
+        filtered: counts.filtered,
+        deduplicated: counts.deduplicated,
+        late: counts.late,
+        aggregated: counts.aggregated,
+        dead_lettered: counts.dead_lettered,
+        lost: counts.lost,
+        expanded: counts.expanded,
+        rejected_after: counts.rejected_after,
+    }
+}
+
+/// The sum of what is known; none if nothing is.
+fn lag(splits: &[SplitLag]) -> Option<u64> {
+    let known: Vec<_> = splits.iter().filter_map(|split| split.lag).collect();
+    (!known.is_empty()).then(|| known.iter().sum())
+}
+
+/// Bytes of a file that were not read yet. A source that is no file says nothing from outside.
+fn left(state: &state::checkpoint::SplitState) -> Option<u64> {
+    let path = state.known.split.descriptor.get("path")?.as_str()?;
+    if COMPRESSED.iter().any(|end| path.ends_with(end)) {
+        return None;
+    }
+    let size = std::fs::metadata(Path::new(path)).ok()?.len();
+    let read = state.known.position.as_ref().map_or(0, |position| position.at);
+    Some(size.saturating_sub(u64::try_from(read).unwrap_or_default()))
+}
