@@ -60,6 +60,36 @@ pub struct Global {
     /// Whether to use colours.
     #[arg(long, value_enum, default_value_t = Color::Auto, global = true)]
     pub color: Color,
+
+    /// The form of logs on stderr. By default `short`, and `json` where `--format` is for programs.
+    #[arg(long, value_enum, env = "LOGMILL_LOG_FORMAT", value_name = "FORMAT", global = true)]
+    pub log_format: Option<LogFormat>,
+}
+
+impl Global {
+    /// The form of logs.
+    pub fn log_format(&self) -> LogFormat {
+        self.log_format.unwrap_or(match self.format.is_for_machines() {
+            true => LogFormat::Json,
+            false => LogFormat::Short,
+        })
+    }
+
+    /// Whether errors and progress are log lines like all others.
+    pub fn logs_everything(&self) -> bool {
+        self.log_format.is_some_and(|format| format != LogFormat::Short)
+    }
+}
+
+/// The form of logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Level and message, for people at a terminal.
+    Short,
+    /// `time | service | LEVEL | logger | message field=value …`, one line each.
+    Text,
+    /// One JSON object per line: `time`, `service`, `level`, `logger`, `message`, and the fields.
+    Json,
 }
 
 /// The form of results.

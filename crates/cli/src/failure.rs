@@ -85,14 +85,18 @@ pub fn report(error: &Error, global: &Global) -> Exit {
     if is_output_closed(error) {
         return Exit::Done;
     }
-    let mut stderr = io::stderr().lock();
-    let printed = if global.format.is_for_machines() {
-        print_json(error, &mut stderr)
+    if global.logs_everything() {
+        log(error);
     } else {
-        print_text(error, global.color.on(stderr.is_terminal()), &mut stderr)
-    };
-    // Where stderr is closed, the exit code has to do.
-    let _ = printed;
+        let mut stderr = io::stderr().lock();
+        let printed = if global.format.is_for_machines() {
+            print_json(error, &mut stderr)
+        } else {
+            print_text(error, global.color.on(stderr.is_terminal()), &mut stderr)
+        };
+        // Where stderr is closed, the exit code has to do.
+        let _ = printed;
+    }
     match error.kind() {
         ErrorKind::Config => Exit::Config,
         ErrorKind::Record | ErrorKind::External => Exit::External,
@@ -149,6 +153,13 @@ fn print_text(error: &Error, colored: bool, out: &mut impl Write) -> io::Result<
         writeln!(out, "  hint: {hint}")?;
     }
     Ok(())
+}
+
+/// The error as a line of the log.
+fn log(error: &Error) {
+    let place = error.place().map(ToString::to_string).filter(|place| !place.is_empty());
+    let (place, field, hint) = (place.as_deref(), error.field_name(), way_out(error));
+    tracing::error!(kind = kind_name(error.kind()), place, field, hint, "{}", error.chain());
 }
 
 /// An error for programs.

@@ -24,10 +24,16 @@ pub struct Display {
 impl Display {
     /// Begins to show the progress of a pipeline.
     pub fn start(pipeline: &str, progress: Arc<Progress>, global: &Global) -> Self {
+        let name = pipeline.to_owned();
+        if global.logs_everything() {
+            let task = tokio::spawn(every(SAY_EVERY, progress, move |line| {
+                tracing::info!(pipeline = name, "{line}");
+            }));
+            return Self { task: Some(task), bar: None };
+        }
         if global.quiet || global.format.is_for_machines() {
             return Self { task: None, bar: None };
         }
-        let name = pipeline.to_owned();
         if !std::io::stderr().is_terminal() {
             let task = tokio::spawn(every(SAY_EVERY, progress, move |line| {
                 // Where stderr is closed there is nobody to tell.

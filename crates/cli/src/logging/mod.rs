@@ -1,13 +1,21 @@
-//! What the program says while it works: lines on stderr, as loud as `-v` and `-q` ask for.
+//! What the program says while it works: lines on stderr, as loud as `-v` and `-q` ask for, in the
+//! form that `--log-format` asks for.
+
+mod lines;
+
+use std::io::{IsTerminal, stderr};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::arguments::Global;
+use crate::arguments::{Global, LogFormat};
+use lines::Lines;
 
 /// Libraries that log as errors what they return as errors, or what is none: a table that is not
 /// there yet.
 const SILENT: [&str; 2] = ["buoyant_kernel=off", "delta_kernel=off"];
+/// What the lines of this program are told from those of others by, unless `LOGMILL_SERVICE` says.
+const SERVICE: &str = "logmill";
 
 /// Starts logging. `LOGMILL_LOG` takes a filter such as `runtime=debug` and wins over `-v`, which
 /// wins over a level such as `INFO` in `LOG_LEVEL`.
@@ -25,16 +33,20 @@ pub fn start(global: &Global) {
         .from_env_lossy();
     let silent = SILENT.iter().filter_map(|directive| directive.parse().ok());
     let filter = silent.fold(filter, EnvFilter::add_directive);
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_target(global.verbose > 1);
-    if global.format.is_for_machines() {
-        lines.json().init();
-    } else {
-        let colored = global.color.on(std::io::IsTerminal::is_terminal(&std::io::stderr()));
-        lines.with_ansi(colored).without_time().init();
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
+    match global.log_format() {
+        LogFormat::Short => {
+            let colored = global.color.on(stderr().is_terminal());
+            lines.with_target(global.verbose > 1).with_ansi(colored).without_time().init();
+        }
+        LogFormat::Text => lines.event_format(Lines::text(service())).init(),
+        LogFormat::Json => lines.event_format(Lines::json(service())).init(),
     }
+}
+
+fn service() -> String {
+    let name = std::env::var("LOGMILL_SERVICE").ok().filter(|name| !name.is_empty());
+    name.unwrap_or_else(|| SERVICE.to_owned())
 }
 
 /// The level that many programs of a host are given together; a word that is none is not one.
