@@ -3,7 +3,7 @@
 //! Invariant: what was read so far and [`Cursor::step`]'s position always belong together, and a
 //! file that no longer holds what was read from it is never read on.
 
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind, Read, Seek};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -177,6 +177,13 @@ impl Cursor {
             }
             Look::Finished => self.finish(),
         }
+    }
+
+    /// Bytes on disk, compressed as they are, that stand behind what was read.
+    pub fn left(&self) -> Option<u64> {
+        let size = self.opened.file.metadata().ok()?.len();
+        let read = (&self.opened.file).stream_position().ok()?;
+        Some(size.saturating_sub(read))
     }
 
     fn read(&mut self) -> Result<Step> {

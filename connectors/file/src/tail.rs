@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use contract::error::Context;
-use contract::source::{ReadBatch, SplitReader};
+use contract::source::{Lag, ReadBatch, SplitReader};
 use contract::{Position, Result};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -22,11 +22,13 @@ pub struct Tail {
     poll_interval: Duration,
     /// How many looks in a row found nothing.
     quiet_looks: u32,
+    /// Bytes on disk that were not read yet.
+    left: Option<u64>,
 }
 
 enum State {
     Ready(Box<Cursor>),
-    Reading(JoinHandle<(Box<Cursor>, Result<Step>)>),
+    Reading(JoinHandle<(Box<Cursor>, Result<Step>, Option<u64>)>),
     Waiting(Box<Cursor>, Instant),
     Ended,
 }
@@ -34,7 +36,7 @@ enum State {
 impl Tail {
     /// Reads with `cursor`; looks at a quiet file every `poll_interval`.
     pub fn new(cursor: Cursor, poll_interval: Duration) -> Self {
-        Self { state: State::Ready(Box::new(cursor)), poll_interval, quiet_looks: 0 }
+        Self { state: State::Ready(Box::new(cursor)), poll_interval, quiet_looks: 0, left: None }
     }
 
     /// Waits for the step in work, and starts the next one.
@@ -44,8 +46,9 @@ impl Tail {
         }
         self.start();
         let State::Reading(job) = &mut self.state else { return Ok(None) };
-        let (cursor, outcome) = job.await.bug("a thread that reads a file failed")?;
+        let (cursor, outcome, left) = job.await.bug("a thread that reads a file failed")?;
         self.state = State::Ready(cursor);
+        self.left = left;
         let step = outcome?;
         match step.then {
             Then::Read => self.start(),
@@ -60,7 +63,8 @@ impl Tail {
             State::Ready(mut cursor) | State::Waiting(mut cursor, _) => {
                 State::Reading(tokio::task::spawn_blocking(move || {
                     let outcome = cursor.step();
-                    (cursor, outcome)
+                    let left = cursor.left();
+                    (cursor, outcome, left)
                 }))
             }
             other => other,
@@ -91,5 +95,9 @@ impl SplitReader for Tail {
 
     async fn acknowledge(&mut self, _position: &Position) -> Result<()> {
         Ok(())
+    }
+
+    fn lag(&self) -> Lag {
+        Lag { records: None, bytes: self.left }
     }
 }

@@ -2,17 +2,18 @@
 //!
 //! Calls of librdkafka block; [`blocking`] runs them where that hurts nobody.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use contract::error::Context;
 use contract::{Error, Result};
-use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{ClientContext, Statistics};
 use tracing::debug;
 
 use crate::config::{OneOrMany, Properties};
+use crate::end::End;
 
 /// How long one question to the brokers may take.
 pub const REQUEST_LIMIT: Duration = Duration::from_secs(15);
@@ -104,6 +105,8 @@ fn wrong_property(error: &KafkaError) -> Error {
 #[derive(Debug, Default)]
 pub struct Witness {
     last: Mutex<Option<(KafkaError, String)>>,
+    /// The end of the partition that it reads, if it reads one.
+    pub end: Arc<End>,
 }
 
 impl Witness {
@@ -129,6 +132,10 @@ impl Witness {
 impl ClientContext for Witness {
     fn log(&self, _level: RDKafkaLogLevel, part: &str, message: &str) {
         debug!(part, message, "librdkafka");
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        self.end.hear(&statistics);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

@@ -13,6 +13,7 @@ mod admin;
 mod catalog;
 mod client;
 mod config;
+mod end;
 mod headers;
 mod member;
 mod outgoing;

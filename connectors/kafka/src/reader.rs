@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use contract::error::Context;
-use contract::source::{ReadBatch, SplitReader};
+use contract::source::{Lag, ReadBatch, SplitReader};
 use contract::{Error, Position, Result};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -28,6 +28,7 @@ use tracing::{debug, warn};
 use crate::catalog::Partition;
 use crate::client::{Connection, Witness, failed, refusal};
 use crate::config::SourceFormat;
+use crate::end::End;
 use crate::member::Member;
 use crate::records::Records;
 
@@ -57,6 +58,8 @@ const READING: &[(&str, &str)] = &[
     ("fetch.max.bytes", "4194304"),
     ("fetch.queue.backoff.ms", "2"),
     ("fetch.error.backoff.ms", "100"),
+    // The end of the partition comes with them.
+    ("statistics.interval.ms", "3000"),
 ];
 
 /// What to read.
@@ -86,6 +89,10 @@ pub struct Reader {
     partition: Partition,
     member: Option<Arc<Member>>,
     ended: bool,
+    /// The offset behind the last batch that was handed over.
+    next: i64,
+    /// The end of the partition, as the thread heard of it last.
+    end: Arc<End>,
 }
 
 impl Reader {
@@ -100,9 +107,11 @@ impl Reader {
     ) -> Result<Self> {
         let (sender, batches) = mpsc::channel(1);
         let acknowledged = Arc::new(AtomicI64::new(NONE));
-        let partition = reading.partition.clone();
+        let (partition, next) = (reading.partition.clone(), reading.from);
+        let consumer = consumer(connection, &reading)?;
+        let end = consumer.context().end.clone();
         let thread = Thread {
-            consumer: consumer(connection, &reading)?,
+            consumer,
             records: Records::new(reading.schema.clone(), partition.clone(), reading.format),
             next: reading.from,
             reading,
@@ -114,7 +123,7 @@ impl Reader {
             .name(format!("kafka {}", partition.split()))
             .spawn(move || thread.run())
             .external(|| "could not start a thread".to_owned())?;
-        Ok(Self { batches, acknowledged, partition, member, ended: false })
+        Ok(Self { batches, acknowledged, partition, member, ended: false, next, end })
     }
 }
 
@@ -128,6 +137,9 @@ impl SplitReader for Reader {
             Err(Error::bug(format!("the thread that reads \"{}\" ended", self.partition.split())))
         });
         self.ended = matches!(answer, Ok(None));
+        if let Ok(Some(batch)) = &answer {
+            self.next = batch.next.at;
+        }
         answer
     }
 
@@ -137,6 +149,10 @@ impl SplitReader for Reader {
             None => self.acknowledged.store(position.at, Ordering::Release),
         }
         Ok(())
+    }
+
+    fn lag(&self) -> Lag {
+        Lag { records: self.end.lag(self.next), bytes: None }
     }
 }
 
@@ -266,6 +282,7 @@ impl Thread {
             // Everything up to the last stable offset was read, and that is not before the end.
             Some(Err(KafkaError::PartitionEOF(_))) => {
                 self.silent_since = None;
+                self.consumer.context().end.reached(self.next);
                 Ok(if self.reading.end.is_some() { Look::End } else { Look::Nothing })
             }
             Some(Err(error)) => self.trouble(error),

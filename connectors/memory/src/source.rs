@@ -6,7 +6,7 @@ use arrow::array::{Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use contract::record::position_field;
-use contract::source::{Discovery, KnownSplit, ReadBatch, Source, Split, SplitReader, Until};
+use contract::source::{Discovery, KnownSplit, Lag, ReadBatch, Source, Split, SplitReader, Until};
 use contract::{Error, Position, Result, SplitId};
 
 use crate::config::SourceConfig;
@@ -103,5 +103,9 @@ impl SplitReader for CounterReader {
 
     async fn acknowledge(&mut self, _position: &Position) -> Result<()> {
         Ok(())
+    }
+
+    fn lag(&self) -> Lag {
+        Lag { records: Some((self.end - self.next).max(0).unsigned_abs()), bytes: None }
     }
 }

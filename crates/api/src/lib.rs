@@ -10,6 +10,7 @@
 
 mod analytics;
 pub mod host;
+pub mod monitor;
 pub mod options;
 mod pipelines;
 mod problem;
@@ -22,5 +23,6 @@ mod traffic;
 pub mod worker;
 
 pub use host::{Host, LastRun, Replay, Replayed, Schedule, ScheduledRun, Served, State};
+pub use monitor::{Audience, Monitor, Watched};
 pub use options::{Access, Analytics, Backend, Limits, Options};
 pub use server::Server;

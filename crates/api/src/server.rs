@@ -51,19 +51,9 @@ impl Server {
     /// External: the address is taken.
     pub async fn bind(options: Options) -> Result<Self> {
         let wanted = &options.listen;
-        let addresses = tokio::net::lookup_host(wanted).await.map_err(|error| {
-            Error::config(format!("{wanted:?} is no address to listen on"))
-                .because(error)
-                .hint("write `--listen 127.0.0.1:8000`")
-        })?;
-        let addresses: Vec<_> = addresses.collect();
+        let addresses = addresses(wanted, "--listen 127.0.0.1:8000").await?;
         options.access.check(&addresses)?;
-        let listener = TcpListener::bind(addresses.as_slice()).await;
-        let listener = listener.map_err(|error| {
-            Error::external(format!("could not listen on {wanted:?}"))
-                .because(error)
-                .hint("another program may have the port; `--listen 127.0.0.1:0` takes a free one")
-        })?;
+        let listener = listen(&addresses, wanted).await?;
         let address = listener.local_addr().external(|| "the listener has no address".into())?;
         let tls = tls::acceptor(&options.access)?;
         let limits = options.limits.clone();
@@ -77,8 +67,56 @@ impl Server {
     }
 
     /// Answers until `stop` turns true, then lets requests under way end.
-    pub async fn run(self, mut stop: watch::Receiver<bool>) {
+    pub async fn run(self, stop: watch::Receiver<bool>) {
         let router = routes::router(self.site.clone());
+        let door = Door { listener: self.listener, tls: self.tls, limits: self.limits };
+        door.answer(router, stop, || self.site.end()).await;
+    }
+}
+
+/// The addresses that a name and a port stand for.
+///
+/// # Errors
+/// Config: there are none; `example` shows how to write one.
+pub async fn addresses(wanted: &str, example: &str) -> Result<Vec<SocketAddr>> {
+    let addresses = tokio::net::lookup_host(wanted).await.map_err(|error| {
+        Error::config(format!("{wanted:?} is no address to listen on"))
+            .because(error)
+            .hint(format!("write `{example}`"))
+    })?;
+    Ok(addresses.collect())
+}
+
+/// Listens on the first of these addresses that is free.
+///
+/// # Errors
+/// External: none is.
+pub async fn listen(addresses: &[SocketAddr], wanted: &str) -> Result<TcpListener> {
+    TcpListener::bind(addresses).await.map_err(|error| {
+        Error::external(format!("could not listen on {wanted:?}"))
+            .because(error)
+            .hint("another program may have the port; port 0 takes a free one")
+    })
+}
+
+/// Where connections come in.
+pub struct Door {
+    /// The listener.
+    pub listener: TcpListener,
+    /// How connections are made safe.
+    pub tls: Option<TlsAcceptor>,
+    /// What requests may use.
+    pub limits: Limits,
+}
+
+impl Door {
+    /// Answers until `stop` turns true, says so by `ending`, then lets requests under way end.
+    pub async fn answer(
+        self,
+        router: Router,
+        mut stop: watch::Receiver<bool>,
+        ending: impl FnOnce(),
+    ) {
         let places = Arc::new(Semaphore::new(self.limits.connections_max));
         let mut connections = JoinSet::new();
         loop {
@@ -96,7 +134,7 @@ impl Server {
             });
         }
         drop(self.listener);
-        self.site.end();
+        ending();
         let all = async { while connections.join_next().await.is_some() {} };
         if tokio::time::timeout(GRACE, all).await.is_err() {
             debug!("requests were still under way when the server ended");

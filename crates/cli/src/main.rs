@@ -14,6 +14,7 @@ mod pipeline;
 mod progress;
 mod secrets;
 mod signals;
+mod watch;
 
 use std::process::ExitCode;
 

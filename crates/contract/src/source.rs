@@ -104,6 +104,15 @@ pub trait Source: Send + Sync {
     ) -> Result<Box<dyn SplitReader>>;
 }
 
+/// What lies between the position of a reader and the end of its split, where that is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lag {
+    /// Records.
+    pub records: Option<u64>,
+    /// Bytes, as they are stored.
+    pub bytes: Option<u64>,
+}
+
 /// Reads one split in order.
 #[async_trait]
 pub trait SplitReader: Send {
@@ -122,6 +131,12 @@ pub trait SplitReader: Send {
     /// # Errors
     /// As for [`SplitReader::next_batch`]; nothing is lost if it fails.
     async fn acknowledge(&mut self, position: &Position) -> Result<()>;
+
+    /// What was not read yet, as far as the reader heard of it. Asked at every barrier, for people
+    /// to see; no I/O.
+    fn lag(&self) -> Lag {
+        Lag::default()
+    }
 }
 
 /// What a reader gives at once.

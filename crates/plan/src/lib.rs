@@ -9,6 +9,7 @@ mod cases;
 mod graph;
 mod hash;
 mod nodes;
+pub mod schedule;
 pub mod schema;
 mod settings;
 mod substitute;
@@ -36,6 +37,7 @@ const KEYS: &[&str] = &[
     "retry",
     "history",
     "serve",
+    "schedule",
     "tests",
 ];
 

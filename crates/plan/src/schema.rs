@@ -5,6 +5,7 @@
 use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value, json};
 
+use crate::schedule::Written;
 use crate::settings::{Checkpoint, Epoch, History, Memory, Retry, Serve};
 
 /// The settings of one half of the vocabulary, by the word after `type:`.
@@ -29,6 +30,7 @@ pub fn pipeline_schema(sources: Kinds<'_>, transforms: Kinds<'_>, sinks: Kinds<'
         "retry": part::<Retry>("retry", &mut definitions),
         "history": part::<History>("history", &mut definitions),
         "serve": part::<Serve>("serve", &mut definitions),
+        "schedule": schedule(&mut definitions),
         "tests": tests(),
     });
     definitions.insert("input".to_owned(), input());
@@ -53,6 +55,7 @@ pub fn settings() -> Vec<(&'static str, Schema)> {
         ("retry", schemars::schema_for!(Retry)),
         ("history", schemars::schema_for!(History)),
         ("serve", schemars::schema_for!(Serve)),
+        ("schedule", schemars::schema_for!(Written)),
     ]
 }
 
@@ -62,6 +65,12 @@ const REFERENCE: &str = "reference";
 
 fn part<T: JsonSchema>(name: &str, definitions: &mut Map<String, Value>) -> Value {
     adopt(&schemars::schema_for!(T), name, definitions)
+}
+
+/// The text of `cron`, or all settings.
+fn schedule(definitions: &mut Map<String, Value>) -> Value {
+    let settings = part::<Written>("schedule", definitions);
+    json!({ "description": settings["description"], "oneOf": [{ "type": "string" }, settings] })
 }
 
 /// A map from names to nodes, each one of several kinds.

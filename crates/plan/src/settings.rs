@@ -7,10 +7,13 @@ use std::fmt;
 use std::time::Duration;
 
 use contract::quantity::{ByteSize, Period};
+use contract::section::Value;
 use contract::{Error, Result, Section};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+
+use crate::schedule::Schedule;
 
 /// The settings of a pipeline, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +32,8 @@ pub struct Settings {
     pub history_keep: Duration,
     /// What `serve` shows.
     pub serve: Serve,
+    /// When `serve` runs the pipeline; none if it does not.
+    pub schedule: Option<Schedule>,
 }
 
 /// When an epoch ends and is committed.
@@ -217,7 +222,14 @@ pub(crate) fn read(root: &Section) -> Result<Settings> {
         retry_for: retry.for_period.map(|period| period.0),
         history_keep: history.keep.0,
         serve,
+        schedule: schedule(root)?,
     })
+}
+
+fn schedule(root: &Section) -> Result<Option<Schedule>> {
+    let written = root.get("schedule").filter(|part| *part.value() != Value::Null);
+    let schedule = written.map(Schedule::read).transpose();
+    schedule.map_err(|error| within(error, "schedule"))
 }
 
 fn part<T: Default + DeserializeOwned>(root: &Section, key: &str) -> Result<T> {

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use contract::sink::Writer;
@@ -47,6 +47,8 @@ pub struct Attempt<'a> {
     pub checkpoint: Checkpoint,
     /// The epoch under way.
     pub epoch: EpochStart,
+    /// When it began.
+    pub begun: Instant,
     /// What all readers share.
     pub shared: Arc<ReaderShared>,
     /// The readers.
@@ -94,6 +96,7 @@ impl<'a> Attempt<'a> {
                 messages,
                 control,
                 skip,
+                instruments: owner.instruments.clone(),
             };
             tasks.spawn(task.run());
         }
@@ -123,8 +126,19 @@ impl<'a> Attempt<'a> {
             ended: AtomicU64::new(0),
             bell: Notify::new(),
             progress: owner.progress.clone(),
+            instruments: owner.instruments.clone(),
         });
-        Ok(Self { owner, checkpoint, epoch, shared, readers: Vec::new(), sinks, steps, tasks })
+        Ok(Self {
+            owner,
+            checkpoint,
+            epoch,
+            begun: Instant::now(),
+            shared,
+            readers: Vec::new(),
+            sinks,
+            steps,
+            tasks,
+        })
     }
 
     /// Starts another task of this attempt.
@@ -187,7 +201,10 @@ async fn open_writers(
         let ctx = owner.writer_context(sink, checkpoint.incarnation);
         let node = &owner.pipeline.sinks[sink];
         let writer = node.sink.open(ctx).await;
-        writer.map(Some).map_err(|error| error.context(format!("sink {:?}", node.name)))
+        writer.map(Some).map_err(|error| {
+            owner.instruments.failed(Some(&node.name), &error);
+            error.context(format!("sink {:?}", node.name))
+        })
     });
     try_join_all(opened).await
 }

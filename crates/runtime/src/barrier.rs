@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use contract::sink::{Commit, CommitOutcome};
 use contract::transform::EpochStart;
@@ -16,6 +17,7 @@ use tracing::{debug, warn};
 use crate::attempt::Attempt;
 use crate::draft::{Draft, Gathered};
 use crate::flow::{Parcel, Tally, send};
+use crate::metrics::Observed;
 use crate::originals;
 use crate::reader_task::{ReaderCommand, ReaderReport};
 use crate::sink_task::{SinkControl, SinkMessage, SinkReport};
@@ -29,25 +31,30 @@ impl Attempt<'_> {
     /// Retryable External: the attempt must be dropped. Bug: the ledger does not add up.
     pub async fn draft_epoch(&mut self) -> Result<Option<Draft>> {
         let reports = self.pause_readers().await?;
+        let lineage = &self.owner.lineage;
+        self.owner.instruments.stand(lineage, &self.readers, &reports);
         let cuts = self.shared.outlet.take_cuts().await;
         if cuts.is_empty() {
             self.epoch = self.owner.start_epoch(self.epoch.epoch, self.epoch.now_us);
+            self.begun = Instant::now();
             self.resume_readers().await?;
             return Ok(None);
         }
         failpoint::reach("barrier.paused").await?;
         let ending = self.epoch;
         let mut tally = Tally::default();
-        let positions = self.take_reports(reports, &mut tally);
+        let mut read_at = Vec::new();
+        let positions = self.take_reports(reports, &mut tally, &mut read_at);
         let next = self.owner.start_epoch(ending.epoch + 1, ending.now_us);
         let states = self.pass_barrier(next, &mut tally).await?;
         self.epoch = next;
+        let begun = std::mem::replace(&mut self.begun, Instant::now());
         self.shared.epoch_bytes.store(0, Ordering::Relaxed);
         self.resume_readers().await?;
 
         let reports = self.prepare(ending).await?;
         failpoint::reach("prepare.done").await?;
-        let gathered = Gathered { cuts, positions, states, tally, reports };
+        let gathered = Gathered { cuts, positions, states, tally, reports, begun, read_at };
         Draft::new(self.owner, &self.checkpoint, ending, gathered).map(Some)
     }
 
@@ -56,8 +63,9 @@ impl Attempt<'_> {
     /// # Errors
     /// Retryable External: the attempt must be dropped; recovery finds out what was decided.
     pub async fn commit_epoch(&mut self, draft: Draft) -> Result<()> {
-        self.decide(draft).await?;
+        let observed = self.decide(draft).await?;
         self.publish().await?;
+        self.owner.instruments.committed(&self.checkpoint, &observed);
         self.acknowledge().await?;
         self.go_on().await?;
         self.owner.progress.add_epoch();
@@ -90,10 +98,12 @@ impl Attempt<'_> {
         &mut self,
         reports: Vec<ReaderReport>,
         tally: &mut Tally,
+        read_at: &mut Vec<Instant>,
     ) -> BTreeMap<usize, Position> {
         let mut positions = BTreeMap::new();
         for (reader, report) in self.readers.iter_mut().zip(reports) {
             tally.merge(report.tally);
+            read_at.extend(report.read_at);
             if let Some(position) = report.position {
                 positions.insert(reader.split.index, position);
             }
@@ -185,7 +195,7 @@ impl Attempt<'_> {
     }
 
     /// Writes the checkpoint. From here on the epoch happens, whoever finishes it.
-    async fn decide(&mut self, draft: Draft) -> Result<()> {
+    async fn decide(&mut self, draft: Draft) -> Result<Observed> {
         if draft.checkpoint.plan != self.checkpoint.plan {
             self.owner.keep_recipe(&draft.checkpoint).await?;
         }
@@ -195,7 +205,7 @@ impl Attempt<'_> {
         match decision {
             Decision::Decided => {
                 self.checkpoint = draft.checkpoint;
-                Ok(())
+                Ok(draft.observed)
             }
             Decision::Overtaken => Err(self.owner.overtaken(draft.checkpoint.epoch).await),
         }
@@ -216,7 +226,9 @@ impl Attempt<'_> {
             match self.answer(answer).await? {
                 CommitOutcome::Committed => debug!(sink = name, "committed"),
                 CommitOutcome::NeedsReplay => {
-                    return Err(Error::transient(format!("sink {name:?} lost what it prepared")));
+                    let error = Error::transient(format!("sink {name:?} lost what it prepared"));
+                    self.owner.instruments.failed(Some(&name), &error);
+                    return Err(error);
                 }
                 CommitOutcome::NotOwner => return Err(not_owner(&name)),
             }

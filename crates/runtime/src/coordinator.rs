@@ -14,6 +14,7 @@ use crate::attempt::{Attempt, Cast};
 use crate::epochs::Epochs;
 use crate::owner::{Owner, RunContext, Scope};
 use crate::patience::Patience;
+use crate::progress::Recovering;
 use crate::recovery::recover;
 use crate::summary::SummaryBuilder;
 
@@ -86,6 +87,9 @@ impl Coordinator {
     /// that does not pass.
     pub async fn run(mut self, lease: Option<Lease>) -> Finished {
         let end = self.own_and_run(lease).await;
+        if end.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotOwner) {
+            self.run.instruments.lost_lease();
+        }
         Finished { charge: self.charge, summary: self.summary, end }
     }
 
@@ -99,6 +103,7 @@ impl Coordinator {
         };
         let owner = Owner::new(&self.run, &self.charge.lineage, self.charge.scope, lease);
         let orders = self.orders.clone();
+        owner.instruments.began(&owner.lineage);
         let end = tokio::select! {
             biased;
             end = self.run_attempts(&owner) => end,
@@ -108,20 +113,23 @@ impl Coordinator {
                 Ok(End::Left)
             }
         };
+        owner.instruments.ended(&owner.lineage);
         owner.lease.release().await;
         end
     }
 
     async fn run_attempts(&mut self, owner: &Owner) -> Result<End> {
+        let mut recovering = Some(owner.progress.recovering());
         loop {
             let epochs = self.summary.epochs();
-            let error = match self.attempt(owner).await {
+            let error = match self.attempt(owner, &mut recovering).await {
                 Ok(end) => return Ok(end),
                 Err(error) => error,
             };
             if self.summary.epochs() > epochs {
                 self.patience.renew();
             }
+            recovering.get_or_insert_with(|| owner.progress.recovering());
             let waited = self.patience.wait(error, told(&self.orders)).await;
             let order = *self.orders.borrow();
             match waited {
@@ -131,15 +139,17 @@ impl Coordinator {
                 }
                 waited => waited?,
             }
+            owner.instruments.recovers();
         }
     }
 
     /// From recovery to the end, the order or the first error.
-    async fn attempt(&mut self, owner: &Owner) -> Result<End> {
+    async fn attempt(&mut self, owner: &Owner, recovering: &mut Option<Recovering>) -> Result<End> {
         let checkpoint = recover(owner).await?;
         let epoch = owner.start_epoch(checkpoint.epoch + 1, checkpoint.now_us);
         let cast = Cast::everyone(owner.pipeline.sinks.len());
         let mut attempt = Attempt::start(owner, checkpoint, epoch, cast).await?;
+        *recovering = None;
         let mut epochs = Epochs::new(self.orders.clone());
         let (end, error) = match epochs.run(&mut attempt, &mut self.summary).await {
             Ok(end) => (Some(end), None),

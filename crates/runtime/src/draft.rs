@@ -3,6 +3,7 @@
 //! Pure. A draft that exists adds up: for every split and sink, what came is what went.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use contract::record::OriginSum;
 use contract::transform::EpochStart;
@@ -13,6 +14,7 @@ use state::ledger::{Counts, Entry, hash_text};
 
 use crate::flow::{Sums, Tally};
 use crate::graph::{DEAD_LETTERS, Pipeline};
+use crate::metrics::Observed;
 use crate::owner::Owner;
 use crate::sink_task::SinkReport;
 
@@ -28,12 +30,18 @@ pub struct Gathered {
     pub tally: Tally,
     /// What the sinks got and made of it, by number.
     pub reports: Vec<Option<SinkReport>>,
+    /// When the epoch began.
+    pub begun: Instant,
+    /// When its batches were read.
+    pub read_at: Vec<Instant>,
 }
 
 /// A checkpoint that adds up.
 pub struct Draft {
     /// The checkpoint.
     pub checkpoint: Checkpoint,
+    /// What people are told beside it.
+    pub observed: Observed,
 }
 
 impl Draft {
@@ -57,13 +65,13 @@ impl Draft {
             plan: pipeline.fingerprint.clone(),
             plan_text: sha256_hex(pipeline.text.as_bytes()),
             resources: pipeline.resources().iter().map(KeptResource::from).collect(),
-            cuts: gathered.cuts,
-            states: gathered.states,
+            cuts: std::mem::take(&mut gathered.cuts),
+            states: std::mem::take(&mut gathered.states),
             sinks: BTreeMap::new(),
             ledger: Vec::new(),
             ..before.clone()
         };
-        for (split, position) in gathered.positions {
+        for (split, position) in std::mem::take(&mut gathered.positions) {
             checkpoint.splits[split].known.position = Some(position);
         }
         for (sink, node) in pipeline.sinks.iter().enumerate() {
@@ -79,7 +87,8 @@ impl Draft {
             checkpoint.sinks.insert(node.name.clone(), sink_state(prev, report)?);
         }
         keep_absent_sinks(before, pipeline, &mut checkpoint);
-        Ok(Self { checkpoint })
+        let Gathered { begun, read_at, tally, .. } = gathered;
+        Ok(Self { checkpoint, observed: Observed { begun, read_at, refused: tally.refused } })
     }
 }
 

@@ -124,7 +124,10 @@ impl Epochs {
         for (number, node) in attempt.owner.sources() {
             let known = attempt.checkpoint.known(&node.name);
             let found = node.source.splits(Some(&known)).await;
-            let found = found.map_err(|error| error.context(format!("source {:?}", node.name)))?;
+            let found = found.map_err(|error| {
+                attempt.owner.instruments.failed(Some(&node.name), &error);
+                error.context(format!("source {:?}", node.name))
+            })?;
             for warning in found.warnings {
                 warn!(source = node.name, "{warning}");
             }
@@ -189,8 +192,13 @@ impl Epochs {
             _ = reached(&mut self.orders, Order::Leave) => return Ok(Ended::Left),
             draft = attempt.draft_epoch() => draft?,
         };
-        let Some(draft) = draft else { return Ok(Ended::Nothing) };
+        let instruments = &attempt.owner.instruments;
+        let Some(draft) = draft else {
+            instruments.through_barrier(&attempt.owner.lineage);
+            return Ok(Ended::Nothing);
+        };
         attempt.commit_epoch(draft).await?;
+        instruments.through_barrier(&attempt.owner.lineage);
         summary.add(&attempt.checkpoint);
         Ok(Ended::Committed)
     }

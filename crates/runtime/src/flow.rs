@@ -99,6 +99,16 @@ impl Budget {
         Self { semaphore: Arc::new(Semaphore::new(units as usize)), units }
     }
 
+    /// Bytes of the whole budget.
+    pub fn limit(&self) -> usize {
+        self.units as usize * UNIT_BYTES
+    }
+
+    /// Bytes that are under way.
+    pub fn used(&self) -> usize {
+        self.limit() - self.semaphore.available_permits() * UNIT_BYTES
+    }
+
     /// Waits for a share. A batch that is larger than the whole budget takes all of it; what has
     /// no size takes nothing and never waits.
     ///
@@ -117,6 +127,8 @@ impl Budget {
 pub struct Tally {
     /// Counts by number of split, then by number of sink.
     pub counts: BTreeMap<usize, Vec<Counts>>,
+    /// Records that a source or step refused, by its name.
+    pub refused: BTreeMap<Arc<str>, u64>,
 }
 
 impl Tally {
@@ -127,9 +139,19 @@ impl Tally {
         known.iter_mut().zip(counts).for_each(|(known, counts)| known.add(counts));
     }
 
+    /// Adds what was refused of one batch.
+    pub fn refuse(&mut self, letters: &[DeadLetter]) {
+        for step in letters.iter().filter_map(|letter| letter.step.as_ref()) {
+            *self.refused.entry(step.clone()).or_default() += 1;
+        }
+    }
+
     /// Adds another tally.
     pub fn merge(&mut self, other: Self) {
         other.counts.iter().for_each(|(split, counts)| self.add(*split, counts));
+        for (step, records) in other.refused {
+            *self.refused.entry(step).or_default() += records;
+        }
     }
 }
 

@@ -66,6 +66,8 @@ pub struct Pipeline {
 pub struct SourceNode {
     /// Its name in the pipeline file.
     pub name: String,
+    /// The word after `type:`.
+    pub kind: String,
     /// The connector's reading side.
     pub source: Arc<dyn Source>,
     /// Who gets its batches.
@@ -248,7 +250,7 @@ fn bind_sources(plan: &Plan, ctx: &BindContext) -> Result<Vec<SourceNode>> {
             .source(&node.section, &build_context(plan, ctx, &node.name))
             .map_err(|error| error.context(format!("source {:?}", node.name)))?;
         let consumers = Consumers::default();
-        Ok(SourceNode { name: node.name.clone(), source, consumers })
+        Ok(SourceNode { name: node.name.clone(), kind: node.kind.clone(), source, consumers })
     });
     nodes.collect()
 }

@@ -5,7 +5,8 @@
 //!
 //! Reading order: [`graph`] (what is run), `run`, `supervisor` (all lineages), `scout` (which
 //! there are), `coordinator` (one of them), `recovery`, `attempt`, `epochs` (its loop), `barrier`
-//! (the end of an epoch), `draft` (its books), the tasks, then [`replay`].
+//! (the end of an epoch), `draft` (its books), the tasks, then [`replay`], [`schedule`]
+//! and [`metrics`].
 
 mod attempt;
 mod barrier;
@@ -18,6 +19,7 @@ mod flow;
 pub mod graph;
 mod joins;
 mod losses;
+pub mod metrics;
 mod originals;
 mod outlet;
 mod owner;
@@ -27,6 +29,7 @@ mod reader_task;
 mod recovery;
 pub mod replay;
 mod run;
+pub mod schedule;
 mod scout;
 mod sink_task;
 mod step_task;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use contract::error::Context;
@@ -18,6 +18,7 @@ use tracing::warn;
 
 use crate::flow::Budget;
 use crate::graph::Pipeline;
+use crate::metrics::Instruments;
 use crate::progress::Progress;
 
 /// The share of the memory limit for batches under way, in hundredths.
@@ -76,6 +77,8 @@ pub struct RunContext {
     pub progress: Arc<Progress>,
     /// Bytes of batches that may be under way.
     pub budget: Budget,
+    /// Who counts.
+    pub instruments: Arc<Instruments>,
     /// The lineages among which the memory of writers is divided.
     pub lineages: u64,
 }
@@ -109,6 +112,8 @@ pub struct Owner {
     pub progress: Arc<Progress>,
     /// Bytes of batches that may be under way, in all lineages of the run.
     pub budget: Budget,
+    /// Who counts.
+    pub instruments: Arc<Instruments>,
     /// The lineages among which the memory of writers is divided.
     lineages: u64,
 }
@@ -118,7 +123,9 @@ impl RunContext {
     pub fn new(pipeline: Pipeline, options: RunOptions, progress: Arc<Progress>) -> Self {
         let bytes = pipeline.settings.memory_limit * FLOW_PERCENT / 100;
         let budget = Budget::new(usize::try_from(bytes).unwrap_or(usize::MAX));
-        Self { pipeline: Arc::new(pipeline), options, progress, budget, lineages: 1 }
+        let instruments = Instruments::new(&pipeline, &budget);
+        let pipeline = Arc::new(pipeline);
+        Self { pipeline, options, progress, budget, instruments, lineages: 1 }
     }
 
     /// Divides the memory of writers among so many lineages.
@@ -153,6 +160,7 @@ impl Owner {
             options: run.options.clone(),
             progress: run.progress.clone(),
             budget: run.budget.clone(),
+            instruments: run.instruments.clone(),
             lineages: run.lineages,
         }
     }
@@ -171,7 +179,13 @@ impl Owner {
     /// As for [`Lease::verify`] and [`History::decide`].
     pub async fn decide(&self, checkpoint: &Checkpoint) -> Result<Decision> {
         self.lease.verify().await?;
-        self.history.decide(checkpoint).await
+        let begun = Instant::now();
+        let decision = self.history.decide(checkpoint).await;
+        match &decision {
+            Ok(_) => self.instruments.decided(begun.elapsed()),
+            Err(error) => self.instruments.failed(None, error),
+        }
+        decision
     }
 
     /// The error of an epoch that somebody else decided. While the lease is proved to be ours, it

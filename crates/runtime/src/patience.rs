@@ -1,10 +1,12 @@
 //! How long to go on trying, and with which pauses.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use contract::{Error, Lineage, Result};
 use tracing::warn;
 
+use crate::metrics::Instruments;
 use crate::owner::RunContext;
 
 /// The first pause before another attempt; it doubles each time, with jitter.
@@ -15,9 +17,9 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(30);
 const RETRY_FOR_UNTIL_END: Duration = Duration::from_secs(30);
 
 /// Counts how long nothing went forward.
-#[derive(Debug)]
 pub struct Patience {
     lineage: Lineage,
+    instruments: Arc<Instruments>,
     limit: Option<Duration>,
     since: Option<Instant>,
     pause: Duration,
@@ -29,7 +31,8 @@ impl Patience {
     pub fn new(run: &RunContext, lineage: &Lineage) -> Self {
         let limit = run.pipeline.settings.retry_for;
         let limit = limit.or(run.options.until_end.then_some(RETRY_FOR_UNTIL_END));
-        Self { lineage: lineage.clone(), limit, since: None, pause: BACK_OFF_MIN }
+        let (lineage, instruments) = (lineage.clone(), run.instruments.clone());
+        Self { lineage, instruments, limit, since: None, pause: BACK_OFF_MIN }
     }
 
     /// Something went forward: whatever comes next is counted from then on.
@@ -49,6 +52,7 @@ impl Patience {
         }
         let pause = self.pause.mul_f64(rand::random_range(0.5..1.0));
         let lineage = self.lineage.as_str();
+        self.instruments.retries();
         warn!(lineage, error = error.chain(), ?pause, "trying again from the last checkpoint");
         self.pause = (self.pause * 2).min(BACK_OFF_MAX);
         tokio::select! {

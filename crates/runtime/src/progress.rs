@@ -1,6 +1,7 @@
 //! What people see of a run while it goes on: numbers, no history.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Counters of a run; they only grow, also over retries.
 #[derive(Debug, Default)]
@@ -9,6 +10,10 @@ pub struct Progress {
     bytes: AtomicU64,
     dead_lettered: AtomicU64,
     epochs: AtomicU64,
+    /// Whether the lineages are known.
+    begun: AtomicBool,
+    /// Lineages that do not read yet, or not again.
+    recovering: AtomicU64,
 }
 
 /// The counters at one moment.
@@ -37,6 +42,26 @@ impl Progress {
         self.epochs.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// The lineages are known, and begin.
+    pub(crate) fn begin(&self) {
+        self.begun.store(true, Ordering::Relaxed);
+    }
+
+    /// A lineage recovers until this is dropped.
+    pub(crate) fn recovering(self: &Arc<Self>) -> Recovering {
+        self.recovering.fetch_add(1, Ordering::Relaxed);
+        Recovering(self.clone())
+    }
+
+    /// Why the run does not get on now; none if it does.
+    pub fn trouble(&self) -> Option<String> {
+        match (self.begun.load(Ordering::Relaxed), self.recovering.load(Ordering::Relaxed)) {
+            (false, _) => Some("it has not begun to read".to_owned()),
+            (true, 0) => None,
+            (true, lineages) => Some(format!("{lineages} lineages recover")),
+        }
+    }
+
     /// The counters now.
     pub fn seen(&self) -> Seen {
         Seen {
@@ -45,5 +70,14 @@ impl Progress {
             dead_lettered: self.dead_lettered.load(Ordering::Relaxed),
             epochs: self.epochs.load(Ordering::Relaxed),
         }
+    }
+}
+
+/// Held while a lineage recovers.
+pub(crate) struct Recovering(Arc<Progress>);
+
+impl Drop for Recovering {
+    fn drop(&mut self) {
+        self.0.recovering.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -5,8 +5,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
-use contract::source::{ReadBatch, SplitReader};
+use contract::source::{Lag, ReadBatch, SplitReader};
 use contract::transform::EpochStart;
 use contract::{Position, Result};
 use state::ledger::Counts;
@@ -16,8 +17,12 @@ use crate::chain::Chain;
 use crate::dead_letters::{DeadLetter, add_originals};
 use crate::flow::{Budget, Queue, SplitContext, Tally};
 use crate::graph::Pipeline;
+use crate::metrics::Instruments;
 use crate::outlet::{Outlet, Read};
 use crate::progress::Progress;
+
+/// The moments of an epoch by which the age of its records is measured.
+const MOMENTS: u32 = 1_000;
 
 /// What the coordinator says to a reader.
 pub enum ReaderCommand {
@@ -38,6 +43,10 @@ pub struct ReaderReport {
     pub tally: Tally,
     /// Whether the split is at its end.
     pub ended: bool,
+    /// When its batches were read.
+    pub read_at: Vec<Instant>,
+    /// What lies beyond the position.
+    pub lag: Lag,
 }
 
 /// The coordinator's end of a reader.
@@ -66,6 +75,8 @@ pub struct ReaderShared {
     pub bell: Notify,
     /// What people see.
     pub progress: Arc<Progress>,
+    /// Who counts.
+    pub instruments: Arc<Instruments>,
 }
 
 impl ReaderShared {
@@ -85,6 +96,8 @@ pub struct ReaderTask {
     epoch: EpochStart,
     position: Option<Position>,
     tally: Tally,
+    /// When batches of the epoch were read; those of one moment once.
+    read_at: Vec<Instant>,
     ended: bool,
 }
 
@@ -100,9 +113,18 @@ impl ReaderTask {
         let (sender, commands) = mpsc::channel(4);
         let handle = ReaderHandle { split: split.clone(), commands: sender, ended: false };
         let chain = Chain::new(shared.pipeline.clone(), epoch);
-        let tally = Tally::default();
-        let task =
-            Self { shared, split, reader, commands, chain, epoch, position, tally, ended: false };
+        let task = Self {
+            shared,
+            split,
+            reader,
+            commands,
+            chain,
+            epoch,
+            position,
+            tally: Tally::default(),
+            read_at: Vec::new(),
+            ended: false,
+        };
         (task, handle)
     }
 
@@ -111,6 +133,15 @@ impl ReaderTask {
     /// # Errors
     /// What the connector or a step answered.
     pub async fn run(mut self) -> Result<()> {
+        let outcome = self.work().await;
+        if let Err(error) = &outcome {
+            let source = &self.shared.pipeline.sources[self.split.source].name;
+            self.shared.instruments.failed(Some(source), error);
+        }
+        outcome
+    }
+
+    async fn work(&mut self) -> Result<()> {
         loop {
             tokio::select! {
                 // Commands first: a busy source must not delay a checkpoint.
@@ -144,6 +175,8 @@ impl ReaderTask {
             position: self.position.clone(),
             tally: std::mem::take(&mut self.tally),
             ended: self.ended,
+            read_at: std::mem::take(&mut self.read_at),
+            lag: self.reader.lag(),
         };
         // A coordinator that is gone shows at the next command.
         let _ = reply.send(report);
@@ -156,6 +189,15 @@ impl ReaderTask {
     fn start_epoch(&mut self, epoch: EpochStart) -> Result<()> {
         self.epoch = epoch;
         self.chain.start_epoch(epoch)
+    }
+
+    /// Notes that a batch was read now. An epoch has a bounded number of moments.
+    fn note_time(&mut self) {
+        let moment = self.shared.pipeline.settings.epoch_interval / MOMENTS;
+        let is_new = self.read_at.last().is_none_or(|last| last.elapsed() >= moment);
+        if is_new {
+            self.read_at.push(Instant::now());
+        }
     }
 
     async fn pass_on(&mut self, batch: ReadBatch) -> Result<()> {
@@ -183,6 +225,9 @@ impl ReaderTask {
         }));
         add_originals(&mut passed.dead_letters, &batch.records)?;
         self.tally.add(self.split.index, &passed.counts);
+        self.tally.refuse(&passed.dead_letters);
+        self.note_time();
+        self.shared.instruments.read(self.split.source, read, batch.bytes);
         self.shared.progress.add(read, batch.bytes, passed.dead_letters.len() as u64);
         let from = self.position.replace(batch.next.clone());
         let read = Read { split: &self.split, from, to: batch.next };

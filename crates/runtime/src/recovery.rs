@@ -49,13 +49,18 @@ pub async fn recover(owner: &Owner) -> Result<Checkpoint> {
         }
     }
     let mut replay = Vec::new();
-    for sink in behind {
-        if !commit_again(owner, &checkpoint, sink).await? {
-            replay.push(owner.pipeline.sinks[sink].name.as_str());
+    for sink in &behind {
+        let name = owner.pipeline.sinks[*sink].name.as_str();
+        let committed = commit_again(owner, &checkpoint, *sink).await;
+        if !committed.inspect_err(|error| owner.instruments.failed(Some(name), error))? {
+            replay.push(name);
         }
     }
     if !replay.is_empty() {
         replay_epoch(owner, &checkpoint, &replay).await?;
+    }
+    if !behind.is_empty() {
+        owner.instruments.count_ledger(&checkpoint);
     }
     let checkpoint = losses::book(owner, checkpoint).await?;
     failpoint::reach("recover.done").await?;
@@ -64,7 +69,8 @@ pub async fn recover(owner: &Owner) -> Result<Checkpoint> {
 
 /// The newest checkpoint; a new history begins with checkpoint 0, created before the first read.
 async fn newest(owner: &Owner) -> Result<(Checkpoint, bool)> {
-    if let Some(newest) = newest_readable(owner).await? {
+    let found = newest_readable(owner).await;
+    if let Some(newest) = found.inspect_err(|error| owner.instruments.failed(None, error))? {
         return Ok((newest.checkpoint, newest.complete));
     }
     let incarnation = rand::random::<u32>() >> 1;
@@ -137,7 +143,10 @@ async fn fence(owner: &Owner, checkpoint: &Checkpoint) -> Result<Vec<Held>> {
     let fenced = owner.pipeline.sinks.iter().enumerate().map(|(sink, node)| async move {
         let ctx = owner.writer_context(sink, checkpoint.incarnation);
         let held = node.sink.fence_and_read(&ctx, &owner.lineage).await;
-        held.map_err(|error| error.context(format!("sink {:?}", node.name)))
+        held.map_err(|error| {
+            owner.instruments.failed(Some(&node.name), &error);
+            error.context(format!("sink {:?}", node.name))
+        })
     });
     try_join_all(fenced).await
 }

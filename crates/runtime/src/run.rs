@@ -34,6 +34,10 @@ pub async fn run(
 ) -> Result<Summary> {
     let begun = Instant::now();
     let run = RunContext::new(pipeline, options, progress);
-    let (summary, outcome) = Supervisor::new(run.clone()).run().await?;
+    let supervisor = Supervisor::new(run.clone());
+    let (summary, outcome) = tokio::select! {
+        ended = supervisor.run() => ended?,
+        never = run.instruments.watch(&run.budget) => match never {},
+    };
     Ok(summary.finish(&run, outcome, begun))
 }

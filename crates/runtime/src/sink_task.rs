@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Instant;
 
 use arrow::array::BooleanArray;
 use arrow::compute::filter_record_batch;
@@ -17,6 +18,7 @@ use tracing::warn;
 
 use crate::flow::{Parcel, Queue, Sums};
 use crate::graph::Pipeline;
+use crate::metrics::Instruments;
 
 /// What a sink gets.
 pub enum SinkMessage {
@@ -84,6 +86,8 @@ pub struct SinkTask {
     pub control: mpsc::Receiver<SinkControl>,
     /// Rows that a replay leaves out because the sink refused them before.
     pub skip: Skip,
+    /// Who counts.
+    pub instruments: Arc<Instruments>,
 }
 
 impl SinkTask {
@@ -98,7 +102,10 @@ impl SinkTask {
             warn!(sink, error = error.chain(), "could not drop what was undecided");
         }
         let name = &self.pipeline.sinks[self.sink].name;
-        outcome.map_err(|error| error.context(format!("sink {name:?}")))
+        outcome.map_err(|error| {
+            self.instruments.failed(Some(name), &error);
+            error.context(format!("sink {name:?}"))
+        })
     }
 
     async fn work(&mut self) -> Result<()> {
@@ -124,7 +131,10 @@ impl SinkTask {
         }
         sums.entry(parcel.split.index).or_default().add_batch(parcel.split.seed, &records)?;
         let records = for_sink(&records, schema, parcel.split.id(), self.epoch)?;
-        self.writer.write(&self.lineage, records).await
+        let begun = Instant::now();
+        self.writer.write(&self.lineage, records).await?;
+        self.instruments.wrote(self.sink, begun.elapsed());
+        Ok(())
     }
 
     /// Does what the coordinator says until the next epoch; false if the coordinator is gone.
@@ -140,8 +150,10 @@ impl SinkTask {
                     let _ = reply.send(report);
                 }
                 Some(SinkControl::Commit { commit, reply }) => {
-                    let _ =
-                        reply.send(commit_one(&self.lease, self.writer.as_mut(), commit).await?);
+                    let begun = Instant::now();
+                    let outcome = commit_one(&self.lease, self.writer.as_mut(), commit).await?;
+                    self.instruments.shown(self.sink, begun.elapsed());
+                    let _ = reply.send(outcome);
                 }
                 Some(SinkControl::Continue { epoch }) => {
                     self.epoch = epoch;
@@ -157,7 +169,9 @@ impl SinkTask {
             return Ok(SinkReport::default());
         }
         failpoint::reach("prepare.sink.before").await?;
+        let begun = Instant::now();
         let prepared = self.writer.prepare(&self.lineage, self.epoch).await?;
+        self.instruments.prepared(self.sink, begun.elapsed());
         failpoint::reach("prepare.sink.after").await?;
         Ok(SinkReport { sums, prepared: Some(prepared) })
     }

@@ -101,6 +101,7 @@ impl StepTask {
         let mut passed = self.chain.run_from_step(self.step, came, output)?;
         add_originals(&mut passed.dead_letters, &parcel.records)?;
         tally.add(parcel.split.index, &passed.counts);
+        tally.refuse(&passed.dead_letters);
         self.outlet.send_made(&parcel.split, passed, parcel.share, self.epoch.now_us).await
     }
 }

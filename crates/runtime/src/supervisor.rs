@@ -73,6 +73,7 @@ impl Supervisor {
         for (charge, lease) in begun {
             self.start(charge, lease);
         }
+        self.run.progress.begin();
         let follows = !self.run.options.until_end && scout.has_work();
         let (found, mut looks) = mpsc::channel(1);
         let mut scouting = JoinSet::new();

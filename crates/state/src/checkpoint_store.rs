@@ -17,6 +17,7 @@ use tracing::debug;
 use crate::History;
 use crate::history;
 use crate::lease::{self, Lease};
+use crate::runs::Runs;
 use crate::store::{self, Access, DurableLocal};
 
 /// A store of checkpoints.
@@ -91,6 +92,11 @@ impl CheckpointStore {
             Reach::Local(_) => history,
             Reach::Shared { .. } => history.shared(),
         }
+    }
+
+    /// The scheduled runs of a pipeline.
+    pub fn runs(&self, pipeline: &str) -> Runs {
+        Runs::new(self.store.clone(), pipeline)
     }
 
     /// The file in which a resource is kept, if that is on this machine.

@@ -5,8 +5,8 @@
 //!
 //! Reading order: [`store`] (durable objects), [`checkpoint`] (what an epoch leaves behind),
 //! [`history`] (the chain of checkpoints of a lineage), [`ledger`] (their counts as rows),
-//! [`lease`] (who may write), [`checkpoint_store`] (where all of it lies), `starts` (where splits
-//! that are lineages of their own begin).
+//! [`lease`] (who may write), [`runs`] (what a schedule did), [`checkpoint_store`] (where all of it
+//! lies), `starts` (where splits that are lineages of their own begin).
 
 pub mod checkpoint;
 pub mod checkpoint_store;
@@ -14,6 +14,7 @@ pub mod history;
 pub mod lease;
 pub mod ledger;
 mod moment;
+pub mod runs;
 mod starts;
 pub mod store;
 
@@ -21,3 +22,4 @@ pub use checkpoint::Checkpoint;
 pub use checkpoint_store::CheckpointStore;
 pub use history::History;
 pub use ledger::LedgerRow;
+pub use runs::{Run, RunOutcome, Runs};

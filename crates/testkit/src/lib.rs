@@ -7,7 +7,7 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a proof fails by panicking")]
 
 pub mod crash;
-mod http;
+pub mod http;
 pub mod kill;
 pub mod program;
 pub mod services;

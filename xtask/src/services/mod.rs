@@ -4,6 +4,7 @@
 //! program ends, in whatever way (see `texts/guard.sh`). What is installed stays in a cache. The
 //! tests learn of the servers by `LOGMILL_TEST_<NAME>` alone and start none themselves.
 
+mod airflow;
 mod azure;
 mod cache;
 mod elasticsearch;
@@ -14,6 +15,7 @@ mod kafka;
 mod opensearch;
 mod ports;
 mod postgres;
+mod prometheus;
 mod s3;
 mod tools;
 mod toxiproxy;
@@ -57,6 +59,10 @@ pub enum Service {
     Azure,
     /// A proxy before Kafka, PostgreSQL and S3 that tests can cut.
     Toxiproxy,
+    /// Prometheus, for tests to start.
+    Prometheus,
+    /// Apache Airflow, for tests to start.
+    Airflow,
 }
 
 /// What a service needs to start.
@@ -87,8 +93,19 @@ impl Service {
             Self::Elasticsearch => elasticsearch::install(cache),
             Self::Azure => azure::install(cache),
             Self::Toxiproxy => toxiproxy::install(cache),
+            Self::Prometheus => prometheus::install(cache),
+            Self::Airflow => airflow::install(cache),
         };
         folder.map(drop).map_err(|error| format!("could not install {}: {error}", self.name()))
+    }
+
+    /// What tests start themselves, because each needs one of its own; none for a server.
+    fn programs(self, cache: &Cache) -> Option<Result<Vec<(&'static str, String)>, String>> {
+        match self {
+            Self::Prometheus => Some(prometheus::programs(cache)),
+            Self::Airflow => Some(airflow::programs(cache)),
+            _ => None,
+        }
     }
 
     fn launch(self, site: &Site<'_>) -> Result<Launch, String> {
@@ -100,6 +117,7 @@ impl Service {
             Self::Elasticsearch => elasticsearch::launch(site),
             Self::Azure => azure::launch(site),
             Self::Toxiproxy => toxiproxy::launch(site),
+            Self::Prometheus | Self::Airflow => Err("it is no server".to_owned()),
         }
     }
 
@@ -109,7 +127,8 @@ impl Service {
             Self::Kafka | Self::Opensearch | Self::Elasticsearch => "mvn",
             Self::S3 | Self::Toxiproxy => "go",
             Self::Azure => "npm",
-            Self::Postgres => "apt-get",
+            Self::Postgres | Self::Prometheus => "apt-get",
+            Self::Airflow => "pip",
         }
     }
 
@@ -129,7 +148,7 @@ pub fn run(options: &Options) -> Result<(), String> {
     for (name, value) in &servers.variables {
         println!("export {name}='{value}'");
     }
-    eprintln!("xtask: {} servers run until Ctrl-C, or until the input ends", chosen.len());
+    eprintln!("xtask: {} servers run until Ctrl-C, or until the input ends", servers.guards.len());
     // The terminal's Ctrl-C ends us at once, and the guards then stop the servers.
     let mut rest = Vec::new();
     std::io::stdin().read_to_end(&mut rest).map(drop).map_err(|error| error.to_string())
@@ -204,7 +223,7 @@ impl Installed {
         for server in started {
             match server.map_err(|_| "a start panicked".to_owned()).and_then(|server| server) {
                 Ok((guard, variables)) => {
-                    servers.guards.push(guard);
+                    servers.guards.extend(guard);
                     servers.variables.extend(variables);
                 }
                 Err(failure) => failures.push(failure),
@@ -217,22 +236,26 @@ impl Installed {
     }
 }
 
-type Started = (Guard, Vec<(String, String)>);
+type Started = (Option<Guard>, Vec<(String, String)>);
 
 fn start(service: Service, site: &Site<'_>) -> Result<Started, String> {
     let name = service.name();
+    if let Some(programs) = service.programs(site.cache) {
+        return Ok((None, named(programs?)));
+    }
     create(&site.folder)?;
     let launch = service.launch(site).map_err(|error| format!("{name}: {error}"))?;
     let mut guard = Guard::start(&site.folder, launch.signal, &launch.command)?;
     guard.wait_until(&launch.ready, READY_LIMIT).map_err(|error| format!("{name}: {error}"))?;
-    let mut variables: Vec<_> = launch
-        .variables
-        .into_iter()
-        .map(|(name, value)| (format!("LOGMILL_TEST_{name}"), value))
-        .collect();
+    let mut variables = named(launch.variables);
     let pid = site.folder.join("pid").display().to_string();
     variables.push((format!("LOGMILL_TEST_{}_PID", name.to_uppercase()), pid));
-    Ok((guard, variables))
+    Ok((Some(guard), variables))
+}
+
+fn named(variables: Vec<(&'static str, String)>) -> Vec<(String, String)> {
+    let named = variables.into_iter();
+    named.map(|(name, value)| (format!("LOGMILL_TEST_{name}"), value)).collect()
 }
 
 /// Servers that run. They stop when this is dropped.

@@ -3,6 +3,7 @@
 //!
 //! With `LOGMILL_DOCS=write`, which `cargo xtask docs` sets, the test writes them instead.
 
+mod metrics;
 mod pages;
 
 use std::path::Path;
@@ -15,6 +16,7 @@ fn generated_pages_are_current() {
     for (page, text) in [
         ("docs/settings.md", pages::settings()),
         ("docs/pipeline.schema.json", pages::pipeline_schema()),
+        ("docs/metrics.md", metrics::page()),
     ] {
         let path = root().join(page);
         if writes {

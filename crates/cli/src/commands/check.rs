@@ -3,16 +3,22 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use chrono::{DateTime, Utc};
 use clap::Args;
 use contract::Result;
 use contract::sink::Promise;
 use plan::Plan;
+use plan::schedule::{Missed, Schedule};
 use runtime::Pipeline;
+use runtime::schedule::next_times;
 use serde::Serialize;
 
 use crate::arguments::Global;
 use crate::failure::Exit;
 use crate::{output, pipeline};
+
+/// The next times of a schedule that are shown.
+const TIMES: usize = 3;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -35,6 +41,7 @@ struct Checked {
     transforms: Vec<Transform>,
     sinks: Vec<Sink>,
     checkpoints: Checkpoints,
+    schedule: Option<Scheduled>,
     tests: usize,
     warnings: Vec<String>,
 }
@@ -56,6 +63,15 @@ struct Checkpoints {
 }
 
 #[derive(Serialize)]
+struct Scheduled {
+    cron: String,
+    time_zone: String,
+    missed: Missed,
+    /// When `serve` would run it, from now on.
+    next: Vec<DateTime<Utc>>,
+}
+
+#[derive(Serialize)]
 struct Transform {
     transform: String,
     r#type: String,
@@ -72,6 +88,9 @@ struct Sink {
 
 pub fn start(check: &Check, global: &Global) -> Result<Exit> {
     let loaded = pipeline::load(&check.file, &global.data)?;
+    if loaded.plan.settings.schedule.is_some() {
+        runtime::schedule::check(&loaded.pipeline)?;
+    }
     let checked = describe(&loaded.plan, &loaded.pipeline)?;
     output::value(global, &checked, |out| print(&checked, out))?;
     Ok(Exit::Done)
@@ -100,9 +119,19 @@ fn describe(plan: &Plan, bound: &Pipeline) -> Result<Checked> {
         transforms: transforms.collect(),
         sinks: sinks.collect(),
         checkpoints: checkpoints(bound)?,
+        schedule: plan.settings.schedule.as_ref().map(scheduled),
         tests: plan.tests.len(),
         warnings: plan.warnings.clone(),
     })
+}
+
+fn scheduled(schedule: &Schedule) -> Scheduled {
+    Scheduled {
+        cron: schedule.text.to_string(),
+        time_zone: schedule.time_zone.name().to_owned(),
+        missed: schedule.missed,
+        next: next_times(schedule, Utc::now(), TIMES),
+    }
 }
 
 fn checkpoints(bound: &Pipeline) -> Result<Checkpoints> {
@@ -132,6 +161,10 @@ fn print(checked: &Checked, out: &mut output::Stdout) -> std::io::Result<()> {
     let Checkpoints { place, shared } = &checked.checkpoints;
     let shared = if *shared { ", shared: leases are objects there" } else { "" };
     writeln!(out, "  checkpoints in {place}{shared}")?;
+    if let Some(Scheduled { cron, time_zone, next, .. }) = &checked.schedule {
+        let next: Vec<_> = next.iter().map(|time| time.format("%F %R").to_string()).collect();
+        writeln!(out, "  schedule {cron} ({time_zone}): {} UTC", next.join(", "))?;
+    }
     for warning in &checked.warnings {
         writeln!(out, "  warning: {warning}")?;
     }

@@ -74,7 +74,7 @@ pub async fn start(_: &Demo, global: &Global) -> Result<Exit> {
     let file = folder.join("demo.yaml");
     prepare(&folder, &log, &file)?;
     let bound = bind(&file, &global.data)?;
-    let options = run::until_end(&bound, signals::stop()?, global)?;
+    let options = run::until_end(&bound, signals::stop()?, &global.data)?;
     let loaded = run::watched(bound, options, global).await?;
     let bound = bind(&file, &global.data)?;
     let checkpoints = pipeline::checkpoints(&bound).await?;

@@ -1,7 +1,7 @@
 //! `logmill run`: runs pipelines until they are stopped, or until their input ends.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use crate::arguments::Global;
 use crate::failure::Exit;
 use crate::progress::Display;
+use crate::watch::Watch;
 use crate::{elsewhere, output, pipeline, signals};
 
 const EXAMPLES: &str = "\
@@ -20,7 +21,8 @@ Examples:
   logmill run web.yaml                    follow the sources until SIGINT or SIGTERM
   logmill run web.yaml --until-end        stop at the end that the sources have now
   zcat old.log.gz | logmill run stdin.yaml --until-end
-  logmill run web.yaml --until-end --format json | jq .read";
+  logmill run web.yaml --until-end --format json | jq .read
+  logmill run web.yaml --metrics 127.0.0.1:8001";
 
 /// Run pipelines: read, transform, and deliver exactly once.
 #[derive(Debug, Args)]
@@ -42,6 +44,14 @@ pub struct Run {
     /// and book them as lost.
     #[arg(long)]
     accept_loss: bool,
+
+    /// Serve metrics and health at this address: `127.0.0.1:8001`.
+    #[arg(long, value_name = "ADDRESS")]
+    metrics: Option<String>,
+
+    /// Let everybody who can reach the address of `--metrics` read them.
+    #[arg(long, requires = "metrics")]
+    metrics_open: bool,
 }
 
 pub async fn start(run: &Run, global: &Global) -> Result<Exit> {
@@ -55,16 +65,26 @@ pub async fn start(run: &Run, global: &Global) -> Result<Exit> {
     refuse_same_names(&pipelines)?;
     let rows_on_stdout = pipelines.iter().any(writes_to_stdout);
     let stop = signals::stop()?;
-    let runs = pipelines.into_iter().map(|pipeline| async {
+    let progress: Vec<_> = pipelines.iter().map(|_| Arc::new(Progress::default())).collect();
+    let watching = match &run.metrics {
+        Some(address) => {
+            let watch = Watch::begin(address, run.metrics_open).await?;
+            Some(watch.answer(progress.clone(), global))
+        }
+        None => None,
+    };
+    let runs = pipelines.into_iter().zip(progress).map(|(pipeline, progress)| async {
         let options = RunOptions {
             until_end: run.until_end,
             adopt: run.adopt,
             accept_loss: run.accept_loss,
-            ..until_end(&pipeline, stop.clone(), global)?
+            ..until_end(&pipeline, stop.clone(), &global.data)?
         };
-        watched(pipeline, options, global).await
+        shown(pipeline, options, progress, global).await
     });
-    let summaries = all(join_all(runs).await)?;
+    let ended = join_all(runs).await;
+    drop(watching);
+    let summaries = all(ended)?;
     if rows_on_stdout && !global.format.is_for_machines() {
         // The rows are the result, and whoever reads them wants nothing else among them.
         let mut stderr = std::io::stderr().lock();
@@ -110,7 +130,15 @@ fn refuse_same_names(pipelines: &[Pipeline]) -> Result<()> {
 /// # Errors
 /// Those of the run.
 pub async fn watched(pipeline: Pipeline, options: RunOptions, global: &Global) -> Result<Summary> {
-    let progress = Arc::new(Progress::default());
+    shown(pipeline, options, Arc::default(), global).await
+}
+
+async fn shown(
+    pipeline: Pipeline,
+    options: RunOptions,
+    progress: Arc<Progress>,
+    global: &Global,
+) -> Result<Summary> {
     let display = Display::start(&pipeline.name, progress.clone(), global);
     let summary = runtime::run(pipeline, options, progress).await;
     display.end();
@@ -124,13 +152,13 @@ pub async fn watched(pipeline: Pipeline, options: RunOptions, global: &Global) -
 pub fn until_end(
     pipeline: &Pipeline,
     stop: watch::Receiver<bool>,
-    global: &Global,
+    data: &Path,
 ) -> Result<RunOptions> {
     Ok(RunOptions {
         checkpoints: pipeline.checkpoint_store()?,
         lineage: Lineage::main(),
         not_before_us: 0,
-        rebuild: pipeline::rebuild(&global.data),
+        rebuild: pipeline::rebuild(data),
         until_end: true,
         adopt: false,
         accept_loss: false,

@@ -13,7 +13,7 @@ const RECORD: &str = "ip, ts, method, endpoint, status, response_time_ms, user_a
                       ua_os, ua_browser, country, city";
 const LINES: usize = 300;
 
-fn blueprint(name: &str) -> PathBuf {
+pub fn blueprint(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../blueprints/web-logs").join(name)
 }
 

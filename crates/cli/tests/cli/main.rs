@@ -2,13 +2,16 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod airflow;
 mod blueprints;
 mod crash;
 mod hostile;
 mod interop;
 mod leases;
 mod loss;
+mod metrics;
 mod replay;
+mod schedules;
 mod serve;
 
 use std::io::Write;

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::{Checkpoint, sha256_hex};
 use crate::ledger::{Entry, LedgerRow};
 use crate::moment::Moment;
+use crate::runs::RUNS;
 use names::Names;
 
 /// The folder of what is kept by content, beside those of the lineages.
@@ -490,7 +491,7 @@ pub async fn lineages_of(store: &Arc<dyn ObjectStore>, pipeline: &str) -> Result
     let listed = store.list_with_delimiter(Some(&Path::from(pipeline))).await;
     let listed = listed.transient(|| format!("could not list checkpoints of {pipeline:?}"))?;
     let names = listed.common_prefixes.iter().filter_map(Path::filename);
-    Ok(names.filter(|name| *name != RESOURCES).map(Lineage::new).collect())
+    Ok(names.filter(|name| ![RESOURCES, RUNS].contains(name)).map(Lineage::new).collect())
 }
 
 #[cfg(test)]

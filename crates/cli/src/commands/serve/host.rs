@@ -4,18 +4,20 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use api::{Host, Replay, Replayed, Served};
+use api::{Host, Replay, Replayed, ScheduledRun, Served};
 use async_trait::async_trait;
 use contract::error::Context;
 use contract::{Error, Result};
 use plan::Plan;
 use query::Ledger;
 use runtime::Pipeline;
+use runtime::metrics::Exporter;
 use runtime::replay::Purpose;
 use state::CheckpointStore;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use super::runs;
 use crate::arguments::Global;
 use crate::commands::dead_letters;
 use crate::commands::dead_letters::requests::Selection;
@@ -25,6 +27,7 @@ use crate::{elsewhere, pipeline};
 pub struct Pipelines {
     global: Global,
     files: Vec<Loaded>,
+    exporter: Exporter,
     /// Pipelines of the data folder whose checkpoints lie elsewhere.
     elsewhere: Vec<Ledger>,
     /// Where replays run: a defect in what writes ends the program, as in every other command.
@@ -48,7 +51,12 @@ impl Pipelines {
     ///
     /// # Errors
     /// Config, with the place in the file.
-    pub fn load(files: &[PathBuf], global: &Global, stop: watch::Receiver<bool>) -> Result<Self> {
+    pub fn load(
+        files: &[PathBuf],
+        exporter: Exporter,
+        stop: watch::Receiver<bool>,
+        global: &Global,
+    ) -> Result<Self> {
         let mut loaded: Vec<Loaded> = Vec::new();
         for file in files {
             let pipeline::Loaded { plan, pipeline } = pipeline::load(file, &global.data)?;
@@ -64,7 +72,7 @@ impl Pipelines {
             _ => Vec::new(),
         };
         let (global, tasks) = (global.clone(), Handle::current());
-        Ok(Self { global, files: loaded, elsewhere, tasks, stop })
+        Ok(Self { global, files: loaded, exporter, elsewhere, tasks, stop })
     }
 
     /// What stands in the files.
@@ -117,13 +125,21 @@ impl Host for Pipelines {
         let mut served = Vec::with_capacity(self.files.len());
         for loaded in &self.files {
             let sinks = loaded.pipeline.sinks.iter();
+            let (schedule, state) = match &loaded.plan.settings.schedule {
+                Some(schedule) => {
+                    let runs = loaded.pipeline.checkpoint_store()?.runs(&loaded.plan.name);
+                    let (schedule, state) = runs::schedule(schedule, &runs).await?;
+                    (Some(schedule), state)
+                }
+                None => (None, None),
+            };
             served.push(Served {
                 name: loaded.plan.name.clone(),
                 file: Some((loaded.file.clone(), loaded.plan.clone())),
                 promises: sinks.map(promise).collect(),
                 checkpoints: pipeline::find_checkpoints(&loaded.pipeline).await?,
-                state: None,
-                schedule: None,
+                state,
+                schedule,
             });
         }
         if self.files.is_empty() {
@@ -131,6 +147,23 @@ impl Host for Pipelines {
         }
         served.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(served)
+    }
+
+    async fn runs(&self, pipeline: &str) -> Result<Vec<ScheduledRun>> {
+        let loaded = self.files.iter().find(|loaded| loaded.plan.name == pipeline);
+        if let Some(loaded) = loaded.filter(|loaded| loaded.plan.settings.schedule.is_some()) {
+            return runs::of(&loaded.pipeline.checkpoint_store()?.runs(pipeline)).await;
+        }
+        let served = self.pipelines().await?;
+        let served = served.into_iter().find(|served| served.name == pipeline);
+        match served.and_then(|served| served.checkpoints) {
+            Some(checkpoints) => runs::of(&checkpoints.runs(pipeline)).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    fn metrics(&self) -> String {
+        self.exporter.render()
     }
 
     fn is_writable(&self) -> bool {

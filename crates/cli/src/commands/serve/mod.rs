@@ -2,14 +2,17 @@
 
 mod access;
 mod host;
+mod running;
+mod runs;
 mod table;
+mod watched;
 
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use api::{Limits, Options, Server};
+use api::{Host, Limits, Options, Server};
 use clap::Args;
 use contract::error::Context;
 use contract::{Error, Result};
@@ -19,11 +22,14 @@ use crate::arguments::Global;
 use crate::failure::Exit;
 use crate::{elsewhere, output, signals};
 use host::Pipelines;
+use running::Running;
+use runtime::metrics::Exporter;
 
 const EXAMPLES: &str = "\
 Examples:
   logmill serve                              what lies in ./logmill-data
   logmill serve web.yaml                     with its graph, and replay of its dead letters
+  logmill serve nightly.yaml                 with a `schedule`: runs it when it is due
   logmill serve --listen 127.0.0.1:0         a free port, which is the first line of stdout
   logmill serve --listen 0.0.0.0:8443 --token-file token --tls-cert cert.pem --tls-key key.pem
   curl http://127.0.0.1:8000/analytics/error_rate?start=2026-11-01";
@@ -31,7 +37,7 @@ Examples:
 /// Threads that answer requests have this name; see [`crate::failure::stop_on_defects`].
 pub const THREADS: &str = "logmill-serve";
 
-/// Serve the HTTP API and the dashboard.
+/// Serve the HTTP API and the dashboard, and run pipelines that have a schedule.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Serve {
@@ -42,6 +48,10 @@ pub struct Serve {
     /// 127.0.0.1:8000.
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
+
+    /// Run the pipelines without a schedule too, following their sources.
+    #[arg(long)]
+    run: bool,
 
     #[command(flatten)]
     table: table::TableArguments,
@@ -61,23 +71,28 @@ struct Listening {
 
 pub async fn start(serve: &Serve, global: &Global) -> Result<Exit> {
     let stop = signals::stop()?;
-    let pipelines = Pipelines::load(&serve.files, global, stop.clone())?;
+    let exporter = Exporter::install()?;
+    let pipelines = Pipelines::load(&serve.files, exporter.clone(), stop.clone(), global)?;
+    let running = Running::find(&serve.files, serve.run, global)?;
     let plans = pipelines.plans();
     let said = |find: fn(&plan::Serve) -> Option<String>| {
         let mut found = plans.iter().filter_map(|plan| find(&plan.settings.serve));
         found.find(|text| !text.trim().is_empty())
     };
     let place = serve.listen.clone().or_else(|| said(|serve| serve.listen.clone()));
+    let host: Arc<dyn Host> = Arc::new(pipelines);
     let options = Options {
         listen: place.unwrap_or_else(|| LISTEN.to_owned()),
         data: global.data.clone(),
         access: serve.access.read(said(|serve| serve.token.clone()))?,
         limits: Limits::default(),
         analytics: serve.table.choose(&plans, &global.data).await?,
-        host: Arc::new(pipelines),
+        host: host.clone(),
         version: env!("CARGO_PKG_VERSION"),
     };
-    listen(options, stop, global).await?;
+    tokio::spawn(exporter.tidy());
+    tokio::spawn(watched::count(host, running.names()));
+    keep_both(running, options, stop, global).await?;
     Ok(signals::exit())
 }
 
@@ -85,6 +100,31 @@ pub async fn start(serve: &Serve, global: &Global) -> Result<Exit> {
 pub async fn answer_query() -> Result<Exit> {
     api::worker::answer(elsewhere::ledgers).await?;
     Ok(Exit::Done)
+}
+
+/// Serves and runs, until told to stop or until one of them fails; then the other ends too.
+async fn keep_both(
+    running: Running,
+    options: Options,
+    mut stop: watch::Receiver<bool>,
+    global: &Global,
+) -> Result<()> {
+    let (end, ending) = watch::channel(false);
+    let end = Arc::new(end);
+    let told = end.clone();
+    tokio::spawn(async move {
+        if stop.wait_for(|stop| *stop).await.is_ok() {
+            told.send_replace(true);
+        }
+    });
+    let served = async {
+        let served = listen(options, ending, global).await;
+        end.send_replace(true);
+        served
+    };
+    let ran = running.run(&end);
+    let (served, ran) = tokio::join!(served, ran);
+    ran.and(served)
 }
 
 /// Answers on threads of its own, so that a defect in a request is not one of a pipeline's run.

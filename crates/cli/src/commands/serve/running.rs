@@ -1,0 +1,115 @@
+//! The pipelines that `serve` runs itself: those with a schedule, and the others with `--run`.
+//!
+//! A pipeline without an end that fails for good ends the server, as `run` would; a scheduled run
+//! that fails is noted in the history and counted, and the next one comes.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use contract::{Error, Result};
+use futures::future::join_all;
+use plan::schedule::Schedule;
+use runtime::schedule::{Scheduled, Start, SystemClock};
+use runtime::{Progress, RunOptions};
+use tokio::sync::watch;
+
+use crate::arguments::Global;
+use crate::commands::run;
+use crate::{elsewhere, pipeline};
+
+/// What the server runs.
+pub struct Running {
+    pipelines: Vec<Kept>,
+    data: PathBuf,
+}
+
+/// A pipeline that the server runs.
+struct Kept {
+    name: String,
+    file: PathBuf,
+    /// None: it follows its sources.
+    schedule: Option<Schedule>,
+}
+
+impl Running {
+    /// Finds what is to be run.
+    ///
+    /// # Errors
+    /// Config: a schedule cannot be kept, or there is nothing to run where `--run` says so.
+    pub fn find(files: &[PathBuf], all: bool, global: &Global) -> Result<Self> {
+        if all && files.is_empty() {
+            return Err(Error::config("`serve --run` needs pipeline files")
+                .hint("write `logmill serve --run FILE…`"));
+        }
+        let mut pipelines = Vec::new();
+        for file in files {
+            let loaded = pipeline::load(file, &global.data)?;
+            let schedule = loaded.pipeline.settings.schedule.clone();
+            if schedule.is_none() && !all {
+                continue;
+            }
+            if schedule.is_some() {
+                runtime::schedule::check(&loaded.pipeline)?;
+            }
+            elsewhere::note(&loaded.pipeline, file)?;
+            let name = loaded.pipeline.name.clone();
+            pipelines.push(Kept { name, file: file.clone(), schedule });
+        }
+        Ok(Self { pipelines, data: global.data.clone() })
+    }
+
+    /// The names of the pipelines.
+    pub fn names(&self) -> Vec<String> {
+        self.pipelines.iter().map(|kept| kept.name.clone()).collect()
+    }
+
+    /// Runs them until `end` is true; one that fails for good makes it so, and the others finish
+    /// their epochs. Without any it waits.
+    ///
+    /// # Errors
+    /// The first error that ended the server.
+    pub async fn run(self, end: &watch::Sender<bool>) -> Result<()> {
+        let data = &self.data;
+        let runs = self.pipelines.into_iter().map(|kept| async move {
+            let ended = keep(kept, data.clone(), end.subscribe()).await;
+            if let Err(error) = &ended {
+                tracing::error!(error = error.chain(), "a pipeline failed");
+                end.send_replace(true);
+            }
+            ended
+        });
+        let ended = join_all(runs).await;
+        let mut stop = end.subscribe();
+        // Who gives the order is gone only when the program is.
+        let _ = stop.wait_for(|stop| *stop).await;
+        ended.into_iter().collect()
+    }
+}
+
+async fn keep(kept: Kept, data: PathBuf, stop: watch::Receiver<bool>) -> Result<()> {
+    let Some(schedule) = kept.schedule else {
+        return begin(&kept.file, &data, stop, false).await.map(drop);
+    };
+    let runs = pipeline::load(&kept.file, &data)?.pipeline.checkpoint_store()?.runs(&kept.name);
+    let (file, stopped) = (kept.file, stop.clone());
+    let start: Start = Arc::new(move || {
+        let (file, data, stop) = (file.clone(), data.clone(), stopped.clone());
+        Box::pin(async move { begin(&file, &data, stop, true).await })
+    });
+    let clock = Arc::new(SystemClock);
+    Scheduled { pipeline: kept.name, schedule, runs, start, clock, stop }.keep().await
+}
+
+/// Runs a pipeline as its file is now.
+async fn begin(
+    file: &Path,
+    data: &Path,
+    stop: watch::Receiver<bool>,
+    until_end: bool,
+) -> Result<runtime::Summary> {
+    let loaded = pipeline::load(file, data)?;
+    loaded.plan.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    let options = run::until_end(&loaded.pipeline, stop, data)?;
+    let options = RunOptions { until_end, ..options };
+    runtime::run(loaded.pipeline, options, Arc::new(Progress::default())).await
+}

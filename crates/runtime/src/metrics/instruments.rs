@@ -1,0 +1,337 @@
+//! Who counts: the counters of one running pipeline, made once and used by its tasks.
+
+use std::collections::{BTreeMap, HashMap};
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use contract::{Error, Lineage};
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+use state::Checkpoint;
+use state::ledger::Counts;
+
+use super::catalog as name;
+use super::splits::Splits;
+use crate::flow::{Budget, is_gone};
+use crate::graph::{DEAD_LETTERS, Pipeline};
+use crate::reader_task::{ReaderHandle, ReaderReport};
+
+/// The node of failures that arose in no source, step or sink.
+const ITSELF: &str = "pipeline";
+
+/// What an epoch was seen to do, beside what its checkpoint records.
+#[derive(Debug)]
+pub struct Observed {
+    /// When it began.
+    pub begun: Instant,
+    /// When its batches were read.
+    pub read_at: Vec<Instant>,
+    /// Records refused, by source or step.
+    pub refused: BTreeMap<Arc<str>, u64>,
+}
+
+/// The counters of a running pipeline.
+pub struct Instruments {
+    pipeline: String,
+    sources: Vec<SourceCounters>,
+    sinks: Vec<SinkCounters>,
+    refusers: HashMap<String, Counter>,
+    failures: HashMap<String, Counter>,
+    splits: Splits,
+    processed: Counter,
+    errors: Counter,
+    latency: Histogram,
+    epochs: Counter,
+    epoch_seconds: Histogram,
+    checkpoint_seconds: Histogram,
+    recoveries: Counter,
+    retries: Counter,
+    lease_losses: Counter,
+    lineages: Gauge,
+    budget_used: Gauge,
+    /// When each lineage last was through a barrier, in seconds since 1970.
+    barriers: Mutex<HashMap<Lineage, f64>>,
+}
+
+struct SourceCounters {
+    name: String,
+    read_records: Counter,
+    read_bytes: Counter,
+    records: Counter,
+}
+
+struct SinkCounters {
+    name: String,
+    ledger: Vec<Counter>,
+    write: Histogram,
+    prepare: Histogram,
+    commit: Histogram,
+}
+
+impl Instruments {
+    /// The counters of a pipeline, all of them at zero if they are new.
+    pub fn new(pipeline: &Pipeline, budget: &Budget) -> Arc<Self> {
+        let own = || pipeline.name.clone();
+        let settings = &pipeline.settings;
+        gauge!(name::EPOCH_INTERVAL, "pipeline" => own()).set(settings.epoch_interval);
+        gauge!(name::MEMORY_LIMIT, "pipeline" => own()).set(settings.memory_limit as f64);
+        gauge!(name::BUDGET_LIMIT, "pipeline" => own()).set(budget.limit() as f64);
+        Arc::new(Self {
+            sources: sources(pipeline),
+            sinks: sinks(pipeline),
+            refusers: refusers(pipeline),
+            failures: failures(pipeline),
+            splits: Splits::new(&pipeline.name),
+            processed: counter!(name::PROCESSED, "pipeline" => own()),
+            errors: counter!(name::ERRORS, "pipeline" => own()),
+            latency: histogram!(name::LATENCY, "pipeline" => own()),
+            epochs: counter!(name::EPOCHS, "pipeline" => own()),
+            epoch_seconds: histogram!(name::EPOCH_SECONDS, "pipeline" => own()),
+            checkpoint_seconds: histogram!(name::CHECKPOINT_SECONDS, "pipeline" => own()),
+            recoveries: counter!(name::RECOVERIES, "pipeline" => own()),
+            retries: counter!(name::RETRIES, "pipeline" => own()),
+            lease_losses: counter!(name::LEASE_LOSSES, "pipeline" => own()),
+            lineages: gauge!(name::LINEAGES, "pipeline" => own()),
+            budget_used: gauge!(name::BUDGET_USED, "pipeline" => own()),
+            barriers: Mutex::default(),
+            pipeline: own(),
+        })
+    }
+
+    /// A batch of a source was read.
+    pub fn read(&self, source: usize, records: u64, bytes: u64) {
+        self.sources[source].read_records.increment(records);
+        self.sources[source].read_bytes.increment(bytes);
+    }
+
+    /// A sink took a batch.
+    pub fn wrote(&self, sink: usize, took: Duration) {
+        self.sinks[sink].write.record(took);
+    }
+
+    /// A sink prepared an epoch.
+    pub fn prepared(&self, sink: usize, took: Duration) {
+        self.sinks[sink].prepare.record(took);
+    }
+
+    /// A sink committed an epoch.
+    pub fn shown(&self, sink: usize, took: Duration) {
+        self.sinks[sink].commit.record(took);
+    }
+
+    /// A checkpoint is durable.
+    pub fn decided(&self, took: Duration) {
+        self.checkpoint_seconds.record(took);
+    }
+
+    /// The splits of a lineage, as a barrier found them.
+    pub fn stand(&self, lineage: &Lineage, readers: &[ReaderHandle], reports: &[ReaderReport]) {
+        let stands = readers.iter().zip(reports);
+        let stands = stands.map(|(reader, report)| {
+            let source = self.sources[reader.split.source].name.as_str();
+            let at = report.position.as_ref().map(|position| position.at);
+            (source, reader.split.id().as_str(), at, report.lag)
+        });
+        self.splits.stand(lineage, stands);
+    }
+
+    /// Everything that a lineage had read before a barrier is delivered.
+    pub fn through_barrier(&self, lineage: &Lineage) {
+        let mut barriers = self.barriers.lock().unwrap_or_else(PoisonError::into_inner);
+        barriers.insert(lineage.clone(), now());
+        self.show_barrier(&barriers);
+    }
+
+    /// A lineage is run, from now on.
+    pub fn began(&self, lineage: &Lineage) {
+        self.lineages.increment(1.0);
+        self.through_barrier(lineage);
+    }
+
+    /// A lineage is no longer run.
+    pub fn ended(&self, lineage: &Lineage) {
+        self.lineages.decrement(1.0);
+        self.splits.forget(lineage);
+        let mut barriers = self.barriers.lock().unwrap_or_else(PoisonError::into_inner);
+        barriers.remove(lineage);
+        self.show_barrier(&barriers);
+    }
+
+    fn show_barrier(&self, barriers: &HashMap<Lineage, f64>) {
+        let furthest_behind = barriers.values().copied().reduce(f64::min);
+        if let Some(time) = furthest_behind {
+            gauge!(name::LAST_BARRIER, "pipeline" => self.pipeline.clone()).set(time);
+        }
+    }
+
+    /// An epoch is committed in every sink.
+    pub fn committed(&self, checkpoint: &Checkpoint, observed: &Observed) {
+        self.count_ledger(checkpoint);
+        for (refuser, records) in &observed.refused {
+            if let Some(counter) = self.refusers.get(&**refuser) {
+                counter.increment(*records);
+            }
+        }
+        for read_at in &observed.read_at {
+            self.latency.record(read_at.elapsed());
+        }
+        self.epoch_seconds.record(observed.begun.elapsed());
+    }
+
+    /// Counts an epoch by its checkpoint alone, as recovery finishes it.
+    pub fn count_ledger(&self, checkpoint: &Checkpoint) {
+        let mut read: BTreeMap<&str, u64> = BTreeMap::new();
+        for entry in &checkpoint.ledger {
+            let counters = self.sinks.iter().find(|sink| sink.name == entry.sink);
+            if let Some(counters) = counters {
+                let columns = columns(&entry.counts).into_iter().zip(&counters.ledger);
+                columns.for_each(|((_, rows), counter)| counter.increment(rows));
+            }
+            if entry.sink == DEAD_LETTERS {
+                self.errors.increment(entry.counts.delivered);
+            } else {
+                let known = read.entry(entry.split.as_str()).or_default();
+                *known = (*known).max(entry.counts.read);
+            }
+        }
+        for (sink, state) in &checkpoint.sinks {
+            if let Some(counter) = self.refusers.get(sink) {
+                counter.increment(state.rejects.len() as u64);
+            }
+        }
+        for state in &checkpoint.splits {
+            let split = state.known.split.id.as_str();
+            let Some(records) = read.get(split) else { continue };
+            self.processed.increment(*records);
+            if let Some(source) = self.sources.iter().find(|source| source.name == state.source) {
+                source.records.increment(*records);
+            }
+            self.splits.count(&state.source, split, *records);
+        }
+        self.epochs.increment(1);
+        gauge!(name::LAST_COMMIT, "pipeline" => self.pipeline.clone()).set(now());
+    }
+
+    /// Something failed in a source, step or sink, or (none of them) in the pipeline itself.
+    pub fn failed(&self, node: Option<&str>, error: &Error) {
+        if is_gone(error) {
+            return;
+        }
+        if let Some(counter) = self.failures.get(node.unwrap_or(ITSELF)) {
+            counter.increment(1);
+        }
+    }
+
+    /// The run tries again after a failure.
+    pub fn retries(&self) {
+        self.retries.increment(1);
+    }
+
+    /// A lineage starts again from its newest checkpoint.
+    pub fn recovers(&self) {
+        self.recoveries.increment(1);
+    }
+
+    /// Another process took a lineage.
+    pub fn lost_lease(&self) {
+        self.lease_losses.increment(1);
+    }
+
+    /// Shows how much is under way, as long as it is polled.
+    pub async fn watch(&self, budget: &Budget) -> Infallible {
+        let mut ticks = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            ticks.tick().await;
+            self.budget_used.set(budget.used() as f64);
+        }
+    }
+}
+
+fn sources(pipeline: &Pipeline) -> Vec<SourceCounters> {
+    let sources = pipeline.sources.iter().map(|node| {
+        let labels = [
+            ("pipeline", pipeline.name.clone()),
+            ("source", node.name.clone()),
+            ("connector", node.kind.clone()),
+        ];
+        SourceCounters {
+            name: node.name.clone(),
+            read_records: counter!(name::READ_RECORDS, &labels),
+            read_bytes: counter!(name::READ_BYTES, &labels),
+            records: counter!(name::SOURCE_RECORDS, &labels),
+        }
+    });
+    sources.collect()
+}
+
+fn sinks(pipeline: &Pipeline) -> Vec<SinkCounters> {
+    let sinks = pipeline.sinks.iter().map(|node| {
+        let labels = [
+            ("pipeline", pipeline.name.clone()),
+            ("sink", node.name.clone()),
+            ("connector", node.kind.clone()),
+        ];
+        let ledger = columns(&Counts::default()).map(|(column, _)| {
+            let (pipeline, sink) = (pipeline.name.clone(), node.name.clone());
+            counter!(name::LEDGER_ROWS, "pipeline" => pipeline, "sink" => sink, "column" => column)
+        });
+        SinkCounters {
+            name: node.name.clone(),
+            ledger: ledger.into(),
+            write: histogram!(name::SINK_WRITE, &labels),
+            prepare: histogram!(name::SINK_PREPARE, &labels),
+            commit: histogram!(name::SINK_COMMIT, &labels),
+        }
+    });
+    sinks.collect()
+}
+
+/// Counters of all who can refuse a record.
+fn refusers(pipeline: &Pipeline) -> HashMap<String, Counter> {
+    let sources = pipeline.sources.iter().map(|node| (&node.name, "source"));
+    let steps = pipeline.steps.iter().map(|node| (&node.name, "step"));
+    let sinks = pipeline.sinks.iter().filter(|node| node.name != DEAD_LETTERS);
+    let sinks = sinks.map(|node| (&node.name, "sink"));
+    let refusers = sources.chain(steps).chain(sinks).map(|(refuser, kind)| {
+        let labels = [
+            ("pipeline", pipeline.name.clone()),
+            ("refuser", refuser.clone()),
+            ("kind", kind.to_owned()),
+        ];
+        (refuser.clone(), counter!(name::DEAD_LETTERS, &labels))
+    });
+    refusers.collect()
+}
+
+fn failures(pipeline: &Pipeline) -> HashMap<String, Counter> {
+    let sources = pipeline.sources.iter().map(|node| node.name.as_str());
+    let steps = pipeline.steps.iter().map(|node| node.name.as_str());
+    let sinks = pipeline.sinks.iter().map(|node| node.name.as_str());
+    let nodes = sources.chain(steps).chain(sinks).chain([ITSELF]).map(|node| {
+        let labels = [("pipeline", pipeline.name.clone()), ("node", node.to_owned())];
+        (node.to_owned(), counter!(name::FAILURES, &labels))
+    });
+    nodes.collect()
+}
+
+/// The columns of the ledger.
+pub fn columns(counts: &Counts) -> [(&'static str, u64); 11] {
+    [
+        ("read", counts.read),
+        ("expanded", counts.expanded),
+        ("delivered", counts.delivered),
+        ("filtered", counts.filtered),
+        ("deduplicated", counts.deduplicated),
+        ("late", counts.late),
+        ("aggregated", counts.aggregated),
+        ("dead_lettered", counts.dead_lettered),
+        ("rejected_after", counts.rejected_after),
+        ("staged", counts.staged),
+        ("lost", counts.lost),
+    ]
+}
+
+/// Seconds since 1970.
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
