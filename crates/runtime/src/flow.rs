@@ -142,7 +142,10 @@ impl Tally {
     /// Adds what was refused of one batch.
     pub fn refuse(&mut self, letters: &[DeadLetter]) {
         for step in letters.iter().filter_map(|letter| letter.step.as_ref()) {
-            *self.refused.entry(step.clone()).or_default() += 1;
+            match self.refused.get_mut(step) {
+                Some(records) => *records += 1,
+                None => drop(self.refused.insert(step.clone(), 1)),
+            }
         }
     }
 

@@ -13,7 +13,9 @@ const INTRODUCTION: &str = "\
 `GET /healthz` while the process lives, and `GET /readyz` with 200 once every lineage reads (503 with
 the reason before, and while one recovers). Port 0 takes a free port; the address stands on stderr.
 An address that others can reach needs `--metrics-open`: everybody who reaches it may read. `logmill
-serve` answers the same paths under its own address, with its token.
+serve` answers the same paths under its own address, with its token. Of pipelines that other processes run it
+has `log_records_processed_total`, `log_records_errors_total` and `logmill_ledger_rows_total`, read from their
+ledgers since their beginning and marked `from=\"ledger\"`: whoever asks both leaves these out.
 
 Counters of records follow the ledger: they grow when an epoch is committed in every sink, so a
 record counts once however often it had to be read; an epoch that a start finishes after a crash

@@ -55,6 +55,7 @@ impl Desk {
         let mut command = Command::new(env!("CARGO_BIN_EXE_logmill"));
         command.args(arguments).current_dir(self.path());
         command.env_remove("LOGMILL_DATA").env_remove("LOGMILL_LOG").env_remove("LOGMILL_SECRETS");
+        command.env_remove("LOGMILL_LOG_FORMAT").env_remove("LOGMILL_SERVICE");
         command
     }
 

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
+use runtime::metrics::{METRICS, Origin};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use testkit::http;
@@ -105,7 +106,18 @@ fn serve_runs_what_was_missed_once_and_a_new_start_runs_nothing_twice() {
     assert!(last["due"].as_str().expect("a time").ends_with("-12-31T23:00:00Z"), "{last}");
     assert_eq!(runs[runs.len() - 2]["outcome"], "skipped", "the years before");
     let metrics = served.metrics();
-    assert!(metrics.contains("logmill_schedule_next_timestamp_seconds{pipeline=\"yearly\"}"));
+    let scheduled = METRICS.iter().filter(|metric| metric.origin == Origin::Schedule);
+    for name in scheduled.map(|metric| metric.name) {
+        assert!(
+            metrics.contains(&format!("\n{name}{{pipeline=\"yearly\"")),
+            "{name} is documented"
+        );
+    }
+    let page = include_str!("../../../../docs/metrics.md");
+    for name in metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        let name = name.split(' ').next().expect("a name");
+        assert!(page.contains(&format!("| `{name}` |")), "{name} is not documented");
+    }
     assert!(metrics.contains("log_records_processed_total{pipeline=\"yearly\"} 2"), "{metrics}");
     let told = |path: &str| -> Value {
         let answer = http::send("GET", &served.address, path, "").expect("an answer");
@@ -151,10 +163,10 @@ fn serve_counts_what_others_run_from_the_ledger() {
     let desk = desk("skip");
     desk.done(&["run", "yearly.yaml", "--until-end"]);
     let served = Served::start(&desk, &[]);
-    served.wait_for("log_records_processed_total{pipeline=\"yearly\"} 2");
+    served.wait_for("log_records_processed_total{pipeline=\"yearly\",from=\"ledger\"} 2");
     desk.write("access.log", "one\ntwo\nthree\n");
     desk.done(&["run", "yearly.yaml", "--until-end"]);
-    served.wait_for("log_records_processed_total{pipeline=\"yearly\"} 3");
+    served.wait_for("log_records_processed_total{pipeline=\"yearly\",from=\"ledger\"} 3");
     served.stop();
 }
 

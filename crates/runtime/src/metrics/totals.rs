@@ -42,15 +42,22 @@ impl Totals {
         }
     }
 
-    /// Shows the sums as the counters of the pipeline.
+    /// Shows the sums as the counters of the pipeline, marked so that nobody who also asks the
+    /// process that runs it counts twice.
     pub fn show(&self, pipeline: &str) {
         let own = || pipeline.to_owned();
-        counter!(name::PROCESSED, "pipeline" => own()).absolute(self.processed);
-        counter!(name::ERRORS, "pipeline" => own()).absolute(self.errors);
+        let mark = || ("from", "ledger".to_owned());
+        let labels = || [("pipeline", own()), mark()];
+        counter!(name::PROCESSED, &labels()).absolute(self.processed);
+        counter!(name::ERRORS, &labels()).absolute(self.errors);
         for (sink, counts) in &self.sinks {
             for (column, rows) in columns(counts) {
-                let labels =
-                    [("pipeline", own()), ("sink", sink.clone()), ("column", column.to_owned())];
+                let labels = [
+                    ("pipeline", own()),
+                    ("sink", sink.clone()),
+                    ("column", column.to_owned()),
+                    mark(),
+                ];
                 counter!(name::LEDGER_ROWS, &labels).absolute(rows);
             }
         }

@@ -24,6 +24,8 @@ use crate::summary::Summary;
 
 /// How long a store that does not answer is left alone.
 const STORE_PAUSE: std::time::Duration = std::time::Duration::from_secs(10);
+/// The pause of a schedule whose last time has passed.
+const NEVER_PAUSE: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
 /// Runs in which one that another process left unfinished is looked for.
 const UNFINISHED_MAX: usize = 20;
 
@@ -162,7 +164,10 @@ impl Keeper<'_> {
             return Ok(time);
         }
         let settled = due.skipped_until.unwrap_or(done);
-        let Some(next) = self.it.schedule.after(settled.max(now)) else { return Ok(settled) };
+        let Some(next) = self.it.schedule.after(settled.max(now)) else {
+            self.it.wait(now + NEVER_PAUSE).await;
+            return Ok(settled);
+        };
         gauge!(name::NEXT, "pipeline" => self.name()).set(next.timestamp() as f64);
         self.it.wait(next).await;
         Ok(settled)
