@@ -51,9 +51,16 @@ impl Patience {
             return Err(error);
         }
         let pause = self.pause.mul_f64(rand::random_range(0.5..1.0));
-        let lineage = self.lineage.as_str();
+        let (pipeline, lineage) = (self.instruments.pipeline(), self.lineage.as_str());
         self.instruments.retries();
-        warn!(lineage, error = error.chain(), ?pause, "trying again from the last checkpoint");
+        let error_text = error.chain();
+        warn!(
+            pipeline,
+            lineage,
+            error = error_text,
+            ?pause,
+            "trying again from the last checkpoint"
+        );
         self.pause = (self.pause * 2).min(BACK_OFF_MAX);
         tokio::select! {
             () = tokio::time::sleep(pause) => Ok(()),

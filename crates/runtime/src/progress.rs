@@ -58,7 +58,7 @@ impl Progress {
         match (self.begun.load(Ordering::Relaxed), self.recovering.load(Ordering::Relaxed)) {
             (false, _) => Some("it has not begun to read".to_owned()),
             (true, 0) => None,
-            (true, lineages) => Some(format!("{lineages} lineages recover")),
+            (true, lineages) => Some(format!("lineages that recover: {lineages}")),
         }
     }
 

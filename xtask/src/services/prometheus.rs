@@ -7,12 +7,18 @@ use super::tools;
 
 /// The programs, for tests.
 pub fn programs(cache: &Cache) -> Result<Vec<(&'static str, String)>, String> {
-    let folder = install(cache)?.join("usr/bin");
+    let folder = install(cache)?;
     let program = |name: &str| folder.join(name).display().to_string();
     Ok(vec![("PROMETHEUS", program("prometheus")), ("PROMTOOL", program("promtool"))])
 }
 
-/// The folder in which the package lies. Nothing is started, as an installation would.
+/// The folder with the programs: where they are, or where the package is unpacked. Installed, it
+/// would start a server.
 pub fn install(cache: &Cache) -> Result<PathBuf, String> {
-    cache.installed("prometheus", &["debian"], |folder| tools::unpack("prometheus", folder))
+    if let Some(there) = tools::folder_of(&["prometheus", "promtool"]) {
+        return Ok(there);
+    }
+    let unpacked =
+        cache.installed("prometheus", &["debian"], |folder| tools::unpack("prometheus", folder));
+    unpacked.map(|folder| folder.join("usr/bin"))
 }

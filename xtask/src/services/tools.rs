@@ -1,6 +1,6 @@
 //! The programs that install others: there already, or from Debian's packages.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
@@ -51,6 +51,13 @@ pub fn unpack(package: &str, folder: &Path) -> Result<(), String> {
 pub fn is_root() -> bool {
     let output = Command::new("id").arg("-u").output();
     output.is_ok_and(|output| output.stdout == b"0\n")
+}
+
+/// The first folder of the path that has all of these programs.
+pub fn folder_of(programs: &[&str]) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let has_all = |folder: &PathBuf| programs.iter().all(|program| folder.join(program).is_file());
+    std::env::split_paths(&path).find(has_all)
 }
 
 fn has(program: &str) -> bool {

@@ -180,6 +180,31 @@ fn what_is_counted_is_what_the_ledger_says() {
 }
 
 #[test]
+fn a_sink_that_does_not_answer_is_named_and_the_run_is_not_ready() {
+    let desk = Desk::new();
+    desk.write("access.log", "{\"status\": 200}\n");
+    // Nobody listens on the port of the discard service.
+    let sink =
+        "{ type: postgres, input: numbers, url: \"postgres://a:b@127.0.0.1:9/a\", table: a }";
+    let file = PIPELINE.replace("{ type: lake, input: numbers, table: counted }", sink);
+    desk.write("told.yaml", &file);
+    let server = Server::start(desk.command(&["run", "told.yaml", "--metrics", "127.0.0.1:0"]));
+    let text = wait_for("a second try", || {
+        let text = server.get("/metrics").expect("metrics");
+        let retries = value(&text, "logmill_retries_total{pipeline=\"told\"}")?;
+        (retries >= 2.0).then_some(text)
+    });
+    let failures = |node: &str| {
+        value(&text, &format!("logmill_failures_total{{pipeline=\"told\",node=\"{node}\"}}"))
+    };
+    assert!(failures("counted") >= Some(2.0), "{text}");
+    assert_eq!(failures("lake"), Some(0.0));
+    let trouble = server.get("/readyz").expect_err("it is not ready");
+    assert!(trouble.contains(" 503 ") && trouble.contains("recover"), "{trouble}");
+    assert!(server.get("/healthz").is_ok(), "but it lives");
+}
+
+#[test]
 fn metrics_for_everybody_must_be_meant() {
     let desk = Desk::new();
     desk.write("access.log", "{\"status\": 200}\n");

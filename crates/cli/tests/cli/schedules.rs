@@ -159,6 +159,26 @@ fn a_scheduled_run_whose_process_was_killed_is_finished_by_the_next() {
 }
 
 #[test]
+fn two_servers_of_one_schedule_run_each_time_once() {
+    let desk = desk("once");
+    let servers = [0; 2].map(|_| Served::start(&desk, &["yearly.yaml"]));
+    for server in &servers {
+        server.wait_for("logmill_schedule_running{pipeline=\"yearly\"} 0");
+        let limit = Instant::now() + LIMIT;
+        while !server.metrics().contains("logmill_schedule_next_timestamp_seconds{") {
+            assert!(Instant::now() < limit, "nothing is due any more");
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+    let runs = history(&desk);
+    let outcomes: Vec<_> = runs.iter().map(|run| &run["outcome"]).collect();
+    assert_eq!(outcomes, ["begun", "skipped", "ok"], "{runs:?}");
+    servers.into_iter().for_each(Served::stop);
+    let sql = "SELECT count(*) AS rows FROM yearly";
+    assert_eq!(desk.done(&["query", sql, "--format", "json"]).json()[0]["rows"], 2);
+}
+
+#[test]
 fn serve_counts_what_others_run_from_the_ledger() {
     let desk = desk("skip");
     desk.done(&["run", "yearly.yaml", "--until-end"]);

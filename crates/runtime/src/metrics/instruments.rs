@@ -98,6 +98,11 @@ impl Instruments {
         })
     }
 
+    /// The name of the pipeline.
+    pub fn pipeline(&self) -> &str {
+        &self.pipeline
+    }
+
     /// A batch of a source was read.
     pub fn read(&self, source: usize, records: u64, bytes: u64) {
         self.sources[source].read_records.increment(records);
