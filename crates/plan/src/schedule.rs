@@ -59,7 +59,7 @@ pub enum Missed {
     All,
 }
 
-/// When `serve` runs the pipeline to its end. A text alone is `cron`.
+/// When `serve` runs the pipeline to its end. A text alone is `cron`, an empty one no schedule.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Written {

@@ -227,7 +227,13 @@ pub(crate) fn read(root: &Section) -> Result<Settings> {
 }
 
 fn schedule(root: &Section) -> Result<Option<Schedule>> {
-    let written = root.get("schedule").filter(|part| *part.value() != Value::Null);
+    let is_empty = |part: &&Section| match part.value() {
+        Value::Null => true,
+        // What a variable is that nobody has set.
+        Value::Text(text) => text.is_empty(),
+        _ => false,
+    };
+    let written = root.get("schedule").filter(|part| !is_empty(part));
     let schedule = written.map(Schedule::read).transpose();
     schedule.map_err(|error| within(error, "schedule"))
 }

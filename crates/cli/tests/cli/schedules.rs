@@ -10,6 +10,7 @@ use serde_json::Value;
 use testkit::http;
 
 use crate::Desk;
+use crate::blueprints::blueprint;
 
 /// What takes longer never comes.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -204,6 +205,20 @@ fn serve_with_run_follows_pipelines_without_a_schedule() {
     let second = desk.run(&["run", "followed.yaml", "--until-end"]);
     assert_eq!(second.code, 4, "one process at a time: {}", second.stderr);
     served.stop();
+}
+
+#[test]
+fn the_blueprint_takes_its_schedule_from_a_variable() {
+    let desk = Desk::new();
+    desk.write("access.log", "line\n");
+    let file = blueprint("pipeline.yaml").display().to_string();
+    for (schedule, cron) in [("", Value::Null), ("30 4 * * *", Value::from("30 4 * * *"))] {
+        let mut check = desk.command(&["check", &file, "--format", "json"]);
+        check.env("SAMPLE_LOG_PATH", "access.log").env("BATCH_SCHEDULE", schedule);
+        let output = check.output().expect("it starts");
+        let checked: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(checked["schedule"]["cron"], cron, "{checked}");
+    }
 }
 
 #[test]
