@@ -1,6 +1,7 @@
-//! Installs the Python packages that read the lake in tests, once, outside the checkout.
+//! Installs the Python packages that tests need, once, outside the checkout.
 //!
-//! Other programs must find the rows that we wrote: DuckDB and the `deltalake` package.
+//! Other programs must find the rows that we wrote (DuckDB and the `deltalake` package), and find
+//! nothing wrong with the HTTP API (schemathesis).
 
 use std::fs;
 use std::path::{Path, PathBuf};

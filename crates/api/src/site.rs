@@ -8,8 +8,8 @@ use tokio::sync::{Semaphore, watch};
 use crate::analytics;
 use crate::analytics::desk::Desk;
 use crate::options::Options;
-use crate::pipelines::Board;
 use crate::pipelines::letters::Open;
+use crate::pipelines::{Board, Detail};
 use crate::problem::Answer;
 use crate::traffic::Traffic;
 
@@ -68,6 +68,20 @@ impl Site {
         let open = self.letters.counts(&self.options.data).await?;
         let served = self.options.host.pipelines().await?;
         Ok(served.iter().filter_map(|served| open.get(&served.name)).sum())
+    }
+
+    /// All pipelines with their parts, by name.
+    ///
+    /// # Errors
+    /// 503: checkpoints or lake cannot be read.
+    pub async fn details(&self) -> Answer<Vec<Detail>> {
+        let open = self.letters.counts(&self.options.data).await?;
+        let mut details = Vec::new();
+        for served in self.options.host.pipelines().await? {
+            let open = open.get(&served.name).copied().unwrap_or_default();
+            details.push(self.board.detail(&served, open).await?);
+        }
+        Ok(details)
     }
 
     /// Ends open streams.

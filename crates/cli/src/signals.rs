@@ -1,5 +1,6 @@
 //! SIGINT and SIGTERM: the first asks for a clean stop, the second ends the process.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use contract::Result;
@@ -15,16 +16,22 @@ const TERMINATED: u8 = 2;
 /// The first signal that came.
 static FIRST: AtomicU8 = AtomicU8::new(0);
 
+/// Who listens already: a second one would take the first signal for the second.
+static STOP: OnceLock<watch::Receiver<bool>> = OnceLock::new();
+
 /// Turns true with the first signal.
 ///
 /// # Errors
 /// Bug: the system does not let us listen.
 pub fn stop() -> Result<watch::Receiver<bool>> {
+    if let Some(stop) = STOP.get() {
+        return Ok(stop.clone());
+    }
     let (sender, receiver) = watch::channel(false);
     let interrupts = signal(SignalKind::interrupt()).bug("could not listen for SIGINT")?;
     let terminations = signal(SignalKind::terminate()).bug("could not listen for SIGTERM")?;
     tokio::spawn(listen(interrupts, terminations, sender));
-    Ok(receiver)
+    Ok(STOP.get_or_init(|| receiver).clone())
 }
 
 /// How the program ends after a clean stop.

@@ -257,6 +257,16 @@ impl Detail {
     }
 }
 
+impl Overview {
+    /// Name, state and the main numbers, for a table.
+    pub fn words(&self) -> Vec<String> {
+        let state = format!("{:?}", self.state).to_lowercase();
+        let numbers = [self.epochs, self.read, self.delivered, self.dead_letters];
+        let numbers = numbers.iter().map(u64::to_string);
+        [self.name.clone(), state].into_iter().chain(numbers).collect()
+    }
+}
+
 async fn lineages(served: &Served) -> Answer<Vec<Lineage>> {
     match &served.checkpoints {
         Some(checkpoints) => Ok(checkpoints.lineages(&served.name).await?),

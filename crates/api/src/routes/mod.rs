@@ -57,7 +57,7 @@ impl utoipa::Modify for Bearer {
 /// The router of a site.
 pub fn router(site: Arc<Site>) -> Router {
     let (router, document) = described().split_for_parts();
-    let document = with_version(document, site.options.version);
+    let document = of_server(document, &site);
     let docs = SwaggerUi::new("/docs").url("/openapi.json", document);
     let router = router
         .route_layer(middleware::from_fn(guard::name_route))
@@ -118,8 +118,19 @@ fn analytics() -> OpenApiRouter<Arc<Site>> {
         .routes(routes!(records::tail))
 }
 
-fn with_version(mut document: utoipa::openapi::OpenApi, version: &str) -> utoipa::openapi::OpenApi {
-    document.info.version = version.to_owned();
+/// The document of this very server: its version, and a token only where one is needed.
+fn of_server(mut document: utoipa::openapi::OpenApi, site: &Site) -> utoipa::openapi::OpenApi {
+    document.info.version = site.options.version.to_owned();
+    if site.options.access.token.is_some() {
+        return document;
+    }
+    for item in document.paths.paths.values_mut() {
+        for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
+            operation.security = None;
+            operation.responses.responses.remove("401");
+        }
+    }
+    document.components.get_or_insert_default().security_schemes.clear();
     document
 }
 

@@ -145,12 +145,7 @@ pub struct ReplayBody {
 pub async fn list(State(site): Shared, RawQuery(query): RawQuery) -> Answer<Json<Vec<Overview>>> {
     let _place = site.place()?;
     Params::read(query.as_deref())?.end()?;
-    let open = site.letters.counts(&site.options.data).await?;
-    let mut list = Vec::new();
-    for served in site.options.host.pipelines().await? {
-        let open = open.get(&served.name).copied().unwrap_or_default();
-        list.push(site.board.detail(&served, open).await?.overview());
-    }
+    let list = site.details().await?.into_iter().map(Detail::overview).collect();
     Ok(Json(list))
 }
 

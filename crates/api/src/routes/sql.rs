@@ -23,7 +23,7 @@ const LIMIT_MAX: usize = 10_000;
 #[serde(deny_unknown_fields)]
 pub struct QueryBody {
     /// A SELECT over the tables of the lake, and over `ledger`, `dead_letters` and `late`.
-    #[schema(example = "SELECT status, count(*) FROM web_logs GROUP BY status")]
+    #[schema(example = "SELECT sink, sum(delivered) FROM ledger GROUP BY sink")]
     sql: String,
     /// Rows at most.
     #[serde(default = "limit_default")]

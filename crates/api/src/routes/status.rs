@@ -9,6 +9,7 @@ use axum::response::IntoResponse;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::inquiry::Problems;
 use crate::problem::{Answer, ProblemBody};
 use crate::site::Site;
 
@@ -82,7 +83,7 @@ pub async fn session(State(site): State<Arc<Site>>) -> Json<Session> {
 /// Counters, in the text format of Prometheus.
 #[utoipa::path(
     get, path = "/metrics", tag = "status", security(("token" = [])),
-    responses((status = 200, body = String, content_type = "text/plain"))
+    responses((status = 200, body = String, content_type = "text/plain"), Problems)
 )]
 pub async fn metrics(State(site): State<Arc<Site>>) -> impl IntoResponse {
     let text = site.options.host.metrics() + &site.traffic.text();

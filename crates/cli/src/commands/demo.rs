@@ -14,7 +14,7 @@ use runtime::{Pipeline, Summary};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{audit, run};
+use super::{audit, run, serve};
 use crate::arguments::Global;
 use crate::failure::Exit;
 use crate::output::{self, bars, rows, rows::visible};
@@ -23,6 +23,7 @@ use crate::{pipeline, signals};
 const EXAMPLES: &str = "\
 Examples:
   logmill demo
+  logmill demo --serve
   logmill --data /tmp/demo demo && logmill --data /tmp/demo query \"SELECT * FROM demo LIMIT 5\"
 
 The log, the pipeline file and the lake stay in the data folder, for a look around.";
@@ -46,7 +47,16 @@ const BY_HOUR: &str = "SELECT to_char(ts, '%H:00') AS label, count(*) AS number 
 /// Parse 10,000 generated requests into the lake, look at them, and prove that all are there.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Demo {}
+pub struct Demo {
+    /// Go on to the dashboard, at this address.
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        num_args = 0..=1,
+        default_missing_value = "127.0.0.1:8000"
+    )]
+    serve: Option<String>,
+}
 
 /// What the demonstration found.
 #[derive(Serialize)]
@@ -68,7 +78,7 @@ struct Bar {
     number: u64,
 }
 
-pub async fn start(_: &Demo, global: &Global) -> Result<Exit> {
+pub async fn start(demo: &Demo, global: &Global) -> Result<Exit> {
     let folder = global.data.join("demo");
     let log = folder.join("access.log");
     let file = folder.join("demo.yaml");
@@ -93,6 +103,10 @@ pub async fn start(_: &Demo, global: &Global) -> Result<Exit> {
         audit,
     };
     output::value(global, &shown, |out| print(&shown, global, out))?;
+    if let Some(listen) = demo.serve.clone().filter(|_| shown.audit.complete) {
+        let serve = serve::Serve::of(shown.pipeline.clone(), listen);
+        return serve::start(&serve, global).await;
+    }
     Ok(if shown.audit.complete { Exit::Done } else { Exit::Difference })
 }
 

@@ -66,7 +66,8 @@ fn other_engines_find_the_same_rows_in_the_lake() {
     assert_eq!(theirs[1], ours, "DuckDB over the current files");
 }
 
-fn python() -> Option<OsString> {
+/// The interpreter that has the packages of the tests; `None` where the test is left out.
+pub fn python() -> Option<OsString> {
     let python = std::env::var_os("LOGMILL_PYTHON");
     let required = std::env::var_os("REQUIRE_SERVICES").is_some();
     assert!(python.is_some() || !required, "LOGMILL_PYTHON names no interpreter");

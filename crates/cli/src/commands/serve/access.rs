@@ -20,7 +20,7 @@ const TOKEN_BYTES_MIN: usize = 16;
 const TOKEN_BYTES_MAX: u64 = 4096;
 
 /// Who may ask.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct AccessArguments {
     /// A file (mode 600) with the word that every request must bring as `Authorization: Bearer`;
     /// the variable `LOGMILL_TOKEN` can hold it instead.

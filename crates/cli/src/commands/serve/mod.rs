@@ -96,6 +96,19 @@ pub async fn start(serve: &Serve, global: &Global) -> Result<Exit> {
     Ok(signals::exit())
 }
 
+impl Serve {
+    /// Serves one pipeline file.
+    pub fn of(file: PathBuf, listen: String) -> Self {
+        Self {
+            files: vec![file],
+            listen: Some(listen),
+            run: false,
+            table: table::TableArguments::default(),
+            access: access::AccessArguments::default(),
+        }
+    }
+}
+
 /// What the child does that answers one query.
 pub async fn answer_query() -> Result<Exit> {
     api::worker::answer(elsewhere::ledgers).await?;

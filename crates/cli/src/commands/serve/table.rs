@@ -13,7 +13,7 @@ use query::opened;
 const REQUESTS: [&str; 3] = ["ip", "endpoint", "status"];
 
 /// What the command line says.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub struct TableArguments {
     /// The lake table that the analytics read; by default what the pipeline file says, or the
     /// first table of requests.

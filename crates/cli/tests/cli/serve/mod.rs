@@ -3,6 +3,7 @@
 mod answers;
 mod load;
 mod safety;
+mod schema;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
