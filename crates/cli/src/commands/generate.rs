@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use contract::Result;
-use formats::sample::AccessLog;
+use formats::sample::{AccessLog, DAYS};
 
 use crate::failure::Exit;
 use crate::output::{self, rows};
@@ -39,6 +39,10 @@ struct AccessLogArguments {
     #[arg(long, default_value_t = 1)]
     seed: u64,
 
+    /// Days over which the lines are spread.
+    #[arg(long, default_value_t = DAYS, value_parser = clap::value_parser!(u64).range(1..=36_500))]
+    days: u64,
+
     /// Fraction of lines that no parser can read, from 0 to 1.
     #[arg(long, default_value_t = 0.0, value_parser = fraction)]
     broken: f64,
@@ -55,6 +59,7 @@ struct AccessLogArguments {
 pub fn start(generate: &Generate) -> Result<Exit> {
     let Kind::AccessLog(arguments) = &generate.kind;
     let mut log = AccessLog::new(arguments.seed, arguments.rows).with_broken(arguments.broken);
+    log = log.with_days(arguments.days);
     if arguments.response_time {
         log = log.with_response_time();
     }

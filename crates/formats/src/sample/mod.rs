@@ -1,7 +1,7 @@
 //! Realistic access logs, made up: for demonstrations, tests and measurements.
 //!
 //! The same seed, number of rows and options give the same bytes, on every machine: the numbers
-//! are whole ones from a generator of our own. Times rise over a week with its days and nights;
+//! are whole ones from a generator of our own. Times rise over some days with its days and nights;
 //! visitors and pages follow Zipf's law; some requests are those of scanners; some lines are
 //! broken, each of which a parser must refuse.
 
@@ -17,8 +17,11 @@ use random::Random;
 /// How many bytes [`AccessLog::write_all`] hands on at once.
 const BLOCK_BYTES: usize = 1 << 20;
 
-/// A week, over which the lines are spread.
-const SPAN_US: u64 = 7 * 86_400_000_000;
+/// A day.
+const DAY_US: u64 = 86_400_000_000;
+
+/// Over how many days lines are spread.
+pub const DAYS: u64 = 7;
 
 /// Chances are counted in millionths.
 const MILLION: u64 = 1_000_000;
@@ -27,6 +30,7 @@ const MILLION: u64 = 1_000_000;
 pub struct AccessLog {
     random: Random,
     writer: Writer,
+    rows: u64,
     rows_left: u64,
     gap_us: u64,
     broken_per_million: u64,
@@ -40,10 +44,18 @@ impl AccessLog {
             random: Random::new(seed),
             writer: Writer::new(),
             rows_left: rows,
-            gap_us: SPAN_US / rows.max(1),
+            gap_us: DAYS * DAY_US / rows.max(1),
+            rows,
             broken_per_million: 0,
             broken_rows: 0,
         }
+    }
+
+    /// Spreads the lines over so many days.
+    #[must_use]
+    pub fn with_days(mut self, days: u64) -> Self {
+        self.gap_us = days.saturating_mul(DAY_US) / self.rows.max(1);
+        self
     }
 
     /// Breaks this fraction of the lines, from 0 to 1.
