@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use contract::source::{ReadBatch, Until};
 use contract::{Error, Position, Result};
+use formats::blocks::Blocks;
 use formats::compression::Compression;
 use formats::lines::{LineBatch, Lines, Start};
 
@@ -36,7 +37,7 @@ pub struct Reading {
     /// See the setting.
     pub rotate_wait: Duration,
     /// Held by every cursor of a source: its count tells how many there are.
-    pub side_by_side: Arc<()>,
+    pub side_by_side: Arc<Blocks>,
 }
 
 /// What one step brought.
@@ -73,7 +74,7 @@ pub struct Cursor {
     stop: Stop,
     block_bytes: usize,
     rotate_wait: Duration,
-    side_by_side: Arc<()>,
+    side_by_side: Arc<Blocks>,
     /// Set while all that stands in the file is read.
     waiting: Option<Waiting>,
     /// Told after the records that could be read before it.
@@ -147,7 +148,8 @@ impl Cursor {
             opened,
             bytes,
             read_to: at,
-            lines: Lines::resume(reading.line_bytes_max, at, start),
+            lines: Lines::resume(reading.line_bytes_max, at, start)
+                .with_blocks(reading.side_by_side.as_ref().clone()),
             recent,
             before,
             stop,
@@ -206,6 +208,7 @@ impl Cursor {
             Stop::Never | Stop::At(_) | Stop::Before(_) => Some(seen),
         };
         if then == Then::Wait {
+            self.side_by_side.clear();
             self.waiting = Some(Waiting { since: Instant::now(), seen });
         }
         let lines = match then {

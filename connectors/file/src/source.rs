@@ -8,6 +8,7 @@ use contract::error::Context;
 use contract::record::message_schema;
 use contract::source::{Discovery, KnownSplit, Source, Split, SplitReader, Until};
 use contract::{Error, Position, Result};
+use formats::blocks::Blocks;
 
 use crate::config::{Config, Patterns};
 use crate::cursor::{Cursor, Reading};
@@ -18,7 +19,7 @@ use crate::tail::Tail;
 pub struct Files {
     config: Config,
     discoverer: Arc<Mutex<Discoverer>>,
-    side_by_side: Arc<()>,
+    side_by_side: Arc<Blocks>,
 }
 
 impl Files {

@@ -9,6 +9,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 mod access_log;
+pub mod blocks;
 mod column;
 pub mod compression;
 mod config;

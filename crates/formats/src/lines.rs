@@ -19,6 +19,8 @@ use contract::source::{OriginalKind, Reject};
 use memchr::{memchr, memchr_iter, memrchr};
 use serde::{Deserialize, Serialize};
 
+use crate::blocks::Blocks;
+
 /// What the bytes at a position are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -91,6 +93,7 @@ pub struct Lines {
     start: Start,
     tail: Vec<u8>,
     rows_expected: usize,
+    blocks: Blocks,
 }
 
 impl Lines {
@@ -102,7 +105,14 @@ impl Lines {
 
     /// Begins where another reading stopped.
     pub fn resume(line_bytes_max: usize, at: i64, start: Start) -> Self {
-        Self { line_bytes_max, at, start, tail: Vec::new(), rows_expected: 0 }
+        let (tail, blocks) = (Vec::new(), Blocks::default());
+        Self { line_bytes_max, at, start, tail, rows_expected: 0, blocks }
+    }
+
+    /// Uses blocks that others use too.
+    #[must_use]
+    pub fn with_blocks(self, blocks: Blocks) -> Self {
+        Self { blocks, ..self }
     }
 
     /// The position of the first byte of the next block.
@@ -117,7 +127,7 @@ impl Lines {
 
     /// A block that begins with the line that has no end yet, with room for `bytes` more.
     pub fn block(&self, bytes: usize) -> Vec<u8> {
-        let mut block = Vec::with_capacity(self.tail.len() + bytes);
+        let mut block = self.blocks.take(self.tail.len() + bytes);
         block.extend_from_slice(&self.tail);
         block
     }
@@ -132,11 +142,8 @@ impl Lines {
         self.cut_block(block, Unended::Counts)
     }
 
-    fn cut_block(&mut self, mut block: Vec<u8>, unended: Unended) -> LineBatch {
+    fn cut_block(&mut self, block: Vec<u8>, unended: Unended) -> LineBatch {
         assert!(u32::try_from(block.len()).is_ok(), "a block is smaller than 4 GiB");
-        if block.len() < block.capacity() / 2 {
-            block.shrink_to_fit();
-        }
         let mut cutting = Cutting {
             block: &block,
             at: self.at,
@@ -160,7 +167,7 @@ impl Lines {
         self.tail = block[consumed..].to_vec();
         self.at += consumed as i64;
         let found = cutting.finish();
-        found.into_batch(block, consumed, self.at, start)
+        found.into_batch(&self.blocks.share(block), consumed, self.at, start)
     }
 }
 
@@ -321,7 +328,7 @@ impl Cutting<'_> {
 }
 
 impl Found {
-    fn into_batch(self, block: Vec<u8>, consumed: usize, next: i64, start: Start) -> LineBatch {
+    fn into_batch(self, block: &Buffer, consumed: usize, next: i64, start: Start) -> LineBatch {
         let rows = self.views.len();
         let lossy = if self.lossy.is_empty() {
             BooleanBuffer::new_unset(rows)
@@ -331,11 +338,10 @@ impl Found {
             self.lossy.iter().for_each(|row| flags.set_bit(*row, true));
             flags.finish()
         };
-        let block = Buffer::from_vec(block);
         let consumed = block.slice_with_length(0, consumed);
         let buffers = match self.repaired.is_empty() {
-            true => vec![block],
-            false => vec![block, Buffer::from_vec(self.repaired)],
+            true => vec![block.clone()],
+            false => vec![block.clone(), Buffer::from_vec(self.repaired)],
         };
         LineBatch {
             text: checked_text(self.views.into(), buffers),
