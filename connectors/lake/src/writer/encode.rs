@@ -13,17 +13,22 @@ use contract::{Error, Result};
 use parquet::arrow::arrow_writer::{
     ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves,
 };
+use parquet::basic::{Encoding, PageType};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedRowGroupWriter;
 use parquet::schema::types::SchemaDescriptor;
 use tokio::task::JoinSet;
 
-use super::words::{WordChunk, WordColumn};
+use super::chunk::FinishedChunk;
+use super::plain::Plain;
+use super::text::TextColumn;
+use super::words::WordColumn;
 
 /// A row group that is being encoded.
 pub struct RowGroup {
     columns: Vec<Column>,
     rows: usize,
+    plain: Arc<Plain>,
 }
 
 /// One column.
@@ -39,14 +44,16 @@ enum Encoder {
     Leaves(Vec<ArrowColumnWriter>),
     /// Ours, for dictionaries of text.
     Words(Box<WordColumn>),
+    /// Ours, for text that hardly repeats.
+    Text(Box<TextColumn>),
 }
 
 /// A finished column chunk.
 pub enum Chunk {
     /// Made by Parquet's own writer.
     Leaf(ArrowColumnChunk),
-    /// Made by ours.
-    Words(WordChunk),
+    /// Made by one of ours.
+    Ours(FinishedChunk),
 }
 
 /// What row groups are begun with.
@@ -59,6 +66,8 @@ pub struct Parts<'a> {
     pub leaves: &'a SchemaDescriptor,
     /// Compression, among others.
     pub properties: &'a WriterProperties,
+    /// Columns of text that need no dictionary.
+    pub plain: &'a Arc<Plain>,
 }
 
 impl RowGroup {
@@ -75,15 +84,11 @@ impl RowGroup {
             let leaves: Vec<_> = writers.by_ref().take(leaf_count(field)).collect();
             let first = leaf;
             leaf += leaves.len();
-            let words = if is_words(field) { parts.words(first)? } else { None };
-            columns.push(Column {
-                field: field.clone(),
-                encoder: words
-                    .map_or(Encoder::Leaves(leaves), |words| Encoder::Words(words.into())),
-                cost: Duration::ZERO,
-            });
+            let ours = parts.ours(field, first)?;
+            let encoder = ours.unwrap_or(Encoder::Leaves(leaves));
+            columns.push(Column { field: field.clone(), encoder, cost: Duration::ZERO });
         }
-        Ok(Self { columns, rows: 0 })
+        Ok(Self { columns, rows: 0, plain: parts.plain.clone() })
     }
 
     /// Rows so far.
@@ -124,7 +129,13 @@ impl RowGroup {
         let order: Vec<usize> = (0..columns.len()).collect();
         let close = |column: Column| column.encoder.close();
         let chunks = in_parallel(&mut columns, &order, threads, close).await?;
-        Ok(chunks.into_iter().flatten().collect())
+        let chunks: Vec<Chunk> = chunks.into_iter().flatten().collect();
+        for (leaf, chunk) in chunks.iter().enumerate() {
+            if chunk.fell_back() {
+                self.plain.fell_back(leaf);
+            }
+        }
+        Ok(chunks)
     }
 }
 
@@ -143,6 +154,7 @@ impl Encoder {
     fn push(&mut self, field: &FieldRef, array: &ArrayRef) -> Result<()> {
         match self {
             Self::Words(words) => words.push(array.as_dictionary::<Int32Type>()),
+            Self::Text(text) => text.push(array.as_string_view()),
             Self::Leaves(writers) => {
                 let leaves = compute_leaves(field, array).bug("could not take a column apart")?;
                 let mut pairs = writers.iter_mut().zip(&leaves);
@@ -156,13 +168,15 @@ impl Encoder {
     fn memory_bytes(&self) -> usize {
         match self {
             Self::Words(words) => words.memory_bytes(),
+            Self::Text(text) => text.memory_bytes(),
             Self::Leaves(writers) => writers.iter().map(ArrowColumnWriter::memory_size).sum(),
         }
     }
 
     fn close(self) -> Result<Vec<Chunk>> {
         match self {
-            Self::Words(words) => Ok(vec![Chunk::Words(words.close()?)]),
+            Self::Words(words) => Ok(vec![Chunk::Ours(words.close()?)]),
+            Self::Text(text) => Ok(vec![Chunk::Ours(text.close()?)]),
             Self::Leaves(writers) => {
                 let chunks = writers.into_iter().map(|writer| writer.close().map(Chunk::Leaf));
                 chunks.collect::<parquet::errors::Result<Vec<_>>>().bug("could not end a column")
@@ -172,6 +186,24 @@ impl Encoder {
 }
 
 impl Chunk {
+    /// Its size.
+    pub fn bytes(&self) -> usize {
+        let close = match self {
+            Self::Leaf(chunk) => chunk.close(),
+            Self::Ours(chunk) => &chunk.close,
+        };
+        usize::try_from(close.bytes_written).unwrap_or(usize::MAX)
+    }
+
+    /// Whether its dictionary grew too large, so that some of its pages are plain.
+    fn fell_back(&self) -> bool {
+        let Self::Leaf(chunk) = self else { return false };
+        let metadata = &chunk.close().metadata;
+        let mut pages = metadata.page_encoding_stats().into_iter().flatten();
+        metadata.dictionary_page_offset().is_some()
+            && pages.any(|it| it.page_type == PageType::DATA_PAGE && it.encoding == Encoding::PLAIN)
+    }
+
     /// Writes the chunk behind those before it.
     ///
     /// # Errors
@@ -182,16 +214,26 @@ impl Chunk {
     ) -> parquet::errors::Result<()> {
         match self {
             Self::Leaf(chunk) => chunk.append_to_row_group(row_group),
-            Self::Words(chunk) => row_group.append_column(&chunk.bytes, chunk.close),
+            Self::Ours(chunk) => row_group.append_column(&chunk.bytes, chunk.close),
         }
     }
 }
 
 impl Parts<'_> {
-    fn words(&self, leaf: usize) -> Result<Option<WordColumn>> {
+    /// An encoder of ours for a column that begins with this leaf; none if Parquet's own is to
+    /// take it.
+    fn ours(&self, field: &FieldRef, leaf: usize) -> Result<Option<Encoder>> {
         let descriptor = self.leaves.column(leaf);
         let compression = self.properties.compression(descriptor.path());
-        WordColumn::begin(descriptor, compression)
+        if is_words(field) {
+            let words = WordColumn::begin(descriptor, compression)?;
+            return Ok(words.map(|words| Encoder::Words(words.into())));
+        }
+        if *field.data_type() == DataType::Utf8View && self.plain.take(leaf) {
+            let text = TextColumn::begin(descriptor, compression)?;
+            return Ok(text.map(|text| Encoder::Text(text.into())));
+        }
+        Ok(None)
     }
 }
 
@@ -205,6 +247,11 @@ fn costly_first(jobs: &[(Column, Vec<ArrayRef>)]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..jobs.len()).collect();
     order.sort_by_key(|index| std::cmp::Reverse(jobs[*index].0.cost));
     order
+}
+
+/// How many leaf columns a schema has in Parquet.
+pub fn leaves(schema: &SchemaRef) -> usize {
+    schema.fields().iter().map(leaf_count).sum()
 }
 
 /// How many leaf columns a field has in Parquet.

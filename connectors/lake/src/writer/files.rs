@@ -18,8 +18,9 @@ use parquet::file::metadata::ParquetMetaData;
 use parquet::file::properties::WriterPropertiesPtr;
 use parquet::file::writer::SerializedFileWriter;
 
-use super::encode::{Parts, RowGroup};
+use super::encode::{Chunk, Parts, RowGroup};
 use super::group::Group;
+use super::plain::Plain;
 
 /// A file below this size is put at once; a larger one is uploaded in parts of this size.
 const PART_BYTES: usize = 8 << 20;
@@ -34,6 +35,8 @@ pub struct Shape {
     pub schema: SchemaRef,
     /// Encodings, compression, statistics.
     pub properties: WriterPropertiesPtr,
+    /// Columns of text that need no dictionary.
+    pub plain: Arc<Plain>,
     /// Threads that encode columns.
     pub threads: usize,
     /// Rows of a row group.
@@ -164,6 +167,8 @@ impl OpenFile {
         let next = RowGroup::begin(&parts, self.row_groups)?;
         let done = std::mem::replace(&mut self.row_group, next);
         let chunks = done.close(self.shape.threads).await?;
+        // Growing by doubling would copy all of it, each time into fresh memory.
+        self.file.inner_mut().reserve(chunks.iter().map(Chunk::bytes).sum());
         let mut row_group = self.file.next_row_group().bug("could not begin a row group")?;
         for chunk in chunks {
             chunk.append(&mut row_group).bug("could not write a column")?;
@@ -201,6 +206,7 @@ fn parts<'a>(
         schema: &shape.schema,
         leaves: file.schema_descr(),
         properties: &shape.properties,
+        plain: &shape.plain,
     }
 }
 

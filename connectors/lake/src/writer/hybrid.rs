@@ -19,8 +19,7 @@ pub fn encode(values: &[u32], width: u8, to: &mut Vec<u8>) {
         let run = run(&values[at..]);
         if run >= RUN_MIN || width == 0 {
             pack(&values[begin..at], width, to);
-            put_number((run as u64) << 1, to);
-            to.extend_from_slice(&values[at].to_le_bytes()[..usize::from(width.div_ceil(8))]);
+            encode_run(values[at], run, width, to);
             at += run;
             begin = at;
         } else {
@@ -29,6 +28,12 @@ pub fn encode(values: &[u32], width: u8, to: &mut Vec<u8>) {
         }
     }
     pack(&values[begin..], width, to);
+}
+
+/// Appends one number so many times.
+pub fn encode_run(value: u32, count: usize, width: u8, to: &mut Vec<u8>) {
+    put_number((count as u64) << 1, to);
+    to.extend_from_slice(&value.to_le_bytes()[..usize::from(width.div_ceil(8))]);
 }
 
 /// How often the first value is repeated.
@@ -42,6 +47,12 @@ fn pack(values: &[u32], width: u8, to: &mut Vec<u8>) {
     }
     let groups = values.len().div_ceil(GROUP);
     put_number(((groups as u64) << 1) | 1, to);
+    put_bits(values, width, to);
+}
+
+/// Appends numbers that `width` bits hold, up to 32, the last group of eight padded with zeros.
+pub fn put_bits(values: &[u32], width: u8, to: &mut Vec<u8>) {
+    let groups = values.len().div_ceil(GROUP);
     let end = to.len() + groups * usize::from(width);
     let (mut bits, mut filled) = (0_u64, 0);
     for value in values {
@@ -54,12 +65,11 @@ fn pack(values: &[u32], width: u8, to: &mut Vec<u8>) {
         }
     }
     to.extend_from_slice(&bits.to_le_bytes()[..usize::from(filled.div_ceil(8))]);
-    // The last group is padded with zeros.
     to.resize(end, 0);
 }
 
 /// Seven bits a byte, the lowest first.
-fn put_number(mut number: u64, to: &mut Vec<u8>) {
+pub fn put_number(mut number: u64, to: &mut Vec<u8>) {
     while number >= 0x80 {
         to.push(number as u8 | 0x80);
         number >>= 7;

@@ -3,12 +3,16 @@
 //! Files of different lineages and partitions never mix, so that one lineage can be left out of a
 //! commit. Until a commit names a file, nobody reads it.
 
+mod chunk;
 mod encode;
 mod files;
 mod group;
 mod hybrid;
+mod lengths;
+mod plain;
 mod properties;
 mod stats;
+mod text;
 mod words;
 
 use std::collections::HashMap;
@@ -33,6 +37,8 @@ use crate::config::{Compression, Config};
 use crate::maintenance::Caretaker;
 use crate::partition::{self, PartitionBy, PartitionKey};
 use crate::schema;
+
+use plain::Plain;
 
 pub use files::{ClosedFile, OpenFile, Shape};
 
@@ -91,6 +97,7 @@ pub fn shape(
     Arc::new(Shape {
         store: log_store.object_store(None),
         properties: properties::properties(&schema, config.compression),
+        plain: Arc::new(Plain::new(encode::leaves(&schema))),
         schema,
         threads,
         row_group_rows_max: config.row_group_rows_max,

@@ -10,19 +10,14 @@ use std::collections::HashMap;
 
 use arrow::array::{Array, AsArray, DictionaryArray, StringArray};
 use arrow::datatypes::Int32Type;
-use bytes::Bytes;
 use contract::error::Context;
 use contract::{Error, Result};
 use parquet::basic::{Compression, Encoding};
-use parquet::column::page::{CompressedPage, Page, PageWriter};
-use parquet::column::writer::ColumnCloseResult;
 use parquet::data_type::ByteArray;
-use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::statistics::{Statistics, ValueStatistics};
-use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
 use parquet::schema::types::ColumnDescPtr;
-use zstd::bulk::Compressor;
 
+use super::chunk::{FinishedChunk, PageRows, Pages, Words};
 use super::hybrid;
 
 /// A data page ends with the batch that gives it so many rows.
@@ -32,9 +27,7 @@ const BOUND_BYTES_MAX: usize = 1024;
 
 /// A column chunk in the making.
 pub struct WordColumn {
-    descriptor: ColumnDescPtr,
-    compression: Compression,
-    compressor: Option<Compressor<'static>>,
+    pages: Pages,
     /// The key of each word of the chunk.
     words: HashMap<Box<str>, u32>,
     /// The words in the order of their keys, as they will be stored.
@@ -43,17 +36,6 @@ pub struct WordColumn {
     /// that are not.
     levels: Vec<u32>,
     keys: Vec<u32>,
-    pages: Vec<CompressedPage>,
-    rows: usize,
-    nulls: usize,
-}
-
-/// A finished column chunk.
-pub struct WordChunk {
-    /// Its pages.
-    pub bytes: Bytes,
-    /// What the footer says about it.
-    pub close: ColumnCloseResult,
 }
 
 impl WordColumn {
@@ -62,25 +44,13 @@ impl WordColumn {
     /// # Errors
     /// Bug: the compressor cannot be made.
     pub fn begin(descriptor: ColumnDescPtr, compression: Compression) -> Result<Option<Self>> {
-        let compressor = match compression {
-            Compression::UNCOMPRESSED => None,
-            Compression::ZSTD(level) => {
-                let compressor = Compressor::new(level.compression_level());
-                Some(compressor.bug("could not make a compressor")?)
-            }
-            _ => return Ok(None),
-        };
+        let Some(pages) = Pages::begin(descriptor, compression)? else { return Ok(None) };
         Ok(Some(Self {
-            descriptor,
-            compression,
-            compressor,
+            pages,
             words: HashMap::new(),
             dictionary: Vec::new(),
             levels: Vec::new(),
             keys: Vec::new(),
-            pages: Vec::new(),
-            rows: 0,
-            nulls: 0,
         }))
     }
 
@@ -125,98 +95,36 @@ impl WordColumn {
 
     /// Bytes that it holds in memory, about.
     pub fn memory_bytes(&self) -> usize {
-        let pages: usize = self.pages.iter().map(CompressedPage::compressed_size).sum();
         // A word stands in the dictionary and in the index.
         let words = 2 * self.dictionary.len() + self.words.len() * size_of::<(Box<str>, u32)>();
-        pages + words + (self.levels.len() + self.keys.len()) * size_of::<u32>()
+        self.pages.memory_bytes() + words + (self.levels.len() + self.keys.len()) * size_of::<u32>()
     }
 
     fn end_page(&mut self) -> Result<()> {
-        let mut body = Vec::with_capacity(self.keys.len());
         let rows = self.levels.len();
-        let nulls = rows - self.keys.len();
-        if self.descriptor.max_def_level() > 0 {
-            let length_bytes = size_of::<u32>();
-            body.resize(length_bytes, 0);
-            hybrid::encode(&self.levels, 1, &mut body);
-            let length = (body.len() - length_bytes) as u32;
-            body[..length_bytes].copy_from_slice(&length.to_le_bytes());
-        } else if nulls > 0 {
-            return Err(Error::bug("a column that is never null has a null"));
-        }
+        let of = PageRows { rows, nulls: rows - self.keys.len() };
+        let mut body = Vec::with_capacity(self.keys.len());
+        self.pages.levels(&self.levels, of, &mut body)?;
         let width = hybrid::width(self.words.len());
         body.push(width);
         hybrid::encode(&self.keys, width, &mut body);
-        let page = Page::DataPage {
-            buf: self.compress(&body)?,
-            num_values: u32::try_from(rows).bug("a page has too many rows")?,
-            encoding: Encoding::RLE_DICTIONARY,
-            def_level_encoding: Encoding::RLE,
-            rep_level_encoding: Encoding::RLE,
-            statistics: None,
-        };
-        self.pages.push(CompressedPage::new(page, body.len()));
-        self.rows += rows;
-        self.nulls += nulls;
+        self.pages.add(&body, Encoding::RLE_DICTIONARY, of)?;
         self.levels.clear();
         self.keys.clear();
         Ok(())
-    }
-
-    fn compress(&mut self, body: &[u8]) -> Result<Bytes> {
-        match &mut self.compressor {
-            Some(compressor) => {
-                compressor.compress(body).map(Bytes::from).bug("could not compress a page")
-            }
-            None => Ok(Bytes::copy_from_slice(body)),
-        }
     }
 
     /// Ends the chunk.
     ///
     /// # Errors
     /// Bug: a page cannot be compressed or written to memory.
-    pub fn close(mut self) -> Result<WordChunk> {
+    pub fn close(mut self) -> Result<FinishedChunk> {
         if !self.levels.is_empty() {
             self.end_page()?;
         }
-        let dictionary = std::mem::take(&mut self.dictionary);
-        let words = Page::DictionaryPage {
-            buf: self.compress(&dictionary)?,
-            num_values: self.words.len() as u32,
-            encoding: Encoding::PLAIN,
-            is_sorted: false,
-        };
-        let mut sink = TrackedWrite::new(Vec::new());
-        let mut writer = SerializedPageWriter::new(&mut sink);
-        let first = CompressedPage::new(words, dictionary.len());
-        let first = writer.write_page(first).bug("could not write a page of words")?;
-        let mut uncompressed = first.uncompressed_size;
-        for page in std::mem::take(&mut self.pages) {
-            uncompressed +=
-                writer.write_page(page).bug("could not write a page")?.uncompressed_size;
-        }
-        let bytes = sink.into_inner().bug("could not write to memory")?;
-        let metadata = ColumnChunkMetaData::builder(self.descriptor.clone())
-            .set_compression(self.compression)
-            .set_encodings(vec![Encoding::PLAIN, Encoding::RLE, Encoding::RLE_DICTIONARY])
-            .set_num_values(self.rows as i64)
-            .set_total_compressed_size(bytes.len() as i64)
-            .set_total_uncompressed_size(uncompressed as i64)
-            .set_dictionary_page_offset(Some(0))
-            .set_data_page_offset(first.bytes_written as i64)
-            .set_statistics(self.statistics())
-            .build()
-            .bug("could not describe a column")?;
-        let close = ColumnCloseResult {
-            bytes_written: bytes.len() as u64,
-            rows_written: self.rows as u64,
-            metadata,
-            bloom_filter: None,
-            column_index: None,
-            offset_index: None,
-        };
-        Ok(WordChunk { bytes: bytes.into(), close })
+        let statistics = self.statistics();
+        let count = u32::try_from(self.words.len()).bug("a chunk has too many words")?;
+        self.pages.close(Some(Words { bytes: self.dictionary, count }), Some(statistics))
     }
 
     fn statistics(&self) -> Statistics {
@@ -224,7 +132,7 @@ impl WordColumn {
         let bounds = words().min().zip(words().max());
         let bounds = bounds.filter(|(min, max)| min.len().max(max.len()) <= BOUND_BYTES_MAX);
         let (min, max) = bounds.unzip();
-        let nulls = Some(self.nulls as u64);
+        let nulls = Some(self.pages.nulls() as u64);
         let value = |word: &str| ByteArray::from(word);
         let statistics = ValueStatistics::new(min.map(value), max.map(value), None, nulls, false);
         Statistics::ByteArray(statistics)
@@ -238,6 +146,7 @@ mod tests {
     use arrow::array::{ArrayRef, Int32Array, RecordBatch};
     use arrow::compute::{cast, concat};
     use arrow::datatypes::{DataType, Field, Schema};
+    use bytes::Bytes;
     use parquet::arrow::ArrowSchemaConverter;
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
     use parquet::basic::ZstdLevel;
