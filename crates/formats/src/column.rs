@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, ArrowPrimitiveType, BooleanArray, BooleanBufferBuilder, DictionaryArray, Int32Array,
-    NullBufferBuilder, PrimitiveArray, StringArray,
+    PrimitiveArray, StringArray,
 };
+use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::datatypes::{DataType, Int32Type, TimeUnit, TimestampMicrosecondType};
 
 use crate::text::short_view;
@@ -23,27 +24,54 @@ pub fn word_type() -> DataType {
     DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
 }
 
+/// Which rows of a column in the making hold something. A byte a row: packing them in the end costs
+/// less than setting bits one by one.
+pub struct Presence {
+    rows: Vec<bool>,
+    nulls: usize,
+}
+
+impl Presence {
+    /// Of an empty column.
+    pub fn new(rows: usize) -> Self {
+        Self { rows: Vec::with_capacity(rows), nulls: 0 }
+    }
+
+    /// Adds a row.
+    #[inline]
+    pub fn push(&mut self, is_there: bool) {
+        self.rows.push(is_there);
+        self.nulls += usize::from(!is_there);
+    }
+
+    /// The nulls of the finished column, if there are any.
+    pub fn finish(self) -> Option<NullBuffer> {
+        let bits = || BooleanBuffer::collect_bool(self.rows.len(), |row| self.rows[row]);
+        (self.nulls > 0).then(|| NullBuffer::new(bits()))
+    }
+}
+
 /// A column of numbers.
 pub struct NumberColumn<T: ArrowPrimitiveType> {
     values: Vec<T::Native>,
-    nulls: NullBufferBuilder,
+    presence: Presence,
 }
 
 impl<T: ArrowPrimitiveType> NumberColumn<T> {
     /// An empty column.
     pub fn new(rows: usize) -> Self {
-        Self { values: Vec::with_capacity(rows), nulls: NullBufferBuilder::new(rows) }
+        Self { values: Vec::with_capacity(rows), presence: Presence::new(rows) }
     }
 
     /// Adds a number or nothing.
     #[inline]
     pub fn push(&mut self, value: Option<T::Native>) {
         self.values.push(value.unwrap_or_default());
-        self.nulls.append(value.is_some());
+        self.presence.push(value.is_some());
     }
 
-    fn array(mut self) -> PrimitiveArray<T> {
-        PrimitiveArray::new(self.values.into(), self.nulls.finish())
+    fn array(self) -> PrimitiveArray<T> {
+        PrimitiveArray::new(self.values.into(), self.presence.finish())
     }
 
     /// The finished column.
@@ -62,24 +90,24 @@ impl NumberColumn<TimestampMicrosecondType> {
 /// A column of truths.
 pub struct BooleanColumn {
     values: BooleanBufferBuilder,
-    nulls: NullBufferBuilder,
+    presence: Presence,
 }
 
 impl BooleanColumn {
     /// An empty column.
     pub fn new(rows: usize) -> Self {
-        Self { values: BooleanBufferBuilder::new(rows), nulls: NullBufferBuilder::new(rows) }
+        Self { values: BooleanBufferBuilder::new(rows), presence: Presence::new(rows) }
     }
 
     /// Adds a truth or nothing.
     pub fn push(&mut self, value: Option<bool>) {
         self.values.append(value.unwrap_or_default());
-        self.nulls.append(value.is_some());
+        self.presence.push(value.is_some());
     }
 
     /// The finished column.
     pub fn finish(mut self) -> ArrayRef {
-        Arc::new(BooleanArray::new(self.values.finish(), self.nulls.finish()))
+        Arc::new(BooleanArray::new(self.values.finish(), self.presence.finish()))
     }
 }
 
@@ -89,7 +117,7 @@ const COMPARED_WORDS: usize = 4;
 /// A column of words that repeat, kept as a dictionary.
 pub struct WordColumn<'a> {
     keys: Vec<i32>,
-    nulls: NullBufferBuilder,
+    presence: Presence,
     words: Vec<&'a str>,
     index: HashMap<&'a str, i32>,
     /// Views of the first words, which tell short words apart; none for a long one.
@@ -101,7 +129,7 @@ impl<'a> WordColumn<'a> {
     pub fn new(rows: usize) -> Self {
         Self {
             keys: Vec::with_capacity(rows),
-            nulls: NullBufferBuilder::new(rows),
+            presence: Presence::new(rows),
             words: Vec::new(),
             index: HashMap::new(),
             compared: Vec::with_capacity(COMPARED_WORDS),
@@ -113,7 +141,7 @@ impl<'a> WordColumn<'a> {
     pub fn push(&mut self, word: Option<&'a str>) {
         let key = word.map_or(0, |word| self.key(word));
         self.keys.push(key);
-        self.nulls.append(word.is_some());
+        self.presence.push(word.is_some());
     }
 
     #[inline]
@@ -135,8 +163,8 @@ impl<'a> WordColumn<'a> {
     }
 
     /// The finished column.
-    pub fn finish(mut self) -> ArrayRef {
-        let keys = Int32Array::new(self.keys.into(), self.nulls.finish());
+    pub fn finish(self) -> ArrayRef {
+        let keys = Int32Array::new(self.keys.into(), self.presence.finish());
         let words = Arc::new(StringArray::from(self.words));
         Arc::new(DictionaryArray::<Int32Type>::new(keys, words))
     }
