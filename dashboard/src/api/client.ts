@@ -148,9 +148,11 @@ export function isAbort(error: unknown): boolean {
 }
 
 /** What a person reads of any error. */
-export function problemText(error: unknown): { title: string; detail: string } {
+export function problemText(error: unknown): { title: string; detail: string; hint: string } {
   if (error instanceof ApiError) {
-    return { title: error.problem.title, detail: error.problem.detail ?? "" };
+    const { title, detail, hint } = error.problem;
+    return { title, detail: detail ?? "", hint: hint ?? "" };
   }
-  return { title: "This did not work", detail: error instanceof Error ? error.message : "" };
+  const detail = error instanceof Error ? error.message : "";
+  return { title: "This did not work", detail, hint: "" };
 }

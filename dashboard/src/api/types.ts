@@ -5,6 +5,8 @@ export interface Problem {
   title: string;
   status: number;
   detail?: string | null;
+  /** A way out. */
+  hint?: string | null;
 }
 
 export interface Session {

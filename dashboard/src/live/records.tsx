@@ -7,12 +7,15 @@ import { usePage } from "../state/page";
 
 /** What people look for first; the rest follows in the order of the table. */
 const FIRST = ["ts", "status", "method", "endpoint", "path", "ip", "bytes", "response_time_ms"];
+/** Long, and said shorter by other columns. */
+const LAST = ["user_agent"];
 /** The same again in other words, or nothing for the eye. */
-const HIDDEN = ["_split", "_position", "_epoch", "_lossy", "query"];
+const HIDDEN = ["_split", "_position", "_epoch", "_lossy", "query", "ts_day"];
 
 export function RecordTable({ title, records }: { title: string; records: Records }) {
   const { columns } = usePage();
-  const names = orderOf(records.columns);
+  const isFilled = (name: string) => records.rows.some((row) => row[name] != null);
+  const names = orderOf(records.columns.filter(isFilled));
   const filterable = new Set(columns.filter((column) => column.filterable).map(({ name }) => name));
   const times = new Set(columns.filter((column) => column.type === "time").map(({ name }) => name));
   const numbers = new Set(columns.filter(({ type }) => type === "number").map(({ name }) => name));
@@ -64,7 +67,9 @@ function orderOf(columns: string[]): string[] {
   const first = FIRST.filter((name) => shown.includes(name));
   const hasBoth = first.includes("endpoint") && first.includes("path");
   const rest = shown.filter((name) => !first.includes(name));
-  return [...(hasBoth ? first.filter((name) => name !== "path") : first), ...rest];
+  const middle = rest.filter((name) => !LAST.includes(name));
+  const last = rest.filter((name) => LAST.includes(name));
+  return [...(hasBoth ? first.filter((name) => name !== "path") : first), ...middle, ...last];
 }
 
 function firstFilterable(names: string[], times: Set<string>, filterable: Set<string>): number {

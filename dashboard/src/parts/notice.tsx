@@ -14,7 +14,7 @@ interface ProblemProps {
 }
 
 export function ProblemBox({ what, error, retry }: ProblemProps) {
-  const { title, detail } = problemText(error);
+  const { title, detail, hint } = problemText(error);
   return (
     <div class="problem" role="alert">
       <Icon name="warning" />
@@ -24,6 +24,7 @@ export function ProblemBox({ what, error, retry }: ProblemProps) {
           {title}
         </strong>
         {detail !== "" && detail !== title && <p>{detail}</p>}
+        {hint !== "" && <p class="hint">{hint}</p>}
         <button type="button" onClick={retry}>
           Try again
         </button>

@@ -49,9 +49,9 @@ export function LetterTable({ letters, selected, onSelect }: Props) {
               </th>
             )}
             <th scope="col">Time</th>
-            <th scope="col">Sink</th>
             <th scope="col">Reason</th>
             <th scope="col">Original</th>
+            <th scope="col">Sink</th>
             <th scope="col">Origin</th>
             <th scope="col" class="number">
               Epoch
@@ -95,7 +95,6 @@ function LetterRow({ letter, isSelected, onToggle }: RowProps) {
         </td>
       )}
       <td>{format.time(letter.ts)}</td>
-      <td>{letter.sink}</td>
       <td class="reason">
         {letter.reason}
         {letter.step && <span class="hint"> in {letter.step}</span>}
@@ -103,6 +102,7 @@ function LetterRow({ letter, isSelected, onToggle }: RowProps) {
       <td class="original-cell">
         <Original letter={letter} />
       </td>
+      <td>{letter.sink}</td>
       <td class="text">{origin}</td>
       <td class="number">{format.count(letter.epoch)}</td>
       <td>

@@ -36,7 +36,7 @@ export function Charts({ series, classes, pending }: Props) {
   const onRange = (start: string, end: string) => go({ range: null, start, end });
   const rest = { pending, onRange };
   return (
-    <div class="charts">
+    <div class={specs.latency ? "charts" : "charts two"}>
       <Panel class="wide" title="Requests" aside={<IntervalSelect used={series.interval} />}>
         <ClassBar classes={classes} />
         <TimeChart spec={specs.requests} height={210} {...rest} />
@@ -47,13 +47,11 @@ export function Charts({ series, classes, pending }: Props) {
       <Panel title="Bandwidth" aside="bytes sent">
         <TimeChart spec={specs.bytes} height={150} {...rest} />
       </Panel>
-      <Panel title="Latency" aside={<LatencyKey />}>
-        {specs.latency ? (
+      {specs.latency && (
+        <Panel title="Latency" aside={<LatencyKey />}>
           <TimeChart spec={specs.latency} height={150} {...rest} />
-        ) : (
-          <p class="hint">This log says nothing about response times.</p>
-        )}
-      </Panel>
+        </Panel>
+      )}
     </div>
   );
 }
