@@ -1,12 +1,11 @@
 //! `cargo xtask crash`: builds the release and kills it, at every point and at random moments.
 
-use std::path::PathBuf;
 use std::process::Command;
 
 use clap::{Args, ValueEnum};
 
 use crate::services::{self, Installation};
-use crate::steps::{cargo, root, step};
+use crate::steps::{cargo, step, target};
 
 /// What to kill, and how often.
 #[derive(Args)]
@@ -60,8 +59,7 @@ pub fn run(options: &Options) -> Result<(), String> {
 }
 
 fn crash(subject: &str, options: &Options) -> Command {
-    let target = std::env::var_os("CARGO_TARGET_DIR");
-    let target = target.map_or_else(|| root().join("target"), PathBuf::from).join("release");
+    let target = target("release");
     let mut crash = Command::new(target.join("crash"));
     crash
         .arg(target.join("logmill"))

@@ -1,11 +1,12 @@
 //! The chores of this repository: `cargo xtask test`, `cargo xtask services`, `cargo xtask docs`,
-//! `cargo xtask crash`, `cargo xtask bench`.
+//! `cargo xtask dashboard`, `cargo xtask crash`, `cargo xtask bench`.
 //!
 //! Starts cargo and what the tests need, and stops at the first failure. What is checked stands
 //! in tests, so that plain `cargo test` checks it too.
 
 mod bench;
 mod crash;
+mod dashboard;
 mod python;
 mod services;
 mod steps;
@@ -28,6 +29,8 @@ enum Chore {
         #[arg(long)]
         check: bool,
     },
+    /// Checks the dashboard: types, format, unit tests, and its use in a headless Chromium.
+    Dashboard,
     /// Kills the released program at every point and at random moments.
     Crash(crash::Options),
     /// Measures the released program, and other programs beside it.
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Chore::Services(options) => services::run(&options),
         Chore::Docs { check: true } => steps::check_docs(),
         Chore::Docs { check: false } => steps::write_docs(),
+        Chore::Dashboard => dashboard::run(),
         Chore::Crash(options) => crash::run(&options),
         Chore::Bench(options) => bench::run(&options),
     };

@@ -1,17 +1,18 @@
 //! What each chore runs, in order.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use crate::{python, services};
+use crate::{dashboard, python, services};
 
-/// Format, lints, tests. What the tests need is installed while cargo compiles.
+/// Format, lints, tests, the dashboard. What the tests need is installed while cargo compiles.
 pub fn test() -> Result<(), String> {
     let started = Instant::now();
     step("format", cargo(["fmt", "--all", "--check"]))?;
     let python = python::start()?;
     let servers = services::Installation::begin(services::all())?;
+    let dashboard = dashboard::begin();
     let lints = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
     step("lints", cargo(lints))?;
     step("build", cargo(["test", "--workspace", "--no-run"]))?;
@@ -23,6 +24,7 @@ pub fn test() -> Result<(), String> {
     tests.envs(servers.variables.iter().map(|(name, value)| (name, value)));
     step("tests", tests)?;
     drop(servers);
+    dashboard.check(&target("debug").join("logmill"))?;
     println!("xtask: everything holds, after {} s", started.elapsed().as_secs());
     Ok(())
 }
@@ -62,6 +64,15 @@ pub fn cargo<const N: usize>(arguments: [&str; N]) -> Command {
 /// The root of the checkout.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the root")
+}
+
+/// A folder of what cargo built, such as that of a profile.
+pub fn target(folder: &str) -> PathBuf {
+    let chosen = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
+        || root().join("target"),
+        |chosen| std::path::absolute(&chosen).unwrap_or_else(|_| chosen.into()),
+    );
+    chosen.join(folder)
 }
 
 /// Runs a command to its end, with its output going where ours goes.

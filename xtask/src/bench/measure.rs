@@ -41,14 +41,10 @@ pub struct Tools {
 impl Tools {
     /// Prepares the folder under cargo's own.
     pub fn new(python: PathBuf) -> Result<Self, String> {
-        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
-            || steps::root().join("target"),
-            |folder| std::path::absolute(&folder).unwrap_or_else(|_| folder.into()),
-        );
-        let folder = target.join("bench");
+        let folder = steps::target("bench");
         fs::create_dir_all(&folder)
             .map_err(|error| format!("could not create {}: {error}", folder.display()))?;
-        let tools = Self { python, logmill: target.join("release/logmill"), folder };
+        let tools = Self { python, logmill: steps::target("release").join("logmill"), folder };
         tools.write("measure.py", MEASURE)?;
         tools.write("beside.py", BESIDE)?;
         Ok(tools)

@@ -32,7 +32,7 @@ pub fn install(cache: &Cache) -> Result<PathBuf, String> {
 }
 
 /// Node has a list of authorities of its own; behind a company's proxy the system's counts too.
-fn trust_system(npm: &mut Command) {
+pub fn trust_system(npm: &mut Command) {
     let is_set = std::env::var_os("NODE_EXTRA_CA_CERTS").is_some();
     if !is_set && Path::new(SYSTEM_AUTHORITIES).exists() {
         npm.env("NODE_EXTRA_CA_CERTS", SYSTEM_AUTHORITIES);

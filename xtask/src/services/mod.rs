@@ -6,6 +6,7 @@
 
 mod airflow;
 mod azure;
+pub mod browser;
 mod cache;
 mod elasticsearch;
 mod go;
