@@ -10,7 +10,7 @@ export default defineConfig({
           include: ["test/browser/**/*.test.ts"],
           // One Chromium after the other: the tests share few cores with a compiler.
           fileParallelism: false,
-          testTimeout: 60_000,
+          testTimeout: 240_000,
           hookTimeout: 60_000,
         },
       },

@@ -160,7 +160,8 @@ export interface Epoch {
 
 export interface DeadLetter {
   ts: string | null;
-  sink: string;
+  /** None where a step refused the record, before any sink. */
+  sink: string | null;
   step: string | null;
   split: string;
   position: number | string;

@@ -8,7 +8,7 @@ import * as format from "../format";
 import { Icon } from "../parts/icon";
 import { PageLink } from "../parts/link";
 import { Await } from "../parts/notice";
-import { useJson, useTicks } from "../state/load";
+import { usePolled } from "../state/load";
 import { GraphView } from "./graph";
 import { Letters } from "./letters";
 import { LedgerTable, PositionTables } from "./ledger";
@@ -18,9 +18,8 @@ import { EpochTable, ScheduleSection } from "./history";
 const POLL_EVERY_MS = 5000;
 
 export function PipelineDetailView({ name }: { name: string }) {
-  const ticks = useTicks(POLL_EVERY_MS);
   const path = `pipelines/${encodeURIComponent(name)}`;
-  const detail = useJson<PipelineDetail>(path, ticks);
+  const detail = usePolled<PipelineDetail>(path, POLL_EVERY_MS);
   // A poll dims nothing: the numbers change in place.
   const steady = { ...detail, pending: false };
   return (
@@ -31,12 +30,12 @@ export function PipelineDetailView({ name }: { name: string }) {
           All pipelines
         </PageLink>
       </p>
-      <Await loaded={steady}>{(pipeline) => <Detail pipeline={pipeline} ticks={ticks} />}</Await>
+      <Await loaded={steady}>{(pipeline) => <Detail pipeline={pipeline} />}</Await>
     </>
   );
 }
 
-function Detail({ pipeline, ticks }: { pipeline: PipelineDetail; ticks: number }) {
+function Detail({ pipeline }: { pipeline: PipelineDetail }) {
   const { name, graph } = pipeline;
   return (
     <>
@@ -59,18 +58,18 @@ function Detail({ pipeline, ticks }: { pipeline: PipelineDetail; ticks: number }
         <LedgerTable sinks={pipeline.sinks} read={pipeline.read} />
       </Section>
       <Section title="Dead letters">
-        <Letters pipeline={name} sinks={pipeline.sinks.map(({ sink }) => sink)} ticks={ticks} />
+        <Letters pipeline={name} sinks={pipeline.sinks.map(({ sink }) => sink)} />
       </Section>
       <div class="split even">
         <Section title="Positions">
           <PositionTables pipeline={pipeline} />
         </Section>
         <Section title="Epochs" aside="newest first">
-          <EpochTable name={name} ticks={ticks} />
+          <EpochTable name={name} />
         </Section>
       </div>
       <Section title="Schedule">
-        <ScheduleSection pipeline={pipeline} ticks={ticks} />
+        <ScheduleSection pipeline={pipeline} />
       </Section>
     </>
   );

@@ -3,14 +3,15 @@
 import type { Epoch, PipelineDetail, Run } from "../api/types";
 import * as format from "../format";
 import { Await } from "../parts/notice";
-import { useJson } from "../state/load";
+import { usePolled } from "../state/load";
 import { StateMark } from "./mark";
 
 const EPOCHS = 50;
+const POLL_EVERY_MS = 10_000;
 
-export function EpochTable({ name, ticks }: { name: string; ticks: number }) {
+export function EpochTable({ name }: { name: string }) {
   const path = `pipelines/${encodeURIComponent(name)}/epochs?limit=${EPOCHS}`;
-  const epochs = useJson<Epoch[]>(path, ticks);
+  const epochs = usePolled<Epoch[]>(path, POLL_EVERY_MS);
   return (
     <Await loaded={{ ...epochs, pending: false }}>
       {(list) =>
@@ -64,15 +65,10 @@ export function EpochTable({ name, ticks }: { name: string; ticks: number }) {
   );
 }
 
-interface ScheduleProps {
-  pipeline: PipelineDetail;
-  ticks: number;
-}
-
-export function ScheduleSection({ pipeline, ticks }: ScheduleProps) {
+export function ScheduleSection({ pipeline }: { pipeline: PipelineDetail }) {
   const { name, schedule } = pipeline;
   const path = `pipelines/${encodeURIComponent(name)}/runs`;
-  const runs = useJson<Run[]>(schedule ? path : null, ticks);
+  const runs = usePolled<Run[]>(schedule ? path : null, POLL_EVERY_MS);
   if (!schedule) {
     return (
       <p class="hint">

@@ -5,22 +5,22 @@ import { useEffect, useState } from "preact/hooks";
 import { Await } from "../parts/notice";
 import type { DeadLetters } from "../api/types";
 import * as format from "../format";
-import { useJson } from "../state/load";
+import { usePolled } from "../state/load";
 import { usePage } from "../state/page";
 import type { PageState } from "../state/url";
 import { LetterTable } from "./lettertable";
 import { ReplayDialog } from "./replay";
 
 const PAGE = 20;
+const POLL_EVERY_MS = 5000;
 const STATES = ["open", "replayed", "acknowledged", "all"];
 
 interface Props {
   pipeline: string;
   sinks: string[];
-  ticks: number;
 }
 
-export function Letters({ pipeline, sinks, ticks }: Props) {
+export function Letters({ pipeline, sinks }: Props) {
   const { state, session } = usePage();
   const { letters } = state;
   const [replays, setReplays] = useState(0);
@@ -30,7 +30,7 @@ export function Letters({ pipeline, sinks, ticks }: Props) {
   useEffect(() => setSelected(new Set()), [letters]);
 
   const path = `pipelines/${encodeURIComponent(pipeline)}/dead_letters?${queryOf(letters)}`;
-  const loaded = useJson<DeadLetters>(path, ticks + replays);
+  const loaded = usePolled<DeadLetters>(path, POLL_EVERY_MS, replays);
   const done = (text: string, hasChanged: boolean) => {
     setAsking(false);
     setSaid(text);

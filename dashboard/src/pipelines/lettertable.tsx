@@ -102,7 +102,7 @@ function LetterRow({ letter, isSelected, onToggle }: RowProps) {
       <td class="original-cell">
         <Original letter={letter} />
       </td>
-      <td>{letter.sink}</td>
+      <td>{letter.sink ?? "all"}</td>
       <td class="text">{origin}</td>
       <td class="number">{format.count(letter.epoch)}</td>
       <td>

@@ -4,13 +4,13 @@ import type { Pipeline } from "../api/types";
 import * as format from "../format";
 import { PageLink } from "../parts/link";
 import { Await, Nothing } from "../parts/notice";
-import { useJson, useTicks } from "../state/load";
+import { usePolled } from "../state/load";
 import { usePage } from "../state/page";
 import { START } from "../state/url";
 import { PipelineDetailView } from "./detail";
 import { StateMark } from "./mark";
 
-export const POLL_EVERY_MS = 5000;
+const POLL_EVERY_MS = 5000;
 
 export function PipelinesView() {
   const { state } = usePage();
@@ -21,8 +21,7 @@ export function PipelinesView() {
 }
 
 function PipelineList() {
-  const ticks = useTicks(POLL_EVERY_MS);
-  const pipelines = useJson<Pipeline[]>("pipelines", ticks);
+  const pipelines = usePolled<Pipeline[]>("pipelines", POLL_EVERY_MS);
   return (
     <>
       <h1>Pipelines</h1>

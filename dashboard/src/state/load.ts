@@ -45,14 +45,16 @@ export function useJson<T>(path: string | null, tick: number): Loaded<T> {
   };
 }
 
-/** Counts up every so many milliseconds while the page is looked at. */
-export function useTicks(every_ms: number): number {
-  const [ticks, setTicks] = useState(0);
+/** Loads again so long after the last answer came, while the page is looked at. */
+export function usePolled<T>(path: string | null, every_ms: number, version = 0): Loaded<T> {
+  const loaded = useJson<T>(path, version);
   useEffect(() => {
+    // What is on its way is waited for: a slow server would never get to answer.
+    if (path === null || loaded.pending) return;
     const timer = setInterval(() => {
-      if (!document.hidden) setTicks((before) => before + 1);
+      if (!document.hidden) loaded.retry();
     }, every_ms);
     return () => clearInterval(timer);
-  }, [every_ms]);
-  return ticks;
+  }, [path, loaded.pending, every_ms]);
+  return loaded;
 }

@@ -13,7 +13,7 @@ const ARGUMENTS = [
   "--disable-sync",
 ];
 /** Long enough for a machine that compiles beside. */
-const PATIENCE_MS = 15_000;
+export const PATIENCE_MS = 60_000;
 
 export async function launch(): Promise<Browser> {
   // Chromium's own sandbox does not work for root.

@@ -4,7 +4,7 @@ import type { Browser, BrowserContextOptions, Locator, Page } from "playwright-c
 import { afterAll, afterEach, beforeAll, expect } from "vitest";
 
 import { MockServer } from "../mock/server";
-import { launch, open, type Watched } from "./browser";
+import { launch, open, PATIENCE_MS, type Watched } from "./browser";
 
 export interface Stage {
   mock: MockServer;
@@ -74,5 +74,5 @@ export const PHONE: BrowserContextOptions = {
 
 /** Waits until what `read` gives is as wanted; says what it was instead. */
 export async function eventually<T>(read: () => Promise<T> | T, wanted: T): Promise<void> {
-  await expect.poll(read, { timeout: 15_000, interval: 50 }).toEqual(wanted);
+  await expect.poll(read, { timeout: PATIENCE_MS, interval: 50 }).toEqual(wanted);
 }

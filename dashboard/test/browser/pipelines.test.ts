@@ -38,6 +38,12 @@ test("the numbers follow the server by themselves", async () => {
   await page.getByText("Replay all 82").waitFor();
 });
 
+test("a server slower than the polls is waited for", async () => {
+  scene.mock.delays.set("pipelines", 7000);
+  const page = await visit("?view=pipelines");
+  await page.getByRole("link", { name: "web-logs" }).waitFor({ timeout: 12_000 });
+});
+
 describe("dead letters", () => {
   test("are filtered and turned over, and the address says so", async () => {
     const page = await visit("?view=pipelines&pipeline=web-logs");
