@@ -85,10 +85,11 @@ pub struct SinkConfig {
     #[serde(default = "yes")]
     pub transactional: bool,
 
-    /// The broker drops a transaction that is open longer than this. It must be above three
-    /// times `epoch.interval` and not above the brokers' `transaction.max.timeout.ms`.
-    #[serde(default = "transaction_timeout_default")]
-    pub transaction_timeout: Period,
+    /// The broker drops a transaction that is open longer than this: at least three times
+    /// `epoch.interval`, and not above the brokers' `transaction.max.timeout.ms`. Without it, a
+    /// minute, or three times `epoch.interval` where that is more.
+    #[serde(default)]
+    pub transaction_timeout: Option<Period>,
 
     /// Creates topics that are missing.
     #[serde(default)]
@@ -271,10 +272,6 @@ fn yes() -> bool {
 
 fn field_default() -> String {
     contract::record::MESSAGE.to_owned()
-}
-
-fn transaction_timeout_default() -> Period {
-    Period::from_secs(60)
 }
 
 fn topics_max_default() -> usize {

@@ -66,8 +66,8 @@ impl Connector for Kafka {
         Ok(Arc::new(source.map_err(|error| error.at(section.place()))?))
     }
 
-    fn sink(&self, section: &Section, _ctx: &BuildContext) -> Result<Arc<dyn Sink>> {
-        let sink = sink::Topics::new(section.read()?);
+    fn sink(&self, section: &Section, ctx: &BuildContext) -> Result<Arc<dyn Sink>> {
+        let sink = sink::Topics::new(section.read()?, ctx);
         Ok(Arc::new(sink.map_err(|error| error.at(section.place()))?))
     }
 }

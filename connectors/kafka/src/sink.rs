@@ -2,12 +2,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
+use contract::quantity::Period;
 use contract::sink::{
     BatchStream, Held, Promise, Proof, ReadBack, Sink, SinkKind, Writer, WriterContext,
 };
+use contract::spec::BuildContext;
 use contract::{Error, Lineage, Result};
 
 use crate::admin;
@@ -36,6 +39,10 @@ const AT_LEAST_ONCE: Promise = Promise {
     sentence: "at least once: without transactions, what was sent before a crash is sent again",
 };
 
+/// A transaction may be open for at least so long, if nothing is set.
+const TRANSACTION_TIMEOUT_MIN: Duration = Duration::from_secs(60);
+/// And for so many intervals between barriers.
+const INTERVALS_PER_TRANSACTION: u32 = 3;
 /// What librdkafka keeps beside the value of a record that waits.
 const WAITING_OVERHEAD_BYTES: usize = 512;
 /// librdkafka checks no record; we do, by the limit of its topic.
@@ -58,6 +65,7 @@ pub struct Shared {
     pub templates: Templates,
     catalog: Arc<Catalog>,
     token_topic: String,
+    transaction_timeout: Duration,
     /// The producers that hold the fences of this process.
     sessions: Mutex<HashMap<Lineage, Arc<Session>>>,
 }
@@ -111,7 +119,8 @@ impl Topics {
     ///
     /// # Errors
     /// Config: a setting is wrong.
-    pub fn new(config: SinkConfig) -> Result<Self> {
+    pub fn new(config: SinkConfig, ctx: &BuildContext) -> Result<Self> {
+        let transaction_timeout = transaction_timeout(&config, ctx.epoch_interval)?;
         let connection = Connection::new(&config.brokers, &config.client)?;
         let templates = Templates::new(&config)?;
         let token_topic = token_topic(&config, &templates)?;
@@ -120,9 +129,34 @@ impl Topics {
         let topics =
             admin::Topics::new(connection.clone(), catalog.clone(), create, config.topics_max);
         let sessions = Mutex::default();
-        let shared =
-            Shared { config, connection, topics, templates, catalog, token_topic, sessions };
+        let shared = Shared {
+            config,
+            connection,
+            topics,
+            templates,
+            catalog,
+            token_topic,
+            transaction_timeout,
+            sessions,
+        };
         Ok(Self { shared: Arc::new(shared) })
+    }
+}
+
+/// How long a transaction may be open. An epoch that takes its whole interval, and waits as long
+/// again for other sinks, must not be dropped by the broker.
+fn transaction_timeout(config: &SinkConfig, epoch_interval: Duration) -> Result<Duration> {
+    let least = epoch_interval.saturating_mul(INTERVALS_PER_TRANSACTION);
+    match config.transaction_timeout {
+        None => Ok(least.max(TRANSACTION_TIMEOUT_MIN)),
+        Some(Period(timeout)) if timeout >= least || !config.transactional => Ok(timeout),
+        Some(Period(timeout)) => Err(Error::config(format!(
+            "a transaction may be open for {}, and an epoch for {}",
+            Period(timeout),
+            Period(epoch_interval)
+        ))
+        .field("transaction_timeout")
+        .hint(format!("set at least {}, or shorten `epoch.interval`", Period(least)))),
     }
 }
 
@@ -169,7 +203,7 @@ impl Sink for Topics {
         }
         let topic = shared.topics.need(&shared.token_topic).await?;
         let batch_bytes = shared.topics.batch_bytes();
-        let timeout_ms = shared.config.transaction_timeout.0.as_millis().to_string();
+        let timeout_ms = shared.transaction_timeout.as_millis().to_string();
         let mut settings = shared.settings(ctx, topic.record_bytes_max);
         settings.push(("transaction.timeout.ms", timeout_ms));
         let opening = Opening {

@@ -48,7 +48,23 @@ fn bind(plan: &Plan, data: &Path) -> Result<Pipeline> {
         data: data.to_owned(),
         dead_letters: embedded_table(&plan.name, query::DEAD_LETTERS, data)?,
     };
-    Pipeline::bind(plan, &ctx)
+    let pipeline = Pipeline::bind(plan, &ctx)?;
+    refuse_marks(plan, &pipeline, data)?;
+    Ok(pipeline)
+}
+
+/// Refuses a sink that writes where Logmill notes which dead letters are closed.
+fn refuse_marks(plan: &Plan, pipeline: &Pipeline, data: &Path) -> Result<()> {
+    let marks = embedded_table(&plan.name, query::MARKS, data)?;
+    for (node, sink) in plan.sinks.iter().zip(&pipeline.sinks) {
+        let place = marks.destination(&sink.schema)?;
+        if place.is_some() && sink.sink.destination(&sink.schema)? == place {
+            return Err(Error::config(format!("the table {:?} belongs to logmill", query::MARKS))
+                .at(&node.place)
+                .hint("it says which dead letters are closed; choose another name"));
+        }
+    }
+    Ok(())
 }
 
 fn parse(text: &str, name: &str, data: &Path) -> Result<Plan> {
@@ -90,11 +106,7 @@ fn embedded_table(pipeline: &str, table: &str, data: &Path) -> Result<Arc<dyn Si
     let name = Section::new(place.clone(), Value::Text(table.into()));
     let entry = Entry { key: "table".into(), place: place.clone(), value: name };
     let section = Section::new(place, Value::Map(vec![entry]));
-    let ctx = BuildContext {
-        pipeline: pipeline.to_owned(),
-        name: table.to_owned(),
-        data: data.to_owned(),
-    };
+    let ctx = BuildContext::new(pipeline, table, data);
     connector_lake::Lake.sink(&section, &ctx)
 }
 

@@ -1,8 +1,9 @@
 //! How a connector presents itself: one value makes its documentation, its schema and its list
 //! entry.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use schemars::Schema;
 
@@ -32,6 +33,9 @@ pub struct SinkSpec {
     pub promise: Promise,
 }
 
+/// The most time between two barriers where a pipeline file does not say.
+pub const EPOCH_INTERVAL: Duration = Duration::from_secs(10);
+
 /// What a connector may know of the pipeline that it is built for.
 #[derive(Clone, Debug)]
 pub struct BuildContext {
@@ -41,6 +45,20 @@ pub struct BuildContext {
     pub name: String,
     /// Where the embedded lake and the checkpoints live (`--data`).
     pub data: PathBuf,
+    /// The most time between two barriers.
+    pub epoch_interval: Duration,
+}
+
+impl BuildContext {
+    /// The context of something that has the epochs of a pipeline that sets none.
+    pub fn new(pipeline: &str, name: &str, data: &Path) -> Self {
+        Self {
+            pipeline: pipeline.to_owned(),
+            name: name.to_owned(),
+            data: data.to_owned(),
+            epoch_interval: EPOCH_INTERVAL,
+        }
+    }
 }
 
 /// One kind of system that Logmill reads from or writes to.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use contract::quantity::{ByteSize, Period};
 use contract::section::Value;
+use contract::spec::EPOCH_INTERVAL;
 use contract::{Error, Result, Section};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -48,7 +49,7 @@ pub(crate) struct Epoch {
 
 impl Default for Epoch {
     fn default() -> Self {
-        Self { interval: Period::from_secs(10), bytes_max: ByteSize(256 << 20) }
+        Self { interval: Period(EPOCH_INTERVAL), bytes_max: ByteSize(256 << 20) }
     }
 }
 

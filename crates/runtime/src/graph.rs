@@ -372,7 +372,8 @@ fn find(
 }
 
 fn build_context(plan: &Plan, ctx: &BindContext, name: &str) -> BuildContext {
-    BuildContext { pipeline: plan.name.clone(), name: name.to_owned(), data: ctx.data.clone() }
+    let epoch_interval = plan.settings.epoch_interval;
+    BuildContext { epoch_interval, ..BuildContext::new(&plan.name, name, &ctx.data) }
 }
 
 fn resources(steps: &[StepNode]) -> Vec<Resource> {

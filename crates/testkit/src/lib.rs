@@ -32,7 +32,7 @@ pub fn section(yaml: &str) -> Section {
 }
 
 fn build_context(data: &Path) -> BuildContext {
-    BuildContext { pipeline: "proof".into(), name: "proof".into(), data: data.to_owned() }
+    BuildContext::new("proof", "proof", data)
 }
 
 /// The value of a result that a proof needs.

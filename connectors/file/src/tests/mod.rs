@@ -6,7 +6,7 @@ mod whole;
 
 use std::fs;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::AsArray;
@@ -142,7 +142,7 @@ fn describe(batch: &ReadBatch) -> Vec<String> {
 }
 
 fn source(settings: &serde_json::Value) -> Result<Arc<dyn Source>> {
-    let ctx = BuildContext { pipeline: "p".into(), name: "s".into(), data: PathBuf::new() };
+    let ctx = BuildContext::new("p", "s", Path::new(""));
     crate::File.source(&section(settings), &ctx)
 }
 

@@ -1,5 +1,6 @@
 //! A broker to test with: topics, records, transactions, and what a group committed.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use contract::spec::{BuildContext, Connector};
@@ -156,9 +157,13 @@ fn send(producer: &BaseProducer, topic: &str, records: &[Record<'_>]) {
     }
 }
 
+/// The time between two barriers, for a sink.
+pub const EPOCH_INTERVAL: Duration = Duration::from_millis(500);
+
 /// What a source or a sink is told of its pipeline.
 pub fn build_context() -> BuildContext {
-    BuildContext { pipeline: services::unique("p"), name: "proof".into(), data: "unused".into() }
+    let ctx = BuildContext::new(&services::unique("p"), "proof", Path::new("unused"));
+    BuildContext { epoch_interval: EPOCH_INTERVAL, ..ctx }
 }
 
 /// A source with these settings.

@@ -13,7 +13,7 @@ use contract::sink::{
     Commit, CommitOutcome, Held, Prepared, ReadBack, Sink, SinkKind, Token, Writer, WriterContext,
 };
 use contract::source::Until;
-use contract::spec::Connector;
+use contract::spec::{BuildContext, Connector};
 use contract::{ErrorKind, Lineage, Origin, SplitId};
 use futures::TryStreamExt;
 
@@ -474,4 +474,20 @@ fn settings_that_do_not_fit_are_named_before_anything_runs() {
     check("topic: \"a b\"", "\"a b\" is no name for a topic");
     check("topic: t, format: text", "there is no column \"message\"");
     check("topic: t, client: { group.id: x }", "cannot be set here");
+}
+
+#[test]
+fn a_transaction_outlasts_three_epochs() {
+    let sink = |setting: &str, epoch_interval: Duration| {
+        let settings = format!("{{ brokers: \"127.0.0.1:1\", topic: t, {setting} }}");
+        let ctx = BuildContext { epoch_interval, ..build_context() };
+        Kafka.sink(&testkit::section(&settings), &ctx).map(|_| ())
+    };
+    let error = sink("transaction_timeout: 20s", Duration::from_secs(10)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.hint_text().is_some_and(|hint| hint.contains("30s")), "{error:?}");
+    sink("transaction_timeout: 30s", Duration::from_secs(10)).unwrap();
+    sink("transaction_timeout: 20s", Duration::from_secs(5)).unwrap();
+    sink("", Duration::from_secs(3600)).unwrap();
+    sink("transaction_timeout: 1s, transactional: false", Duration::from_secs(10)).unwrap();
 }

@@ -64,7 +64,7 @@ impl Bench {
         let all = format!("{{ {place}{create}, {settings} }}");
         let config: Config = Config::read(&testkit::section(&all)).expect("settings");
         let data = folder.path().join("data");
-        let ctx = BuildContext { pipeline: "shop".into(), name: "archive".into(), data };
+        let ctx = BuildContext::new("shop", "archive", &data);
         let sink = ObjectSink::new(config.clone(), &ctx).expect("a sink");
         Some(Self { folder, config, sink })
     }

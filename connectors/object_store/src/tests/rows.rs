@@ -81,11 +81,7 @@ async fn hostile_values_arrive_intact_and_below_the_prefix() {
 #[tokio::test]
 async fn sinks_under_one_prefix_do_not_see_each_other() {
     let bench = Bench::local("key: \"{split}-{position}-{epoch}\"");
-    let ctx = BuildContext {
-        pipeline: "shop".into(),
-        name: "other".into(),
-        data: bench.folder.path().to_owned(),
-    };
+    let ctx = BuildContext::new("shop", "other", bench.folder.path());
     let other = ObjectSink::new(bench.config.clone(), &ctx).expect("a sink");
     let batch = rows(0..10, 10);
     let mut writer = bench.writer(&batch.schema()).await;

@@ -125,11 +125,7 @@ async fn documents_of_others_in_the_same_index_are_not_ours() {
         let config = crate::config::Config::read(&testkit::section(&format!(
             "{{ url: \"{url}\", index: {index} }}"
         )));
-        let ctx = contract::spec::BuildContext {
-            pipeline: "shop".into(),
-            name: "other".into(),
-            data: std::env::temp_dir(),
-        };
+        let ctx = contract::spec::BuildContext::new("shop", "other", &std::env::temp_dir());
         let other = crate::sink::SearchSink::new(config.expect("settings"), &ctx).expect("a sink");
         deliver(&other, 1, &texts(&["c", "d", "e"])).await;
         assert_eq!(positions(&ours).await, [0, 1]);

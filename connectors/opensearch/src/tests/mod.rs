@@ -18,8 +18,7 @@ use crate::sink::SearchSink;
 fn sink(url: &str, settings: &str) -> SearchSink {
     let all = format!("{{ url: \"{url}\", {settings} }}");
     let config = Config::read(&testkit::section(&all)).expect("settings");
-    let ctx =
-        BuildContext { pipeline: "shop".into(), name: "search".into(), data: std::env::temp_dir() };
+    let ctx = BuildContext::new("shop", "search", &std::env::temp_dir());
     SearchSink::new(config, &ctx).expect("a sink")
 }
 

@@ -159,11 +159,7 @@ sinks:
 
 fn dead_letters(name: &str) -> Arc<dyn Sink> {
     let section = testkit::section(&format!("{{ store: {name}-dead, kind: staged }}"));
-    let ctx = BuildContext {
-        pipeline: name.into(),
-        name: "dead_letters".into(),
-        data: Path::new(".").into(),
-    };
+    let ctx = BuildContext::new(name, "dead_letters", Path::new("."));
     connector_memory::Memory.sink(&section, &ctx).unwrap()
 }
 

@@ -157,11 +157,7 @@ impl Fixture {
 
     fn marks(&self) -> Arc<dyn Sink> {
         let section = testkit::section(&format!("{{ store: {}-marks, kind: staged }}", self.name));
-        let ctx = BuildContext {
-            pipeline: self.name.clone(),
-            name: "marks".into(),
-            data: self.data.path().to_owned(),
-        };
+        let ctx = BuildContext::new(&self.name, "marks", self.data.path());
         connector_memory::Memory.sink(&section, &ctx).unwrap()
     }
 

@@ -29,7 +29,7 @@ pub fn source(tail: &Tail, data: &Path) -> Result<Arc<dyn Source>> {
     let connectors = registry::connectors().iter();
     let kafka = connectors.copied().find(|connector| connector.spec().name == "kafka");
     let kafka = kafka.ok_or_else(|| Error::bug("this program was built without Kafka"))?;
-    let ctx = BuildContext { pipeline: "tail".into(), name: "tail".into(), data: data.to_owned() };
+    let ctx = BuildContext::new("tail", "tail", data);
     kafka.source(&section(tail)?, &ctx)
 }
 
