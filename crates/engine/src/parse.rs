@@ -3,6 +3,7 @@
 //! The formats themselves are the crate `formats`; here is what a step adds: the other columns
 //! come along, and a line that is refused becomes a dead letter with its bytes.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, StringViewArray};
@@ -11,7 +12,7 @@ use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use contract::record::{LOSSY, MESSAGE};
 use contract::transform::{Output, Port, Step, Transform};
-use contract::{Error, Result};
+use contract::{Error, Result, Section};
 use formats::{FormatConfig, Parser, Refused, parser};
 use schemars::{Schema, schema_for};
 use serde_json::json;
@@ -19,8 +20,9 @@ use serde_json::json;
 use crate::columns::{as_text, assemble, fields, input_schema, reject, text_column, unique};
 use crate::steps::{Site, TransformSpec};
 
-/// The only setting that is the step's own and not the format's.
+/// The settings that are the step's own and not the format's.
 const FIELD: &str = "field";
+const KEEP: &str = "keep";
 
 pub(crate) const SPEC: TransformSpec = TransformSpec {
     name: "parse",
@@ -36,15 +38,21 @@ fn config_schema() -> Schema {
         "type": "string",
         "default": MESSAGE,
     });
+    let keep = json!({
+        "description": "Whether the column of lines stays, before the columns of the format.",
+        "type": "boolean",
+        "default": false,
+    });
     let properties = schema.ensure_object().get_mut("properties");
     if let Some(properties) = properties.and_then(|properties| properties.as_object_mut()) {
         properties.insert(FIELD.to_owned(), field);
+        properties.insert(KEEP.to_owned(), keep);
     }
     schema
 }
 
 pub(crate) fn make(site: &Site<'_>) -> Result<Arc<dyn Step>> {
-    let config: FormatConfig = site.section.without(&[FIELD]).read()?;
+    let config: FormatConfig = site.section.without(&[FIELD, KEEP]).read()?;
     let parser = parser(&config)?;
     let setting = site.section.get(FIELD);
     let place = |error: Error| match setting {
@@ -58,19 +66,23 @@ pub(crate) fn make(site: &Site<'_>) -> Result<Arc<dyn Step>> {
     let input = input_schema(site)?;
     let field = text_column(&input, &name).map_err(place)?;
     let mut columns = fields(&input);
-    columns.splice(field..=field, fields(&parser.schema()));
+    let keep = site.section.get(KEEP).map(Section::read).transpose()?.unwrap_or(false);
+    let replaced = if keep { field + 1..field + 1 } else { field..field + 1 };
+    columns.splice(replaced.clone(), fields(&parser.schema()));
     let schema = unique(columns).map_err(|error| {
         error.hint("name the column of the input otherwise with a `sql` step before this one")
     })?;
     let lossy = input.index_of(LOSSY).ok();
-    let lines = Lines { field, lossy, is_original: name == MESSAGE };
+    let lines = Lines { field, replaced, lossy, is_original: name == MESSAGE };
     Ok(Arc::new(Parse { ports: vec![Port { name: "".into(), schema }], parser, lines }))
 }
 
 /// Where the lines stand in a batch.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Lines {
     field: usize,
+    /// The columns whose place those of the format take.
+    replaced: Range<usize>,
     /// The column that says whether bad UTF-8 was replaced.
     lossy: Option<usize>,
     /// Whether a line is what the source delivered.
@@ -80,7 +92,7 @@ struct Lines {
 impl Lines {
     /// The bytes that the source delivered, if a line still has them. Others are read again by
     /// their origin.
-    fn original(self, batch: &RecordBatch, lines: &StringViewArray, row: usize) -> Option<Bytes> {
+    fn original(&self, batch: &RecordBatch, lines: &StringViewArray, row: usize) -> Option<Bytes> {
         let is_replaced = self.lossy.is_some_and(|lossy| {
             let flags = batch.column(lossy).as_any().downcast_ref::<BooleanArray>();
             flags.is_none_or(|flags| flags.is_valid(row) && flags.value(row))
@@ -103,7 +115,7 @@ impl Step for Parse {
 
     fn build(&self) -> Result<Box<dyn Transform>> {
         let schema = self.ports[0].schema.clone();
-        Ok(Box::new(Worker { parser: self.parser.clone(), lines: self.lines, schema }))
+        Ok(Box::new(Worker { parser: self.parser.clone(), lines: self.lines.clone(), schema }))
     }
 }
 
@@ -136,7 +148,7 @@ impl Worker {
         if !parsed.refused.is_empty() {
             columns = filter_all(&columns, &accepted(lines.len(), &parsed.refused))?;
         }
-        columns.splice(self.lines.field..=self.lines.field, parsed.columns);
+        columns.splice(self.lines.replaced.clone(), parsed.columns);
         for Refused { row, reason } in parsed.refused {
             let original = self.lines.original(batch, lines, row);
             out.rejects.push(reject(batch, row, reason, original)?);
@@ -190,6 +202,15 @@ mod tests {
         assert!(first.contains(" endpoint=/a?b path=/a query=b "), "{first}");
         assert!(first.ends_with(" _lossy=false _position=0"), "{first}");
         assert!(rows.lines().nth(2).expect("another").ends_with("_position=2"));
+        assert_eq!(rows.lines().count(), 3);
+    }
+
+    #[test]
+    fn the_lines_stay_where_that_is_wanted() {
+        let settings = [("format", "common".into()), ("keep", true.into())];
+        let rows = shown(&run("parse", &settings, &table()));
+        let first = rows.lines().nth(1).expect("a row");
+        assert!(first.starts_with(&format!("host=h message={GOOD} ip=1.2.3.4 ")), "{first}");
         assert_eq!(rows.lines().count(), 3);
     }
 

@@ -78,6 +78,12 @@ impl From<i64> for Setting {
     }
 }
 
+impl From<bool> for Setting {
+    fn from(flag: bool) -> Self {
+        Self(Value::Bool(flag))
+    }
+}
+
 impl From<Vec<&str>> for Setting {
     fn from(texts: Vec<&str>) -> Self {
         let items = texts.into_iter().map(|text| at(Value::Text(text.into())));

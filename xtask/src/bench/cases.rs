@@ -222,15 +222,17 @@ impl Bench {
         steps: &str,
         sink: &str,
     ) -> Result<Cost, String> {
-        let file = self.tools.write(
-            &format!("{name}.yaml"),
-            &format!(
-                "name: {name}\nsources:\n  access: {{ type: file, paths: [{:?}] }}\ntransforms:\n  \
-                 parsed: {{ type: parse, input: access, format: combined }}\n{steps}sinks:\n  \
-                 {sink}\n",
-                log.display(),
-            ),
-        )?;
+        let yaml = format!(
+            "name: {name}\nsources:\n  access: {{ type: file, paths: [{:?}] }}\ntransforms:\n  \
+             parsed: {{ type: parse, input: access, format: combined }}\n{steps}sinks:\n  {sink}\n",
+            log.display(),
+        );
+        self.run_yaml(name, &yaml)
+    }
+
+    /// Runs a pipeline file to its end, with a new data folder `name`.
+    pub(super) fn run_yaml(&self, name: &str, yaml: &str) -> Result<Cost, String> {
+        let file = self.tools.write(&format!("{name}.yaml"), yaml)?;
         let data = self.tools.fresh_folder(name)?;
         let flags = ["--until-end", "--quiet", "--data"].map(OsStr::new);
         let arguments: Vec<_> = [OsStr::new("run"), file.as_os_str()]

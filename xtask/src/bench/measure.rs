@@ -79,6 +79,11 @@ impl Tools {
         self.cost(&self.logmill, arguments)
     }
 
+    /// Runs another program that was built with ours.
+    pub fn beside(&self, program: &str, arguments: &[&OsStr]) -> Result<Cost, String> {
+        self.cost(&self.logmill.with_file_name(program), arguments)
+    }
+
     /// Runs what DuckDB does beside us, as a process.
     pub fn duckdb(&self, arguments: &[&OsStr]) -> Result<Cost, String> {
         let script = self.path("beside.py");

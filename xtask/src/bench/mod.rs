@@ -4,6 +4,7 @@
 //! Nothing here fails because something is slow: it prints figures and the goals beside them.
 
 mod cases;
+mod kafka;
 mod measure;
 mod postgres;
 mod report;
@@ -32,6 +33,10 @@ pub struct Options {
     #[arg(long)]
     postgres: bool,
 
+    /// Also measure delivery from Kafka to Kafka and to S3; both are installed and started.
+    #[arg(long)]
+    kafka: bool,
+
     /// A GeoIP database; without one, one of 5,000 cities is made up.
     #[arg(long, value_name = "FILE")]
     geoip: Option<PathBuf>,
@@ -44,7 +49,8 @@ pub struct Options {
 /// Measures everything, prints a table.
 pub fn run(options: &Options) -> Result<(), String> {
     let python = python::start()?;
-    steps::step("release build", steps::cargo(["build", "--release", "--package", "logmill"]))?;
+    let bins = ["build", "--release", "--package", "logmill", "--package", "testkit", "--bins"];
+    steps::step("release build", steps::cargo(bins))?;
     let bench = Bench::prepare(Tools::new(python.finish()?)?, options.megabytes)?;
     let mut table = Table::default();
     bench.parse(&mut table)?;
@@ -57,6 +63,9 @@ pub fn run(options: &Options) -> Result<(), String> {
     bench.others(&mut table)?;
     if options.postgres {
         bench.postgres(&mut table)?;
+    }
+    if options.kafka {
+        bench.kafka(&mut table)?;
     }
     let text = table.to_markdown();
     println!("\n{text}");

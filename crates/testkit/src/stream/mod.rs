@@ -21,6 +21,7 @@ use crate::services::unique;
 
 use destinations::{Destination, Lake, Objects, Search, Stream, Table};
 use feed::Feed;
+pub use feed::create_topic;
 use servers::Servers;
 use tally::Tally;
 
