@@ -19,6 +19,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use contract::sink::Sink;
@@ -27,9 +28,23 @@ use contract::{Result, Section};
 
 use crate::config::Config;
 use crate::sink::LakeSink;
+use crate::table::Location;
 
 /// The connector `lake`.
 pub struct Lake;
+
+impl Lake {
+    /// The table that the settings of a sink name, and where it lies; `data` is the folder of the
+    /// embedded lake. For those who read it.
+    ///
+    /// # Errors
+    /// Config, with the place in the file.
+    pub fn table(section: &Section, data: &Path) -> Result<(String, Location)> {
+        let config = Config::read(section)?;
+        let location = config.location(data);
+        Ok((config.table, location))
+    }
+}
 
 static SPEC: Spec = Spec {
     name: "lake",

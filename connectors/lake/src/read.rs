@@ -28,6 +28,7 @@ use parquet::errors::Result as ParquetResult;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use tracing::warn;
 
+use crate::table::Location;
 use crate::{schema, table};
 
 /// Rows of a batch that is read back.
@@ -72,7 +73,7 @@ impl CurrentFile {
 ///
 /// # Errors
 /// External: the table cannot be read.
-pub async fn read_back(location: &str, what: ReadBack) -> Result<BatchStream> {
+pub async fn read_back(location: &Location, what: ReadBack) -> Result<BatchStream> {
     if !table::exists_locally(location)? {
         return Ok(stream::empty().boxed());
     }
@@ -83,7 +84,8 @@ pub async fn read_back(location: &str, what: ReadBack) -> Result<BatchStream> {
     let files = snapshot.log_data();
     if files.iter().any(|view| view.deletion_vector_descriptor().is_some()) {
         return Err(Error::config(format!(
-            "rows of lake table {location:?} were deleted in place"
+            "rows of lake table {:?} were deleted in place",
+            location.shown()
         ))
         .hint("rewrite its files with the tool that deleted the rows (purge, reorganise)"));
     }

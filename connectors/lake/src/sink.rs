@@ -20,6 +20,7 @@ use uuid::Uuid;
 use crate::commit::{self, Owner};
 use crate::config::Config;
 use crate::partition::PartitionBy;
+use crate::table::Location;
 use crate::writer::{LakeWriter, Layout};
 use crate::{read, schema, table};
 
@@ -31,7 +32,7 @@ pub const PROMISE: Promise =
 pub struct LakeSink {
     config: Config,
     partitions: Vec<PartitionBy>,
-    location: String,
+    location: Location,
 }
 
 impl LakeSink {
@@ -41,10 +42,7 @@ impl LakeSink {
     /// Config: the settings name no place or no partition that we know.
     pub fn new(config: Config, data: &Path) -> Result<Self> {
         let partitions = config.partitions()?;
-        let location = match &config.url {
-            Some(url) => url.clone(),
-            None => data.join("lake").join(&config.table).to_string_lossy().into_owned(),
-        };
+        let location = config.location(data);
         Ok(Self { config, partitions, location })
     }
 
@@ -125,7 +123,9 @@ impl Sink for LakeSink {
 
     fn destination(&self, columns: &SchemaRef) -> Result<Option<String>> {
         Layout::new(columns, self.partitions.clone())?;
-        Ok(Some(self.location.clone()))
+        // One bucket's name may be in use at several endpoints.
+        let endpoint = self.location.access.endpoint.as_deref().unwrap_or_default();
+        Ok(Some(format!("{} {endpoint}", self.location.url).trim_end().to_owned()))
     }
 
     async fn fence_and_read(&self, ctx: &WriterContext, lineage: &Lineage) -> Result<Held> {
@@ -140,6 +140,7 @@ impl Sink for LakeSink {
     async fn open(&self, ctx: WriterContext) -> Result<Box<dyn Writer>> {
         let layout = Layout::new(&ctx.schema, self.partitions.clone())?;
         let log_store = self.log_store()?;
+        table::prove_store(&self.location, &log_store).await?;
         self.ensure(&log_store, &layout).await?;
         Ok(Box::new(LakeWriter::new(ctx, &self.config, layout, log_store)?))
     }

@@ -2,6 +2,7 @@
 //!
 //! No table is created here, and none is changed.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use contract::{Error, ErrorKind, Result};
@@ -9,13 +10,68 @@ use deltalake::kernel::EagerSnapshot;
 use deltalake::logstore::{LogStoreRef, StorageConfig, default_logstore};
 use deltalake::{DeltaTable, DeltaTableError};
 use object_store::ObjectStore;
+use object_store::path::Path as ObjectPath;
+use state::store::{self, Access};
 use url::Url;
+use uuid::Uuid;
+
+/// How the kernel of Delta Lake says that a store failed; its error is text.
+const STORE_FAILED: &str = "Error interacting with object store";
+
+/// Where a table lies, and how to get there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Location {
+    /// A folder or a URL.
+    pub url: String,
+    /// What the environment does not say of the store.
+    pub access: Access,
+}
+
+impl Location {
+    /// A folder, or a URL of whose store the environment says all.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self { url: url.into(), access: Access::default() }
+    }
+
+    /// A table of the embedded lake.
+    pub fn embedded(data: &Path, table: &str) -> Self {
+        Self::new(data.join("lake").join(table).to_string_lossy())
+    }
+
+    /// The folder, if it is on local disk.
+    ///
+    /// # Errors
+    /// Config: not a place that we know.
+    pub fn folder(&self) -> Result<Option<PathBuf>> {
+        store::local_folder(&self.url)
+    }
+
+    /// Whether both are one place, whatever the keys.
+    pub fn is_at(&self, other: &Self) -> bool {
+        match (self.folder(), other.folder()) {
+            (Ok(Some(here)), Ok(Some(there))) => {
+                let whole = |folder: PathBuf| folder.canonicalize().unwrap_or(folder);
+                whole(here) == whole(there)
+            }
+            (Ok(None), Ok(None)) => {
+                let (here, there) = (&self.access.endpoint, &other.access.endpoint);
+                here == there && self.url.trim_end_matches('/') == other.url.trim_end_matches('/')
+            }
+            _ => false,
+        }
+    }
+
+    /// The place as people may see it.
+    pub fn shown(&self) -> &str {
+        self.url.split('?').next().unwrap_or_default()
+    }
+}
 
 /// Opens a table at its newest version; none if there is no table at that place.
 ///
 /// # Errors
 /// Config: not a place that we know. External: the store or the table cannot be read.
-pub async fn open(location: &str) -> Result<Option<DeltaTable>> {
+pub async fn open(location: &Location) -> Result<Option<DeltaTable>> {
     if !exists_locally(location)? {
         return Ok(None);
     }
@@ -23,7 +79,7 @@ pub async fn open(location: &str) -> Result<Option<DeltaTable>> {
     match table.load().await {
         Ok(()) => Ok(Some(table)),
         Err(DeltaTableError::NotATable(_)) => Ok(None),
-        Err(error) => Err(unreadable(location, error)),
+        Err(error) => Err(unreadable(location.shown(), error)),
     }
 }
 
@@ -43,18 +99,20 @@ pub async fn snapshot(log_store: &LogStoreRef) -> Result<Option<EagerSnapshot>> 
 ///
 /// # Errors
 /// Config: not a place that we know. External: the folder cannot be made.
-pub fn log_store(location: &str) -> Result<LogStoreRef> {
-    let files = state::store::open(location)?;
-    let (url, root) = match state::store::local_folder(location)? {
-        Some(folder) => (state::store::folder_url(&folder)?, "/".to_owned()),
+pub fn log_store(location: &Location) -> Result<LogStoreRef> {
+    let Location { url, access } = location;
+    let files = store::open_with(url, access)?;
+    let (url, root) = match location.folder()? {
+        Some(folder) => (store::folder_url(&folder)?, "/".to_owned()),
         None => {
-            let url = Url::parse(location)
+            let url = Url::parse(url)
                 .map_err(|error| Error::config("not a URL").because(error).field("url"))?;
-            let root = format!("{}://{}/", url.scheme(), url.host_str().unwrap_or_default());
-            (url, root)
+            let mut root = url.clone();
+            root.set_path("/");
+            (url, root.into())
         }
     };
-    let root: Arc<dyn ObjectStore> = state::store::open(&root)?;
+    let root: Arc<dyn ObjectStore> = store::open_with(&root, access)?;
     Ok(default_logstore(files, root, &url, &StorageConfig::default()))
 }
 
@@ -63,14 +121,43 @@ pub fn log_store(location: &str) -> Result<LogStoreRef> {
 ///
 /// # Errors
 /// Config: not a place that we know.
-pub fn exists_locally(location: &str) -> Result<bool> {
-    Ok(state::store::local_folder(location)?.is_none_or(|folder| folder.is_dir()))
+pub fn exists_locally(location: &Location) -> Result<bool> {
+    Ok(location.folder()?.is_none_or(|folder| folder.is_dir()))
+}
+
+/// Sees whether a store that is not on local disk lets only one of two writers create an entry of
+/// the log, without which epochs would be lost.
+///
+/// # Errors
+/// External: it does not, or does not answer.
+pub async fn prove_store(location: &Location, log_store: &LogStoreRef) -> Result<()> {
+    if location.folder()?.is_some() {
+        return Ok(());
+    }
+    // Readers of a table leave alone what begins with `_`.
+    let name = ObjectPath::from(format!("_probe-{}", Uuid::new_v4()));
+    let proved = store::creates_once(log_store.object_store(None).as_ref(), &name).await;
+    let shown = location.shown();
+    let proved = proved.map_err(|error| {
+        error
+            .context(format!("could not write to {shown:?}"))
+            .hint("does the bucket exist, and do `endpoint`, `region` and the keys fit it?")
+    })?;
+    if proved {
+        return Ok(());
+    }
+    Err(Error::external(format!(
+        "the store of {shown:?} does not keep conditions of writes: two processes could write \
+         one entry of the table's log"
+    ))
+    .hint("use a store with conditional writes (If-None-Match), or a local folder"))
 }
 
 /// The error of a table that is there and cannot be read.
 fn unreadable(location: &str, error: DeltaTableError) -> Error {
     let shown = location.split('?').next().unwrap_or_default().to_owned();
-    let retry = matches!(error, DeltaTableError::ObjectStore { .. });
+    let retry = matches!(error, DeltaTableError::ObjectStore { .. })
+        || error.to_string().contains(STORE_FAILED);
     let outer = Error::new(ErrorKind::External, format!("could not read lake table {shown:?}"));
     let outer = outer.because(error);
     if retry {

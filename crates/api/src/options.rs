@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use connector_lake::table::Location;
 use contract::{Error, Result};
 
 use crate::host::Host;
@@ -147,10 +148,10 @@ pub struct Analytics {
 /// Where a table is.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Backend {
-    /// A Delta table: a folder, or the URL of a store.
+    /// A Delta table, in a folder or in a store.
     Lake {
         /// The place.
-        location: String,
+        location: Location,
     },
     /// A table of PostgreSQL.
     Postgres {

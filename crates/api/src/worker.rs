@@ -16,7 +16,7 @@ use arrow::json::writer::JsonArray;
 use contract::error::Context;
 use contract::{Error, ErrorKind, Result};
 use futures::StreamExt;
-use query::{Ledger, Limits, Session};
+use query::{Elsewhere, Limits, Session};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -162,17 +162,17 @@ fn too_large() -> Problem {
         .hint("ask for fewer groups or shorter texts")
 }
 
-/// Answers one query: what a child does. `ledgers` are those that lie outside of the data folder.
+/// Answers one query: what a child does. `elsewhere` is what lies outside of the data folder.
 ///
 /// # Errors
 /// External: the server does not say what to do, or does not listen.
-pub async fn answer(ledgers: impl FnOnce(&Path) -> Vec<Ledger>) -> Result<()> {
+pub async fn answer(elsewhere: impl FnOnce(&Path) -> Elsewhere) -> Result<()> {
     let mut asked = Vec::new();
     std::io::stdin().lock().read_to_end(&mut asked).external(|| "no query came".into())?;
     let ask: Ask = serde_json::from_slice(&asked).external(|| "no query came".into())?;
     watch_memory(ask.memory_bytes as u64 + MEMORY_BESIDE);
     let limits = Limits { memory_bytes: ask.memory_bytes, time: None };
-    let session = Session::closed(&ask.data, limits, ledgers(&ask.data))?;
+    let session = Session::closed(&ask.data, limits, elsewhere(&ask.data))?;
     let told = match run(&session, &ask).await {
         Ok(table) => Told::Rows(table),
         Err(error) => refused(&error, &session),

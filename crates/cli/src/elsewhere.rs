@@ -1,15 +1,17 @@
-//! Remembers the pipelines whose checkpoints lie outside of the data folder, so that the table
-//! `ledger` has their rows too.
+//! Remembers the pipelines that keep checkpoints or lake tables outside of the data folder, so that
+//! queries find these too.
 //!
 //! Only the place of the pipeline file is noted; credentials stay where that file has them from.
+//! Nothing is opened before somebody asks for it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use connector_lake::Lake;
 use contract::Result;
 use contract::error::Context;
-use query::Ledger;
-use runtime::Pipeline;
+use plan::Plan;
+use query::{Elsewhere, Ledger, PlacedTable};
 use tracing::warn;
 
 use crate::pipeline;
@@ -17,41 +19,57 @@ use crate::pipeline;
 /// The folder of the notes, one for each pipeline.
 const FOLDER: &str = "pipelines";
 
-/// Notes where the file of a pipeline lies, if its checkpoints lie elsewhere.
+/// Notes where the file of a pipeline lies, if it keeps anything elsewhere.
 ///
 /// # Errors
 /// External: the data folder cannot be written.
-pub fn note(pipeline: &Pipeline, file: &Path) -> Result<()> {
-    if pipeline.settings.checkpoint.url.is_none() {
+pub fn note(plan: &Plan, file: &Path, data: &Path) -> Result<()> {
+    if plan.settings.checkpoint.url.is_none() && tables(plan, data)?.is_empty() {
         return Ok(());
     }
-    let folder = pipeline.data.join(FOLDER);
+    let folder = data.join(FOLDER);
     let failed = || format!("could not note a pipeline in {:?}", folder.display());
     let file = file.canonicalize().external(failed)?;
     fs::create_dir_all(&folder).external(failed)?;
-    fs::write(folder.join(&pipeline.name), file.as_os_str().as_encoded_bytes()).external(failed)
+    fs::write(folder.join(&plan.name), file.as_os_str().as_encoded_bytes()).external(failed)
 }
 
-/// The ledgers of all pipelines that were noted. Nothing is asked for before somebody reads them;
-/// one whose file does not load any more is left out with a warning.
-pub fn ledgers(data: &Path) -> Vec<Ledger> {
+/// What the pipelines that were noted keep elsewhere. One whose file does not load any more is left
+/// out with a warning.
+pub fn of(data: &Path) -> Elsewhere {
     let notes = fs::read_dir(data.join(FOLDER)).into_iter().flatten().flatten();
-    let mut ledgers = Vec::new();
+    let mut notes: Vec<_> = notes.map(|note| note.path()).collect();
+    notes.sort_unstable();
+    let mut elsewhere = Elsewhere::default();
     for note in notes {
-        match ledger(&note.path(), data) {
-            Ok(ledger) => ledgers.push(ledger),
-            Err(error) => {
-                let (pipeline, error) = (note.file_name(), error.chain());
-                warn!(?pipeline, error, "a pipeline is missing in the table `ledger`");
-            }
+        if let Err(error) = add(&note, data, &mut elsewhere) {
+            let (pipeline, error) = (note.file_name(), error.chain());
+            warn!(?pipeline, error, "what a pipeline keeps elsewhere is missing in queries");
         }
     }
-    ledgers
+    elsewhere
 }
 
-fn ledger(note: &Path, data: &Path) -> Result<Ledger> {
+fn add(note: &Path, data: &Path, elsewhere: &mut Elsewhere) -> Result<()> {
     let file = fs::read_to_string(note).external(|| "could not read a note".to_owned())?;
-    let pipeline = pipeline::load(&PathBuf::from(file), data)?.pipeline;
-    let checkpoints = pipeline.checkpoint_store()?;
-    Ok(Ledger { pipeline: pipeline.name, checkpoints })
+    let plan = pipeline::read(&PathBuf::from(file), data)?;
+    elsewhere.tables.extend(tables(&plan, data)?);
+    if plan.settings.checkpoint.url.is_some() {
+        let checkpoints = pipeline::bind(&plan, data)?.checkpoint_store()?;
+        elsewhere.ledgers.push(Ledger { pipeline: plan.name, checkpoints });
+    }
+    Ok(())
+}
+
+/// The lake tables to which a pipeline gives a place of their own.
+fn tables(plan: &Plan, data: &Path) -> Result<Vec<PlacedTable>> {
+    let placed = plan.sinks.iter().filter(|sink| {
+        let url = sink.section.get("url").and_then(|url| url.as_text());
+        sink.kind == "lake" && url.is_some()
+    });
+    let placed = placed.map(|sink| {
+        let (name, location) = Lake::table(&sink.section, data)?;
+        Ok(PlacedTable { name, pipeline: plan.name.clone(), location })
+    });
+    placed.collect()
 }

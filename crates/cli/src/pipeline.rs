@@ -30,18 +30,30 @@ pub struct Loaded {
 /// # Errors
 /// Config, with the place in the file.
 pub fn load(file: &Path, data: &Path) -> Result<Loaded> {
+    let plan = read(file, data)?;
+    let pipeline = bind(&plan, data)?;
+    Ok(Loaded { plan, pipeline })
+}
+
+/// Reads and checks a pipeline file alone; none of its parts is made.
+///
+/// # Errors
+/// Config, with the place in the file.
+pub fn read(file: &Path, data: &Path) -> Result<Plan> {
     let name = file.display().to_string();
     let text = std::fs::read_to_string(file).map_err(|error| {
         Error::config(format!("could not read pipeline file {name:?}"))
             .because(error)
             .hint("`logmill connectors NAME` shows a pipeline file to begin with")
     })?;
-    let plan = parse(&text, &name, data)?;
-    let pipeline = bind(&plan, data)?;
-    Ok(Loaded { plan, pipeline })
+    parse(&text, &name, data)
 }
 
-fn bind(plan: &Plan, data: &Path) -> Result<Pipeline> {
+/// Makes the parts of a plan.
+///
+/// # Errors
+/// Config, with the place in the file.
+pub fn bind(plan: &Plan, data: &Path) -> Result<Pipeline> {
     let ctx = BindContext {
         make_step: &engine::step,
         connectors: registry::connectors(),

@@ -5,12 +5,13 @@
 //! are opened, and what the log counts (`count(*)`) is answered without opening any.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use arrow::array::AsArray;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, UInt64Type};
 use async_trait::async_trait;
+use connector_lake::table::{self, Location};
 use contract::error::Context;
 use contract::{Error, Result};
 use datafusion::catalog::{Session, TableProvider};
@@ -24,6 +25,7 @@ use datafusion::datasource::physical_plan::{
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::error::Result as PlanResult;
+use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_expr::PhysicalExpr;
@@ -40,28 +42,31 @@ use crate::session::lend;
 #[derive(Debug)]
 pub struct LakeTable {
     table: DeltaTable,
+    store: ObjectStoreUrl,
     /// The columns in the files, in order, then those in the names of folders.
     columns: TableSchema,
     /// The files that are read; all if none are named.
     only: Option<HashSet<FilePath>>,
 }
 
-/// Opens the newest version of the table in a folder.
+/// Opens the newest version of the table at a place.
 ///
 /// # Errors
-/// External: the folder cannot be read as a Delta table.
-pub async fn open(folder: &Path) -> Result<LakeTable> {
-    let name = folder.display().to_string();
-    let unreadable = || format!("could not read lake table {name:?}");
-    let table = connector_lake::table::open(&name).await?;
-    read(table.ok_or_else(|| Error::external(unreadable()))?)
+/// External: there is none, or it cannot be read as a Delta table.
+pub async fn open(location: &Location) -> Result<LakeTable> {
+    let table = table::open(location).await?;
+    let table = table.ok_or_else(|| {
+        Error::external(format!("there is no lake table at {:?} yet", location.shown()))
+            .hint("the first records that `logmill run` commits make it")
+    })?;
+    read(table, location)
 }
 
-/// The version of a table that was opened.
+/// The version of a table that was opened at a place.
 ///
 /// # Errors
 /// External: it holds what cannot be read as plain Parquet.
-pub fn read(table: DeltaTable) -> Result<LakeTable> {
+pub fn read(table: DeltaTable, location: &Location) -> Result<LakeTable> {
     let name = table.table_url().as_str().to_owned();
     let unreadable = || format!("could not read lake table {name:?}");
     let snapshot = table.snapshot().external(unreadable)?;
@@ -80,7 +85,19 @@ pub fn read(table: DeltaTable) -> Result<LakeTable> {
     let columns = TableSchema::builder(Arc::new(Schema::new(in_files)))
         .with_table_partition_cols(in_names)
         .build();
-    Ok(LakeTable { table, columns, only: None })
+    let store = store_url(&table, location)?;
+    Ok(LakeTable { table, store, columns, only: None })
+}
+
+/// The name of the table's store in a session. One URL may name a table at each of several
+/// endpoints.
+fn store_url(table: &DeltaTable, location: &Location) -> Result<ObjectStoreUrl> {
+    let named = table.log_store().object_store_url();
+    let Some(endpoint) = &location.access.endpoint else { return Ok(named) };
+    let mut hasher = DefaultHasher::new();
+    endpoint.hash(&mut hasher);
+    let named = format!("{}-{:016x}", named.as_str().trim_end_matches('/'), hasher.finish());
+    ObjectStoreUrl::parse(named).bug("the name of a store is no URL")
 }
 
 /// The column as it is read from Parquet: text and bytes as views.
@@ -99,7 +116,12 @@ fn as_read(field: &Field) -> FieldRef {
 impl LakeTable {
     /// The same table, of which only these files are read.
     pub fn only(&self, files: HashSet<FilePath>) -> Self {
-        Self { table: self.table.clone(), columns: self.columns.clone(), only: Some(files) }
+        Self {
+            table: self.table.clone(),
+            store: self.store.clone(),
+            columns: self.columns.clone(),
+            only: Some(files),
+        }
     }
 
     /// The table as it was opened.
@@ -212,9 +234,8 @@ impl TableProvider for LakeTable {
         }
         let statistics = add_up(&files, self.columns.table_schema());
         let groups = FileGroup::new(files).split_files(session.config().target_partitions());
-        let store = self.table.log_store();
-        let url = store.object_store_url();
-        session.runtime_env().register_object_store(url.as_ref(), store.object_store(None));
+        let store = self.table.log_store().object_store(None);
+        session.runtime_env().register_object_store(self.store.as_ref(), store);
         let source = ParquetSource::new(self.columns.clone())
             .with_table_parquet_options(session.table_options().parquet.clone());
         let source = match predicate {
@@ -222,7 +243,7 @@ impl TableProvider for LakeTable {
             None => source,
         };
         let source: Arc<dyn FileSource> = Arc::new(source);
-        let config = FileScanConfigBuilder::new(url, source)
+        let config = FileScanConfigBuilder::new(self.store.clone(), source)
             .with_file_groups(groups)
             .with_statistics(statistics)
             .with_projection_indices(projection.cloned())?

@@ -22,5 +22,6 @@ mod records;
 pub mod session;
 pub mod trace;
 
+pub use catalog::{Elsewhere, PlacedTable};
 pub use records::{DEAD_LETTERS, Ledger, MARKS};
 pub use session::{Limits, Rows, Session};

@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use connector_lake::table::{self, Location};
+use contract::Result;
 use contract::error::Context;
-use contract::{Error, Result};
 use datafusion::catalog::TableProvider;
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::execution::memory_pool::FairSpillPool;
@@ -34,7 +35,7 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
 /// A place at which there is a table, or will be.
 pub struct TablePlace {
-    location: String,
+    location: Location,
     runtime: Arc<RuntimeEnv>,
     newest: Mutex<Option<Newest>>,
 }
@@ -53,17 +54,17 @@ pub struct OpenedTable {
 }
 
 impl TablePlace {
-    /// A folder or URL. Nothing is opened. All questions together hold so many bytes; beyond it
+    /// Nothing is opened. All questions together hold so many bytes; beyond it
     /// they spill to disk.
     ///
     /// # Errors
     /// External: no folder for temporary files.
-    pub fn new(location: &str, memory_bytes: usize) -> Result<Self> {
+    pub fn new(location: Location, memory_bytes: usize) -> Result<Self> {
         let runtime = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::new(FairSpillPool::new(memory_bytes)))
             .build_arc()
             .map_err(from_datafusion)?;
-        Ok(Self { location: location.to_owned(), runtime, newest: Mutex::new(None) })
+        Ok(Self { location, runtime, newest: Mutex::new(None) })
     }
 
     /// The newest version; none while there is no table.
@@ -86,12 +87,14 @@ impl TablePlace {
     }
 
     async fn first(&self) -> Result<Option<Arc<OpenedTable>>> {
-        let folder = state::store::local_folder(&self.location)?;
+        let folder = self.location.folder()?;
         if folder.is_some_and(|folder| !folder.join("_delta_log").is_dir()) {
             return Ok(None);
         }
-        match connector_lake::table::open(&self.location).await? {
-            Some(table) => OpenedTable::new(lake::read(table)?, &self.runtime).map(Some),
+        match table::open(&self.location).await? {
+            Some(table) => {
+                OpenedTable::new(lake::read(table, &self.location)?, &self.runtime).map(Some)
+            }
             None => Ok(None),
         }
     }
@@ -104,7 +107,7 @@ impl TablePlace {
         }
         match table.version() == Some(known.version) {
             true => Ok(Some(known.clone())),
-            false => OpenedTable::new(lake::read(table)?, &self.runtime).map(Some),
+            false => OpenedTable::new(lake::read(table, &self.location)?, &self.runtime).map(Some),
         }
     }
 }
@@ -181,11 +184,6 @@ struct Add {
     data_change: bool,
 }
 
-/// Where a table of the embedded lake lies.
-pub fn embedded(data: &Path, table: &str) -> String {
-    data.join("lake").join(table).to_string_lossy().into_owned()
-}
-
 /// The tables of the embedded lake that a folder of data holds, sorted.
 ///
 /// # Errors
@@ -207,13 +205,12 @@ pub fn tables(data: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// The names of the columns of a table of the embedded lake.
+/// The names of the columns of a table; none while there is no table.
 ///
 /// # Errors
 /// External: it cannot be read.
-pub async fn columns(data: &Path, table: &str) -> Result<Vec<String>> {
-    let place = TablePlace::new(&embedded(data, table), 1 << 20)?;
-    let opened = place.newest().await?;
-    let opened = opened.ok_or_else(|| Error::config(format!("there is no table {table:?}")))?;
+pub async fn columns(location: &Location) -> Result<Vec<String>> {
+    let place = TablePlace::new(location.clone(), 1 << 20)?;
+    let Some(opened) = place.newest().await? else { return Ok(Vec::new()) };
     Ok(opened.schema().fields().iter().map(|field| field.name().clone()).collect())
 }

@@ -21,10 +21,9 @@ use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 use datafusion::sql::sqlparser::parser::ParserError;
 use futures::StreamExt;
 
-use crate::catalog::{self, LakeFolder};
+use crate::catalog::{self, Elsewhere, LakeFolder};
 use crate::date_trunc::DateTrunc;
 use crate::log::{LogFunction, RefusedLines};
-use crate::records::Ledger;
 
 /// Bytes that all queries of a closed session spill to disk.
 const SPILLED_BYTES_MAX: u64 = 1 << 30;
@@ -65,14 +64,14 @@ impl Session {
     /// # Errors
     /// External: no folder for temporary files.
     pub fn open(data: &Path, limits: Limits) -> Result<Self> {
-        Self::open_with(data, limits, Vec::new())
+        Self::open_with(data, limits, Elsewhere::default())
     }
 
-    /// The same, where ledgers lie outside of the data folder too.
+    /// The same, where pipelines keep ledgers and tables outside of the data folder too.
     ///
     /// # Errors
     /// As for [`Session::open`].
-    pub fn open_with(data: &Path, limits: Limits, ledgers: Vec<Ledger>) -> Result<Self> {
+    pub fn open_with(data: &Path, limits: Limits, elsewhere: Elsewhere) -> Result<Self> {
         let runtime = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::new(FairSpillPool::new(limits.memory_bytes)))
             .build_arc()
@@ -82,7 +81,7 @@ impl Session {
             .with_create_default_catalog_and_schema(false)
             .with_information_schema(true);
         let context = SessionContext::new_with_config_rt(config, runtime);
-        let folder = LakeFolder::new(data).with_ledgers(ledgers);
+        let folder = LakeFolder::new(data).with(elsewhere);
         context.register_catalog(catalog::CATALOG, catalog::catalog(folder)?);
         for function in engine::functions() {
             context.register_udf(function);
@@ -93,12 +92,13 @@ impl Session {
         Ok(Self { context, limits, refused })
     }
 
-    /// A session for people whom nobody knows: the tables of the data folder and nothing else. It
-    /// has no `log(…)`, tells nothing of settings or places, and spills only so much to disk.
+    /// A session for people whom nobody knows: the tables of the data folder and of its pipelines,
+    /// and nothing else. It has no `log(…)`, tells nothing of settings or places, and spills only
+    /// so much to disk.
     ///
     /// # Errors
     /// As for [`Session::open`].
-    pub fn closed(data: &Path, limits: Limits, ledgers: Vec<Ledger>) -> Result<Self> {
+    pub fn closed(data: &Path, limits: Limits, elsewhere: Elsewhere) -> Result<Self> {
         let disk = DiskManagerBuilder::default().with_max_temp_directory_size(SPILLED_BYTES_MAX);
         let runtime = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::new(FairSpillPool::new(limits.memory_bytes)))
@@ -110,7 +110,7 @@ impl Session {
             .with_create_default_catalog_and_schema(false)
             .with_information_schema(false);
         let context = SessionContext::new_with_config_rt(config, runtime);
-        let folder = LakeFolder::new(data).with_ledgers(ledgers);
+        let folder = LakeFolder::new(data).with(elsewhere);
         context.register_catalog(catalog::CATALOG, catalog::catalog(folder)?);
         for function in engine::functions() {
             context.register_udf(function);

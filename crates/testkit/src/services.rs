@@ -8,6 +8,10 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use object_store::azure::{AzureAccessKey, AzureAuthorizer, AzureCredential};
+use object_store::client::{HttpConnector, HttpRequest, HttpRequestBody, ReqwestConnector};
+use object_store::{ClientOptions, HeaderValue};
+
 static NAMES_GIVEN: AtomicU64 = AtomicU64::new(0);
 
 /// The address of a server (`kafka`, `postgres`, `s3` …), or `None` where the test is left out.
@@ -41,6 +45,27 @@ pub fn unique(prefix: &str) -> String {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970");
     let given = NAMES_GIVEN.fetch_add(1, Ordering::Relaxed);
     format!("{prefix}{:x}x{:x}x{given:x}", since.as_millis(), std::process::id())
+}
+
+/// Makes a container in Azure under a name that nobody else uses.
+///
+/// # Panics
+/// The server refuses.
+pub async fn azure_container(prefix: &str) -> String {
+    let (container, account) = (unique(prefix), setting("azure_account"));
+    let address = format!("{}/{account}/{container}?restype=container", setting("azure"));
+    let mut request = HttpRequest::new(HttpRequestBody::empty());
+    *request.method_mut() = "PUT".parse().expect("a method");
+    *request.uri_mut() = address.parse().expect("an address");
+    request.headers_mut().insert("content-length", HeaderValue::from(0));
+    let key = AzureAccessKey::try_new(&setting("azure_key")).expect("a key");
+    let credential = AzureCredential::AccessKey(key);
+    AzureAuthorizer::new(&credential, &account).authorize(&mut request);
+    let options = ClientOptions::new().with_allow_http(true);
+    let client = ReqwestConnector::default().connect(&options).expect("a client");
+    let answer = client.execute(request).await.expect("the server answers");
+    assert!(answer.status().is_success(), "a container is made: {}", answer.status());
+    container
 }
 
 fn variable(name: &str) -> String {

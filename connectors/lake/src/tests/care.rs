@@ -14,13 +14,13 @@ use super::{
 };
 use crate::maintenance::Care;
 use crate::sink::LakeSink;
-use crate::table;
+use crate::table::{self, Location};
 
 /// A merge that nothing hinders takes milliseconds; a busy machine may take seconds.
 const MERGED_WITHIN: Duration = Duration::from_secs(60);
 
 /// Commits epochs of ten rows each, numbered from 1.
-async fn commit_epochs(sink: &LakeSink, count: usize) {
+pub async fn commit_epochs(sink: &LakeSink, count: usize) {
     let mut writer = writer(sink, "w1").await;
     for epoch in 1..=count {
         commit_next(writer.as_mut(), epoch).await;
@@ -35,20 +35,18 @@ async fn commit_next(writer: &mut dyn Writer, number: usize) {
     assert_eq!(commit(writer, epoch).await, CommitOutcome::Committed);
 }
 
-async fn file_count(sink_folder: &Path) -> usize {
+pub async fn file_count(sink_folder: &Path) -> usize {
     file_count_now(sink_folder).await.expect("readable")
 }
 
 /// None while the entries of the log that are being read are removed.
 async fn file_count_now(sink_folder: &Path) -> Option<usize> {
-    let location = sink_folder.join("lake/hits");
-    let table = table::open(&location.to_string_lossy()).await.ok()??;
+    let table = table::open(&Location::embedded(sink_folder, "hits")).await.ok()??;
     Some(table.snapshot().ok()?.log_data().iter().count())
 }
 
 fn care(folder: &Path, settings: serde_json::Value) -> Care {
-    let location = folder.join("lake/hits");
-    let log_store = table::log_store(&location.to_string_lossy()).expect("a table");
+    let log_store = table::log_store(&Location::embedded(folder, "hits")).expect("a table");
     Care { log_store, config: config(settings) }
 }
 

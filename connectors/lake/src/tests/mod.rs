@@ -1,5 +1,7 @@
-//! The sink against a table on local disk: what a user and an auditor would notice.
+//! The sink against a table on local disk and in a bucket: what a user and an auditor would notice.
 
+mod access;
+mod bucket;
 mod care;
 mod epochs;
 mod layout;

@@ -30,7 +30,7 @@ pub fn desk(analytics: &options::Analytics, limits: &Limits) -> Result<Desk> {
     let options::Analytics { table, time, backend } = analytics;
     let backend: Arc<dyn backend::Backend> = match backend {
         options::Backend::Lake { location } => {
-            let place = TablePlace::new(location, limits.memory_bytes)?;
+            let place = TablePlace::new(location.clone(), limits.memory_bytes)?;
             Arc::new(lake::Lake::new(place, table, time))
         }
         options::Backend::Postgres { url, password } => {

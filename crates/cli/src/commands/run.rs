@@ -58,7 +58,7 @@ pub async fn start(run: &Run, global: &Global) -> Result<Exit> {
     let mut pipelines = Vec::with_capacity(run.files.len());
     for file in &run.files {
         let pipeline::Loaded { plan, pipeline } = pipeline::load(file, &global.data)?;
-        elsewhere::note(&pipeline, file)?;
+        elsewhere::note(&plan, file, &global.data)?;
         plan.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         pipelines.push(pipeline);
     }

@@ -7,6 +7,7 @@ mod blueprints;
 mod crash;
 mod hostile;
 mod interop;
+mod lakes;
 mod leases;
 mod loss;
 mod metrics;

@@ -5,18 +5,20 @@
 
 mod access;
 mod durable;
+mod promise;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use contract::error::Context;
 use contract::{Error, Result};
-use object_store::ObjectStore;
 use object_store::prefix::PrefixStore;
+use object_store::{ObjectStore, ObjectStoreScheme};
 use url::Url;
 
 pub use access::Access;
 pub use durable::{DurableLocal, make_folders, sync_folder};
+pub use promise::creates_once;
 
 /// How the variables begin that say something about a store; `TOKEN` may be anybody's.
 const PROVIDERS: [&str; 3] = ["aws_", "azure_", "google_"];
@@ -46,6 +48,23 @@ pub fn open_with(location: &str, access: &Access) -> Result<Arc<dyn ObjectStore>
     let (store, prefix) = object_store::parse_url_opts(&url, options)
         .map_err(|error| bad_url(location).because(error))?;
     Ok(Arc::new(PrefixStore::new(store, prefix)))
+}
+
+/// Checks what [`open_with`] can refuse without opening anything.
+///
+/// # Errors
+/// Config: not a URL that we know, or a setting that the store does not know.
+pub fn check(location: &str, access: &Access) -> Result<()> {
+    if local_folder(location)?.is_some() {
+        if *access != Access::default() {
+            return Err(Error::config("a local folder has no endpoint, region, keys or options")
+                .field("url"));
+        }
+        return Ok(());
+    }
+    let url = Url::parse(location).map_err(|error| bad_url(location).because(error))?;
+    ObjectStoreScheme::parse(&url).map_err(|error| bad_url(location).because(error))?;
+    access.options(url.scheme()).map(|_| ())
 }
 
 /// The folder that a location names, if it is on local disk.

@@ -26,7 +26,8 @@ Examples:
   echo \"SELECT 1\" | logmill query
   logmill query                              a shell
 
-Tables: every table of the lake, and dead_letters, late, ledger.
+Tables: every table of the lake, those that pipelines keep elsewhere (`url`), and dead_letters,
+  late, ledger.
 Functions: those of SQL, parse_url, parse_query, redact, ip_in, ip_mask, hash, and
   log('FILES', 'FORMAT'), where FORMAT is combined, common, vhost_combined, json or logfmt,
   log('FILES', 'regex', 'PATTERN'), log('FILES', 'custom', 'LOG FORMAT OF THE SERVER').";
@@ -53,8 +54,7 @@ pub struct Query {
 
 pub async fn start(query: &Query, global: &Global) -> Result<Exit> {
     let limits = Limits { memory_bytes: query.memory.as_usize(), time: query.timeout };
-    let ledgers = elsewhere::ledgers(&global.data);
-    let session = Session::open_with(&global.data, limits, ledgers)?;
+    let session = Session::open_with(&global.data, limits, elsewhere::of(&global.data))?;
     match &query.sql {
         Some(sql) => answer(&session, sql, query, global).await?,
         None if std::io::stdin().is_terminal() => shell::start(&session, global).await?,

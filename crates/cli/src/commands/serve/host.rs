@@ -68,7 +68,7 @@ impl Pipelines {
             loaded.push(Loaded { file: file.clone(), plan: Arc::new(plan), pipeline });
         }
         let elsewhere = match files {
-            [] => elsewhere::ledgers(&global.data),
+            [] => elsewhere::of(&global.data).ledgers,
             _ => Vec::new(),
         };
         let (global, tasks) = (global.clone(), Handle::current());

@@ -111,7 +111,7 @@ impl Serve {
 
 /// What the child does that answers one query.
 pub async fn answer_query() -> Result<Exit> {
-    api::worker::answer(elsewhere::ledgers).await?;
+    api::worker::answer(elsewhere::of).await?;
     Ok(Exit::Done)
 }
 

@@ -51,7 +51,7 @@ impl Running {
             if schedule.is_some() {
                 runtime::schedule::check(&loaded.pipeline)?;
             }
-            elsewhere::note(&loaded.pipeline, file)?;
+            elsewhere::note(&loaded.plan, file, &global.data)?;
             let name = loaded.pipeline.name.clone();
             pipelines.push(Kept { name, file: file.clone(), schedule });
         }

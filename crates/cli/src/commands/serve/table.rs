@@ -3,14 +3,26 @@
 use std::path::Path;
 use std::slice;
 use std::sync::Arc;
+use std::time::Duration;
 
 use api::{Analytics, Backend};
+use connector_lake::Lake;
+use connector_lake::table::Location;
 use contract::{Error, Result};
 use plan::{Plan, ServeBackend, SinkNode};
-use query::opened;
+use query::{PlacedTable, opened};
+use tokio::time::timeout;
+use tracing::warn;
+
+use crate::elsewhere;
 
 /// Columns of a table of requests; the first one that has them all is shown.
 const REQUESTS: [&str; 3] = ["ip", "endpoint", "status"];
+
+/// A table elsewhere whose columns are not known by then is not looked for.
+const LOOK_LIMIT: Duration = Duration::from_secs(5);
+/// What becomes of it.
+const UNSEEN: &str = "a table elsewhere cannot be read; name it with `--table` to wait for it";
 
 /// What the command line says.
 #[derive(Debug, Default, clap::Args)]
@@ -33,9 +45,11 @@ impl TableArguments {
     pub async fn choose(&self, plans: &[Arc<Plan>], data: &Path) -> Result<Option<Analytics>> {
         if let Some(table) = &self.table {
             let time = self.time.clone().unwrap_or_else(|| "ts".to_owned());
-            let location = lake_sink(plans, Some(table));
-            let location = location.and_then(|sink| text(sink, "url"));
-            let location = location.unwrap_or_else(|| opened::embedded(data, table));
+            let location = match lake_sink(plans, Some(table)) {
+                Some(sink) => Some(Lake::table(&sink.section, data)?.1),
+                None => elsewhere::of(data).locate(table, data)?,
+            };
+            let location = location.unwrap_or_else(|| Location::embedded(data, table));
             return Ok(Some(Analytics {
                 table: table.clone(),
                 time,
@@ -71,7 +85,9 @@ fn of_file(plan: &Arc<Plan>, data: &Path) -> Result<Option<Analytics>> {
     let url = serve.url.clone().or_else(|| own("url"));
     let backend = match (serve.backend, url) {
         (ServeBackend::Lake, url) => {
-            Backend::Lake { location: url.unwrap_or_else(|| opened::embedded(data, &table)) }
+            let placed = sink.map(|sink| Lake::table(&sink.section, data)).transpose()?;
+            let placed = placed.map(|(_, location)| location);
+            Backend::Lake { location: lake_place(url, placed, data, &table) }
         }
         (ServeBackend::Postgres, Some(url)) => {
             let password = serve.password.clone().or_else(|| own("password"));
@@ -84,6 +100,16 @@ fn of_file(plan: &Arc<Plan>, data: &Path) -> Result<Option<Analytics>> {
         }
     };
     Ok(Some(Analytics { table, time: serve.time.clone(), backend }))
+}
+
+/// Where a lake table lies: at a URL of its own, or where its sink says, which knows the keys too.
+fn lake_place(url: Option<String>, placed: Option<Location>, data: &Path, table: &str) -> Location {
+    match (url, placed) {
+        (Some(url), Some(placed)) if placed.url == url => placed,
+        (Some(url), _) => Location::new(url),
+        (None, Some(placed)) => placed,
+        (None, None) => Location::embedded(data, table),
+    }
 }
 
 fn lake_sink<'a>(plans: &'a [Arc<Plan>], table: Option<&str>) -> Option<&'a SinkNode> {
@@ -100,16 +126,32 @@ fn text(sink: &SinkNode, key: &str) -> Option<String> {
     sink.section.get(key).and_then(|value| value.as_text()).map(str::to_owned)
 }
 
-/// The first table of requests that the data folder holds.
+/// The first table of requests that the data folder holds, or else that its pipelines keep
+/// elsewhere.
 async fn of_folder(data: &Path) -> Result<Option<Analytics>> {
     for table in opened::tables(data)? {
-        let columns = opened::columns(data, &table).await?;
-        let has = |name: &str| columns.iter().any(|column| column == name);
-        if has("ts") && REQUESTS.iter().all(|name| has(name)) {
-            let location = opened::embedded(data, &table);
-            let backend = Backend::Lake { location };
-            return Ok(Some(Analytics { table, time: "ts".to_owned(), backend }));
+        let location = Location::embedded(data, &table);
+        if holds_requests(&location).await? {
+            return Ok(Some(requests(table, location)));
+        }
+    }
+    for PlacedTable { name, location, .. } in elsewhere::of(data).tables {
+        match timeout(LOOK_LIMIT, holds_requests(&location)).await {
+            Ok(Ok(true)) => return Ok(Some(requests(name, location))),
+            Ok(Ok(false)) => {}
+            Ok(Err(error)) => warn!(table = name, error = error.chain(), "{UNSEEN}"),
+            Err(_) => warn!(table = name, "{UNSEEN}"),
         }
     }
     Ok(None)
+}
+
+async fn holds_requests(location: &Location) -> Result<bool> {
+    let columns = opened::columns(location).await?;
+    let has = |name: &str| columns.iter().any(|column| column == name);
+    Ok(has("ts") && REQUESTS.iter().all(|name| has(name)))
+}
+
+fn requests(table: String, location: Location) -> Analytics {
+    Analytics { table, time: "ts".to_owned(), backend: Backend::Lake { location } }
 }

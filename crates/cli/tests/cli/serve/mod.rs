@@ -1,6 +1,7 @@
 //! The server as its clients meet it: answers, refusals, and what it does under load.
 
 mod answers;
+mod lakes;
 mod load;
 mod safety;
 mod schema;
