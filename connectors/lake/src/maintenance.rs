@@ -259,7 +259,11 @@ impl Care {
                 Err(error) => return Err(Error::transient(failed()).because(error)),
             }
             let theirs = self.log_store.read_commit_entry(next).await.transient(failed)?;
-            let Some(theirs) = theirs else { return Ok(false) };
+            let theirs = theirs.ok_or_else(|| Error::transient(failed()))?;
+            if theirs == bytes {
+                // The store did it and its answer was lost, so that its client met itself.
+                return Ok(true);
+            }
             let theirs = get_actions(next, &theirs).external(failed)?;
             let clashes = theirs.iter().any(|action| match action {
                 Action::Metadata(_) | Action::Protocol(_) => true,

@@ -4,6 +4,7 @@ mod access;
 mod bucket;
 mod care;
 mod epochs;
+mod forgetful;
 mod layout;
 
 use std::path::Path;
