@@ -4,7 +4,7 @@
 //! lake and dead letters must hold the same, each record once, and `audit` must agree.
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::crash::POINTS;
@@ -37,14 +37,20 @@ const FINGERPRINTS: &[&str] = &[
      FROM dead_letters",
 ];
 
+/// Further settings of a sink, each with a comma before it; asked for anew for each run that begins
+/// from nothing.
+pub type Sink = Box<dyn Fn() -> String>;
+
 /// A pipeline file, its input, and the program to kill.
 pub struct KillProof {
     program: Program,
+    epoch_bytes: u64,
+    sink: Sink,
 }
 
 impl KillProof {
-    /// Prepares a folder: `access.log` with `rows` lines, one in a hundred broken, and a pipeline
-    /// into the lake whose epochs end every `epoch_bytes`.
+    /// Prepares a folder: `access.log` with `rows` lines, one in a hundred broken, for a pipeline
+    /// into the embedded lake whose epochs end every `epoch_bytes`.
     ///
     /// # Panics
     /// The folder cannot be written, or the program cannot generate a log.
@@ -58,14 +64,27 @@ impl KillProof {
             .status()
             .expect("the program starts");
         assert!(status.success(), "the log is generated");
+        Self { program, epoch_bytes, sink: Box::new(String::new) }
+    }
+
+    /// The same with further settings of the lake sink, such as another place.
+    #[must_use]
+    pub fn with_sink(self, sink: Sink) -> Self {
+        Self { sink, ..self }
+    }
+
+    /// An empty folder for data, and a pipeline file for what begins in it.
+    fn fresh(&self, name: &str) -> PathBuf {
+        let (epoch_bytes, sink) = (self.epoch_bytes, (self.sink)());
         let pipeline = format!(
             "name: requests\nepoch: {{ interval: 1h, bytes_max: {epoch_bytes}B }}\n\
              sources:\n  access: {{ type: file, paths: [access.log], block_bytes: 256KiB }}\n\
              transforms:\n  parsed: {{ type: parse, input: access, format: combined }}\n\
-             sinks:\n  lake: {{ type: lake, input: parsed, table: requests }}\n"
+             sinks:\n  lake: {{ type: lake, input: parsed, table: requests{sink} }}\n"
         );
-        std::fs::write(folder.join("pipeline.yaml"), pipeline).expect("a pipeline file");
-        Self { program }
+        let file = self.program.folder().join("pipeline.yaml");
+        std::fs::write(file, pipeline).expect("a pipeline file");
+        self.program.fresh(name)
     }
 
     /// What an undisturbed run leaves behind.
@@ -73,7 +92,7 @@ impl KillProof {
     /// # Panics
     /// The run fails, or `audit` finds anything.
     pub fn undisturbed(&self) -> Vec<String> {
-        let data = self.program.fresh("undisturbed");
+        let data = self.fresh("undisturbed");
         self.program.finish(&data);
         self.fingerprints(&data)
     }
@@ -83,7 +102,7 @@ impl KillProof {
     /// # Panics
     /// A start fails, or `audit` finds anything.
     pub fn kill_at(&self, point: &str, n: u64) -> (Killed, Vec<String>) {
-        let data = self.program.fresh("point");
+        let data = self.fresh("point");
         let failpoint = format!("{point}:{n}");
         let killed = self.program.start(&data, Some(&failpoint)).killed();
         self.program.finish(&data);
@@ -96,7 +115,7 @@ impl KillProof {
     /// # Panics
     /// As for [`KillProof::kill_at`]; or the first kill does not strike.
     pub fn kill_in_recovery(&self, point: &str) -> (Killed, Vec<String>) {
-        let data = self.program.fresh("recovery");
+        let data = self.fresh("recovery");
         let first = self.program.start(&data, Some("decide.after:2")).killed();
         assert_eq!(first, Killed::Yes, "an epoch is decided");
         let killed = self.program.start(&data, Some(&format!("{point}:1"))).killed();
@@ -109,7 +128,7 @@ impl KillProof {
     /// # Panics
     /// As for [`KillProof::kill_at`].
     pub fn kill_after(&self, pauses: &[Duration]) -> (usize, Vec<String>) {
-        let data = self.program.fresh("moments");
+        let data = self.fresh("moments");
         let mut struck = 0;
         for pause in pauses {
             match self.program.start(&data, None).kill_after(*pause) {
@@ -126,7 +145,7 @@ impl KillProof {
     /// # Panics
     /// The run fails.
     pub fn measure(&self) -> Duration {
-        let data = self.program.fresh("measured");
+        let data = self.fresh("measured");
         let begun = Instant::now();
         self.program.finish(&data);
         begun.elapsed()

@@ -5,6 +5,7 @@
 //! strangers count what arrived. One proof runs at a time: some of them kill the servers.
 
 mod kills;
+mod lakes;
 mod members;
 mod outages;
 

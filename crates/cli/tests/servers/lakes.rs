@@ -1,0 +1,82 @@
+//! A lake table in a bucket, while the program that writes it is killed, or is not alone.
+
+use std::path::Path;
+use std::sync::PoisonError;
+
+use testkit::kill::{KillProof, LAKE_POINTS};
+use testkit::program::{Killed, Program};
+use testkit::services::{find, setting, unique};
+
+use crate::ONE_AT_A_TIME;
+
+const ROWS: u64 = 4_000;
+const EPOCH_BYTES: u64 = 128 << 10;
+/// Points that a start passes while it commits what was decided before.
+const RECOVERY_POINTS: &[&str] = &["lake.commit.before", "lake.commit.after"];
+const WRITERS: usize = 2;
+
+fn program() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_logmill"))
+}
+
+/// What leads to a table that is not there yet; none where there is no server.
+fn place() -> Option<String> {
+    let endpoint = find("s3")?;
+    let (bucket, table) = (setting("s3_bucket"), unique("requests"));
+    Some(format!(
+        ", url: \"s3://{bucket}/lake/{table}\", endpoint: \"{endpoint}\", allow_http: true, \
+         access_key: \"${{LOGMILL_TEST_S3_KEY}}\", secret_key: \"${{LOGMILL_TEST_S3_SECRET}}\""
+    ))
+}
+
+#[test]
+fn killed_at_every_point_of_its_own_a_lake_in_a_bucket_holds_each_record_once() {
+    if place().is_none() {
+        return;
+    }
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let folder = tempfile::tempdir().unwrap();
+    let proof = KillProof::new(program(), folder.path(), ROWS, EPOCH_BYTES);
+    // What the embedded lake holds is what the bucket must hold.
+    let expected = proof.undisturbed();
+    let proof = proof.with_sink(Box::new(|| place().expect("the server was there")));
+    assert_eq!(proof.undisturbed(), expected);
+    for point in LAKE_POINTS {
+        for pass in 1..=2 {
+            let (killed, found) = proof.kill_at(point, pass);
+            assert_eq!(killed, Killed::Yes, "pass {pass} of {point}");
+            assert_eq!(found, expected, "killed at pass {pass} of {point}");
+        }
+    }
+    for point in RECOVERY_POINTS {
+        let (killed, found) = proof.kill_in_recovery(point);
+        assert_eq!(killed, Killed::Yes, "{point} is passed");
+        assert_eq!(found, expected, "killed at {point} in a recovery");
+    }
+}
+
+#[test]
+fn processes_that_write_one_table_in_a_bucket_lose_no_entry_of_its_log() {
+    let Some(place) = place() else { return };
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let folders: Vec<_> = (0..WRITERS).map(|_| tempfile::tempdir().unwrap()).collect();
+    let programs: Vec<_> =
+        folders.iter().map(|folder| Program::new(program(), folder.path())).collect();
+    for (number, folder) in folders.iter().enumerate() {
+        let pipeline = format!(
+            "name: writer{number}\nepoch: {{ interval: 1h, bytes_max: 4KiB }}\n\
+             sources:\n  numbers: {{ type: memory, rows_max: {ROWS} }}\n\
+             sinks:\n  lake: {{ type: lake, input: numbers, table: shared{place} }}\n"
+        );
+        std::fs::write(folder.path().join("pipeline.yaml"), pipeline).unwrap();
+    }
+    let data: Vec<_> = programs.iter().map(|program| program.fresh("data")).collect();
+    let running = programs.iter().zip(&data).map(|(program, data)| program.start(data, None));
+    for mut running in running.collect::<Vec<_>>() {
+        assert!(running.wait().success(), "each comes to its end");
+    }
+    let sql = "SELECT count(*) AS rows FROM shared";
+    let found = programs[0].ask(&data[0], &["query", sql, "--format", "json"]);
+    let all = ROWS * WRITERS as u64;
+    assert!(found.contains(&format!("\"rows\":{all}")), "{found}");
+}
