@@ -1,4 +1,5 @@
-//! A store that does what it is told and loses the answer, so that its client meets itself.
+//! Stores that do not answer as they should: one loses an answer, so that its client meets itself,
+//! one does not keep conditions.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,7 +11,8 @@ use futures::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
-    ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult,
+    Result,
 };
 use serde_json::json;
 
@@ -19,11 +21,18 @@ use super::{config, positions, sink};
 use crate::maintenance::Care;
 use crate::table::{self, Location};
 
-/// Loses the answer to the first create.
 #[derive(Debug)]
 struct Forgetful {
     store: Arc<dyn ObjectStore>,
-    armed: AtomicBool,
+    fault: Fault,
+}
+
+#[derive(Debug)]
+enum Fault {
+    /// The answer to the first create is lost.
+    LosesAnswer(AtomicBool),
+    /// What is there is overwritten.
+    Overwrites,
 }
 
 impl fmt::Display for Forgetful {
@@ -41,12 +50,17 @@ impl ObjectStore for Forgetful {
         opts: PutOptions,
     ) -> Result<PutResult> {
         let creates = opts.mode == PutMode::Create;
-        let put = self.store.put_opts(location, payload, opts).await?;
-        if creates && self.armed.swap(false, Ordering::Relaxed) {
-            let path = location.to_string();
-            return Err(Error::AlreadyExists { path, source: "it was created".into() });
+        match &self.fault {
+            Fault::LosesAnswer(armed) => {
+                let put = self.store.put_opts(location, payload, opts).await?;
+                if creates && armed.swap(false, Ordering::Relaxed) {
+                    let path = location.to_string();
+                    return Err(Error::AlreadyExists { path, source: "it was created".into() });
+                }
+                Ok(put)
+            }
+            Fault::Overwrites => self.store.put(location, payload).await,
         }
-        Ok(put)
     }
 
     async fn put_multipart_opts(
@@ -81,9 +95,8 @@ impl ObjectStore for Forgetful {
     }
 }
 
-fn forgetful(log_store: &LogStoreRef) -> LogStoreRef {
-    let store = log_store.object_store(None);
-    let files = Arc::new(Forgetful { store, armed: AtomicBool::new(true) });
+fn with_fault(log_store: &LogStoreRef, fault: Fault) -> LogStoreRef {
+    let files = Arc::new(Forgetful { store: log_store.object_store(None), fault });
     let (root, url) = (log_store.root_object_store(None), log_store.root_url());
     default_logstore(files, root, url, &StorageConfig::default())
 }
@@ -95,8 +108,24 @@ async fn a_merge_whose_answer_was_lost_keeps_its_file() {
     let quiet = sink(folder.path(), settings.clone());
     commit_epochs(&quiet, 20).await;
     let log_store = table::log_store(&Location::embedded(folder.path(), "hits")).expect("a table");
-    let care = Care { log_store: forgetful(&log_store), config: config(settings) };
+    let log_store = with_fault(&log_store, Fault::LosesAnswer(AtomicBool::new(true)));
+    let care = Care { log_store, config: config(settings) };
     care.merge_small_files().await.expect("merged");
     assert_eq!(file_count(folder.path()).await, 1);
     assert_eq!(positions(&quiet).await, (0..200).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_store_that_overwrites_what_is_there_is_refused_where_others_reach_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let here = Location::embedded(folder.path(), "hits");
+    let log_store = table::log_store(&here).expect("a table");
+    let there = Location::new("s3://hits/a");
+    table::prove_store(&there, &log_store).await.expect("it keeps conditions");
+    let careless = with_fault(&log_store, Fault::Overwrites);
+    let error = table::prove_store(&there, &careless).await.expect_err("it does not");
+    assert!(error.to_string().contains("does not keep conditions of writes"), "{error}");
+    assert!(!error.retry(), "it will not learn");
+    let left = std::fs::read_dir(folder.path().join("lake/hits")).expect("a folder").count();
+    assert_eq!(left, 0, "nothing of the probe stays");
 }
