@@ -20,6 +20,7 @@ use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 use datafusion::sql::sqlparser::parser::ParserError;
 use futures::StreamExt;
+use tokio::time::{Instant, timeout_at};
 
 use crate::catalog::{self, Elsewhere, LakeFolder};
 use crate::date_trunc::DateTrunc;
@@ -143,13 +144,21 @@ impl Session {
     /// Config: the query is wrong, or wants to change something. External: a table or file cannot
     /// be read.
     pub async fn query(&self, sql: &str) -> Result<Rows> {
-        let deadline = self.limits.time.map(|time| tokio::time::Instant::now() + time);
+        let deadline = self.limits.time.map(|time| Instant::now() + time);
         let read_only = SQLOptions::new()
             .with_allow_ddl(false)
             .with_allow_dml(false)
             .with_allow_statements(false);
-        let frame = self.context.sql_with_options(sql, read_only).await.map_err(from_datafusion)?;
-        let stream = frame.execute_stream().await.map_err(from_datafusion)?;
+        // A plan needs the logs of its tables, which may lie on a store that does not answer.
+        let planned = async {
+            let frame = self.context.sql_with_options(sql, read_only).await?;
+            frame.execute_stream().await
+        };
+        let planned = match deadline {
+            Some(deadline) => timeout_at(deadline, planned).await.map_err(|_| out_of_time())?,
+            None => planned.await,
+        };
+        let stream = planned.map_err(from_datafusion)?;
         let schema = stream.schema();
         let batches = stream.map(|batch| batch.map_err(from_datafusion)).boxed();
         let batches = match deadline {
@@ -178,18 +187,19 @@ impl Session {
 }
 
 /// Ends a stream with an error once the deadline has passed.
-fn until(batches: BatchStream, deadline: tokio::time::Instant) -> BatchStream {
+fn until(batches: BatchStream, deadline: Instant) -> BatchStream {
     let limited = futures::stream::unfold(Some(batches), move |batches| async move {
         let mut batches = batches?;
-        match tokio::time::timeout_at(deadline, batches.next()).await {
+        match timeout_at(deadline, batches.next()).await {
             Ok(batch) => batch.map(|batch| (batch, Some(batches))),
-            Err(_) => {
-                let error = Error::external("the query ran out of time");
-                Some((Err(error.hint("raise the limit with `--timeout`")), None))
-            }
+            Err(_) => Some((Err(out_of_time()), None)),
         }
     });
     limited.boxed()
+}
+
+fn out_of_time() -> Error {
+    Error::external("the query ran out of time").hint("raise the limit with `--timeout`")
 }
 
 /// An error of ours on its way through DataFusion; [`from_datafusion`] takes it back.

@@ -1,11 +1,15 @@
 //! Lake tables in a bucket, as a user meets them on the command line.
 
+use std::time::{Duration, Instant};
+
 use serde_json::Value;
 use testkit::services::{find, setting, unique};
 
 use crate::Desk;
 
 const ROWS: u64 = 2_000;
+/// A query with a limit of a second takes no longer, however busy the machine is.
+const ENDS_WITHIN: Duration = Duration::from_secs(20);
 
 /// A log, and a pipeline of it into a bucket; none where there is no server.
 pub fn desk() -> Option<Desk> {
@@ -88,6 +92,20 @@ fn a_bucket_is_not_asked_before_a_query_names_its_table() {
         assert!(output.status.success() && said.is_empty(), "{sql}: {said}");
         assert!(output.stdout.split(|byte| *byte == b'\n').count() > rows, "{sql}");
     }
+}
+
+#[test]
+fn a_query_of_a_store_that_does_not_answer_ends_in_time() {
+    let Some(desk) = desk() else { return };
+    desk.done(&["run", "far.yaml", "--until-end"]);
+    let mut command = desk.command(&["query", "SELECT * FROM requests", "--timeout", "1s"]);
+    command.env("LOGMILL_TEST_S3", "http://127.0.0.1:1");
+    let begun = Instant::now();
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("the query ran out of time"), "{said}");
+    assert!(begun.elapsed() < ENDS_WITHIN, "{:?}", begun.elapsed());
 }
 
 #[test]
