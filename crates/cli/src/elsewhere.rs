@@ -43,8 +43,9 @@ pub fn of(data: &Path) -> Elsewhere {
     let mut elsewhere = Elsewhere::default();
     for note in notes {
         if let Err(error) = add(&note, data, &mut elsewhere) {
-            let (pipeline, error) = (note.file_name(), error.chain());
-            warn!(?pipeline, error, "what a pipeline keeps elsewhere is missing in queries");
+            let pipeline = note.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let error = error.chain();
+            warn!(pipeline, error, "what a pipeline keeps elsewhere is missing in queries");
         }
     }
     elsewhere
