@@ -1,11 +1,15 @@
 //! A lake table in a bucket, while the program that writes it is killed, or is not alone.
 
+use std::io::Write;
 use std::path::Path;
 use std::sync::PoisonError;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use testkit::kill::{KillProof, LAKE_POINTS};
 use testkit::program::{Killed, Program};
 use testkit::services::{find, setting, unique};
+use testkit::stream::servers::kill;
 
 use crate::ONE_AT_A_TIME;
 
@@ -14,6 +18,15 @@ const EPOCH_BYTES: u64 = 128 << 10;
 /// Points that a start passes while it commits what was decided before.
 const RECOVERY_POINTS: &[&str] = &["lake.commit.before", "lake.commit.after"];
 const WRITERS: usize = 2;
+/// When the store dies after records began to flow: while they are read, staged, and committed.
+const KILL_AFTER: [Duration; 4] = [
+    Duration::from_millis(2_000),
+    Duration::ZERO,
+    Duration::from_millis(250),
+    Duration::from_millis(700),
+];
+/// Records that have not arrived after this time will not.
+const ARRIVAL_LIMIT: Duration = Duration::from_secs(180);
 
 fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_logmill"))
@@ -53,6 +66,41 @@ fn killed_at_every_point_of_its_own_a_lake_in_a_bucket_holds_each_record_once() 
         assert_eq!(killed, Killed::Yes, "{point} is passed");
         assert_eq!(found, expected, "killed at {point} in a recovery");
     }
+}
+
+#[test]
+fn a_store_that_is_killed_under_load_comes_back_and_its_table_has_each_record_once() {
+    if find("s3_pid").is_none() {
+        return;
+    }
+    let Some(place) = place() else { return };
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let folder = tempfile::tempdir().unwrap();
+    let program = Program::new(program(), folder.path());
+    let pipeline = format!(
+        "name: followed\nepoch: {{ interval: 100ms }}\nretry: {{ for: 5m }}\n\
+         sources:\n  lines: {{ type: file, paths: [lines.log] }}\n\
+         sinks:\n  lake: {{ type: lake, input: lines, table: followed{place} }}\n"
+    );
+    std::fs::write(folder.path().join("pipeline.yaml"), pipeline).unwrap();
+    let mut lines = std::fs::File::create(folder.path().join("lines.log")).unwrap();
+    let data = program.fresh("data");
+    let mut run = program.follow(&data);
+    for kill_after in &KILL_AFTER {
+        for number in 0..ROWS {
+            writeln!(lines, "line {number}").unwrap();
+        }
+        sleep(*kill_after);
+        kill("s3");
+    }
+    let all = format!("\"rows\":{},\"records\":{}", ROWS * 4, ROWS * 4);
+    let sql = "SELECT count(*) AS rows, count(DISTINCT _position) AS records FROM followed";
+    let until = Instant::now() + ARRIVAL_LIMIT;
+    while !program.ask(&data, &["query", sql, "--format", "json"]).contains(&all) {
+        assert!(Instant::now() < until, "every record arrives");
+    }
+    assert_eq!(run.stop().code(), Some(143), "one process outlives it, and stops cleanly");
+    program.audit(&data);
 }
 
 #[test]

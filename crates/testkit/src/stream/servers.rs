@@ -94,6 +94,7 @@ fn serves(server: &str, address: &str) -> bool {
     let tasks = tokio::runtime::Runtime::new().expect("a runtime");
     match server {
         "postgres" => tasks.block_on(tokio_postgres::connect(address, NoTls)).is_ok(),
+        "s3" => http::send("GET", address, "/minio/health/ready", "").is_ok(),
         _ => std::net::TcpStream::connect(address).is_ok(),
     }
 }
