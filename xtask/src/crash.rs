@@ -19,6 +19,9 @@ pub struct Options {
     /// Records, one in a hundred of them broken.
     #[arg(long, default_value_t = 1_000_000)]
     rows: u64,
+    /// How long PostgreSQL is away in an outage.
+    #[arg(long, default_value_t = 10)]
+    minutes: u64,
     /// Chooses the moments.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -31,6 +34,8 @@ enum Subject {
     Log,
     /// Four partitions of Kafka, into real servers.
     Stream,
+    /// The same into Kafka and PostgreSQL, which is away for longer than transactions live.
+    Outage,
 }
 
 /// Builds the program and the one that kills it, then lets them meet.
@@ -39,21 +44,21 @@ enum Subject {
 /// A build fails, or a record was lost or doubled.
 pub fn run(options: &Options) -> Result<(), String> {
     let chosen = |subject| options.subjects.is_empty() || options.subjects.contains(&subject);
-    let servers = match chosen(Subject::Stream) {
-        true => services::STREAM,
-        false => &[],
-    };
+    let flowing = [(Subject::Stream, "stream"), (Subject::Outage, "outage")];
+    let needs_servers = flowing.iter().any(|(subject, _)| chosen(*subject));
+    let servers = if needs_servers { services::STREAM } else { &[] };
     let installation = Installation::begin(servers)?;
     step("release", cargo(["build", "--release", "--workspace", "--bins"]))?;
     if chosen(Subject::Log) {
         step("crash of a log", crash("log", options))?;
     }
-    if chosen(Subject::Stream) {
-        let servers = installation.finish()?.start(servers)?;
-        let mut crash = crash("stream", options);
-        crash.envs(servers.variables.iter().map(|(name, value)| (name, value)));
-        step("crash of a stream", crash)?;
-        drop(servers);
+    let servers = installation.finish()?.start(servers)?;
+    for (subject, name) in flowing {
+        if chosen(subject) {
+            let mut crash = crash(name, options);
+            crash.envs(servers.variables.iter().map(|(name, value)| (name, value)));
+            step(&format!("crash: {name}"), crash)?;
+        }
     }
     Ok(())
 }
@@ -66,6 +71,7 @@ fn crash(subject: &str, options: &Options) -> Command {
         .arg(subject)
         .args(["--kills", &options.kills.to_string()])
         .args(["--rows", &options.rows.to_string()])
+        .args(["--minutes", &options.minutes.to_string()])
         .args(["--seed", &options.seed.to_string()]);
     crash
 }

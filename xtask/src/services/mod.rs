@@ -157,7 +157,7 @@ pub fn run(options: &Options) -> Result<(), String> {
 
 /// What a stream flows through.
 pub const STREAM: &[Service] =
-    &[Service::Kafka, Service::Postgres, Service::S3, Service::Opensearch];
+    &[Service::Kafka, Service::Postgres, Service::S3, Service::Opensearch, Service::Toxiproxy];
 
 /// Every service that tests use.
 pub fn all() -> &'static [Service] {

@@ -11,6 +11,7 @@ mod outages;
 
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tempfile::TempDir;
 use testkit::stream::servers::Servers;
@@ -19,6 +20,7 @@ use testkit::stream::{Layout, Place, StreamProof};
 const EVERYWHERE: &[Place] =
     &[Place::Kafka, Place::Postgres, Place::Objects, Place::Search, Place::Lake];
 const EPOCH_BYTES: u64 = 256 << 10;
+const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(3);
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
@@ -34,6 +36,8 @@ struct Bench {
 enum Setup {
     Direct,
     ThroughProxies,
+    /// Through proxies, with transactions that brokers soon drop.
+    ShortTransactions,
     SharedCheckpoints,
 }
 
@@ -42,7 +46,7 @@ fn bench(places: &[Place], setup: Setup) -> Option<Bench> {
     let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let servers = Servers::find()?;
     let called = match setup {
-        Setup::ThroughProxies => servers.behind_proxies()?,
+        Setup::ThroughProxies | Setup::ShortTransactions => servers.behind_proxies()?,
         Setup::Direct | Setup::SharedCheckpoints => servers.clone(),
     };
     let folder = tempfile::tempdir().unwrap();
@@ -50,7 +54,8 @@ fn bench(places: &[Place], setup: Setup) -> Option<Bench> {
         servers: &servers,
         called: &called,
         places,
-        epoch_bytes: EPOCH_BYTES,
+        epoch_bytes: Some(EPOCH_BYTES),
+        transaction_timeout: (setup == Setup::ShortTransactions).then_some(TRANSACTION_TIMEOUT),
         shared: setup == Setup::SharedCheckpoints,
     };
     let proof = StreamProof::new(Path::new(env!("CARGO_BIN_EXE_logmill")), folder.path(), &layout);

@@ -4,10 +4,10 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use testkit::services::find;
-use testkit::stream::servers::{kill, set_cut};
+use testkit::stream::servers::{Way, kill, set_way};
 use testkit::stream::{Place, StreamProof};
 
-use crate::{EVERYWHERE, Setup, bench};
+use crate::{EVERYWHERE, Setup, TRANSACTION_TIMEOUT, bench};
 
 const ROWS_PER_TROUBLE: u64 = 10_000;
 /// When trouble comes after records began to flow: while they are read, sent, and committed.
@@ -31,10 +31,22 @@ fn networks_that_are_cut_again_and_again_lose_and_double_nothing() {
     let Some(mut bench) = bench(&places, Setup::ThroughProxies) else { return };
     for (server, pause) in ["kafka", "postgres", "s3"].into_iter().zip(TROUBLE_AFTER) {
         follow_amid(&mut bench.proof, &[*pause], || {
-            set_cut(server, true);
+            set_way(server, Way::Cut);
             sleep(CUT_FOR);
-            set_cut(server, false);
+            set_way(server, Way::Open);
         });
+    }
+}
+
+#[test]
+fn a_sink_that_is_away_for_longer_than_transactions_live_holds_the_other_back() {
+    let places = [Place::Kafka, Place::Postgres];
+    let Some(mut bench) = bench(&places, Setup::ShortTransactions) else { return };
+    let lasts = TRANSACTION_TIMEOUT * 3;
+    for (server, way) in
+        [("postgres", Way::Stalled), ("postgres", Way::Cut), ("kafka", Way::Stalled)]
+    {
+        bench.proof.outlast(server, &[(way, lasts)]);
     }
 }
 

@@ -11,7 +11,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use testkit::kill::{self, KillProof};
 use testkit::program::Killed;
-use testkit::stream::servers::Servers;
+use testkit::stream::servers::{Servers, Way};
 use testkit::stream::{Layout, Place, StreamProof};
 
 /// Kills that one run of a log takes before it is left in peace.
@@ -34,6 +34,9 @@ struct Crash {
     /// Records, one in a hundred of them broken.
     #[arg(long, default_value_t = 1_000_000)]
     rows: u64,
+    /// How long an outage lasts.
+    #[arg(long, default_value_t = 10)]
+    minutes: u64,
     /// Where a stream goes; everywhere at once by default.
     #[arg(long, value_delimiter = ',')]
     places: Vec<Place>,
@@ -49,6 +52,8 @@ enum Subject {
     Log,
     /// Four partitions of Kafka, into real servers.
     Stream,
+    /// The same into Kafka and PostgreSQL, which is away for long.
+    Outage,
 }
 
 fn main() -> ExitCode {
@@ -56,6 +61,7 @@ fn main() -> ExitCode {
     let outcome = match crash.subject {
         Subject::Log => log(&crash),
         Subject::Stream => stream(&crash),
+        Subject::Outage => outage(&crash),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -120,11 +126,38 @@ fn stream(crash: &Crash) -> Result<(), String> {
         servers: &servers,
         called: &servers,
         places,
-        epoch_bytes: EPOCH_BYTES,
+        epoch_bytes: Some(EPOCH_BYTES),
+        transaction_timeout: None,
         shared: false,
     };
     at_points(&crash.program, &fresh(folder.path(), "points")?, &layout);
     at_moments(crash, &fresh(folder.path(), "moments")?, &layout);
+    Ok(())
+}
+
+/// Takes PostgreSQL away for longer than a transaction of Kafka may live, from a pipeline without
+/// any settings: half of the time nothing answers, then connections are refused.
+fn outage(crash: &Crash) -> Result<(), String> {
+    let servers = Servers::find().ok_or("a stream needs its servers")?;
+    let called = servers.behind_proxies().ok_or("an outage needs proxies")?;
+    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let layout = Layout {
+        servers: &servers,
+        called: &called,
+        places: &[Place::Kafka, Place::Postgres],
+        epoch_bytes: None,
+        transaction_timeout: None,
+        shared: false,
+    };
+    let mut proof = StreamProof::new(&crash.program, folder.path(), &layout);
+    let half = Duration::from_secs(crash.minutes * 30);
+    proof.outlast("postgres", &[(Way::Stalled, half), (Way::Cut, half)]);
+    println!(
+        "{} minutes without PostgreSQL, {} records: one process, none lost, none doubled, audit \
+         complete",
+        crash.minutes,
+        proof.records()
+    );
     Ok(())
 }
 

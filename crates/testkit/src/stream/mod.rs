@@ -22,13 +22,16 @@ use crate::services::unique;
 use destinations::{Destination, Lake, Objects, Search, Stream, Table};
 use feed::Feed;
 pub use feed::create_topic;
-use servers::Servers;
+use servers::{Servers, Way, set_way};
 use tally::Tally;
 
 const PARTITIONS: u16 = 4;
 /// Records that have not arrived after this time will not.
 const ARRIVAL_LIMIT: Duration = Duration::from_secs(180);
 const POLL_EVERY: Duration = Duration::from_millis(200);
+/// Records that come every second of an outage.
+const OUTAGE_ROWS: u64 = 200;
+const OUTAGE_ROWS_EVERY: Duration = Duration::from_secs(1);
 /// Points that the very first start passes, each with the pass at which to kill.
 const FIRST_POINTS: &[(&str, u64)] = &[("scout.starts", 1), ("scout.begun", 2)];
 const KAFKA_POINTS: &[&str] = &[
@@ -77,8 +80,10 @@ pub struct Layout<'a> {
     pub called: &'a Servers,
     /// Where the stream goes; everywhere at once.
     pub places: &'a [Place],
-    /// Bytes that end an epoch.
-    pub epoch_bytes: u64,
+    /// Bytes that end an epoch, unless half a second does; none for a file without any settings.
+    pub epoch_bytes: Option<u64>,
+    /// What the sink of a topic is told of its transactions.
+    pub transaction_timeout: Option<Duration>,
     /// Whether checkpoints lie in S3, where several processes share them.
     pub shared: bool,
 }
@@ -235,11 +240,9 @@ impl StreamProof {
     /// # Panics
     /// They do not come together in time.
     pub fn wait_for_members(&self, members: usize) {
-        let until = Instant::now() + ARRIVAL_LIMIT;
-        while !feed::has_members(&self.brokers, &self.group, members) {
-            assert!(Instant::now() < until, "{members} processes share the feed");
-            std::thread::sleep(POLL_EVERY);
-        }
+        self.wait_for("the processes that share the feed", |proof| {
+            feed::has_members(&proof.brokers, &proof.group, members)
+        });
     }
 
     /// Waits until every whole record has arrived everywhere, while the program follows the feed.
@@ -258,6 +261,56 @@ impl StreamProof {
                 assert!(Instant::now() < until, "{place:?}: {arrived} of {expected} arrived");
                 std::thread::sleep(POLL_EVERY);
             }
+        }
+    }
+
+    /// Lets one process follow the feed through an outage on the way to a server, while records
+    /// come all the time; then checks. The stages follow each other without a pause. One that
+    /// stands still must last for longer than a transaction may: the brokers drop those that wait.
+    ///
+    /// # Panics
+    /// The process ends, or a record is not where it must be.
+    pub fn outlast(&mut self, server: &str, stages: &[(Way, Duration)]) {
+        let mut run = self.follow();
+        self.add(OUTAGE_ROWS);
+        self.wait_for_arrival();
+        for (way, lasts) in stages {
+            let until = Instant::now() + *lasts;
+            set_way(server, *way);
+            self.add(OUTAGE_ROWS);
+            if *way == Way::Stalled && server != "kafka" {
+                self.wait_for("a transaction that waits", Self::has_undecided);
+            }
+            while Instant::now() < until {
+                std::thread::sleep(OUTAGE_ROWS_EVERY);
+                self.add(OUTAGE_ROWS);
+            }
+            if *way == Way::Stalled {
+                self.wait_for("brokers that drop it", |proof| !proof.has_undecided());
+            }
+        }
+        set_way(server, Way::Open);
+        self.wait_for_arrival();
+        assert_eq!(run.wait_for(Duration::ZERO), None, "the process outlives the outage");
+        let status = run.stop();
+        assert_eq!(status.code(), Some(143), "a clean stop");
+        self.check();
+    }
+
+    /// How many records were fed.
+    pub fn records(&self) -> u64 {
+        self.feed.ids()
+    }
+
+    fn has_undecided(&self) -> bool {
+        self.destinations.iter().any(|(_, destination)| destination.has_undecided())
+    }
+
+    fn wait_for(&self, what: &str, condition: impl Fn(&Self) -> bool) {
+        let until = Instant::now() + ARRIVAL_LIMIT;
+        while !condition(self) {
+            assert!(Instant::now() < until, "waited for {what}");
+            std::thread::sleep(POLL_EVERY);
         }
     }
 
@@ -294,7 +347,7 @@ fn own_points(place: Place) -> &'static [&'static str] {
 fn destination(place: Place, layout: &Layout<'_>) -> Box<dyn Destination> {
     let Layout { servers, called, .. } = layout;
     match place {
-        Place::Kafka => Box::new(Stream::new(servers, called)),
+        Place::Kafka => Box::new(Stream::new(servers, called, layout.transaction_timeout)),
         Place::Postgres => Box::new(Table::new(servers, called)),
         Place::Objects => Box::new(Objects::new(servers, called)),
         Place::Search => Box::new(Search::new(servers)),
@@ -310,16 +363,17 @@ fn pipeline(
     destinations: &[(Place, Box<dyn Destination>)],
 ) -> String {
     let brokers = &layout.called.kafka;
+    let pace = layout.epoch_bytes.map(|bytes| {
+        format!("epoch: {{ interval: 500ms, bytes_max: {bytes}B }}\nretry: {{ for: 5m }}\n")
+    });
     let mut text = format!(
-        "name: {name}\n\
-         epoch: {{ interval: 500ms, bytes_max: {}B }}\n\
-         retry: {{ for: 5m }}\n\
+        "name: {name}\n{}\
          sources:\n  feed: {{ type: kafka, brokers: \"{brokers}\", topics: {topic}, \
          group: {name} }}\n\
          transforms:\n  parsed: {{ type: parse, input: feed, format: json, \
          fields: {{ id: integer, word: text }} }}\n\
          sinks:\n",
-        layout.epoch_bytes
+        pace.unwrap_or_default()
     );
     for (place, destination) in destinations {
         let sink = format!("{place:?}").to_lowercase();

@@ -12,6 +12,21 @@ use crate::services::{find, setting};
 /// A killed server that takes longer does not come back.
 const BACK_LIMIT: Duration = Duration::from_secs(60);
 const POLL_EVERY: Duration = Duration::from_millis(50);
+/// What holds everything back on a way that stands still, as its proxy knows it.
+const STALL: &str = "stall";
+/// Longer than any outage.
+const STALL_MS: u64 = 24 * 3_600_000;
+
+/// The way to a server, through its proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Everything passes.
+    Open,
+    /// Connections stay open, and nothing that is sent arrives.
+    Stalled,
+    /// Connections are broken, and new ones are refused.
+    Cut,
+}
 
 /// Where the servers are.
 #[derive(Clone)]
@@ -49,17 +64,19 @@ impl Servers {
         })
     }
 
-    /// The same servers behind proxies, where there are some.
+    /// The same servers behind proxies, where there are some. All ways are open.
     ///
     /// # Panics
-    /// As for [`Servers::find`].
+    /// As for [`Servers::find`]; a proxy does not obey.
     pub fn behind_proxies(&self) -> Option<Self> {
-        Some(Self {
+        let behind = Self {
             kafka: find("kafka_cut")?,
             postgres: find("postgres_cut")?,
             s3: find("s3_cut")?,
             ..self.clone()
-        })
+        };
+        ["kafka", "postgres", "s3"].iter().for_each(|server| set_way(server, Way::Open));
+        Some(behind)
     }
 
     /// What reaches S3, as settings.
@@ -99,13 +116,33 @@ fn serves(server: &str, address: &str) -> bool {
     }
 }
 
-/// Cuts the proxy before a server, or mends it.
+/// Opens the way to a server, lets it stand still, or cuts it. A way that stood still and is cut
+/// lets nothing pass in between; one that is opened gives what it held back.
 ///
 /// # Panics
 /// The proxy does not obey.
-pub fn set_cut(server: &str, cut: bool) {
+pub fn set_way(server: &str, way: Way) {
     let proxy = format!("/proxies/{server}");
-    let body = json!({ "enabled": !cut }).to_string();
-    let answer = http::send("POST", &setting("toxiproxy"), &proxy, &body);
+    let toxics = format!("{proxy}/toxics");
+    match way {
+        Way::Stalled => {
+            let attributes = json!({ "latency": STALL_MS });
+            let stall = json!({
+                "name": STALL, "type": "latency", "stream": "upstream", "attributes": attributes
+            });
+            must("POST", &toxics, &stall);
+        }
+        Way::Cut => must("POST", &proxy, &json!({ "enabled": false })),
+        Way::Open => {
+            // There is none unless it stood still.
+            let toxiproxy = setting("toxiproxy");
+            let _ = http::send("DELETE", &toxiproxy, &format!("{toxics}/{STALL}"), "");
+            must("POST", &proxy, &json!({ "enabled": true }));
+        }
+    }
+}
+
+fn must(method: &str, path: &str, body: &serde_json::Value) {
+    let answer = http::send(method, &setting("toxiproxy"), path, &body.to_string());
     answer.unwrap_or_else(|error| panic!("{error}"));
 }

@@ -27,6 +27,7 @@ pub struct Stream {
     /// What the pipeline calls them.
     called: String,
     topic: String,
+    transaction_timeout: Option<Duration>,
 }
 
 impl Stream {
@@ -34,28 +35,50 @@ impl Stream {
     ///
     /// # Panics
     /// The broker refuses.
-    pub fn new(servers: &Servers, called: &Servers) -> Self {
+    pub fn new(servers: &Servers, called: &Servers, transaction_timeout: Option<Duration>) -> Self {
         let topic = unique("milled");
         feed::create_topic(&servers.kafka, &topic, PARTITIONS);
-        Self { brokers: servers.kafka.clone(), called: called.kafka.clone(), topic }
+        let (brokers, called) = (servers.kafka.clone(), called.kafka.clone());
+        Self { brokers, called, topic, transaction_timeout }
+    }
+
+    fn reader(&self, isolation: &str) -> BaseConsumer {
+        ClientConfig::new()
+            .set("bootstrap.servers", &self.brokers)
+            .set("group.id", unique("reader"))
+            .set("isolation.level", isolation)
+            .set("enable.auto.commit", "false")
+            .set("enable.partition.eof", "true")
+            .create()
+            .expect("a consumer")
+    }
+
+    /// Where the partitions end for such a reader.
+    fn ends(&self, isolation: &str) -> Vec<i64> {
+        let reader = self.reader(isolation);
+        let marks = (0..PARTITIONS.into())
+            .map(|partition| reader.fetch_watermarks(&self.topic, partition, READ_LIMIT));
+        marks.map(|marks| marks.expect("the broker answers").1).collect()
     }
 }
 
 impl Destination for Stream {
     fn settings(&self) -> String {
         let Self { called, topic, .. } = self;
-        format!("type: kafka, brokers: \"{called}\", topic: {topic}, key: \"{{id}}\"")
+        let settings =
+            format!("type: kafka, brokers: \"{called}\", topic: {topic}, key: \"{{id}}\"");
+        match self.transaction_timeout {
+            Some(limit) => format!("{settings}, transaction_timeout: {}ms", limit.as_millis()),
+            None => settings,
+        }
+    }
+
+    fn has_undecided(&self) -> bool {
+        self.ends("read_committed") != self.ends("read_uncommitted")
     }
 
     fn read(&self, _: &Program, _: &Path, tally: &mut Tally) {
-        let consumer: BaseConsumer = ClientConfig::new()
-            .set("bootstrap.servers", &self.brokers)
-            .set("group.id", unique("reader"))
-            .set("isolation.level", "read_committed")
-            .set("enable.auto.commit", "false")
-            .set("enable.partition.eof", "true")
-            .create()
-            .expect("a consumer");
+        let consumer = self.reader("read_committed");
         let mut partitions = TopicPartitionList::new();
         let mut open: BTreeSet<i32> = (0..PARTITIONS.into()).collect();
         for partition in &open {

@@ -27,6 +27,11 @@ pub trait Destination {
 
     /// Counts every row that a stranger finds.
     fn read(&self, program: &Program, data: &Path, tally: &mut Tally);
+
+    /// Whether rows lie here of which it is open if a stranger will ever find them.
+    fn has_undecided(&self) -> bool {
+        false
+    }
 }
 
 /// What every destination reads from a line of JSON.
