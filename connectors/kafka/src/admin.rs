@@ -140,6 +140,26 @@ impl Topics {
         }
     }
 
+    /// How long the brokers allow a transaction to be open; none where they do not say.
+    ///
+    /// # Errors
+    /// External: the brokers do not answer.
+    pub async fn transaction_timeout_max(&self) -> Result<Option<Duration>> {
+        let catalog = self.catalog.clone();
+        for broker in blocking(move || catalog.brokers()).await? {
+            let resource = ResourceSpecifier::Broker(broker);
+            let answers = self.client()?.describe_configs([&resource], &options()).await;
+            let tried = || "could not ask for the settings of a broker".to_owned();
+            let answers = answers.map_err(|error| failed(error, tried()))?;
+            let Some(Ok(config)) = answers.first() else { continue };
+            let value = setting_of(config, "transaction.max.timeout.ms");
+            if let Some(allowed_ms) = value.and_then(|value| value.parse().ok()) {
+                return Ok(Some(Duration::from_millis(allowed_ms)));
+            }
+        }
+        Ok(None)
+    }
+
     /// Forgets what is known, after a refusal that it does not explain.
     pub async fn forget(&self) {
         *self.known.lock().await = Known::default();

@@ -112,6 +112,17 @@ impl Catalog {
         }
     }
 
+    /// The ids of the brokers.
+    ///
+    /// # Errors
+    /// External: none answers.
+    pub fn brokers(&self) -> Result<Vec<i32>> {
+        let tried = || format!("could not list the brokers of {:?}", self.connection.brokers());
+        let metadata = self.client()?.fetch_metadata(None, REQUEST_LIMIT);
+        let metadata = metadata.map_err(|error| self.failed(error, tried()))?;
+        Ok(metadata.brokers().iter().map(rdkafka::metadata::MetadataBroker::id).collect())
+    }
+
     /// An offset of each partition: its first, its end, or that of a time in milliseconds.
     ///
     /// # Errors

@@ -86,8 +86,8 @@ pub struct SinkConfig {
     pub transactional: bool,
 
     /// The broker drops a transaction that is open longer than this: at least three times
-    /// `epoch.interval`, and not above the brokers' `transaction.max.timeout.ms`. Without it, a
-    /// minute, or three times `epoch.interval` where that is more.
+    /// `epoch.interval`. Without it, a minute, or three times `epoch.interval` where that is more.
+    /// Where the brokers allow less (`transaction.max.timeout.ms`), that is taken.
     #[serde(default)]
     pub transaction_timeout: Option<Period>,
 

@@ -26,6 +26,7 @@ mod sink;
 mod source;
 mod start;
 mod template;
+mod timeout;
 mod topics;
 mod values;
 mod writer;

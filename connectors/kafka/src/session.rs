@@ -68,6 +68,7 @@ impl Drop for Sender {
 }
 
 /// What a session is opened with.
+#[derive(Clone)]
 pub struct Opening {
     /// The transactional id, and the group of the token.
     pub name: String,
@@ -77,7 +78,9 @@ pub struct Opening {
     pub incarnation: u32,
     /// The largest batch that the producer makes.
     pub batch_bytes: usize,
-    /// The producer's settings.
+    /// How long a transaction may be open.
+    pub transaction_timeout: Duration,
+    /// The producer's other settings.
     pub settings: Vec<(&'static str, String)>,
 }
 
@@ -103,23 +106,30 @@ struct State {
 
 impl Session {
     /// Shuts out every earlier producer of this name, aborts what it left open, and reads the
-    /// token. Blocks.
+    /// token. None if the brokers do not allow transactions so long. Blocks.
     ///
     /// # Errors
-    /// Config: the brokers do not allow transactions so long. External: they do not answer.
-    pub fn open(connection: &Connection, opening: Opening) -> Result<Self> {
+    /// External: they do not answer.
+    pub fn open(connection: &Connection, opening: Opening) -> Result<Option<Self>> {
         let name = &opening.name;
+        let timeout_ms = opening.transaction_timeout.as_millis().to_string();
         let mut settings: Vec<_> =
             opening.settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
         settings.push(("transactional.id", name));
+        settings.push(("transaction.timeout.ms", &timeout_ms));
         let sender = Sender::new(connection, &settings)?;
-        let fenced = sender.producer().init_transactions(STEP_LIMIT);
-        fenced.map_err(|error| not_fenced(error, name, sender.reports()))?;
+        if let Err(error) = sender.producer().init_transactions(STEP_LIMIT) {
+            if is_too_long(&error) {
+                return Ok(None);
+            }
+            let tried = format!("could not begin transactions as {name:?}");
+            return Err(sender.reports().explain(error, tried));
+        }
         let (held, group) = read_token(connection, &opening)?;
         let state = Mutex::new(State { held, is_open: false, prepared: None });
         let session = Self { sender, group, opening, state, turn: tokio::sync::Mutex::default() };
         session.renew()?;
-        Ok(session)
+        Ok(Some(session))
     }
 
     /// Writes the token again every now and then, as long as anybody uses the session.
@@ -257,15 +267,8 @@ impl Session {
     }
 }
 
-fn not_fenced(error: KafkaError, name: &str, reports: &Reports) -> Error {
-    let tried = format!("could not begin transactions as {name:?}");
-    match error.rdkafka_error_code() {
-        Some(RDKafkaErrorCode::InvalidTransactionTimeout) => Error::config(tried)
-            .because(error)
-            .field("transaction_timeout")
-            .hint("it is above the brokers' `transaction.max.timeout.ms`"),
-        _ => reports.explain(error, tried),
-    }
+fn is_too_long(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::InvalidTransactionTimeout)
 }
 
 fn was_shut_out(error: &KafkaError) -> bool {

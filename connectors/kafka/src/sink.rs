@@ -2,11 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
-use contract::quantity::Period;
 use contract::sink::{
     BatchStream, Held, Promise, Proof, ReadBack, Sink, SinkKind, Writer, WriterContext,
 };
@@ -20,6 +18,7 @@ use crate::config::{Compression, PartitionSetting, Partitioner, SinkConfig};
 use crate::read_back::{self, Wanted};
 use crate::session::{Opening, Sender, Session};
 use crate::template::Template;
+use crate::timeout::TransactionTimeout;
 use crate::topics::{TopicSet, check_name};
 use crate::values::Values;
 use crate::writer::{Delivery, TopicWriter};
@@ -39,10 +38,6 @@ const AT_LEAST_ONCE: Promise = Promise {
     sentence: "at least once: without transactions, what was sent before a crash is sent again",
 };
 
-/// A transaction may be open for at least so long, if nothing is set.
-const TRANSACTION_TIMEOUT_MIN: Duration = Duration::from_secs(60);
-/// And for so many intervals between barriers.
-const INTERVALS_PER_TRANSACTION: u32 = 3;
 /// What librdkafka keeps beside the value of a record that waits.
 const WAITING_OVERHEAD_BYTES: usize = 512;
 /// librdkafka checks no record; we do, by the limit of its topic.
@@ -65,7 +60,7 @@ pub struct Shared {
     pub templates: Templates,
     catalog: Arc<Catalog>,
     token_topic: String,
-    transaction_timeout: Duration,
+    transaction_timeout: TransactionTimeout,
     /// The producers that hold the fences of this process.
     sessions: Mutex<HashMap<Lineage, Arc<Session>>>,
 }
@@ -120,7 +115,7 @@ impl Topics {
     /// # Errors
     /// Config: a setting is wrong.
     pub fn new(config: SinkConfig, ctx: &BuildContext) -> Result<Self> {
-        let transaction_timeout = transaction_timeout(&config, ctx.epoch_interval)?;
+        let transaction_timeout = TransactionTimeout::new(&config, ctx.epoch_interval)?;
         let connection = Connection::new(&config.brokers, &config.client)?;
         let templates = Templates::new(&config)?;
         let token_topic = token_topic(&config, &templates)?;
@@ -140,23 +135,6 @@ impl Topics {
             sessions,
         };
         Ok(Self { shared: Arc::new(shared) })
-    }
-}
-
-/// How long a transaction may be open. An epoch that takes its whole interval, and waits as long
-/// again for other sinks, must not be dropped by the broker.
-fn transaction_timeout(config: &SinkConfig, epoch_interval: Duration) -> Result<Duration> {
-    let least = epoch_interval.saturating_mul(INTERVALS_PER_TRANSACTION);
-    match config.transaction_timeout {
-        None => Ok(least.max(TRANSACTION_TIMEOUT_MIN)),
-        Some(Period(timeout)) if timeout >= least || !config.transactional => Ok(timeout),
-        Some(Period(timeout)) => Err(Error::config(format!(
-            "a transaction may be open for {}, and an epoch for {}",
-            Period(timeout),
-            Period(epoch_interval)
-        ))
-        .field("transaction_timeout")
-        .hint(format!("set at least {}, or shorten `epoch.interval`", Period(least)))),
     }
 }
 
@@ -202,18 +180,15 @@ impl Sink for Topics {
             return Ok(Held::Untold);
         }
         let topic = shared.topics.need(&shared.token_topic).await?;
-        let batch_bytes = shared.topics.batch_bytes();
-        let timeout_ms = shared.transaction_timeout.as_millis().to_string();
-        let mut settings = shared.settings(ctx, topic.record_bytes_max);
-        settings.push(("transaction.timeout.ms", timeout_ms));
         let opening = Opening {
             name: format!("logmill.{}.{}.{lineage}", ctx.pipeline, ctx.sink),
             token_topic: shared.token_topic.clone(),
             incarnation: ctx.incarnation,
-            batch_bytes,
-            settings,
+            batch_bytes: shared.topics.batch_bytes(),
+            transaction_timeout: shared.transaction_timeout.get(),
+            settings: shared.settings(ctx, topic.record_bytes_max),
         };
-        let session = blocking(move || Session::open(&shared.connection, opening)).await?;
+        let session = shared.open_session(opening).await?;
         let held = session.held();
         self.shared.keep(lineage, session);
         Ok(held.map_or(Held::Nothing, Held::Token))
@@ -258,6 +233,20 @@ impl Shared {
         let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         let session = sessions.get(lineage).cloned();
         session.ok_or_else(|| Error::bug(format!("lineage {lineage:?} is written before a fence")))
+    }
+
+    /// Opens a session, if need be with transactions that are only as long as the brokers allow.
+    async fn open_session(self: Arc<Self>, opening: Opening) -> Result<Session> {
+        let open = async |opening: Opening| {
+            let shared = self.clone();
+            blocking(move || Session::open(&shared.connection, opening)).await
+        };
+        if let Some(session) = open(opening.clone()).await? {
+            return Ok(session);
+        }
+        let transaction_timeout = self.transaction_timeout.lower(&self.topics).await?;
+        let opened = open(Opening { transaction_timeout, ..opening }).await?;
+        opened.ok_or_else(|| Error::transient("the brokers refuse transactions that they allow"))
     }
 
     fn keep(&self, lineage: &Lineage, session: Session) {

@@ -406,6 +406,31 @@ async fn a_transaction_that_was_open_too_long_is_replayed() {
 }
 
 #[tokio::test]
+async fn a_transaction_is_no_longer_than_the_brokers_allow_and_outlasts_three_epochs_or_is_refused()
+{
+    let Some(broker) = Broker::find() else { return };
+    let topic = broker.topic(1, &[]).await;
+    // The broker allows 15 minutes.
+    let settings = format!("topic: {topic}, transaction_timeout: 20m");
+    let proof = Proof::new(&broker, &settings, vec![("s", texts(&[Some("x")]))]);
+    assert_eq!(proof.deliver().await, []);
+    assert_eq!(rows_of(&broker, &topic).await[0].num_rows(), 1);
+
+    let minute = Duration::from_secs(60);
+    let with_epochs_of = |epoch_interval: Duration| {
+        let settings = format!("{{ brokers: \"{}\", topic: {topic} }}", broker.address);
+        let ctx = BuildContext { epoch_interval, ..build_context() };
+        Kafka.sink(&testkit::section(&settings), &ctx).unwrap()
+    };
+    let slow = Proof { sink: with_epochs_of(6 * minute), ..proof };
+    let error = slow.sink.fence_and_read(&slow.ctx(), &slow.lineage).await.unwrap_err();
+    assert_eq!((error.kind(), error.retry()), (ErrorKind::Config, false));
+    assert!(error.to_string().contains("after 15m, and epochs need 18m"), "{error}");
+    let quick = Proof { sink: with_epochs_of(5 * minute), ..slow };
+    quick.fence().await;
+}
+
+#[tokio::test]
 async fn without_transactions_rows_are_seen_at_once_and_the_promise_is_weaker() {
     let Some(broker) = Broker::find() else { return };
     let topic = broker.topic(1, &[]).await;
