@@ -21,7 +21,7 @@ use crate::topics::TopicSet;
 const NOTES_MAX: usize = 32;
 
 /// A partition of a topic.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Partition {
     /// The topic's name.
     pub topic: String,

@@ -42,6 +42,8 @@ struct Shared {
     /// What librdkafka calls the readers where no group is set.
     name: String,
     member: OnceLock<Arc<Member>>,
+    /// Where the partitions ended when a run with an end began.
+    ends: OnceLock<HashMap<Partition, i64>>,
     listed: Mutex<Option<Listed>>,
 }
 
@@ -81,6 +83,7 @@ impl Partitions {
             group: config.group,
             name: format!("logmill.{}.{}", ctx.pipeline, ctx.name),
             member: OnceLock::new(),
+            ends: OnceLock::new(),
             listed: Mutex::new(None),
         };
         Ok(Self { shared: Arc::new(shared), schema: records::schema(config.format) })
@@ -97,9 +100,13 @@ impl Source for Partitions {
         true
     }
 
-    async fn join(&self) -> Result<()> {
+    async fn begin(&self, until: &Until) -> Result<()> {
         let shared = self.shared.clone();
-        blocking(move || shared.join()).await
+        match until {
+            Until::Forever => blocking(move || shared.join()).await,
+            Until::End => blocking(move || shared.take_ends()).await,
+            Until::Position(_) => Err(Error::bug("a run of many splits stops at one position")),
+        }
     }
 
     async fn splits(&self, known: Option<&[KnownSplit]>) -> Result<Discovery> {
@@ -131,6 +138,22 @@ impl Shared {
         member.subscribe(self.list()?.keys())?;
         self.member.get_or_init(|| Arc::new(member));
         Ok(())
+    }
+
+    fn take_ends(&self) -> Result<()> {
+        let partitions = self.wanted(&self.list()?)?;
+        let offsets = self.catalog.offsets(&partitions, Offset::End)?;
+        self.ends.get_or_init(|| partitions.into_iter().zip(offsets).collect());
+        Ok(())
+    }
+
+    /// Where a run with an end stops that reads a partition from an offset on, whose log ends at
+    /// `high` now. Nothing is read of what was not there when the run began.
+    fn end_of(&self, partition: &Partition, from: i64, high: i64) -> i64 {
+        match self.ends.get() {
+            Some(ends) => ends.get(partition).copied().unwrap_or(from),
+            None => high,
+        }
     }
 
     /// The topics with the number of their partitions, asked for every few seconds.
@@ -225,7 +248,7 @@ impl Shared {
         let (from, lost) = reachable(split, from, log, until)?;
         let end = match until {
             Until::Forever => None,
-            Until::End => Some(log.high),
+            Until::End => Some(self.end_of(&partition, from, log.high)),
             Until::Position(position) => Some(position.at),
         };
         let member = self.member.get().cloned();

@@ -36,7 +36,8 @@ pub struct KnownSplit {
 pub enum Until {
     /// Never: at the end it waits for more.
     Forever,
-    /// At the end that the split has when it is opened.
+    /// At the end that the split had when [`Source::begin`] was called, or has when it is opened
+    /// where nobody called it.
     End,
     /// Before this position; used to read recorded ranges again.
     Position(Position),
@@ -70,12 +71,14 @@ pub trait Source: Send + Sync {
         false
     }
 
-    /// Takes part in whatever divides the splits among processes. Called once, before a run that
-    /// follows asks for splits, and never by a run with an end, which reads all of them.
+    /// Learns where the readers of a run will stop. Called once, before the run asks for splits
+    /// that are lineages of their own. A run that follows takes part in whatever divides the
+    /// splits among processes. One with an end reads all of them, and [`Until::End`] is where they
+    /// end now, however late a split is opened, or opened again.
     ///
     /// # Errors
     /// As for [`Source::splits`].
-    async fn join(&self) -> Result<()> {
+    async fn begin(&self, _until: &Until) -> Result<()> {
         Ok(())
     }
 

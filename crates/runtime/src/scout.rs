@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use contract::source::{Discovery, KnownSplit, Split};
+use contract::source::{Discovery, KnownSplit, Split, Until};
 use contract::{Error, Lineage, Result, failpoint};
 use futures::future::try_join_all;
 use state::Checkpoint;
@@ -20,8 +20,8 @@ use crate::owner::{RunContext, Scope};
 /// Looks for lineages, again and again.
 pub struct Scout {
     run: RunContext,
-    /// Numbers of the sources that were joined.
-    joined: HashSet<usize>,
+    /// Numbers of the sources that know where readers stop.
+    begun: HashSet<usize>,
     /// The lineages of splits that have a history; none before the first look.
     known: Option<BTreeMap<Lineage, SplitState>>,
     /// By source, the splits that were there when it was first looked at, and where they start.
@@ -37,7 +37,7 @@ struct Starts {
 impl Scout {
     /// A scout that has not looked yet.
     pub fn new(run: &RunContext) -> Self {
-        Self { run: run.clone(), joined: HashSet::new(), known: None, starts: HashMap::new() }
+        Self { run: run.clone(), begun: HashSet::new(), known: None, starts: HashMap::new() }
     }
 
     /// Whether there is more to find than the lineage of the run itself.
@@ -96,9 +96,10 @@ impl Scout {
     async fn discover(&mut self, number: usize) -> Result<Discovery> {
         let run = self.run.clone();
         let node = &run.pipeline.sources[number];
-        if !self.run.options.until_end && !self.joined.contains(&number) {
-            node.source.join().await?;
-            self.joined.insert(number);
+        if !self.begun.contains(&number) {
+            let until = if self.run.options.until_end { Until::End } else { Until::Forever };
+            node.source.begin(&until).await?;
+            self.begun.insert(number);
         }
         let starts = self.starts(node).await?;
         let mut known: Vec<KnownSplit> = self.known_of(&node.name).cloned().collect();

@@ -179,6 +179,19 @@ impl Running {
         self.wait_for(STOP_LIMIT).expect("a program that is told to end ends")
     }
 
+    /// Waits until it was put to sleep, by itself or by SIGSTOP.
+    ///
+    /// # Panics
+    /// It goes on.
+    pub fn wait_until_it_sleeps(&self) {
+        let until = Instant::now() + START_LIMIT;
+        let stat = format!("/proc/{}/stat", self.0.id());
+        while !std::fs::read_to_string(&stat).expect("it runs").contains(") T ") {
+            assert!(Instant::now() < until, "it goes to sleep");
+            std::thread::sleep(POLL_EVERY);
+        }
+    }
+
     /// Sends a signal, such as `STOP`.
     ///
     /// # Panics

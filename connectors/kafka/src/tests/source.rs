@@ -262,6 +262,34 @@ async fn a_reader_waits_for_records_and_a_dropped_call_loses_none() {
 }
 
 #[tokio::test]
+async fn a_run_with_an_end_stops_where_all_partitions_ended_when_it_began() {
+    let Some(broker) = Broker::find() else { return };
+    let topic = broker.topic(2, &[]).await;
+    broker.produce_texts(&topic, &["a", "b"]);
+    let source = source(&format!("{{ brokers: \"{}\", topics: [{topic}] }}", broker.address));
+    source.begin(&Until::End).await.unwrap();
+    broker.produce_texts(&topic, &["late"]);
+    broker.produce(&topic, &[Record { partition: 1, ..Record::text("late") }]);
+    let splits = splits(&source).await;
+    // Also where a split is opened again.
+    for _ in 0..2 {
+        let (rows, next) = read(&source, &splits[0], None).await;
+        assert_eq!((messages(&rows).concat(), next), ("ab".to_owned(), 2));
+        let mut empty = source.open(&splits[1], None, Until::End).await.unwrap();
+        assert!(empty.next_batch().await.unwrap().is_none());
+    }
+    broker.grow(&topic, 3).await;
+    let all = until("the new partition", async || {
+        let all = source.splits(None).await.unwrap().splits;
+        (all.len() == 3).then_some(all)
+    });
+    let after = &all.await[2];
+    broker.produce(&topic, &[Record { partition: 2, ..Record::text("later") }]);
+    let mut unknown = source.open(after, None, Until::End).await.unwrap();
+    assert!(unknown.next_batch().await.unwrap().is_none(), "it was not there");
+}
+
+#[tokio::test]
 async fn a_run_with_an_end_tells_the_group_how_far_it_came() {
     let Some(broker) = Broker::find() else { return };
     let topic = broker.topic(1, &[]).await;
@@ -295,7 +323,7 @@ async fn a_group_divides_partitions_and_listens_to_its_members() {
     let assigned =
         async |source: &Arc<dyn Source>| source.splits(None).await.unwrap().assigned.unwrap();
     let one = source(&settings("one"));
-    one.join().await.unwrap();
+    one.begin(&Until::Forever).await.unwrap();
     until("all partitions", async || (assigned(&one).await.len() == 4).then_some(())).await;
     let split = &splits(&one).await[0];
     let mut reader = one.open(split, None, Until::Forever).await.unwrap();
@@ -307,7 +335,7 @@ async fn a_group_divides_partitions_and_listens_to_its_members() {
     .await;
 
     let two = source(&settings("two"));
-    two.join().await.unwrap();
+    two.begin(&Until::Forever).await.unwrap();
     until("half of the partitions each", async || {
         let (ones, twos) = (assigned(&one).await, assigned(&two).await);
         assert!(!ones.iter().any(|split| twos.contains(split)), "{ones:?} {twos:?}");

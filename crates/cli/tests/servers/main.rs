@@ -4,6 +4,7 @@
 //! A stream flows from four partitions of Kafka into every kind of destination; afterwards
 //! strangers count what arrived. One proof runs at a time: some of them kill the servers.
 
+mod ends;
 mod kills;
 mod lakes;
 mod members;

@@ -250,7 +250,7 @@ impl StreamProof {
     /// # Panics
     /// One does not arrive in time.
     pub fn wait_for_arrival(&self) {
-        let expected = (0..self.feed.ids()).filter(|id| feed::is_whole(*id)).count() as u64;
+        let expected = self.whole_records();
         let until = Instant::now() + ARRIVAL_LIMIT;
         for (place, destination) in &self.destinations {
             loop {
@@ -262,6 +262,32 @@ impl StreamProof {
                 std::thread::sleep(POLL_EVERY);
             }
         }
+    }
+
+    /// Runs to the end, while as many records come again before the first is read; the run must
+    /// leave those to the next one.
+    ///
+    /// # Panics
+    /// It reads more or less than was there when it began.
+    pub fn end_where_it_began(&mut self, records: u64) {
+        self.add(records);
+        let expected = self.whole_records();
+        let mut run = self.program.start(&self.data, Some("recover.owned:1:stop"));
+        run.wait_until_it_sleeps();
+        self.add(records);
+        run.signal("CONT");
+        let status = run.wait();
+        assert!(status.success(), "the run ends well: {status}");
+        for (place, destination) in &self.destinations {
+            let found = self.tally(destination.as_ref()).total();
+            assert_eq!(found, expected, "{place:?} has what was there at the beginning");
+        }
+        self.finish();
+    }
+
+    /// How many records of the feed can be parsed.
+    fn whole_records(&self) -> u64 {
+        (0..self.feed.ids()).filter(|id| feed::is_whole(*id)).count() as u64
     }
 
     /// Lets one process follow the feed through an outage on the way to a server, while records
