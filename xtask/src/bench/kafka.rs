@@ -29,15 +29,11 @@ struct Places<'a> {
 
 impl<'a> Places<'a> {
     fn of(servers: &'a Servers) -> Result<Self, String> {
-        let find = |wanted: &str| {
-            let found = servers.variables.iter().find(|(name, _)| name == wanted);
-            found.map(|(_, value)| value.as_str()).ok_or(format!("no server said {wanted}"))
-        };
         Ok(Self {
-            brokers: find("LOGMILL_TEST_KAFKA")?,
-            s3: find("LOGMILL_TEST_S3")?,
-            access_key: find("LOGMILL_TEST_S3_KEY")?,
-            secret_key: find("LOGMILL_TEST_S3_SECRET")?,
+            brokers: servers.find("KAFKA")?,
+            s3: servers.find("S3")?,
+            access_key: servers.find("S3_KEY")?,
+            secret_key: servers.find("S3_SECRET")?,
         })
     }
 

@@ -103,8 +103,17 @@ impl Tools {
     /// The seconds that DuckDB says one of its queries took.
     pub fn duckdb_seconds(&self, arguments: &[&OsStr]) -> Result<f64, String> {
         self.duckdb(arguments)?;
+        let [seconds] = self.answer()?;
+        Ok(seconds)
+    }
+
+    /// The figures that the last program printed.
+    pub fn answer<const N: usize>(&self) -> Result<[f64; N], String> {
         let answer = fs::read_to_string(self.path("answer")).unwrap_or_default();
-        answer.trim().parse().map_err(|_| format!("DuckDB answered {answer:?}"))
+        let figures = answer.split_whitespace().map(|figure| figure.parse().ok());
+        let figures: Option<Vec<f64>> = figures.collect();
+        let figures = figures.and_then(|figures| figures.try_into().ok());
+        figures.ok_or_else(|| format!("expected {N} figures, not {answer:?}"))
     }
 
     /// Runs a program that may not be installed.

@@ -5,6 +5,7 @@
 
 mod cases;
 mod kafka;
+mod latency;
 mod measure;
 mod postgres;
 mod report;
@@ -37,6 +38,10 @@ pub struct Options {
     #[arg(long)]
     kafka: bool,
 
+    /// Also measure how long records take from Kafka to Kafka, PostgreSQL and the lake.
+    #[arg(long)]
+    latency: bool,
+
     /// A GeoIP database; without one, one of 5,000 cities is made up.
     #[arg(long, value_name = "FILE")]
     geoip: Option<PathBuf>,
@@ -66,6 +71,9 @@ pub fn run(options: &Options) -> Result<(), String> {
     }
     if options.kafka {
         bench.kafka(&mut table)?;
+    }
+    if options.latency {
+        bench.latency(&mut table)?;
     }
     let text = table.to_markdown();
     println!("\n{text}");

@@ -19,8 +19,7 @@ impl Bench {
     pub fn postgres(&self, table: &mut Table) -> Result<(), String> {
         let servers = Installation::begin(&[Service::Postgres])?.finish()?;
         let servers = servers.start(&[Service::Postgres])?;
-        let address = servers.variables.iter().find(|(name, _)| name == "LOGMILL_TEST_POSTGRES");
-        let (_, url) = address.ok_or("the server did not say where it is")?;
+        let url = servers.find("POSTGRES")?;
         let sink = format!(
             "warehouse: {{ type: postgres, input: parsed, url: {url:?}, table: delivered, create: \
              true }}"

@@ -267,6 +267,15 @@ pub struct Servers {
     folder: PathBuf,
 }
 
+impl Servers {
+    /// What the tests are told by `LOGMILL_TEST_<name>`.
+    pub fn find(&self, name: &str) -> Result<&str, String> {
+        let wanted = format!("LOGMILL_TEST_{name}");
+        let found = self.variables.iter().find(|(name, _)| *name == wanted);
+        found.map(|(_, value)| value.as_str()).ok_or(format!("no server said {wanted}"))
+    }
+}
+
 impl Drop for Servers {
     fn drop(&mut self) {
         self.guards.iter_mut().for_each(Guard::begin_stop);
