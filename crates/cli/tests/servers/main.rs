@@ -9,6 +9,7 @@ mod kills;
 mod lakes;
 mod members;
 mod outages;
+mod upgrades;
 
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -7,6 +7,7 @@ mod destinations;
 mod feed;
 pub mod servers;
 mod tally;
+mod upgrade;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -24,6 +25,7 @@ use feed::Feed;
 pub use feed::create_topic;
 use servers::{Servers, Way, set_way};
 use tally::Tally;
+pub use upgrade::upgrade_amid;
 
 const PARTITIONS: u16 = 4;
 /// Records that have not arrived after this time will not.

@@ -9,20 +9,27 @@ const NAMED_MAX: usize = 5;
 pub struct Tally {
     seen: Vec<u16>,
     strange: Vec<String>,
+    /// What must stand beside an id.
+    word: fn(u64) -> String,
 }
 
 impl Tally {
     /// Nothing was seen yet of this many ids.
     pub fn new(ids: u64) -> Self {
+        Self::of(ids, feed::word)
+    }
+
+    /// The same, of records with other words.
+    pub fn of(ids: u64, word: fn(u64) -> String) -> Self {
         let ids = usize::try_from(ids).expect("ids fit in memory");
-        Self { seen: vec![0; ids], strange: Vec::new() }
+        Self { seen: vec![0; ids], strange: Vec::new(), word }
     }
 
     /// Counts a record.
     pub fn count(&mut self, id: u64, word: &str) {
         let slot = usize::try_from(id).ok().and_then(|id| self.seen.get_mut(id));
         match slot {
-            Some(slot) if word == feed::word(id) => *slot = slot.saturating_add(1),
+            Some(slot) if word == (self.word)(id) => *slot = slot.saturating_add(1),
             _ => self.strange.push(format!("{id} with {word:?}")),
         }
     }
