@@ -244,7 +244,8 @@ impl Shared {
         if let Some(session) = open(opening.clone()).await? {
             return Ok(session);
         }
-        let transaction_timeout = self.transaction_timeout.lower(&self.topics).await?;
+        let topic = opening.token_topic.as_str();
+        let transaction_timeout = self.transaction_timeout.lower(&self.topics, topic).await?;
         let opened = open(Opening { transaction_timeout, ..opening }).await?;
         opened.ok_or_else(|| Error::transient("the brokers refuse transactions that they allow"))
     }

@@ -53,11 +53,11 @@ impl TransactionTimeout {
         self.allowed.get().copied().unwrap_or(self.wanted)
     }
 
-    /// Takes what the brokers allow, after they refused what is wanted.
+    /// Takes what the brokers allow, after they refused what is wanted for the sink of this topic.
     ///
     /// # Errors
     /// Config: they do not say, or it is too short for the epochs. External: they do not answer.
-    pub async fn lower(&self, topics: &Topics) -> Result<Duration> {
+    pub async fn lower(&self, topics: &Topics, topic: &str) -> Result<Duration> {
         let wanted = Period(self.wanted);
         let refused = |reason: String| {
             Error::config(reason).field("transaction_timeout").hint(format!(
@@ -80,6 +80,7 @@ impl TransactionTimeout {
         if self.allowed.set(allowed).is_ok() {
             let allowed = Period(allowed);
             warn!(
+                topic,
                 "the brokers drop a transaction after {allowed}, not after the {wanted} that are \
                  wanted: an epoch that waits for longer is sent again"
             );
