@@ -151,12 +151,13 @@ fn outage(crash: &Crash) -> Result<(), String> {
     };
     let mut proof = StreamProof::new(&crash.program, folder.path(), &layout);
     let half = Duration::from_secs(crash.minutes * 30);
-    proof.outlast("postgres", &[(Way::Stalled, half), (Way::Cut, half)]);
+    let took = proof.outlast("postgres", &[(Way::Stalled, half), (Way::Cut, half)]);
     println!(
-        "{} minutes without PostgreSQL, {} records: one process, none lost, none doubled, audit \
-         complete",
+        "{} minutes without PostgreSQL, {} records: all there {} s later, by the same process, \
+         none lost, none doubled, audit complete",
         crash.minutes,
-        proof.records()
+        proof.records(),
+        took.as_secs()
     );
     Ok(())
 }

@@ -295,10 +295,11 @@ impl StreamProof {
     /// Lets one process follow the feed through an outage on the way to a server, while records
     /// come all the time; then checks. The stages follow each other without a pause. One that
     /// stands still must last for longer than a transaction may: the brokers drop those that wait.
+    /// Returns how long it took until everything had arrived, once the way was open again.
     ///
     /// # Panics
     /// The process ends, or a record is not where it must be.
-    pub fn outlast(&mut self, server: &str, stages: &[(Way, Duration)]) {
+    pub fn outlast(&mut self, server: &str, stages: &[(Way, Duration)]) -> Duration {
         let mut run = self.follow();
         self.add(OUTAGE_ROWS);
         self.wait_for_arrival();
@@ -318,11 +319,14 @@ impl StreamProof {
             }
         }
         set_way(server, Way::Open);
+        let open = Instant::now();
         self.wait_for_arrival();
+        let took = open.elapsed();
         assert_eq!(run.wait_for(Duration::ZERO), None, "the process outlives the outage");
         let status = run.stop();
         assert_eq!(status.code(), Some(143), "a clean stop");
         self.check();
+        took
     }
 
     /// How many records were fed.
