@@ -29,6 +29,13 @@ fn set_purge_delay() {
     unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, PURGE_DELAY_MS) }
 }
 
+/// Keeps freed memory until the process ends: for commands that do one thing and are gone.
+#[allow(unsafe_code, reason = "the allocator's options can only be set through its C functions")]
+pub fn keep_until_the_end() {
+    // SAFETY: as in `set_purge_delay`; a negative number means never.
+    unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, -1) }
+}
+
 /// Keeps the kernel from joining pages of this process into huge ones.
 ///
 /// A huge page is given back only when all of its 2 MB are free; over hours of batches the process

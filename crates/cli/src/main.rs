@@ -24,9 +24,12 @@ use contract::error::Context;
 use failure::Exit;
 
 fn main() -> ExitCode {
-    allocator::give_back_soon();
-    failure::stop_on_defects();
     let arguments = Arguments::parse();
+    match &arguments.command {
+        Command::Query(_) => allocator::keep_until_the_end(),
+        _ => allocator::give_back_soon(),
+    }
+    failure::stop_on_defects();
     logging::start(&arguments.global);
     match start(&arguments) {
         Ok(exit) => exit.code(),

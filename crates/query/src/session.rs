@@ -28,6 +28,12 @@ use crate::log::{LogFunction, RefusedLines};
 
 /// Bytes that all queries of a closed session spill to disk.
 const SPILLED_BYTES_MAX: u64 = 1 << 30;
+/// Partitions of a query for each core.
+const PARTITIONS_PER_CORE: usize = 8;
+/// Rows that are worked on at a time.
+const BATCH_ROWS: usize = 32_768;
+/// The share of rows with a new group from which on groups are made in one step, not in two.
+const NEW_GROUPS_FOR_ONE_STEP: &str = "0.1";
 
 /// What a query may use.
 #[derive(Clone, Copy, Debug)]
@@ -73,21 +79,7 @@ impl Session {
     /// # Errors
     /// As for [`Session::open`].
     pub fn open_with(data: &Path, limits: Limits, elsewhere: Elsewhere) -> Result<Self> {
-        let runtime = RuntimeEnvBuilder::new()
-            .with_memory_pool(Arc::new(FairSpillPool::new(limits.memory_bytes)))
-            .build_arc()
-            .map_err(from_datafusion)?;
-        let config = SessionConfig::new()
-            .with_default_catalog_and_schema(catalog::CATALOG, catalog::SCHEMA)
-            .with_create_default_catalog_and_schema(false)
-            .with_information_schema(true);
-        let context = SessionContext::new_with_config_rt(config, runtime);
-        let folder = LakeFolder::new(data).with(elsewhere);
-        context.register_catalog(catalog::CATALOG, catalog::catalog(folder)?);
-        for function in engine::functions() {
-            context.register_udf(function);
-        }
-        context.register_udf(DateTrunc::udf());
+        let context = context(data, limits, elsewhere, DiskManagerBuilder::default(), true)?;
         let refused = Arc::new(RefusedLines::default());
         context.register_udtf("log", Arc::new(LogFunction::new(refused.clone())));
         Ok(Self { context, limits, refused })
@@ -101,22 +93,7 @@ impl Session {
     /// As for [`Session::open`].
     pub fn closed(data: &Path, limits: Limits, elsewhere: Elsewhere) -> Result<Self> {
         let disk = DiskManagerBuilder::default().with_max_temp_directory_size(SPILLED_BYTES_MAX);
-        let runtime = RuntimeEnvBuilder::new()
-            .with_memory_pool(Arc::new(FairSpillPool::new(limits.memory_bytes)))
-            .with_disk_manager_builder(disk)
-            .build_arc()
-            .map_err(from_datafusion)?;
-        let config = SessionConfig::new()
-            .with_default_catalog_and_schema(catalog::CATALOG, catalog::SCHEMA)
-            .with_create_default_catalog_and_schema(false)
-            .with_information_schema(false);
-        let context = SessionContext::new_with_config_rt(config, runtime);
-        let folder = LakeFolder::new(data).with(elsewhere);
-        context.register_catalog(catalog::CATALOG, catalog::catalog(folder)?);
-        for function in engine::functions() {
-            context.register_udf(function);
-        }
-        context.register_udf(DateTrunc::udf());
+        let context = context(data, limits, elsewhere, disk, false)?;
         Ok(Self { context, limits, refused: Arc::default() })
     }
 
@@ -184,6 +161,46 @@ impl Session {
             self.context.catalog(catalog::CATALOG).and_then(|found| found.schema(catalog::SCHEMA));
         schema.map_or_else(Vec::new, |schema| schema.table_names())
     }
+}
+
+/// The tables of the data folder and the functions of pipelines, within limits; `tells` says
+/// whether a query may ask which tables and settings there are.
+fn context(
+    data: &Path,
+    limits: Limits,
+    elsewhere: Elsewhere,
+    disk: DiskManagerBuilder,
+    tells: bool,
+) -> Result<SessionContext> {
+    let runtime = RuntimeEnvBuilder::new()
+        .with_memory_pool(Arc::new(FairSpillPool::new(limits.memory_bytes)))
+        .with_disk_manager_builder(disk)
+        .build_arc()
+        .map_err(from_datafusion)?;
+    let config = quick_groups(SessionConfig::new())
+        .with_default_catalog_and_schema(catalog::CATALOG, catalog::SCHEMA)
+        .with_create_default_catalog_and_schema(false)
+        .with_information_schema(tells);
+    let context = SessionContext::new_with_config_rt(config, runtime);
+    let folder = LakeFolder::new(data).with(elsewhere);
+    context.register_catalog(catalog::CATALOG, catalog::catalog(folder)?);
+    for function in engine::functions() {
+        context.register_udf(function);
+    }
+    context.register_udf(DateTrunc::udf());
+    Ok(context)
+}
+
+/// Settings by which groups of many values (paths, addresses) are counted quickly.
+///
+/// The table of groups of one partition should fit into the cache of a core, and one row in ten
+/// that makes a new group is enough for counting in one step to cost less than in two.
+pub(crate) fn quick_groups(config: SessionConfig) -> SessionConfig {
+    let partitions = config.target_partitions() * PARTITIONS_PER_CORE;
+    config.with_target_partitions(partitions).with_batch_size(BATCH_ROWS).set_str(
+        "datafusion.execution.skip_partial_aggregation_probe_ratio_threshold",
+        NEW_GROUPS_FOR_ONE_STEP,
+    )
 }
 
 /// Ends a stream with an error once the deadline has passed.
