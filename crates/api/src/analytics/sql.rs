@@ -153,13 +153,39 @@ impl<'a> Writer<'a> {
                 _ => self.whole(&format!("coalesce(sum(m{at}), 0)")),
             });
         }
+        let largest = self.largest_groups(question, groups, condition)?;
         Ok(format!(
-            "SELECT {} FROM (SELECT {} FROM {}{condition}{}) AS visitors{}",
+            "SELECT {} FROM (SELECT {} FROM {}{largest}{condition}{}) AS visitors{}",
             named(outer.iter().map(String::as_str)),
             inner.join(", "),
             self.table,
             by_first(keys),
             by_first(groups.len()),
+        ))
+    }
+
+    /// A join with the few groups that will be in the answer, where these can be told without
+    /// counting visitors: most rows then need not be told apart by visitor.
+    fn largest_groups(
+        &self,
+        question: &Question,
+        groups: &[(String, Kind)],
+        condition: &str,
+    ) -> Answer<String> {
+        let largest = question.largest.map(|at| question.measures[at]);
+        let (Some(largest), Some(limit), [(group, _)]) = (largest, question.limit, groups) else {
+            return Ok(String::new());
+        };
+        if largest == Measure::Visitors {
+            return Ok(String::new());
+        }
+        Ok(format!(
+            " JOIN (SELECT {group} AS largest_group FROM {}{condition}{} ORDER BY {} DESC, \
+             largest_group ASC NULLS LAST LIMIT {limit}) AS largest ON {group} IS NOT DISTINCT \
+             FROM largest_group",
+            self.table,
+            by_first(1),
+            self.measure(largest)?,
         ))
     }
 

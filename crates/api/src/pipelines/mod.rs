@@ -105,9 +105,17 @@ pub struct SinkSums {
     sink: String,
     /// What it promises, where the file is known.
     promise: Option<String>,
+    /// What became of the rows.
+    #[serde(flatten)]
+    counts: RowCounts,
+}
+
+/// What became of rows.
+#[derive(Serialize, ToSchema)]
+pub struct RowCounts {
     /// Records read.
     read: u64,
-    /// Rows that it accepted.
+    /// Rows that the sink accepted.
     delivered: u64,
     /// Rows that a condition left out.
     filtered: u64,
@@ -290,16 +298,24 @@ fn row(served: &Served, name: &str, counts: &Counts) -> SinkSums {
     SinkSums {
         sink: name.to_owned(),
         promise: promise.map(|(_, promise)| promise.clone()),
-        read: counts.read,
-        delivered: counts.delivered,
-        filtered: counts.filtered,
-        deduplicated: counts.deduplicated,
-        late: counts.late,
-        aggregated: counts.aggregated,
-        dead_lettered: counts.dead_lettered,
-        lost: counts.lost,
-        expanded: counts.expanded,
-        rejected_after: counts.rejected_after,
+        counts: RowCounts::from(counts),
+    }
+}
+
+impl From<&Counts> for RowCounts {
+    fn from(counts: &Counts) -> Self {
+        Self {
+            read: counts.read,
+            delivered: counts.delivered,
+            filtered: counts.filtered,
+            deduplicated: counts.deduplicated,
+            late: counts.late,
+            aggregated: counts.aggregated,
+            dead_lettered: counts.dead_lettered,
+            lost: counts.lost,
+            expanded: counts.expanded,
+            rejected_after: counts.rejected_after,
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::analytics::params::Params;
 use crate::host::{Replay, Replayed, ScheduledRun, Served};
 use crate::pipelines::letters::{Letter, Letters};
 use crate::pipelines::tally::{EPOCHS_MAX, Epoch};
-use crate::pipelines::{Detail, Overview};
+use crate::pipelines::{Detail, Overview, RowCounts};
 use crate::problem::{Answer, Problem, ProblemBody};
 use crate::site::Site;
 
@@ -46,28 +46,11 @@ pub struct LedgerEntry {
     split: String,
     /// The sink.
     sink: String,
-    /// Records read.
-    read: u64,
-    /// Rows beyond the first made of one record.
-    expanded: u64,
-    /// Rows that the sink accepted.
-    delivered: u64,
-    /// Rows that a condition left out.
-    filtered: u64,
-    /// Rows that stood before.
-    deduplicated: u64,
-    /// Rows behind the watermark.
-    late: u64,
-    /// Rows that went into a window.
-    aggregated: u64,
-    /// Rows that were refused.
-    dead_lettered: u64,
-    /// Rows booked as delivered before and refused later.
-    rejected_after: u64,
+    /// What became of the rows.
+    #[serde(flatten)]
+    counts: RowCounts,
     /// Rows of `delivered` that are not published yet.
     staged: u64,
-    /// Records that can no longer be read.
-    lost: u64,
     /// Sum over the origins of the delivered rows, in hexadecimal.
     hash: String,
 }
@@ -220,23 +203,13 @@ pub async fn ledger(
 impl From<state::LedgerRow> for LedgerEntry {
     fn from(row: state::LedgerRow) -> Self {
         let state::LedgerRow { lineage, epoch, entry, .. } = row;
-        let counts = entry.counts;
         Self {
             lineage,
             epoch,
             split: entry.split,
             sink: entry.sink,
-            read: counts.read,
-            expanded: counts.expanded,
-            delivered: counts.delivered,
-            filtered: counts.filtered,
-            deduplicated: counts.deduplicated,
-            late: counts.late,
-            aggregated: counts.aggregated,
-            dead_lettered: counts.dead_lettered,
-            rejected_after: counts.rejected_after,
-            staged: counts.staged,
-            lost: counts.lost,
+            counts: RowCounts::from(&entry.counts),
+            staged: entry.counts.staged,
             hash: entry.hash,
         }
     }

@@ -85,6 +85,9 @@ const QUESTIONS: &[&str] = &[
     "top/status?by=bytes",
     "top/ua_bot",
     "top/referrer?filter=referrer=",
+    // Most requests have no referrer: the largest group is that of nothing.
+    "top/referrer?limit=3",
+    "top/endpoint?limit=4&filter=status=200&static=exclude",
     "latency?filter=status=200",
     "bytes",
     "browsers",
