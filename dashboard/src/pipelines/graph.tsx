@@ -4,6 +4,7 @@ import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 
 import type { Graph } from "../api/types";
 import * as format from "../format";
+import { Head } from "../parts/head";
 import { NODE_HEIGHT, NODE_WIDTH, place, type Direction, type PlacedNode } from "./layout";
 
 /** Below this width the graph runs downwards. */
@@ -98,15 +99,7 @@ function EdgeTable({ graph }: { graph: Graph }) {
         <caption class="sr-only">
           Records per second between the steps, over the last minute
         </caption>
-        <thead>
-          <tr>
-            <th scope="col">From</th>
-            <th scope="col">To</th>
-            <th scope="col" class="number">
-              Records/s
-            </th>
-          </tr>
-        </thead>
+        <Head cells={["From", "To", ["Records/s", "number"]]} />
         <tbody>
           {graph.edges.map(({ from, to, rate }) => (
             <tr>

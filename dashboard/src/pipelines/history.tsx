@@ -2,6 +2,7 @@
 
 import type { Epoch, PipelineDetail, Run } from "../api/types";
 import * as format from "../format";
+import { Head } from "../parts/head";
 import { Await } from "../parts/notice";
 import { usePolled } from "../state/load";
 import { StateMark } from "./mark";
@@ -21,27 +22,17 @@ export function EpochTable({ name }: { name: string }) {
           <div class="scroll tall" tabIndex={0} role="region" aria-label="Epochs, table">
             <table>
               <caption class="sr-only">Newest epochs</caption>
-              <thead>
-                <tr>
-                  <th scope="col">Lineage</th>
-                  <th scope="col" class="number">
-                    Epoch
-                  </th>
-                  <th scope="col">At</th>
-                  <th scope="col" class="number">
-                    Took
-                  </th>
-                  <th scope="col" class="number">
-                    Read
-                  </th>
-                  <th scope="col" class="number">
-                    Delivered
-                  </th>
-                  <th scope="col" class="number">
-                    Dead
-                  </th>
-                </tr>
-              </thead>
+              <Head
+                cells={[
+                  "Lineage",
+                  ["Epoch", "number"],
+                  "At",
+                  ["Took", "number"],
+                  ["Read", "number"],
+                  ["Delivered", "number"],
+                  ["Dead", "number"],
+                ]}
+              />
               <tbody>
                 {list.map((epoch) => (
                   <tr key={`${epoch.lineage} ${epoch.epoch}`}>
@@ -94,21 +85,17 @@ function RunTable({ runs }: { runs: Run[] }) {
     <div class="scroll tall" tabIndex={0} role="region" aria-label="Runs, table">
       <table>
         <caption class="sr-only">Runs</caption>
-        <thead>
-          <tr>
-            <th scope="col">Due</th>
-            <th scope="col">Started</th>
-            <th scope="col">Ended</th>
-            <th scope="col">Outcome</th>
-            <th scope="col" class="number">
-              Read
-            </th>
-            <th scope="col" class="number">
-              Delivered
-            </th>
-            <th scope="col">Message</th>
-          </tr>
-        </thead>
+        <Head
+          cells={[
+            "Due",
+            "Started",
+            "Ended",
+            "Outcome",
+            ["Read", "number"],
+            ["Delivered", "number"],
+            "Message",
+          ]}
+        />
         <tbody>
           {runs.map((run) => (
             <tr key={run.started}>

@@ -2,6 +2,7 @@
 
 import type { PipelineDetail, SinkSums } from "../api/types";
 import * as format from "../format";
+import { Head, type HeadCell } from "../parts/head";
 
 type Count = Exclude<keyof SinkSums, "sink" | "promise">;
 
@@ -24,17 +25,9 @@ export function LedgerTable({ sinks, read }: { sinks: SinkSums[]; read: number |
     <div class="scroll" tabIndex={0} role="region" aria-label="Ledger sums, table">
       <table>
         <caption class="sr-only">What became of the {format.count(read)} records read</caption>
-        <thead>
-          <tr>
-            <th scope="col">Sink</th>
-            <th scope="col">Promise</th>
-            {COUNTS.map(([, label]) => (
-              <th scope="col" class="number">
-                {label}
-              </th>
-            ))}
-          </tr>
-        </thead>
+        <Head
+          cells={["Sink", "Promise", ...COUNTS.map(([, label]): HeadCell => [label, "number"])]}
+        />
         <tbody>
           {sinks.map((sums) => (
             <tr key={sums.sink}>
@@ -63,16 +56,7 @@ export function PositionTables({ pipeline }: { pipeline: PipelineDetail }) {
       <div class="scroll" tabIndex={0} role="region" aria-label="Lineages, table">
         <table>
           <caption>Lineages</caption>
-          <thead>
-            <tr>
-              <th scope="col">Lineage</th>
-              <th scope="col" class="number">
-                Epoch
-              </th>
-              <th scope="col">Committed</th>
-              <th scope="col">Owner</th>
-            </tr>
-          </thead>
+          <Head cells={["Lineage", ["Epoch", "number"], "Committed", "Owner"]} />
           <tbody>
             {pipeline.lineages.map(({ lineage, epoch, committed_at, owner }) => (
               <tr key={lineage}>
@@ -88,18 +72,7 @@ export function PositionTables({ pipeline }: { pipeline: PipelineDetail }) {
       <div class="scroll tall" tabIndex={0} role="region" aria-label="Splits, table">
         <table>
           <caption>Splits</caption>
-          <thead>
-            <tr>
-              <th scope="col">Source</th>
-              <th scope="col">Split</th>
-              <th scope="col" class="number">
-                Position
-              </th>
-              <th scope="col" class="number">
-                Lag
-              </th>
-            </tr>
-          </thead>
+          <Head cells={["Source", "Split", ["Position", "number"], ["Lag", "number"]]} />
           <tbody>
             {pipeline.splits.map(({ source, split, position, lag }) => (
               <tr key={`${source} ${split}`}>

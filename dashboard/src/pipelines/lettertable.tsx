@@ -4,6 +4,7 @@ import { useState } from "preact/hooks";
 
 import type { DeadLetter } from "../api/types";
 import * as format from "../format";
+import { Head } from "../parts/head";
 import { StateMark } from "./mark";
 
 /** Longer originals are cut until somebody wants to see them. */
@@ -36,29 +37,20 @@ export function LetterTable({ letters, selected, onSelect }: Props) {
     <div class="scroll" tabIndex={0} role="region" aria-label="Dead letters, table">
       <table class="letters">
         <caption class="sr-only">Dead letters, newest first</caption>
-        <thead>
-          <tr>
-            {onSelect && (
-              <th scope="col">
-                <input
-                  type="checkbox"
-                  checked={isAll}
-                  onChange={toggleAll}
-                  aria-label="Select all on this page"
-                />
-              </th>
-            )}
-            <th scope="col">Time</th>
-            <th scope="col">Reason</th>
-            <th scope="col">Original</th>
-            <th scope="col">Sink</th>
-            <th scope="col">Origin</th>
-            <th scope="col" class="number">
-              Epoch
+        <Head
+          cells={["Time", "Reason", "Original", "Sink", "Origin", ["Epoch", "number"], "State"]}
+        >
+          {onSelect && (
+            <th scope="col">
+              <input
+                type="checkbox"
+                checked={isAll}
+                onChange={toggleAll}
+                aria-label="Select all on this page"
+              />
             </th>
-            <th scope="col">State</th>
-          </tr>
-        </thead>
+          )}
+        </Head>
         <tbody>
           {letters.map((letter) => (
             <LetterRow

@@ -2,6 +2,7 @@
 
 import type { Pipeline } from "../api/types";
 import * as format from "../format";
+import { Head } from "../parts/head";
 import { PageLink } from "../parts/link";
 import { Await, Nothing } from "../parts/notice";
 import { usePolled } from "../state/load";
@@ -49,33 +50,19 @@ function PipelineTable({ list }: { list: Pipeline[] }) {
     <div class="panel">
       <table class="list">
         <caption class="sr-only">Pipelines</caption>
-        <thead>
-          <tr>
-            <th scope="col">Name</th>
-            <th scope="col">State</th>
-            <th scope="col" class="number">
-              Lag
-            </th>
-            <th scope="col" class="number">
-              Dead letters
-            </th>
-            <th scope="col" class="number wide-only">
-              Read
-            </th>
-            <th scope="col" class="number wide-only">
-              Delivered
-            </th>
-            <th scope="col" class="number wide-only">
-              Epochs
-            </th>
-            <th scope="col" class="wide-only">
-              Last epoch
-            </th>
-            <th scope="col" class="wide-only">
-              Next run
-            </th>
-          </tr>
-        </thead>
+        <Head
+          cells={[
+            "Name",
+            "State",
+            ["Lag", "number"],
+            ["Dead letters", "number"],
+            ["Read", "number wide-only"],
+            ["Delivered", "number wide-only"],
+            ["Epochs", "number wide-only"],
+            ["Last epoch", "wide-only"],
+            ["Next run", "wide-only"],
+          ]}
+        />
         <tbody>
           {list.map((pipeline) => (
             <PipelineRow key={pipeline.name} pipeline={pipeline} now={now} />
