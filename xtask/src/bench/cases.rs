@@ -17,6 +17,7 @@ const MEMORY_MAX_MIB: f64 = 256.0 + 150.0;
 /// Rounds of short work, of which the quickest counts.
 const ROUNDS: usize = 5;
 
+const PLAIN_RUN: &str = "file → parse → lake";
 const PLAIN: &str = "lake: { type: lake, input: parsed, table: web_logs }";
 const ENRICHED: &str = "lake: { type: lake, input: enriched, table: web_logs }";
 const QUERIES: [(&str, &str, &str); 3] = [
@@ -44,7 +45,7 @@ impl Bench {
     /// Generates the log.
     pub fn prepare(tools: Tools, megabytes: u64) -> Result<Self, String> {
         let log = tools.path("access.log");
-        let megabytes = generate(&tools, &log, megabytes * 1_000_000 / LINE_BYTES)?;
+        let megabytes = generate(&tools, &log, megabytes * 1_000_000 / LINE_BYTES, &[])?;
         Ok(Self { tools, log, megabytes })
     }
 
@@ -87,7 +88,7 @@ impl Bench {
         {
             let cost = self.run_pipeline(name, &self.log, steps, sink)?;
             let what = match name {
-                "plain" => "file → parse → lake",
+                "plain" => PLAIN_RUN,
                 _ => "file → parse → user agent, GeoIP → lake",
             };
             let speed = self.megabytes / cost.cpu_seconds;
@@ -129,12 +130,9 @@ impl Bench {
         }
         let cost = self.tools.duckdb(&[OsStr::new("top-paths-of-log"), self.log.as_os_str()])?;
         let speed = self.megabytes / cost.cpu_seconds;
-        table.add(
-            "top paths of the raw log: DuckDB as CSV",
-            speed,
-            "MB per CPU-second",
-            Goal::None,
-        );
+        let theirs = "top paths of the raw log: DuckDB as CSV";
+        table.add(theirs, speed, "MB per CPU-second", Goal::None);
+        table.ratio("top paths of the raw log", theirs);
         Ok(())
     }
 
@@ -142,7 +140,7 @@ impl Bench {
     /// promised: until that line is read.
     pub fn first_row(&self, table: &mut Table) -> Result<(), String> {
         let log = self.tools.path("one.log");
-        generate(&self.tools, &log, 1)?;
+        generate(&self.tools, &log, 1, &[])?;
         let runs = (0..ROUNDS).map(|_| self.run_pipeline("one", &log, "", PLAIN));
         let runs: Vec<Cost> = runs.collect::<Result<_, _>>()?;
         let quickest = runs.iter().map(|cost| cost.seconds).fold(f64::INFINITY, f64::min);
@@ -156,7 +154,7 @@ impl Bench {
         let mut first = None;
         for million in millions {
             let log = self.tools.path("growth.log");
-            generate(&self.tools, &log, million * 1_000_000)?;
+            generate(&self.tools, &log, million * 1_000_000, &[])?;
             let cost = self.run_pipeline("growth", &log, "", PLAIN)?;
             let each = cost.cpu_seconds / *million as f64;
             let goal = first.map_or(Goal::None, |first: f64| Goal::AtMost(first * 1.1));
@@ -177,9 +175,11 @@ impl Bench {
         ])?;
         let speed = self.megabytes / cost.cpu_seconds;
         table.add("DuckDB: log as CSV → Parquet", speed, "MB per CPU-second", Goal::None);
+        table.ratio(PLAIN_RUN, "DuckDB: log as CSV → Parquet");
         let report = self.tools.path("goaccess.json");
         let arguments = [
             self.log.as_os_str(),
+            "--no-progress".as_ref(),
             "--log-format=COMBINED".as_ref(),
             "-o".as_ref(),
             report.as_os_str(),
@@ -187,6 +187,7 @@ impl Bench {
         if let Some(cost) = self.tools.if_installed("goaccess", &arguments)? {
             let speed = self.megabytes / cost.cpu_seconds;
             table.add("GoAccess: log → report", speed, "MB per CPU-second", Goal::None);
+            table.ratio(PLAIN_RUN, "GoAccess: log → report");
         }
         let file = format!("path={}", self.log.display());
         let arguments = [
@@ -210,6 +211,7 @@ impl Bench {
         if let Some(cost) = self.tools.if_installed("fluent-bit", &arguments)? {
             let speed = self.megabytes / cost.cpu_seconds;
             table.add("Fluent Bit: log → nothing", speed, "MB per CPU-second", Goal::None);
+            table.ratio(PLAIN_RUN, "Fluent Bit: log → nothing");
         }
         Ok(())
     }
@@ -259,11 +261,18 @@ impl Bench {
 }
 
 /// Generates a log of so many lines and says how many megabytes it has.
-fn generate(tools: &Tools, log: &Path, rows: u64) -> Result<f64, String> {
+pub(super) fn generate(
+    tools: &Tools,
+    log: &Path,
+    rows: u64,
+    flags: &[&str],
+) -> Result<f64, String> {
     let rows = rows.to_string();
     let [generate, kind, flag, output] =
         ["generate", "access-log", "--rows", "--output"].map(OsStr::new);
-    tools.logmill(&[generate, kind, flag, rows.as_ref(), output, log.as_os_str()])?;
+    let arguments = [generate, kind, flag, rows.as_ref(), output, log.as_os_str()];
+    let arguments: Vec<_> = arguments.into_iter().chain(flags.iter().map(OsStr::new)).collect();
+    tools.logmill(&arguments)?;
     let metadata = fs::metadata(log).map_err(|error| format!("{}: {error}", log.display()))?;
     Ok(metadata.len() as f64 / MEGABYTE)
 }

@@ -84,19 +84,29 @@ impl Tools {
         self.cost(&self.logmill.with_file_name(program), arguments)
     }
 
+    /// The program that is measured.
+    pub fn program(&self) -> &Path {
+        &self.logmill
+    }
+
+    /// Runs a script in Python.
+    pub fn python(&self, arguments: &[&OsStr]) -> Result<Cost, String> {
+        self.cost(&self.python, arguments)
+    }
+
     /// Runs what DuckDB does beside us, as a process.
     pub fn duckdb(&self, arguments: &[&OsStr]) -> Result<Cost, String> {
         let script = self.path("beside.py");
         let with_script: Vec<_> =
             [script.as_os_str()].into_iter().chain(arguments.iter().copied()).collect();
-        self.cost(&self.python, &with_script)
+        self.python(&with_script)
     }
 
     /// A made-up GeoIP database.
     pub fn geoip(&self) -> Result<PathBuf, String> {
         let script = self.write("geoip.py", GEOIP)?;
         let database = self.path("made-up.mmdb");
-        self.cost(&self.python, &[script.as_os_str(), database.as_os_str()])?;
+        self.python(&[script.as_os_str(), database.as_os_str()])?;
         Ok(database)
     }
 

@@ -9,6 +9,7 @@ mod latency;
 mod measure;
 mod postgres;
 mod report;
+mod serve;
 
 use std::path::PathBuf;
 
@@ -42,6 +43,11 @@ pub struct Options {
     #[arg(long)]
     latency: bool,
 
+    /// Also ask the questions of the dashboard over 10 million requests, and open it in Chromium,
+    /// which is installed.
+    #[arg(long)]
+    serve: bool,
+
     /// A GeoIP database; without one, one of 5,000 cities is made up.
     #[arg(long, value_name = "FILE")]
     geoip: Option<PathBuf>,
@@ -74,6 +80,9 @@ pub fn run(options: &Options) -> Result<(), String> {
     }
     if options.latency {
         bench.latency(&mut table)?;
+    }
+    if options.serve {
+        bench.serve(&mut table)?;
     }
     let text = table.to_markdown();
     println!("\n{text}");

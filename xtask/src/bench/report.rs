@@ -24,6 +24,7 @@ pub enum Goal {
 #[derive(Default)]
 pub struct Table {
     lines: String,
+    figures: Vec<(String, f64)>,
 }
 
 impl Table {
@@ -40,10 +41,21 @@ impl Table {
             Goal::AtLeast(goal) => format!("≥ {}, **missed**", shown(goal)),
             Goal::AtMost(goal) => format!("≤ {}, **missed**", shown(goal)),
         };
+        let full = figure;
         let figure = shown(figure);
         println!("{what}: {figure} {unit} {wanted}");
         let wrote = writeln!(self.lines, "| {what} | {figure} {unit} | {wanted} |");
         wrote.expect("a string takes every line");
+        self.figures.push((what.to_owned(), full));
+    }
+
+    /// Adds how many times as large one figure is as another one; nothing if one is missing.
+    pub fn ratio(&mut self, of: &str, to: &str) {
+        let find = |wanted: &str| self.figures.iter().find(|(what, _)| what == wanted);
+        if let (Some((_, of_figure)), Some((_, to_figure))) = (find(of), find(to)) {
+            let ratio = of_figure / to_figure;
+            self.add(&format!("{of}, to {to}"), ratio, "×", Goal::None);
+        }
     }
 
     /// The whole table.
@@ -75,6 +87,16 @@ mod tests {
         let page = format!("a\n{BEGIN}old\n{END}z\n");
         assert_eq!(replace(&page, "new\n"), Some(format!("a\n{BEGIN}new\n{END}z\n")));
         assert_eq!(replace("no marks", "new\n"), None);
+    }
+
+    #[test]
+    fn a_ratio_is_that_of_two_figures_of_the_table() {
+        let mut table = Table::default();
+        table.add("a", 30.0, "MB/s", Goal::None);
+        table.add("b", 12.0, "MB/s", Goal::None);
+        table.ratio("a", "b");
+        table.ratio("a", "c");
+        assert!(table.to_markdown().ends_with("| b | 12 MB/s |  |\n| a, to b | 2.50 × |  |\n"));
     }
 
     #[test]

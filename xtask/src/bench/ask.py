@@ -1,0 +1,87 @@
+"""Asks a server every question of its dashboard, for some days in turn, each time of other rows.
+
+    python ask.py URL DAYS LOG
+
+DAYS is the number of days of the log LOG, which begins at its first line. Prints four figures: the
+milliseconds of the first answer, the 95th percentile and the longest of all others, and the seconds
+that GoAccess takes for one question of the same kind (nan where it is not installed): the lines of
+one day with one status, which grep picks out of the log for it. Standard library only.
+"""
+
+import datetime
+import itertools
+import json
+import math
+import shutil
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+
+# What the page asks for when it is opened, and what a click on a value makes it ask again.
+QUESTIONS = [
+    "summary",
+    "timeseries?points=400",
+    "status_classes",
+    "latency",
+    "bytes",
+    "records?limit=20",
+    "top_ips",
+    "error_rate",
+    *(f"top/{column}?limit=10" for column in
+      ("endpoint", "ip", "country", "referrer", "status", "method", "ua_browser", "ua_os")),
+]
+FILTERS = ["status=404", "method=POST", "status>=500", "path=/", "referrer=-", "protocol=HTTP/1.1"]
+# Every second day: enough of them, and no two with the same files in memory.
+STEP = 2
+
+
+def first_day(log):
+    with open(log, encoding="utf-8", errors="replace") as lines:
+        moment = lines.readline().split("[", 1)[1].split("]", 1)[0]
+    return datetime.datetime.strptime(moment, "%d/%b/%Y:%H:%M:%S %z").date()
+
+
+def answer_milliseconds(url, question, day, condition):
+    scope = {"start": f"{day}T00:00:00Z", "end": f"{day}T23:59:59.999999Z", "filter": condition}
+    joint = "&" if "?" in question else "?"
+    address = f"{url}/analytics/{question}{joint}{urllib.parse.urlencode(scope)}"
+    begun = time.monotonic()
+    try:
+        with urllib.request.urlopen(address) as answer:
+            json.load(answer)
+    except urllib.error.HTTPError as refused:
+        # A column that this table does not have.
+        if refused.code != 404:
+            raise
+        return None
+    return (time.monotonic() - begun) * 1e3
+
+
+def goaccess_seconds(log, day):
+    if shutil.which("goaccess") is None:
+        return math.nan
+    pick = f"grep -F '[{day:%d/%b/%Y}:' \"$0\" | grep -F '\" 404 ' | "
+    report = "goaccess --no-progress --log-format=COMBINED -o json -"
+    begun = time.monotonic()
+    subprocess.run(["sh", "-c", pick + report, log], stdout=subprocess.DEVNULL,
+                   stderr=subprocess.DEVNULL, check=True)
+    return time.monotonic() - begun
+
+
+def main(url, days, log):
+    day = first_day(log)
+    conditions = itertools.cycle(FILTERS)
+    times = []
+    for number in range(0, int(days), STEP):
+        condition = next(conditions)
+        asked = day + datetime.timedelta(days=number)
+        times += [answer_milliseconds(url, question, asked, condition) for question in QUESTIONS]
+    first, *others = [took for took in times if took is not None]
+    others.sort()
+    print(first, others[int(len(others) * 0.95)], others[-1],
+          goaccess_seconds(log, day + datetime.timedelta(days=1)))
+
+
+main(*sys.argv[1:])
