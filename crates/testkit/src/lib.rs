@@ -14,6 +14,7 @@ pub mod services;
 mod sinks;
 mod sources;
 pub mod stream;
+pub mod wait;
 
 use std::path::Path;
 

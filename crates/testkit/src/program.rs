@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::wait;
 
 /// A start that takes longer than this hangs.
 const START_LIMIT: Duration = Duration::from_secs(900);
 /// A clean stop that takes longer hangs.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
-/// How often a child is asked whether it has ended.
-const POLL_EVERY: Duration = Duration::from_millis(2);
 
 /// The program, in a folder with `pipeline.yaml`.
 pub struct Program {
@@ -138,14 +138,7 @@ impl Running {
     /// # Panics
     /// It cannot be waited for.
     pub fn wait_for(&mut self, limit: Duration) -> Option<ExitStatus> {
-        let until = Instant::now() + limit;
-        loop {
-            let ended = self.0.try_wait().expect("a child can be waited for");
-            if ended.is_some() || Instant::now() > until {
-                return ended;
-            }
-            std::thread::sleep(POLL_EVERY);
-        }
+        wait::up_to(limit, || self.0.try_wait().expect("a child can be waited for"))
     }
 
     /// Waits until it has killed itself at a failpoint, or has ended without passing it.
@@ -184,12 +177,10 @@ impl Running {
     /// # Panics
     /// It goes on.
     pub fn wait_until_it_sleeps(&self) {
-        let until = Instant::now() + START_LIMIT;
         let stat = format!("/proc/{}/stat", self.0.id());
-        while !std::fs::read_to_string(&stat).expect("it runs").contains(") T ") {
-            assert!(Instant::now() < until, "it goes to sleep");
-            std::thread::sleep(POLL_EVERY);
-        }
+        wait::until("it goes to sleep", START_LIMIT, || {
+            std::fs::read_to_string(&stat).expect("it runs").contains(") T ").then_some(())
+        });
     }
 
     /// Sends a signal, such as `STOP`.

@@ -1,7 +1,7 @@
 //! A broker to test with: topics, records, transactions, and what a group committed.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use contract::spec::{BuildContext, Connector};
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
@@ -11,7 +11,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::Offset;
 use rdkafka::{ClientConfig, TopicPartitionList};
-use testkit::services;
+use testkit::{services, wait};
 
 use crate::Kafka;
 
@@ -174,13 +174,6 @@ pub fn source(settings: &str) -> std::sync::Arc<dyn contract::source::Source> {
 }
 
 /// Asks again and again until the answer is as wanted.
-pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    let begun = Instant::now();
-    while begun.elapsed() < LIMIT {
-        if let Some(answer) = ask().await {
-            return answer;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("{what}: not within {LIMIT:?}");
+pub async fn until<T>(what: &str, ask: impl AsyncFnMut() -> Option<T>) -> T {
+    wait::for_answer(what, LIMIT, ask).await
 }

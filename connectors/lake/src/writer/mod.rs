@@ -12,6 +12,8 @@ mod lengths;
 mod plain;
 mod properties;
 mod stats;
+#[cfg(test)]
+mod testing;
 mod text;
 mod words;
 

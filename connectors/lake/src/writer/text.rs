@@ -140,17 +140,13 @@ impl TextColumn {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{AsArray, RecordBatch};
-    use arrow::datatypes::{DataType, Field, Schema};
-    use bytes::Bytes;
-    use parquet::arrow::ArrowSchemaConverter;
-    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+    use arrow::array::AsArray;
+    use arrow::datatypes::{DataType, Field};
     use parquet::basic::ZstdLevel;
-    use parquet::file::properties::WriterProperties;
-    use parquet::file::writer::SerializedFileWriter;
     use rand::rngs::SmallRng;
     use rand::{Rng, SeedableRng};
 
+    use super::super::testing;
     use super::*;
 
     fn read_back(
@@ -158,22 +154,13 @@ mod tests {
         nullable: bool,
         compression: Compression,
     ) -> Result<Vec<Option<String>>> {
-        let schema = Schema::new(vec![Field::new("text", DataType::Utf8View, nullable)]);
-        let columns = ArrowSchemaConverter::new().convert(&schema).unwrap();
-        let properties = WriterProperties::builder().build().into();
-        let mut file =
-            SerializedFileWriter::new(Vec::new(), columns.root_schema_ptr(), properties).unwrap();
-        let mut column = TextColumn::begin(columns.column(0), compression)?.expect("we know it");
-        for array in arrays {
-            column.push(array)?;
-        }
-        let chunk = column.close()?;
-        let mut row_group = file.next_row_group().unwrap();
-        row_group.append_column(&chunk.bytes, chunk.close).unwrap();
-        row_group.close().unwrap();
-        let file = Bytes::from(file.into_inner().unwrap());
-        let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap();
-        let batches: Vec<RecordBatch> = reader.collect::<std::result::Result<_, _>>().unwrap();
+        let field = Field::new("text", DataType::Utf8View, nullable);
+        let file = testing::file(field, |descriptor| {
+            let mut column = TextColumn::begin(descriptor, compression)?.expect("we know it");
+            arrays.iter().try_for_each(|array| column.push(array))?;
+            column.close()
+        })?;
+        let batches = testing::read(file);
         let columns = batches.iter().map(|batch| batch.column(0).as_string::<i32>());
         Ok(columns.flat_map(|texts| texts.iter().map(|text| text.map(str::to_owned))).collect())
     }

@@ -143,18 +143,16 @@ impl WordColumn {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{ArrayRef, Int32Array, RecordBatch};
+    use arrow::array::{ArrayRef, Int32Array};
     use arrow::compute::{cast, concat};
-    use arrow::datatypes::{DataType, Field, Schema};
+    use arrow::datatypes::{DataType, Field};
     use bytes::Bytes;
-    use parquet::arrow::ArrowSchemaConverter;
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
     use parquet::basic::ZstdLevel;
-    use parquet::file::properties::WriterProperties;
-    use parquet::file::writer::SerializedFileWriter;
     use rand::rngs::SmallRng;
     use rand::{Rng, SeedableRng};
 
+    use super::super::testing;
     use super::*;
 
     /// A file of one column, and what its footer says of the smallest word, the largest, the nulls.
@@ -164,24 +162,15 @@ mod tests {
         compression: Compression,
     ) -> Result<Bytes> {
         let field = Field::new("word", arrays[0].data_type().clone(), nullable);
-        let columns = ArrowSchemaConverter::new().convert(&Schema::new(vec![field])).unwrap();
-        let properties = WriterProperties::builder().build().into();
-        let mut file =
-            SerializedFileWriter::new(Vec::new(), columns.root_schema_ptr(), properties).unwrap();
-        let mut column = WordColumn::begin(columns.column(0), compression)?.expect("we know it");
-        for array in arrays {
-            column.push(array)?;
-        }
-        let chunk = column.close()?;
-        let mut row_group = file.next_row_group().unwrap();
-        row_group.append_column(&chunk.bytes, chunk.close).unwrap();
-        row_group.close().unwrap();
-        Ok(file.into_inner().unwrap().into())
+        testing::file(field, |descriptor| {
+            let mut column = WordColumn::begin(descriptor, compression)?.expect("we know it");
+            arrays.iter().try_for_each(|array| column.push(array))?;
+            column.close()
+        })
     }
 
     fn read(file: Bytes) -> ArrayRef {
-        let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap();
-        let batches: Vec<RecordBatch> = reader.collect::<std::result::Result<_, _>>().unwrap();
+        let batches = testing::read(file);
         let columns: Vec<_> = batches.iter().map(|batch| batch.column(0).as_ref()).collect();
         cast(&concat(&columns).unwrap(), &DataType::Utf8).unwrap()
     }

@@ -3,7 +3,7 @@
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use testkit::services;
+use testkit::{services, wait};
 
 use crate::Desk;
 
@@ -45,12 +45,10 @@ fn start(desk: &Desk, failpoint: &str) -> Child {
 }
 
 fn wait_until_it_sleeps(child: &Child) {
-    let limit = Instant::now() + STOP_LIMIT;
     let stat = format!("/proc/{}/stat", child.id());
-    while !std::fs::read_to_string(&stat).unwrap().contains(") T ") {
-        assert!(Instant::now() < limit, "it stops itself");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    wait::until("it stops itself", STOP_LIMIT, || {
+        std::fs::read_to_string(&stat).unwrap().contains(") T ").then_some(())
+    });
 }
 
 fn check(desk: &Desk) {
@@ -104,10 +102,9 @@ fn a_lineage_that_lives_elsewhere_is_the_exit_of_who_comes_second() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let limit = Instant::now() + STOP_LIMIT;
-    while desk.run(&["audit", "counted.yaml"]).code != 0 {
-        assert!(Instant::now() < limit, "the first process delivers");
-    }
+    wait::until("the first process delivers", STOP_LIMIT, || {
+        (desk.run(&["audit", "counted.yaml"]).code == 0).then_some(())
+    });
     let second = desk.run(&["run", "counted.yaml", "--until-end"]);
     assert_eq!(second.code, 4, "{}", second.stderr);
     assert!(second.stderr.contains(&format!("process {}", first.id())), "{}", second.stderr);

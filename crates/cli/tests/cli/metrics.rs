@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use runtime::metrics::{Form, METRICS, Origin, PROCESS};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use testkit::{http, services};
+use testkit::{http, services, wait};
 
 use crate::Desk;
 use crate::blueprints::blueprint;
@@ -16,8 +16,6 @@ use crate::schedules;
 
 /// What takes longer never comes.
 const LIMIT: Duration = Duration::from_secs(120);
-/// How often a condition is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// A pipeline with sources that know their lag in bytes and in records, and a step that refuses.
 const PIPELINE: &str = "\
@@ -73,18 +71,6 @@ impl Drop for Server {
     }
 }
 
-/// Waits until something is there.
-fn wait_for<T>(what: &str, look: impl Fn() -> Option<T>) -> T {
-    let limit = Instant::now() + LIMIT;
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(Instant::now() < limit, "waited for {what}");
-        std::thread::sleep(LOOK_EVERY);
-    }
-}
-
 /// The value of a series, by its name and labels as they are shown.
 fn value(text: &str, series: &str) -> Option<f64> {
     let line = text
@@ -105,7 +91,7 @@ fn a_run_shows_every_metric_that_is_documented_and_no_other() {
     let desk = Desk::new();
     let server = told(&desk);
     let processed = "log_records_processed_total{pipeline=\"told\"}";
-    let text = wait_for("all records", || {
+    let text = wait::until("all records", LIMIT, || {
         let text = server.get("/metrics").expect("metrics");
         // Labels may come in any order; one label leaves no choice.
         (value(&text, processed) == Some(103.0)).then_some(text)
@@ -150,7 +136,7 @@ fn labels(line: &str) -> Vec<String> {
 fn what_is_counted_is_what_the_ledger_says() {
     let desk = Desk::new();
     let server = told(&desk);
-    let text = wait_for("the dead letter", || {
+    let text = wait::until("the dead letter", LIMIT, || {
         let text = server.get("/metrics").expect("metrics");
         let errors = value(&text, "log_records_errors_total{pipeline=\"told\"}");
         let processed = value(&text, "log_records_processed_total{pipeline=\"told\"}");
@@ -189,7 +175,7 @@ fn a_sink_that_does_not_answer_is_named_and_the_run_is_not_ready() {
     let file = PIPELINE.replace("{ type: lake, input: numbers, table: counted }", sink);
     desk.write("told.yaml", &file);
     let server = Server::start(desk.command(&["run", "told.yaml", "--metrics", "127.0.0.1:0"]));
-    let text = wait_for("a second try", || {
+    let text = wait::until("a second try", LIMIT, || {
         let text = server.get("/metrics").expect("metrics");
         let retries = value(&text, "logmill_retries_total{pipeline=\"told\"}")?;
         (retries >= 2.0).then_some(text)
@@ -274,7 +260,9 @@ impl Prometheus {
         command.arg(format!("--web.listen-address={address}")).arg("--log.level=error");
         let child = command.current_dir(desk.path()).spawn().expect("Prometheus starts");
         let server = Self { child, address: format!("http://{address}") };
-        wait_for("Prometheus", || http::send("GET", &server.address, "/-/ready", "").ok());
+        wait::until("Prometheus", LIMIT, || {
+            http::send("GET", &server.address, "/-/ready", "").ok()
+        });
         server
     }
 
@@ -344,14 +332,13 @@ fn a_real_prometheus_has_data_for_every_panel_and_understands_every_alert() {
     let mut log = std::fs::File::options().append(true).open(desk.path().join("access.log"));
     let log = log.as_mut().expect("a log");
     let mut missing: Vec<_> = panels();
-    let limit = Instant::now() + LIMIT;
-    while !missing.is_empty() {
+    wait::up_to(LIMIT, || {
         log.write_all(input.as_bytes()).expect("written");
         log.write_all(b"no access log\n").expect("written");
-        std::thread::sleep(Duration::from_secs(1));
         missing.retain(|(_, expression)| !has_data(&prometheus.query(expression)));
-        assert!(Instant::now() < limit, "panels without data: {missing:#?}");
-    }
+        missing.is_empty().then_some(())
+    });
+    assert!(missing.is_empty(), "panels without data: {missing:#?}");
     let rules = http::send("GET", &prometheus.address, "/api/v1/rules", "").expect("rules");
     let rules: Value = serde_json::from_str(&rules).expect("JSON");
     let rules = rules["data"]["groups"][0]["rules"].as_array().expect("rules");
@@ -371,12 +358,12 @@ fn a_real_prometheus_has_data_for_every_panel_and_understands_every_alert() {
     drop(stdin);
     assert!(linted.wait().expect("it ends").success(), "names, units and help are in order");
     // Behind its records the topic has markers of transactions, which nobody has to read.
-    wait_for("the end of the topic", || {
+    wait::until("the end of the topic", LIMIT, || {
         let lag = prometheus.query("sum(logmill_split_lag_records)");
         (lag.first()?["value"][1] == "0").then_some(())
     });
     drop(run);
-    wait_for("the alert of a run that is gone", || {
+    wait::until("the alert of a run that is gone", LIMIT, || {
         let down = prometheus.query("ALERTS{alertname=\"LogmillDown\"}");
         (!down.is_empty()).then_some(())
     });

@@ -2,20 +2,18 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use runtime::metrics::{METRICS, Origin};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use testkit::http;
+use testkit::{http, wait};
 
 use crate::Desk;
 use crate::blueprints::blueprint;
 
 /// What takes longer never comes.
 const LIMIT: Duration = Duration::from_secs(60);
-/// How often a condition is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Due once a year, so that only a missed time begins a run while a test looks.
 const YEARLY: &str = "\
@@ -61,11 +59,12 @@ impl Served {
     }
 
     fn wait_for(&self, line: &str) {
-        let limit = Instant::now() + LIMIT;
-        while !self.metrics().lines().any(|shown| shown == line) {
-            assert!(Instant::now() < limit, "waited for {line} in {}", self.metrics());
-            std::thread::sleep(LOOK_EVERY);
-        }
+        let mut text = String::new();
+        let shown = wait::up_to(LIMIT, || {
+            text = self.metrics();
+            text.lines().any(|shown| shown == line).then_some(())
+        });
+        assert!(shown.is_some(), "waited for {line} in {text}");
     }
 
     fn stop(mut self) {
@@ -165,11 +164,9 @@ fn two_servers_of_one_schedule_run_each_time_once() {
     let servers = [0; 2].map(|_| Served::start(&desk, &["yearly.yaml"]));
     for server in &servers {
         server.wait_for("logmill_schedule_running{pipeline=\"yearly\"} 0");
-        let limit = Instant::now() + LIMIT;
-        while !server.metrics().contains("logmill_schedule_next_timestamp_seconds{") {
-            assert!(Instant::now() < limit, "nothing is due any more");
-            std::thread::sleep(LOOK_EVERY);
-        }
+        wait::until("the next time is known", LIMIT, || {
+            server.metrics().contains("logmill_schedule_next_timestamp_seconds{").then_some(())
+        });
     }
     let runs = history(&desk);
     let outcomes: Vec<_> = runs.iter().map(|run| &run["outcome"]).collect();

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -17,6 +17,7 @@ use contract::source::{Discovery, KnownSplit, ReadBatch, Source, Split, SplitRea
 use contract::{Error, Lineage, Position, Result, SplitId};
 use runtime::{Pipeline, Progress, RunOptions, Summary};
 use testkit::crash::Proof;
+use testkit::wait;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -265,9 +266,5 @@ impl Following {
 
 /// Waits until something is so.
 pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let limit = Instant::now() + WAIT_LIMIT;
-    while !holds().await {
-        assert!(Instant::now() < limit, "never: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    wait::for_answer(what, WAIT_LIMIT, async || holds().await.then_some(())).await;
 }

@@ -19,6 +19,7 @@ use crate::crash::{POINTS, RECOVERY_POINTS};
 use crate::kill::LAKE_POINTS;
 use crate::program::{Killed, Program, Running};
 use crate::services::unique;
+use crate::wait;
 
 use destinations::{Destination, Lake, Objects, Search, Stream, Table};
 use feed::Feed;
@@ -30,10 +31,11 @@ pub use upgrade::upgrade_amid;
 const PARTITIONS: u16 = 4;
 /// Records that have not arrived after this time will not.
 const ARRIVAL_LIMIT: Duration = Duration::from_secs(180);
-const POLL_EVERY: Duration = Duration::from_millis(200);
 /// Records that come every second of an outage.
 const OUTAGE_ROWS: u64 = 200;
 const OUTAGE_ROWS_EVERY: Duration = Duration::from_secs(1);
+/// Moments of a kill lie up to so much behind the longest run that is thought of.
+const MOMENT_MORE: Duration = Duration::from_millis(200);
 /// Points that the very first start passes, each with the pass at which to kill.
 const FIRST_POINTS: &[(&str, u64)] = &[("scout.starts", 1), ("scout.begun", 2)];
 const KAFKA_POINTS: &[&str] = &[
@@ -192,7 +194,7 @@ impl StreamProof {
         let whole = self.finish();
         // What a start takes that finds nothing to do.
         let idle = self.finish();
-        let longest = idle + whole.saturating_sub(idle) * 2 / kills + POLL_EVERY;
+        let longest = idle + whole.saturating_sub(idle) * 2 / kills + MOMENT_MORE;
         let mut moments = StdRng::seed_from_u64(seed);
         let mut struck = 0;
         self.add(records);
@@ -253,16 +255,13 @@ impl StreamProof {
     /// One does not arrive in time.
     pub fn wait_for_arrival(&self) {
         let expected = self.whole_records();
-        let until = Instant::now() + ARRIVAL_LIMIT;
         for (place, destination) in &self.destinations {
-            loop {
-                let arrived = self.tally(destination.as_ref()).total();
-                if arrived >= expected {
-                    break;
-                }
-                assert!(Instant::now() < until, "{place:?}: {arrived} of {expected} arrived");
-                std::thread::sleep(POLL_EVERY);
-            }
+            let mut arrived = 0;
+            let all = wait::up_to(ARRIVAL_LIMIT, || {
+                arrived = self.tally(destination.as_ref()).total();
+                (arrived >= expected).then_some(())
+            });
+            assert!(all.is_some(), "{place:?}: {arrived} of {expected} arrived");
         }
     }
 
@@ -339,11 +338,7 @@ impl StreamProof {
     }
 
     fn wait_for(&self, what: &str, condition: impl Fn(&Self) -> bool) {
-        let until = Instant::now() + ARRIVAL_LIMIT;
-        while !condition(self) {
-            assert!(Instant::now() < until, "waited for {what}");
-            std::thread::sleep(POLL_EVERY);
-        }
+        wait::until(what, ARRIVAL_LIMIT, || condition(self).then_some(()));
     }
 
     fn tally(&self, destination: &dyn Destination) -> Tally {

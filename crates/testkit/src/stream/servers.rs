@@ -1,17 +1,17 @@
 //! The servers of a stream: where they are, and what can be done to them.
 
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 use tokio_postgres::NoTls;
 
 use crate::http;
 use crate::services::{find, setting};
+use crate::wait;
 
 /// A killed server that takes longer does not come back.
 const BACK_LIMIT: Duration = Duration::from_secs(60);
-const POLL_EVERY: Duration = Duration::from_millis(50);
 /// What holds everything back on a way that stands still, as its proxy knows it.
 const STALL: &str = "stall";
 /// Longer than any outage.
@@ -99,11 +99,8 @@ pub fn kill(server: &str) {
     let sent = Command::new("kill").args(["-s", "KILL", pid.trim()]).status();
     assert!(sent.expect("`kill` starts").success(), "{server} is killed");
     let address = setting(server);
-    let until = Instant::now() + BACK_LIMIT;
-    while !serves(server, &address) {
-        assert!(Instant::now() < until, "{server} comes back");
-        std::thread::sleep(POLL_EVERY);
-    }
+    let back = || serves(server, &address).then_some(());
+    wait::until(&format!("{server} comes back"), BACK_LIMIT, back);
 }
 
 /// Whether a server does more than accept connections.

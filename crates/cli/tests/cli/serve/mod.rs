@@ -12,6 +12,7 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
+use testkit::wait;
 
 use crate::Desk;
 
@@ -140,9 +141,5 @@ impl Drop for Server {
 
 /// Waits until something holds.
 fn wait_for(what: &str, holds: impl Fn() -> bool) {
-    let limit = std::time::Instant::now() + ANSWER_LIMIT;
-    while !holds() {
-        assert!(std::time::Instant::now() < limit, "{what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    wait::until(what, ANSWER_LIMIT, || holds().then_some(()));
 }
