@@ -178,11 +178,9 @@ fn a_dead_letter_that_is_replayed_goes_through_the_pipeline_again() {
     assert!(wrong.body.contains("did you mean"), "{}", wrong.body);
 }
 
-#[test]
-fn a_tail_shows_rows_as_they_are_committed() {
+/// Follows the tail of a server while `web.yaml` delivers two rows more.
+fn follow(desk: &crate::Desk, server: &Server) {
     use std::io::{BufRead, BufReader, Write};
-    let desk = loaded();
-    let server = Server::start(&desk, &[]);
     let mut stream = server.connect();
     let request = "GET /analytics/tail?filter=status=201 HTTP/1.0\r\nHost: localhost\r\n\r\n";
     stream.write_all(request.as_bytes()).expect("sent");
@@ -199,4 +197,27 @@ fn a_tail_shows_rows_as_they_are_committed() {
     let event = lines.find(|line| line.starts_with("data: ")).expect("an event");
     let row: Value = serde_json::from_str(&event["data: ".len()..]).expect("a row");
     assert_eq!((&row["status"], &row["endpoint"]), (&json!(201), &json!("/201")));
+}
+
+#[test]
+fn a_tail_shows_rows_as_they_are_committed() {
+    let desk = loaded();
+    follow(&desk, &Server::start(&desk, &[]));
+}
+
+#[test]
+fn a_tail_of_postgres_follows_the_serial_id_and_else_the_time() {
+    let Some(postgres) = services::find("postgres") else { return };
+    for create in ["{ serial_id: id }", "true"] {
+        let desk = crate::Desk::new();
+        let table = services::unique("tail");
+        let pipeline = format!(
+            "{PIPELINE}  warehouse: {{ type: postgres, input: enriched, url: \"{postgres}\", table: \
+             {table}, create: {create} }}\nserve: {{ backend: postgres, table: {table} }}\n"
+        );
+        desk.write("web.yaml", &pipeline);
+        desk.write("access.log", super::LOG);
+        desk.done(&["run", "web.yaml", "--until-end"]);
+        follow(&desk, &Server::start(&desk, &["web.yaml"]));
+    }
 }
