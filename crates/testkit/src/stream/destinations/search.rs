@@ -41,7 +41,7 @@ impl Destination for Search {
     fn read(&self, _: &Program, _: &Path, tally: &mut Tally) {
         let index = &self.index;
         self.ask("POST", &format!("/{index}/_refresh"), &json!({}));
-        let first = json!({ "size": PAGE, "_source": ["id", "word"] });
+        let first = json!({ "size": PAGE, "sort": ["_doc"], "_source": ["id", "word"] });
         let mut page = self.ask("POST", &format!("/{index}/_search?scroll=1m"), &first);
         loop {
             let hits = page["hits"]["hits"].as_array().expect("a list of hits");
