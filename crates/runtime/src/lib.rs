@@ -8,6 +8,7 @@
 //! (the end of an epoch), `draft` (its books), the tasks, then [`replay`], [`schedule`]
 //! and [`metrics`].
 
+mod assume;
 mod attempt;
 mod barrier;
 mod chain;
@@ -36,6 +37,7 @@ mod step_task;
 mod summary;
 mod supervisor;
 
+pub use assume::Assumption;
 pub use graph::{BindContext, DEAD_LETTERS, MakeStep, Pipeline};
 pub use owner::{Rebuild, Recipe, RunOptions};
 pub use progress::{Progress, Seen};

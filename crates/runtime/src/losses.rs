@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use contract::{Error, Result};
 use state::Checkpoint;
 use state::checkpoint::SinkState;
-use state::history::Decision;
 use state::ledger::{Counts, Entry, hash_text};
 use tracing::warn;
 
@@ -96,22 +95,10 @@ pub async fn book(owner: &Owner, checkpoint: Checkpoint) -> Result<Checkpoint> {
         };
         (name.clone(), SinkState { prev, ..SinkState::default() })
     });
-    let next = Checkpoint {
-        epoch: checkpoint.epoch + 1,
-        writer: format!("{:016x}", rand::random::<u64>()),
-        cuts: Vec::new(),
-        sinks: sinks.collect(),
-        ledger: losses,
-        ..checkpoint.clone()
-    };
-    match owner.decide(&next).await? {
-        Decision::Decided => {
-            let rows: u64 = next.ledger.iter().map(|entry| entry.counts.lost).sum();
-            warn!(epoch = next.epoch, rows, "booked rows as lost");
-            Ok(next)
-        }
-        Decision::Overtaken => Err(owner.overtaken(next.epoch).await),
-    }
+    let rows: u64 = losses.iter().map(|entry| entry.counts.lost).sum();
+    let next = owner.decide_without_rows(&checkpoint, sinks.collect(), losses).await?;
+    warn!(epoch = next.epoch, rows, "booked rows as lost");
+    Ok(next)
 }
 
 fn split_of(checkpoint: &Checkpoint, id: &str) -> Result<usize> {

@@ -1,5 +1,6 @@
 //! The owner of a lineage: what every attempt at it needs and none of them changes.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -9,13 +10,15 @@ use contract::error::Context;
 use contract::sink::WriterContext;
 use contract::transform::EpochStart;
 use contract::{Error, ErrorKind, Lineage, Result};
-use state::checkpoint::sha256_hex;
+use state::checkpoint::{SinkState, sha256_hex};
 use state::history::Decision;
 use state::lease::Lease;
+use state::ledger::Entry;
 use state::{Checkpoint, CheckpointStore, History};
 use tokio::sync::watch;
 use tracing::warn;
 
+use crate::assume::Assumption;
 use crate::flow::Budget;
 use crate::graph::Pipeline;
 use crate::metrics::Instruments;
@@ -60,6 +63,8 @@ pub struct RunOptions {
     pub until_end: bool,
     /// Go on numbering above the tokens that sinks hold from another history.
     pub adopt: bool,
+    /// What a sink is taken to hold whose token the history does not explain; none to stop there.
+    pub assume: Option<Assumption>,
     /// Give up records of an unfinished epoch that can no longer be read, and book them as lost.
     pub accept_loss: bool,
     /// Turns true when the run should finish its epoch and stop.
@@ -186,6 +191,31 @@ impl Owner {
             Err(error) => self.instruments.failed(None, error),
         }
         decision
+    }
+
+    /// Makes the epoch after a checkpoint that reads nothing: with what sinks held before it, and
+    /// entries of the ledger.
+    ///
+    /// # Errors
+    /// NotOwner: another process made that epoch. External, from the store.
+    pub async fn decide_without_rows(
+        &self,
+        checkpoint: &Checkpoint,
+        sinks: BTreeMap<String, SinkState>,
+        ledger: Vec<Entry>,
+    ) -> Result<Checkpoint> {
+        let next = Checkpoint {
+            epoch: checkpoint.epoch + 1,
+            writer: format!("{:016x}", rand::random::<u64>()),
+            cuts: Vec::new(),
+            sinks,
+            ledger,
+            ..checkpoint.clone()
+        };
+        match self.decide(&next).await? {
+            Decision::Decided => Ok(next),
+            Decision::Overtaken => Err(self.overtaken(next.epoch).await),
+        }
     }
 
     /// The error of an epoch that somebody else decided. While the lease is proved to be ours, it

@@ -17,6 +17,7 @@ use state::Checkpoint;
 use state::checkpoint::{Cut, SinkState};
 use tracing::{info, warn};
 
+use crate::assume;
 use crate::attempt::{Attempt, Cast};
 use crate::barrier::{commit_of, not_owner};
 use crate::chain::Chain;
@@ -43,7 +44,9 @@ pub async fn recover(owner: &Owner) -> Result<Checkpoint> {
     failpoint::reach("recover.fenced").await?;
     refuse_missing_sinks(owner, &checkpoint, complete)?;
     let mut behind = Vec::new();
+    let mut assumed = false;
     for (sink, held) in held.into_iter().enumerate() {
+        assumed |= assume::take(owner, &mut checkpoint, sink, held);
         if is_behind(owner, &checkpoint, sink, held, complete)? {
             behind.push(sink);
         }
@@ -62,7 +65,10 @@ pub async fn recover(owner: &Owner) -> Result<Checkpoint> {
     if !behind.is_empty() {
         owner.instruments.count_ledger(&checkpoint);
     }
-    let checkpoint = losses::book(owner, checkpoint).await?;
+    let mut checkpoint = losses::book(owner, checkpoint).await?;
+    if assumed {
+        checkpoint = assume::keep(owner, checkpoint).await?;
+    }
     failpoint::reach("recover.done").await?;
     Ok(checkpoint)
 }
@@ -185,7 +191,7 @@ fn is_behind(
         Held::Token(token) if token.incarnation == checkpoint.incarnation => Some(token.epoch),
         Held::Token(token) => {
             let found = format!("epoch {} of another history", token.epoch);
-            return Err(unknown(&node.name, &found, checkpoint));
+            return Err(unknown(&node.name, &found, checkpoint, ""));
         }
     };
     if held == state.token_after(checkpoint.epoch) {
@@ -198,10 +204,16 @@ fn is_behind(
     let expected = state.token_after(checkpoint.epoch);
     let expected = expected.map_or("nothing".to_owned(), |epoch| format!("epoch {epoch}"));
     let found = format!("{held} where the checkpoints say {expected}");
-    Err(unknown(&node.name, &found, checkpoint))
+    let word = format!(
+        ", or `run --until-end --assume held` if it holds everything up to epoch {newest}, \
+         `--assume missing` if it lacks that epoch alone",
+        newest = checkpoint.epoch
+    );
+    Err(unknown(&node.name, &found, checkpoint, &word))
 }
 
-fn unknown(sink: &str, found: &str, checkpoint: &Checkpoint) -> Error {
+/// The error of a token that nothing explains; `word` says what the operator may state.
+fn unknown(sink: &str, found: &str, checkpoint: &Checkpoint, word: &str) -> Error {
     let way_out = match checkpoint.epoch {
         0 => {
             "give the sink another name to start it afresh, or `run --adopt` to go on from what \
@@ -214,7 +226,7 @@ fn unknown(sink: &str, found: &str, checkpoint: &Checkpoint) -> Error {
     };
     Error::config(format!("sink {sink:?} holds {found}")).hint(format!(
         "the checkpoints and the sink do not belong together: restore the one that is missing, \
-         {way_out}"
+         {way_out}{word}"
     ))
 }
 

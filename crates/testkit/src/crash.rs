@@ -163,6 +163,7 @@ impl Proof {
             rebuild,
             until_end: true,
             adopt: self.adopt,
+            assume: None,
             accept_loss: false,
             stop,
         };

@@ -4,10 +4,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use contract::{Error, Lineage, Result};
 use futures::future::join_all;
-use runtime::{Pipeline, Progress, RunOptions, Summary};
+use runtime::{Assumption, Pipeline, Progress, RunOptions, Summary};
 use tokio::sync::watch;
 
 use crate::arguments::Global;
@@ -40,6 +40,11 @@ pub struct Run {
     #[arg(long)]
     adopt: bool,
 
+    /// What a sink holds whose state the checkpoints do not explain, because it was restored or
+    /// removed: everything up to the newest epoch, or all but that one, which it then gets again.
+    #[arg(long, value_enum, requires = "until_end")]
+    assume: Option<Assume>,
+
     /// Where an unfinished epoch needs records that can no longer be read, deliver the rest of it
     /// and book them as lost.
     #[arg(long)]
@@ -52,6 +57,24 @@ pub struct Run {
     /// Let everybody who can reach the address of `--metrics` read them.
     #[arg(long, requires = "metrics")]
     metrics_open: bool,
+}
+
+/// What the operator knows of a sink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Assume {
+    /// It holds everything up to the newest epoch.
+    Held,
+    /// It lacks the newest epoch, and that one alone.
+    Missing,
+}
+
+impl Assume {
+    fn assumption(self) -> Assumption {
+        match self {
+            Self::Held => Assumption::Held,
+            Self::Missing => Assumption::Missing,
+        }
+    }
 }
 
 pub async fn start(run: &Run, global: &Global) -> Result<Exit> {
@@ -77,6 +100,7 @@ pub async fn start(run: &Run, global: &Global) -> Result<Exit> {
         let options = RunOptions {
             until_end: run.until_end,
             adopt: run.adopt,
+            assume: run.assume.map(Assume::assumption),
             accept_loss: run.accept_loss,
             ..until_end(&pipeline, stop.clone(), &global.data)?
         };
@@ -161,6 +185,7 @@ pub fn until_end(
         rebuild: pipeline::rebuild(data),
         until_end: true,
         adopt: false,
+        assume: None,
         accept_loss: false,
         stop,
     })

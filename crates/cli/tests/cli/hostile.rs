@@ -210,6 +210,45 @@ fn lost_checkpoints_over_a_kept_lake_stop_the_run() {
 }
 
 #[test]
+fn a_table_that_was_removed_is_filled_as_the_operator_says() {
+    let desk = desk();
+    desk.write("web.yaml", &PIPELINE.replace("epoch: { bytes_max: 256KiB }\n", ""));
+    let path = desk.path().join("access.log");
+    let log = std::fs::read(&path).unwrap();
+    let half: Vec<u8> =
+        log.split_inclusive(|byte| *byte == b'\n').take(2_000).flatten().copied().collect();
+    std::fs::write(&path, half).unwrap();
+    desk.done(&["run", "web.yaml", "--until-end"]);
+    std::fs::write(&path, &log).unwrap();
+    desk.done(&["run", "web.yaml", "--until-end"]);
+    let rows = |condition: &str| {
+        let sql = format!("SELECT count(*) AS rows FROM web WHERE {condition}");
+        desk.done(&["query", &sql, "--format", "json"]).json()[0]["rows"].as_u64().unwrap()
+    };
+    let newest = rows("_epoch = 2");
+    assert!(newest > 2_000 && newest < rows("true"), "{newest}");
+
+    let table = desk.path().join("logmill-data/lake/web");
+    let kept = desk.path().join("kept");
+    std::fs::rename(&table, &kept).unwrap();
+    fails(&desk, 2, &["holds nothing where the checkpoints say epoch 2", "--assume missing"]);
+    let following = desk.run(&["run", "web.yaml", "--assume", "missing"]);
+    assert_eq!(following.code, 2, "{}", following.stderr);
+    // The newest epoch is delivered again, and only it.
+    desk.done(&["run", "web.yaml", "--until-end", "--assume", "missing"]);
+    assert_eq!((rows("true"), rows("_epoch = 2")), (newest, newest));
+
+    std::fs::remove_dir_all(&table).unwrap();
+    desk.done(&["run", "web.yaml", "--until-end", "--assume", "held"]);
+    assert_eq!(rows("true"), 0, "nothing is delivered again");
+    std::fs::remove_dir_all(&table).unwrap();
+    std::fs::rename(&kept, &table).unwrap();
+    fails(&desk, 2, &["holds epoch 2 where the checkpoints say nothing", "--assume held"]);
+    desk.done(&["run", "web.yaml", "--until-end", "--assume", "held"]);
+    holds_everything(&desk);
+}
+
+#[test]
 fn a_file_of_the_lake_that_is_lost_is_named_by_split_and_range() {
     let desk = desk();
     desk.done(&["run", "web.yaml", "--until-end"]);

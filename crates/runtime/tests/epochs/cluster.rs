@@ -245,6 +245,7 @@ impl Following {
             rebuild: Arc::new(|_| Err(Error::bug("the file did not change"))),
             until_end: false,
             adopt: false,
+            assume: None,
             accept_loss: false,
             stop: stopped,
         };

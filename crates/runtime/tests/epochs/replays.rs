@@ -172,6 +172,7 @@ impl Fixture {
             rebuild,
             until_end: true,
             adopt: false,
+            assume: None,
             accept_loss: false,
             stop,
         };

@@ -227,6 +227,7 @@ impl Replayer<'_> {
             rebuild: pipeline::rebuild_replay(&request, data),
             until_end: true,
             adopt: false,
+            assume: None,
             accept_loss: false,
             stop: self.stop.clone(),
         };

@@ -1,0 +1,55 @@
+//! What an operator says that a sink holds, where its token and the history do not explain each
+//! other (EPOCH §3): a table that came back from a backup, or was removed on purpose.
+//!
+//! Nothing is ever assumed without being told to. What is assumed becomes part of the history by
+//! an epoch of no rows, so that later starts find it explained.
+
+use contract::Result;
+use contract::sink::Held;
+use state::Checkpoint;
+use state::checkpoint::SinkState;
+use tracing::warn;
+
+use crate::owner::Owner;
+
+/// What a sink is taken to hold whose token is not explained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Assumption {
+    /// Everything up to the newest epoch: nothing is delivered again.
+    Held,
+    /// Everything before the newest epoch: that epoch is delivered again.
+    Missing,
+}
+
+/// Changes what the checkpoint says of a sink to what the operator says, if the sink's token is
+/// not explained and does not belong to another history. Returns whether it was.
+pub fn take(owner: &Owner, checkpoint: &mut Checkpoint, sink: usize, held: Held) -> bool {
+    let Some(assumption) = owner.options.assume else { return false };
+    let held = match held {
+        Held::Nothing => None,
+        Held::Token(token) if token.incarnation == checkpoint.incarnation => Some(token.epoch),
+        Held::Token(_) | Held::Untold => return false,
+    };
+    let epoch = checkpoint.epoch;
+    let name = &owner.pipeline.sinks[sink].name;
+    let state = checkpoint.sinks.entry(name.clone()).or_default();
+    if held == state.token_after(epoch) || (state.owes && held == state.prev) {
+        return false;
+    }
+    warn!(sink = name, ?held, newest = epoch, "taken to be {assumption:?}, as `--assume` says");
+    state.prev = held;
+    state.owes &= assumption == Assumption::Missing;
+    true
+}
+
+/// Makes an epoch of no rows that says of every sink what it is known to hold now.
+///
+/// # Errors
+/// NotOwner: another process made that epoch. External, from the store.
+pub async fn keep(owner: &Owner, checkpoint: Checkpoint) -> Result<Checkpoint> {
+    let sinks = checkpoint.sinks.iter().map(|(name, state)| {
+        let prev = state.token_after(checkpoint.epoch);
+        (name.clone(), SinkState { prev, ..SinkState::default() })
+    });
+    owner.decide_without_rows(&checkpoint, sinks.collect(), Vec::new()).await
+}
