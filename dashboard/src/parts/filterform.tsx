@@ -85,6 +85,7 @@ function Suggestions({ column }: { column: Column }) {
   const { state } = usePage();
   const params = analyticsParams(state, new Date(Math.floor(Date.now() / 60_000) * 60_000));
   params.set("limit", String(SUGGESTIONS_MAX));
+  params.set("visitors", "exclude");
   const isListed = column.type !== "time";
   const path = `analytics/top/${encodeURIComponent(column.name)}?${params}`;
   const top = useJson<TopRow[]>(isListed ? path : null, 0);

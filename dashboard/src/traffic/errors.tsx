@@ -30,7 +30,7 @@ export function Errors({ query }: { query: string }) {
     tick,
   );
   const top = useJson<TopRow[]>(
-    hasStatus ? `analytics/top/${column}?${narrowed}&limit=${ROWS}` : null,
+    hasStatus ? `analytics/top/${column}?${narrowed}&visitors=exclude&limit=${ROWS}` : null,
     tick,
   );
   const newest = useJson<Records>(

@@ -101,7 +101,8 @@ function TopPanel({ title, column, query, summary }: TopProps) {
   useEffect(() => setLong(false), [query]);
   const limit = isLong ? ROWS_MORE : ROWS_FIRST;
   // One more than shown says whether there are more.
-  const path = `analytics/top/${column}?${query}&by=${state.by}&limit=${limit + 1}`;
+  const visitors = state.by === "visitors" ? "include" : "exclude";
+  const path = `analytics/top/${column}?${query}&by=${state.by}&visitors=${visitors}&limit=${limit + 1}`;
   const top = useJson<TopRow[]>(path, tick);
   return (
     <div class="panel top" data-column={column}>

@@ -158,9 +158,11 @@ function top(rows: Row[], column: string, params: URLSearchParams): TopRow[] {
   }
   const by = (params.get("by") ?? "count") as "count" | "bytes" | "visitors";
   const found = [...groups].map(([value, inside]) => {
-    return { value, count: inside.length, bytes: bytes(inside), visitors: visitors(inside) };
+    const isCounted = params.get("visitors") !== "exclude";
+    const counted = isCounted ? visitors(inside) : null;
+    return { value, count: inside.length, bytes: bytes(inside), visitors: counted };
   });
-  found.sort((one, other) => other[by] - one[by]);
+  found.sort((one, other) => (other[by] ?? 0) - (one[by] ?? 0));
   return found.slice(0, Number(params.get("limit") ?? "10"));
 }
 

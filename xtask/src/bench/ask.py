@@ -29,7 +29,8 @@ QUESTIONS = [
     "records?limit=20",
     "top_ips",
     "error_rate",
-    *(f"top/{column}?limit=10" for column in
+    "top/endpoint?limit=9&by=visitors",
+    *(f"top/{column}?limit=9&visitors=exclude" for column in
       ("endpoint", "ip", "country", "referrer", "status", "method", "ua_browser", "ua_os")),
 ]
 FILTERS = ["status=404", "method=POST", "status>=500", "path=/", "referrer=-", "protocol=HTTP/1.1"]

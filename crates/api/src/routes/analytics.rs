@@ -12,7 +12,7 @@ use crate::analytics::cell::Cell;
 use crate::analytics::params::Params;
 use crate::analytics::question::{Group, Measure, Question};
 use crate::analytics::sql::DURATION;
-use crate::problem::Answer;
+use crate::problem::{Answer, Problem};
 use crate::site::Site;
 
 /// Groups that an answer has where the request does not say.
@@ -182,6 +182,19 @@ pub struct TopParams {
     /// What makes a group large.
     #[param(inline)]
     by: Option<ByWord>,
+    /// Whether visitors are counted, which is most of the work.
+    #[param(inline)]
+    visitors: Option<VisitorsWord>,
+}
+
+/// Whether visitors are counted.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum VisitorsWord {
+    /// They are, where the table says who they were.
+    Include,
+    /// They are not.
+    Exclude,
 }
 
 /// What makes a group large.
@@ -399,7 +412,9 @@ async fn largest(site: &Site, column: &str, query: Option<String>) -> Answer<Jso
     inquiry.table.columns().needed(column)?;
     let mut measures = vec![Measure::Count];
     let bytes = inquiry.has(&["bytes"]).then(|| add(&mut measures, Measure::Bytes));
-    let visitors = inquiry.knows_visitors().then(|| add(&mut measures, Measure::Visitors));
+    let wanted = params.choice("visitors", &VISITORS)?.unwrap_or(true);
+    let known = wanted && inquiry.knows_visitors();
+    let visitors = known.then(|| add(&mut measures, Measure::Visitors));
     let limit = params.number("limit", 1..=LIMIT_MAX)?.unwrap_or(LIMIT);
     let by = order(&mut params, &inquiry, bytes, visitors)?;
     params.end()?;
@@ -415,6 +430,9 @@ async fn largest(site: &Site, column: &str, query: Option<String>) -> Answer<Jso
     });
     Ok(Json(groups.collect()))
 }
+
+/// The words of `visitors`.
+const VISITORS: [(&str, bool); 2] = [("include", true), ("exclude", false)];
 
 /// The number of the measure that makes a group large.
 fn order(
@@ -432,7 +450,7 @@ fn order(
             for name in ["bytes", "ip", "user_agent"] {
                 columns.needed(name)?;
             }
-            Ok(0)
+            Err(Problem::bad_request("`by=visitors` needs what `visitors=exclude` leaves out"))
         }
     }
 }

@@ -49,6 +49,12 @@ fn analytics_answer_as_counted_by_hand() {
                {"value": "/b", "count": 1, "bytes": 50, "visitors": 1}]),
     );
     check(
+        "/analytics/top/path?limit=1&visitors=exclude",
+        json!([{"value": "/a", "count": 2, "bytes": 400, "visitors": null}]),
+    );
+    let torn = server.get("/analytics/top/path?by=visitors&visitors=exclude");
+    assert_eq!(torn.status, 400, "{}", torn.body);
+    check(
         "/analytics/latency?static=exclude",
         json!({"count": 3, "p50": 20, "p90": 30, "p95": 30, "p99": 30, "max": 30}),
     );
