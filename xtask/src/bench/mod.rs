@@ -64,30 +64,36 @@ pub fn run(options: &Options) -> Result<(), String> {
     steps::step("release build", steps::cargo(bins))?;
     let bench = Bench::prepare(Tools::new(python.finish()?)?, options.megabytes)?;
     let mut table = Table::default();
-    bench.parse(&mut table)?;
-    bench.pipelines(options.geoip.as_deref(), &mut table)?;
-    bench.queries(&mut table)?;
-    bench.raw_queries(&mut table)?;
-    bench.first_row(&mut table)?;
-    let rows: &[u64] = if options.long { &[1, 10, 30] } else { &[1, 10] };
-    bench.growth(rows, &mut table)?;
-    bench.others(&mut table)?;
-    if options.postgres {
-        bench.postgres(&mut table)?;
-    }
-    if options.kafka {
-        bench.kafka(&mut table)?;
-    }
-    if options.latency {
-        bench.latency(&mut table)?;
-    }
-    if options.serve {
-        bench.serve(&mut table)?;
-    }
+    let measured = measure(&bench, options, &mut table);
     let text = table.to_markdown();
     println!("\n{text}");
-    match options.write {
-        true => report::write(&text),
-        false => Ok(()),
+    if options.write {
+        report::write(&text)?;
     }
+    // What was measured before something failed is kept.
+    measured
+}
+
+fn measure(bench: &Bench, options: &Options, table: &mut Table) -> Result<(), String> {
+    bench.parse(table)?;
+    bench.pipelines(options.geoip.as_deref(), table)?;
+    bench.queries(table)?;
+    bench.raw_queries(table)?;
+    bench.first_row(table)?;
+    let rows: &[u64] = if options.long { &[1, 10, 30] } else { &[1, 10] };
+    bench.growth(rows, table)?;
+    bench.others(table)?;
+    if options.postgres {
+        bench.postgres(table)?;
+    }
+    if options.kafka {
+        bench.kafka(table)?;
+    }
+    if options.latency {
+        bench.latency(table)?;
+    }
+    if options.serve {
+        bench.serve(table)?;
+    }
+    Ok(())
 }
