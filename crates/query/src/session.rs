@@ -7,19 +7,24 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use contract::sink::BatchStream;
 use contract::{Error, Result, Section};
 use datafusion::common::{Column, DataFusionError, SchemaError};
+use datafusion::error::Result as PlanResult;
+use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::disk_manager::DiskManagerBuilder;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 use datafusion::sql::sqlparser::parser::ParserError;
-use futures::StreamExt;
+use futures::{Stream, StreamExt, TryFutureExt};
 use tokio::time::{Instant, timeout_at};
 
 use crate::catalog::{self, Elsewhere, LakeFolder};
@@ -33,7 +38,7 @@ const PARTITIONS_PER_CORE: usize = 8;
 /// Rows that are worked on at a time.
 const BATCH_ROWS: usize = 32_768;
 /// The share of rows with a new group from which on groups are made in one step, not in two.
-const NEW_GROUPS_FOR_ONE_STEP: &str = "0.1";
+const NEW_GROUPS_FOR_ONE_STEP: f64 = 0.1;
 
 /// What a query may use.
 #[derive(Clone, Copy, Debug)]
@@ -122,27 +127,48 @@ impl Session {
     /// be read.
     pub async fn query(&self, sql: &str) -> Result<Rows> {
         let deadline = self.limits.time.map(|time| Instant::now() + time);
-        let read_only = SQLOptions::new()
-            .with_allow_ddl(false)
-            .with_allow_dml(false)
-            .with_allow_statements(false);
         // A plan needs the logs of its tables, which may lie on a store that does not answer.
-        let planned = async {
-            let frame = self.context.sql_with_options(sql, read_only).await?;
-            frame.execute_stream().await
-        };
+        let planned = stream(&self.context, sql);
         let planned = match deadline {
             Some(deadline) => timeout_at(deadline, planned).await.map_err(|_| out_of_time())?,
             None => planned.await,
         };
-        let stream = planned.map_err(from_datafusion)?;
-        let schema = stream.schema();
-        let batches = stream.map(|batch| batch.map_err(from_datafusion)).boxed();
+        let planned = planned.map_err(from_datafusion)?;
+        let schema = planned.schema();
+        let batches = self.with_little_memory_else(planned, sql);
+        let batches = batches.map(|batch| batch.map_err(from_datafusion)).boxed();
         let batches = match deadline {
             Some(deadline) => until(batches, deadline),
             None => batches,
         };
         Ok(Rows { schema, batches })
+    }
+
+    /// The rows of a plan. If its memory does not suffice for the first of them, the query is
+    /// planned again, slower, so that it needs less memory and spills to disk.
+    fn with_little_memory_else(
+        &self,
+        mut planned: SendableRecordBatchStream,
+        sql: &str,
+    ) -> impl Stream<Item = PlanResult<RecordBatch>> + use<> {
+        let (frugal, refused) = (frugal(&self.context), self.refused.clone());
+        let sql = sql.to_owned();
+        let rows = async move {
+            let first = planned.next().await;
+            if let Some(Err(error)) = &first
+                && matches!(error.find_root(), DataFusionError::ResourcesExhausted(_))
+            {
+                drop(planned);
+                drop(refused.take());
+                return stream(&frugal, &sql).await;
+            }
+            let schema = planned.schema();
+            let rows = futures::stream::iter(first).chain(planned);
+            let rows: SendableRecordBatchStream =
+                Box::pin(RecordBatchStreamAdapter::new(schema, rows));
+            Ok(rows)
+        };
+        rows.try_flatten_stream()
     }
 
     /// The context, for queries that are not written as SQL.
@@ -191,16 +217,40 @@ fn context(
     Ok(context)
 }
 
+/// Plans a query that only reads.
+async fn stream(context: &SessionContext, sql: &str) -> PlanResult<SendableRecordBatchStream> {
+    let read_only =
+        SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+    context.sql_with_options(sql, read_only).await?.execute_stream().await
+}
+
+/// The same session with DataFusion's own settings in place of [`quick_groups`].
+fn frugal(context: &SessionContext) -> SessionContext {
+    let state = context.state();
+    let own = SessionConfig::new();
+    let ratio = own.options().execution.skip_partial_aggregation_probe_ratio_threshold;
+    let mut config = state
+        .config()
+        .clone()
+        .with_target_partitions(own.target_partitions())
+        .with_batch_size(own.batch_size());
+    config.options_mut().execution.skip_partial_aggregation_probe_ratio_threshold = ratio;
+    SessionContext::new_with_state(
+        SessionStateBuilder::new_from_existing(state).with_config(config).build(),
+    )
+}
+
 /// Settings by which groups of many values (paths, addresses) are counted quickly.
 ///
 /// The table of groups of one partition should fit into the cache of a core, and one row in ten
 /// that makes a new group is enough for counting in one step to cost less than in two.
-pub(crate) fn quick_groups(config: SessionConfig) -> SessionConfig {
+/// They take more memory, which a server of many questions does not have.
+fn quick_groups(config: SessionConfig) -> SessionConfig {
     let partitions = config.target_partitions() * PARTITIONS_PER_CORE;
-    config.with_target_partitions(partitions).with_batch_size(BATCH_ROWS).set_str(
-        "datafusion.execution.skip_partial_aggregation_probe_ratio_threshold",
-        NEW_GROUPS_FOR_ONE_STEP,
-    )
+    let mut config = config.with_target_partitions(partitions).with_batch_size(BATCH_ROWS);
+    let execution = &mut config.options_mut().execution;
+    execution.skip_partial_aggregation_probe_ratio_threshold = NEW_GROUPS_FOR_ONE_STEP;
+    config
 }
 
 /// Ends a stream with an error once the deadline has passed.

@@ -345,3 +345,15 @@ fn rows_on_standard_output_stand_alone() {
         assert!(ran.stderr.contains("2 records read"), "{}", ran.stderr);
     }
 }
+
+#[test]
+fn groups_for_which_memory_is_short_are_made_with_less_of_it() {
+    let desk = Desk::new();
+    desk.done(&["generate", "access-log", "--rows", "100000", "-o", "access.log"]);
+    let sql = "SELECT count(*) AS groups FROM (SELECT DISTINCT endpoint, ip, user_agent, ts FROM \
+               log('access.log', 'combined'))";
+    let plenty = desk.done(&["query", sql, "--format", "json"]).json();
+    let little = desk.done(&["query", sql, "--format", "json", "--memory", "48MiB"]).json();
+    assert!(plenty[0]["groups"].as_u64() > Some(90_000), "{plenty}");
+    assert_eq!(plenty, little);
+}
