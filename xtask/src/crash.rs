@@ -10,7 +10,7 @@ use crate::steps::{cargo, step, target};
 /// What to kill, and how often.
 #[derive(Args)]
 pub struct Options {
-    /// What flows through the program; one after the other by default.
+    /// What flows through the program; one after the other by default, without `others`.
     #[arg(value_enum)]
     subjects: Vec<Subject>,
     /// Kills at random moments, beside one at each point.
@@ -36,6 +36,9 @@ enum Subject {
     Stream,
     /// The same into Kafka and PostgreSQL, which is away for longer than transactions live.
     Outage,
+    /// Records into Kafka, then into PostgreSQL, by other programs too: a table of what each one
+    /// lost and doubled.
+    Others,
 }
 
 /// Builds the program and the one that kills it, then lets them meet.
@@ -43,8 +46,12 @@ enum Subject {
 /// # Errors
 /// A build fails, or a record was lost or doubled.
 pub fn run(options: &Options) -> Result<(), String> {
-    let chosen = |subject| options.subjects.is_empty() || options.subjects.contains(&subject);
-    let flowing = [(Subject::Stream, "stream"), (Subject::Outage, "outage")];
+    let chosen = |subject| match options.subjects.is_empty() {
+        true => subject != Subject::Others,
+        false => options.subjects.contains(&subject),
+    };
+    let flowing =
+        [(Subject::Stream, "stream"), (Subject::Outage, "outage"), (Subject::Others, "others")];
     let needs_servers = flowing.iter().any(|(subject, _)| chosen(*subject));
     let servers = if needs_servers { services::STREAM } else { &[] };
     let installation = Installation::begin(servers)?;
@@ -52,11 +59,13 @@ pub fn run(options: &Options) -> Result<(), String> {
     if chosen(Subject::Log) {
         step("crash of a log", crash("log", options))?;
     }
+    let others = if chosen(Subject::Others) { services::others::programs()? } else { Vec::new() };
     let servers = installation.finish()?.start(servers)?;
     for (subject, name) in flowing {
         if chosen(subject) {
             let mut crash = crash(name, options);
             crash.envs(servers.variables.iter().map(|(name, value)| (name, value)));
+            crash.envs(others.iter().map(|(name, program)| (name, program)));
             step(&format!("crash: {name}"), crash)?;
         }
     }

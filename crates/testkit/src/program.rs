@@ -72,7 +72,7 @@ impl Program {
         if let Some(failpoint) = failpoint {
             command.env("LOGMILL_FAILPOINT", failpoint);
         }
-        Running(command.spawn().expect("the program starts"))
+        Running::spawn(&mut command)
     }
 
     /// Starts the pipeline, to follow its sources until it is stopped.
@@ -82,7 +82,7 @@ impl Program {
     pub fn follow(&self, data: &Path) -> Running {
         let mut command = self.command(&["run", "pipeline.yaml", "--quiet"]);
         command.env("LOGMILL_DATA", data).stdout(Stdio::null());
-        Running(command.spawn().expect("the program starts"))
+        Running::spawn(&mut command)
     }
 
     /// Runs the pipeline to its end, then audits it.
@@ -121,10 +121,18 @@ impl Program {
     }
 }
 
-/// A start of the program. Dropped, it is killed.
+/// A start of a program. Dropped, it is killed.
 pub struct Running(Child);
 
 impl Running {
+    /// Starts any program.
+    ///
+    /// # Panics
+    /// It does not start.
+    pub fn spawn(command: &mut Command) -> Self {
+        Self(command.spawn().expect("the program starts"))
+    }
+
     /// Waits for its end.
     ///
     /// # Panics

@@ -8,7 +8,14 @@ use super::java::{self, Library};
 use super::ports::{accepts, address};
 use super::{Launch, Site, guard, tools};
 
-const VERSION: &str = "4.3.1";
+pub const VERSION: &str = "4.3.1";
+/// What its programs log by.
+pub const LOGGING: Library = Library {
+    group: "org.apache.logging.log4j",
+    name: "log4j-slf4j-impl",
+    version: "2.25.4",
+    alone: false,
+};
 const PROPERTIES: &str = include_str!("texts/kafka.properties");
 const CERTIFICATES: &str = include_str!("texts/certificates.sh");
 /// Any 16 bytes.
@@ -18,12 +25,9 @@ const CLUSTER: &str = "bG9nbWlsbC10ZXN0cy0wMQ";
 pub fn install(cache: &Cache) -> Result<PathBuf, String> {
     certificates(cache)?;
     cache.installed("kafka", &[VERSION], |folder| {
-        let library = |group, name, version, alone| Library { group, name, version, alone };
-        let libraries = [
-            library("org.apache.kafka", "kafka_2.13", VERSION, false),
-            library("org.apache.kafka", "kafka-tools", VERSION, true),
-            library("org.apache.logging.log4j", "log4j-slf4j-impl", "2.25.4", false),
-        ];
+        let library =
+            |name, alone| Library { group: "org.apache.kafka", name, version: VERSION, alone };
+        let libraries = [library("kafka_2.13", false), library("kafka-tools", true), LOGGING];
         java::fetch(folder, &libraries)
     })
 }

@@ -14,6 +14,8 @@ mod guard;
 mod java;
 mod kafka;
 mod opensearch;
+pub mod others;
+mod pip;
 mod ports;
 mod postgres;
 mod prometheus;

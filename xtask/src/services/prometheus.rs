@@ -19,6 +19,6 @@ pub fn install(cache: &Cache) -> Result<PathBuf, String> {
         return Ok(there);
     }
     let unpacked =
-        cache.installed("prometheus", &["debian"], |folder| tools::unpack("prometheus", folder));
+        cache.installed("prometheus", &["debian"], |folder| tools::unpack(&["prometheus"], folder));
     unpacked.map(|folder| folder.join("usr/bin"))
 }

@@ -34,16 +34,19 @@ pub fn need_that(there: impl Fn() -> bool, what: &str, package: &str) -> Result<
     }
 }
 
-/// Unpacks a Debian package into a folder, without installing it.
-pub fn unpack(package: &str, folder: &Path) -> Result<(), String> {
+/// Unpacks Debian packages into a folder, without installing them.
+pub fn unpack(packages: &[&str], folder: &Path) -> Result<(), String> {
     need("dpkg-deb", "dpkg")?;
     let _one_at_a_time = APT.lock().unwrap_or_else(PoisonError::into_inner);
     if is_root() {
         apt_get(&["update"])?;
     }
-    let script = r#"cd "$0" && apt-get -q download "$1" && dpkg-deb -x ./*.deb . && rm ./*.deb"#;
+    let script = r#"
+        cd "$0" && apt-get -q download "$@" || exit 1
+        for package in ./*.deb; do dpkg-deb -x "$package" . && rm "$package" || exit 1; done
+    "#;
     let mut command = Command::new("sh");
-    command.args(["-c", script]).arg(folder).arg(package);
+    command.args(["-c", script]).arg(folder).args(packages);
     guard::run(&command, &folder.join("log"))
 }
 

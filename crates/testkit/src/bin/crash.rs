@@ -11,6 +11,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use testkit::kill::{self, KillProof};
 use testkit::program::Killed;
+use testkit::stream::others::{Found, Kills, Site, TOOLS, Target, Trial};
 use testkit::stream::servers::{Servers, Way};
 use testkit::stream::{Layout, Place, StreamProof};
 
@@ -54,6 +55,8 @@ enum Subject {
     Stream,
     /// The same into Kafka and PostgreSQL, which is away for long.
     Outage,
+    /// Whole records into Kafka, then into PostgreSQL, by other programs too.
+    Others,
 }
 
 fn main() -> ExitCode {
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Subject::Log => log(&crash),
         Subject::Stream => stream(&crash),
         Subject::Outage => outage(&crash),
+        Subject::Others => others(&crash),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -160,6 +164,43 @@ fn outage(crash: &Crash) -> Result<(), String> {
         took.as_secs()
     );
     Ok(())
+}
+
+/// Kills this program and others in the same way, and prints a table of what came of it.
+fn others(crash: &Crash) -> Result<(), String> {
+    let servers = Servers::find().ok_or("a stream needs its servers")?;
+    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let kills = Kills::new(crash.kills, crash.rows, crash.seed)?;
+    println!("| program | into | records | kills | lost | twice or more | never sent |");
+    println!("|---|---|---|---|---|---|---|");
+    for target in [Target::Topic, Target::Table] {
+        let own = fresh(folder.path(), &format!("{target:?}"))?;
+        let site = Site { program: &crash.program, folder: &own, servers: &servers, target };
+        let found = Trial::of_logmill(&site).run(kills);
+        row(crash, "Logmill", target, &found);
+        if !found.is_ok_and(|found| found.is_nothing()) {
+            return Err("Logmill lost or doubled records".to_owned());
+        }
+        for tool in TOOLS {
+            let own = fresh(&own, tool.service)?;
+            let site = Site { folder: &own, ..site };
+            if let Some(trial) = Trial::of_other(tool, &site) {
+                row(crash, tool.name, target, &trial.run(kills));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn row(crash: &Crash, program: &str, target: Target, found: &Result<Found, String>) {
+    let Crash { rows, kills, .. } = crash;
+    let found = match found {
+        Ok(Found { missing, doubled, strange }) => {
+            format!("{} | {} | {}", missing.len(), doubled.len(), strange.len())
+        }
+        Err(error) => format!("{error} | |"),
+    };
+    println!("| {program} | {target:?} | {rows} | {kills} | {found} |");
 }
 
 /// One kill at each point.

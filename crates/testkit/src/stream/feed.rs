@@ -24,6 +24,8 @@ pub struct Feed {
     producer: ThreadedProducer<Deliveries>,
     ids: u64,
     partitions: u64,
+    /// What the record with an id says.
+    record: fn(u64) -> String,
 }
 
 /// How many records the broker has taken.
@@ -43,11 +45,23 @@ impl ProducerContext for Deliveries {
 }
 
 impl Feed {
-    /// Makes a topic.
+    /// Makes a topic for records of which some are broken.
     ///
     /// # Panics
     /// The broker refuses.
     pub fn new(brokers: &str, topic: &str, partitions: u16) -> Self {
+        Self::of(brokers, topic, partitions, record)
+    }
+
+    /// Makes a topic for whole records alone.
+    ///
+    /// # Panics
+    /// The broker refuses.
+    pub fn whole(brokers: &str, topic: &str, partitions: u16) -> Self {
+        Self::of(brokers, topic, partitions, whole_record)
+    }
+
+    fn of(brokers: &str, topic: &str, partitions: u16, record: fn(u64) -> String) -> Self {
         create_topic(brokers, topic, partitions);
         let producer = ClientConfig::new()
             .set("bootstrap.servers", brokers)
@@ -55,7 +69,7 @@ impl Feed {
             .set("linger.ms", "20")
             .create_with_context(Deliveries::default())
             .expect("a producer");
-        Self { topic: topic.to_owned(), producer, ids: 0, partitions: partitions.into() }
+        Self { topic: topic.to_owned(), producer, ids: 0, partitions: partitions.into(), record }
     }
 
     /// Sends more records, over all partitions in turn; the broker has them when it returns.
@@ -74,7 +88,7 @@ impl Feed {
 
     fn send(&self, id: u64) {
         let partition = i32::try_from(id % self.partitions).expect("partitions are few");
-        let value = record(id);
+        let value = (self.record)(id);
         let mut record =
             BaseRecord::<(), str>::to(&self.topic).partition(partition).payload(&value);
         while let Err((error, back)) = self.producer.send(record) {
@@ -119,9 +133,13 @@ pub fn has_members(brokers: &str, group: &str, members: usize) -> bool {
 /// A record, whole or broken.
 fn record(id: u64) -> String {
     match is_whole(id) {
-        true => format!(r#"{{"id":{id},"word":"{}"}}"#, word(id)),
+        true => whole_record(id),
         false => format!(r#"{{"id":{id},"word":"#),
     }
+}
+
+fn whole_record(id: u64) -> String {
+    format!(r#"{{"id":{id},"word":"{}"}}"#, word(id))
 }
 
 /// Whether the record with this id can be parsed.

@@ -5,6 +5,7 @@
 
 mod destinations;
 mod feed;
+pub mod others;
 pub mod servers;
 mod tally;
 mod upgrade;

@@ -13,6 +13,24 @@ pub struct Tally {
     word: fn(u64) -> String,
 }
 
+/// What is not as expected.
+#[derive(Default)]
+pub struct Found {
+    /// Ids that were not seen.
+    pub missing: Vec<String>,
+    /// Ids that were seen more than once.
+    pub doubled: Vec<String>,
+    /// What nobody sent.
+    pub strange: Vec<String>,
+}
+
+impl Found {
+    /// Whether all is as expected.
+    pub fn is_nothing(&self) -> bool {
+        self.missing.is_empty() && self.doubled.is_empty() && self.strange.is_empty()
+    }
+}
+
 impl Tally {
     /// Nothing was seen yet of this many ids.
     pub fn new(ids: u64) -> Self {
@@ -44,26 +62,33 @@ impl Tally {
     /// # Errors
     /// What is missing, doubled or strange.
     pub fn check(&self, expected: impl Fn(u64) -> bool) -> Result<(), String> {
-        let (mut missing, mut doubled, mut strange) = (Vec::new(), Vec::new(), Vec::new());
-        for (id, count) in (0..).zip(&self.seen) {
-            match (expected(id), count) {
-                (true, 1) | (false, 0) => {}
-                (true, 0) => missing.push(id.to_string()),
-                (true, _) => doubled.push(id.to_string()),
-                (false, _) => strange.push(id.to_string()),
-            }
+        let found = self.compare(expected);
+        if found.is_nothing() {
+            return Ok(());
         }
-        strange.extend(self.strange.iter().cloned());
+        let Found { missing, doubled, strange } = found;
         let complaints: Vec<_> =
             [("missing", &missing), ("seen more than once", &doubled), ("never sent", &strange)]
                 .into_iter()
                 .filter(|(_, ids)| !ids.is_empty())
                 .map(|(what, ids)| complaint(what, ids))
                 .collect();
-        match complaints.is_empty() {
-            true => Ok(()),
-            false => Err(complaints.join("; ")),
+        Err(complaints.join("; "))
+    }
+
+    /// What there is to say against it, if exactly the ids that are `expected` were to be seen,
+    /// each once.
+    pub fn compare(&self, expected: impl Fn(u64) -> bool) -> Found {
+        let mut found = Found { strange: self.strange.clone(), ..Found::default() };
+        for (id, count) in (0..).zip(&self.seen) {
+            match (expected(id), count) {
+                (true, 1) | (false, 0) => {}
+                (true, 0) => found.missing.push(id.to_string()),
+                (true, _) => found.doubled.push(id.to_string()),
+                (false, _) => found.strange.push(id.to_string()),
+            }
         }
+        found
     }
 }
 
@@ -92,5 +117,17 @@ mod tests {
         check(&[(0, &zero), (1, &one), (2, &two)], "1 never sent (2 …)");
         check(&[(0, &zero), (1, &one), (1, "x")], "1 never sent (1 with \"x\" …)");
         check(&[(0, &zero), (1, &one), (7, &one)], &format!("1 never sent (7 with {one:?} …)"));
+    }
+
+    #[test]
+    fn an_id_that_came_thrice_is_doubled_once_beside_what_is_lost() {
+        let mut tally = Tally::new(4);
+        [1, 1, 1, 2].iter().for_each(|id| tally.count(*id, &word(*id)));
+        let found = tally.compare(|_| true);
+        assert_eq!(
+            (found.missing, found.doubled),
+            (vec!["0".into(), "3".into()], vec!["1".into()])
+        );
+        assert_eq!((found.strange.len(), tally.total()), (0, 4));
     }
 }

@@ -21,12 +21,13 @@ const PARTITIONS: u16 = 3;
 const READ_LIMIT: Duration = Duration::from_secs(120);
 const POLL_FOR: Duration = Duration::from_millis(100);
 
-/// A topic of its own.
+/// A topic of its own, or one that repeats another.
 pub struct Stream {
     brokers: String,
     /// What the pipeline calls them.
     called: String,
     topic: String,
+    partitions: u16,
     transaction_timeout: Option<Duration>,
 }
 
@@ -36,10 +37,18 @@ impl Stream {
     /// # Panics
     /// The broker refuses.
     pub fn new(servers: &Servers, called: &Servers, transaction_timeout: Option<Duration>) -> Self {
-        let topic = unique("milled");
-        feed::create_topic(&servers.kafka, &topic, PARTITIONS);
-        let (brokers, called) = (servers.kafka.clone(), called.kafka.clone());
-        Self { brokers, called, topic, transaction_timeout }
+        let called = called.kafka.clone();
+        Self { called, transaction_timeout, ..Self::named(servers, &unique("milled"), PARTITIONS) }
+    }
+
+    /// Makes a topic that has this name.
+    ///
+    /// # Panics
+    /// The broker refuses.
+    pub fn named(servers: &Servers, topic: &str, partitions: u16) -> Self {
+        feed::create_topic(&servers.kafka, topic, partitions);
+        let (brokers, called) = (servers.kafka.clone(), servers.kafka.clone());
+        Self { brokers, called, topic: topic.to_owned(), partitions, transaction_timeout: None }
     }
 
     fn reader(&self, isolation: &str) -> BaseConsumer {
@@ -56,7 +65,7 @@ impl Stream {
     /// Where the partitions end for such a reader.
     fn ends(&self, isolation: &str) -> Vec<i64> {
         let reader = self.reader(isolation);
-        let marks = (0..PARTITIONS.into())
+        let marks = (0..self.partitions.into())
             .map(|partition| reader.fetch_watermarks(&self.topic, partition, READ_LIMIT));
         marks.map(|marks| marks.expect("the broker answers").1).collect()
     }
@@ -80,7 +89,7 @@ impl Destination for Stream {
     fn read(&self, _: &Program, _: &Path, tally: &mut Tally) {
         let consumer = self.reader("read_committed");
         let mut partitions = TopicPartitionList::new();
-        let mut open: BTreeSet<i32> = (0..PARTITIONS.into()).collect();
+        let mut open: BTreeSet<i32> = (0..self.partitions.into()).collect();
         for partition in &open {
             partitions
                 .add_partition_offset(&self.topic, *partition, Offset::Beginning)
