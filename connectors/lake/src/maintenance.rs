@@ -34,7 +34,8 @@ use crate::{schema, table};
 
 /// Memory that merging may use, beside the pipeline's own.
 const MERGE_MEMORY_BYTES: usize = 32 << 20;
-/// How often the commit of a merge may find its version taken before it is given up.
+/// How often the commit of a merge may find the version behind the newest one taken before it is
+/// given up.
 const MERGE_ATTEMPTS_MAX: usize = 20;
 /// Files that no log entry names may be staged for a commit that is still to come.
 const ORPHANS_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -251,31 +252,42 @@ impl Care {
         let entry = CommitData::new(actions, operation, HashMap::new(), Vec::new());
         let bytes = entry.get_bytes().bug("could not write an entry of a table's log")?;
         let failed = || format!("could not commit to lake table {:?}", self.config.table);
-        for next in (version + 1..).take(MERGE_ATTEMPTS_MAX) {
+        let mut next = version + 1;
+        for attempt in 0.. {
+            // Many entries may have come while many files were read: none of them is tried for.
+            while let Some(theirs) =
+                self.log_store.read_commit_entry(next).await.transient(failed)?
+            {
+                if theirs == bytes {
+                    // The store did it and its answer was lost, so that its client met itself.
+                    return Ok(true);
+                }
+                if clashes(&get_actions(next, &theirs).external(failed)?, &removed) {
+                    return Ok(false);
+                }
+                next += 1;
+            }
+            if attempt == MERGE_ATTEMPTS_MAX {
+                break;
+            }
             let entry = CommitOrBytes::LogBytes(bytes.clone());
             match self.log_store.write_commit_entry(next, entry, Uuid::new_v4()).await {
                 Ok(()) => return Ok(true),
                 Err(TransactionError::VersionAlreadyExists(_)) => {}
                 Err(error) => return Err(Error::transient(failed()).because(error)),
             }
-            let theirs = self.log_store.read_commit_entry(next).await.transient(failed)?;
-            let theirs = theirs.ok_or_else(|| Error::transient(failed()))?;
-            if theirs == bytes {
-                // The store did it and its answer was lost, so that its client met itself.
-                return Ok(true);
-            }
-            let theirs = get_actions(next, &theirs).external(failed)?;
-            let clashes = theirs.iter().any(|action| match action {
-                Action::Metadata(_) | Action::Protocol(_) => true,
-                Action::Remove(remove) => removed.contains(remove.path.as_str()),
-                _ => false,
-            });
-            if clashes {
-                return Ok(false);
-            }
         }
         Ok(false)
     }
+}
+
+/// Whether an entry of somebody else leaves no place for a merge of these files.
+fn clashes(theirs: &[Action], merged: &HashSet<&str>) -> bool {
+    theirs.iter().any(|action| match action {
+        Action::Metadata(_) | Action::Protocol(_) => true,
+        Action::Remove(remove) => merged.contains(remove.path.as_str()),
+        _ => false,
+    })
 }
 
 /// Removes what a killed process left half written under a local folder. Object stores keep such

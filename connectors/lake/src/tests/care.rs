@@ -16,8 +16,6 @@ use crate::maintenance::Care;
 use crate::sink::LakeSink;
 use crate::table::{self, Location};
 
-/// The pause between two epochs of a busy pipeline.
-const EPOCH_PAUSE: Duration = Duration::from_millis(20);
 /// A merge that nothing hinders takes milliseconds; a busy machine may take seconds.
 const MERGED_WITHIN: Duration = Duration::from_secs(60);
 
@@ -101,8 +99,6 @@ async fn commits_and_merges_do_not_hinder_each_other() {
         assert!(Instant::now() < until, "nothing was merged beside {epochs} commits");
         commit_next(writer.as_mut(), epochs + 1).await;
         epochs += 1;
-        // No pipeline ends epochs without a pause: merges would run behind them for ever.
-        tokio::time::sleep(EPOCH_PAUSE).await;
         if epochs % 20 == 0 {
             let files = file_count_now(folder.path()).await;
             merged |= files.is_some_and(|files| files < epochs);
