@@ -15,7 +15,8 @@ const PURGE_DELAY: c_int = 15;
 /// Milliseconds after which freed memory goes back.
 const PURGE_DELAY_MS: i64 = 20;
 
-/// Makes freed memory go back to the system after some milliseconds. Called first in `main`.
+/// Makes freed memory go back to the system after some milliseconds: for commands that run for
+/// long. Called before another thread runs.
 pub fn give_back_soon() {
     set_purge_delay();
     #[cfg(target_os = "linux")]

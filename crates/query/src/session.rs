@@ -135,7 +135,7 @@ impl Session {
         };
         let planned = planned.map_err(from_datafusion)?;
         let schema = planned.schema();
-        let batches = self.with_little_memory_else(planned, sql);
+        let batches = self.or_with_less_memory(planned, sql);
         let batches = batches.map(|batch| batch.map_err(from_datafusion)).boxed();
         let batches = match deadline {
             Some(deadline) => until(batches, deadline),
@@ -146,7 +146,7 @@ impl Session {
 
     /// The rows of a plan. If its memory does not suffice for the first of them, the query is
     /// planned again, slower, so that it needs less memory and spills to disk.
-    fn with_little_memory_else(
+    fn or_with_less_memory(
         &self,
         mut planned: SendableRecordBatchStream,
         sql: &str,

@@ -36,7 +36,11 @@ pub fn take(owner: &Owner, checkpoint: &mut Checkpoint, sink: usize, held: Held)
     if held == state.token_after(epoch) || (state.owes && held == state.prev) {
         return false;
     }
-    warn!(sink = name, ?held, newest = epoch, "taken to be {assumption:?}, as `--assume` says");
+    let taken = match assumption {
+        Assumption::Held => "taken to hold every epoch, as `--assume held` says",
+        Assumption::Missing => "taken to miss the newest epoch, as `--assume missing` says",
+    };
+    warn!(sink = name, ?held, newest = epoch, "{taken}");
     state.prev = held;
     state.owes &= assumption == Assumption::Missing;
     true
