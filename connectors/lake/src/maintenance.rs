@@ -29,7 +29,7 @@ use uuid::Uuid;
 
 use crate::config::{Config, MaintenanceConfig};
 use crate::read::{self, CurrentFile};
-use crate::writer::{self, OpenFile, Shape};
+use crate::writer::{self, Files, OpenFile};
 use crate::{schema, table};
 
 /// Memory that merging may use, beside the pipeline's own.
@@ -199,8 +199,8 @@ impl Care {
             in_files.filter(|field| !partition_columns.contains(field.name())).cloned().collect();
         let columns: SchemaRef = Arc::new(arrow::datatypes::Schema::new(in_files));
         let means = (MERGE_MEMORY_BYTES, 1);
-        let shape = writer::shape(&self.log_store, columns.clone(), &self.config, means);
-        let merged = self.write_merged(shape, &files).await?;
+        let into = writer::files(&self.log_store, columns.clone(), &self.config, means);
+        let merged = self.write_merged(into, &files).await?;
         let rows = merged.metadata.file_metadata().num_rows();
         let path = merged.path.clone();
         let partition_values = files[0].partition_values.clone();
@@ -219,7 +219,7 @@ impl Care {
     /// Writes the rows of files into one, in the order of the files.
     async fn write_merged(
         &self,
-        shape: Arc<Shape>,
+        into: Arc<Files>,
         files: &[CurrentFile],
     ) -> Result<writer::ClosedFile> {
         let folder = files[0].path.as_ref().rsplit_once('/').map_or("", |(folder, _)| folder);
@@ -227,12 +227,12 @@ impl Care {
         let (id, end) = (Uuid::new_v4(), writer::extension(self.config.compression));
         let path = format!("{folder}{separator}merged-{id}.{end}");
         let names: Vec<String> =
-            shape.schema.fields().iter().map(|field| field.name().clone()).collect();
-        let mut merged = OpenFile::begin(shape.clone(), path)?;
+            into.shape.schema().fields().iter().map(|field| field.name().clone()).collect();
+        let mut merged = OpenFile::begin(into.clone(), path)?;
         for file in files {
-            let mut batches = read::read_columns(shape.store.clone(), file, &names).await?;
+            let mut batches = read::read_columns(into.store.clone(), file, &names).await?;
             while let Some(batch) = batches.next().await {
-                merged.write(read::conform(&batch?, &shape.schema, file)?).await?;
+                merged.write(read::conform(&batch?, into.shape.schema(), file)?).await?;
                 if merged.memory_bytes() > MERGE_MEMORY_BYTES {
                     merged.end_row_group().await?;
                 }

@@ -1,18 +1,17 @@
 //! Rows to the bytes of one object, in any format and compression.
 //!
-//! The bytes do not depend on how rows come in batches, except where memory is short and Parquet
-//! has to end a row group early.
+//! The bytes of lines do not depend on how rows come in batches; those of Parquet do.
 
 use std::io::Write;
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
+use contract::Result;
 use contract::error::Context;
-use contract::{Error, Result};
-use formats::encode::Encoder;
-use parquet::arrow::ArrowWriter;
+use formats::columnar::{FileWriter, Means, Shape};
+use formats::encode::{EncodeFormat, Encoder};
 use parquet::basic::{Compression as Codec, GzipLevel, ZstdLevel};
-use parquet::file::properties::WriterProperties;
 
 use crate::config::{Compression, Config};
 
@@ -20,15 +19,30 @@ use crate::config::{Compression, Config};
 /// more holds no compressor.
 const BLOCK_BYTES: usize = 1 << 20;
 /// Rows of a row group of Parquet.
-const ROW_GROUP_ROWS: usize = 1 << 18;
+const ROW_GROUP_ROWS_MAX: usize = 1 << 18;
 const ZSTD_LEVEL: i32 = 3;
+
+/// What the objects of a writer have in common.
+pub enum Form {
+    /// Whole lines.
+    Lines {
+        /// How a row becomes a line.
+        format: EncodeFormat,
+        /// How lines are compressed.
+        compression: Compression,
+        /// The columns.
+        schema: SchemaRef,
+    },
+    /// Parquet.
+    Parquet(Arc<Shape>),
+}
 
 /// Writes the rows of one object.
 pub enum Rows {
     /// Whole lines.
     Lines(Lines),
     /// Parquet.
-    Parquet(Box<ArrowWriter<Vec<u8>>>),
+    Parquet(Box<FileWriter>),
 }
 
 /// Lines that wait to be compressed, and those that were.
@@ -39,48 +53,64 @@ pub struct Lines {
     done: Vec<u8>,
 }
 
-impl Rows {
-    /// Begins an object with these columns.
-    ///
-    /// # Errors
-    /// Config: a column has a type that the format cannot write.
-    pub fn new(config: &Config, schema: &SchemaRef) -> Result<Self> {
+impl Form {
+    /// The form of objects with these columns, for a writer with so much memory and so many
+    /// threads.
+    pub fn new(config: &Config, schema: SchemaRef, memory_bytes: usize, threads: usize) -> Self {
         let compression = config.compression();
-        let Some(format) = config.format.lines() else {
-            let properties = properties(compression);
-            let writer = ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties));
-            return writer.map(|writer| Self::Parquet(Box::new(writer))).map_err(|error| {
-                Error::config("the columns do not make a Parquet file").because(error)
-            });
-        };
-        let encoder = Encoder::new(format, schema);
-        Ok(Self::Lines(Lines { encoder, compression, raw: Vec::new(), done: Vec::new() }))
+        if let Some(format) = config.format.lines() {
+            return Self::Lines { format, compression, schema };
+        }
+        let means = Means { memory_bytes, threads, row_group_rows_max: ROW_GROUP_ROWS_MAX };
+        Self::Parquet(Arc::new(Shape::new(schema, codec(compression), means)))
     }
 
-    /// Checks that the format can write these columns.
+    /// Checks that the format can write columns.
     ///
     /// # Errors
     /// Config: it cannot.
     pub fn check(config: &Config, schema: &Schema) -> Result<()> {
         let schema = SchemaRef::new(schema.clone());
-        let mut rows = Self::new(config, &schema)?;
-        rows.write(&RecordBatch::new_empty(schema))
-            .map_err(|error| error.hint("convert or leave out columns in a `sql` step"))
+        let checked = match Self::new(config, schema.clone(), 0, 1).begin() {
+            Ok(Rows::Lines(mut lines)) => lines.write(&RecordBatch::new_empty(schema)),
+            Ok(Rows::Parquet(_)) => Ok(()),
+            Err(error) => Err(error),
+        };
+        checked.map_err(|error| error.hint("convert or leave out columns in a `sql` step"))
     }
 
-    /// Takes rows.
+    /// Begins an object.
     ///
     /// # Errors
     /// Config: a column has a type that the format cannot write.
-    pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+    pub fn begin(&self) -> Result<Rows> {
         match self {
-            Self::Lines(lines) => {
-                lines.encoder.encode(batch, &mut lines.raw)?;
-                lines.compress_blocks()
+            Self::Lines { format, compression, schema } => Ok(Rows::Lines(Lines {
+                encoder: Encoder::new(*format, schema),
+                compression: *compression,
+                raw: Vec::new(),
+                done: Vec::new(),
+            })),
+            Self::Parquet(shape) => Ok(Rows::Parquet(Box::new(FileWriter::begin(shape.clone())?))),
+        }
+    }
+}
+
+impl Rows {
+    /// Takes rows. They need not wait for more where `at_once` is set.
+    ///
+    /// # Errors
+    /// Config: a column has a type that the format cannot write.
+    pub async fn write(&mut self, batch: RecordBatch, at_once: bool) -> Result<()> {
+        match self {
+            Self::Lines(lines) => lines.write(&batch),
+            Self::Parquet(file) => {
+                file.write(batch).await?;
+                match at_once {
+                    true => file.encode().await,
+                    false => Ok(()),
+                }
             }
-            Self::Parquet(writer) => writer
-                .write(batch)
-                .map_err(|error| Error::config("could not write rows as Parquet").because(error)),
         }
     }
 
@@ -88,7 +118,7 @@ impl Rows {
     pub fn take(&mut self) -> Vec<u8> {
         match self {
             Self::Lines(lines) => std::mem::take(&mut lines.done),
-            Self::Parquet(writer) => std::mem::take(writer.inner_mut()),
+            Self::Parquet(file) => file.take(),
         }
     }
 
@@ -96,19 +126,23 @@ impl Rows {
     pub fn memory_bytes(&self) -> usize {
         match self {
             Self::Lines(lines) => lines.raw.len(),
-            Self::Parquet(writer) => writer.memory_size(),
+            Self::Parquet(file) => file.memory_bytes(),
         }
     }
 
-    /// Makes bytes of what waits, as far as that can be done before the end.
+    /// Makes bytes of what waits, as far as that can be done before the end and frees memory.
     ///
     /// # Errors
     /// Bug: the encoder fails.
-    pub fn flush(&mut self) -> Result<()> {
+    pub async fn shrink(&mut self) -> Result<()> {
         match self {
             // Whole blocks are done already; a block is small.
             Self::Lines(_) => Ok(()),
-            Self::Parquet(writer) => writer.flush().bug("could not end a row group"),
+            // Rows that wait hold the blocks that they came in: encoded they are a tenth of that.
+            Self::Parquet(file) if file.waiting_bytes() > file.encoded_bytes() => {
+                file.encode().await
+            }
+            Self::Parquet(file) => file.end_row_group().await,
         }
     }
 
@@ -116,22 +150,24 @@ impl Rows {
     ///
     /// # Errors
     /// Bug: the encoder fails.
-    pub fn finish(self) -> Result<Vec<u8>> {
+    pub async fn finish(self) -> Result<Vec<u8>> {
         match self {
             Self::Lines(mut lines) => {
                 let rest = std::mem::take(&mut lines.raw);
                 lines.compress(&rest)?;
                 Ok(lines.done)
             }
-            Self::Parquet(mut writer) => {
-                writer.finish().bug("could not end a Parquet file")?;
-                Ok(std::mem::take(writer.inner_mut()))
-            }
+            Self::Parquet(file) => Ok(file.finish().await?.0),
         }
     }
 }
 
 impl Lines {
+    fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.encoder.encode(batch, &mut self.raw)?;
+        self.compress_blocks()
+    }
+
     fn compress_blocks(&mut self) -> Result<()> {
         if self.compression == Compression::None {
             self.done.append(&mut self.raw);
@@ -166,17 +202,12 @@ impl Lines {
     }
 }
 
-fn properties(compression: Compression) -> WriterProperties {
-    let codec = match compression {
+fn codec(compression: Compression) -> Codec {
+    match compression {
         Compression::None => Codec::UNCOMPRESSED,
         Compression::Gzip => Codec::GZIP(GzipLevel::default()),
         Compression::Zstd => Codec::ZSTD(ZstdLevel::default()),
-    };
-    WriterProperties::builder()
-        .set_created_by("logmill".to_owned())
-        .set_compression(codec)
-        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-        .build()
+    }
 }
 
 #[cfg(test)]
@@ -202,24 +233,25 @@ mod tests {
         .expect("two columns")
     }
 
-    fn object(settings: &str, step: usize) -> Vec<u8> {
-        let config = config(settings);
-        let mut rows = Rows::new(&config, &batch(0..0).schema()).expect("an object");
+    async fn object(settings: &str, step: usize) -> Vec<u8> {
+        let form = Form::new(&config(settings), batch(0..0).schema(), 1 << 20, 2);
+        let mut rows = form.begin().expect("an object");
         let mut bytes = Vec::new();
         for from in (0..20_000).step_by(step) {
-            rows.write(&batch(from..(from + step as i64).min(20_000))).expect("written");
+            let batch = batch(from..(from + step as i64).min(20_000));
+            rows.write(batch, false).await.expect("written");
             bytes.append(&mut rows.take());
         }
-        bytes.append(&mut rows.finish().expect("finished"));
+        bytes.append(&mut rows.finish().await.expect("finished"));
         bytes
     }
 
-    #[test]
-    fn the_bytes_do_not_depend_on_batches() {
+    #[tokio::test]
+    async fn the_bytes_of_lines_do_not_depend_on_batches() {
         for compression in ["none", "gzip", "zstd"] {
             let settings = format!("{{ url: out, compression: {compression} }}");
-            let bytes = object(&settings, 5_000);
-            assert!(bytes == object(&settings, 777), "{compression}");
+            let bytes = object(&settings, 5_000).await;
+            assert!(bytes == object(&settings, 777).await, "{compression}");
             let (_, whole) = Stream::detect(bytes.as_slice()).expect("a stream");
             let mut text = String::new();
             let mut decoded = Stream::of(&bytes).decode(whole).expect("a decoder");
@@ -234,7 +266,7 @@ mod tests {
         let nested = arrow::datatypes::DataType::new_list(arrow::datatypes::DataType::Int64, true);
         let schema = Schema::new(vec![arrow::datatypes::Field::new("list", nested, true)]);
         let check = |format: &str| {
-            Rows::check(&config(&format!("{{ url: out, format: {format} }}")), &schema)
+            Form::check(&config(&format!("{{ url: out, format: {format} }}")), &schema)
         };
         check("csv").expect_err("CSV has no lists");
         check("jsonl").expect("JSON has lists");

@@ -14,7 +14,7 @@ use contract::spec::BuildContext;
 use contract::{Error, Lineage, Result};
 
 use crate::config::{Config, Format};
-use crate::encode::Rows;
+use crate::encode::Form;
 use crate::key::KeyTemplate;
 use crate::spill::Spill;
 use crate::writer::ObjectWriter;
@@ -69,7 +69,7 @@ impl Sink for ObjectSink {
     fn destination(&self, columns: &SchemaRef) -> Result<Option<String>> {
         self.key.check(columns).map_err(|error| error.field("key"))?;
         let written = columns.project(&written(&self.config, columns));
-        Rows::check(&self.config, &written.bug("the columns were counted wrong")?)?;
+        Form::check(&self.config, &written.bug("the columns were counted wrong")?)?;
         Ok(Some(format!("{} {}", self.config.url, self.config.key())))
     }
 

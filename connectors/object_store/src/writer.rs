@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch, StringArray, UInt64Array};
 use arrow::compute::{filter_record_batch, take_record_batch};
-use arrow::datatypes::{Int32Type, Int64Type, SchemaRef};
+use arrow::datatypes::{Int32Type, Int64Type};
 use async_trait::async_trait;
 use contract::error::Context;
 use contract::failpoint::reach;
@@ -24,7 +24,7 @@ use tokio::sync::Semaphore;
 use crate::body::{Body, Means};
 use crate::commit::{self, Committable, StagedObject};
 use crate::config::Config;
-use crate::encode::Rows;
+use crate::encode::{Form, Rows};
 use crate::fill::Fill;
 use crate::key::{Identity, KeyTemplate};
 use crate::place::{PART_BYTES, Place};
@@ -38,6 +38,8 @@ const CLOSED_AT_ONCE: usize = 8;
 /// Objects that are open at once; what a further one would hold is refused. So no column of
 /// countless values exhausts memory, and no object ends because of another one.
 const OBJECTS_OPEN_MAX: usize = if cfg!(test) { 100 } else { 10_000 };
+/// While so many objects are open, rows wait in each of them to be encoded with those that follow.
+const OBJECTS_WAITING_MAX: usize = 16;
 /// Parts on their way at once, at most; fewer where memory is short.
 const PARTS_AT_ONCE_MAX: usize = 8;
 /// One part in so many of the memory is for parts that are on their way.
@@ -47,7 +49,7 @@ const PARTS_SHARE: usize = 3;
 pub struct ObjectWriter {
     config: Arc<Config>,
     key: Arc<KeyTemplate>,
-    schema: SchemaRef,
+    form: Form,
     /// The columns that are written: all, or all but the origin.
     written: Vec<usize>,
     means: Means,
@@ -96,6 +98,7 @@ impl ObjectWriter {
     ) -> Result<Self> {
         let written = crate::sink::written(&config, &ctx.schema);
         let schema = Arc::new(ctx.schema.project(&written).bug("the columns were counted wrong")?);
+        let memory_bytes = ctx.memory_bytes / PARTS_SHARE * (PARTS_SHARE - 1);
         let parts = (ctx.memory_bytes / PARTS_SHARE / PART_BYTES).clamp(1, PARTS_AT_ONCE_MAX);
         let means = Means {
             place: Arc::new(place),
@@ -103,12 +106,12 @@ impl ObjectWriter {
             parts: Arc::new(Semaphore::new(parts)),
         };
         Ok(Self {
+            form: Form::new(&config, schema, memory_bytes, ctx.threads),
             config,
             key,
-            schema,
             written,
             means,
-            memory_bytes: ctx.memory_bytes / PARTS_SHARE * (PARTS_SHARE - 1),
+            memory_bytes,
             open: HashMap::new(),
             held_bytes: 0,
             staged: HashMap::new(),
@@ -187,7 +190,7 @@ impl ObjectWriter {
         };
         let name = self.key.name(&address.values, &identity);
         let object = OpenObject {
-            encoder: Rows::new(&self.config, &self.schema)?,
+            encoder: self.form.begin()?,
             body: Body::new(self.means.clone(), name)?,
             fill: Fill::default(),
         };
@@ -209,12 +212,12 @@ impl ObjectWriter {
         if !self.open.contains_key(address) {
             self.begin(address, part, rows.start)?;
         }
+        let rows = part.slice(rows.start, rows.len());
+        let rows = rows.project(&self.written).bug("the columns were counted wrong")?;
+        let at_once = self.open.len() > OBJECTS_WAITING_MAX;
         let object = self.open.get_mut(address).expect("it was begun above");
         self.held_bytes -= object.memory_bytes();
-        let rows = part.slice(rows.start, rows.len());
-        object
-            .encoder
-            .write(&rows.project(&self.written).bug("the columns were counted wrong")?)?;
+        object.encoder.write(rows, at_once).await?;
         let done = object.encoder.take();
         object.body.push(&done).await?;
         self.held_bytes += object.memory_bytes();
@@ -363,7 +366,7 @@ impl OpenObject {
     }
 
     async fn shrink(&mut self) -> Result<()> {
-        self.encoder.flush()?;
+        self.encoder.shrink().await?;
         let done = self.encoder.take();
         self.body.push(&done).await?;
         self.body.spill().await
@@ -371,7 +374,7 @@ impl OpenObject {
 
     async fn finish(self) -> Result<Body> {
         let Self { encoder, mut body, .. } = self;
-        body.push(&encoder.finish()?).await?;
+        body.push(&encoder.finish().await?).await?;
         Ok(body)
     }
 }

@@ -1,4 +1,5 @@
-//! Bytes to batches and back: one module per format of a log line, and the encoders.
+//! Bytes to batches and back: one module per format of a log line, and the encoders, of Parquet
+//! too.
 //!
 //! Not a place for I/O: a source reads bytes, [`lines`] cuts them, a [`Parser`] turns a column of
 //! lines into typed columns. Text is not copied: the columns are views into the lines' buffers.
@@ -11,6 +12,7 @@
 mod access_log;
 pub mod blocks;
 mod column;
+pub mod columnar;
 pub mod compression;
 mod config;
 pub mod encode;

@@ -3,19 +3,8 @@
 //! Files of different lineages and partitions never mix, so that one lineage can be left out of a
 //! commit. Until a commit names a file, nobody reads it.
 
-mod chunk;
-mod encode;
 mod files;
-mod group;
-mod hybrid;
-mod lengths;
-mod plain;
-mod properties;
 mod stats;
-#[cfg(test)]
-mod testing;
-mod text;
-mod words;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -30,9 +19,11 @@ use contract::sink::{Commit, CommitOutcome, Prepared, Writer, WriterContext};
 use contract::{Error, Lineage, Result};
 use deltalake::kernel::{Add, StructField};
 use deltalake::logstore::LogStoreRef;
+use formats::columnar::{Means, Shape};
 use futures::future::try_join_all;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
+use parquet::basic;
 
 use crate::commit::{Committable, Log, Owner};
 use crate::config::{Compression, Config};
@@ -40,14 +31,10 @@ use crate::maintenance::Caretaker;
 use crate::partition::{self, PartitionBy, PartitionKey};
 use crate::schema;
 
-use plain::Plain;
-
-pub use files::{ClosedFile, OpenFile, Shape};
+pub use files::{ClosedFile, Files, OpenFile};
 
 /// Files that are open at once; beyond this the one that waited longest is closed.
 const FILES_OPEN_MAX: usize = 64;
-/// Raw bytes that are encoded together, at least and at most.
-const GROUP_BYTES: std::ops::RangeInclusive<usize> = (1 << 20)..=(8 << 20);
 
 /// What a table looks like to its writers.
 #[derive(Clone)]
@@ -89,22 +76,25 @@ impl Layout {
     }
 }
 
-/// The shape of a table's files, for a writer with so much memory and so many threads.
-pub fn shape(
+/// What a table's files have in common, for a writer with so much memory and so many threads.
+pub fn files(
     log_store: &LogStoreRef,
     schema: SchemaRef,
     config: &Config,
     (memory_bytes, threads): (usize, usize),
-) -> Arc<Shape> {
-    Arc::new(Shape {
-        store: log_store.object_store(None),
-        properties: properties::properties(&schema, config.compression),
-        plain: Arc::new(Plain::new(encode::leaves(&schema))),
-        schema,
-        threads,
-        row_group_rows_max: config.row_group_rows_max,
-        group_bytes_max: (memory_bytes / 4).clamp(*GROUP_BYTES.start(), *GROUP_BYTES.end()),
-    })
+) -> Arc<Files> {
+    let means = Means { memory_bytes, threads, row_group_rows_max: config.row_group_rows_max };
+    let shape = Arc::new(Shape::new(schema, codec(config.compression), means));
+    Arc::new(Files { store: log_store.object_store(None), shape })
+}
+
+fn codec(compression: Compression) -> basic::Compression {
+    match compression {
+        Compression::Zstd => basic::Compression::ZSTD(basic::ZstdLevel::default()),
+        Compression::Snappy => basic::Compression::SNAPPY,
+        Compression::Lz4 => basic::Compression::LZ4_RAW,
+        Compression::None => basic::Compression::UNCOMPRESSED,
+    }
 }
 
 /// The entry of a log that adds a file.
@@ -146,7 +136,7 @@ pub struct LakeWriter {
     ctx: WriterContext,
     layout: Layout,
     in_files: Vec<usize>,
-    shape: Arc<Shape>,
+    files: Arc<Files>,
     file_bytes_max: u64,
     extension: &'static str,
     log: Log,
@@ -184,7 +174,7 @@ impl LakeWriter {
         let in_files = layout.in_files();
         let file_schema = layout.stored.project(&in_files).bug("the columns were counted wrong")?;
         let means = (ctx.memory_bytes, ctx.threads);
-        let shape = shape(&log_store, Arc::new(file_schema), config, means);
+        let files = files(&log_store, Arc::new(file_schema), config, means);
         Ok(Self {
             log: Log::new(log_store.clone(), Owner::of(&ctx), &config.table),
             caretaker: Caretaker::new(log_store.clone(), config),
@@ -193,7 +183,7 @@ impl LakeWriter {
             ctx,
             layout,
             in_files,
-            shape,
+            files,
             log_store,
             open: HashMap::new(),
             staged: HashMap::new(),
@@ -229,7 +219,7 @@ impl LakeWriter {
         let folder = partition::folder(&self.layout.partitions, key);
         let (writer, number) = (&self.ctx.writer_id, self.files_begun);
         let path = format!("{folder}part-{writer}-{number:05}.{}", self.extension);
-        OpenFile::begin(self.shape.clone(), path)
+        OpenFile::begin(self.files.clone(), path)
     }
 
     /// Closes the file that waited longest if no more may be open.
@@ -272,7 +262,7 @@ impl LakeWriter {
 
     fn add(&self, closed: ClosedFile, key: &PartitionKey) -> Result<Add> {
         let values = self.layout.partition_columns().into_iter().zip(key.iter().cloned());
-        add(closed, &self.shape.schema, values.collect())
+        add(closed, self.files.shape.schema(), values.collect())
     }
 
     fn take_open(&mut self, lineage: &Lineage) -> Vec<(PartitionKey, OpenFile)> {

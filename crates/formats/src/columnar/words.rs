@@ -40,18 +40,10 @@ pub struct WordColumn {
 
 impl WordColumn {
     /// Begins a chunk; none if pages cannot be compressed so here.
-    ///
-    /// # Errors
-    /// Bug: the compressor cannot be made.
-    pub fn begin(descriptor: ColumnDescPtr, compression: Compression) -> Result<Option<Self>> {
-        let Some(pages) = Pages::begin(descriptor, compression)? else { return Ok(None) };
-        Ok(Some(Self {
-            pages,
-            words: HashMap::new(),
-            dictionary: Vec::new(),
-            levels: Vec::new(),
-            keys: Vec::new(),
-        }))
+    pub fn begin(descriptor: ColumnDescPtr, compression: Compression) -> Option<Self> {
+        let pages = Pages::begin(descriptor, compression)?;
+        let (words, dictionary, levels, keys) = Default::default();
+        Some(Self { pages, words, dictionary, levels, keys })
     }
 
     /// Adds rows.
@@ -163,7 +155,7 @@ mod tests {
     ) -> Result<Bytes> {
         let field = Field::new("word", arrays[0].data_type().clone(), nullable);
         testing::file(field, |descriptor| {
-            let mut column = WordColumn::begin(descriptor, compression)?.expect("we know it");
+            let mut column = WordColumn::begin(descriptor, compression).expect("we know it");
             arrays.iter().try_for_each(|array| column.push(array))?;
             column.close()
         })

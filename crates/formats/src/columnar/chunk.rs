@@ -2,6 +2,8 @@
 //!
 //! What a page holds is the business of [`super::words`] and [`super::text`].
 
+use std::cell::RefCell;
+
 use bytes::Bytes;
 use contract::error::Context;
 use contract::{Error, Result};
@@ -20,13 +22,23 @@ use super::hybrid;
 /// Bytes of a page's header, and some more.
 const HEADER_BYTES: usize = 64;
 
+thread_local! {
+    /// A compressor takes a megabyte and some time to make: columns share that of their thread.
+    static COMPRESSOR: RefCell<Option<PageCompressor>> = const { RefCell::new(None) };
+}
+
+/// Compresses pages.
+struct PageCompressor {
+    level: i32,
+    zstd: Compressor<'static>,
+    /// Where pages are compressed; what is kept is copied from here.
+    compressed: Vec<u8>,
+}
+
 /// The pages of a chunk.
 pub struct Pages {
     descriptor: ColumnDescPtr,
     compression: Compression,
-    compressor: Option<Compressor<'static>>,
-    /// Where pages are compressed; what is kept is copied from here.
-    compressed: Vec<u8>,
     pages: Vec<CompressedPage>,
     pages_bytes: usize,
     rows: usize,
@@ -52,28 +64,10 @@ pub struct PageRows {
 
 impl Pages {
     /// Begins a chunk; none if pages cannot be compressed so here.
-    ///
-    /// # Errors
-    /// Bug: the compressor cannot be made.
-    pub fn begin(descriptor: ColumnDescPtr, compression: Compression) -> Result<Option<Self>> {
-        let compressor = match compression {
-            Compression::UNCOMPRESSED => None,
-            Compression::ZSTD(level) => {
-                let compressor = Compressor::new(level.compression_level());
-                Some(compressor.bug("could not make a compressor")?)
-            }
-            _ => return Ok(None),
-        };
-        Ok(Some(Self {
-            descriptor,
-            compression,
-            compressor,
-            compressed: Vec::new(),
-            pages: Vec::new(),
-            pages_bytes: 0,
-            rows: 0,
-            nulls: 0,
-        }))
+    pub fn begin(descriptor: ColumnDescPtr, compression: Compression) -> Option<Self> {
+        let known = matches!(compression, Compression::UNCOMPRESSED | Compression::ZSTD(_));
+        let (pages, pages_bytes, rows, nulls) = Default::default();
+        known.then_some(Self { descriptor, compression, pages, pages_bytes, rows, nulls })
     }
 
     /// The nulls of all pages so far.
@@ -83,7 +77,7 @@ impl Pages {
 
     /// Bytes that it holds in memory, about.
     pub fn memory_bytes(&self) -> usize {
-        self.pages_bytes + self.compressed.capacity()
+        self.pages_bytes
     }
 
     /// Appends what a page begins with: which of its rows are null. `levels` has a 1, or a 0 for a
@@ -130,16 +124,17 @@ impl Pages {
         Ok(())
     }
 
-    fn compress(&mut self, body: &[u8]) -> Result<Bytes> {
-        let Some(compressor) = &mut self.compressor else {
+    fn compress(&self, body: &[u8]) -> Result<Bytes> {
+        let Compression::ZSTD(level) = self.compression else {
             return Ok(Bytes::copy_from_slice(body));
         };
-        self.compressed.clear();
-        self.compressed.reserve(compress_bound(body.len()));
-        compressor
-            .compress_to_buffer(body, &mut self.compressed)
-            .bug("could not compress a page")?;
-        Ok(Bytes::copy_from_slice(&self.compressed))
+        COMPRESSOR.with_borrow_mut(|own| {
+            let level = level.compression_level();
+            match own {
+                Some(own) if own.level == level => own.compress(body),
+                _ => own.insert(PageCompressor::new(level)?).compress(body),
+            }
+        })
     }
 
     /// Ends the chunk; `words` is the dictionary that its pages refer to.
@@ -195,7 +190,7 @@ impl Pages {
         Ok(FinishedChunk { bytes: bytes.into(), close })
     }
 
-    fn dictionary_page(&mut self, words: &Words) -> Result<CompressedPage> {
+    fn dictionary_page(&self, words: &Words) -> Result<CompressedPage> {
         let page = Page::DictionaryPage {
             buf: self.compress(&words.bytes)?,
             num_values: words.count,
@@ -203,6 +198,22 @@ impl Pages {
             is_sorted: false,
         };
         Ok(CompressedPage::new(page, words.bytes.len()))
+    }
+}
+
+impl PageCompressor {
+    fn new(level: i32) -> Result<Self> {
+        let zstd = Compressor::new(level).bug("could not make a compressor")?;
+        Ok(Self { level, zstd, compressed: Vec::new() })
+    }
+
+    fn compress(&mut self, body: &[u8]) -> Result<Bytes> {
+        self.compressed.clear();
+        self.compressed.reserve(compress_bound(body.len()));
+        self.zstd
+            .compress_to_buffer(body, &mut self.compressed)
+            .bug("could not compress a page")?;
+        Ok(Bytes::copy_from_slice(&self.compressed))
     }
 }
 

@@ -16,6 +16,8 @@ use super::lengths;
 
 /// Bytes of a data page before compression.
 const PAGE_BYTES: usize = 512 << 10;
+/// Room that a page begins with: many files may be open that have few rows each.
+const PAGE_BYTES_MIN: usize = 8 << 10;
 /// Rows of a data page, however short they are.
 const PAGE_ROWS_MAX: usize = 1 << 17;
 /// Text of up to this many bytes stands in the view itself.
@@ -40,13 +42,10 @@ pub struct TextColumn {
 
 impl TextColumn {
     /// Begins a chunk; none if pages cannot be compressed so here.
-    ///
-    /// # Errors
-    /// Bug: the compressor cannot be made.
-    pub fn begin(descriptor: ColumnDescPtr, compression: Compression) -> Result<Option<Self>> {
-        let Some(pages) = Pages::begin(descriptor, compression)? else { return Ok(None) };
+    pub fn begin(descriptor: ColumnDescPtr, compression: Compression) -> Option<Self> {
+        let pages = Pages::begin(descriptor, compression)?;
         let (text, body, lengths, levels) = Default::default();
-        Ok(Some(Self { pages, text, end: 0, lengths, nulls: 0, body, levels }))
+        Some(Self { pages, text, end: 0, lengths, nulls: 0, body, levels })
     }
 
     /// Adds rows.
@@ -89,8 +88,8 @@ impl TextColumn {
         let (begin, length) = (self.end, length as usize);
         self.end += length;
         if self.text.len() < self.end + SHORT_BYTES_MAX {
-            let least = PAGE_BYTES + PAGE_BYTES / 8;
-            self.text.resize((self.end + SHORT_BYTES_MAX).max(least), 0);
+            let doubled = (2 * self.text.len()).clamp(PAGE_BYTES_MIN, PAGE_BYTES + PAGE_BYTES / 8);
+            self.text.resize((self.end + SHORT_BYTES_MAX).max(doubled), 0);
         }
         if length <= INLINE_BYTES_MAX {
             let [_, _, _, _, text @ ..] = view.to_le_bytes();
@@ -156,7 +155,7 @@ mod tests {
     ) -> Result<Vec<Option<String>>> {
         let field = Field::new("text", DataType::Utf8View, nullable);
         let file = testing::file(field, |descriptor| {
-            let mut column = TextColumn::begin(descriptor, compression)?.expect("we know it");
+            let mut column = TextColumn::begin(descriptor, compression).expect("we know it");
             arrays.iter().try_for_each(|array| column.push(array))?;
             column.close()
         })?;

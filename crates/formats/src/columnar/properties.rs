@@ -4,14 +4,12 @@
 //! neither smaller nor quicker to read.
 
 use arrow::datatypes::{DataType, Field, Schema};
-use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::basic::{Compression, Encoding};
 use parquet::file::properties::{
     EnabledStatistics, WriterProperties, WriterPropertiesBuilder, WriterPropertiesPtr,
     WriterVersion,
 };
 use parquet::schema::types::ColumnPath;
-
-use crate::config;
 
 /// Values of a dictionary page, in bytes; beyond it a column falls back to plain text.
 const DICTIONARY_BYTES_MAX: usize = 1 << 20;
@@ -20,12 +18,12 @@ const PAGE_BYTES: usize = 256 << 10;
 /// Longest text of a smallest or largest value.
 const STATISTICS_BYTES_MAX: usize = 32;
 
-/// The properties of all files of a table.
-pub fn properties(schema: &Schema, compression: config::Compression) -> WriterPropertiesPtr {
+/// The properties of all files with these columns.
+pub fn properties(schema: &Schema, compression: Compression) -> WriterPropertiesPtr {
     let mut builder = WriterProperties::builder()
         .set_writer_version(WriterVersion::PARQUET_1_0)
         .set_created_by("logmill".to_owned())
-        .set_compression(codec(compression))
+        .set_compression(compression)
         .set_dictionary_page_size_limit(DICTIONARY_BYTES_MAX)
         .set_data_page_size_limit(PAGE_BYTES)
         .set_data_page_row_count_limit(usize::MAX)
@@ -36,15 +34,6 @@ pub fn properties(schema: &Schema, compression: config::Compression) -> WriterPr
         builder = column(builder, field);
     }
     builder.build().into()
-}
-
-fn codec(compression: config::Compression) -> Compression {
-    match compression {
-        config::Compression::Zstd => Compression::ZSTD(ZstdLevel::default()),
-        config::Compression::Snappy => Compression::SNAPPY,
-        config::Compression::Lz4 => Compression::LZ4_RAW,
-        config::Compression::None => Compression::UNCOMPRESSED,
-    }
 }
 
 fn column(builder: WriterPropertiesBuilder, field: &Field) -> WriterPropertiesBuilder {

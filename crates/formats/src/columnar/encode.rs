@@ -24,6 +24,9 @@ use super::plain::Plain;
 use super::text::TextColumn;
 use super::words::WordColumn;
 
+/// For fewer rows a further thread costs more than it does.
+const ROWS_OF_THREAD_MIN: usize = 1024;
+
 /// A row group that is being encoded.
 pub struct RowGroup {
     columns: Vec<Column>,
@@ -84,8 +87,7 @@ impl RowGroup {
             let leaves: Vec<_> = writers.by_ref().take(leaf_count(field)).collect();
             let first = leaf;
             leaf += leaves.len();
-            let ours = parts.ours(field, first)?;
-            let encoder = ours.unwrap_or(Encoder::Leaves(leaves));
+            let encoder = parts.ours(field, first).unwrap_or(Encoder::Leaves(leaves));
             columns.push(Column { field: field.clone(), encoder, cost: Duration::ZERO });
         }
         Ok(Self { columns, rows: 0, plain: parts.plain.clone() })
@@ -115,8 +117,10 @@ impl RowGroup {
         let order = costly_first(&jobs);
         let encode =
             |(mut column, arrays): (Column, Vec<ArrayRef>)| column.encode(&arrays).map(|()| column);
+        let rows = batches.iter().map(RecordBatch::num_rows).sum::<usize>();
+        let threads = threads.min(rows.div_ceil(ROWS_OF_THREAD_MIN));
         self.columns = in_parallel(&mut jobs, &order, threads, encode).await?;
-        self.rows += batches.iter().map(RecordBatch::num_rows).sum::<usize>();
+        self.rows += rows;
         Ok(())
     }
 
@@ -222,18 +226,18 @@ impl Chunk {
 impl Parts<'_> {
     /// An encoder of ours for a column that begins with this leaf; none if Parquet's own is to
     /// take it.
-    fn ours(&self, field: &FieldRef, leaf: usize) -> Result<Option<Encoder>> {
+    fn ours(&self, field: &FieldRef, leaf: usize) -> Option<Encoder> {
         let descriptor = self.leaves.column(leaf);
         let compression = self.properties.compression(descriptor.path());
         if is_words(field) {
             let words = WordColumn::begin(descriptor, compression)?;
-            return Ok(words.map(|words| Encoder::Words(words.into())));
+            return Some(Encoder::Words(words.into()));
         }
         if *field.data_type() == DataType::Utf8View && self.plain.take(leaf) {
             let text = TextColumn::begin(descriptor, compression)?;
-            return Ok(text.map(|text| Encoder::Text(text.into())));
+            return Some(Encoder::Text(text.into()));
         }
-        Ok(None)
+        None
     }
 }
 

@@ -1,0 +1,195 @@
+//! One Parquet file in the making, in memory. Its owner takes the bytes that are done.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use contract::error::Context;
+use contract::{Error, Result};
+use parquet::arrow::ArrowSchemaConverter;
+use parquet::arrow::arrow_writer::ArrowRowGroupWriterFactory;
+use parquet::basic::Compression;
+use parquet::file::metadata::ParquetMetaData;
+use parquet::file::properties::WriterPropertiesPtr;
+use parquet::file::writer::SerializedFileWriter;
+
+use super::encode::{Chunk, Parts, RowGroup, leaves};
+use super::group::Group;
+use super::plain::Plain;
+use super::properties::properties;
+
+/// Raw bytes that are encoded together, at least and at most.
+const GROUP_BYTES: RangeInclusive<usize> = (1 << 20)..=(8 << 20);
+/// One part in so many of a writer's memory is for batches that wait.
+const GROUP_SHARE: usize = 4;
+
+/// What the files of a writer have in common.
+pub struct Shape {
+    schema: SchemaRef,
+    properties: WriterPropertiesPtr,
+    plain: Arc<Plain>,
+    means: Means,
+}
+
+/// What a writer may use for its files.
+#[derive(Clone, Copy, Debug)]
+pub struct Means {
+    /// Memory of all files of the writer together, in bytes.
+    pub memory_bytes: usize,
+    /// Threads that encode columns.
+    pub threads: usize,
+    /// Rows of a row group.
+    pub row_group_rows_max: usize,
+}
+
+impl Shape {
+    /// The shape of files with these columns.
+    pub fn new(schema: SchemaRef, compression: Compression, means: Means) -> Self {
+        let properties = properties(&schema, compression);
+        let plain = Arc::new(Plain::new(leaves(&schema)));
+        Self { schema, properties, plain, means }
+    }
+
+    /// The columns in the files.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn group_bytes_max(&self) -> usize {
+        let share = self.means.memory_bytes / GROUP_SHARE;
+        share.clamp(*GROUP_BYTES.start(), *GROUP_BYTES.end())
+    }
+}
+
+/// A file in the making.
+pub struct FileWriter {
+    shape: Arc<Shape>,
+    group: Group,
+    row_group: RowGroup,
+    factory: ArrowRowGroupWriterFactory,
+    row_groups: usize,
+    file: SerializedFileWriter<Vec<u8>>,
+}
+
+impl FileWriter {
+    /// Begins a file.
+    ///
+    /// # Errors
+    /// Config: a column has a type that Parquet does not have.
+    pub fn begin(shape: Arc<Shape>) -> Result<Self> {
+        let columns = ArrowSchemaConverter::new().convert(&shape.schema).map_err(|error| {
+            Error::config("the columns do not make a Parquet file").because(error)
+        })?;
+        let file = SerializedFileWriter::new(
+            Vec::new(),
+            columns.root_schema_ptr(),
+            shape.properties.clone(),
+        )
+        .bug("could not begin a Parquet file")?;
+        let factory = ArrowRowGroupWriterFactory::new(&file, shape.schema.clone());
+        let row_group = RowGroup::begin(&parts(&shape, &factory, &file), 0)?;
+        Ok(Self { shape, group: Group::default(), row_group, factory, row_groups: 0, file })
+    }
+
+    /// Takes rows. True if a row group ended, so that there are bytes to [take](Self::take).
+    ///
+    /// # Errors
+    /// Bug: the rows do not have the columns of the file.
+    pub async fn write(&mut self, batch: RecordBatch) -> Result<bool> {
+        self.group.push(batch);
+        if self.group.is_full(self.shape.group_bytes_max()) {
+            self.encode().await?;
+        }
+        let is_full = self.row_group.rows() >= self.shape.means.row_group_rows_max;
+        if is_full {
+            self.end_row_group().await?;
+        }
+        Ok(is_full)
+    }
+
+    /// Bytes of rows that wait for being encoded together with others.
+    pub fn waiting_bytes(&self) -> usize {
+        self.group.bytes()
+    }
+
+    /// Bytes that are done and not taken.
+    pub fn done_bytes(&self) -> usize {
+        self.file.inner().len()
+    }
+
+    /// Bytes that are encoded and not taken.
+    pub fn encoded_bytes(&self) -> usize {
+        self.done_bytes() + self.row_group.memory_bytes()
+    }
+
+    /// Bytes that it holds in memory.
+    pub fn memory_bytes(&self) -> usize {
+        self.waiting_bytes() + self.encoded_bytes()
+    }
+
+    /// Takes the bytes that are done.
+    pub fn take(&mut self) -> Vec<u8> {
+        std::mem::take(self.file.inner_mut())
+    }
+
+    /// Encodes the rows that wait.
+    ///
+    /// # Errors
+    /// Bug: the rows do not have the columns of the file.
+    pub async fn encode(&mut self) -> Result<()> {
+        let batches = self.group.take();
+        if batches.is_empty() {
+            return Ok(());
+        }
+        self.row_group.encode(&batches, self.shape.means.threads).await
+    }
+
+    /// Ends the row group if it has rows.
+    ///
+    /// # Errors
+    /// Bug: the rows do not have the columns of the file.
+    pub async fn end_row_group(&mut self) -> Result<()> {
+        self.encode().await?;
+        if self.row_group.rows() == 0 {
+            return Ok(());
+        }
+        self.row_groups += 1;
+        let parts = parts(&self.shape, &self.factory, &self.file);
+        let next = RowGroup::begin(&parts, self.row_groups)?;
+        let done = std::mem::replace(&mut self.row_group, next);
+        let chunks = done.close(self.shape.means.threads).await?;
+        // Growing by doubling would copy all of it, each time into fresh memory.
+        self.file.inner_mut().reserve(chunks.iter().map(Chunk::bytes).sum());
+        let mut row_group = self.file.next_row_group().bug("could not begin a row group")?;
+        for chunk in chunks {
+            chunk.append(&mut row_group).bug("could not write a column")?;
+        }
+        row_group.close().bug("could not end a row group")?;
+        self.file.flush().bug("could not write to memory")
+    }
+
+    /// Ends the file: its last bytes and its footer.
+    ///
+    /// # Errors
+    /// Bug: the rows do not have the columns of the file.
+    pub async fn finish(mut self) -> Result<(Vec<u8>, ParquetMetaData)> {
+        self.end_row_group().await?;
+        let footer = self.file.finish().bug("could not end a Parquet file")?;
+        Ok((self.take(), footer))
+    }
+}
+
+fn parts<'a>(
+    shape: &'a Shape,
+    factory: &'a ArrowRowGroupWriterFactory,
+    file: &'a SerializedFileWriter<Vec<u8>>,
+) -> Parts<'a> {
+    Parts {
+        factory,
+        schema: &shape.schema,
+        leaves: file.schema_descr(),
+        properties: &shape.properties,
+        plain: &shape.plain,
+    }
+}
