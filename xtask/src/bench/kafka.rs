@@ -1,5 +1,5 @@
-//! Delivery from Kafka, beside a plain copy of the same topic by librdkafka, and beside the same
-//! rows from a file.
+//! Delivery from Kafka, beside a plain copy of the same topic by librdkafka, `psql \copy`, and
+//! the same rows from a file.
 //!
 //! Measured by the clock: much of the work is the broker's, which runs on the same machine. The
 //! programs take turns, and the quickest round of each counts.
@@ -25,6 +25,7 @@ struct Places<'a> {
     s3: &'a str,
     access_key: &'a str,
     secret_key: &'a str,
+    postgres: &'a str,
 }
 
 impl<'a> Places<'a> {
@@ -34,6 +35,7 @@ impl<'a> Places<'a> {
             s3: servers.find("S3")?,
             access_key: servers.find("S3_KEY")?,
             secret_key: servers.find("S3_SECRET")?,
+            postgres: servers.find("POSTGRES")?,
         })
     }
 
@@ -61,9 +63,9 @@ impl<'a> Places<'a> {
 }
 
 impl Bench {
-    /// From topic to topic, and from a topic into S3.
+    /// From topic to topic, into PostgreSQL, and into S3.
     pub fn kafka(&self, table: &mut Table) -> Result<(), String> {
-        let chosen = [Service::Kafka, Service::S3];
+        let chosen = [Service::Kafka, Service::S3, Service::Postgres];
         let servers = Installation::begin(&chosen)?.finish()?.start(&chosen)?;
         let places = Places::of(&servers)?;
         let fill = places.topic("access", "lines", "format: text, transactional: false");
@@ -76,6 +78,11 @@ impl Bench {
             ),
         )?;
         self.topics(&places, table)?;
+        let what = "Kafka → parse → PostgreSQL, exactly once";
+        self.beside_psql(places.postgres, what, table, |settings| {
+            let sink = format!("out: {{ type: postgres, input: rows, {settings} }}");
+            self.run_yaml("warehouse", &places.lines_into("warehouse", &sink))
+        })?;
         self.objects(&places, table)
     }
 

@@ -31,11 +31,12 @@ pub struct Options {
     #[arg(long)]
     long: bool,
 
-    /// Also measure delivery to PostgreSQL, which is installed and started.
+    /// Also measure delivery from the file to PostgreSQL, which is installed and started.
     #[arg(long)]
     postgres: bool,
 
-    /// Also measure delivery from Kafka to Kafka and to S3; both are installed and started.
+    /// Also measure delivery from Kafka to Kafka, PostgreSQL and S3, which are installed and
+    /// started.
     #[arg(long)]
     kafka: bool,
 

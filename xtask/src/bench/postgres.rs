@@ -15,34 +15,41 @@ const ROUNDS: usize = 3;
 const SHARE_MIN: f64 = 70.0;
 
 impl Bench {
-    /// From the file into a table, and the rows of that table from a file into another one.
+    /// From the file into a table.
     pub fn postgres(&self, table: &mut Table) -> Result<(), String> {
         let servers = Installation::begin(&[Service::Postgres])?.finish()?;
         let servers = servers.start(&[Service::Postgres])?;
-        let url = servers.find("POSTGRES")?;
-        let sink = format!(
-            "warehouse: {{ type: postgres, input: parsed, url: {url:?}, table: delivered, create: \
-             true }}"
-        );
+        let what = "file → parse → PostgreSQL, exactly once";
+        self.beside_psql(servers.find("POSTGRES")?, what, table, |settings| {
+            let sink = format!("warehouse: {{ type: postgres, input: parsed, {settings} }}");
+            self.run_pipeline("postgres", &self.log, "", &sink)
+        })
+    }
+
+    /// A run into a table with these settings of its sink, beside `psql \copy` of the rows of
+    /// that table from a file into another one.
+    pub(super) fn beside_psql(
+        &self,
+        url: &str,
+        what: &str,
+        table: &mut Table,
+        run: impl Fn(&str) -> Result<Cost, String>,
+    ) -> Result<(), String> {
+        let settings = format!("url: {url:?}, table: delivered, create: true");
         let rows = self.tools.path("rows.tsv");
         let (mut ours, mut theirs) = (f64::INFINITY, f64::INFINITY);
         for _ in 0..ROUNDS {
             self.psql(url, "DROP TABLE IF EXISTS delivered, copied, logmill_tokens")?;
-            ours = ours.min(self.run_pipeline("postgres", &self.log, "", &sink)?.seconds);
+            ours = ours.min(run(&settings)?.seconds);
             self.psql(url, &format!("\\copy delivered TO '{}'", rows.display()))?;
             self.psql(url, "CREATE TABLE copied (LIKE delivered)")?;
             let copied = self.psql(url, &format!("\\copy copied FROM '{}'", rows.display()))?;
             theirs = theirs.min(copied.seconds);
         }
-        let what = "file → parse → PostgreSQL, exactly once";
-        table.add(what, self.megabytes / ours, "MB/s", Goal::None);
+        table.add(what, self.megabytes / ours, "MB/s of lines", Goal::None);
         let share = theirs / ours * 100.0;
-        table.add(
-            "the same, of `psql \\copy` of the same rows",
-            share,
-            "%",
-            Goal::AtLeast(SHARE_MIN),
-        );
+        let what = format!("{what}, of `psql \\copy` of the same rows");
+        table.add(&what, share, "%", Goal::AtLeast(SHARE_MIN));
         Ok(())
     }
 
