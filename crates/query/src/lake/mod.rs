@@ -4,12 +4,14 @@
 //! statistics are. Text is read as views, files are pruned by the log's statistics before they
 //! are opened, and what the log counts (`count(*)`) is answered without opening any.
 
+mod log;
+
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use arrow::array::AsArray;
-use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, UInt64Type};
+use arrow::array::{Array, UInt64Array};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use async_trait::async_trait;
 use connector_lake::table::{self, Location};
 use contract::error::Context;
@@ -17,7 +19,7 @@ use contract::{Error, Result};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::pruning::PruningStatistics;
 use datafusion::common::stats::Precision;
-use datafusion::common::{Column, DFSchema, ScalarValue, Statistics};
+use datafusion::common::{DFSchema, ScalarValue, Statistics};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{
     FileGroup, FileScanConfigBuilder, FileSource, ParquetSource,
@@ -37,6 +39,7 @@ use object_store::ObjectMeta;
 use object_store::path::Path as FilePath;
 
 use crate::session::lend;
+use log::LogFiles;
 
 /// One version of a lake table.
 #[derive(Debug)]
@@ -89,14 +92,12 @@ pub fn read(table: DeltaTable, location: &Location) -> Result<LakeTable> {
     Ok(LakeTable { table, store, columns, only: None })
 }
 
-/// The name of the table's store in a session. One URL may name a table at each of several
-/// endpoints.
+/// The name of the table's store in a session: of its own, as one URL may name a table at each of
+/// several endpoints.
 fn store_url(table: &DeltaTable, location: &Location) -> Result<ObjectStoreUrl> {
-    let named = table.log_store().object_store_url();
-    let Some(endpoint) = &location.access.endpoint else { return Ok(named) };
     let mut hasher = DefaultHasher::new();
-    endpoint.hash(&mut hasher);
-    let named = format!("{}-{:016x}", named.as_str().trim_end_matches('/'), hasher.finish());
+    (table.table_url(), &location.access.endpoint).hash(&mut hasher);
+    let named = format!("lake://{:016x}", hasher.finish());
     ObjectStoreUrl::parse(named).bug("the name of a store is no URL")
 }
 
@@ -132,7 +133,7 @@ impl LakeTable {
     /// The current files that may hold rows for which the condition is true.
     fn files(&self, predicate: Option<&Arc<dyn PhysicalExpr>>) -> Result<Vec<PartitionedFile>> {
         let snapshot = self.table.snapshot().bug("an open table has no snapshot")?;
-        let log = snapshot.log_data();
+        let log = LogFiles::read(snapshot)?;
         let wanted = match predicate {
             Some(predicate) => PruningPredicateBuilder::new()
                 .with_file_schema(self.columns.table_schema().clone())
@@ -144,8 +145,8 @@ impl LakeTable {
         };
         let partitions = self.partition_values(&log)?;
         let nulls = self.null_counts(&log);
-        let mut files = Vec::with_capacity(log.num_files());
-        for (index, file) in log.iter().enumerate() {
+        let mut files = Vec::with_capacity(log.num_containers());
+        for (index, file) in snapshot.log_data().iter().enumerate() {
             if !wanted.get(index).copied().unwrap_or(true) {
                 continue;
             }
@@ -165,8 +166,9 @@ impl LakeTable {
                 statistics.num_rows = Precision::Exact(rows);
             }
             for (column, counts) in statistics.column_statistics.iter_mut().zip(&nulls) {
-                if let Some(Some(count)) = counts.get(index) {
-                    column.null_count = Precision::Exact(*count);
+                let known = counts.as_ref().filter(|counts| counts.is_valid(index));
+                if let Some(counts) = known {
+                    column.null_count = Precision::Exact(counts.value(index) as usize);
                 }
             }
             let file = PartitionedFile::new_from_meta(meta)
@@ -178,10 +180,10 @@ impl LakeTable {
     }
 
     /// For each column in folder names, the value of each file.
-    fn partition_values(&self, log: &dyn PruningStatistics) -> Result<Vec<Vec<ScalarValue>>> {
+    fn partition_values(&self, log: &LogFiles) -> Result<Vec<Vec<ScalarValue>>> {
         let columns = self.columns.table_partition_cols().iter().map(|field| {
             let values = log
-                .min_values(&Column::from_name(field.name()))
+                .partition_values(field.name())
                 .ok_or_else(|| Error::bug(format!("no values of partition {:?}", field.name())))?;
             let values = arrow::compute::cast(&values, field.data_type())
                 .bug("a partition value has another type than its column")?;
@@ -192,15 +194,8 @@ impl LakeTable {
     }
 
     /// For each column in the files, the number of nulls in each file, as far as the log knows.
-    fn null_counts(&self, log: &dyn PruningStatistics) -> Vec<Vec<Option<usize>>> {
-        let columns = self.columns.file_schema().fields().iter().map(|field| {
-            let counts = log.null_counts(&Column::from_name(field.name()));
-            let counts = counts.as_ref().and_then(|counts| counts.as_primitive_opt::<UInt64Type>());
-            counts.map_or_else(Vec::new, |counts| {
-                counts.iter().map(|count| usize::try_from(count?).ok()).collect()
-            })
-        });
-        columns.collect()
+    fn null_counts(&self, log: &LogFiles) -> Vec<Option<UInt64Array>> {
+        self.columns.file_schema().fields().iter().map(|field| log.nulls(field.name())).collect()
     }
 }
 
