@@ -246,6 +246,8 @@ impl Keeper<'_> {
     /// lived, ours could not have begun.
     async fn end(&self, mut run: Run) -> Result<()> {
         run.ended = Some(self.it.clock.now());
+        // Who sees the run counted finds it in the history.
+        self.it.runs.note(&run).await?;
         let word = run.outcome.word();
         counter!(name::RUNS, "pipeline" => self.name(), "outcome" => word).increment(1);
         if run.outcome == RunOutcome::Ok {
@@ -254,7 +256,6 @@ impl Keeper<'_> {
             let (pipeline, due, read) = (&self.it.pipeline, run.due, run.read);
             info!(pipeline, %due, read, "a scheduled run is done");
         }
-        self.it.runs.note(&run).await?;
         if run.outcome == RunOutcome::Ok {
             for old in self.it.runs.newest(UNFINISHED_MAX).await? {
                 if old.outcome == RunOutcome::Running && old.due < run.due {
