@@ -226,18 +226,20 @@ impl Thread {
         }
         let mut until: Option<Instant> = None;
         loop {
-            let wait = match until {
-                _ if self.is_at_end() => return self.end(),
-                None => LOOK_EVERY,
-                Some(_) if self.is_full() => return self.batch(0).map(Some),
-                Some(until) => until.saturating_duration_since(Instant::now()),
-            };
-            match self.look(wait)? {
+            if self.is_at_end() {
+                return self.end();
+            }
+            if self.is_full() {
+                return self.batch(0).map(Some);
+            }
+            match self.look(until)? {
                 Look::Record if until.is_none() => until = Some(Instant::now() + BATCH_WAIT),
                 Look::Record => {}
                 Look::End => return self.end(),
                 Look::Nothing if self.sender.is_closed() => return Ok(None),
-                Look::Nothing if wait.is_zero() => return self.batch(0).map(Some),
+                Look::Nothing if until.is_some_and(|until| until <= Instant::now()) => {
+                    return self.batch(0).map(Some);
+                }
                 Look::Nothing => self.commit(CommitMode::Async),
             }
         }
@@ -268,8 +270,14 @@ impl Thread {
         Ok(ReadBatch { records, next: Position::new(self.next), rejects: Vec::new(), lost, bytes })
     }
 
-    fn look(&mut self, wait: Duration) -> Result<Look> {
-        match self.consumer.poll(wait) {
+    /// Takes a record that is there, or waits for one until then; without a time, a while.
+    fn look(&mut self, until: Option<Instant>) -> Result<Look> {
+        // Where many records are there, the clock would cost more than they do.
+        let polled = self.consumer.poll(Duration::ZERO).or_else(|| {
+            let wait = until.map_or(LOOK_EVERY, |until| until.duration_since(Instant::now()));
+            self.consumer.poll(wait)
+        });
+        match polled {
             None => self.check_silence(),
             Some(Ok(message)) => {
                 self.silent_since = None;

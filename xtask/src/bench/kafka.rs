@@ -68,7 +68,9 @@ impl Bench {
         let chosen = [Service::Kafka, Service::S3, Service::Postgres];
         let servers = Installation::begin(&chosen)?.finish()?.start(&chosen)?;
         let places = Places::of(&servers)?;
-        let fill = places.topic("access", "lines", "format: text, transactional: false");
+        // As a web server's shipper fills a topic: lines without headers.
+        let settings = "format: text, transactional: false, origin: false";
+        let fill = places.topic("access", "lines", settings);
         let log = &self.log;
         self.run_yaml(
             "fill",
