@@ -66,7 +66,8 @@ impl Shape {
 pub struct FileWriter {
     shape: Arc<Shape>,
     group: Group,
-    row_group: RowGroup,
+    /// Begun with its first rows: many files may be open, and most of them wait.
+    row_group: Option<RowGroup>,
     factory: ArrowRowGroupWriterFactory,
     row_groups: usize,
     file: SerializedFileWriter<Vec<u8>>,
@@ -88,8 +89,8 @@ impl FileWriter {
         )
         .bug("could not begin a Parquet file")?;
         let factory = ArrowRowGroupWriterFactory::new(&file, shape.schema.clone());
-        let row_group = RowGroup::begin(&parts(&shape, &factory, &file), 0)?;
-        Ok(Self { shape, group: Group::default(), row_group, factory, row_groups: 0, file })
+        let (group, row_group) = Default::default();
+        Ok(Self { shape, group, row_group, factory, row_groups: 0, file })
     }
 
     /// Takes rows. True if a row group ended, so that there are bytes to [take](Self::take).
@@ -101,7 +102,8 @@ impl FileWriter {
         if self.group.is_full(self.shape.group_bytes_max()) {
             self.encode().await?;
         }
-        let is_full = self.row_group.rows() >= self.shape.means.row_group_rows_max;
+        let rows = self.row_group.as_ref().map_or(0, RowGroup::rows);
+        let is_full = rows >= self.shape.means.row_group_rows_max;
         if is_full {
             self.end_row_group().await?;
         }
@@ -120,7 +122,7 @@ impl FileWriter {
 
     /// Bytes that are encoded and not taken.
     pub fn encoded_bytes(&self) -> usize {
-        self.done_bytes() + self.row_group.memory_bytes()
+        self.done_bytes() + self.row_group.as_ref().map_or(0, RowGroup::memory_bytes)
     }
 
     /// Bytes that it holds in memory.
@@ -142,7 +144,14 @@ impl FileWriter {
         if batches.is_empty() {
             return Ok(());
         }
-        self.row_group.encode(&batches, self.shape.means.threads).await
+        let row_group = match &mut self.row_group {
+            Some(begun) => begun,
+            None => {
+                let parts = parts(&self.shape, &self.factory, &self.file);
+                self.row_group.insert(RowGroup::begin(&parts, self.row_groups)?)
+            }
+        };
+        row_group.encode(&batches, self.shape.means.threads).await
     }
 
     /// Ends the row group if it has rows.
@@ -151,13 +160,8 @@ impl FileWriter {
     /// Bug: the rows do not have the columns of the file.
     pub async fn end_row_group(&mut self) -> Result<()> {
         self.encode().await?;
-        if self.row_group.rows() == 0 {
-            return Ok(());
-        }
+        let Some(done) = self.row_group.take() else { return Ok(()) };
         self.row_groups += 1;
-        let parts = parts(&self.shape, &self.factory, &self.file);
-        let next = RowGroup::begin(&parts, self.row_groups)?;
-        let done = std::mem::replace(&mut self.row_group, next);
         let chunks = done.close(self.shape.means.threads).await?;
         // Growing by doubling would copy all of it, each time into fresh memory.
         self.file.inner_mut().reserve(chunks.iter().map(Chunk::bytes).sum());
