@@ -197,3 +197,55 @@ fn parts<'a>(
         plain: &shape.plain,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{AsArray, Int64Array, StringViewArray};
+    use arrow::datatypes::Int64Type;
+    use parquet::basic::ZstdLevel;
+
+    use super::super::testing;
+    use super::*;
+
+    fn batch(rows: std::ops::Range<i64>) -> RecordBatch {
+        let texts = rows.clone().map(|row| format!("row {row} of many"));
+        RecordBatch::try_from_iter([
+            ("number", Arc::new(rows.clone().collect::<Int64Array>()) as _),
+            ("text", Arc::new(StringViewArray::from_iter_values(texts)) as _),
+        ])
+        .unwrap()
+    }
+
+    fn writer() -> FileWriter {
+        let means = Means { memory_bytes: 1 << 20, threads: 2, row_group_rows_max: 5000 };
+        let zstd = Compression::ZSTD(ZstdLevel::default());
+        FileWriter::begin(Arc::new(Shape::new(batch(0..0).schema(), zstd, means))).unwrap()
+    }
+
+    #[tokio::test]
+    async fn rows_come_back_in_their_order_from_several_row_groups() {
+        let (mut writer, mut bytes) = (writer(), Vec::new());
+        for begin in (0..12_000).step_by(500) {
+            writer.write(batch(begin..begin + 500)).await.unwrap();
+            writer.encode().await.unwrap();
+            bytes.append(&mut writer.take());
+        }
+        let (mut rest, footer) = writer.finish().await.unwrap();
+        bytes.append(&mut rest);
+        assert_eq!(footer.num_row_groups(), 3);
+        let batches = testing::read(bytes.into());
+        let numbers = batches.iter().flat_map(|it| it.column(0).as_primitive::<Int64Type>());
+        assert!(numbers.map(Option::unwrap).eq(0..12_000));
+    }
+
+    #[tokio::test]
+    async fn a_file_between_two_row_groups_holds_no_memory() {
+        let mut writer = writer();
+        assert_eq!(writer.memory_bytes(), 0);
+        writer.write(batch(0..100)).await.unwrap();
+        assert!(writer.memory_bytes() > 0);
+        writer.end_row_group().await.unwrap();
+        assert!(!writer.take().is_empty());
+        assert_eq!(writer.memory_bytes(), 0);
+    }
+}
