@@ -176,6 +176,30 @@ fn a_query_over_raw_logs_counts_what_it_leaves_out() {
 }
 
 #[test]
+fn a_query_opens_only_files_in_which_its_condition_may_hold() {
+    let desk = Desk::new();
+    let line =
+        |day| format!("192.0.2.1 - - [{day}/Jan/2025:10:00:00 +0000] \"GET / HTTP/1.1\" 200 1\n");
+    desk.write("a.log", &["01", "02"].map(line).concat());
+    desk.write(
+        "web.yaml",
+        "name: web\nsources:\n  a: { type: file, paths: [a.log] }\ntransforms:\n  \
+         parsed: { type: parse, input: a, format: common }\nsinks:\n  \
+         lake: { type: lake, input: parsed, table: web, partition_by: day(ts) }\n",
+    );
+    desk.done(&["run", "web.yaml", "--until-end"]);
+    let table = desk.path().join("logmill-data/lake/web");
+    let folders = std::fs::read_dir(table).expect("a table").map(|it| it.expect("an entry").path());
+    let second = folders.filter(|it| it.to_string_lossy().ends_with("2025-01-02"));
+    second.for_each(|folder| std::fs::remove_dir_all(folder).expect("it is removed"));
+    let query = |condition: &str| format!("SELECT count(path) FROM web WHERE {condition}");
+    let ask = |sql: &str| desk.run(&["query", sql, "--format", "csv"]);
+    let first = ask(&query("ts < '2025-01-02T00:00:00Z'"));
+    assert!(first.stdout.ends_with("\n1\n"), "{} {}", first.stdout, first.stderr);
+    assert_ne!(ask(&query("path = '/'")).code, 0, "the other file is gone");
+}
+
+#[test]
 fn compressed_and_plain_logs_answer_alike() {
     let desk = Desk::new();
     desk.done(&["generate", "access-log", "--rows", "2000", "-o", "a.log"]);
