@@ -86,16 +86,24 @@ fn told(desk: &Desk) -> Server {
     Server::start(desk.command(&["run", "told.yaml", "--metrics", "127.0.0.1:0"]))
 }
 
+/// The metrics, asked for once more when an answer fulfils a condition: an answer is put together
+/// series by series while the run goes on counting, and only the next one has to have them all.
+fn told_once(server: &Server, what: &str, fulfilled: impl Fn(&str) -> bool) -> String {
+    let metrics = || server.get("/metrics").expect("metrics");
+    wait::until(what, LIMIT, || fulfilled(&metrics()).then_some(()));
+    metrics()
+}
+
+fn all_processed(server: &Server) -> String {
+    let processed = "log_records_processed_total{pipeline=\"told\"}";
+    told_once(server, "all records", |text| value(text, processed) == Some(103.0))
+}
+
 #[test]
 fn a_run_shows_every_metric_that_is_documented_and_no_other() {
     let desk = Desk::new();
     let server = told(&desk);
-    let processed = "log_records_processed_total{pipeline=\"told\"}";
-    let text = wait::until("all records", LIMIT, || {
-        let text = server.get("/metrics").expect("metrics");
-        // Labels may come in any order; one label leaves no choice.
-        (value(&text, processed) == Some(103.0)).then_some(text)
-    });
+    let text = all_processed(&server);
     let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
     let shown: BTreeMap<&str, &str> = types.filter_map(|line| line.split_once(' ')).collect();
     let ours = METRICS.iter().filter(|metric| metric.origin != Origin::Schedule);
@@ -136,12 +144,7 @@ fn labels(line: &str) -> Vec<String> {
 fn what_is_counted_is_what_the_ledger_says() {
     let desk = Desk::new();
     let server = told(&desk);
-    let text = wait::until("the dead letter", LIMIT, || {
-        let text = server.get("/metrics").expect("metrics");
-        let errors = value(&text, "log_records_errors_total{pipeline=\"told\"}");
-        let processed = value(&text, "log_records_processed_total{pipeline=\"told\"}");
-        (errors == Some(1.0) && processed == Some(103.0)).then_some(text)
-    });
+    let text = all_processed(&server);
     let has = |parts: &[&str], expected: &str| {
         let line = text.lines().find(|line| parts.iter().all(|part| line.contains(part)));
         let line = line.unwrap_or_else(|| panic!("{parts:?} in {text}"));
@@ -175,10 +178,8 @@ fn a_sink_that_does_not_answer_is_named_and_the_run_is_not_ready() {
     let file = PIPELINE.replace("{ type: lake, input: numbers, table: counted }", sink);
     desk.write("told.yaml", &file);
     let server = Server::start(desk.command(&["run", "told.yaml", "--metrics", "127.0.0.1:0"]));
-    let text = wait::until("a second try", LIMIT, || {
-        let text = server.get("/metrics").expect("metrics");
-        let retries = value(&text, "logmill_retries_total{pipeline=\"told\"}")?;
-        (retries >= 2.0).then_some(text)
+    let text = told_once(&server, "a second try", |text| {
+        value(text, "logmill_retries_total{pipeline=\"told\"}") >= Some(2.0)
     });
     let failures = |node: &str| {
         value(&text, &format!("logmill_failures_total{{pipeline=\"told\",node=\"{node}\"}}"))

@@ -171,7 +171,6 @@ impl Instruments {
 
     /// An epoch is committed in every sink.
     pub fn committed(&self, checkpoint: &Checkpoint, observed: &Observed) {
-        self.count_ledger(checkpoint);
         for (refuser, records) in &observed.refused {
             if let Some(counter) = self.refusers.get(&**refuser) {
                 counter.increment(*records);
@@ -181,9 +180,11 @@ impl Instruments {
             self.latency.record(read_at.elapsed());
         }
         self.epoch_seconds.record(observed.begun.elapsed());
+        self.count_ledger(checkpoint);
     }
 
-    /// Counts an epoch by its checkpoint alone, as recovery finishes it.
+    /// Counts an epoch by its checkpoint alone, as recovery finishes it. Records that are processed
+    /// come last: whoever then asks finds them in all the others too.
     pub fn count_ledger(&self, checkpoint: &Checkpoint) {
         let mut read: BTreeMap<&str, u64> = BTreeMap::new();
         for entry in &checkpoint.ledger {
@@ -207,7 +208,6 @@ impl Instruments {
         for state in &checkpoint.splits {
             let split = state.known.split.id.as_str();
             let Some(records) = read.get(split) else { continue };
-            self.processed.increment(*records);
             if let Some(source) = self.sources.iter().find(|source| source.name == state.source) {
                 source.records.increment(*records);
             }
@@ -215,6 +215,8 @@ impl Instruments {
         }
         self.epochs.increment(1);
         gauge!(name::LAST_COMMIT, "pipeline" => self.pipeline.clone()).set(now());
+        let splits = checkpoint.splits.iter().map(|state| state.known.split.id.as_str());
+        self.processed.increment(splits.filter_map(|split| read.get(split)).sum());
     }
 
     /// Something failed in a source, step or sink, or (none of them) in the pipeline itself.
