@@ -14,6 +14,7 @@
 pub mod audit;
 mod catalog;
 mod date_trunc;
+mod fingerprint;
 mod lake;
 pub mod letters;
 pub mod log;

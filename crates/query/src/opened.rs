@@ -25,6 +25,7 @@ use serde::Deserialize;
 use tokio::sync::Mutex;
 
 use crate::date_trunc::DateTrunc;
+use crate::fingerprint::Fingerprint;
 use crate::lake::{self, LakeTable};
 use crate::session::from_datafusion;
 
@@ -121,6 +122,7 @@ impl OpenedTable {
             .set_bool("datafusion.execution.parquet.reorder_filters", true);
         let context = SessionContext::new_with_config_rt(config, runtime.clone());
         context.register_udf(DateTrunc::udf());
+        context.register_udf(Fingerprint::udf());
         context.register_table(TABLE, table.clone()).map_err(from_datafusion)?;
         Ok(Arc::new(Self { version, table, runtime: runtime.clone(), context }))
     }
@@ -135,7 +137,9 @@ impl OpenedTable {
         self.table.schema()
     }
 
-    /// Asks the table, which is named [`TABLE`]; `$1` stands for the first value.
+    /// Asks the table, which is named [`TABLE`]; `$1` stands for the first value. Beside SQL's
+    /// functions there is `fingerprint(…)`, by which groups of several texts are made at the cost
+    /// of one number.
     ///
     /// # Errors
     /// Config: the query is wrong. External: a file cannot be read, or memory is short.

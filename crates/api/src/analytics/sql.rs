@@ -1,6 +1,7 @@
 //! From a question to the SQL of a backend: names are quoted, values stay apart.
 //!
-//! The two dialects differ in how a type is written and how moments are rounded, in nothing else.
+//! The two dialects differ in how a type is written, how moments are rounded and what a visitor is
+//! grouped by, in nothing else.
 
 use std::fmt::Write;
 
@@ -136,8 +137,12 @@ impl<'a> Writer<'a> {
             self.rounded(Interval::Day)?,
             self.value(self.columns.needed("user_agent")?),
         ];
-        for (at, part) in visitor.iter().enumerate() {
-            inner.push(format!("{part} AS v{at}"));
+        match self.dialect {
+            Dialect::Lake => inner.push(format!("fingerprint({}) AS v", visitor.join(", "))),
+            Dialect::Postgres => {
+                let parts = visitor.iter().enumerate();
+                inner.extend(parts.map(|(at, part)| format!("{part} AS v{at}")));
+            }
         }
         let keys = inner.len();
         let mut outer: Vec<String> = (0..groups.len()).map(|at| format!("g{at}")).collect();
