@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use async_trait::async_trait;
+use contract::error::Context;
 use contract::{Error, ErrorKind};
 use datafusion::common::ScalarValue;
 use query::opened::{OpenedTable, TABLE, TablePlace};
@@ -89,13 +91,24 @@ impl Version for LakeVersion {
 }
 
 async fn rows(table: &OpenedTable, sql: &Sql) -> Answer<Vec<Row>> {
-    let values = sql.values.iter().map(scalar).collect();
-    let batches = table.ask(&sql.text, values).await.map_err(|error| match error.kind() {
+    let mut values: Vec<_> = sql.values.iter().map(scalar).collect();
+    if let Some(first) = &sql.first {
+        let answer = ask(table, first, values.clone()).await?;
+        let time = answer.iter().find(|batch| batch.num_rows() > 0);
+        let time = time.map(|batch| ScalarValue::try_from_array(batch.column(0), 0));
+        let time = time.transpose().bug("a time is no value")?;
+        values.push(time.unwrap_or(ScalarValue::Null));
+    }
+    Ok(cell::rows(&ask(table, sql, values).await?, &sql.kinds)?)
+}
+
+async fn ask(table: &OpenedTable, sql: &Sql, values: Vec<ScalarValue>) -> Answer<Vec<RecordBatch>> {
+    let batches = table.ask(&sql.text, values).await;
+    Ok(batches.map_err(|error| match error.kind() {
         // The query is ours, whatever the request said.
         ErrorKind::Config => Error::bug("a query of ours is wrong").because(error),
         _ => error,
-    })?;
-    Ok(cell::rows(&batches, &sql.kinds)?)
+    })?)
 }
 
 fn scalar(value: &Value) -> ScalarValue {

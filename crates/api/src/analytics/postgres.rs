@@ -70,6 +70,7 @@ impl Postgres {
             text: format!("SELECT max({name}) FROM {table}"),
             values: Vec::new(),
             kinds: vec![kind],
+            first: None,
         };
         let rows = rows(&self.reader, &sql).await?;
         Ok(match rows.first().and_then(|row| row.first()) {

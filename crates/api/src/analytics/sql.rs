@@ -1,7 +1,7 @@
 //! From a question to the SQL of a backend: names are quoted, values stay apart.
 //!
-//! The two dialects differ in how a type is written, how moments are rounded and what a visitor is
-//! grouped by, in nothing else.
+//! The two dialects differ in how a type is written, how moments are rounded, what a visitor is
+//! grouped by and how the newest rows are found, in nothing else.
 
 use std::fmt::Write;
 
@@ -35,6 +35,8 @@ pub struct Sql {
     pub values: Vec<Value>,
     /// What the columns of the answer are.
     pub kinds: Vec<Kind>,
+    /// A query that is asked first: the one time that it answers is the last of the values.
+    pub first: Option<Box<Sql>>,
 }
 
 impl Sql {
@@ -87,7 +89,7 @@ impl<'a> Writer<'a> {
         let timed = self.columns.find(DURATION).map_or(Kind::Real, |column| column.kind);
         let measures = question.measures.iter().map(|measure| measure.kind(timed));
         let kinds = kinds.chain(measures);
-        Ok(Sql { text, kinds: kinds.collect(), values: self.values })
+        Ok(Sql { text, kinds: kinds.collect(), values: self.values, first: None })
     }
 
     /// The newest rows of a scope, or the oldest after a moment.
@@ -99,12 +101,28 @@ impl<'a> Writer<'a> {
         let names = self.columns.all.iter().map(|column| self.value(column));
         let names = names.collect::<Vec<_>>().join(", ");
         let condition = self.scope(scope)?;
-        let table = self.table;
-        let text = format!(
-            "SELECT {names} FROM {table}{condition} ORDER BY {time} DESC NULLS LAST LIMIT {limit}"
-        );
+        let newest = |what: &str, condition: &str| {
+            let (table, order) = (self.table, format!("{time} DESC NULLS LAST"));
+            format!("SELECT {what} FROM {table}{condition} ORDER BY {order} LIMIT {limit}")
+        };
         let kinds = self.columns.all.iter().map(|column| column.kind).collect();
-        Ok(Sql { text, kinds, values: self.values })
+        if self.dialect == Dialect::Postgres {
+            let text = newest(&names, &condition);
+            return Ok(Sql { text, kinds, values: self.values, first: None });
+        }
+        // First their times alone: of the other columns, only what lies behind them is then read.
+        let times = newest(&format!("{time} AS time"), &condition);
+        let first = Sql {
+            text: format!("SELECT min(time) AS c0 FROM ({times}) AS newest"),
+            values: self.values.clone(),
+            kinds: vec![Kind::Time],
+            first: None,
+        };
+        let joint = if condition.is_empty() { "WHERE" } else { "AND" };
+        let oldest = self.values.len() + 1;
+        let bound = format!("{condition} {joint} ({time} >= ${oldest} OR {time} IS NULL)");
+        let text = newest(&names, &bound);
+        Ok(Sql { text, kinds, values: self.values, first: Some(Box::new(first)) })
     }
 
     fn in_one_step(

@@ -73,6 +73,45 @@ fn analytics_answer_as_counted_by_hand() {
     assert_eq!(records["rows"][0]["endpoint"], "/c.css", "the newest");
 }
 
+#[test]
+fn the_newest_records_come_first_and_those_without_a_time_last() {
+    let desk = crate::Desk::new();
+    let line = |number: u32| match number % 7 {
+        0 => format!("{{\"number\": {number}}}\n"),
+        _ => format!(
+            "{{\"number\": {number}, \"ts\": \"2026-11-2{}T10:{:02}:00Z\"}}\n",
+            number % 3,
+            number % 60
+        ),
+    };
+    desk.write("access.log", &(1..60).map(line).collect::<String>());
+    let fields = "format: json, fields: { number: integer, ts: timestamp }";
+    let pipeline =
+        PIPELINE.replace("format: combined", fields).replace("input: enriched", "input: parsed");
+    let steps = pipeline.lines().filter(|line| !line.contains("enriched:"));
+    desk.write("web.yaml", &steps.collect::<Vec<_>>().join("\n"));
+    desk.done(&["run", "web.yaml", "--until-end"]);
+    let server = Server::start(&desk, &["--table", "web_logs"]);
+    let numbers = |parameters: &str| {
+        let answer = server.get(&format!("/analytics/records?{parameters}")).json();
+        let rows = answer["rows"].as_array().expect("rows").clone();
+        rows.iter().filter_map(|row| row["number"].as_u64()).collect::<Vec<_>>()
+    };
+    let key = |number: &u64| (number % 7 > 0).then_some((number % 3, number % 60));
+    let sorted = |mut numbers: Vec<u64>| {
+        numbers.sort_by_key(|number| std::cmp::Reverse(key(number)));
+        numbers
+    };
+    let timed = sorted((1..60).filter(|number| number % 7 > 0).collect());
+    assert_eq!(numbers("limit=5"), timed[..5]);
+    let all = numbers("limit=1000");
+    assert_eq!((all.len(), &all[..timed.len()]), (59, &timed[..]));
+    let early = timed.iter().copied().filter(|number| *number <= 20).collect::<Vec<_>>();
+    assert_eq!(numbers("limit=3&filter=number<=20"), early[..3]);
+    assert_eq!(numbers("limit=3&filter=number=14"), [14_u64], "it has no time");
+    assert!(numbers("limit=3&filter=number=99").is_empty());
+}
+
 /// What both backends are asked.
 const QUESTIONS: &[&str] = &[
     "requests_per_endpoint",
