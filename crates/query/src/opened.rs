@@ -27,10 +27,13 @@ use tokio::sync::Mutex;
 use crate::date_trunc::DateTrunc;
 use crate::fingerprint::Fingerprint;
 use crate::lake::{self, LakeTable};
-use crate::session::from_datafusion;
+use crate::session::{NEW_GROUPS_FOR_ONE_STEP, from_datafusion};
 
 /// The name of the table in every query.
 pub const TABLE: &str = "records";
+/// Rows of a partition after which it is decided whether groups are made in one step or in two. A
+/// day often lies in one file, so in one partition: in one step, all cores group its rows.
+const ROWS_BEFORE_ONE_STEP: usize = 20_000;
 /// How long the newest version that was seen is taken for the newest.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
@@ -117,9 +120,12 @@ impl OpenedTable {
     fn new(table: LakeTable, runtime: &Arc<RuntimeEnv>) -> Result<Arc<Self>> {
         let version = table.delta().version().unwrap_or_default();
         let table = Arc::new(table);
-        let config = SessionConfig::new()
-            .set_bool("datafusion.execution.parquet.pushdown_filters", true)
-            .set_bool("datafusion.execution.parquet.reorder_filters", true);
+        let mut config = SessionConfig::new();
+        let execution = &mut config.options_mut().execution;
+        execution.parquet.pushdown_filters = true;
+        execution.parquet.reorder_filters = true;
+        execution.skip_partial_aggregation_probe_ratio_threshold = NEW_GROUPS_FOR_ONE_STEP;
+        execution.skip_partial_aggregation_probe_rows_threshold = ROWS_BEFORE_ONE_STEP;
         let context = SessionContext::new_with_config_rt(config, runtime.clone());
         context.register_udf(DateTrunc::udf());
         context.register_udf(Fingerprint::udf());

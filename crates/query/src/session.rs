@@ -38,7 +38,7 @@ const PARTITIONS_PER_CORE: usize = 8;
 /// Rows that are worked on at a time.
 const BATCH_ROWS: usize = 32_768;
 /// The share of rows with a new group from which on groups are made in one step, not in two.
-const NEW_GROUPS_FOR_ONE_STEP: f64 = 0.1;
+pub(crate) const NEW_GROUPS_FOR_ONE_STEP: f64 = 0.1;
 
 /// What a query may use.
 #[derive(Clone, Copy, Debug)]

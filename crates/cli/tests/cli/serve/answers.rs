@@ -97,12 +97,12 @@ fn the_newest_records_come_first_and_those_without_a_time_last() {
         let rows = answer["rows"].as_array().expect("rows").clone();
         rows.iter().filter_map(|row| row["number"].as_u64()).collect::<Vec<_>>()
     };
-    let key = |number: &u64| (number % 7 > 0).then_some((number % 3, number % 60));
+    let key = |number: &u64| (!number.is_multiple_of(7)).then_some((number % 3, number % 60));
     let sorted = |mut numbers: Vec<u64>| {
         numbers.sort_by_key(|number| std::cmp::Reverse(key(number)));
         numbers
     };
-    let timed = sorted((1..60).filter(|number| number % 7 > 0).collect());
+    let timed = sorted((1..60).filter(|number: &u64| !number.is_multiple_of(7)).collect());
     assert_eq!(numbers("limit=5"), timed[..5]);
     let all = numbers("limit=1000");
     assert_eq!((all.len(), &all[..timed.len()]), (59, &timed[..]));
