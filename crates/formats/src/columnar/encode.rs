@@ -27,6 +27,9 @@ use super::words::WordColumn;
 /// For fewer rows a further thread costs more than it does.
 const ROWS_OF_THREAD_MIN: usize = 1024;
 
+/// Among fewer values even those repeat little that will repeat among many.
+const ROWS_TO_JUDGE_MIN: i64 = 8192;
+
 /// A row group that is being encoded.
 pub struct RowGroup {
     columns: Vec<Column>,
@@ -135,8 +138,8 @@ impl RowGroup {
         let chunks = in_parallel(&mut columns, &order, threads, close).await?;
         let chunks: Vec<Chunk> = chunks.into_iter().flatten().collect();
         for (leaf, chunk) in chunks.iter().enumerate() {
-            if chunk.fell_back() {
-                self.plain.fell_back(leaf);
+            if chunk.hardly_repeats() {
+                self.plain.hardly_repeats(leaf);
             }
         }
         Ok(chunks)
@@ -199,13 +202,20 @@ impl Chunk {
         usize::try_from(close.bytes_written).unwrap_or(usize::MAX)
     }
 
-    /// Whether its dictionary grew too large, so that some of its pages are plain.
-    fn fell_back(&self) -> bool {
+    /// Whether its dictionary was built for nothing: it grew too large, so that some of its pages
+    /// are plain, or takes more room than all that refers to it.
+    fn hardly_repeats(&self) -> bool {
         let Self::Leaf(chunk) = self else { return false };
         let metadata = &chunk.close().metadata;
+        let Some(dictionary_begins) = metadata.dictionary_page_offset() else { return false };
         let mut pages = metadata.page_encoding_stats().into_iter().flatten();
-        metadata.dictionary_page_offset().is_some()
-            && pages.any(|it| it.page_type == PageType::DATA_PAGE && it.encoding == Encoding::PLAIN)
+        let is_plain = |encoding| encoding == Encoding::PLAIN;
+        if pages.any(|it| it.page_type == PageType::DATA_PAGE && is_plain(it.encoding)) {
+            return true;
+        }
+        // Until it is put into a file, a chunk has its dictionary behind its other pages.
+        let others = dictionary_begins - metadata.data_page_offset();
+        metadata.num_values() >= ROWS_TO_JUDGE_MIN && others < metadata.compressed_size() / 2
     }
 
     /// Writes the chunk behind those before it.

@@ -248,4 +248,34 @@ mod tests {
         assert!(!writer.take().is_empty());
         assert_eq!(writer.memory_bytes(), 0);
     }
+
+    #[tokio::test]
+    async fn text_that_hardly_repeats_gets_no_dictionary_in_the_row_groups_that_follow() {
+        let texts = |of: fn(i64) -> String, rows: std::ops::Range<i64>| {
+            Arc::new(StringViewArray::from_iter_values(rows.map(of))) as _
+        };
+        let batch = |rows: std::ops::Range<i64>| {
+            RecordBatch::try_from_iter([
+                ("own", texts(|row| format!("{:x}", row * 0x9E37_79B9), rows.clone())),
+                ("shared", texts(|row| format!("a word, number {}", row % 100), rows)),
+            ])
+            .unwrap()
+        };
+        for (rows, begins_plain) in [(10_000, true), (1_000, false)] {
+            let means = Means { memory_bytes: 1 << 20, threads: 1, row_group_rows_max: 1 << 20 };
+            let zstd = Compression::ZSTD(ZstdLevel::default());
+            let shape = Arc::new(Shape::new(batch(0..0).schema(), zstd, means));
+            let mut writer = FileWriter::begin(shape).unwrap();
+            for begin in [0, rows] {
+                writer.write(batch(begin..begin + rows)).await.unwrap();
+                writer.end_row_group().await.unwrap();
+            }
+            let (_, footer) = writer.finish().await.unwrap();
+            let has = |group: usize, column: usize| {
+                footer.row_group(group).column(column).dictionary_page_offset().is_some()
+            };
+            assert!(has(0, 0) && has(0, 1) && has(1, 1));
+            assert_eq!(has(1, 0), !begins_plain, "{rows} rows");
+        }
+    }
 }

@@ -1,11 +1,11 @@
 //! Which columns of text are written without a dictionary.
 //!
-//! A dictionary that grows too large was built for nothing: the row groups that follow do without
-//! one. From time to time it is tried again, as what is written may change.
+//! A dictionary of values that hardly repeat was built for nothing: the row groups that follow do
+//! without one. From time to time it is tried again, as what is written may change.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Row groups that are written without a dictionary after one that grew too large.
+/// Row groups that are written without a dictionary after one that was built for nothing.
 const ROW_GROUPS: u32 = 64;
 
 /// For each leaf column, how many row groups are still written without a dictionary. Shared by all
@@ -27,8 +27,8 @@ impl Plain {
         })
     }
 
-    /// The dictionary of a column grew too large.
-    pub fn fell_back(&self, leaf: usize) {
+    /// The dictionary of a column was built for nothing.
+    pub fn hardly_repeats(&self, leaf: usize) {
         if let Some(left) = self.0.get(leaf) {
             left.store(ROW_GROUPS, Ordering::Relaxed);
         }
@@ -43,7 +43,7 @@ mod tests {
     fn a_dictionary_is_tried_again() {
         let plain = Plain::new(2);
         assert!(!plain.take(1));
-        plain.fell_back(1);
+        plain.hardly_repeats(1);
         assert!((0..ROW_GROUPS).all(|_| plain.take(1)));
         assert!(!plain.take(1) && !plain.take(0) && !plain.take(9));
     }
