@@ -35,6 +35,17 @@ pub struct Committable {
     pub columns: Vec<StructField>,
 }
 
+/// A decided epoch that is to be published.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// The epoch, as the runtime asks for it.
+    pub commit: Commit,
+    /// The random number of the lineage's checkpoint 0.
+    pub incarnation: u32,
+    /// Files that this process has just written, so that nobody need look whether they exist.
+    pub written: HashSet<String>,
+}
+
 /// Who commits: names the tokens of its lineages.
 #[derive(Clone, Debug)]
 pub struct Owner {
@@ -42,30 +53,25 @@ pub struct Owner {
     pub pipeline: String,
     /// The sink's name.
     pub sink: String,
-    /// The random number of checkpoint 0.
-    pub incarnation: u32,
 }
 
 impl Owner {
     /// The owner that a writer's context names.
     pub fn of(ctx: &WriterContext) -> Self {
-        Self {
-            pipeline: ctx.pipeline.clone(),
-            sink: ctx.sink.clone(),
-            incarnation: ctx.incarnation,
-        }
+        Self { pipeline: ctx.pipeline.clone(), sink: ctx.sink.clone() }
     }
 
     /// The name under which the table keeps a lineage's token.
     pub fn app_id(&self, lineage: &Lineage) -> String {
         format!("{}/{lineage}/{}", self.pipeline, self.sink)
     }
+}
 
-    fn version(&self, epoch: u64) -> Result<i64> {
-        let epoch = u32::try_from(epoch)
-            .map_err(|error| Error::bug("epochs of a lake end at 4,294,967,295").because(error))?;
-        Ok(((u64::from(self.incarnation) << 32) | u64::from(epoch)).cast_signed())
-    }
+/// The version of a transaction that holds a token.
+fn version(incarnation: u32, epoch: u64) -> Result<i64> {
+    let epoch = u32::try_from(epoch)
+        .map_err(|error| Error::bug("epochs of a lake end at 4,294,967,295").because(error))?;
+    Ok(((u64::from(incarnation) << 32) | u64::from(epoch)).cast_signed())
 }
 
 /// Reads a token from the version of a transaction.
@@ -101,8 +107,6 @@ pub struct Log {
     owner: Owner,
     name: String,
     known: Option<Known>,
-    /// Files that this process wrote itself, so that nobody need look whether they exist.
-    written: HashSet<String>,
 }
 
 /// The table at one version.
@@ -123,12 +127,7 @@ enum Step {
 impl Log {
     /// Knows nothing yet.
     pub fn new(log_store: LogStoreRef, owner: Owner, name: &str) -> Self {
-        Self { log_store, owner, name: name.to_owned(), known: None, written: HashSet::new() }
-    }
-
-    /// Notes files that are durable because this process has just written them.
-    pub fn wrote(&mut self, files: &[Add]) {
-        self.written.extend(files.iter().map(|file| file.path.clone()));
+        Self { log_store, owner, name: name.to_owned(), known: None }
     }
 
     /// The newest version that is known; none before the first commit.
@@ -136,12 +135,12 @@ impl Log {
         self.known.as_ref().map(|known| known.version)
     }
 
-    /// Makes decided epochs visible, all in one commit.
+    /// Makes decided epochs of different lineages visible, all in one commit.
     ///
     /// # Errors
     /// Config: the table's columns do not fit. Otherwise the outcome is unknown.
-    pub async fn publish(&mut self, commits: &[Commit]) -> Result<Vec<CommitOutcome>> {
-        let published = self.try_publish(commits).await;
+    pub async fn publish(&mut self, wishes: &[Wish]) -> Result<Vec<CommitOutcome>> {
+        let published = self.try_publish(wishes).await;
         if published.is_err() {
             // Whatever is in the log now, the next call reads it from there.
             self.known = None;
@@ -149,14 +148,14 @@ impl Log {
         published
     }
 
-    async fn try_publish(&mut self, commits: &[Commit]) -> Result<Vec<CommitOutcome>> {
+    async fn try_publish(&mut self, wishes: &[Wish]) -> Result<Vec<CommitOutcome>> {
         // What was learnt in an earlier call may be behind the log.
         let mut current = self.known.is_none();
         for _ in 0..ATTEMPTS_MAX {
-            self.know(commits).await?;
-            let mut steps = Vec::with_capacity(commits.len());
-            for commit in commits {
-                steps.push(self.step(commit).await?);
+            self.know(wishes).await?;
+            let mut steps = Vec::with_capacity(wishes.len());
+            for wish in wishes {
+                steps.push(self.step(wish).await?);
             }
             let refused = steps.iter().any(|step| outcome(step) == CommitOutcome::NotOwner);
             if refused && !current {
@@ -190,23 +189,27 @@ impl Log {
     }
 
     /// Loads the table unless the tokens of all these lineages are known, of one version.
-    async fn know(&mut self, commits: &[Commit]) -> Result<()> {
-        let app_ids = commits.iter().map(|commit| self.owner.app_id(&commit.lineage));
-        let app_ids: Vec<_> = app_ids.collect();
-        let knows = |known: &Known| app_ids.iter().all(|app_id| known.tokens.contains_key(app_id));
-        if !self.known.as_ref().is_some_and(knows) {
-            self.known = Some(Known::load(&self.log_store, &self.name, &app_ids).await?);
+    async fn know(&mut self, wishes: &[Wish]) -> Result<()> {
+        let app_ids = wishes.iter().map(|wish| self.owner.app_id(&wish.commit.lineage));
+        let mut app_ids: HashSet<_> = app_ids.collect();
+        if let Some(known) = &self.known {
+            if app_ids.iter().all(|app_id| known.tokens.contains_key(app_id)) {
+                return Ok(());
+            }
+            app_ids.extend(known.tokens.keys().cloned());
         }
+        self.known = Some(Known::load(&self.log_store, &self.name, app_ids).await?);
         Ok(())
     }
 
     /// Compares the token with what the commit expects.
-    async fn step(&self, commit: &Commit) -> Result<Step> {
+    async fn step(&self, wish: &Wish) -> Result<Step> {
+        let commit = &wish.commit;
         let app_id = self.owner.app_id(&commit.lineage);
         let held = self.known.as_ref().and_then(|known| *known.tokens.get(&app_id)?);
-        let version = self.owner.version(commit.epoch)?;
-        let expected = commit.prev.map(|prev| self.owner.version(prev)).transpose()?;
-        if held == Some(version) {
+        let token = version(wish.incarnation, commit.epoch)?;
+        let expected = commit.prev.map(|prev| version(wish.incarnation, prev)).transpose()?;
+        if held == Some(token) {
             return Ok(Step::Settled(CommitOutcome::Committed));
         }
         if held != expected {
@@ -217,17 +220,18 @@ impl Log {
         };
         let committable: Committable = serde_json::from_value(committable.clone())
             .bug("a checkpoint holds a committable that this version cannot read")?;
-        if !self.all_there(&committable.files).await? {
+        let unsure = committable.files.iter().filter(|file| !wish.written.contains(&file.path));
+        if !self.all_there(unsure).await? {
             return Ok(Step::Settled(CommitOutcome::NeedsReplay));
         }
         let now = Some(Utc::now().timestamp_millis());
-        Ok(Step::Publish(committable, Transaction::new_with_last_update(app_id, version, now)))
+        Ok(Step::Publish(committable, Transaction::new_with_last_update(app_id, token, now)))
     }
 
-    /// Whether every file is there, at its size. Those of our own hands are.
-    async fn all_there(&self, files: &[Add]) -> Result<bool> {
+    /// Whether every file is there, at its size.
+    async fn all_there(&self, files: impl Iterator<Item = &Add>) -> Result<bool> {
         let store = self.log_store.object_store(None);
-        for file in files.iter().filter(|file| !self.written.contains(&file.path)) {
+        for file in files {
             let path = Path::parse(&file.path).bug("a committable names no path")?;
             match store.head(&path).await {
                 Ok(found) if found.size == file.size.cast_unsigned() => {}
@@ -274,9 +278,6 @@ impl Log {
         let mut grew = false;
         for step in steps {
             let Step::Publish(committable, transaction) = step else { continue };
-            for file in &committable.files {
-                self.written.remove(&file.path);
-            }
             if let Some(known) = &mut self.known {
                 known.version = version;
                 known.tokens.insert(transaction.app_id.clone(), Some(transaction.version));
@@ -320,7 +321,7 @@ impl Log {
 }
 
 impl Known {
-    async fn load(log_store: &LogStoreRef, name: &str, app_ids: &[String]) -> Result<Self> {
+    async fn load(log_store: &LogStoreRef, name: &str, app_ids: HashSet<String>) -> Result<Self> {
         let snapshot = table::snapshot(log_store)
             .await?
             .ok_or_else(|| Error::external(format!("lake table {name:?} is gone")))?;
@@ -330,7 +331,8 @@ impl Known {
         })?;
         let mut tokens = HashMap::new();
         for app_id in app_ids {
-            tokens.insert(app_id.clone(), transaction(log_store, &snapshot, app_id).await?);
+            let version = transaction(log_store, &snapshot, &app_id).await?;
+            tokens.insert(app_id, version);
         }
         Ok(Self {
             version: snapshot.version(),

@@ -2,7 +2,8 @@
 //! reads.
 //!
 //! A staged sink: rows become files that nobody reads until an entry of the table's log names
-//! them, together with the token of their epoch. Reading order: [`sink`], [`writer`], [`commit`].
+//! them, together with the token of their epoch. Reading order: [`sink`], [`writer`], [`shared`],
+//! [`commit`].
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
@@ -12,6 +13,7 @@ mod maintenance;
 mod partition;
 mod read;
 mod schema;
+mod shared;
 mod sink;
 pub mod table;
 mod writer;

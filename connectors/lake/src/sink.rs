@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
@@ -17,9 +18,11 @@ use deltalake::protocol::{DeltaOperation, SaveMode};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::commit::{self, Owner};
+use crate::commit::{self, Log, Owner};
 use crate::config::Config;
+use crate::maintenance::Caretaker;
 use crate::partition::PartitionBy;
+use crate::shared::SharedLog;
 use crate::table::Location;
 use crate::writer::{LakeWriter, Layout};
 use crate::{read, schema, table};
@@ -33,6 +36,8 @@ pub struct LakeSink {
     config: Config,
     partitions: Vec<PartitionBy>,
     location: Location,
+    /// What its writers have in common while there are any.
+    log: Mutex<Weak<SharedLog>>,
 }
 
 impl LakeSink {
@@ -43,11 +48,23 @@ impl LakeSink {
     pub fn new(config: Config, data: &Path) -> Result<Self> {
         let partitions = config.partitions()?;
         let location = config.location(data);
-        Ok(Self { config, partitions, location })
+        Ok(Self { config, partitions, location, log: Mutex::default() })
     }
 
     fn log_store(&self) -> Result<LogStoreRef> {
         table::log_store(&self.location)
+    }
+
+    /// The log that all writers of this sink share.
+    fn log(&self, ctx: &WriterContext, log_store: &LogStoreRef) -> Arc<SharedLog> {
+        let mut shared = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.upgrade().unwrap_or_else(|| {
+            let log = Log::new(log_store.clone(), Owner::of(ctx), &self.config.table);
+            let caretaker = Caretaker::new(log_store.clone(), &self.config);
+            let new = Arc::new(SharedLog::new(log, caretaker));
+            *shared = Arc::downgrade(&new);
+            new
+        })
     }
 
     /// Creates the table if there is none, else checks that rows of this layout can be added.
@@ -142,7 +159,8 @@ impl Sink for LakeSink {
         let log_store = self.log_store()?;
         table::prove_store(&self.location, &log_store).await?;
         self.ensure(&log_store, &layout).await?;
-        Ok(Box::new(LakeWriter::new(ctx, &self.config, layout, log_store)?))
+        let log = self.log(&ctx, &log_store);
+        Ok(Box::new(LakeWriter::new(ctx, &self.config, layout, log_store, log)?))
     }
 
     async fn read_back(&self, _pipeline: &str, what: ReadBack) -> Result<BatchStream> {

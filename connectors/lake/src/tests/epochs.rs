@@ -1,13 +1,14 @@
 //! Epochs, tokens and owners.
 
-use contract::Origin;
-use contract::sink::{CommitOutcome, Held, ReadBack, Sink, Token};
-use contract::{Lineage, SplitId};
+use contract::sink::{Commit, CommitOutcome, Held, ReadBack, Sink, Token, Writer};
+use contract::{Error, ErrorKind, Lineage, Origin, Result, SplitId};
 use futures::TryStreamExt;
+use futures::future::join_all;
 
 use super::{
     commit, context, decided, delivered, main_lineage, plain, positions, prepare, rows, writer,
 };
+use crate::sink::LakeSink;
 
 #[tokio::test]
 async fn an_epoch_is_seen_once_it_is_committed_and_only_once() {
@@ -150,4 +151,64 @@ async fn a_record_is_found_by_its_origin_with_all_its_columns() {
     assert!(text.contains("/products/number/321"), "{text}");
     let none: Vec<_> = find("b").await.expect("readable").try_collect().await.expect("readable");
     assert!(none.is_empty());
+}
+
+/// Writers of so many lineages, each of which has prepared its first epoch of ten rows.
+async fn prepared_lineages(sink: &LakeSink, count: i64) -> Vec<(Box<dyn Writer>, Commit)> {
+    let mut lineages = Vec::new();
+    for number in 0..count {
+        let mut writer = writer(sink, &format!("w{number}")).await;
+        let lineage = Lineage::new(format!("of-{number}"));
+        let batch = delivered(&rows(number * 10..number * 10 + 10), "a", 1);
+        writer.write(&lineage, batch).await.expect("written");
+        let prepared = writer.prepare(&lineage, 1).await.expect("prepared");
+        lineages.push((writer, Commit { lineage, ..decided(&prepared, 1, None) }));
+    }
+    lineages
+}
+
+/// Commits all of them at once.
+async fn commit_at_once(lineages: &mut [(Box<dyn Writer>, Commit)]) -> Vec<Result<CommitOutcome>> {
+    let commits = lineages.iter_mut().map(|(writer, commit)| async {
+        writer.commit(std::slice::from_ref(commit)).await.map(|outcomes| outcomes[0])
+    });
+    join_all(commits).await
+}
+
+#[tokio::test]
+async fn lineages_that_commit_at_once_share_an_entry_of_the_log() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let sink = plain(folder.path());
+    let mut lineages = prepared_lineages(&sink, 8).await;
+    for outcome in commit_at_once(&mut lineages).await {
+        assert_eq!(outcome.expect("an outcome"), CommitOutcome::Committed);
+    }
+    assert_eq!(positions(&sink).await, (0..80).collect::<Vec<_>>());
+    let log = folder.path().join("lake/hits/_delta_log");
+    assert!(log.join("00000000000000000001.json").exists(), "behind the entry that made the table");
+    assert!(!log.join("00000000000000000002.json").exists(), "one entry for all of them");
+    let ctx = context(delivered(&rows(0..1), "a", 1).schema(), "w0");
+    for (_, commit) in &lineages {
+        let held = sink.fence_and_read(&ctx, &commit.lineage).await.expect("readable");
+        assert_eq!(held, Held::Token(Token { epoch: 1, incarnation: 7 }));
+    }
+}
+
+#[tokio::test]
+async fn a_lineage_that_cannot_commit_does_not_keep_the_others_from_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let sink = plain(folder.path());
+    let mut lineages = prepared_lineages(&sink, 3).await;
+    let columns = &mut lineages[1].1.committable.as_mut().expect("files")["columns"];
+    for column in columns.as_array_mut().expect("a list") {
+        if column["name"] == "status" {
+            column["type"] = "string".into();
+        }
+    }
+    let outcomes = commit_at_once(&mut lineages).await;
+    let kinds = outcomes.iter().map(|it| it.as_ref().map_err(Error::kind).copied());
+    let done = Ok(CommitOutcome::Committed);
+    assert_eq!(kinds.collect::<Vec<_>>(), [done, Err(ErrorKind::Config), done]);
+    let expected: Vec<i64> = (0..10).chain(20..30).collect();
+    assert_eq!(positions(&sink).await, expected);
 }

@@ -6,7 +6,7 @@
 mod files;
 mod stats;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -25,11 +25,11 @@ use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use parquet::basic;
 
-use crate::commit::{Committable, Log, Owner};
+use crate::commit::{Committable, Wish};
 use crate::config::{Compression, Config};
-use crate::maintenance::Caretaker;
 use crate::partition::{self, PartitionBy, PartitionKey};
 use crate::schema;
+use crate::shared::SharedLog;
 
 pub use files::{ClosedFile, Files, OpenFile};
 
@@ -139,11 +139,12 @@ pub struct LakeWriter {
     files: Arc<Files>,
     file_bytes_max: u64,
     extension: &'static str,
-    log: Log,
-    caretaker: Caretaker,
+    log: Arc<SharedLog>,
     log_store: LogStoreRef,
     open: HashMap<(Lineage, PartitionKey), Slot>,
     staged: HashMap<Lineage, Staged>,
+    /// The files of prepared epochs, which are durable as this process has just written them.
+    written: HashMap<(Lineage, u64), HashSet<String>>,
     files_begun: u64,
     uses: u64,
 }
@@ -170,23 +171,24 @@ impl LakeWriter {
         config: &Config,
         layout: Layout,
         log_store: LogStoreRef,
+        log: Arc<SharedLog>,
     ) -> Result<Self> {
         let in_files = layout.in_files();
         let file_schema = layout.stored.project(&in_files).bug("the columns were counted wrong")?;
         let means = (ctx.memory_bytes, ctx.threads);
         let files = files(&log_store, Arc::new(file_schema), config, means);
         Ok(Self {
-            log: Log::new(log_store.clone(), Owner::of(&ctx), &config.table),
-            caretaker: Caretaker::new(log_store.clone(), config),
             file_bytes_max: config.file_bytes_max.0,
             extension: extension(config.compression),
             ctx,
             layout,
             in_files,
             files,
+            log,
             log_store,
             open: HashMap::new(),
             staged: HashMap::new(),
+            written: HashMap::new(),
             files_begun: 0,
             uses: 0,
         })
@@ -286,7 +288,7 @@ impl Writer for LakeWriter {
         self.keep_budget().await
     }
 
-    async fn prepare(&mut self, lineage: &Lineage, _epoch: u64) -> Result<Prepared> {
+    async fn prepare(&mut self, lineage: &Lineage, epoch: u64) -> Result<Prepared> {
         reach("lake.prepare.before_files").await?;
         let (keys, open): (Vec<_>, Vec<_>) = self.take_open(lineage).into_iter().unzip();
         let closed = try_join_all(open.into_iter().map(OpenFile::close)).await?;
@@ -298,7 +300,8 @@ impl Writer for LakeWriter {
         if staged.files.is_empty() {
             return Ok(Prepared::default());
         }
-        self.log.wrote(&staged.files);
+        let paths = staged.files.iter().map(|file| file.path.clone()).collect();
+        self.written.insert((lineage.clone(), epoch), paths);
         let columns = self.layout.columns.clone();
         let committable = serde_json::to_value(Committable { files: staged.files, columns })
             .bug("could not write a committable")?;
@@ -306,17 +309,19 @@ impl Writer for LakeWriter {
     }
 
     async fn commit(&mut self, commits: &[Commit]) -> Result<Vec<CommitOutcome>> {
-        let outcomes = self.log.publish(commits).await?;
-        if let Some(version) = self.log.version() {
-            self.caretaker.committed(version);
-        }
-        Ok(outcomes)
+        let wishes = commits.iter().map(|commit| {
+            let written = self.written.remove(&(commit.lineage.clone(), commit.epoch));
+            let (incarnation, written) = (self.ctx.incarnation, written.unwrap_or_default());
+            self.log.publish(Wish { commit: commit.clone(), incarnation, written })
+        });
+        try_join_all(wishes.collect::<Vec<_>>()).await
     }
 
     async fn abort(&mut self, lineage: &Lineage) -> Result<()> {
         for (_, file) in self.take_open(lineage) {
             file.abandon().await;
         }
+        self.written.retain(|(owner, _), _| owner != lineage);
         // What was prepared may have been decided: only files that no epoch names are removed.
         let staged = self.staged.remove(lineage).unwrap_or_default();
         let store = self.log_store.object_store(None);
