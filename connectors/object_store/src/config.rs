@@ -31,7 +31,8 @@ pub struct Config {
     #[serde(default)]
     pub require_tls: bool,
 
-    /// The region of an S3 bucket; `us-east-1` by default.
+    /// The region of an S3 bucket; `us-east-1` by default. Where a GCS bucket that is made is to
+    /// lie; `US` by default.
     #[serde(default)]
     pub region: Option<String>,
 
@@ -73,9 +74,14 @@ pub struct Config {
     #[serde(default)]
     pub compression: Option<Compression>,
 
-    /// Whether to make an S3 bucket, an Azure container or a folder that does not exist.
+    /// Whether to make an S3 or GCS bucket, an Azure container or a folder that does not exist.
     #[serde(default)]
     pub create_bucket: bool,
+
+    /// The project in which a GCS bucket is made; by default that of the service account, or what
+    /// the environment variable `GOOGLE_CLOUD_PROJECT` says.
+    #[serde(default)]
+    pub project: Option<String>,
 
     /// An object is closed once it has this many rows, at the next position.
     #[serde(default)]

@@ -1,4 +1,4 @@
-//! Makes a bucket of S3 or a container of Azure, which object_store cannot.
+//! Makes a bucket of S3 or GCS or a container of Azure, which object_store cannot.
 //!
 //! One signed request asks whether it is there, another makes it. Nothing is ever removed.
 
@@ -8,7 +8,9 @@ use contract::{Error, Result};
 use object_store::aws::{AwsAuthorizer, AwsCredentialProvider};
 use object_store::azure::{AzureAuthorizer, AzureCredentialProvider};
 use object_store::client::{HttpConnector, HttpRequest, ReqwestConnector};
+use object_store::gcp::GcpCredentialProvider;
 use object_store::{ClientOptions, HeaderValue};
+use url::form_urlencoded::byte_serialize;
 
 use super::REGION;
 
@@ -28,6 +30,19 @@ pub struct Bucket {
 enum Signer {
     S3 { region: String, credentials: AwsCredentialProvider },
     Azure { account: String, credentials: AzureCredentialProvider },
+    Google(GoogleWish),
+}
+
+/// A bucket of GCS that may have to be made.
+pub struct GoogleWish {
+    /// The project that is to have it.
+    pub project: String,
+    /// Its name.
+    pub name: String,
+    /// Where it is to lie, if not where GCS puts it.
+    pub location: Option<String>,
+    /// Who makes it.
+    pub credentials: GcpCredentialProvider,
 }
 
 impl Bucket {
@@ -42,18 +57,26 @@ impl Bucket {
         Self { address, signer: Signer::Azure { account, credentials } }
     }
 
+    /// A bucket of GCS, by the JSON API at an endpoint.
+    pub fn google(endpoint: &str, wish: GoogleWish) -> Self {
+        let address = format!("{endpoint}/storage/v1/b/{}", wish.name);
+        Self { address, signer: Signer::Google(wish) }
+    }
+
     /// Makes the bucket if there is none.
     ///
     /// # Errors
     /// External: the store does not answer (retryable), or refuses.
     pub async fn ensure(&self) -> Result<()> {
-        let found = self.send("HEAD", Bytes::new()).await?;
+        let ask = if matches!(self.signer, Signer::Google(_)) { "GET" } else { "HEAD" };
+        let found = self.send(ask, &self.address, Bytes::new()).await?;
         if found != 404 {
             // What is wrong with a bucket that is there shows when it is written.
             return Ok(());
         }
         // Somebody else may have made it in between.
-        match self.send("PUT", self.wish()).await? {
+        let (method, address) = self.maker();
+        match self.send(method, &address, self.wish()).await? {
             200..=299 | 409 => Ok(()),
             status => {
                 let message = format!("could not make bucket {:?}: status {status}", self.shown());
@@ -63,20 +86,35 @@ impl Bucket {
         }
     }
 
-    /// Where the bucket is to lie.
+    /// The request that makes the bucket.
+    fn maker(&self) -> (&'static str, String) {
+        let Signer::Google(wish) = &self.signer else { return ("PUT", self.address.clone()) };
+        let all = self.address.rsplit_once('/').map_or("", |(all, _)| all);
+        let project: String = byte_serialize(wish.project.as_bytes()).collect();
+        ("POST", format!("{all}?project={project}"))
+    }
+
+    /// What the bucket is to be like, above all where it is to lie.
     fn wish(&self) -> Bytes {
         match &self.signer {
+            Signer::Google(wish) => {
+                let mut bucket = serde_json::json!({ "name": wish.name });
+                if let Some(location) = &wish.location {
+                    bucket["location"] = location.as_str().into();
+                }
+                bucket.to_string().into()
+            }
             Signer::S3 { region, .. } if region != REGION => LOCATION.join(region).into(),
             _ => Bytes::new(),
         }
     }
 
     /// Sends a signed request and returns the status of the answer.
-    async fn send(&self, method: &str, body: Bytes) -> Result<u16> {
+    async fn send(&self, method: &str, address: &str, body: Bytes) -> Result<u16> {
         let length = HeaderValue::from(body.len());
         let mut request = HttpRequest::new(body.into());
         *request.method_mut() = method.parse().bug("no method")?;
-        *request.uri_mut() = self.address.parse().map_err(|error| {
+        *request.uri_mut() = address.parse().map_err(|error| {
             Error::config(format!("{:?} is no address", self.shown())).because(error)
         })?;
         request.headers_mut().insert("content-length", length);
@@ -89,6 +127,13 @@ impl Bucket {
             Signer::Azure { account, credentials } => {
                 let credential = credentials.get_credential().await.transient(unsigned)?;
                 AzureAuthorizer::new(&credential, account).authorize(&mut request);
+            }
+            Signer::Google(wish) => {
+                let credential = wish.credentials.get_credential().await.transient(unsigned)?;
+                let bearer = HeaderValue::try_from(format!("Bearer {}", credential.bearer));
+                let json = HeaderValue::from_static("application/json");
+                request.headers_mut().insert("authorization", bearer.bug("a token is no header")?);
+                request.headers_mut().insert("content-type", json);
             }
         }
         let options = ClientOptions::new().with_allow_http(self.address.starts_with("http://"));

@@ -21,9 +21,11 @@ use state::store::{Access, DurableLocal};
 use url::Url;
 
 use crate::config::{Addressing, Config};
-use bucket::Bucket;
+use bucket::{Bucket, GoogleWish};
 use local::LocalUploads;
 
+/// Where Google's own storage is.
+const GOOGLE: &str = "https://storage.googleapis.com";
 /// Parts of an upload, except the last one, have this size: the smallest that S3 allows.
 pub const PART_BYTES: usize = 5 << 20;
 
@@ -127,15 +129,21 @@ pub fn check(config: &Config) -> Result<()> {
     if !is_s3 && config.addressing != Addressing::Path {
         return Err(Error::config("only S3 puts buckets into addresses").field("addressing"));
     }
+    let is_made_in_google = matches!(location, Location::Google(..)) && config.create_bucket;
+    if config.project.is_some() && !is_made_in_google {
+        return Err(Error::config("only a GCS bucket that is made needs a project")
+            .field("project")
+            .hint("leave it out, or set `create_bucket: true`"));
+    }
     match location {
         Location::S3(bucket, _) => s3(config, &bucket).map(|_| ()),
         Location::Azure(container, _) => azure(config, &container).map(|_| ()),
-        Location::Google(..) if config.create_bucket => {
-            Err(Error::config("a bucket of GCS belongs to a project and is made by hand")
-                .field("create_bucket")
-                .hint("run `gcloud storage buckets create gs://…`"))
+        Location::Google(bucket, _) => {
+            if config.create_bucket {
+                project(config)?;
+            }
+            google(config, &bucket).map(|_| ())
         }
-        Location::Google(bucket, _) => google(config, &bucket).map(|_| ()),
         Location::Local(_) if config.access() != Access::default() => {
             Err(Error::config("a local folder has no endpoint, region, keys or options")
                 .field("url"))
@@ -175,7 +183,21 @@ pub fn open(config: &Config) -> Result<Place> {
         }
         Location::Google(name, prefix) => {
             let store = Arc::new(google(config, &name)?.build().map_err(unusable)?);
-            Ok(Place { objects: store.clone(), uploads: store, prefix, bucket: None })
+            let cloud = || GOOGLE.to_owned();
+            let endpoint = config.endpoint.clone().unwrap_or_else(cloud);
+            let bucket = match make {
+                true => {
+                    let wish = GoogleWish {
+                        project: project(config)?,
+                        name,
+                        location: config.region.clone(),
+                        credentials: store.credentials().clone(),
+                    };
+                    Some(Bucket::google(endpoint.trim_end_matches('/'), wish))
+                }
+                false => None,
+            };
+            Ok(Place { objects: store.clone(), uploads: store, prefix, bucket })
         }
         Location::Local(folder) => open_local(&folder, make),
     }
@@ -218,9 +240,28 @@ fn azure(config: &Config, container: &str) -> Result<MicrosoftAzureBuilder> {
 fn google(config: &Config, bucket: &str) -> Result<GoogleCloudStorageBuilder> {
     let builder =
         GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket).with_retry(retry());
-    let options = options(config, &config.access(), "gs")?;
+    let mut access = config.access();
+    if config.create_bucket {
+        // It says where a bucket is made, and is of no use afterwards.
+        access.region = None;
+    }
+    let options = options(config, &access, "gs")?;
     options.into_iter().try_fold(builder, |builder, (name, value)| {
         Ok(builder.with_config(name.parse().bug(KNOWN)?, value))
+    })
+}
+
+/// The project in which a bucket of GCS is made.
+fn project(config: &Config) -> Result<String> {
+    let of_key = || {
+        let key: serde_json::Value = serde_json::from_str(config.secret_key.as_deref()?).ok()?;
+        key.get("project_id")?.as_str().map(str::to_owned)
+    };
+    let project = config.project.clone().or_else(of_key);
+    project.or_else(|| std::env::var("GOOGLE_CLOUD_PROJECT").ok()).ok_or_else(|| {
+        Error::config("a bucket of GCS is made in a project, and none is named")
+            .field("create_bucket")
+            .hint("set `project: …`, or the environment variable GOOGLE_CLOUD_PROJECT")
     })
 }
 
@@ -300,7 +341,16 @@ mod tests {
         let option = serde_json::json!({ "url": "s3://logs", "options": { "tmeout": "1s" } });
         let said = check(option).expect_err("no such option");
         assert!(said.contains("no option \"tmeout\""), "{said}");
-        check(serde_json::json!({ "url": "gs://logs", "create_bucket": true })).expect_err("GCS");
+        let made = |project: &str| {
+            serde_json::json!({ "url": "gs://logs", "region": "EU",
+            "create_bucket": true, "secret_key": format!("{{\"project_id\": {project}}}") })
+        };
+        check(made("\"shop\"")).expect("the key names the project");
+        let said = check(made("null")).expect_err("no project");
+        assert!(said.contains("none is named"), "{said}");
+        let project = serde_json::json!({ "url": "gs://logs", "project": "shop" });
+        check(project).expect_err("nothing is made");
+        check(serde_json::json!({ "url": "gs://logs", "region": "EU" })).expect_err("nor here");
         check(serde_json::json!({ "url": "out", "endpoint": "http://x" })).expect_err("local");
         check(serde_json::json!({ "url": "s3://logs", "options": { "timeout": "5s" } }))
             .expect("an option of S3");

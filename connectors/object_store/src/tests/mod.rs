@@ -3,7 +3,6 @@
 mod epochs;
 mod rows;
 
-use std::io::{Read, Write};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringViewArray};
@@ -52,16 +51,14 @@ impl Bench {
                 )
             }
             "gcs" => {
-                make_bucket(&endpoint, &bucket);
                 format!(
                     "url: gs://{bucket}/a/b, endpoint: \"{endpoint}\", allow_http: true, \
-                     secret_key: '{GCS_KEY}'"
+                     project: shop, secret_key: '{GCS_KEY}'"
                 )
             }
             _ => format!("url: \"{}/out\"", folder.path().display()),
         };
-        let create = if store == "gcs" { "" } else { ", create_bucket: true" };
-        let all = format!("{{ {place}{create}, {settings} }}");
+        let all = format!("{{ {place}, create_bucket: true, {settings} }}");
         let config: Config = Config::read(&testkit::section(&all)).expect("settings");
         let data = folder.path().join("data");
         let ctx = BuildContext::new("shop", "archive", &data);
@@ -126,23 +123,6 @@ impl Bench {
 /// A key for a server that asks for none.
 const GCS_KEY: &str =
     r#"{"disable_oauth":true,"client_email":"","private_key":"","private_key_id":""}"#;
-
-/// Makes a bucket of GCS.
-fn make_bucket(endpoint: &str, bucket: &str) {
-    let host = endpoint.trim_start_matches("http://");
-    let mut stream = std::net::TcpStream::connect(host).expect("the server");
-    let body = format!("{{\"name\":\"{bucket}\"}}");
-    write!(
-        stream,
-        "POST /storage/v1/b?project=p HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\
-         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    )
-    .expect("a request");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("an answer");
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-}
 
 fn lineage() -> Lineage {
     Lineage::new("main")
