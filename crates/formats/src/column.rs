@@ -9,8 +9,9 @@ use arrow::array::{
     ArrayRef, ArrowPrimitiveType, BooleanArray, BooleanBufferBuilder, DictionaryArray, Int32Array,
     PrimitiveArray, StringArray,
 };
-use arrow::buffer::{BooleanBuffer, NullBuffer};
+use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer};
 use arrow::datatypes::{DataType, Int32Type, TimeUnit, TimestampMicrosecondType};
+use arrow::util::bit_util;
 
 use crate::text::short_view;
 
@@ -24,54 +25,54 @@ pub fn word_type() -> DataType {
     DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
 }
 
-/// Which rows of a column in the making hold something. A byte a row: packing them in the end costs
-/// less than setting bits one by one.
-pub struct Presence {
-    rows: Vec<bool>,
-    nulls: usize,
-}
+/// Which rows of a column in the making hold nothing. The others cost nothing here.
+#[derive(Default)]
+pub struct Nulls(Vec<u32>);
 
-impl Presence {
-    /// Of an empty column.
-    pub fn new(rows: usize) -> Self {
-        Self { rows: Vec::with_capacity(rows), nulls: 0 }
-    }
-
-    /// Adds a row.
+impl Nulls {
+    /// The row of this number holds nothing.
     #[inline]
-    pub fn push(&mut self, is_there: bool) {
-        self.rows.push(is_there);
-        self.nulls += usize::from(!is_there);
+    pub fn push(&mut self, row: usize) {
+        self.0.push(row as u32);
     }
 
-    /// The nulls of the finished column, if there are any.
-    pub fn finish(self) -> Option<NullBuffer> {
-        let bits = || BooleanBuffer::collect_bool(self.rows.len(), |row| self.rows[row]);
-        (self.nulls > 0).then(|| NullBuffer::new(bits()))
+    /// The nulls of a finished column of so many rows, if there are any.
+    pub fn finish(self, rows: usize) -> Option<NullBuffer> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let mut bits = vec![u8::MAX; rows.div_ceil(8)];
+        for row in self.0 {
+            bit_util::unset_bit(&mut bits, row as usize);
+        }
+        Some(NullBuffer::new(BooleanBuffer::new(Buffer::from_vec(bits), 0, rows)))
     }
 }
 
 /// A column of numbers.
 pub struct NumberColumn<T: ArrowPrimitiveType> {
     values: Vec<T::Native>,
-    presence: Presence,
+    nulls: Nulls,
 }
 
 impl<T: ArrowPrimitiveType> NumberColumn<T> {
     /// An empty column.
     pub fn new(rows: usize) -> Self {
-        Self { values: Vec::with_capacity(rows), presence: Presence::new(rows) }
+        Self { values: Vec::with_capacity(rows), nulls: Nulls::default() }
     }
 
     /// Adds a number or nothing.
     #[inline]
     pub fn push(&mut self, value: Option<T::Native>) {
+        if value.is_none() {
+            self.nulls.push(self.values.len());
+        }
         self.values.push(value.unwrap_or_default());
-        self.presence.push(value.is_some());
     }
 
     fn array(self) -> PrimitiveArray<T> {
-        PrimitiveArray::new(self.values.into(), self.presence.finish())
+        let nulls = self.nulls.finish(self.values.len());
+        PrimitiveArray::new(self.values.into(), nulls)
     }
 
     /// The finished column.
@@ -90,24 +91,27 @@ impl NumberColumn<TimestampMicrosecondType> {
 /// A column of truths.
 pub struct BooleanColumn {
     values: BooleanBufferBuilder,
-    presence: Presence,
+    nulls: Nulls,
 }
 
 impl BooleanColumn {
     /// An empty column.
     pub fn new(rows: usize) -> Self {
-        Self { values: BooleanBufferBuilder::new(rows), presence: Presence::new(rows) }
+        Self { values: BooleanBufferBuilder::new(rows), nulls: Nulls::default() }
     }
 
     /// Adds a truth or nothing.
     pub fn push(&mut self, value: Option<bool>) {
+        if value.is_none() {
+            self.nulls.push(self.values.len());
+        }
         self.values.append(value.unwrap_or_default());
-        self.presence.push(value.is_some());
     }
 
     /// The finished column.
     pub fn finish(mut self) -> ArrayRef {
-        Arc::new(BooleanArray::new(self.values.finish(), self.presence.finish()))
+        let nulls = self.nulls.finish(self.values.len());
+        Arc::new(BooleanArray::new(self.values.finish(), nulls))
     }
 }
 
@@ -117,7 +121,7 @@ const COMPARED_WORDS: usize = 4;
 /// A column of words that repeat, kept as a dictionary.
 pub struct WordColumn<'a> {
     keys: Vec<i32>,
-    presence: Presence,
+    nulls: Nulls,
     words: Vec<&'a str>,
     index: HashMap<&'a str, i32>,
     /// Views of the first words, which tell short words apart; none for a long one.
@@ -129,7 +133,7 @@ impl<'a> WordColumn<'a> {
     pub fn new(rows: usize) -> Self {
         Self {
             keys: Vec::with_capacity(rows),
-            presence: Presence::new(rows),
+            nulls: Nulls::default(),
             words: Vec::new(),
             index: HashMap::new(),
             compared: Vec::with_capacity(COMPARED_WORDS),
@@ -139,9 +143,11 @@ impl<'a> WordColumn<'a> {
     /// Adds a word or nothing.
     #[inline]
     pub fn push(&mut self, word: Option<&'a str>) {
+        if word.is_none() {
+            self.nulls.push(self.keys.len());
+        }
         let key = word.map_or(0, |word| self.key(word));
         self.keys.push(key);
-        self.presence.push(word.is_some());
     }
 
     #[inline]
@@ -164,7 +170,8 @@ impl<'a> WordColumn<'a> {
 
     /// The finished column.
     pub fn finish(self) -> ArrayRef {
-        let keys = Int32Array::new(self.keys.into(), self.presence.finish());
+        let nulls = self.nulls.finish(self.keys.len());
+        let keys = Int32Array::new(self.keys.into(), nulls);
         let words = Arc::new(StringArray::from(self.words));
         Arc::new(DictionaryArray::<Int32Type>::new(keys, words))
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, StringViewArray};
 use arrow::buffer::{Buffer, NullBuffer};
 
-use crate::column::Presence;
+use crate::column::Nulls;
 
 /// Text of up to this many bytes stands in the view itself.
 const INLINE_BYTES_MAX: usize = 12;
@@ -61,7 +61,7 @@ impl<'a> Lines<'a> {
 /// A column of text in the making.
 pub struct TextColumn {
     views: Vec<u128>,
-    presence: Presence,
+    nulls: Nulls,
     buffers: Arc<[Buffer]>,
     blocks: Vec<Buffer>,
     block: Vec<u8>,
@@ -72,7 +72,7 @@ impl TextColumn {
     pub fn new(lines: &Lines<'_>) -> Self {
         Self {
             views: Vec::with_capacity(lines.rows()),
-            presence: Presence::new(lines.rows()),
+            nulls: Nulls::default(),
             buffers: lines.buffers.clone(),
             blocks: Vec::new(),
             block: Vec::new(),
@@ -89,7 +89,6 @@ impl TextColumn {
     pub fn push(&mut self, line: Line<'_>, range: Range<usize>) {
         let offset = (range.start as u64) << 32;
         self.views.push(view(line.text[range].as_bytes(), line.place.wrapping_add(offset)));
-        self.presence.push(true);
     }
 
     /// Adds text that was cut from a line; text from elsewhere is copied.
@@ -115,19 +114,18 @@ impl TextColumn {
             self.block.extend_from_slice(text.as_bytes());
         }
         self.views.push(view(text.as_bytes(), place));
-        self.presence.push(true);
     }
 
     /// Adds nothing.
     #[inline]
     pub fn push_null(&mut self) {
+        self.nulls.push(self.views.len());
         self.views.push(0);
-        self.presence.push(false);
     }
 
     /// The finished column.
     pub fn finish(mut self) -> ArrayRef {
-        let nulls = self.presence.finish();
+        let nulls = self.nulls.finish(self.views.len());
         let mut buffers = self.buffers;
         if !self.block.is_empty() {
             self.blocks.push(Buffer::from_vec(self.block));

@@ -4,12 +4,11 @@ use std::ops::Range;
 
 use arrow::array::{ArrayRef, new_null_array};
 use arrow::datatypes::{DataType, Int32Type, Int64Type, SchemaRef, TimestampMicrosecondType};
-use memchr::memchr;
 
 use super::escape::unescape;
 use super::layout::Kind;
 use super::request;
-use super::scan::{Found, State};
+use super::scan::{Found, State, find};
 use crate::column::{NumberColumn, WordColumn};
 use crate::text::{Line, Lines, TextColumn};
 
@@ -149,7 +148,7 @@ impl<'a> Columns<'a> {
             push_copy(query, after);
             return;
         }
-        let mark = memchr(b'?', line.text[target.clone()].as_bytes());
+        let mark = find(b'?', line.text[target.clone()].as_bytes());
         let path_end = mark.map_or(target.end, |mark| target.start + mark);
         if let Column::Text(endpoint) = endpoint {
             endpoint.push(line, target.clone());

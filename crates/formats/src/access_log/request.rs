@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use memchr::{memchr, memrchr};
+use memchr::memchr;
+
+use super::scan::find;
 
 /// Longer words are no methods; the longest registered one has 17 letters.
 const METHOD_BYTES_MAX: usize = 24;
@@ -23,21 +25,28 @@ pub struct Request {
 pub fn split(text: &str) -> Request {
     let bytes = text.as_bytes();
     let raw = Request { method: None, target: 0..bytes.len(), protocol: None };
-    let Some(first) = memchr(b' ', bytes).filter(|first| is_method(&bytes[..*first])) else {
+    let Some(first) = find(b' ', bytes).filter(|first| is_method(&bytes[..*first])) else {
         return raw;
     };
+    let method = Some(0..first);
     let rest = first + 1;
-    match memrchr(b' ', &bytes[rest..]).map(|last| rest + last) {
-        Some(last) if is_protocol(&bytes[last + 1..]) && last > rest => Request {
-            method: Some(0..first),
-            target: rest..last,
-            protocol: Some(last + 1..bytes.len()),
-        },
-        None if bytes[rest..].starts_with(b"/") => {
-            Request { method: Some(0..first), target: rest..bytes.len(), protocol: None }
+    match protocol(&bytes[rest..]).map(|at| rest + at) {
+        Some(at) => Request { method, target: rest..at - 1, protocol: Some(at..bytes.len()) },
+        None if bytes[rest..].starts_with(b"/") && memchr(b' ', &bytes[rest..]).is_none() => {
+            Request { method, target: rest..bytes.len(), protocol: None }
         }
-        _ => raw,
+        None => raw,
     }
+}
+
+/// Where the protocol begins, behind the last blank and at least a byte of target before that.
+#[inline]
+fn protocol(rest: &[u8]) -> Option<usize> {
+    let of_length = |length| {
+        let at = rest.len().checked_sub(length).filter(|at| *at > 1)?;
+        (rest[at - 1] == b' ' && is_protocol(&rest[at..])).then_some(at)
+    };
+    of_length("HTTP/1.1".len()).or_else(|| of_length("HTTP/2".len()))
 }
 
 fn is_method(word: &[u8]) -> bool {

@@ -226,7 +226,7 @@ fn continues(text: &[u8], with: &[u8]) -> bool {
 /// Where a byte stands, eight at a time: most fields outside quotes end within the first or second
 /// eight, and a branch for each byte would be guessed wrong at every end.
 #[inline]
-fn find(byte: u8, text: &[u8]) -> Option<usize> {
+pub fn find(byte: u8, text: &[u8]) -> Option<usize> {
     const LOW: u64 = 0x0101_0101_0101_0101;
     let (near, far) = text.split_at(text.len().min(SHORT_BYTES));
     let (eights, rest) = near.as_chunks::<8>();
