@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use contract::error::Context;
 use contract::{Error, Result, SplitId};
@@ -24,6 +24,9 @@ use crate::client::{Connection, Witness, failed};
 /// How often the thread looks whether it should end.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
+/// The property by which a group knows a process again.
+const INSTANCE: &str = "group.instance.id";
+
 /// Settings of a member: it keeps its partitions through a restart that is quicker than 6 s.
 const PROPOSING: &[(&str, &str)] = &[
     ("enable.auto.commit", "false"),
@@ -35,11 +38,33 @@ const PROPOSING: &[(&str, &str)] = &[
     ("queued.max.messages.kbytes", "1024"),
 ];
 
+/// So often within [`RIVAL_WITHIN`] a process may be put out by what it sent itself; more often, it
+/// is the work of another process of the same name.
+const RETURNS_MAX: usize = 3;
+/// See [`RETURNS_MAX`].
+const RIVAL_WITHIN: Duration = Duration::from_secs(60);
+
+/// A group that has proposed nothing for so long proposes nothing: it says so by silence.
+const PROPOSED_WITHIN: Duration = Duration::from_secs(20);
+
 /// A member of a group.
 pub struct Member {
+    connection: Connection,
+    group: String,
+    name: String,
+    client: Mutex<Client>,
+}
+
+/// What the group takes for the member. Dropped, it ends by and by.
+struct Client {
     consumer: Arc<BaseConsumer<Membership>>,
-    topics: Mutex<Vec<String>>,
-    stop: Arc<AtomicBool>,
+    topics: Vec<String>,
+    _stop: Stop,
+    /// What was proposed to the client before this one; it holds until the group says more, or
+    /// nothing for [`PROPOSED_WITHIN`].
+    before: BTreeSet<Partition>,
+    /// When clients before this one were put out.
+    put_out: Vec<Instant>,
 }
 
 impl Member {
@@ -49,14 +74,83 @@ impl Member {
     /// # Errors
     /// External: no client can be made.
     pub fn join(connection: &Connection, group: &str, name: &str) -> Result<Self> {
+        let client = Mutex::new(Client::join(connection, group, name)?);
+        let (connection, group, name) = (connection.clone(), group.to_owned(), name.to_owned());
+        Ok(Self { connection, group, name, client })
+    }
+
+    /// Asks the group for partitions of these topics.
+    ///
+    /// # Errors
+    /// External: the client does not take them.
+    pub fn subscribe<'a>(&self, topics: impl Iterator<Item = &'a String>) -> Result<()> {
+        self.client().subscribe(topics.cloned().collect())
+    }
+
+    /// What the group proposes now. May block for as long as it takes to make a client.
+    ///
+    /// # Errors
+    /// External: the group does not want this process.
+    pub fn assigned(&self) -> Result<Vec<SplitId>> {
+        let mut client = self.client();
+        let refusal = client.consumer.context().lock().refusal.clone();
+        if let Some(refusal) = refusal {
+            self.come_back(&mut client, refusal)?;
+        }
+        Ok(client.proposed().iter().map(Partition::split).collect())
+    }
+
+    /// Tells the group that everything before an offset is delivered, if the partition is still
+    /// proposed to this process. Does not wait.
+    pub fn commit(&self, partition: &Partition, offset: i64) {
+        let consumer = self.client().consumer.clone();
+        if !consumer.context().lock().assigned.contains(partition) {
+            return;
+        }
+        let mut place = TopicPartitionList::with_capacity(1);
+        let Partition { topic, number } = partition;
+        let placed = place.add_partition_offset(topic, *number, Offset::Offset(offset));
+        if let Err(error) = placed.and_then(|()| consumer.commit(&place, CommitMode::Async)) {
+            debug!(split = %partition.split(), %error, "could not commit an offset");
+        }
+    }
+
+    /// Joins again. No other process has our name unless somebody gave it to both: what put us out
+    /// was a request of our own to join, which a bad network delivered behind a later one.
+    fn come_back(&self, client: &mut Client, refusal: Refusal) -> Result<()> {
+        let mut put_out = std::mem::take(&mut client.put_out);
+        put_out.retain(|at| at.elapsed() < RIVAL_WITHIN);
+        let is_ours = self.connection.property(INSTANCE).is_none();
+        if !refusal.is_fenced || !is_ours || put_out.len() >= RETURNS_MAX {
+            client.put_out = put_out;
+            return Err(Error::external("the consumer group put this process out")
+                .because(refusal.reason)
+                .hint("each process needs a `group.instance.id` of its own in `client`"));
+        }
+        info!(group = self.group, "joins the consumer group again");
+        put_out.push(Instant::now());
+        let before = client.proposed();
+        let mut new = Client::join(&self.connection, &self.group, &self.name)?;
+        new.subscribe(std::mem::take(&mut client.topics))?;
+        *client = Client { before, put_out, ..new };
+        Ok(())
+    }
+
+    fn client(&self) -> MutexGuard<'_, Client> {
+        self.client.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Client {
+    fn join(connection: &Connection, group: &str, name: &str) -> Result<Self> {
         let mut config = connection.config(&[("group.id", group)]);
         for (name, value) in PROPOSING {
             if connection.property(name).is_none() {
                 config.set(*name, *value);
             }
         }
-        if connection.property("group.instance.id").is_none() {
-            config.set("group.instance.id", instance(name));
+        if connection.property(INSTANCE).is_none() {
+            config.set(INSTANCE, instance(name));
         }
         let consumer: BaseConsumer<Membership> = config
             .create_with_context(Membership::default())
@@ -68,58 +162,37 @@ impl Member {
             .name("kafka group".to_owned())
             .spawn(move || attend(&theirs.0, &theirs.1))
             .external(|| "could not start a thread".to_owned())?;
-        Ok(Self { consumer, topics: Mutex::default(), stop })
+        let (topics, before, put_out) = Default::default();
+        Ok(Self { consumer, topics, _stop: Stop(stop), before, put_out })
     }
 
-    /// Asks the group for partitions of these topics.
-    ///
-    /// # Errors
-    /// External: the client does not take them.
-    pub fn subscribe<'a>(&self, topics: impl Iterator<Item = &'a String>) -> Result<()> {
-        let topics: Vec<_> = topics.cloned().collect();
-        let mut known = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
-        if *known == topics {
+    fn subscribe(&mut self, topics: Vec<String>) -> Result<()> {
+        if self.topics == topics {
             return Ok(());
         }
         let names: Vec<_> = topics.iter().map(String::as_str).collect();
         let subscribed = self.consumer.subscribe(&names);
         subscribed.map_err(|error| failed(error, "could not subscribe to topics"))?;
-        *known = topics;
+        self.topics = topics;
         Ok(())
     }
 
-    /// What the group proposes now.
-    ///
-    /// # Errors
-    /// External: the group does not want this process.
-    pub fn assigned(&self) -> Result<Vec<SplitId>> {
+    fn proposed(&self) -> BTreeSet<Partition> {
         let state = self.consumer.context().lock();
-        match &state.refused {
-            Some(reason) => Err(Error::external("the consumer group put this process out")
-                .because(reason.clone())
-                .hint("each process needs a `group.instance.id` of its own in `client`")),
-            None => Ok(state.assigned.iter().map(Partition::split).collect()),
-        }
-    }
-
-    /// Tells the group that everything before an offset is delivered, if the partition is still
-    /// proposed to this process. Does not wait.
-    pub fn commit(&self, partition: &Partition, offset: i64) {
-        if !self.consumer.context().lock().assigned.contains(partition) {
-            return;
-        }
-        let mut place = TopicPartitionList::with_capacity(1);
-        let Partition { topic, number } = partition;
-        let placed = place.add_partition_offset(topic, *number, Offset::Offset(offset));
-        if let Err(error) = placed.and_then(|()| self.consumer.commit(&place, CommitMode::Async)) {
-            debug!(split = %partition.split(), %error, "could not commit an offset");
+        let waits = self.put_out.last().is_some_and(|at| at.elapsed() < PROPOSED_WITHIN);
+        match state.is_proposed || !waits {
+            true => state.assigned.clone(),
+            false => self.before.clone(),
         }
     }
 }
 
-impl Drop for Member {
+/// Ends the thread that serves the group, when its client goes.
+struct Stop(Arc<AtomicBool>);
+
+impl Drop for Stop {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Release);
+        self.0.store(true, Ordering::Release);
     }
 }
 
@@ -134,7 +207,7 @@ fn attend(consumer: &BaseConsumer<Membership>, stop: &AtomicBool) {
 }
 
 /// A name that no other living process of the group has.
-fn instance(name: &str) -> String {
+pub fn instance(name: &str) -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname");
     let host = host.ok().or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_default();
     format!("{name}-{}-{}", host.trim(), std::process::id())
@@ -150,7 +223,17 @@ pub struct Membership {
 #[derive(Default)]
 struct State {
     assigned: BTreeSet<Partition>,
-    refused: Option<String>,
+    /// Whether the group has proposed anything yet.
+    is_proposed: bool,
+    refusal: Option<Refusal>,
+}
+
+/// Why the group does not want this client any more.
+#[derive(Clone)]
+struct Refusal {
+    reason: String,
+    /// Another client came under the same name.
+    is_fenced: bool,
 }
 
 impl Membership {
@@ -163,7 +246,8 @@ impl Membership {
             || error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed);
         if is_over {
             warn!(%error, "the consumer group refuses this process");
-            self.lock().refused = Some(error.to_string());
+            let is_fenced = error.rdkafka_error_code() == Some(RDKafkaErrorCode::FencedInstanceId);
+            self.lock().refusal = Some(Refusal { reason: error.to_string(), is_fenced });
         }
     }
 }
@@ -194,7 +278,9 @@ impl ConsumerContext for Membership {
         }
         let new = of_list(partitions);
         info!(partitions = ?splits(&new), "the group proposes partitions");
-        self.lock().assigned.extend(new);
+        let mut state = self.lock();
+        state.assigned.extend(new);
+        state.is_proposed = true;
     }
 }
 

@@ -20,6 +20,13 @@ const ROUNDS: usize = 5;
 const LONG_ROUNDS: usize = 3;
 
 const PLAIN_RUN: &str = "file → parse → lake";
+const ENRICHED_RUN: &str = "file → parse → user agent, GeoIP → lake";
+const DUCKDB_RUN: &str = "DuckDB: log as CSV → Parquet";
+/// What was promised, in MB per CPU-second, and what DuckDB did where that was promised: a machine
+/// that does less in a second does so for both.
+const PLAIN_MIN: f64 = 180.0;
+const ENRICHED_MIN: f64 = 125.0;
+const DUCKDB_THERE: f64 = 155.0;
 const PLAIN: &str = "lake: { type: lake, input: parsed, table: web_logs }";
 const ENRICHED: &str = "lake: { type: lake, input: enriched, table: web_logs }";
 const QUERIES: [(&str, &str, &str); 3] = [
@@ -86,12 +93,12 @@ impl Bench {
             geoip.display(),
         );
         for (name, steps, sink, goal) in
-            [("enriched", enrich.as_str(), ENRICHED, 125.0), ("plain", "", PLAIN, 180.0)]
+            [("enriched", enrich.as_str(), ENRICHED, ENRICHED_MIN), ("plain", "", PLAIN, PLAIN_MIN)]
         {
             let cost = best(LONG_ROUNDS, || self.run_pipeline(name, &self.log, steps, sink))?;
             let what = match name {
                 "plain" => PLAIN_RUN,
-                _ => "file → parse → user agent, GeoIP → lake",
+                _ => ENRICHED_RUN,
             };
             let speed = self.megabytes / cost.cpu_seconds;
             table.add(what, speed, "MB per CPU-second", Goal::AtLeast(goal));
@@ -136,7 +143,7 @@ impl Bench {
         let speed = self.megabytes / cost.cpu_seconds;
         let theirs = "top paths of the raw log: DuckDB as CSV";
         table.add(theirs, speed, "MB per CPU-second", Goal::None);
-        table.ratio("top paths of the raw log", theirs);
+        table.ratio("top paths of the raw log", theirs, Goal::None);
         Ok(())
     }
 
@@ -175,8 +182,10 @@ impl Bench {
         let work = [OsStr::new("convert"), self.log.as_os_str(), parquet.as_os_str()];
         let cost = best(LONG_ROUNDS, || self.tools.duckdb(&work))?;
         let speed = self.megabytes / cost.cpu_seconds;
-        table.add("DuckDB: log as CSV → Parquet", speed, "MB per CPU-second", Goal::None);
-        table.ratio(PLAIN_RUN, "DuckDB: log as CSV → Parquet");
+        table.add(DUCKDB_RUN, speed, "MB per CPU-second", Goal::None);
+        for (run, promised) in [(PLAIN_RUN, PLAIN_MIN), (ENRICHED_RUN, ENRICHED_MIN)] {
+            table.ratio(run, DUCKDB_RUN, Goal::AtLeast(promised / DUCKDB_THERE));
+        }
         let report = self.tools.path("goaccess.json");
         let arguments = [
             self.log.as_os_str(),
@@ -188,7 +197,7 @@ impl Bench {
         if let Some(cost) = self.tools.if_installed("goaccess", &arguments)? {
             let speed = self.megabytes / cost.cpu_seconds;
             table.add("GoAccess: log → report", speed, "MB per CPU-second", Goal::None);
-            table.ratio(PLAIN_RUN, "GoAccess: log → report");
+            table.ratio(PLAIN_RUN, "GoAccess: log → report", Goal::None);
         }
         let file = format!("path={}", self.log.display());
         let arguments = [
@@ -212,7 +221,7 @@ impl Bench {
         if let Some(cost) = self.tools.if_installed("fluent-bit", &arguments)? {
             let speed = self.megabytes / cost.cpu_seconds;
             table.add("Fluent Bit: log → nothing", speed, "MB per CPU-second", Goal::None);
-            table.ratio(PLAIN_RUN, "Fluent Bit: log → nothing");
+            table.ratio(PLAIN_RUN, "Fluent Bit: log → nothing", Goal::None);
         }
         Ok(())
     }

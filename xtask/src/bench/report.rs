@@ -50,11 +50,11 @@ impl Table {
     }
 
     /// Adds how many times as large one figure is as another one; nothing if one is missing.
-    pub fn ratio(&mut self, of: &str, to: &str) {
+    pub fn ratio(&mut self, of: &str, to: &str, goal: Goal) {
         let find = |wanted: &str| self.figures.iter().find(|(what, _)| what == wanted);
         if let (Some((_, of_figure)), Some((_, to_figure))) = (find(of), find(to)) {
             let ratio = of_figure / to_figure;
-            self.add(&format!("{of}, to {to}"), ratio, "×", Goal::None);
+            self.add(&format!("{of}, to {to}"), ratio, "×", goal);
         }
     }
 
@@ -94,8 +94,8 @@ mod tests {
         let mut table = Table::default();
         table.add("a", 30.0, "MB/s", Goal::None);
         table.add("b", 12.0, "MB/s", Goal::None);
-        table.ratio("a", "b");
-        table.ratio("a", "c");
+        table.ratio("a", "b", Goal::None);
+        table.ratio("a", "c", Goal::None);
         assert!(table.to_markdown().ends_with("| b | 12 MB/s |  |\n| a, to b | 2.50 × |  |\n"));
     }
 

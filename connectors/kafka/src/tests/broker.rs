@@ -117,6 +117,16 @@ impl Broker {
         }
     }
 
+    /// A consumer of the group that is named like a topic, under a name by which that knows it.
+    pub fn join(&self, topic: &str, instance: &str) -> BaseConsumer {
+        let mut config = self.client();
+        config.set("group.id", topic).set("group.instance.id", instance);
+        config.set("partition.assignment.strategy", "cooperative-sticky");
+        let consumer: BaseConsumer = config.create().unwrap();
+        consumer.subscribe(&[topic]).unwrap();
+        consumer
+    }
+
     fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.address);

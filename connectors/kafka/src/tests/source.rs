@@ -1,14 +1,19 @@
 //! The source on a real broker.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use contract::source::{KnownSplit, Source, Split, Until};
+use contract::spec::Connector;
 use contract::{ErrorKind, Position};
+use rdkafka::error::RDKafkaErrorCode;
 
-use super::broker::{Broker, End, Record, source, until};
+use super::broker::{Broker, End, Record, build_context, source, until};
+use crate::Kafka;
+use crate::member::instance;
 
 async fn splits(source: &Arc<dyn Source>) -> Vec<Split> {
     source.splits(None).await.unwrap().splits
@@ -344,4 +349,38 @@ async fn a_group_divides_partitions_and_listens_to_its_members() {
     .await;
     let all = two.splits(None).await.unwrap().splits;
     assert_eq!(all.len(), 4, "those of others are listed too");
+}
+
+#[tokio::test]
+async fn a_process_that_its_own_late_request_puts_out_joins_again() {
+    let Some(broker) = Broker::find() else { return };
+    let topic = broker.topic(2, &[]).await;
+    broker.produce_texts(&topic, &["a"]);
+    let settings =
+        format!("{{ brokers: \"{}\", topics: [{topic}], group: {topic} }}", broker.address);
+    let ctx = build_context();
+    let source = Kafka.source(&testkit::section(&settings), &ctx).unwrap();
+    source.begin(&Until::Forever).await.unwrap();
+    let assigned = async || source.splits(None).await.unwrap().assigned.unwrap().len();
+    until("all partitions", async || (assigned().await == 2).then_some(())).await;
+
+    // Whatever comes under our name, be it a request of ours: the group takes it for us.
+    let name = instance(&format!("logmill.{}.{}", ctx.pipeline, ctx.name));
+    let ghost = broker.join(&topic, &name);
+    until("the ghost is put out in its turn", async || {
+        assert_eq!(assigned().await, 2, "nothing is let go of meanwhile");
+        let heard = ghost.poll(Duration::from_millis(100));
+        let code = heard.and_then(Result::err).and_then(|error| error.rdkafka_error_code());
+        (code == Some(RDKafkaErrorCode::FencedInstanceId)).then_some(())
+    })
+    .await;
+    let split = &splits(&source).await[0];
+    let mut reader = source.open(split, None, Until::Forever).await.unwrap();
+    assert_eq!(reader.next_batch().await.unwrap().unwrap().records.num_rows(), 1);
+    until("an offset that the group takes from us again", async || {
+        reader.acknowledge(&Position::new(1)).await.unwrap();
+        broker.committed(&topic, &topic).filter(|(offset, _)| *offset == 1)
+    })
+    .await;
+    assert_eq!(assigned().await, 2);
 }
