@@ -73,14 +73,16 @@ impl Body {
         })
     }
 
-    /// Adds bytes; full parts go to the store.
+    /// Adds bytes, which come in pieces; full parts go to the store.
     ///
     /// # Errors
     /// Retryable External: the store did not take a part.
-    pub async fn push(&mut self, bytes: &[u8]) -> Result<()> {
-        self.hash.update(bytes);
-        self.bytes += bytes.len() as u64;
-        self.tail.extend_from_slice(bytes);
+    pub async fn push(&mut self, pieces: &[Bytes]) -> Result<()> {
+        for piece in pieces {
+            self.hash.update(piece);
+            self.bytes += piece.len() as u64;
+            self.tail.extend_from_slice(piece);
+        }
         if self.spilled_bytes + self.tail.len() < PART_BYTES {
             return Ok(());
         }

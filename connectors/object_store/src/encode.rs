@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
+use bytes::Bytes;
 use contract::Result;
 use contract::error::Context;
 use formats::columnar::{FileWriter, Means, Shape};
@@ -115,9 +116,9 @@ impl Rows {
     }
 
     /// The bytes that are done since the last call.
-    pub fn take(&mut self) -> Vec<u8> {
+    pub fn take(&mut self) -> Vec<Bytes> {
         match self {
-            Self::Lines(lines) => std::mem::take(&mut lines.done),
+            Self::Lines(lines) => vec![std::mem::take(&mut lines.done).into()],
             Self::Parquet(file) => file.take(),
         }
     }
@@ -150,12 +151,12 @@ impl Rows {
     ///
     /// # Errors
     /// Bug: the encoder fails.
-    pub async fn finish(self) -> Result<Vec<u8>> {
+    pub async fn finish(self) -> Result<Vec<Bytes>> {
         match self {
             Self::Lines(mut lines) => {
                 let rest = std::mem::take(&mut lines.raw);
                 lines.compress(&rest)?;
-                Ok(lines.done)
+                Ok(vec![lines.done.into()])
             }
             Self::Parquet(file) => Ok(file.finish().await?.0),
         }
@@ -240,9 +241,9 @@ mod tests {
         for from in (0..20_000).step_by(step) {
             let batch = batch(from..(from + step as i64).min(20_000));
             rows.write(batch, false).await.expect("written");
-            bytes.append(&mut rows.take());
+            bytes.append(&mut rows.take().concat());
         }
-        bytes.append(&mut rows.finish().await.expect("finished"));
+        bytes.append(&mut rows.finish().await.expect("finished").concat());
         bytes
     }
 

@@ -11,7 +11,7 @@ use contract::error::Context;
 use contract::{Error, Result};
 use formats::columnar::{FileWriter, Shape};
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, WriteMultipart};
+use object_store::{ObjectStore, ObjectStoreExt, PutPayload, WriteMultipart};
 use parquet::file::metadata::ParquetMetaData;
 
 /// A file below this size is put at once; a larger one is uploaded in parts of this size.
@@ -85,15 +85,16 @@ impl OpenFile {
     pub async fn close(mut self) -> Result<ClosedFile> {
         self.end_row_group().await?;
         let (rest, metadata) = self.writer.finish().await?;
-        let size = self.uploaded + rest.len() as u64;
+        let size = self.uploaded + bytes_of(&rest);
         let refused = |error| write_error(&self.path, error);
         match self.upload {
             None => {
                 let path = object_path(&self.path)?;
-                self.files.store.put(&path, rest.into()).await.map_err(refused)?;
+                let payload = PutPayload::from_iter(rest);
+                self.files.store.put(&path, payload).await.map_err(refused)?;
             }
             Some(mut upload) => {
-                upload.put(rest.into());
+                rest.into_iter().for_each(|piece| upload.put(piece));
                 upload.finish().await.map_err(refused)?;
             }
         }
@@ -127,13 +128,17 @@ impl OpenFile {
             let upload = upload.map_err(|error| write_error(&self.path, error))?;
             self.upload = Some(WriteMultipart::new_with_chunk_size(upload, PART_BYTES));
         }
-        let bytes = Bytes::from(self.writer.take());
-        self.uploaded += bytes.len() as u64;
+        let pieces = self.writer.take();
+        self.uploaded += bytes_of(&pieces);
         let upload = self.upload.as_mut().expect("it was begun above");
-        upload.put(bytes);
+        pieces.into_iter().for_each(|piece| upload.put(piece));
         let waited = upload.wait_for_capacity(PARTS_AT_ONCE).await;
         waited.map_err(|error| write_error(&self.path, error))
     }
+}
+
+fn bytes_of(pieces: &[Bytes]) -> u64 {
+    pieces.iter().map(|piece| piece.len() as u64).sum()
 }
 
 fn object_path(path: &str) -> Result<Path> {

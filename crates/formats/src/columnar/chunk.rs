@@ -9,7 +9,6 @@ use contract::error::Context;
 use contract::{Error, Result};
 use parquet::basic::{Compression, Encoding};
 use parquet::column::page::{CompressedPage, Page, PageWriter};
-use parquet::column::writer::ColumnCloseResult;
 use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::statistics::Statistics;
 use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
@@ -31,26 +30,30 @@ thread_local! {
 struct PageCompressor {
     level: i32,
     zstd: Compressor<'static>,
-    /// Where pages are compressed; what is kept is copied from here.
-    compressed: Vec<u8>,
+    /// The page before, whose memory is used again once nobody else has it.
+    compressed: Bytes,
 }
 
 /// The pages of a chunk.
 pub struct Pages {
     descriptor: ColumnDescPtr,
     compression: Compression,
-    pages: Vec<CompressedPage>,
-    pages_bytes: usize,
+    pages: Vec<Bytes>,
+    encodings: Vec<Encoding>,
+    bytes: usize,
+    uncompressed_bytes: usize,
     rows: usize,
     nulls: usize,
 }
 
 /// A finished column chunk.
 pub struct FinishedChunk {
-    /// Its pages.
-    pub bytes: Bytes,
-    /// What the footer says about it.
-    pub close: ColumnCloseResult,
+    /// Its pages with their headers, in the order of the file.
+    pub pages: Vec<Bytes>,
+    /// What the footer says about it; its places count from the chunk's beginning.
+    pub metadata: ColumnChunkMetaData,
+    /// Whether its dictionary was built for nothing.
+    pub hardly_repeats: bool,
 }
 
 /// The rows of a page.
@@ -66,8 +69,16 @@ impl Pages {
     /// Begins a chunk; none if pages cannot be compressed so here.
     pub fn begin(descriptor: ColumnDescPtr, compression: Compression) -> Option<Self> {
         let known = matches!(compression, Compression::UNCOMPRESSED | Compression::ZSTD(_));
-        let (pages, pages_bytes, rows, nulls) = Default::default();
-        known.then_some(Self { descriptor, compression, pages, pages_bytes, rows, nulls })
+        known.then(|| Self {
+            descriptor,
+            compression,
+            pages: Vec::new(),
+            encodings: vec![Encoding::RLE],
+            bytes: 0,
+            uncompressed_bytes: 0,
+            rows: 0,
+            nulls: 0,
+        })
     }
 
     /// The nulls of all pages so far.
@@ -77,7 +88,7 @@ impl Pages {
 
     /// Bytes that it holds in memory, about.
     pub fn memory_bytes(&self) -> usize {
-        self.pages_bytes
+        self.bytes
     }
 
     /// Appends what a page begins with: which of its rows are null. `levels` has a 1, or a 0 for a
@@ -116,12 +127,27 @@ impl Pages {
             rep_level_encoding: Encoding::RLE,
             statistics: None,
         };
-        let page = CompressedPage::new(page, body.len());
-        self.pages_bytes += page.compressed_size();
+        let page = self.page(page, body.len())?;
         self.pages.push(page);
         self.rows += of.rows;
         self.nulls += of.nulls;
+        if !self.encodings.contains(&encoding) {
+            self.encodings.push(encoding);
+        }
         Ok(())
+    }
+
+    /// A page as it stands in the file.
+    fn page(&mut self, page: Page, uncompressed_bytes: usize) -> Result<Bytes> {
+        const FAILED: &str = "could not write a page to memory";
+        let page = CompressedPage::new(page, uncompressed_bytes);
+        let room = page.compressed_size() + HEADER_BYTES;
+        let mut sink = TrackedWrite::new(Vec::with_capacity(room));
+        let written = SerializedPageWriter::new(&mut sink).write_page(page).bug(FAILED)?;
+        self.uncompressed_bytes += written.uncompressed_size;
+        let page = Bytes::from(sink.into_inner().bug(FAILED)?);
+        self.bytes += page.len();
+        Ok(page)
     }
 
     fn compress(&self, body: &[u8]) -> Result<Bytes> {
@@ -147,73 +173,49 @@ impl Pages {
         statistics: Option<Statistics>,
     ) -> Result<FinishedChunk> {
         let words = words.map(|words| self.dictionary_page(&words)).transpose()?;
-        let pages = words.iter().chain(&self.pages);
-        let room = pages.map(|page| page.compressed_size() + HEADER_BYTES).sum();
-        let mut sink = TrackedWrite::new(Vec::with_capacity(room));
-        let mut writer = SerializedPageWriter::new(&mut sink);
-        let (mut uncompressed, mut data_at) = (0, 0);
-        let has_words = words.is_some();
-        if let Some(words) = words {
-            let written = writer.write_page(words).bug("could not write a page of words")?;
-            uncompressed += written.uncompressed_size;
-            data_at = written.bytes_written;
-        }
-        let mut encodings = vec![Encoding::RLE];
-        encodings.extend(has_words.then_some(Encoding::PLAIN));
-        for page in std::mem::take(&mut self.pages) {
-            if !encodings.contains(&page.encoding()) {
-                encodings.push(page.encoding());
-            }
-            uncompressed +=
-                writer.write_page(page).bug("could not write a page")?.uncompressed_size;
-        }
-        let bytes = sink.into_inner().bug("could not write to memory")?;
+        self.encodings.extend(words.is_some().then_some(Encoding::PLAIN));
         let mut metadata = ColumnChunkMetaData::builder(self.descriptor)
             .set_compression(self.compression)
-            .set_encodings(encodings)
+            .set_encodings(self.encodings)
             .set_num_values(self.rows as i64)
-            .set_total_compressed_size(bytes.len() as i64)
-            .set_total_uncompressed_size(uncompressed as i64)
-            .set_dictionary_page_offset(has_words.then_some(0))
-            .set_data_page_offset(data_at as i64);
+            .set_total_compressed_size(self.bytes as i64)
+            .set_total_uncompressed_size(self.uncompressed_bytes as i64)
+            .set_dictionary_page_offset(words.is_some().then_some(0))
+            .set_data_page_offset(words.as_ref().map_or(0, Bytes::len) as i64);
         if let Some(statistics) = statistics {
             metadata = metadata.set_statistics(statistics);
         }
-        let close = ColumnCloseResult {
-            bytes_written: bytes.len() as u64,
-            rows_written: self.rows as u64,
+        Ok(FinishedChunk {
+            pages: words.into_iter().chain(self.pages).collect(),
             metadata: metadata.build().bug("could not describe a column")?,
-            bloom_filter: None,
-            column_index: None,
-            offset_index: None,
-        };
-        Ok(FinishedChunk { bytes: bytes.into(), close })
+            hardly_repeats: false,
+        })
     }
 
-    fn dictionary_page(&self, words: &Words) -> Result<CompressedPage> {
+    fn dictionary_page(&mut self, words: &Words) -> Result<Bytes> {
         let page = Page::DictionaryPage {
             buf: self.compress(&words.bytes)?,
             num_values: words.count,
             encoding: Encoding::PLAIN,
             is_sorted: false,
         };
-        Ok(CompressedPage::new(page, words.bytes.len()))
+        self.page(page, words.bytes.len())
     }
 }
 
 impl PageCompressor {
     fn new(level: i32) -> Result<Self> {
         let zstd = Compressor::new(level).bug("could not make a compressor")?;
-        Ok(Self { level, zstd, compressed: Vec::new() })
+        Ok(Self { level, zstd, compressed: Bytes::new() })
     }
 
     fn compress(&mut self, body: &[u8]) -> Result<Bytes> {
-        self.compressed.clear();
-        self.compressed.reserve(compress_bound(body.len()));
-        self.zstd
-            .compress_to_buffer(body, &mut self.compressed)
-            .bug("could not compress a page")?;
-        Ok(Bytes::copy_from_slice(&self.compressed))
+        let mut compressed = Vec::from(std::mem::take(&mut self.compressed));
+        compressed.clear();
+        compressed.reserve(compress_bound(body.len()));
+        self.zstd.compress_to_buffer(body, &mut compressed).bug("could not compress a page")?;
+        self.compressed = compressed.into();
+        Ok(self.compressed.clone())
     }
 }
 

@@ -3,6 +3,7 @@
 //! Only encoded bytes stay in memory: each group of batches is encoded at once, by as many threads
 //! as are free, the columns that cost most first. Rows keep the order in which they came.
 
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,25 +11,20 @@ use arrow::array::{ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, FieldRef, Int32Type, SchemaRef};
 use contract::error::Context;
 use contract::{Error, Result};
-use parquet::arrow::arrow_writer::{
-    ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves,
-};
-use parquet::basic::{Encoding, PageType};
+use parquet::arrow::arrow_writer::compute_leaves;
 use parquet::file::properties::WriterProperties;
-use parquet::file::writer::SerializedRowGroupWriter;
+use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::SchemaDescriptor;
 use tokio::task::JoinSet;
 
 use super::chunk::FinishedChunk;
+use super::leaf::LeafColumn;
 use super::plain::Plain;
 use super::text::TextColumn;
 use super::words::WordColumn;
 
 /// For fewer rows a further thread costs more than it does.
 const ROWS_OF_THREAD_MIN: usize = 1024;
-
-/// Among fewer values even those repeat little that will repeat among many.
-const ROWS_TO_JUDGE_MIN: i64 = 8192;
 
 /// A row group that is being encoded.
 pub struct RowGroup {
@@ -47,25 +43,17 @@ struct Column {
 
 enum Encoder {
     /// Parquet's own, one for each leaf.
-    Leaves(Vec<ArrowColumnWriter>),
+    Leaves(Vec<LeafColumn>),
     /// Ours, for dictionaries of text.
     Words(Box<WordColumn>),
     /// Ours, for text that hardly repeats.
     Text(Box<TextColumn>),
 }
 
-/// A finished column chunk.
-pub enum Chunk {
-    /// Made by Parquet's own writer.
-    Leaf(ArrowColumnChunk),
-    /// Made by one of ours.
-    Ours(FinishedChunk),
-}
-
 /// What row groups are begun with.
 pub struct Parts<'a> {
     /// Makes the writers of Parquet's own.
-    pub factory: &'a ArrowRowGroupWriterFactory,
+    pub file: &'a SerializedFileWriter<io::Sink>,
     /// The columns as Arrow has them.
     pub schema: &'a SchemaRef,
     /// The columns as Parquet has them.
@@ -82,8 +70,7 @@ impl RowGroup {
     /// # Errors
     /// Bug: the schema does not fit the factory's file.
     pub fn begin(parts: &Parts<'_>, number: usize) -> Result<Self> {
-        let writers = parts.factory.create_column_writers(number);
-        let mut writers = writers.bug("could not begin a row group")?.into_iter();
+        let mut writers = LeafColumn::begin_all(parts.file, parts.schema, number)?.into_iter();
         let mut columns = Vec::with_capacity(parts.schema.fields().len());
         let mut leaf = 0;
         for field in parts.schema.fields() {
@@ -131,14 +118,14 @@ impl RowGroup {
     ///
     /// # Errors
     /// Bug: a column cannot be closed.
-    pub async fn close(self, threads: usize) -> Result<Vec<Chunk>> {
+    pub async fn close(self, threads: usize) -> Result<Vec<FinishedChunk>> {
         let mut columns = self.columns;
         let order: Vec<usize> = (0..columns.len()).collect();
         let close = |column: Column| column.encoder.close();
         let chunks = in_parallel(&mut columns, &order, threads, close).await?;
-        let chunks: Vec<Chunk> = chunks.into_iter().flatten().collect();
+        let chunks: Vec<FinishedChunk> = chunks.into_iter().flatten().collect();
         for (leaf, chunk) in chunks.iter().enumerate() {
-            if chunk.hardly_repeats() {
+            if chunk.hardly_repeats {
                 self.plain.hardly_repeats(leaf);
             }
         }
@@ -164,10 +151,7 @@ impl Encoder {
             Self::Text(text) => text.push(array.as_string_view()),
             Self::Leaves(writers) => {
                 let leaves = compute_leaves(field, array).bug("could not take a column apart")?;
-                let mut pairs = writers.iter_mut().zip(&leaves);
-                pairs
-                    .try_for_each(|(writer, leaf)| writer.write(leaf))
-                    .bug("could not encode a column")
+                writers.iter_mut().zip(&leaves).try_for_each(|(writer, leaf)| writer.push(leaf))
             }
         }
     }
@@ -176,59 +160,15 @@ impl Encoder {
         match self {
             Self::Words(words) => words.memory_bytes(),
             Self::Text(text) => text.memory_bytes(),
-            Self::Leaves(writers) => writers.iter().map(ArrowColumnWriter::memory_size).sum(),
+            Self::Leaves(writers) => writers.iter().map(LeafColumn::memory_bytes).sum(),
         }
     }
 
-    fn close(self) -> Result<Vec<Chunk>> {
+    fn close(self) -> Result<Vec<FinishedChunk>> {
         match self {
-            Self::Words(words) => Ok(vec![Chunk::Ours(words.close()?)]),
-            Self::Text(text) => Ok(vec![Chunk::Ours(text.close()?)]),
-            Self::Leaves(writers) => {
-                let chunks = writers.into_iter().map(|writer| writer.close().map(Chunk::Leaf));
-                chunks.collect::<parquet::errors::Result<Vec<_>>>().bug("could not end a column")
-            }
-        }
-    }
-}
-
-impl Chunk {
-    /// Its size.
-    pub fn bytes(&self) -> usize {
-        let close = match self {
-            Self::Leaf(chunk) => chunk.close(),
-            Self::Ours(chunk) => &chunk.close,
-        };
-        usize::try_from(close.bytes_written).unwrap_or(usize::MAX)
-    }
-
-    /// Whether its dictionary was built for nothing: it grew too large, so that some of its pages
-    /// are plain, or takes more room than all that refers to it.
-    fn hardly_repeats(&self) -> bool {
-        let Self::Leaf(chunk) = self else { return false };
-        let metadata = &chunk.close().metadata;
-        let Some(dictionary_begins) = metadata.dictionary_page_offset() else { return false };
-        let mut pages = metadata.page_encoding_stats().into_iter().flatten();
-        let is_plain = |encoding| encoding == Encoding::PLAIN;
-        if pages.any(|it| it.page_type == PageType::DATA_PAGE && is_plain(it.encoding)) {
-            return true;
-        }
-        // Until it is put into a file, a chunk has its dictionary behind its other pages.
-        let others = dictionary_begins - metadata.data_page_offset();
-        metadata.num_values() >= ROWS_TO_JUDGE_MIN && others < metadata.compressed_size() / 2
-    }
-
-    /// Writes the chunk behind those before it.
-    ///
-    /// # Errors
-    /// The chunk is not the next one of its row group.
-    pub fn append(
-        self,
-        row_group: &mut SerializedRowGroupWriter<'_, Vec<u8>>,
-    ) -> parquet::errors::Result<()> {
-        match self {
-            Self::Leaf(chunk) => chunk.append_to_row_group(row_group),
-            Self::Ours(chunk) => row_group.append_column(&chunk.bytes, chunk.close),
+            Self::Words(words) => Ok(vec![words.close()?]),
+            Self::Text(text) => Ok(vec![text.close()?]),
+            Self::Leaves(leaves) => leaves.into_iter().map(LeafColumn::close).collect(),
         }
     }
 }

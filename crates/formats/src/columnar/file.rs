@@ -1,26 +1,34 @@
 //! One Parquet file in the making, in memory. Its owner takes the bytes that are done.
 
+use std::io;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use bytes::Bytes;
 use contract::error::Context;
 use contract::{Error, Result};
 use parquet::arrow::ArrowSchemaConverter;
-use parquet::arrow::arrow_writer::ArrowRowGroupWriterFactory;
-use parquet::basic::Compression;
-use parquet::file::metadata::ParquetMetaData;
+use parquet::basic::{ColumnOrder, Compression};
+use parquet::file::metadata::{
+    ColumnChunkMetaData, FileMetaData, ParquetMetaData, ParquetMetaDataWriter, RowGroupMetaData,
+};
 use parquet::file::properties::WriterPropertiesPtr;
 use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::types::SchemaDescPtr;
 
-use super::encode::{Chunk, Parts, RowGroup, leaves};
+use super::encode::{Parts, RowGroup, leaves};
 use super::group::Group;
 use super::plain::Plain;
 use super::properties::properties;
 
 /// Raw bytes that are encoded together, at least and at most.
 const GROUP_BYTES: RangeInclusive<usize> = (1 << 20)..=(8 << 20);
+/// What a file begins with, and ends with too.
+const MAGIC: &[u8] = b"PAR1";
+/// Smaller pieces of a file are copied into one.
+const PIECE_BYTES_MIN: usize = 64 << 10;
 /// One part in so many of a writer's memory is for batches that wait.
 const GROUP_SHARE: usize = 4;
 
@@ -62,15 +70,22 @@ impl Shape {
     }
 }
 
-/// A file in the making.
+/// A file in the making. Pages are handed on as the column writers made them.
 pub struct FileWriter {
     shape: Arc<Shape>,
     group: Group,
     /// Begun with its first rows: many files may be open, and most of them wait.
     row_group: Option<RowGroup>,
-    factory: ArrowRowGroupWriterFactory,
-    row_groups: usize,
-    file: SerializedFileWriter<Vec<u8>>,
+    row_groups: Vec<RowGroupMetaData>,
+    columns: SchemaDescPtr,
+    /// Makes Parquet's own column writers, and writes nothing itself.
+    parquet: SerializedFileWriter<io::Sink>,
+    /// What is done and not taken: whole pieces, then bytes that make the next one.
+    pieces: Vec<Bytes>,
+    piece: Vec<u8>,
+    done_bytes: usize,
+    /// Bytes of the file so far.
+    position: i64,
 }
 
 impl FileWriter {
@@ -82,15 +97,24 @@ impl FileWriter {
         let columns = ArrowSchemaConverter::new().convert(&shape.schema).map_err(|error| {
             Error::config("the columns do not make a Parquet file").because(error)
         })?;
-        let file = SerializedFileWriter::new(
-            Vec::new(),
+        let parquet = SerializedFileWriter::new(
+            io::sink(),
             columns.root_schema_ptr(),
             shape.properties.clone(),
         )
         .bug("could not begin a Parquet file")?;
-        let factory = ArrowRowGroupWriterFactory::new(&file, shape.schema.clone());
-        let (group, row_group) = Default::default();
-        Ok(Self { shape, group, row_group, factory, row_groups: 0, file })
+        Ok(Self {
+            shape,
+            group: Group::default(),
+            row_group: None,
+            row_groups: Vec::new(),
+            columns: Arc::new(columns),
+            parquet,
+            pieces: Vec::new(),
+            piece: Vec::new(),
+            done_bytes: 0,
+            position: 0,
+        })
     }
 
     /// Takes rows. True if a row group ended, so that there are bytes to [take](Self::take).
@@ -117,7 +141,7 @@ impl FileWriter {
 
     /// Bytes that are done and not taken.
     pub fn done_bytes(&self) -> usize {
-        self.file.inner().len()
+        self.done_bytes
     }
 
     /// Bytes that are encoded and not taken.
@@ -130,9 +154,11 @@ impl FileWriter {
         self.waiting_bytes() + self.encoded_bytes()
     }
 
-    /// Takes the bytes that are done.
-    pub fn take(&mut self) -> Vec<u8> {
-        std::mem::take(self.file.inner_mut())
+    /// Takes the bytes that are done, in pieces.
+    pub fn take(&mut self) -> Vec<Bytes> {
+        self.end_piece();
+        self.done_bytes = 0;
+        std::mem::take(&mut self.pieces)
     }
 
     /// Encodes the rows that wait.
@@ -147,8 +173,14 @@ impl FileWriter {
         let row_group = match &mut self.row_group {
             Some(begun) => begun,
             None => {
-                let parts = parts(&self.shape, &self.factory, &self.file);
-                self.row_group.insert(RowGroup::begin(&parts, self.row_groups)?)
+                let parts = Parts {
+                    file: &self.parquet,
+                    schema: &self.shape.schema,
+                    leaves: &self.columns,
+                    properties: &self.shape.properties,
+                    plain: &self.shape.plain,
+                };
+                self.row_group.insert(RowGroup::begin(&parts, self.row_groups.len())?)
             }
         };
         row_group.encode(&batches, self.shape.means.threads).await
@@ -160,42 +192,90 @@ impl FileWriter {
     /// Bug: the rows do not have the columns of the file.
     pub async fn end_row_group(&mut self) -> Result<()> {
         self.encode().await?;
-        let Some(done) = self.row_group.take() else { return Ok(()) };
-        self.row_groups += 1;
-        let chunks = done.close(self.shape.means.threads).await?;
-        // Growing by doubling would copy all of it, each time into fresh memory.
-        self.file.inner_mut().reserve(chunks.iter().map(Chunk::bytes).sum());
-        let mut row_group = self.file.next_row_group().bug("could not begin a row group")?;
-        for chunk in chunks {
-            chunk.append(&mut row_group).bug("could not write a column")?;
+        if self.position == 0 {
+            self.push(Bytes::from_static(MAGIC));
         }
-        row_group.close().bug("could not end a row group")?;
-        self.file.flush().bug("could not write to memory")
+        let Some(done) = self.row_group.take() else { return Ok(()) };
+        let (begins, rows) = (self.position, done.rows());
+        let mut columns = Vec::new();
+        for chunk in done.close(self.shape.means.threads).await? {
+            columns.push(moved(chunk.metadata, self.position)?);
+            chunk.pages.into_iter().for_each(|page| self.push(page));
+        }
+        let uncompressed = columns.iter().map(ColumnChunkMetaData::uncompressed_size).sum();
+        let number = i16::try_from(self.row_groups.len()).bug("a file has too many row groups")?;
+        let row_group = RowGroupMetaData::builder(self.columns.clone())
+            .set_column_metadata(columns)
+            .set_total_byte_size(uncompressed)
+            .set_num_rows(rows as i64)
+            .set_ordinal(number)
+            .set_file_offset(begins);
+        self.row_groups.push(row_group.build().bug("could not describe a row group")?);
+        Ok(())
     }
 
     /// Ends the file: its last bytes and its footer.
     ///
     /// # Errors
     /// Bug: the rows do not have the columns of the file.
-    pub async fn finish(mut self) -> Result<(Vec<u8>, ParquetMetaData)> {
+    pub async fn finish(mut self) -> Result<(Vec<Bytes>, ParquetMetaData)> {
         self.end_row_group().await?;
-        let footer = self.file.finish().bug("could not end a Parquet file")?;
+        let properties = &self.shape.properties;
+        let file = FileMetaData::new(
+            properties.writer_version().as_num(),
+            self.row_groups.iter().map(RowGroupMetaData::num_rows).sum(),
+            Some(properties.created_by().to_owned()),
+            None,
+            self.columns.clone(),
+            Some(column_orders(&self.columns)),
+        );
+        let footer = ParquetMetaData::new(file, std::mem::take(&mut self.row_groups));
+        let mut bytes = Vec::new();
+        let writer = ParquetMetaDataWriter::new(&mut bytes, &footer);
+        writer.finish().bug("could not write the footer of a Parquet file")?;
+        self.push(bytes.into());
         Ok((self.take(), footer))
+    }
+
+    fn push(&mut self, bytes: Bytes) {
+        self.position += bytes.len() as i64;
+        self.done_bytes += bytes.len();
+        if bytes.len() >= PIECE_BYTES_MIN {
+            self.end_piece();
+            self.pieces.push(bytes);
+            return;
+        }
+        self.piece.extend_from_slice(&bytes);
+        if self.piece.len() >= PIECE_BYTES_MIN {
+            self.end_piece();
+        }
+    }
+
+    fn end_piece(&mut self) {
+        if !self.piece.is_empty() {
+            self.pieces.push(std::mem::take(&mut self.piece).into());
+        }
     }
 }
 
-fn parts<'a>(
-    shape: &'a Shape,
-    factory: &'a ArrowRowGroupWriterFactory,
-    file: &'a SerializedFileWriter<Vec<u8>>,
-) -> Parts<'a> {
-    Parts {
-        factory,
-        schema: &shape.schema,
-        leaves: file.schema_descr(),
-        properties: &shape.properties,
-        plain: &shape.plain,
-    }
+/// What the footer says of a chunk that begins there in the file.
+fn moved(chunk: ColumnChunkMetaData, position: i64) -> Result<ColumnChunkMetaData> {
+    let data = chunk.data_page_offset() + position;
+    let dictionary = chunk.dictionary_page_offset().map(|offset| offset + position);
+    let chunk = chunk.into_builder().set_data_page_offset(data);
+    chunk.set_dictionary_page_offset(dictionary).build().bug("could not describe a column")
+}
+
+/// How the bounds of each column are compared.
+fn column_orders(columns: &SchemaDescPtr) -> Vec<ColumnOrder> {
+    let orders = columns.columns().iter().map(|column| {
+        ColumnOrder::TYPE_DEFINED_ORDER(ColumnOrder::sort_order_for_type(
+            column.logical_type_ref(),
+            column.converted_type(),
+            column.physical_type(),
+        ))
+    });
+    orders.collect()
 }
 
 #[cfg(test)]
@@ -228,10 +308,10 @@ mod tests {
         for begin in (0..12_000).step_by(500) {
             writer.write(batch(begin..begin + 500)).await.unwrap();
             writer.encode().await.unwrap();
-            bytes.append(&mut writer.take());
+            bytes.append(&mut writer.take().concat());
         }
-        let (mut rest, footer) = writer.finish().await.unwrap();
-        bytes.append(&mut rest);
+        let (rest, footer) = writer.finish().await.unwrap();
+        bytes.append(&mut rest.concat());
         assert_eq!(footer.num_row_groups(), 3);
         let batches = testing::read(bytes.into());
         let numbers = batches.iter().flat_map(|it| it.column(0).as_primitive::<Int64Type>());

@@ -8,6 +8,7 @@ mod encode;
 mod file;
 mod group;
 mod hybrid;
+mod leaf;
 mod lengths;
 mod plain;
 mod properties;

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use contract::Result;
 use parquet::arrow::ArrowSchemaConverter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::column::writer::ColumnCloseResult;
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnDescPtr;
@@ -23,7 +24,15 @@ pub fn file(
         SerializedFileWriter::new(Vec::new(), columns.root_schema_ptr(), properties).unwrap();
     let chunk = write(columns.column(0))?;
     let mut row_group = file.next_row_group().unwrap();
-    row_group.append_column(&chunk.bytes, chunk.close).unwrap();
+    let close = ColumnCloseResult {
+        bytes_written: chunk.metadata.compressed_size() as u64,
+        rows_written: chunk.metadata.num_values() as u64,
+        metadata: chunk.metadata,
+        bloom_filter: None,
+        column_index: None,
+        offset_index: None,
+    };
+    row_group.append_column(&Bytes::from(chunk.pages.concat()), close).unwrap();
     row_group.close().unwrap();
     Ok(file.into_inner().unwrap().into())
 }

@@ -32,18 +32,22 @@ pub struct WordColumn {
     words: HashMap<Box<str>, u32>,
     /// The words in the order of their keys, as they will be stored.
     dictionary: Vec<u8>,
-    /// Of the page in the making: for each row 1, or 0 where it is null, and the keys of the rows
-    /// that are not.
+    /// Of the page in the making: for each row 1, or 0 where it is null, empty while none is, and
+    /// the keys of the rows that are not.
     levels: Vec<u32>,
     keys: Vec<u32>,
+    nulls: usize,
 }
+
+/// The key of a word that no row had yet.
+const UNKNOWN: u32 = u32::MAX;
 
 impl WordColumn {
     /// Begins a chunk; none if pages cannot be compressed so here.
     pub fn begin(descriptor: ColumnDescPtr, compression: Compression) -> Option<Self> {
         let pages = Pages::begin(descriptor, compression)?;
         let (words, dictionary, levels, keys) = Default::default();
-        Some(Self { pages, words, dictionary, levels, keys })
+        Some(Self { pages, words, dictionary, levels, keys, nulls: 0 })
     }
 
     /// Adds rows.
@@ -55,21 +59,47 @@ impl WordColumn {
             .values()
             .as_string_opt::<i32>()
             .ok_or_else(|| Error::bug("a dictionary of text holds something else"))?;
-        let mut known = vec![None; words.len()];
-        for key in array.keys() {
-            let word = key.map(|key| key as usize).filter(|word| words.is_valid(*word));
-            self.levels.push(u32::from(word.is_some()));
-            let Some(word) = word else { continue };
-            let key = match known[word] {
-                Some(key) => key,
-                None => *known[word].insert(self.key(words, word)?),
-            };
-            self.keys.push(key);
+        let mut known = vec![UNKNOWN; words.len()];
+        if array.is_nullable() {
+            for key in array.keys() {
+                match key.map(|key| key as usize).filter(|word| words.is_valid(*word)) {
+                    Some(word) => self.push_word(words, word, &mut known)?,
+                    None => self.push_null(),
+                }
+            }
+        } else {
+            for key in array.keys().values() {
+                self.push_word(words, *key as usize, &mut known)?;
+            }
         }
-        match self.levels.len() >= PAGE_ROWS {
+        match self.rows() >= PAGE_ROWS {
             true => self.end_page(),
             false => Ok(()),
         }
+    }
+
+    fn rows(&self) -> usize {
+        self.keys.len() + self.nulls
+    }
+
+    fn push_null(&mut self) {
+        if self.nulls == 0 {
+            self.levels.resize(self.keys.len(), 1);
+        }
+        self.levels.push(0);
+        self.nulls += 1;
+    }
+
+    #[inline]
+    fn push_word(&mut self, words: &StringArray, word: usize, known: &mut [u32]) -> Result<()> {
+        if self.nulls > 0 {
+            self.levels.push(1);
+        }
+        if known[word] == UNKNOWN {
+            known[word] = self.key(words, word)?;
+        }
+        self.keys.push(known[word]);
+        Ok(())
     }
 
     fn key(&mut self, words: &StringArray, word: usize) -> Result<u32> {
@@ -93,8 +123,7 @@ impl WordColumn {
     }
 
     fn end_page(&mut self) -> Result<()> {
-        let rows = self.levels.len();
-        let of = PageRows { rows, nulls: rows - self.keys.len() };
+        let of = PageRows { rows: self.rows(), nulls: self.nulls };
         let mut body = Vec::with_capacity(self.keys.len());
         self.pages.levels(&self.levels, of, &mut body)?;
         let width = hybrid::width(self.words.len());
@@ -103,6 +132,7 @@ impl WordColumn {
         self.pages.add(&body, Encoding::RLE_DICTIONARY, of)?;
         self.levels.clear();
         self.keys.clear();
+        self.nulls = 0;
         Ok(())
     }
 
@@ -111,7 +141,7 @@ impl WordColumn {
     /// # Errors
     /// Bug: a page cannot be compressed or written to memory.
     pub fn close(mut self) -> Result<FinishedChunk> {
-        if !self.levels.is_empty() {
+        if self.rows() > 0 {
             self.end_page()?;
         }
         let statistics = self.statistics();
