@@ -7,19 +7,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use arrow::array::{ArrayRef, StringViewArray};
 use contract::transform::Resource;
 use contract::{Error, Result};
-use datafusion::common::HashMap;
 use maxminddb::{LookupResult, MaxMindDbError, Reader};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
-
-use super::dictionary::column;
-use super::memo::{ENTRIES_MAX, Memo};
 
 /// Looks addresses up.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -101,22 +95,53 @@ impl Databases {
         self.databases.iter().map(|database| database.resource.clone()).collect()
     }
 
-    fn find(&self, text: &str, records: &mut Records) -> Result<Arc<Location>> {
-        let Ok(address) = text.parse::<IpAddr>() else { return Ok(Arc::default()) };
-        let address = address.to_canonical();
+    /// The record of an address; none if no database has one.
+    ///
+    /// # Errors
+    /// Config: a database is damaged.
+    pub fn find(&self, address: IpAddr) -> Result<Option<Found<'_>>> {
         for (number, database) in self.databases.iter().enumerate() {
-            let Some((offset, found)) = database.find(address)? else { continue };
-            if let Some(known) = records.get(&(number, offset)) {
-                return Ok(known.clone());
+            if let Some((offset, record)) = database.find(address)? {
+                let (id, language) = (RecordId { database: number, offset }, &*self.language);
+                return Ok(Some(Found { id, database, record, language }));
             }
-            let location = Arc::new(database.decode(&found, &self.language)?);
-            if records.len() >= ENTRIES_MAX {
-                records.clear();
-            }
-            records.insert((number, offset), location.clone());
-            return Ok(location);
         }
-        Ok(Arc::default())
+        Ok(None)
+    }
+}
+
+/// A record among those of all databases.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RecordId {
+    database: usize,
+    offset: usize,
+}
+
+/// A record that was found.
+pub struct Found<'a> {
+    id: RecordId,
+    database: &'a Database,
+    record: LookupResult<'a, Vec<u8>>,
+    language: &'a str,
+}
+
+impl Found<'_> {
+    /// Which record it is.
+    pub fn id(&self) -> RecordId {
+        self.id
+    }
+
+    /// What it says.
+    ///
+    /// # Errors
+    /// Config: the database is damaged.
+    pub fn decode(&self) -> Result<Location> {
+        match self.record.decode::<Record<'_>>() {
+            Ok(record) => {
+                Ok(record.map_or_else(Location::default, |it| it.location(self.language)))
+            }
+            Err(error) => Err(damaged(&self.database.resource, error)),
+        }
     }
 }
 
@@ -143,13 +168,6 @@ impl Database {
         }
         match self.reader.lookup(address) {
             Ok(found) => Ok(found.offset().map(|offset| (offset, found))),
-            Err(error) => Err(damaged(&self.resource, error)),
-        }
-    }
-
-    fn decode(&self, found: &LookupResult<'_, Vec<u8>>, language: &str) -> Result<Location> {
-        match found.decode::<Record<'_>>() {
-            Ok(record) => Ok(record.map_or_else(Location::default, |it| it.location(language))),
             Err(error) => Err(damaged(&self.resource, error)),
         }
     }
@@ -217,39 +235,9 @@ fn known(text: Option<&str>) -> Option<String> {
 
 /// Where an address is.
 #[derive(Default)]
-struct Location {
-    country: Option<String>,
-    city: Option<String>,
-}
-
-/// Records that were decoded, by number of the database and place in it: many networks share one,
-/// and decoding a record costs more than finding it.
-type Records = HashMap<(usize, usize), Arc<Location>>;
-
-/// Adds the two columns to batches.
-pub struct Worker {
-    databases: Arc<Databases>,
-    records: Records,
-    memo: Memo<Arc<Location>>,
-}
-
-impl Worker {
-    /// A worker that has seen no address yet.
-    pub fn new(databases: Arc<Databases>) -> Self {
-        Self { databases, records: Records::new(), memo: Memo::new() }
-    }
-
-    /// `country`, `city`.
-    pub fn columns(&mut self, texts: &StringViewArray) -> Result<Vec<ArrayRef>> {
-        let (databases, records) = (&self.databases, &mut self.records);
-        let distinct = self.memo.look_up(texts, &mut |text| databases.find(text, records))?;
-        let values = |choose: fn(&Location) -> Option<&str>| {
-            let values: Vec<_> = distinct.found.iter().map(|found| choose(found)).collect();
-            column(&values, &distinct.rows)
-        };
-        Ok(vec![
-            values(|location| location.country.as_deref())?,
-            values(|location| location.city.as_deref())?,
-        ])
-    }
+pub struct Location {
+    /// Its country's name, or code where the database has no names.
+    pub country: Option<String>,
+    /// Its city's name.
+    pub city: Option<String>,
 }

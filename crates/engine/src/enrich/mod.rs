@@ -1,12 +1,14 @@
 //! `enrich`: columns that follow from a user agent or an address.
 //!
-//! Work is done per distinct value: each worker remembers what it found, and a batch pays one
-//! look-up per row and one entry per distinct value in the dictionaries that come out.
+//! Each worker remembers what it found: a batch pays one look-up per row, and one entry per
+//! distinct word in the dictionaries that come out.
 
-mod dictionary;
+mod addresses;
 mod geoip;
 mod memo;
+mod places;
 mod user_agent;
+mod words;
 
 use std::sync::Arc;
 
@@ -106,7 +108,7 @@ impl Part {
         match self {
             Self::UserAgent { column } => PartWorker::UserAgent(*column, user_agent::Worker::new()),
             Self::GeoIp { column, databases } => {
-                PartWorker::GeoIp(*column, geoip::Worker::new(databases.clone()))
+                PartWorker::GeoIp(*column, places::Worker::new(databases.clone()))
             }
         }
     }
@@ -114,7 +116,7 @@ impl Part {
 
 enum PartWorker {
     UserAgent(usize, user_agent::Worker),
-    GeoIp(usize, geoip::Worker),
+    GeoIp(usize, places::Worker),
 }
 
 impl PartWorker {

@@ -3,12 +3,14 @@ use std::fs;
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
-use arrow::array::StringViewArray;
+use arrow::array::{AsArray, StringViewArray};
+use arrow::datatypes::Int32Type;
 use contract::transform::Output;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::memo::{ENTRIES_MAX, Memo};
+use super::words::{Word, Words};
 use crate::testing::{Setting, Table, apply, run, shown, step, step_error};
 
 const FIREFOX: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:26.0) Gecko/20100101 Firefox/26.0";
@@ -243,21 +245,59 @@ fn wrong_settings_are_named() {
 }
 
 #[test]
-fn a_memo_asks_once_per_text_and_stays_bounded() {
+fn a_memo_asks_once_per_text_and_says_when_it_is_full() {
     let mut memo = Memo::new();
     let mut asked = HashSet::new();
-    for round in 0..80 {
-        let texts = (0..1_000).map(|number| Some(format!("{}", round * 900 + number)));
-        let texts: StringViewArray = texts.collect();
-        let distinct = memo.look_up(&texts, &mut |text| {
-            asked.insert(text.to_owned());
-            Ok(text.to_owned())
+    for round in 0..80_u64 {
+        assert_eq!(memo.is_full(), asked.len() >= ENTRIES_MAX);
+        let numbers = (0..1_000).map(|number| round * 900 + number);
+        let texts: StringViewArray =
+            numbers.clone().map(|number| Some(number.to_string())).collect();
+        let found = memo.look_up(&texts, None, &mut |text| {
+            assert!(asked.insert(text.to_owned()), "{text} was asked for twice");
+            Ok(text.parse::<u64>().ok())
         });
-        let distinct = distinct.unwrap();
-        for (text, row) in texts.iter().zip(&distinct.rows) {
-            assert_eq!(text.unwrap(), distinct.found[row.unwrap() as usize]);
-        }
-        assert!(memo.len() <= ENTRIES_MAX + 1_000);
+        assert!(found.unwrap().into_iter().eq(numbers.map(Some)));
     }
     assert_eq!(asked.len(), 79 * 900 + 1_000);
+    memo.clear();
+    assert!(!memo.is_full());
+}
+
+#[test]
+fn more_addresses_than_are_remembered_are_found_all_the_same() {
+    let folder = TempDir::new().unwrap();
+    let named = |name: String| json!({"country": name, "city_name": "x"});
+    let networks: Vec<_> = (0..64_u8)
+        .map(|first| (format!("{}.0.0.0", first + 1), named(format!("C{first}"))))
+        .collect();
+    let networks: Vec<_> =
+        networks.iter().map(|(ip, place)| (ip.as_str(), 96 + 8, place.clone())).collect();
+    let path = write_database(&folder, "many.mmdb", &networks);
+    let ips: Vec<String> = (0..200_000_u32)
+        .map(|number| format!("{}.{}.{}.9", number % 64 + 1, number / 64 % 256, number / 16_384))
+        .collect();
+    let ips: Vec<_> = ips.iter().map(|ip| Some(ip.as_str())).collect();
+    let table = Table::new().texts("ip", &ips);
+    let expect: Vec<_> = (0..200_000).map(|number| format!("C{}/x", number % 64)).collect();
+    assert!(places(&run("enrich", &[("geoip", geoip(&path).into())], &table)) == expect);
+}
+
+#[test]
+fn a_dictionary_has_the_words_of_its_batch_alone() {
+    let mut words = Words::default();
+    let [a, b, c] = ["a", "b", "c"].map(|word| words.number(Some(word)).unwrap());
+    assert!(a == words.number(Some("a")).unwrap() && a != b);
+    for (rows, keys, texts) in [
+        (vec![a, b, a], vec![Some(0), Some(1), Some(0)], vec!["a", "b"]),
+        (vec![c, Word::NONE, a, c], vec![Some(0), None, Some(1), Some(0)], vec!["c", "a"]),
+        (vec![Word::NONE], vec![None], vec![]),
+        (vec![], vec![], vec![]),
+    ] {
+        let column = words.column(rows.into_iter()).unwrap();
+        let column = column.as_dictionary::<Int32Type>();
+        assert_eq!(column.keys().iter().collect::<Vec<_>>(), keys);
+        let found: Vec<_> = column.values().as_string::<i32>().iter().flatten().collect();
+        assert_eq!(found, texts);
+    }
 }

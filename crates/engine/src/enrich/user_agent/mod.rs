@@ -15,8 +15,8 @@ use flate2::read::DeflateDecoder;
 use serde::Deserialize;
 use ua_parser::{Extractor, device, os, user_agent};
 
-use super::dictionary::column;
 use super::memo::Memo;
+use super::words::{Word, Words};
 use class::Seen;
 
 /// A user agent is looked at no further than this: it is written by strangers.
@@ -70,30 +70,68 @@ struct UserAgent {
     bot: bool,
 }
 
+/// The same, as numbers of words.
+#[derive(Clone, Copy)]
+struct Known {
+    device: Word,
+    os: Word,
+    browser: Word,
+    bot: Option<bool>,
+}
+
+impl Known {
+    /// What is known where there is no user agent.
+    const NOTHING: Self =
+        Self { device: Word::NONE, os: Word::NONE, browser: Word::NONE, bot: None };
+}
+
 /// Adds the four columns to batches.
 pub struct Worker {
-    memo: Memo<UserAgent>,
+    memo: Memo<Known>,
+    words: WordsOfColumns,
+}
+
+#[derive(Default)]
+struct WordsOfColumns {
+    devices: Words,
+    systems: Words,
+    browsers: Words,
+}
+
+impl WordsOfColumns {
+    fn known(&mut self, agent: &UserAgent) -> Result<Known> {
+        Ok(Known {
+            device: self.devices.number(agent.device)?,
+            os: self.systems.number(Some(&agent.os))?,
+            browser: self.browsers.number(Some(&agent.browser))?,
+            bot: Some(agent.bot),
+        })
+    }
 }
 
 impl Worker {
     /// A worker that has seen no user agent yet.
     pub fn new() -> Self {
-        Self { memo: Memo::new() }
+        Self { memo: Memo::new(), words: WordsOfColumns::default() }
     }
 
     /// `ua_device`, `ua_os`, `ua_browser`, `ua_bot`.
+    ///
+    /// # Errors
+    /// Bug: there are more words than a column can have.
     pub fn columns(&mut self, texts: &StringViewArray) -> Result<Vec<ArrayRef>> {
-        let distinct = self.memo.look_up(texts, &mut |text| Ok(identify(text)))?;
-        let values = |choose: fn(&UserAgent) -> Option<&str>| {
-            let values: Vec<_> = distinct.found.iter().map(|agent| choose(agent)).collect();
-            column(&values, &distinct.rows)
-        };
-        let bots: BooleanArray =
-            distinct.rows.iter().map(|row| Some(distinct.found[(*row)? as usize].bot)).collect();
+        if self.memo.is_full() {
+            self.memo.clear();
+            self.words = WordsOfColumns::default();
+        }
+        let words = &mut self.words;
+        let mut find = |text: &str| words.known(&identify(text));
+        let rows = self.memo.look_up(texts, Known::NOTHING, &mut find)?;
+        let bots: BooleanArray = rows.iter().map(|row| row.bot).collect();
         Ok(vec![
-            values(|agent| agent.device)?,
-            values(|agent| Some(&agent.os))?,
-            values(|agent| Some(&agent.browser))?,
+            words.devices.column(rows.iter().map(|row| row.device))?,
+            words.systems.column(rows.iter().map(|row| row.os))?,
+            words.browsers.column(rows.iter().map(|row| row.browser))?,
             Arc::new(bots),
         ])
     }
