@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use contract::source::{ReadBatch, Until};
 use contract::{Error, Position, Result};
+use formats::ahead::Ahead;
 use formats::blocks::Blocks;
 use formats::compression::Compression;
 use formats::lines::{LineBatch, Lines, Start};
@@ -64,6 +65,7 @@ pub enum Then {
 pub struct Cursor {
     path: PathBuf,
     opened: Opened,
+    ahead: Ahead,
     bytes: Bytes,
     /// How far the file was read, decompressed; a line that has no end yet included.
     read_to: i64,
@@ -146,6 +148,7 @@ impl Cursor {
         Ok(Self {
             path,
             opened,
+            ahead: Ahead::default(),
             bytes,
             read_to: at,
             lines: Lines::resume(reading.line_bytes_max, at, start)
@@ -195,6 +198,7 @@ impl Cursor {
         // Asked before the read, so that what is written in between is seen as a change.
         let seen = self.signature()?;
         let room = self.room();
+        self.ahead.fetch(&self.opened.file);
         let mut block = self.lines.block(room);
         let held = block.len();
         let outcome = self.bytes.by_ref().take(room as u64).read_to_end(&mut block);

@@ -13,7 +13,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// `mi_option_purge_delay` of mimalloc 2 and 3; the bindings do not name it.
 const PURGE_DELAY: c_int = 15;
 /// Milliseconds after which freed memory goes back.
-const PURGE_DELAY_MS: i64 = 20;
+const PURGE_DELAY_MS: i64 = 40;
 
 /// Makes freed memory go back to the system after some milliseconds: for commands that run for
 /// long. Called before another thread runs.

@@ -10,6 +10,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 mod access_log;
+pub mod ahead;
 pub mod blocks;
 mod column;
 pub mod columnar;

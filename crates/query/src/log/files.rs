@@ -100,25 +100,26 @@ impl Piece {
         &self.file
     }
 
-    /// Opens the piece: where its first line begins, and its bytes from there to the end of its
-    /// last line.
+    /// Opens the piece: where its first line begins, its bytes from there to the end of its last
+    /// line, and the file that they come from.
     ///
     /// # Errors
     /// External: the file cannot be read.
-    pub fn open(&self) -> Result<(u64, Box<dyn Read + Send>)> {
+    pub fn open(&self) -> Result<(u64, Box<dyn Read + Send>, File)> {
         let path = self.file.path.display().to_string();
         let unreadable = || format!("could not read {path:?}");
         let mut file = File::open(&self.file.path).external(unreadable)?;
+        let handle = file.try_clone().external(unreadable)?;
         match self.file.compression {
             Compression::None => {
                 let from = self.line_at_or_after(&file, self.from).external(unreadable)?;
                 let to = self.line_at_or_after(&file, self.to).external(unreadable)?;
                 file.seek(SeekFrom::Start(from)).external(unreadable)?;
-                Ok((from, Box::new(file.take(to.saturating_sub(from)))))
+                Ok((from, Box::new(file.take(to.saturating_sub(from))), handle))
             }
             compressed => {
                 let stream = compressed.decode(BufReader::new(file)).external(unreadable)?;
-                Ok((0, stream))
+                Ok((0, stream, handle))
             }
         }
     }
@@ -159,7 +160,7 @@ mod tests {
             for from in (0..file.bytes).step_by(step) {
                 let to = file.bytes.min(from + step as u64);
                 let piece = Piece { file: file.clone(), from, to };
-                let (start, mut lines) = piece.open().expect("opened");
+                let (start, mut lines, _) = piece.open().expect("opened");
                 let mut part = String::new();
                 lines.read_to_string(&mut part).expect("read");
                 assert!(part.is_empty() || start == joined.len() as u64, "step {step}");

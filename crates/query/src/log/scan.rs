@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,6 +19,7 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
 use formats::Parser;
+use formats::ahead::Ahead;
 use formats::lines::{LineBatch, Lines, Start};
 
 use super::files::{LogFile, Piece};
@@ -172,6 +174,8 @@ impl Iterator for Reader {
 pub struct OpenPiece {
     piece: Piece,
     stream: Box<dyn Read + Send>,
+    file: File,
+    ahead: Ahead,
     lines: Lines,
     ended: bool,
 }
@@ -182,10 +186,10 @@ impl OpenPiece {
     /// # Errors
     /// External: the file cannot be read.
     pub fn new(piece: Piece) -> Result<Self> {
-        let (from, stream) = piece.open()?;
+        let (from, stream, file) = piece.open()?;
         let from = i64::try_from(from).bug("a file is longer than 8 EiB")?;
         let lines = Lines::resume(LINE_BYTES_MAX, from, Start::Line);
-        Ok(Self { piece, stream, lines, ended: false })
+        Ok(Self { piece, stream, file, ahead: Ahead::default(), lines, ended: false })
     }
 
     /// The lines of the next block; none at the end.
@@ -196,6 +200,7 @@ impl OpenPiece {
         if self.ended {
             return Ok(None);
         }
+        self.ahead.fetch(&self.file);
         let mut block = self.lines.block(BLOCK_BYTES);
         let read = self.stream.by_ref().take(BLOCK_BYTES as u64).read_to_end(&mut block);
         let read = read.map_err(|error| self.broken(error))?;
