@@ -79,12 +79,12 @@ impl Member {
         Ok(Self { connection, group, name, client })
     }
 
-    /// Asks the group for partitions of these topics.
+    /// Asks the group for partitions of these topics. May block as [`Member::assigned`] does.
     ///
     /// # Errors
-    /// External: the client does not take them.
+    /// External: the client does not take them, or the group does not want this process.
     pub fn subscribe<'a>(&self, topics: impl Iterator<Item = &'a String>) -> Result<()> {
-        self.client().subscribe(topics.cloned().collect())
+        self.living()?.subscribe(topics.cloned().collect())
     }
 
     /// What the group proposes now. May block for as long as it takes to make a client.
@@ -92,12 +92,7 @@ impl Member {
     /// # Errors
     /// External: the group does not want this process.
     pub fn assigned(&self) -> Result<Vec<SplitId>> {
-        let mut client = self.client();
-        let refusal = client.consumer.context().lock().refusal.clone();
-        if let Some(refusal) = refusal {
-            self.come_back(&mut client, refusal)?;
-        }
-        Ok(client.proposed().iter().map(Partition::split).collect())
+        Ok(self.living()?.proposed().iter().map(Partition::split).collect())
     }
 
     /// Tells the group that everything before an offset is delivered, if the partition is still
@@ -115,24 +110,34 @@ impl Member {
         }
     }
 
+    /// The client; another one if the group put it out.
+    fn living(&self) -> Result<MutexGuard<'_, Client>> {
+        let mut client = self.client();
+        let refusal = client.consumer.context().lock().refusal.clone();
+        if let Some(refusal) = refusal {
+            self.come_back(&mut client, refusal)?;
+        }
+        Ok(client)
+    }
+
     /// Joins again. No other process has our name unless somebody gave it to both: what put us out
     /// was a request of our own to join, which a bad network delivered behind a later one.
     fn come_back(&self, client: &mut Client, refusal: Refusal) -> Result<()> {
-        let mut put_out = std::mem::take(&mut client.put_out);
-        put_out.retain(|at| at.elapsed() < RIVAL_WITHIN);
+        client.put_out.retain(|at| at.elapsed() < RIVAL_WITHIN);
         let is_ours = self.connection.property(INSTANCE).is_none();
-        if !refusal.is_fenced || !is_ours || put_out.len() >= RETURNS_MAX {
-            client.put_out = put_out;
+        if !refusal.is_fenced || !is_ours || client.put_out.len() >= RETURNS_MAX {
             return Err(Error::external("the consumer group put this process out")
                 .because(refusal.reason)
                 .hint("each process needs a `group.instance.id` of its own in `client`"));
         }
         info!(group = self.group, "joins the consumer group again");
-        put_out.push(Instant::now());
-        let before = client.proposed();
+        // The old client stays as it is until there is a new one: a try that fails is made again.
         let mut new = Client::join(&self.connection, &self.group, &self.name)?;
-        new.subscribe(std::mem::take(&mut client.topics))?;
-        *client = Client { before, put_out, ..new };
+        new.subscribe(client.topics.clone())?;
+        new.before = client.proposed();
+        new.put_out = std::mem::take(&mut client.put_out);
+        new.put_out.push(Instant::now());
+        *client = new;
         Ok(())
     }
 

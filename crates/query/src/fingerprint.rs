@@ -2,8 +2,9 @@
 //!
 //! Groups of several texts cost a copy and a comparison of each text for every row; groups of one
 //! number cost next to nothing. Among a billion distinct rows, the chance that any two have one
-//! fingerprint is below 10⁻²⁰. Fingerprints hold within a process: their seeds are drawn at its
-//! start, so that nobody outside can look for two texts with one fingerprint.
+//! fingerprint is below 10⁻²⁰, as far as the hash is as good as chance. It is none of cryptography:
+//! whoever writes the rows and wants two to be counted as one may find such. Fingerprints hold
+//! within a process: their seeds are drawn at its start.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, LazyLock};
