@@ -1,9 +1,9 @@
 //! The memory allocator, and how soon it gives memory back to the system.
 //!
 //! Batches are made by one thread and freed by another, a few megabytes at a time. mimalloc keeps
-//! freed memory for a second by default. Measured on 5 GB of log with user agents and GeoIP: 339 and
-//! 332 MiB after 40 ms, 330 after 20, which costs 15 to 25 % more page faults (the blocks of the log
-//! itself are used again without the allocator).
+//! freed memory for a second by default. Measured on 5 GB of log with user agents and GeoIP: 339
+//! and 332 MiB after 40 ms, 330 after 20, which costs 15 to 25 % more page faults (the blocks of
+//! the log itself are used again without the allocator).
 
 use std::ffi::c_int;
 
