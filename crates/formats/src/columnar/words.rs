@@ -60,17 +60,9 @@ impl WordColumn {
             .as_string_opt::<i32>()
             .ok_or_else(|| Error::bug("a dictionary of text holds something else"))?;
         let mut known = vec![UNKNOWN; words.len()];
-        if array.is_nullable() {
-            for key in array.keys() {
-                match key.map(|key| key as usize).filter(|word| words.is_valid(*word)) {
-                    Some(word) => self.push_word(words, word, &mut known)?,
-                    None => self.push_null(),
-                }
-            }
-        } else {
-            for key in array.keys().values() {
-                self.push_word(words, *key as usize, &mut known)?;
-            }
+        match array.is_nullable() {
+            true => self.push_nullable(array, words, &mut known)?,
+            false => self.push_words(array.keys().values(), words, &mut known)?,
         }
         match self.rows() >= PAGE_ROWS {
             true => self.end_page(),
@@ -82,23 +74,44 @@ impl WordColumn {
         self.keys.len() + self.nulls
     }
 
-    fn push_null(&mut self) {
+    fn push_words(&mut self, keys: &[i32], words: &StringArray, known: &mut [u32]) -> Result<()> {
+        for key in keys {
+            let word = *key as usize;
+            if known[word] == UNKNOWN {
+                known[word] = self.key(words, word)?;
+            }
+        }
+        if self.nulls > 0 {
+            self.levels.resize(self.levels.len() + keys.len(), 1);
+        }
+        self.keys.extend(keys.iter().map(|key| known[*key as usize]));
+        Ok(())
+    }
+
+    fn push_nullable(
+        &mut self,
+        array: &DictionaryArray<Int32Type>,
+        words: &StringArray,
+        known: &mut [u32],
+    ) -> Result<()> {
         if self.nulls == 0 {
             self.levels.resize(self.keys.len(), 1);
         }
-        self.levels.push(0);
-        self.nulls += 1;
-    }
-
-    #[inline]
-    fn push_word(&mut self, words: &StringArray, word: usize, known: &mut [u32]) -> Result<()> {
-        if self.nulls > 0 {
-            self.levels.push(1);
+        for key in array.keys() {
+            let word = key.map(|key| key as usize).filter(|word| words.is_valid(*word));
+            self.levels.push(u32::from(word.is_some()));
+            let Some(word) = word else {
+                self.nulls += 1;
+                continue;
+            };
+            if known[word] == UNKNOWN {
+                known[word] = self.key(words, word)?;
+            }
+            self.keys.push(known[word]);
         }
-        if known[word] == UNKNOWN {
-            known[word] = self.key(words, word)?;
+        if self.nulls == 0 {
+            self.levels.clear();
         }
-        self.keys.push(known[word]);
         Ok(())
     }
 
