@@ -11,6 +11,7 @@ use crate::steps;
 
 const MEASURE: &str = include_str!("measure.py");
 const BESIDE: &str = include_str!("beside.py");
+const SHELL: &str = include_str!("shell.py");
 const GEOIP: &str = include_str!("geoip.py");
 
 /// What a run of a program cost.
@@ -60,6 +61,7 @@ impl Tools {
         let tools = Self { python, logmill: steps::target("release").join("logmill"), folder };
         tools.write("measure.py", MEASURE)?;
         tools.write("beside.py", BESIDE)?;
+        tools.write("shell.py", SHELL)?;
         Ok(tools)
     }
 
@@ -126,6 +128,17 @@ impl Tools {
     /// The seconds that DuckDB says one of its queries took.
     pub fn duckdb_seconds(&self, arguments: &[&OsStr]) -> Result<f64, String> {
         self.duckdb(arguments)?;
+        let [seconds] = self.answer()?;
+        Ok(seconds)
+    }
+
+    /// The seconds that the SQL shell says a query took over the lake of a data folder: the quickest
+    /// of several in one shell.
+    pub fn shell_seconds(&self, sql: &str, data: &Path) -> Result<f64, String> {
+        let script = self.path("shell.py");
+        let (sql, program) = (OsStr::new(sql), self.logmill.as_os_str());
+        let shell = [OsStr::new("query"), OsStr::new("--data"), data.as_os_str()];
+        self.python(&[&[script.as_os_str(), sql, program], &shell[..]].concat())?;
         let [seconds] = self.answer()?;
         Ok(seconds)
     }
