@@ -132,8 +132,8 @@ impl Tools {
         Ok(seconds)
     }
 
-    /// The seconds that the SQL shell says a query took over the lake of a data folder: the quickest
-    /// of several in one shell.
+    /// The seconds that the SQL shell says a query took over the lake of a data folder: the
+    /// quickest of several in one shell.
     pub fn shell_seconds(&self, sql: &str, data: &Path) -> Result<f64, String> {
         let script = self.path("shell.py");
         let (sql, program) = (OsStr::new(sql), self.logmill.as_os_str());
