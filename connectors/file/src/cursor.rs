@@ -23,6 +23,9 @@ use crate::stream::{Bytes, Opened, is_damage};
 const BLOCKS_BYTES_MAX: usize = 64 << 20;
 /// The least that is read at once for that reason.
 const BLOCK_BYTES_LEAST: usize = 64 << 10;
+/// How far all files that are read side by side are fetched ahead, together. Half of it is enough
+/// for a disk that answers after 20 ms to give 800 MB/s.
+const AHEAD_BYTES_MAX: usize = 32 << 20;
 
 /// What a cursor reads of its file, and how.
 #[derive(Debug)]
@@ -198,7 +201,7 @@ impl Cursor {
         // Asked before the read, so that what is written in between is seen as a change.
         let seen = self.signature()?;
         let room = self.room();
-        self.ahead.fetch(&self.opened.file);
+        self.ahead.fetch(&self.opened.file, self.share_of(AHEAD_BYTES_MAX) as u64);
         let mut block = self.lines.block(room);
         let held = block.len();
         let outcome = self.bytes.by_ref().take(room as u64).read_to_end(&mut block);
@@ -234,10 +237,15 @@ impl Cursor {
         }
     }
 
+    /// What is left of something for each of the files that are read side by side.
+    fn share_of(&self, all: usize) -> usize {
+        all / Arc::strong_count(&self.side_by_side)
+    }
+
     /// How much to read at once: less where many files are read side by side, and never beyond
     /// the place to stop at, unless a line begins before it.
     fn room(&self) -> usize {
-        let share = BLOCKS_BYTES_MAX / Arc::strong_count(&self.side_by_side);
+        let share = self.share_of(BLOCKS_BYTES_MAX);
         let room = self.block_bytes.min(share.max(BLOCK_BYTES_LEAST));
         match self.stop {
             Stop::At(stop) | Stop::Before(stop) if self.read_to < stop => {

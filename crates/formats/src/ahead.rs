@@ -14,20 +14,24 @@ pub struct Ahead {
 
 impl Ahead {
     /// To be called before each read of a block: asks the system for what stands behind the
-    /// file's offset. Returns at once; whether the system does it is its own affair.
+    /// file's offset, up to so many bytes. Returns at once; whether the system does it is its own
+    /// affair.
     #[cfg(target_os = "linux")]
-    pub fn fetch(&mut self, mut file: &File) {
+    pub fn fetch(&mut self, mut file: &File, bytes: u64) {
         use std::io::Seek;
         use std::num::NonZeroU64;
 
-        /// Enough for a disk that answers after 20 ms to give 800 MB/s.
-        const AHEAD_BYTES: u64 = 16 << 20;
-        /// Asked again each time so much of it was read.
-        const STEP_BYTES: u64 = 4 << 20;
+        /// So little the system fetches by itself.
+        const BYTES_MIN: u64 = 512 << 10;
+        /// It is asked again each time one part in so many was read.
+        const STEPS: u64 = 4;
+        if bytes < BYTES_MIN {
+            return;
+        }
         let Ok(offset) = file.stream_position() else { return };
-        let to = offset.saturating_add(AHEAD_BYTES);
+        let to = offset.saturating_add(bytes);
         let from = self.fetched_to.clamp(offset, to);
-        if to - from < STEP_BYTES {
+        if to - from < bytes / STEPS {
             return;
         }
         let length = NonZeroU64::new(to - from);
@@ -37,5 +41,5 @@ impl Ahead {
 
     /// Elsewhere the system's own guess has to do.
     #[cfg(not(target_os = "linux"))]
-    pub fn fetch(&mut self, _: &File) {}
+    pub fn fetch(&mut self, _: &File, _: u64) {}
 }

@@ -5,8 +5,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, DictionaryArray, Int32Array, StringBuilder};
-use arrow::buffer::{BooleanBuffer, NullBuffer};
+use arrow::array::{ArrayRef, DictionaryArray, Int32Array, NullBufferBuilder, StringBuilder};
 use arrow::datatypes::Int32Type;
 use contract::{Error, Result};
 use datafusion::common::HashMap;
@@ -62,13 +61,15 @@ impl Words {
     pub fn column(&mut self, rows: impl ExactSizeIterator<Item = Word>) -> Result<ArrayRef> {
         self.batch += 1;
         let mut keys = Vec::with_capacity(rows.len());
-        let (mut words, mut count, mut nulls) = (StringBuilder::new(), 0, Vec::new());
-        for (row, word) in rows.enumerate() {
+        let mut nulls = NullBufferBuilder::new(rows.len());
+        let (mut words, mut count) = (StringBuilder::new(), 0);
+        for word in rows {
             if word == Word::NONE {
-                nulls.push(row);
+                nulls.append_null();
                 keys.push(0);
                 continue;
             }
+            nulls.append_non_null();
             let number = word.0 as usize;
             let seen = &mut self.seen[number];
             if seen.batch != self.batch {
@@ -78,20 +79,9 @@ impl Words {
             }
             keys.push(seen.key);
         }
-        let nulls = null_rows(&nulls, keys.len());
-        let keys = Int32Array::new(keys.into(), nulls);
+        let keys = Int32Array::new(keys.into(), nulls.finish());
         let column = DictionaryArray::<Int32Type>::try_new(keys, Arc::new(words.finish()))
             .map_err(|error| Error::bug("a dictionary lost a word").because(error))?;
         Ok(Arc::new(column))
     }
-}
-
-/// The nulls of a column that has them in these rows, in their order.
-fn null_rows(nulls: &[usize], rows: usize) -> Option<NullBuffer> {
-    if nulls.is_empty() {
-        return None;
-    }
-    let mut nulls = nulls.iter().copied().peekable();
-    let is_valid = |row| nulls.next_if_eq(&row).is_none();
-    Some(NullBuffer::new(BooleanBuffer::collect_bool(rows, is_valid)))
 }

@@ -2,9 +2,8 @@
 //!
 //! The writer's pages are kept as they are: what it makes is handed on without being copied.
 
-use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
@@ -60,7 +59,7 @@ impl LeafColumn {
             .with_page_store_factory(stores.clone());
         let writers =
             factory.create_column_writers(row_group).bug("could not begin a row group")?;
-        let blobs = std::mem::take(&mut *stores.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let blobs = std::mem::take(&mut *held(&stores.0));
         let columns = writers.into_iter().zip(blobs);
         Ok(columns.map(|(writer, blobs)| Self { writer, blobs }).collect())
     }
@@ -85,7 +84,7 @@ impl LeafColumn {
     pub fn close(self) -> Result<FinishedChunk> {
         const FAILED: &str = "could not end a column";
         let close = self.writer.close().bug(FAILED)?.close().clone();
-        let blobs = std::mem::take(&mut *self.blobs.lock().unwrap_or_else(PoisonError::into_inner));
+        let blobs = std::mem::take(&mut *held(&self.blobs));
         let hardly_repeats = hardly_repeats(&close.metadata);
         let (pages, dictionary_bytes) = in_order(blobs.all, &close)?;
         let close = close.update_dictionary_location(dictionary_bytes).bug(FAILED)?;
@@ -97,22 +96,23 @@ impl LeafColumn {
 /// behind others, but it comes first.
 fn in_order(blobs: Vec<Bytes>, close: &ColumnCloseResult) -> Result<(Vec<Bytes>, usize)> {
     let Some(begins) = close.metadata.dictionary_page_offset() else { return Ok((blobs, 0)) };
-    let mut ordered = VecDeque::with_capacity(blobs.len());
+    let (mut ordered, mut others) = (Vec::with_capacity(blobs.len()), Vec::new());
     let (mut at, mut dictionary_bytes) = (0, 0);
     for page in blobs.chunks(BLOBS_OF_PAGE) {
         let bytes = page.iter().map(Bytes::len).sum::<usize>();
         if at == begins {
             dictionary_bytes = bytes;
-            page.iter().rev().for_each(|blob| ordered.push_front(blob.clone()));
+            ordered.extend_from_slice(page);
         } else {
-            ordered.extend(page.iter().cloned());
+            others.extend_from_slice(page);
         }
         at += bytes as i64;
     }
-    match dictionary_bytes {
-        0 => Err(Error::bug("a column's dictionary is not where its writer says")),
-        _ => Ok((ordered.into(), dictionary_bytes)),
+    if dictionary_bytes == 0 {
+        return Err(Error::bug("a column's dictionary is not where its writer says"));
     }
+    ordered.append(&mut others);
+    Ok((ordered, dictionary_bytes))
 }
 
 /// Whether the dictionary was built for nothing: it grew too large, so that some of its pages are
@@ -133,32 +133,30 @@ impl PageStoreFactory for Stores {
     /// Asked for each leaf column in turn.
     fn create(&self, _: &PageStoreArgs<'_>) -> parquet::errors::Result<Box<dyn PageStore>> {
         let blobs = Arc::<Mutex<Blobs>>::default();
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(blobs.clone());
+        held(&self.0).push(blobs.clone());
         Ok(Box::new(Store(blobs)))
     }
 }
 
-impl Store {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Blobs> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl PageStore for Store {
     fn put(&mut self, blob: Bytes) -> parquet::errors::Result<PageKey> {
-        let mut blobs = self.lock();
+        let mut blobs = held(&self.0);
         blobs.bytes += blob.len();
         blobs.all.push(blob);
         Ok(PageKey::new(blobs.all.len() as u64 - 1))
     }
 
     fn take(&mut self, key: PageKey) -> parquet::errors::Result<Bytes> {
-        let blobs = self.lock();
+        let blobs = held(&self.0);
         let blob = usize::try_from(key.get()).ok().and_then(|index| blobs.all.get(index).cloned());
         blob.ok_or_else(|| parquet::errors::ParquetError::General("no such page".to_owned()))
     }
 
     fn memory_size(&self) -> usize {
-        self.lock().bytes
+        held(&self.0).bytes
     }
 }

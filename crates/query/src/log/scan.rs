@@ -27,6 +27,8 @@ use crate::session::lend;
 
 /// Bytes that are read, cut and parsed at once: about the rows of one batch of DataFusion.
 const BLOCK_BYTES: usize = 2 << 20;
+/// How far ahead of what is read a file is fetched: about a piece.
+const AHEAD_BYTES: u64 = 16 << 20;
 /// Bytes of the longest line; a longer one is refused.
 pub const LINE_BYTES_MAX: usize = 1 << 20;
 
@@ -200,7 +202,7 @@ impl OpenPiece {
         if self.ended {
             return Ok(None);
         }
-        self.ahead.fetch(&self.file);
+        self.ahead.fetch(&self.file, AHEAD_BYTES);
         let mut block = self.lines.block(BLOCK_BYTES);
         let read = self.stream.by_ref().take(BLOCK_BYTES as u64).read_to_end(&mut block);
         let read = read.map_err(|error| self.broken(error))?;
