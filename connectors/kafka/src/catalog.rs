@@ -4,7 +4,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use contract::error::Context;
 use contract::{Error, Result, SplitId};
@@ -13,12 +14,17 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::MetadataTopic;
 use rdkafka::topic_partition_list::Offset;
+use tracing::warn;
 
 use crate::client::{Connection, REQUEST_LIMIT, Witness, failed};
 use crate::topics::TopicSet;
 
 /// Notes of a client that are listened to before its silence is reported.
 const NOTES_MAX: usize = 32;
+/// How long transactions that are on their way are waited for.
+const SETTLE_MAX: Duration = Duration::from_secs(5);
+/// How often they are looked at.
+const SETTLE_EVERY: Duration = Duration::from_millis(10);
 
 /// A partition of a topic.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -62,12 +68,14 @@ pub struct LogRange {
 pub struct Catalog {
     connection: Connection,
     client: OnceLock<BaseConsumer<Witness>>,
+    /// Sees what is not committed as well.
+    eager: OnceLock<BaseConsumer<Witness>>,
 }
 
 impl Catalog {
     /// Asks the brokers of a connection.
     pub fn new(connection: Connection) -> Self {
-        Self { connection, client: OnceLock::new() }
+        Self { connection, client: OnceLock::new(), eager: OnceLock::new() }
     }
 
     /// The topics of a set with the number of their partitions.
@@ -128,6 +136,41 @@ impl Catalog {
     /// # Errors
     /// External: the brokers do not answer.
     pub fn offsets(&self, partitions: &[Partition], at: Offset) -> Result<Vec<i64>> {
+        self.ask(self.client()?, partitions, at)
+    }
+
+    /// The end of each partition, once transactions that were on their way have ended.
+    ///
+    /// The brokers confirm a commit before its markers stand in the partitions, so right after it
+    /// a reader of committed records does not see them. A transaction that stays open holds the
+    /// end where it began; after a while it is taken as it is.
+    ///
+    /// # Errors
+    /// External: the brokers do not answer.
+    pub fn settled_ends(&self, partitions: &[Partition]) -> Result<Vec<i64>> {
+        let begun = Instant::now();
+        let written = self.ask(self.eager()?, partitions, Offset::End)?;
+        loop {
+            let stable = self.offsets(partitions, Offset::End)?;
+            let open = stable.iter().zip(&written).filter(|(stable, written)| stable < written);
+            let open = open.count();
+            if open == 0 {
+                return Ok(stable);
+            }
+            if begun.elapsed() >= SETTLE_MAX {
+                warn!(partitions = open, "records of open transactions are left for a later run");
+                return Ok(stable);
+            }
+            thread::sleep(SETTLE_EVERY);
+        }
+    }
+
+    fn ask(
+        &self,
+        client: &BaseConsumer<Witness>,
+        partitions: &[Partition],
+        at: Offset,
+    ) -> Result<Vec<i64>> {
         if partitions.is_empty() {
             return Ok(Vec::new());
         }
@@ -137,7 +180,7 @@ impl Catalog {
             let added = wanted.add_partition_offset(&partition.topic, partition.number, at);
             added.bug("a partition cannot be asked for")?;
         }
-        let found = self.client()?.offsets_for_times(wanted, REQUEST_LIMIT);
+        let found = client.offsets_for_times(wanted, REQUEST_LIMIT);
         let found = found.map_err(|error| self.failed(error, tried()))?;
         let mut offsets = Vec::with_capacity(partitions.len());
         for partition in partitions {
@@ -166,14 +209,26 @@ impl Catalog {
     }
 
     fn client(&self) -> Result<&BaseConsumer<Witness>> {
-        if let Some(client) = self.client.get() {
+        self.made(&self.client, "read_committed")
+    }
+
+    fn eager(&self) -> Result<&BaseConsumer<Witness>> {
+        self.made(&self.eager, "read_uncommitted")
+    }
+
+    fn made<'a>(
+        &self,
+        place: &'a OnceLock<BaseConsumer<Witness>>,
+        isolation: &str,
+    ) -> Result<&'a BaseConsumer<Witness>> {
+        if let Some(client) = place.get() {
             return Ok(client);
         }
-        let config = self.connection.config(&[("isolation.level", "read_committed")]);
+        let config = self.connection.config(&[("isolation.level", isolation)]);
         let client: BaseConsumer<Witness> = config
             .create_with_context(Witness::default())
             .map_err(|error| failed(error, "could not make a Kafka client"))?;
-        Ok(self.client.get_or_init(|| client))
+        Ok(place.get_or_init(|| client))
     }
 
     /// The error of an answer, with what the client noted about it.

@@ -20,7 +20,7 @@ use rdkafka::topic_partition_list::Offset;
 use rdkafka::{Message, TopicPartitionList};
 use tokio::sync::mpsc;
 
-use crate::catalog::Partition;
+use crate::catalog::{Catalog, Partition};
 use crate::client::{Connection, Witness, failed, refusal};
 use crate::config::SourceFormat;
 use crate::headers;
@@ -48,6 +48,7 @@ pub struct Wanted {
 pub fn stream(
     connection: &Connection,
     pipeline: &str,
+    catalog: Arc<Catalog>,
     topics: BTreeMap<String, i32>,
     wanted: Wanted,
 ) -> Result<BatchStream> {
@@ -66,7 +67,7 @@ pub fn stream(
     let consumer = config.create_with_context(Witness::default());
     let consumer = consumer.map_err(|error| failed(error, "could not make a Kafka client"))?;
     let (sender, batches) = mpsc::channel(2);
-    let thread = Thread { consumer, sender, wanted, found: Found::default() };
+    let thread = Thread { consumer, catalog, sender, wanted, found: Found::default() };
     std::thread::Builder::new()
         .name("kafka read back".to_owned())
         .spawn(move || thread.run(&topics))
@@ -78,6 +79,7 @@ pub fn stream(
 
 struct Thread {
     consumer: BaseConsumer<Witness>,
+    catalog: Arc<Catalog>,
     sender: mpsc::Sender<Result<RecordBatch>>,
     wanted: Wanted,
     found: Found,
@@ -85,18 +87,30 @@ struct Thread {
 
 impl Thread {
     fn run(mut self, topics: &BTreeMap<String, i32>) {
-        for (topic, partitions) in topics {
-            match self.read(topic, *partitions) {
-                Ok(Goes::On) => {}
-                Ok(Goes::Nowhere) => return,
-                Err(error) => {
-                    // Whoever reads has gone, or hears of it.
-                    let _ = self.sender.blocking_send(Err(error));
-                    return;
-                }
+        match self.read_all(topics) {
+            Ok(Goes::On) => {
+                self.hand_over();
+            }
+            Ok(Goes::Nowhere) => {}
+            Err(error) => {
+                // Whoever reads has gone, or hears of it.
+                let _ = self.sender.blocking_send(Err(error));
             }
         }
-        self.hand_over();
+    }
+
+    fn read_all(&mut self, topics: &BTreeMap<String, i32>) -> Result<Goes> {
+        let partitions = topics.iter().flat_map(|(topic, count)| {
+            (0..*count).map(|number| Partition { topic: topic.clone(), number })
+        });
+        // What was committed a moment ago is to be seen.
+        self.catalog.settled_ends(&partitions.collect::<Vec<_>>())?;
+        for (topic, partitions) in topics {
+            if matches!(self.read(topic, *partitions)?, Goes::Nowhere) {
+                return Ok(Goes::Nowhere);
+            }
+        }
+        Ok(Goes::On)
     }
 
     /// Reads a topic, until each of its partitions is at its end.

@@ -215,7 +215,8 @@ impl Sink for Topics {
         let shared = self.shared.clone();
         let written = blocking(move || shared.written()).await?;
         let wanted = Wanted { what, with_origin: self.shared.config.origin };
-        read_back::stream(&self.shared.connection, pipeline, written, wanted)
+        let catalog = self.shared.catalog.clone();
+        read_back::stream(&self.shared.connection, pipeline, catalog, written, wanted)
     }
 }
 

@@ -142,7 +142,7 @@ impl Shared {
 
     fn take_ends(&self) -> Result<()> {
         let partitions = self.wanted(&self.list()?)?;
-        let offsets = self.catalog.offsets(&partitions, Offset::End)?;
+        let offsets = self.catalog.settled_ends(&partitions)?;
         self.ends.get_or_init(|| partitions.into_iter().zip(offsets).collect());
         Ok(())
     }

@@ -91,6 +91,15 @@ impl Broker {
 
     /// Writes texts to partition 0 in a transaction that ends as wanted.
     pub fn transact(&self, topic: &str, texts: &[&str], end: End) {
+        let producer = self.transaction(topic, texts);
+        match end {
+            End::Commit => producer.commit_transaction(LIMIT).unwrap(),
+            End::Abort => producer.abort_transaction(LIMIT).unwrap(),
+        }
+    }
+
+    /// Writes texts to partition 0 in a transaction that is still open.
+    pub fn transaction(&self, topic: &str, texts: &[&str]) -> BaseProducer {
         let id = services::unique("transaction");
         let producer: BaseProducer = self.client().set("transactional.id", id).create().unwrap();
         producer.init_transactions(LIMIT).unwrap();
@@ -98,10 +107,7 @@ impl Broker {
         let records: Vec<_> = texts.iter().map(|text| Record::text(text)).collect();
         send(&producer, topic, &records);
         producer.flush(LIMIT).unwrap();
-        match end {
-            End::Commit => producer.commit_transaction(LIMIT).unwrap(),
-            End::Abort => producer.abort_transaction(LIMIT).unwrap(),
-        }
+        producer
     }
 
     /// What a group committed for partition 0 of a topic, with its metadata.

@@ -108,6 +108,7 @@ impl Proof {
 async fn rows_of(broker: &Broker, topic: &str) -> Vec<RecordBatch> {
     let settings = format!("{{ brokers: \"{}\", topics: [{topic}] }}", broker.address);
     let source = source(&settings);
+    source.begin(&Until::End).await.unwrap();
     let mut rows = Vec::new();
     for split in source.splits(None).await.unwrap().splits {
         let mut reader = source.open(&split, None, Until::End).await.unwrap();

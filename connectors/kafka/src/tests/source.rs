@@ -1,5 +1,6 @@
 //! The source on a real broker.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +11,10 @@ use contract::source::{KnownSplit, Source, Split, Until};
 use contract::spec::Connector;
 use contract::{ErrorKind, Position};
 use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::producer::Producer;
+use tokio::time::timeout;
 
-use super::broker::{Broker, End, Record, build_context, source, until};
+use super::broker::{Broker, End, LIMIT, Record, build_context, source, until};
 use crate::Kafka;
 use crate::member::instance;
 
@@ -111,6 +114,7 @@ async fn only_committed_records_are_read_and_the_end_lies_behind_their_marker() 
     broker.transact(&topic, &["c"], End::Commit);
     broker.transact(&topic, &["z"], End::Abort);
     let source = source(&format!("{{ brokers: \"{}\", topics: [{topic}] }}", broker.address));
+    source.begin(&Until::End).await.unwrap();
     let split = &splits(&source).await[0];
     let (rows, next) = read(&source, split, None).await;
     assert_eq!((messages(&rows).concat(), next), ("abc".to_owned(), 10));
@@ -124,6 +128,21 @@ async fn only_committed_records_are_read_and_the_end_lies_behind_their_marker() 
     let batch = reader.next_batch().await.unwrap().unwrap();
     assert_eq!((messages(&batch.records).concat(), batch.next.at), ("ab".to_owned(), 2));
     assert!(reader.next_batch().await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_run_with_an_end_waits_for_a_transaction_that_is_about_to_end() {
+    let Some(broker) = Broker::find() else { return };
+    let topic = broker.topic(1, &[]).await;
+    let producer = broker.transaction(&topic, &["a", "b"]);
+    let source = source(&format!("{{ brokers: \"{}\", topics: [{topic}] }}", broker.address));
+    let mut begun = pin!(source.begin(&Until::End));
+    let early = timeout(Duration::from_secs(1), &mut begun).await;
+    assert!(early.is_err(), "the source begins while a transaction is open");
+    producer.commit_transaction(LIMIT).unwrap();
+    begun.await.unwrap();
+    let (rows, next) = read(&source, &splits(&source).await[0], None).await;
+    assert_eq!((messages(&rows).concat(), next), ("ab".to_owned(), 3));
 }
 
 #[tokio::test]
