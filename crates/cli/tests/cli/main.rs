@@ -10,6 +10,7 @@ mod interop;
 mod lakes;
 mod leases;
 mod loss;
+mod memory;
 mod metrics;
 mod replay;
 mod schedules;
