@@ -137,7 +137,7 @@ async fn a_run_with_an_end_waits_for_a_transaction_that_is_about_to_end() {
     let producer = broker.transaction(&topic, &["a", "b"]);
     let source = source(&format!("{{ brokers: \"{}\", topics: [{topic}] }}", broker.address));
     let mut begun = pin!(source.begin(&Until::End));
-    let early = timeout(Duration::from_secs(1), &mut begun).await;
+    let early = timeout(Duration::from_millis(300), &mut begun).await;
     assert!(early.is_err(), "the source begins while a transaction is open");
     producer.commit_transaction(LIMIT).unwrap();
     begun.await.unwrap();
