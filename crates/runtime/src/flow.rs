@@ -79,6 +79,13 @@ pub fn is_gone(error: &Error) -> bool {
     error.chain().ends_with(GONE)
 }
 
+/// Lets the task begin that was given a batch: it waits on the thread of whoever woke it, and no
+/// other thread takes it from there. A reader that finds one batch after another would keep the
+/// sink waiting until the budget is used up.
+pub async fn stand_back() {
+    tokio::task::yield_now().await;
+}
+
 /// Bytes that may be under way at once.
 #[derive(Clone, Debug)]
 pub struct Budget {

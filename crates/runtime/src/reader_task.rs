@@ -15,7 +15,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::chain::Chain;
 use crate::dead_letters::{DeadLetter, add_originals};
-use crate::flow::{Budget, Queue, SplitContext, Tally};
+use crate::flow::{Budget, Queue, SplitContext, Tally, stand_back};
 use crate::graph::Pipeline;
 use crate::metrics::Instruments;
 use crate::outlet::{Outlet, Read};
@@ -236,6 +236,7 @@ impl ReaderTask {
         if self.shared.full() {
             self.shared.bell.notify_one();
         }
+        stand_back().await;
         Ok(())
     }
 }

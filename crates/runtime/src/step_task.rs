@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::chain::Chain;
 use crate::dead_letters::add_originals;
-use crate::flow::{Parcel, Tally};
+use crate::flow::{Parcel, Tally, stand_back};
 use crate::graph::Pipeline;
 use crate::outlet::Outlet;
 
@@ -102,6 +102,8 @@ impl StepTask {
         add_originals(&mut passed.dead_letters, &parcel.records)?;
         tally.add(parcel.split.index, &passed.counts);
         tally.refuse(&passed.dead_letters);
-        self.outlet.send_made(&parcel.split, passed, parcel.share, self.epoch.now_us).await
+        self.outlet.send_made(&parcel.split, passed, parcel.share, self.epoch.now_us).await?;
+        stand_back().await;
+        Ok(())
     }
 }
