@@ -24,10 +24,11 @@ const LOG_BYTES_MIN: u64 = 500_000_000;
 const RESIDENT_BYTES_MAX: u64 = (256 + 150) << 20;
 const LIMIT: Duration = Duration::from_secs(600);
 
-/// The most that a process has held in memory so far; none once it has ended.
-fn peak_bytes(child: &Child) -> Option<u64> {
+/// Bytes of memory that a process holds (`VmRSS`) or has held at most (`VmHWM`); none once it has
+/// ended.
+pub fn held_bytes(child: &Child, which: &str) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(which)?.strip_prefix(':'))?;
     line.trim().trim_end_matches(" kB").parse::<u64>().ok().map(|kib| kib << 10)
 }
 
@@ -53,7 +54,7 @@ fn a_log_of_half_a_gigabyte_stays_within_its_memory_and_adds_up() {
     let mut child = command.stdout(Stdio::null()).spawn().expect("the program starts");
     let mut peak = 0;
     let status = wait::until("the run ends", LIMIT, || {
-        peak = peak.max(peak_bytes(&child).unwrap_or(0));
+        peak = peak.max(held_bytes(&child, "VmHWM").unwrap_or(0));
         child.try_wait().expect("a process")
     });
     assert!(status.success(), "{status}");

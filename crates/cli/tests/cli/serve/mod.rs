@@ -15,6 +15,7 @@ use serde_json::Value;
 use testkit::wait;
 
 use crate::Desk;
+use crate::memory::held_bytes;
 
 /// An answer that takes longer hangs.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
@@ -119,11 +120,7 @@ impl Server {
 
     /// Bytes that the process holds in memory.
     fn resident(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
-        let status = status.expect("the server lives");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line");
-        let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
-        kib << 10
+        held_bytes(&self.child, "VmRSS").expect("the server lives")
     }
 
     /// Files and connections that the process has open.
