@@ -158,7 +158,7 @@ impl Catalog {
                 return Ok(stable);
             }
             if begun.elapsed() >= SETTLE_MAX {
-                warn!(partitions = open, "records of open transactions are left for a later run");
+                warn!(partitions = open, "transactions stay open, their records are not seen yet");
                 return Ok(stable);
             }
             thread::sleep(SETTLE_EVERY);
@@ -181,12 +181,12 @@ impl Catalog {
             added.bug("a partition cannot be asked for")?;
         }
         let found = client.offsets_for_times(wanted, REQUEST_LIMIT);
-        let found = found.map_err(|error| self.failed(error, tried()))?;
+        let found = found.map_err(|error| explained(client, error, tried()))?;
         let mut offsets = Vec::with_capacity(partitions.len());
         for partition in partitions {
             let element = found.find_partition(&partition.topic, partition.number);
             let element = element.ok_or_else(|| Error::transient(tried()))?;
-            element.error().map_err(|error| self.failed(error, tried()))?;
+            element.error().map_err(|error| explained(client, error, tried()))?;
             offsets.push(match element.offset() {
                 Offset::Offset(offset) => offset,
                 // No record is as new as the time.
@@ -231,14 +231,20 @@ impl Catalog {
         Ok(place.get_or_init(|| client))
     }
 
-    /// The error of an answer, with what the client noted about it.
     fn failed(&self, error: KafkaError, tried: String) -> Error {
-        let Some(client) = self.client.get() else { return failed(error, tried) };
-        for _ in 0..NOTES_MAX {
-            let _ = client.poll(Duration::ZERO);
+        match self.client.get() {
+            Some(client) => explained(client, error, tried),
+            None => failed(error, tried),
         }
-        client.context().explain(error, tried)
     }
+}
+
+/// The error of an answer, with what the client noted about it.
+fn explained(client: &BaseConsumer<Witness>, error: KafkaError, tried: String) -> Error {
+    for _ in 0..NOTES_MAX {
+        let _ = client.poll(Duration::ZERO);
+    }
+    client.context().explain(error, tried)
 }
 
 fn partitions(topic: &MetadataTopic) -> Result<i32> {
