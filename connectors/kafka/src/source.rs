@@ -202,7 +202,7 @@ impl Shared {
             warnings.push("no topic matches yet".to_owned());
         }
         let assigned = self.assigned(&topics)?;
-        Ok(Discovery { splits, assigned, warnings })
+        Ok(Discovery { splits, assigned, warnings, ..Discovery::default() })
     }
 
     /// The partitions of all topics that the settings do not leave out.

@@ -3,6 +3,8 @@
 //! A source never retries, never checkpoints and never decides: the runtime does. A range that
 //! was read once must give the same records again, or the source must say that it cannot.
 
+use std::time::Duration;
+
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
@@ -53,6 +55,25 @@ pub struct Discovery {
     pub assigned: Option<Vec<SplitId>>,
     /// What a person should know (a truncated file, a glob without a match), one sentence each.
     pub warnings: Vec<String>,
+    /// What the settings name and gives no split now; the same again each time, as long as it is
+    /// so. The runtime goes on with the splits, names each once, and shows all of them.
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// Something that the settings of a source name and that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// What people call it (a path); the id of a split if it ever was one.
+    pub name: String,
+    /// A sentence without a full stop: what was tried and what came of it.
+    pub reason: String,
+    /// The way out; none where nobody has to do anything.
+    pub hint: Option<String>,
+    /// Whether records may stand there, so that a run with an end is not complete without them;
+    /// else it is passed over (a pipe, a device, a link that leads nowhere).
+    pub may_hold_records: bool,
+    /// When the source looks at it again, if nothing about it changes before.
+    pub again_in: Option<Duration>,
 }
 
 /// A connector's reading side, made from its settings.
@@ -93,12 +114,14 @@ pub trait Source: Send + Sync {
     /// Config stops the run; a retryable External is tried again with back-off.
     async fn splits(&self, known: Option<&[KnownSplit]>) -> Result<Discovery>;
 
-    /// Opens a split at a position (none: its beginning). Called once per split and attempt, and
-    /// again for every recovery.
+    /// Opens a split at a position (none: its beginning). Called once per split and attempt, again
+    /// for every recovery, and again for a split that rested or failed.
     ///
     /// # Errors
-    /// A non-retryable External says that the range can no longer be read; the runtime stops and
-    /// names it, and `run --accept-loss` books it as lost.
+    /// External keeps the split alone from being read: a retryable one is tried again with
+    /// back-off, another one makes the split broken. While a recorded range is replayed, and where
+    /// the split is a lineage of its own, a non-retryable External stops the run, which names it,
+    /// and `run --accept-loss` books the range as lost.
     async fn open(
         &self,
         split: &Split,
@@ -116,6 +139,18 @@ pub struct Lag {
     pub bytes: Option<u64>,
 }
 
+/// Whether a reader can be dropped now and its split opened again later, with nothing lost by it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rest {
+    /// No: there is more to read, or nobody would say when there is.
+    #[default]
+    None,
+    /// Until the source gives the split another descriptor.
+    UntilChanged,
+    /// The same, but no longer than this: something is held back that is due then.
+    AtMost(Duration),
+}
+
 /// Reads one split in order.
 #[async_trait]
 pub trait SplitReader: Send {
@@ -125,8 +160,11 @@ pub trait SplitReader: Send {
     /// block the thread for longer than one batch takes.
     ///
     /// # Errors
-    /// Retryable External: the runtime drops the attempt, backs off and starts again from the
-    /// last checkpoint. Anything else stops the run.
+    /// External: the runtime drops this reader and keeps what it gave before. The split is opened
+    /// again at its position, with back-off; without [`Error::retry`](crate::Error::retry) it
+    /// counts as broken until that succeeds. Where a split is a lineage of its own, a retryable
+    /// error drops the attempt and any other stops the run, as everything that is not External
+    /// does everywhere.
     async fn next_batch(&mut self) -> Result<Option<ReadBatch>>;
 
     /// Says that everything before `position` is committed everywhere. May be repeated.
@@ -134,6 +172,13 @@ pub trait SplitReader: Send {
     /// # Errors
     /// As for [`SplitReader::next_batch`]; nothing is lost if it fails.
     async fn acknowledge(&mut self, position: &Position) -> Result<()>;
+
+    /// Whether the reader, which follows its split, may give up its place to one that waits. Asked
+    /// between two calls of [`SplitReader::next_batch`] while there are more splits than places;
+    /// no I/O. A reader that rests is dropped without an acknowledgement.
+    fn rest(&self) -> Rest {
+        Rest::None
+    }
 
     /// What was not read yet, as far as the reader heard of it. Asked at every barrier, for people
     /// to see; no I/O.

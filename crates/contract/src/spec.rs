@@ -8,7 +8,7 @@ use std::time::Duration;
 use schemars::Schema;
 
 use crate::sink::{Promise, Sink};
-use crate::source::Source;
+use crate::source::{Source, Unreadable};
 use crate::{Error, Result, Section};
 
 /// Everything that the program says about a connector.
@@ -80,6 +80,15 @@ pub trait Connector: Send + Sync {
     /// Config, with the place in the file.
     fn sink(&self, section: &Section, _ctx: &BuildContext) -> Result<Arc<dyn Sink>> {
         Err(self.cannot(section, "sink"))
+    }
+
+    /// What the settings of a source name and cannot be read, as far as a look at this machine
+    /// tells. `check` asks; no connection is opened.
+    ///
+    /// # Errors
+    /// As for [`Connector::source`]; External: something that must be there cannot be read.
+    fn unreadable(&self, _section: &Section, _ctx: &BuildContext) -> Result<Vec<Unreadable>> {
+        Ok(Vec::new())
     }
 
     /// The error for a connector that is asked for a half that it does not have.
