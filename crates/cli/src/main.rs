@@ -6,6 +6,7 @@
 mod allocator;
 mod arguments;
 mod commands;
+mod detection;
 mod elsewhere;
 mod failure;
 mod logging;

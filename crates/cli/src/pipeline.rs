@@ -12,9 +12,10 @@ use contract::{Error, Lineage, Place, Result, Section};
 use plan::{Plan, Vocabulary};
 use query::audit::AuditedSink;
 use runtime::replay::{DEAD_LETTER_STATES, Request};
-use runtime::{BindContext, Pipeline, Rebuild, Recipe};
+use runtime::{BindContext, MakeStep, Pipeline, Rebuild, Recipe};
 use state::CheckpointStore;
 
+use crate::detection::{self, Decision};
 use crate::secrets;
 
 /// A pipeline file that was read, with its parts made.
@@ -23,6 +24,9 @@ pub struct Loaded {
     pub plan: Plan,
     /// The parts, wired.
     pub pipeline: Pipeline,
+    /// The formats that were found out where the file says `format: auto`. Who runs the pipeline
+    /// keeps them before.
+    pub decisions: Vec<Decision>,
 }
 
 /// Reads and checks a pipeline file and makes its parts.
@@ -31,8 +35,9 @@ pub struct Loaded {
 /// Config, with the place in the file.
 pub fn load(file: &Path, data: &Path) -> Result<Loaded> {
     let plan = read(file, data)?;
-    let pipeline = bind(&plan, data)?;
-    Ok(Loaded { plan, pipeline })
+    let decisions = detection::decide(&plan, data)?;
+    let pipeline = bind_decided(&plan, data, &decisions)?;
+    Ok(Loaded { plan, pipeline, decisions })
 }
 
 /// Reads and checks a pipeline file alone; none of its parts is made.
@@ -54,8 +59,19 @@ pub fn read(file: &Path, data: &Path) -> Result<Plan> {
 /// # Errors
 /// Config, with the place in the file.
 pub fn bind(plan: &Plan, data: &Path) -> Result<Pipeline> {
+    bind_decided(plan, data, &detection::decide(plan, data)?)
+}
+
+fn bind_decided(plan: &Plan, data: &Path, decisions: &[Decision]) -> Result<Pipeline> {
+    let make_step: MakeStep = &|kind, name, section, inputs| match decisions
+        .iter()
+        .find(|decision| decision.step == name)
+    {
+        Some(decision) => engine::decided_parse(name, section, inputs, &decision.format),
+        None => engine::step(kind, name, section, inputs),
+    };
     let ctx = BindContext {
-        make_step: &engine::step,
+        make_step,
         connectors: registry::connectors(),
         data: data.to_owned(),
         dead_letters: embedded_table(&plan.name, query::DEAD_LETTERS, data)?,

@@ -26,4 +26,5 @@ mod planner;
 mod testing;
 
 pub use functions::functions;
+pub use parse::{decided as decided_parse, is_undecided};
 pub use steps::{TransformSpec, inputs, specs, step};

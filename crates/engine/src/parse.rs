@@ -13,7 +13,7 @@ use bytes::Bytes;
 use contract::record::{LOSSY, MESSAGE};
 use contract::transform::{Output, Port, Step, Transform};
 use contract::{Error, Result, Section};
-use formats::{FormatConfig, Parser, Refused, parser};
+use formats::{Format, FormatConfig, Parser, Refused, parser};
 use schemars::{Schema, schema_for};
 use serde_json::json;
 
@@ -51,9 +51,54 @@ fn config_schema() -> Schema {
     schema
 }
 
+/// Whether the step is told to find out its format from the first lines.
+///
+/// # Errors
+/// Config, with the place in the file: it is told so, and another setting does not go with it.
+pub fn is_undecided(section: &Section) -> Result<bool> {
+    let is_auto = |key| section.get(key).and_then(Section::as_text) == Some(Format::Auto.name());
+    if !is_auto("format") {
+        return Ok(false);
+    }
+    let foreign = section.entries().iter().find(|entry| !["format", KEEP].contains(&&*entry.key));
+    match foreign {
+        None => Ok(true),
+        Some(entry) => {
+            let message = format!("format \"auto\" does not go with {:?}", &*entry.key);
+            Err(Error::config(message)
+                .at(&entry.place)
+                .field(&*entry.key)
+                .hint("name the format, as `logmill connectors parse` lists them"))
+        }
+    }
+}
+
+/// Makes a step that was told to find out its format, once it is decided.
+///
+/// # Errors
+/// As for [`crate::step`].
+pub fn decided(
+    name: &str,
+    section: &Section,
+    inputs: &[(String, SchemaRef)],
+    format: &FormatConfig,
+) -> Result<Arc<dyn Step>> {
+    let site = Site { name, section, inputs };
+    let taken = match format.inner {
+        None => format.format.name().to_owned(),
+        Some(inner) => format!("{} around {}", format.format.name(), inner.name()),
+    };
+    let step = build(&site, format, Some(taken.into()));
+    step.map_err(|error| error.at(section.place()))
+}
+
 pub(crate) fn make(site: &Site<'_>) -> Result<Arc<dyn Step>> {
     let config: FormatConfig = site.section.without(&[FIELD, KEEP]).read()?;
-    let parser = parser(&config)?;
+    build(site, &config, None)
+}
+
+fn build(site: &Site<'_>, config: &FormatConfig, taken: Option<Arc<str>>) -> Result<Arc<dyn Step>> {
+    let parser = parser(config)?;
     let setting = site.section.get(FIELD);
     let place = |error: Error| match setting {
         Some(setting) => error.at(setting.place()).field(FIELD),
@@ -74,7 +119,7 @@ pub(crate) fn make(site: &Site<'_>) -> Result<Arc<dyn Step>> {
     })?;
     let lossy = input.index_of(LOSSY).ok();
     let lines = Lines { field, replaced, lossy, is_original: name == MESSAGE };
-    Ok(Arc::new(Parse { ports: vec![Port { name: "".into(), schema }], parser, lines }))
+    Ok(Arc::new(Parse { ports: vec![Port { name: "".into(), schema }], parser, lines, taken }))
 }
 
 /// Where the lines stand in a batch.
@@ -106,6 +151,8 @@ struct Parse {
     ports: Vec<Port>,
     parser: Arc<dyn Parser>,
     lines: Lines,
+    /// The format, where it was found out and not named.
+    taken: Option<Arc<str>>,
 }
 
 impl Step for Parse {
@@ -115,7 +162,8 @@ impl Step for Parse {
 
     fn build(&self) -> Result<Box<dyn Transform>> {
         let schema = self.ports[0].schema.clone();
-        Ok(Box::new(Worker { parser: self.parser.clone(), lines: self.lines.clone(), schema }))
+        let (parser, lines) = (self.parser.clone(), self.lines.clone());
+        Ok(Box::new(Worker { parser, lines, schema, taken: self.taken.clone() }))
     }
 }
 
@@ -123,6 +171,7 @@ struct Worker {
     parser: Arc<dyn Parser>,
     lines: Lines,
     schema: SchemaRef,
+    taken: Option<Arc<str>>,
 }
 
 impl Transform for Worker {
@@ -151,6 +200,12 @@ impl Worker {
         columns.splice(self.lines.replaced.clone(), parsed.columns);
         for Refused { row, reason } in parsed.refused {
             let original = self.lines.original(batch, lines, row);
+            let reason = match &self.taken {
+                None => reason,
+                Some(taken) => {
+                    format!("{reason}; `format: auto` took {taken} from the first lines")
+                }
+            };
             out.rejects.push(reject(batch, row, reason, original)?);
         }
         out.push(assemble(&self.schema, columns)?);

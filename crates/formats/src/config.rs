@@ -8,10 +8,11 @@ use std::fmt;
 use contract::{Error, Result};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// How a line is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
     /// Access log of Apache and nginx: address, identity, user, time, request, status, bytes,
@@ -29,10 +30,36 @@ pub enum Format {
     Logfmt,
     /// What the named groups of `pattern` match.
     Regex,
+    /// Access log of nginx as its stock configuration has it: `combined` with
+    /// `"$http_x_forwarded_for"` behind it.
+    Nginx,
+    /// Access log of Caddy, as JSON.
+    Caddy,
+    /// Access log of Traefik in its common format.
+    Traefik,
+    /// Access log of Traefik, as JSON.
+    TraefikJson,
+    /// Access log of AWS's Classic Load Balancer.
+    Elb,
+    /// Access log of AWS's Application Load Balancer.
+    Alb,
+    /// Server access log of Amazon S3, old lines with fewer fields too.
+    S3Access,
+    /// HTTP log of HAProxy (`option httplog`), with what syslog puts in front or without. Its times
+    /// carry no zone and count as UTC.
+    Haproxy,
+    /// Container logs of Docker's `json-file`, around the lines of another format: see `inner`.
+    Docker,
+    /// Container logs of containerd and CRI-O, around the lines of another format: see `inner`.
+    Cri,
+    /// Any line, as the column `message`.
+    Text,
+    /// What the first lines show. Decided once and kept: see `logmill check`.
+    Auto,
 }
 
 /// All formats with their names in a pipeline file.
-const FORMATS: [(&str, Format); 7] = [
+const FORMATS: [(&str, Format); 19] = [
     ("combined", Format::Combined),
     ("common", Format::Common),
     ("vhost_combined", Format::VhostCombined),
@@ -40,6 +67,18 @@ const FORMATS: [(&str, Format); 7] = [
     ("json", Format::Json),
     ("logfmt", Format::Logfmt),
     ("regex", Format::Regex),
+    ("nginx", Format::Nginx),
+    ("caddy", Format::Caddy),
+    ("traefik", Format::Traefik),
+    ("traefik_json", Format::TraefikJson),
+    ("elb", Format::Elb),
+    ("alb", Format::Alb),
+    ("s3_access", Format::S3Access),
+    ("haproxy", Format::Haproxy),
+    ("docker", Format::Docker),
+    ("cri", Format::Cri),
+    ("text", Format::Text),
+    ("auto", Format::Auto),
 ];
 
 /// The names of all formats.
@@ -47,10 +86,28 @@ pub fn formats() -> impl Iterator<Item = &'static str> {
     FORMATS.iter().map(|(name, _)| *name)
 }
 
+/// All formats with what their lines are, one sentence each.
+pub fn summaries() -> Vec<(&'static str, String)> {
+    let schema = schemars::schema_for!(Format);
+    let variants = schema.get("oneOf").and_then(|variants| variants.as_array());
+    let described = |name: &str| {
+        let variant = variants?.iter().find(|variant| variant["const"] == *name)?;
+        let text = variant["description"].as_str()?.replace('\n', " ");
+        let end = text.find(". ").map_or(text.len(), |end| end + 1);
+        Some(text[..end].trim_end_matches('.').to_owned())
+    };
+    formats().map(|name| (name, described(name).unwrap_or_default())).collect()
+}
+
 impl Format {
     /// The format of a name.
     pub fn named(name: &str) -> Option<Self> {
         FORMATS.iter().find(|(known, _)| *known == name).map(|(_, format)| *format)
+    }
+
+    /// Whether each line is an envelope around a line of another format.
+    pub fn is_container(self) -> bool {
+        matches!(self, Self::Docker | Self::Cri)
     }
 
     /// The name that a pipeline file uses.
@@ -61,7 +118,7 @@ impl Format {
 }
 
 /// What a field holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FieldType {
     /// Text. A JSON number or truth is taken as it is written.
@@ -85,6 +142,16 @@ pub struct Fields(pub Vec<(String, FieldType)>);
 impl<'de> Deserialize<'de> for Fields {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
         deserializer.deserialize_map(FieldsVisitor)
+    }
+}
+
+impl Serialize for Fields {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (name, field_type) in &self.0 {
+            map.serialize_entry(name, field_type)?;
+        }
+        map.end()
     }
 }
 
@@ -118,36 +185,42 @@ impl JsonSchema for Fields {
 }
 
 /// How lines are written and which columns come of them.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FormatConfig {
     /// How a line is written.
     pub format: Format,
 
+    /// For `docker` and `cri`: how the lines inside are written; their settings (`fields`,
+    /// `log_format`, …) stand beside it. Left out: `text`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inner: Option<Format>,
+
     /// For `custom`: Apache's `LogFormat` or nginx's `log_format` as the server's own
     /// configuration has it, such as `%h %l %u %t "%r" %>s %b`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_format: Option<String>,
 
     /// For `regex`: a regular expression whose named groups become columns, such as
     /// `^(?<level>\w+) (?<text>.*)$`. It may match anywhere in the line unless it is anchored.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pattern: Option<String>,
 
     /// For `json`, `logfmt` and `regex`: the fields that become columns, with their types. For
     /// `json`, `a.b` is the field `b` of the object `a`, and its column is `a_b`. A group of
     /// `regex` that is not named here is text.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fields: Option<Fields>,
 
-    /// For `json` and `logfmt`: a column that keeps everything else of the line as a JSON object.
-    #[serde(default)]
+    /// For `json`, `logfmt`, `caddy` and `traefik_json`: a column that keeps everything else of the
+    /// line as a JSON object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rest: Option<String>,
 
     /// How fields of type `timestamp` are written: `unix`, `unix_ms`, `unix_us`, or a pattern of
     /// strftime such as `%Y-%m-%d %H:%M:%S`. Left out: RFC 3339 (UTC where no offset stands), or a
     /// number of seconds, milliseconds, microseconds or nanoseconds since 1970, by its size.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_format: Option<String>,
 }
 
@@ -156,6 +229,7 @@ impl FormatConfig {
     pub fn new(format: Format) -> Self {
         Self {
             format,
+            inner: None,
             log_format: None,
             pattern: None,
             fields: None,
@@ -166,24 +240,50 @@ impl FormatConfig {
 
     /// Refuses settings that the format does not read.
     pub(crate) fn check(&self) -> Result<()> {
-        use Format::{Custom, Json, Logfmt, Regex};
+        use Format::{Caddy, Custom, Json, Logfmt, Regex, TraefikJson};
+        if self.inner.is_some() && !self.format.is_container() {
+            return Err(self.foreign("inner", &[Format::Docker, Format::Cri]));
+        }
+        let reads = if self.format.is_container() { self.inside() } else { self.format };
         let settings: [(&str, bool, &[Format]); 5] = [
             ("log_format", self.log_format.is_some(), &[Custom]),
             ("pattern", self.pattern.is_some(), &[Regex]),
             ("fields", self.fields.is_some(), &[Json, Logfmt, Regex]),
-            ("rest", self.rest.is_some(), &[Json, Logfmt]),
+            ("rest", self.rest.is_some(), &[Json, Logfmt, Caddy, TraefikJson]),
             ("time_format", self.time_format.is_some(), &[Json, Logfmt, Regex]),
         ];
         for (name, set, formats) in settings {
-            if set && !formats.contains(&self.format) {
-                let names: Vec<_> = formats.iter().map(|format| format.name()).collect();
-                let message = format!("format {:?} has no {name:?}", self.format.name());
-                return Err(Error::config(message)
-                    .field(name)
-                    .hint(format!("{name:?} belongs to {}", names.join(", "))));
+            if set && !formats.contains(&reads) {
+                return Err(self.foreign(name, formats));
             }
         }
         Ok(())
+    }
+
+    fn foreign(&self, setting: &str, formats: &[Format]) -> Error {
+        let names: Vec<_> = formats.iter().map(|format| format.name()).collect();
+        let own = match self.inner {
+            Some(inner) if self.format.is_container() => inner,
+            _ => self.format,
+        };
+        Error::config(format!("format {:?} has no {setting:?}", own.name()))
+            .field(setting)
+            .hint(format!("{setting:?} belongs to {}", names.join(", ")))
+    }
+
+    /// The settings of the lines inside a container's.
+    pub(crate) fn of_inside(&self) -> Result<Self> {
+        let format = self.inside();
+        if format.is_container() {
+            let message =
+                format!("a container's line cannot stand inside {:?}", self.format.name());
+            return Err(Error::config(message).field("inner"));
+        }
+        Ok(Self { format, inner: None, ..self.clone() })
+    }
+
+    fn inside(&self) -> Format {
+        self.inner.unwrap_or(Format::Text)
     }
 
     /// The fields, which `json` and `logfmt` cannot do without.
@@ -207,6 +307,13 @@ mod tests {
             assert_eq!(Format::named(name).map(Format::name), Some(name));
             let read: Format = serde_json::from_value(name.into()).expect("serde knows it too");
             assert_eq!(read.name(), name);
+        }
+    }
+
+    #[test]
+    fn every_format_has_a_sentence() {
+        for (name, sentence) in summaries() {
+            assert!(sentence.len() > 10 && !sentence.ends_with('.'), "{name}: {sentence}");
         }
     }
 

@@ -28,7 +28,7 @@ pub struct Json {
 
 /// What is wanted of a value: itself as a column, and entries of the object that it may be.
 #[derive(Default)]
-struct Node {
+pub struct Node {
     column: Option<usize>,
     children: HashMap<String, Node>,
 }
@@ -99,7 +99,8 @@ impl Parser for Json {
 }
 
 impl Node {
-    fn insert<'p>(&mut self, path: impl Iterator<Item = &'p str>, column: usize) {
+    /// Wants the value at a path as a column.
+    pub fn insert<'p>(&mut self, path: impl Iterator<Item = &'p str>, column: usize) {
         let mut node = self;
         for key in path {
             node = node.children.entry(key.to_owned()).or_default();
@@ -108,7 +109,10 @@ impl Node {
     }
 
     /// Puts the text of every wanted value where its column is, and all else into `rest`.
-    fn collect<'a>(
+    ///
+    /// # Errors
+    /// The text is not one JSON object.
+    pub fn collect<'a>(
         &self,
         text: &'a str,
         values: &mut [Option<&'a str>],

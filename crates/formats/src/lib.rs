@@ -16,11 +16,13 @@ mod column;
 pub mod columnar;
 pub mod compression;
 mod config;
+pub mod detect;
 pub mod encode;
 mod infer;
 mod json;
 pub mod lines;
 mod logfmt;
+mod named;
 mod object;
 mod regex;
 pub mod sample;
@@ -38,7 +40,8 @@ use arrow::array::{ArrayRef, StringViewArray};
 use arrow::datatypes::SchemaRef;
 use contract::Result;
 
-pub use config::{FieldType, Fields, Format, FormatConfig, formats};
+pub use config::{FieldType, Fields, Format, FormatConfig, formats, summaries};
+pub use detect::{Detected, Undecided, detect, detect_inside};
 pub use infer::infer;
 
 /// Turns lines into typed columns.
@@ -75,12 +78,25 @@ pub struct Refused {
 /// Config: a setting is missing, wrong, or does not belong to the format.
 pub fn parser(config: &FormatConfig) -> Result<Arc<dyn Parser>> {
     config.check()?;
+    if config.format.is_container() {
+        let inside = config.of_inside()?;
+        let container = named::container::Container::new(config.format, parser(&inside)?)?;
+        return Ok(Arc::new(container));
+    }
+    if let Some(named) = named::Named::new(config)? {
+        return Ok(Arc::new(named));
+    }
     Ok(match config.format {
-        Format::Combined | Format::Common | Format::VhostCombined | Format::Custom => {
-            Arc::new(access_log::AccessLog::new(config)?)
-        }
         Format::Json => Arc::new(json::Json::new(config)?),
         Format::Logfmt => Arc::new(logfmt::Logfmt::new(config)?),
         Format::Regex => Arc::new(regex::Regex::new(config)?),
+        Format::Auto => return Err(undecided()),
+        _ => Arc::new(access_log::AccessLog::new(config)?),
     })
+}
+
+fn undecided() -> contract::Error {
+    contract::Error::config("the format is not decided yet")
+        .field("format")
+        .hint("name it, or let `logmill query \"SELECT * FROM log('FILE')\"` find it out")
 }

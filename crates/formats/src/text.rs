@@ -28,7 +28,7 @@ pub struct Lines<'a> {
 /// One line with its place in the buffers.
 #[derive(Clone, Copy)]
 pub struct Line<'a> {
-    /// The text, without a carriage return at its end.
+    /// The text, without a line end: loggers inside containers leave it there.
     pub text: &'a str,
     /// Buffer index and offset as they stand in the upper half of a view; meaningless for a line
     /// that stands in its view, whose pieces do the same.
@@ -53,6 +53,7 @@ impl<'a> Lines<'a> {
             return None;
         }
         let text = self.array.value(row);
+        let text = text.strip_suffix('\n').unwrap_or(text);
         let text = text.strip_suffix('\r').unwrap_or(text);
         Some(Line { text, place: (self.array.views()[row] >> 64) as u64 })
     }

@@ -29,7 +29,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::catalog::{self, Elsewhere, LakeFolder};
 use crate::date_trunc::DateTrunc;
-use crate::log::{LogFunction, RefusedLines};
+use crate::log::{LogFunction, RefusedLines, TakenFormats};
 
 /// Bytes that all queries of a closed session spill to disk.
 const SPILLED_BYTES_MAX: u64 = 1 << 30;
@@ -68,6 +68,7 @@ pub struct Session {
     context: SessionContext,
     limits: Limits,
     refused: Arc<RefusedLines>,
+    taken: Arc<TakenFormats>,
 }
 
 impl Session {
@@ -86,8 +87,10 @@ impl Session {
     pub fn open_with(data: &Path, limits: Limits, elsewhere: Elsewhere) -> Result<Self> {
         let context = context(data, limits, elsewhere, DiskManagerBuilder::default(), true)?;
         let refused = Arc::new(RefusedLines::default());
-        context.register_udtf("log", Arc::new(LogFunction::new(refused.clone())));
-        Ok(Self { context, limits, refused })
+        let taken = Arc::new(TakenFormats::default());
+        let function = LogFunction::new(refused.clone(), taken.clone());
+        context.register_udtf("log", Arc::new(function));
+        Ok(Self { context, limits, refused, taken })
     }
 
     /// A session for people whom nobody knows: the tables of the data folder and of its pipelines,
@@ -99,7 +102,7 @@ impl Session {
     pub fn closed(data: &Path, limits: Limits, elsewhere: Elsewhere) -> Result<Self> {
         let disk = DiskManagerBuilder::default().with_max_temp_directory_size(SPILLED_BYTES_MAX);
         let context = context(data, limits, elsewhere, disk, false)?;
-        Ok(Self { context, limits, refused: Arc::default() })
+        Ok(Self { context, limits, refused: Arc::default(), taken: Arc::default() })
     }
 
     /// As [`Session::query`], for a `SELECT` and nothing else: no `EXPLAIN`, which tells where
@@ -174,6 +177,11 @@ impl Session {
     /// The context, for queries that are not written as SQL.
     pub(crate) fn context(&self) -> &SessionContext {
         &self.context
+    }
+
+    /// The formats that `log(…)` found out where a query named none.
+    pub fn taken_formats(&self) -> &TakenFormats {
+        &self.taken
     }
 
     /// The lines that `log(…)` could not read since the session began.

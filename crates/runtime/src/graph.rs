@@ -4,7 +4,7 @@
 //! graph knows which nodes lead to it: that is what the ledger counts by.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -152,20 +152,7 @@ impl Pipeline {
     /// # Errors
     /// As for [`CheckpointStore::open`].
     pub fn checkpoint_store(&self) -> Result<CheckpointStore> {
-        let settings = self.settings.checkpoint.clone();
-        let Some(url) = settings.url else {
-            return CheckpointStore::local(&self.data.join("checkpoints"));
-        };
-        let access = Access {
-            endpoint: settings.endpoint,
-            region: settings.region,
-            allow_http: settings.allow_http,
-            access_key: settings.access_key,
-            secret_key: settings.secret_key,
-            options: settings.options,
-        };
-        let opened = CheckpointStore::open(&url, &access);
-        opened.map_err(|error| error.context("could not open the checkpoint store"))
+        checkpoint_store(&self.settings, &self.data)
     }
 
     /// The folder of its checkpoints, which need not exist; none for a shared store.
@@ -173,10 +160,7 @@ impl Pipeline {
     /// # Errors
     /// Config: the URL is a `file://` that is no path.
     pub fn checkpoint_folder(&self) -> Result<Option<PathBuf>> {
-        match &self.settings.checkpoint.url {
-            Some(url) => state::store::local_folder(url),
-            None => Ok(Some(self.data.join("checkpoints"))),
-        }
+        checkpoint_folder(&self.settings, &self.data)
     }
 
     /// The number of the sink that takes the dead letters.
@@ -240,6 +224,39 @@ impl Pipeline {
             }
         }
         ways
+    }
+}
+
+/// Opens the store where a pipeline of these settings has its checkpoints: `checkpoint.url`, or a
+/// folder beside the lake.
+///
+/// # Errors
+/// As for [`CheckpointStore::open`].
+pub fn checkpoint_store(settings: &Settings, data: &Path) -> Result<CheckpointStore> {
+    let settings = settings.checkpoint.clone();
+    let Some(url) = settings.url else {
+        return CheckpointStore::local(&data.join("checkpoints"));
+    };
+    let access = Access {
+        endpoint: settings.endpoint,
+        region: settings.region,
+        allow_http: settings.allow_http,
+        access_key: settings.access_key,
+        secret_key: settings.secret_key,
+        options: settings.options,
+    };
+    let opened = CheckpointStore::open(&url, &access);
+    opened.map_err(|error| error.context("could not open the checkpoint store"))
+}
+
+/// The folder of those checkpoints, which need not exist; none for a shared store.
+///
+/// # Errors
+/// Config: the URL is a `file://` that is no path.
+pub fn checkpoint_folder(settings: &Settings, data: &Path) -> Result<Option<PathBuf>> {
+    match &settings.checkpoint.url {
+        Some(url) => state::store::local_folder(url),
+        None => Ok(Some(data.join("checkpoints"))),
     }
 }
 

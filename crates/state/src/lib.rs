@@ -6,10 +6,12 @@
 //! Reading order: [`store`] (durable objects), [`checkpoint`] (what an epoch leaves behind),
 //! [`history`] (the chain of checkpoints of a lineage), [`ledger`] (their counts as rows),
 //! [`lease`] (who may write), [`runs`] (what a schedule did), [`checkpoint_store`] (where all of it
-//! lies), `starts` (where splits that are lineages of their own begin).
+//! lies), `starts` (where splits that are lineages of their own begin), `formats` (which format a
+//! step takes that was told to find it out).
 
 pub mod checkpoint;
 pub mod checkpoint_store;
+mod formats;
 pub mod history;
 pub mod lease;
 pub mod ledger;
@@ -20,6 +22,7 @@ pub mod store;
 
 pub use checkpoint::Checkpoint;
 pub use checkpoint_store::CheckpointStore;
+pub use formats::TakenFormat;
 pub use history::History;
 pub use ledger::LedgerRow;
 pub use runs::{Run, RunOutcome, Runs};

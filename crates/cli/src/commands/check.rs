@@ -75,6 +75,9 @@ struct Scheduled {
 struct Transform {
     transform: String,
     r#type: String,
+    /// The format that `format: auto` takes, and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    takes: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -91,7 +94,12 @@ pub fn start(check: &Check, global: &Global) -> Result<Exit> {
     if loaded.plan.settings.schedule.is_some() {
         runtime::schedule::check(&loaded.pipeline)?;
     }
-    let checked = describe(&loaded.plan, &loaded.pipeline)?;
+    let mut checked = describe(&loaded.plan, &loaded.pipeline)?;
+    for transform in &mut checked.transforms {
+        let mut decisions = loaded.decisions.iter();
+        let decision = decisions.find(|decision| decision.step == transform.transform);
+        transform.takes = decision.map(|decision| decision.seen());
+    }
     output::value(global, &checked, |out| print(&checked, out))?;
     Ok(Exit::Done)
 }
@@ -103,10 +111,10 @@ fn describe(plan: &Plan, bound: &Pipeline) -> Result<Checked> {
         replayable: node.source.replayable(),
         lineage_per_split: node.source.lineage_per_split(),
     });
-    let transforms = plan
-        .transforms
-        .iter()
-        .map(|planned| Transform { transform: planned.name.clone(), r#type: planned.kind.clone() });
+    let transforms = plan.transforms.iter().map(|planned| {
+        let (transform, kind) = (planned.name.clone(), planned.kind.clone());
+        Transform { transform, r#type: kind, takes: None }
+    });
     let sinks = bound.sinks.iter().map(|node| Sink {
         sink: node.name.clone(),
         r#type: node.kind.clone(),
@@ -153,7 +161,9 @@ fn print(checked: &Checked, out: &mut output::Stdout) -> std::io::Result<()> {
         writeln!(out, "  source {} ({}{replay}{lineages})", source.source, source.r#type)?;
     }
     for transform in &checked.transforms {
-        writeln!(out, "  transform {} ({})", transform.transform, transform.r#type)?;
+        let takes = transform.takes.as_ref().map(|takes| format!(": {takes}"));
+        let takes = takes.unwrap_or_default();
+        writeln!(out, "  transform {} ({}){takes}", transform.transform, transform.r#type)?;
     }
     for sink in &checked.sinks {
         writeln!(out, "  sink {} ({}): {}", sink.sink, sink.r#type, sink.promise.sentence)?;

@@ -1,4 +1,5 @@
-//! `logmill connectors`: what can be read from and written to, with every setting.
+//! `logmill connectors`: what can be read from and written to, and what is done to records in
+//! between, with every setting.
 
 use std::io::{self, Write};
 
@@ -17,13 +18,14 @@ const EXAMPLES: &str = "\
 Examples:
   logmill connectors
   logmill connectors file
+  logmill connectors parse          a transform, here with all formats
   logmill connectors lake --format json | jq .sink.settings";
 
-/// List the connectors, or show the settings of one with an example.
+/// List the connectors, or show the settings of one, or of a transform, with an example.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Connectors {
-    /// The connector to show.
+    /// The connector or transform to show.
     name: Option<String>,
 }
 
@@ -35,6 +37,25 @@ struct Shown {
     source: Option<Half>,
     sink: Option<Half>,
     example: &'static str,
+}
+
+/// A transform as it is printed.
+#[derive(Serialize)]
+struct ShownTransform {
+    transform: &'static str,
+    summary: &'static str,
+    settings: Vec<ShownSetting>,
+    /// The formats of `parse`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    formats: Vec<ShownFormat>,
+    example: &'static str,
+}
+
+/// A format of `parse`.
+#[derive(Serialize)]
+struct ShownFormat {
+    format: &'static str,
+    meaning: String,
 }
 
 /// The reading or the writing side.
@@ -69,9 +90,16 @@ pub fn start(connectors: &Connectors, global: &Global) -> Result<Exit> {
         output::list(global, &all, |out| all.iter().try_for_each(|one| print_line(one, out)))?;
         return Ok(Exit::Done);
     };
+    if let Some(spec) = engine::specs().iter().find(|spec| spec.name == name) {
+        let one = shown_transform(spec);
+        output::value(global, &one, |out| print_transform(&one, out))?;
+        return Ok(Exit::Done);
+    }
     let spec = specs.iter().find(|spec| spec.name == name).ok_or_else(|| {
+        let transforms = engine::specs().iter().map(|spec| spec.name);
+        let names = specs.iter().map(|spec| spec.name).chain(transforms);
         Error::config(format!("there is no connector {name:?}"))
-            .hint(Section::did_you_mean(name, specs.iter().map(|spec| spec.name)))
+            .hint(Section::did_you_mean(name, names))
     })?;
     let one = shown(spec);
     output::value(global, &one, |out| print(&one, out))?;
@@ -90,6 +118,29 @@ fn shown(spec: &'static Spec) -> Shown {
             promise: Some(sink.promise),
             settings: settings(sink.config_schema),
         }),
+        example: spec.example,
+    }
+}
+
+fn shown_transform(spec: &'static engine::TransformSpec) -> ShownTransform {
+    let settings = table::settings(&(spec.config_schema)());
+    let format = |(format, meaning)| ShownFormat { format, meaning };
+    let formats = match spec.name {
+        "parse" => formats::summaries().into_iter().map(format).collect(),
+        _ => Vec::new(),
+    };
+    let settings = settings.into_iter().map(ShownSetting::from).map(|mut setting| {
+        // What each word means stands in the list of formats.
+        if let Some(end) = setting.meaning.find(" `combined`: ") {
+            setting.meaning.truncate(end);
+        }
+        setting
+    });
+    ShownTransform {
+        transform: spec.name,
+        summary: spec.summary,
+        settings: settings.collect(),
+        formats,
         example: spec.example,
     }
 }
@@ -113,6 +164,20 @@ fn print(shown: &Shown, out: &mut output::Stdout) -> io::Result<()> {
         }
         half.settings.iter().try_for_each(|setting| print_setting(setting, out))?;
     }
+    writeln!(out, "\nExample:")?;
+    shown.example.lines().try_for_each(|line| writeln!(out, "  {line}"))
+}
+
+fn print_transform(shown: &ShownTransform, out: &mut output::Stdout) -> io::Result<()> {
+    writeln!(out, "{}: {}", shown.transform, shown.summary)?;
+    if !shown.formats.is_empty() {
+        writeln!(out, "\nFormats:")?;
+    }
+    for ShownFormat { format, meaning } in &shown.formats {
+        writeln!(out, "  {format:<15} {meaning}")?;
+    }
+    writeln!(out, "\nSettings:")?;
+    shown.settings.iter().try_for_each(|setting| print_setting(setting, out))?;
     writeln!(out, "\nExample:")?;
     shown.example.lines().try_for_each(|line| writeln!(out, "  {line}"))
 }

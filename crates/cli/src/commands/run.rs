@@ -14,7 +14,7 @@ use crate::arguments::Global;
 use crate::failure::Exit;
 use crate::progress::Display;
 use crate::watch::Watch;
-use crate::{elsewhere, output, pipeline, signals};
+use crate::{detection, elsewhere, output, pipeline, signals};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -79,8 +79,11 @@ impl Assume {
 
 pub async fn start(run: &Run, global: &Global) -> Result<Exit> {
     let mut pipelines = Vec::with_capacity(run.files.len());
+    let mut taken = Vec::new();
     for file in &run.files {
-        let pipeline::Loaded { plan, pipeline } = pipeline::load(file, &global.data)?;
+        let pipeline::Loaded { plan, pipeline, decisions } = pipeline::load(file, &global.data)?;
+        detection::keep(&decisions, &pipeline).await?;
+        taken.extend(decisions.iter().map(ToString::to_string));
         elsewhere::note(&plan, file, &global.data)?;
         plan.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         pipelines.push(pipeline);
@@ -113,9 +116,10 @@ pub async fn start(run: &Run, global: &Global) -> Result<Exit> {
         // The rows are the result, and whoever reads them wants nothing else among them.
         let mut stderr = std::io::stderr().lock();
         let _ = summaries.iter().try_for_each(|summary| print_text(summary, &mut stderr));
+        let _ = taken.iter().try_for_each(|taken| writeln!(stderr, "  {taken}"));
         return Ok(signals::exit());
     }
-    print(&summaries, global)?;
+    print(&summaries, &taken, global)?;
     Ok(signals::exit())
 }
 
@@ -191,11 +195,18 @@ pub fn until_end(
     })
 }
 
-fn print(summaries: &[Summary], global: &Global) -> Result<()> {
+/// The summaries, and the formats that were found out.
+fn print(summaries: &[Summary], taken: &[String], global: &Global) -> Result<()> {
+    let formats =
+        |out: &mut output::Stdout| taken.iter().try_for_each(|taken| writeln!(out, "  {taken}"));
     match summaries {
-        [summary] => output::value(global, summary, |out| print_text(summary, out)),
+        [summary] => output::value(global, summary, |out| {
+            print_text(summary, out)?;
+            formats(out)
+        }),
         all => output::list(global, all, |out| {
-            all.iter().try_for_each(|summary| print_text(summary, out))
+            all.iter().try_for_each(|summary| print_text(summary, out))?;
+            formats(out)
         }),
     }
 }

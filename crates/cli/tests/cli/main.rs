@@ -5,6 +5,7 @@
 mod airflow;
 mod blueprints;
 mod crash;
+mod formats;
 mod hostile;
 mod interop;
 mod lakes;

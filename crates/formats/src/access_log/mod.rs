@@ -7,10 +7,10 @@
 //! stands, as endpoint without method and protocol. Only a line whose frame is broken is refused.
 
 mod columns;
-mod escape;
+pub mod escape;
 mod layout;
 mod notation;
-mod request;
+pub mod request;
 mod scan;
 
 use std::sync::Arc;
@@ -28,6 +28,10 @@ use scan::Scanner;
 const COMMON: &str = r#"%h %l %u %t "%r" %>s %b"#;
 const COMBINED: &str = r#"%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-Agent}i""#;
 const VHOST_COMBINED: &str = r#"%v %h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-Agent}i""#;
+/// `main` of nginx's own package (nginx.org/en/docs/http/ngx_http_log_module.html, and
+/// `conf/nginx.conf` of the package).
+const NGINX: &str =
+    r#"%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-Agent}i" "%{X-Forwarded-For}i""#;
 
 /// The parser of one form of access log.
 pub struct AccessLog {
@@ -47,6 +51,7 @@ impl AccessLog {
             Format::VhostCombined => {
                 Layout::new(notation::apache(VHOST_COMBINED)?, Tail::ResponseTime)?
             }
+            Format::Nginx => Layout::new(notation::apache(NGINX)?, Tail::ResponseTime)?,
             Format::Custom => {
                 let text = config.log_format.as_deref().ok_or_else(|| {
                     Error::config("format \"custom\" needs the form of the lines")

@@ -1,11 +1,13 @@
-//! `log('access.log*', 'combined')`: raw log files as a table, without any pipeline.
+//! `log('access.log*')`, `log('access.log*', 'combined')`: raw log files as a table, without any
+//! pipeline.
 //!
 //! Plain files are read in pieces on all threads; only the columns that the query names are made.
-//! Lines that the format refuses are left out and counted in [`RefusedLines`].
+//! Lines that the format refuses are left out and counted in [`RefusedLines`]; a format that was
+//! found out stands in [`TakenFormats`].
 
 mod files;
 mod scan;
 mod table;
 
 pub use scan::{Refusal, RefusedLines};
-pub use table::LogFunction;
+pub use table::{LogFunction, TakenFormats};

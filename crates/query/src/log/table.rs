@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::array::StringViewArray;
 use arrow::datatypes::SchemaRef;
@@ -14,25 +14,51 @@ use datafusion::error::Result as PlanResult;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::streaming::StreamingTableExec;
-use formats::{Format, FormatConfig, Parser};
+use formats::{Detected, Format, FormatConfig, Parser};
 
 use super::files::{self, LogFile};
 use super::scan::{OpenPiece, Partition, RefusedLines, Scan};
 use crate::session::lend;
 
 /// How the function is called, for hints.
-const USAGE: &str = "log('access.log*', 'combined'); the third argument of `regex` is its pattern, \
-                     that of `custom` the server's log format";
+const USAGE: &str = "log('access.log*') finds out the format, log('access.log*', 'combined') names \
+                     it; the third argument of `regex` is its pattern, that of `custom` the \
+                     server's log format, that of `docker` and `cri` the format inside";
+
+/// Which formats were taken where none was named, for whoever asked.
+#[derive(Debug, Default)]
+pub struct TakenFormats(Mutex<Vec<String>>);
+
+impl TakenFormats {
+    /// What was taken since the last call, a sentence each.
+    pub fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.lock())
+    }
+
+    fn add(&self, sentence: String) {
+        let mut taken = self.lock();
+        // A query is planned more than once.
+        if !taken.contains(&sentence) {
+            taken.push(sentence);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// The function `log`.
 pub struct LogFunction {
     refused: Arc<RefusedLines>,
+    taken: Arc<TakenFormats>,
 }
 
 impl LogFunction {
-    /// A function that tells `refused` about lines it cannot read.
-    pub fn new(refused: Arc<RefusedLines>) -> Self {
-        Self { refused }
+    /// A function that tells `refused` about lines it cannot read, and `taken` about formats that
+    /// it found out.
+    pub fn new(refused: Arc<RefusedLines>, taken: Arc<TakenFormats>) -> Self {
+        Self { refused, taken }
     }
 }
 
@@ -44,7 +70,7 @@ impl fmt::Debug for LogFunction {
 
 impl TableFunctionImpl for LogFunction {
     fn call_with_args(&self, args: TableFunctionArgs) -> PlanResult<Arc<dyn TableProvider>> {
-        let table = LogTable::new(args.exprs(), self.refused.clone()).map_err(lend)?;
+        let table = LogTable::new(args.exprs(), self).map_err(lend)?;
         Ok(Arc::new(table))
     }
 }
@@ -58,21 +84,38 @@ struct LogTable {
 }
 
 impl LogTable {
-    fn new(arguments: &[Expr], refused: Arc<RefusedLines>) -> Result<Self> {
+    fn new(arguments: &[Expr], function: &LogFunction) -> Result<Self> {
         let texts = arguments.iter().map(literal).collect::<Option<Vec<_>>>();
         let (pattern, format, detail) = match texts.as_deref() {
-            Some([pattern, format]) => (pattern, format, None),
-            Some([pattern, format, detail]) => (pattern, format, Some(detail.clone())),
+            Some([pattern]) => (pattern, Format::Auto.name(), None),
+            Some([pattern, format]) => (pattern, format.as_str(), None),
+            Some([pattern, format, detail]) => (pattern, format.as_str(), Some(detail.clone())),
             _ => {
-                return Err(Error::config("log() takes two or three texts").hint(USAGE));
+                return Err(Error::config("log() takes one to three texts").hint(USAGE));
             }
         };
         let files = files::find(pattern)?;
-        let config = config(format, detail, &files)?;
+        let config = match Format::named(format) {
+            Some(Format::Auto) if detail.is_none() => {
+                let detected = found_out(pattern, &files)?;
+                function.taken.add(format!("{pattern}: {detected}"));
+                detected.format
+            }
+            _ => config(format, detail, &files)?,
+        };
         let parser = formats::parser(&config)?;
         let schema = parser.schema();
-        Ok(Self { files, parser, schema, refused })
+        Ok(Self { files, parser, schema, refused: function.refused.clone() })
     }
+}
+
+/// The format that the first lines show.
+fn found_out(pattern: &str, files: &[Arc<LogFile>]) -> Result<Detected> {
+    let detected = formats::detect(&first_lines(files)?);
+    detected.map_err(|undecided| {
+        let message = format!("could not tell the format of {pattern:?}: {undecided}");
+        Error::config(message).hint(USAGE)
+    })
 }
 
 fn literal(argument: &Expr) -> Option<String> {
@@ -87,14 +130,20 @@ fn literal(argument: &Expr) -> Option<String> {
 
 /// The settings of a format; those that list fields learn them from the first lines.
 fn config(name: &str, detail: Option<String>, files: &[Arc<LogFile>]) -> Result<FormatConfig> {
-    let format = Format::named(name).ok_or_else(|| {
-        Error::config(format!("unknown log format {name:?}"))
-            .hint(Section::did_you_mean(name, formats::formats()))
-    })?;
+    let format = Format::named(name).ok_or_else(|| unknown(name))?;
     let mut config = FormatConfig::new(format);
     match format {
         Format::Regex => config.pattern = detail,
         Format::Custom => config.log_format = detail,
+        Format::Docker | Format::Cri if detail.is_some() => {
+            let inner = detail.as_deref().unwrap_or_default();
+            let inner = Format::named(inner).ok_or_else(|| unknown(inner))?;
+            config.inner = Some(inner);
+            if matches!(inner, Format::Json | Format::Logfmt) {
+                let found = formats::detect_inside(format, &first_lines(files)?);
+                config.fields = found.fields.filter(|_| found.inner == Some(inner));
+            }
+        }
         _ if detail.is_some() => {
             let message = format!("log format {name:?} takes no third argument");
             return Err(Error::config(message).hint(USAGE));
@@ -102,9 +151,17 @@ fn config(name: &str, detail: Option<String>, files: &[Arc<LogFile>]) -> Result<
         Format::Json | Format::Logfmt => {
             config.fields = Some(formats::infer(format, &first_lines(files)?)?);
         }
-        Format::Combined | Format::Common | Format::VhostCombined => {}
+        Format::Docker | Format::Cri => {
+            config = formats::detect_inside(format, &first_lines(files)?);
+        }
+        _ => {}
     }
     Ok(config)
+}
+
+fn unknown(name: &str) -> Error {
+    Error::config(format!("unknown log format {name:?}"))
+        .hint(Section::did_you_mean(name, formats::formats()))
 }
 
 /// The lines of the first block that holds any.

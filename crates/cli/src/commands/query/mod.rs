@@ -19,7 +19,7 @@ use crate::output::rows;
 
 const EXAMPLES: &str = "\
 Examples:
-  logmill query \"SELECT status, count(*) FROM log('access.log*', 'combined') GROUP BY status\"
+  logmill query \"SELECT status, count(*) FROM log('access.log*') GROUP BY status\"
   logmill query \"SELECT path, count(*) AS hits FROM web_logs GROUP BY 1 ORDER BY 2 DESC LIMIT 10\"
   logmill query \"SHOW TABLES\"
   logmill query --format csv -o day.csv \"SELECT * FROM web_logs WHERE ts >= '2026-11-01'\"
@@ -29,8 +29,9 @@ Examples:
 Tables: every table of the lake, those that pipelines keep elsewhere (`url`), and dead_letters,
   late, ledger.
 Functions: those of SQL, parse_url, parse_query, redact, ip_in, ip_mask, hash, and
-  log('FILES', 'FORMAT'), where FORMAT is combined, common, vhost_combined, json or logfmt,
-  log('FILES', 'regex', 'PATTERN'), log('FILES', 'custom', 'LOG FORMAT OF THE SERVER').";
+  log('FILES'), which finds out the format and says so; log('FILES', 'FORMAT'), where FORMAT is
+  one of those that `logmill connectors parse` lists; log('FILES', 'regex', 'PATTERN'),
+  log('FILES', 'custom', 'LOG FORMAT OF THE SERVER'), log('FILES', 'docker', 'FORMAT INSIDE').";
 
 /// Ask lake tables and raw logs in SQL. Only reads.
 #[derive(Debug, Args)]
@@ -71,11 +72,22 @@ async fn answer(session: &Session, sql: &str, query: &Query, global: &Global) ->
     if global.format == Format::Parquet && query.output.is_none() {
         return Err(Error::config("Parquet needs a file").hint("name it with `-o FILE`"));
     }
-    let found = session.query(sql).await?;
+    let found = session.query(sql).await;
+    report_taken(session);
+    let found = found?;
     let out = rows::open(query.output.as_deref())?;
     let printed = rows::print(found, global.format, out).await;
     report_refused(session);
     printed.map(|_| ())
+}
+
+/// Says on stderr which formats `log(…)` found out.
+fn report_taken(session: &Session) {
+    let mut stderr = std::io::stderr().lock();
+    for sentence in session.taken_formats().take() {
+        // Where stderr is closed there is nobody to tell.
+        let _ = writeln!(stderr, "{}", rows::visible(&sentence));
+    }
 }
 
 /// Says on stderr which lines `log(…)` left out.

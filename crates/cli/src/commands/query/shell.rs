@@ -9,7 +9,7 @@ use query::Session;
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 
-use super::report_refused;
+use super::{report_refused, report_taken};
 use crate::arguments::Global;
 use crate::failure;
 use crate::output::{self, rows};
@@ -76,7 +76,9 @@ fn statement(editor: &mut DefaultEditor) -> Result<Typed> {
 
 async fn answer(session: &Session, sql: &str, global: &Global) -> Result<()> {
     let begun = Instant::now();
-    let found = session.query(sql).await?;
+    let found = session.query(sql).await;
+    report_taken(session);
+    let found = found?;
     let count = rows::print(found, global.format, rows::open(None)?).await;
     report_refused(session);
     let seconds = begun.elapsed().as_secs_f64();

@@ -59,7 +59,7 @@ impl Pipelines {
     ) -> Result<Self> {
         let mut loaded: Vec<Loaded> = Vec::new();
         for file in files {
-            let pipeline::Loaded { plan, pipeline } = pipeline::load(file, &global.data)?;
+            let pipeline::Loaded { plan, pipeline, .. } = pipeline::load(file, &global.data)?;
             if loaded.iter().any(|other| other.plan.name == plan.name) {
                 let name = &plan.name;
                 return Err(Error::config(format!("two of the files have the name {name:?}"))

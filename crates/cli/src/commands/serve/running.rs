@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use crate::arguments::Global;
 use crate::commands::run;
-use crate::{elsewhere, pipeline};
+use crate::{detection, elsewhere, pipeline};
 
 /// What the server runs.
 pub struct Running {
@@ -109,6 +109,7 @@ async fn begin(
 ) -> Result<runtime::Summary> {
     let loaded = pipeline::load(file, data)?;
     loaded.plan.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    detection::keep(&loaded.decisions, &loaded.pipeline).await?;
     let options = run::until_end(&loaded.pipeline, stop, data)?;
     let options = RunOptions { until_end, ..options };
     runtime::run(loaded.pipeline, options, Arc::new(Progress::default())).await

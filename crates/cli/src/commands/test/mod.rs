@@ -50,7 +50,7 @@ struct Outcome {
 }
 
 pub fn start(test: &Test, global: &Global) -> Result<Exit> {
-    let pipeline::Loaded { plan, pipeline } = pipeline::load(&test.file, &global.data)?;
+    let pipeline::Loaded { plan, pipeline, .. } = pipeline::load(&test.file, &global.data)?;
     if plan.tests.is_empty() {
         return Err(Error::config(format!("{} has no tests", test.file.display()))
             .hint("add a section `tests`; `logmill help test` shows one"));

@@ -1,0 +1,181 @@
+//! `format: auto`: finds out which format a step takes, and keeps it for all later runs.
+//!
+//! The columns of a step follow from its format, so it is decided before the pipeline is made: by
+//! what an earlier run kept beside the checkpoints, else from the first lines of the sources. Only
+//! who runs the pipeline keeps it; whoever else asks changes nothing.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{AsArray, StringViewArray};
+use contract::error::Context;
+use contract::record::MESSAGE;
+use contract::source::{Source, Until};
+use contract::spec::BuildContext;
+use contract::{Error, Place, Result};
+use formats::{FormatConfig, Undecided};
+use plan::{NodeRef, Plan, SourceNode};
+use runtime::Pipeline;
+use runtime::graph::{checkpoint_folder, checkpoint_store};
+use state::TakenFormat;
+
+/// So many splits are looked at for lines.
+const SPLITS_MAX: usize = 16;
+
+/// So many lines are enough to guess the fields of JSON from.
+const LINES_ENOUGH: usize = 2_000;
+
+/// Which format a step takes.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    /// The step.
+    pub step: String,
+    /// The format.
+    pub format: FormatConfig,
+    taken: TakenFormat,
+    is_kept: bool,
+}
+
+impl Decision {
+    /// What is taken, and why.
+    pub fn seen(&self) -> String {
+        let kept = if self.is_kept { ", as an earlier run saw" } else { "" };
+        format!("{}{kept}", self.taken.seen)
+    }
+}
+
+impl fmt::Display for Decision {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.step, self.seen())
+    }
+}
+
+/// The formats of all steps that are told to find theirs out.
+///
+/// # Errors
+/// Config, with the place in the file: no format fits, there is no line yet, or what the step reads
+/// cannot be looked at. External: a source or the checkpoints cannot be read.
+pub fn decide(plan: &Plan, data: &Path) -> Result<Vec<Decision>> {
+    let mut undecided = Vec::new();
+    for (number, node) in plan.transforms.iter().enumerate() {
+        if node.kind == "parse" && engine::is_undecided(&node.section)? {
+            undecided.push(number);
+        }
+    }
+    if undecided.is_empty() {
+        return Ok(Vec::new());
+    }
+    // The caller may itself be a task, which cannot wait for others.
+    let decided = std::thread::scope(|scope| {
+        let looking = scope.spawn(|| {
+            let tasks = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            tasks.bug("could not start a thread")?.block_on(find_all(plan, data, &undecided))
+        });
+        looking.join()
+    });
+    decided.unwrap_or_else(|_| Err(Error::bug("looking for a format failed")))
+}
+
+/// Keeps what was decided, before the first record is read.
+///
+/// # Errors
+/// External: the store does not answer, or another process decided otherwise just now.
+pub async fn keep(decisions: &[Decision], pipeline: &Pipeline) -> Result<()> {
+    for decision in decisions.iter().filter(|decision| !decision.is_kept) {
+        let store = pipeline.checkpoint_store()?;
+        let Decision { step, taken, .. } = decision;
+        tracing::info!(pipeline = pipeline.name, step, format = taken.seen, "took a format");
+        let held = store.decide_format(&pipeline.name, step, taken).await?;
+        if held.settings != taken.settings {
+            let message = format!("another process took another format for {step:?} just now");
+            return Err(Error::external(message).hint("start again: the first decision holds"));
+        }
+    }
+    Ok(())
+}
+
+async fn find_all(plan: &Plan, data: &Path, numbers: &[usize]) -> Result<Vec<Decision>> {
+    let mut decisions = Vec::with_capacity(numbers.len());
+    for number in numbers {
+        let node = &plan.transforms[*number];
+        let decision = match kept(plan, data, &node.name).await? {
+            Some(taken) => read(&node.name, taken)?,
+            None => find(plan, data, *number).await.map_err(|error| {
+                error.at(node.section.place()).context(format!("transform {:?}", node.name))
+            })?,
+        };
+        decisions.push(decision);
+    }
+    Ok(decisions)
+}
+
+/// What an earlier run kept. Looking makes nothing.
+async fn kept(plan: &Plan, data: &Path, step: &str) -> Result<Option<TakenFormat>> {
+    if let Some(folder) = checkpoint_folder(&plan.settings, data)?
+        && !folder.join(&plan.name).is_dir()
+    {
+        return Ok(None);
+    }
+    checkpoint_store(&plan.settings, data)?.taken_format(&plan.name, step).await
+}
+
+fn read(step: &str, taken: TakenFormat) -> Result<Decision> {
+    let format = serde_json::from_str(&taken.settings)
+        .external(|| format!("could not read the format that was kept for {step:?}"))?;
+    Ok(Decision { step: step.to_owned(), format, taken, is_kept: true })
+}
+
+async fn find(plan: &Plan, data: &Path, number: usize) -> Result<Decision> {
+    let node = &plan.transforms[number];
+    let mut lines = Vec::new();
+    for input in &node.inputs {
+        let NodeRef::Source(number) = input.node else { return Err(cannot_look(&input.place)) };
+        let node = &plan.sources[number];
+        let source = source(node, plan, data)?.ok_or_else(|| cannot_look(&input.place))?;
+        first_lines(source.as_ref(), &mut lines)
+            .await
+            .map_err(|error| error.context(format!("could not look at source {:?}", node.name)))?;
+    }
+    let lines = StringViewArray::from_iter_values(lines);
+    let detected = formats::detect(&lines).map_err(Undecided::into_error)?;
+    let detected = detected.for_pipeline();
+    let settings = serde_json::to_string(&detected.format).bug("a format is not JSON")?;
+    let taken = TakenFormat { settings, seen: detected.to_string() };
+    Ok(Decision { step: node.name.clone(), format: detected.format, taken, is_kept: false })
+}
+
+fn cannot_look(place: &Place) -> Error {
+    Error::config("the first lines of this input cannot be looked at before the pipeline runs")
+        .at(place)
+        .field("format")
+        .hint("`auto` reads the files of a source itself; name the format for any other input")
+}
+
+/// A source of its own to look at; none where looking would take something from somebody.
+fn source(node: &SourceNode, plan: &Plan, data: &Path) -> Result<Option<Arc<dyn Source>>> {
+    let mut connectors = registry::connectors().iter();
+    let found = connectors.find(|connector| connector.spec().name == node.kind);
+    let Some(connector) = found else { return Ok(None) };
+    let ctx = BuildContext::new(&plan.name, &node.name, data);
+    let source = connector
+        .source(&node.section, &ctx)
+        .map_err(|error| error.context(format!("source {:?}", node.name)))?;
+    Ok(Some(source).filter(|source| source.replayable() && !source.lineage_per_split()))
+}
+
+/// Adds the first lines of a source.
+async fn first_lines(source: &dyn Source, lines: &mut Vec<String>) -> Result<()> {
+    let found = source.splits(None).await?;
+    for split in found.splits.iter().take(SPLITS_MAX) {
+        let mut reader = source.open(split, None, Until::End).await?;
+        while lines.len() < LINES_ENOUGH {
+            let Some(batch) = reader.next_batch().await? else { break };
+            let Some(column) = batch.records.column_by_name(MESSAGE) else { return Ok(()) };
+            let texts = column.as_string_view();
+            let room = LINES_ENOUGH - lines.len();
+            lines.extend(texts.iter().flatten().take(room).map(str::to_owned));
+        }
+    }
+    Ok(())
+}

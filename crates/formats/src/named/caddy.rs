@@ -1,0 +1,45 @@
+//! Access logs of Caddy.
+//!
+//! Source: "How Logging Works" and the directive `log` (caddyserver.com/docs/logging,
+//! caddyserver.com/docs/caddyfile/directives/log): objects with `request`, `duration` in seconds,
+//! `size` and `status`; `client_ip` since 2.7, `remote_ip` since 2.5, `remote_addr` before.
+
+use contract::Result;
+
+use super::entries::Value::{
+    Address, Integer, Seconds, Status, Target, Text, Time, TlsVersion, Word,
+};
+use super::entries::{Entries, Entry};
+use super::rows::{IP, STATUS};
+
+const TABLE: [Entry; 21] = [
+    ("request/client_ip", Text, "ip"),
+    ("request/remote_ip", Text, "ip"),
+    ("request/remote_addr", Address, "ip"),
+    ("user_id", Text, "user"),
+    ("ts", Time, "ts"),
+    ("request/method", Word, "method"),
+    ("request/uri", Target, "endpoint"),
+    ("request/proto", Word, "protocol"),
+    ("status", Status, "status"),
+    ("size", Integer, "bytes"),
+    ("request/headers/Referer", Text, "referrer"),
+    ("request/headers/User-Agent", Text, "user_agent"),
+    ("duration", Seconds, "response_time_ms"),
+    ("request/host", Text, "vhost"),
+    ("request/remote_ip", Text, "peer_ip"),
+    ("request/remote_port", Integer, "client_port"),
+    ("bytes_read", Integer, "bytes_received"),
+    ("request/headers/X-Forwarded-For", Text, "x_forwarded_for"),
+    ("resp_headers/Content-Type", Text, "content_type"),
+    ("request/tls/version", TlsVersion, "ssl_protocol"),
+    ("logger", Word, "logger"),
+];
+
+/// The form of such a line.
+///
+/// # Errors
+/// Config: `rest` names a column of the format.
+pub fn form(rest: Option<&str>) -> Result<Entries> {
+    Entries::new(&TABLE, &[IP, STATUS], rest)
+}
