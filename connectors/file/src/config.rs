@@ -10,12 +10,16 @@ use glob::Pattern;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::expand::is_pattern;
+
 /// Reads the lines of files.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The files: paths, or patterns with `*`, `?`, `[…]` and `**`. A path without pattern must
-    /// exist when the pipeline starts; a pattern may match nothing yet.
+    /// exist and be readable when the pipeline starts; a pattern may match nothing yet, and what it
+    /// names and cannot be read keeps nothing else back. Brackets that stand in a name, as in
+    /// `access[1].log`, are taken as they are where such a name exists; `[[]` is always a bracket.
     pub paths: Vec<String>,
 
     /// Patterns of files to leave out. One without `/` is compared with the file's name, another
@@ -91,8 +95,13 @@ pub struct Patterns {
 /// One entry of `paths`.
 #[derive(Clone, Debug)]
 pub enum Included {
-    /// One file.
-    File(PathBuf),
+    /// One file, and where the pipeline file names it.
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// Where it is named.
+        place: Place,
+    },
     /// All files of a pattern.
     Glob(String),
 }
@@ -151,11 +160,11 @@ fn each<T>(
     section: &Section,
     name: &str,
     texts: &[String],
-    read: fn(&str) -> Result<T>,
+    read: fn(&str, &Place) -> Result<T>,
 ) -> Result<Vec<T>> {
     let read_at = |(index, text): (usize, &String)| {
         let place = item_place(section, name, index);
-        read(text).map_err(|error| error.at(&place).field(format!("{name}.{index}")))
+        read(text, &place).map_err(|error| error.at(&place).field(format!("{name}.{index}")))
     };
     texts.iter().enumerate().map(read_at).collect()
 }
@@ -168,17 +177,22 @@ fn item_place(section: &Section, name: &str, index: usize) -> Place {
     }
 }
 
-fn included(text: &str) -> Result<Included> {
+fn included(text: &str, place: &Place) -> Result<Included> {
     let path = Path::new(text);
+    // Such a name may exist, too, as after `touch *.log`; the pattern names it with the others.
+    if text.contains(['*', '?']) {
+        pattern(text)?;
+        return Ok(Included::Glob(text.to_owned()));
+    }
     if path.is_dir() {
         return Err(Error::config(format!("{text:?} is a folder"))
             .hint(format!("name its files, e.g. \"{}/*.log*\"", text.trim_end_matches('/'))));
     }
     let exists = path.try_exists().external(|| format!("could not look for file {text:?}"))?;
     if exists {
-        return Ok(Included::File(path.to_owned()));
+        return Ok(Included::File { path: path.to_owned(), place: place.clone() });
     }
-    if text.contains(['*', '?', '[']) {
+    if is_pattern(text) {
         pattern(text)?;
         return Ok(Included::Glob(text.to_owned()));
     }
@@ -186,7 +200,7 @@ fn included(text: &str) -> Result<Included> {
         .hint("create it, correct the path, or use a pattern, which may match nothing yet"))
 }
 
-fn excluded(text: &str) -> Result<Excluded> {
+fn excluded(text: &str, _place: &Place) -> Result<Excluded> {
     let pattern = pattern(text)?;
     Ok(if text.contains('/') { Excluded::Path(pattern) } else { Excluded::Name(pattern) })
 }
@@ -194,7 +208,7 @@ fn excluded(text: &str) -> Result<Excluded> {
 fn pattern(text: &str) -> Result<Pattern> {
     Pattern::new(text).map_err(|error| {
         Error::config(format!("{text:?} is not a pattern: {}", error.msg))
-            .hint("`*` stands for any text, `?` for a character, `[ab]` for one of several")
+            .hint("`*` stands for any text, `?` for a character, `[ab]` for one of several, `[[]` for a bracket")
     })
 }
 
@@ -249,7 +263,7 @@ mod tests {
     #[test]
     fn an_exclusion_without_slash_is_about_names() {
         let check = |pattern: &str, path: &str, expect: bool| {
-            let excluded = excluded(pattern).expect("a pattern");
+            let excluded = excluded(pattern, &Place::default()).expect("a pattern");
             assert_eq!(excluded.matches(Path::new(path)), expect, "{pattern} {path}");
         };
         check("*.gz", "/logs/a.gz", true);

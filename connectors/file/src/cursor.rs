@@ -190,7 +190,7 @@ impl Cursor {
     /// Bytes on disk, compressed as they are, that stand behind what was read.
     pub fn left(&self) -> Option<u64> {
         let size = self.opened.file.metadata().ok()?.len();
-        let read = (&self.opened.file).stream_position().ok()?;
+        let read = (&*self.opened.file).stream_position().ok()?;
         Some(size.saturating_sub(read))
     }
 

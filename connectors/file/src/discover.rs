@@ -3,171 +3,193 @@
 //! Blocking. Works in three steps: look at every file that the patterns name; leave out copies of
 //! other files; give each file to the known split whose bytes it holds, or to a new one.
 //!
+//! What cannot be looked at is told beside the splits and changes nothing for them.
+//!
 //! Invariant: a file becomes one split, a split one file, and an id is never given twice.
 
-use std::collections::{HashMap, HashSet};
-use std::io;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use contract::source::{Discovery, KnownSplit, Split};
+use contract::source::{Discovery, KnownSplit, Split, Unreadable};
 use contract::{Error, Result, SplitId};
 
 use crate::config::{self, Included, Patterns};
+use crate::expand::expand;
 use crate::found::{Found, unreadable};
-use crate::identity::{Signature, family};
-use crate::matching::{Candidate, assign, new_id, warning_if_truncated};
+use crate::identity::{Descriptor, Signature, family};
+use crate::look::{Look, Looker, must_read};
+use crate::matching::{Candidate, Failures, assign, new_id, warning_if_truncated};
 use crate::stream::{Likeness, compare};
 
 /// Finds files and recognises them.
 #[derive(Debug)]
 pub struct Discoverer {
-    patterns: Patterns,
-    compression: config::Compression,
-    /// What was seen of each file this time and the last, by device and inode.
-    seen: HashMap<(u64, u64), Found>,
-    seen_before: HashMap<(u64, u64), Found>,
+    included: Vec<Included>,
+    looker: Looker,
     /// How two files with the same beginning compared.
     likenesses: HashMap<(Signature, Signature), Likeness>,
-    /// Every split that was given out, with its newest descriptor.
-    given: HashMap<SplitId, Split>,
+    /// Every split that was given out, as it was the last time.
+    given: HashMap<SplitId, Given>,
     /// Warnings that were given already.
     said: HashSet<String>,
+    /// Whether files that are named without a pattern were found to be readable once.
+    has_begun: bool,
+}
+
+/// A split that was given out.
+#[derive(Clone, Debug)]
+struct Given {
+    split: Split,
+    descriptor: Arc<Descriptor>,
+}
+
+/// What the patterns name now.
+#[derive(Debug, Default)]
+struct Named {
+    found: Vec<Found>,
+    warnings: Vec<String>,
+    unreadable: BTreeMap<String, Unreadable>,
 }
 
 impl Discoverer {
     /// A discoverer that has seen nothing yet.
     pub fn new(patterns: Patterns, compression: config::Compression) -> Self {
         Self {
-            patterns,
-            compression,
-            seen: HashMap::new(),
-            seen_before: HashMap::new(),
+            included: patterns.included,
+            looker: Looker::new(patterns.excluded, compression),
             likenesses: HashMap::new(),
             given: HashMap::new(),
             said: HashSet::new(),
+            has_begun: false,
         }
     }
 
-    /// Lists the splits that exist now.
+    /// Lists the splits that exist now, and what should be one and cannot be read.
     ///
     /// # Errors
-    /// External: a file cannot be read. Bug: a known split is not ours.
+    /// External, the first time: a file that is named without a pattern cannot be read. Bug: a
+    /// known split is not ours.
     pub fn discover(&mut self, known: &[KnownSplit]) -> Result<Discovery> {
-        self.seen_before = std::mem::take(&mut self.seen);
-        let mut warnings = Vec::new();
+        self.looker.begin();
         let mut candidates = self.candidates(known)?;
-        let found = self.find(&mut warnings)?;
-        let found = self.without_copies(found, &candidates, &mut warnings)?;
-        let unknown = assign(found, &mut candidates)?;
+        let mut named = self.find()?;
+        let mut failures = Failures::new();
+        let found = std::mem::take(&mut named.found);
+        let found = self.without_copies(found, &candidates, &mut named.warnings, &mut failures);
+        let unknown = assign(found, &mut candidates, &mut failures)?;
         self.find_rotated(&unknown, &mut candidates)?;
-        let mut ids: HashSet<_> = candidates.iter().map(|one| one.known.split.id.clone()).collect();
+        let mut ids: HashSet<_> = candidates.iter().map(|one| one.id.clone()).collect();
         let mut splits = Vec::new();
         for candidate in &candidates {
-            let id = candidate.known.split.id.clone();
-            splits.extend(candidate.found.as_ref().map(|found| found.split(id)));
+            let found = candidate.found.as_ref();
+            splits.extend(found.map(|found| self.give(&candidate.id, found)));
         }
         for found in unknown {
-            warnings.extend(warning_if_truncated(&found, &candidates));
+            named.warnings.extend(warning_if_truncated(&found, &candidates));
             let id = new_id(&found.path, &ids);
-            ids.insert(id.clone());
-            splits.push(found.split(id));
+            splits.push(self.give(&id, &found));
+            ids.insert(id);
         }
         splits.sort_by(|one, other| one.id.cmp(&other.id));
-        self.given.extend(splits.iter().map(|split| (split.id.clone(), split.clone())));
-        warnings.retain(|warning| self.said.insert(warning.clone()));
-        Ok(Discovery { splits, warnings, ..Discovery::default() })
+        for (path, error) in failures {
+            named.add(of_failure(&path, &error));
+        }
+        named.warnings.retain(|warning| self.said.insert(warning.clone()));
+        self.has_begun = true;
+        let unreadable = named.unreadable.into_values().map(|one| named_as_split(one, &candidates));
+        let (unreadable, warnings) = (unreadable.collect(), named.warnings);
+        Ok(Discovery { splits, warnings, unreadable, ..Discovery::default() })
     }
 
     /// Finds the file of one split again, wherever it is now.
     ///
     /// # Errors
-    /// External: a file cannot be read. Bug: the split is not ours.
+    /// External: the file cannot be read. Bug: the split is not ours.
     pub fn locate(&mut self, known: &KnownSplit) -> Result<Option<Found>> {
-        let mut candidates = [Candidate::new(known.clone())?];
-        let there = self.look(&candidates[0].descriptor.path.clone())?;
-        assign(there.into_iter().collect(), &mut candidates)?;
-        if candidates[0].found.is_none() {
-            let found = self.find(&mut Vec::new())?;
-            let unknown = assign(found, &mut candidates)?;
+        let mut candidates = [self.candidate(known)?];
+        let there = must_read(self.looker.look(&candidates[0].descriptor.path.clone()));
+        let mut failures = Failures::new();
+        assign(there?.into_iter().collect(), &mut candidates, &mut failures)?;
+        if candidates[0].found.is_none() && failures.is_empty() {
+            let found = self.find()?.found;
+            let unknown = assign(found, &mut candidates, &mut failures)?;
             self.find_rotated(&unknown, &mut candidates)?;
         }
         let [candidate] = candidates;
-        Ok(candidate.found)
+        match (candidate.found, failures.pop()) {
+            (None, Some((_, error))) => Err(error),
+            (found, _) => Ok(found),
+        }
     }
 
-    /// The splits of the checkpoint and those given out since, with their newest descriptors.
+    /// The splits of the checkpoint and those given out since, as they were the last time.
     fn candidates(&self, known: &[KnownSplit]) -> Result<Vec<Candidate>> {
         let ids: HashSet<_> = known.iter().map(|known| &known.split.id).collect();
-        let since = self.given.values().filter(|split| !ids.contains(&split.id));
-        let since = since.map(|split| KnownSplit { split: split.clone(), position: None });
-        let newest = known.iter().map(|known| KnownSplit {
-            split: self.given.get(&known.split.id).unwrap_or(&known.split).clone(),
-            position: known.position.clone(),
+        let since = self.given.values().filter(|given| !ids.contains(&given.split.id));
+        let since = since.map(|given| {
+            let (id, descriptor) = (given.split.id.clone(), given.descriptor.clone());
+            Ok(Candidate { id, position: None, descriptor, found: None })
         });
-        let mut candidates = newest.chain(since).map(Candidate::new).collect::<Result<Vec<_>>>()?;
-        candidates.sort_by(|one, other| one.known.split.id.cmp(&other.known.split.id));
+        let newest = known.iter().map(|known| self.candidate(known));
+        let mut candidates = newest.chain(since).collect::<Result<Vec<_>>>()?;
+        candidates.sort_by(|one, other| one.id.cmp(&other.id));
         Ok(candidates)
     }
 
-    /// Looks at all files that the patterns name.
-    fn find(&mut self, warnings: &mut Vec<String>) -> Result<Vec<Found>> {
-        let mut paths = Vec::new();
-        for included in &self.patterns.included {
-            let before = paths.len();
-            match included {
-                Included::File(path) => paths.push(path.clone()),
-                Included::Glob(pattern) => paths.extend(expand(pattern)?),
-            }
-            if paths.len() == before {
-                let Included::Glob(pattern) = included else { continue };
-                warnings.push(format!("pattern {pattern:?} matches no file yet"));
-            }
-        }
-        let mut found: Vec<Found> = Vec::new();
-        let mut files = HashSet::new();
-        for path in paths {
-            let Some(one) = self.look(&path)? else { continue };
-            if files.insert((one.signature.device, one.signature.inode)) {
-                found.push(one);
-            }
-        }
-        found.sort_by(|one, other| one.path.cmp(&other.path));
-        Ok(found)
-    }
-
-    /// Looks at one file; none if it is empty, excluded, no plain file, or not there any more.
-    fn look(&mut self, path: &Path) -> Result<Option<Found>> {
-        match self.try_look(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(unreadable(path, &error)),
-            Ok(found) => Ok(found),
-        }
-    }
-
-    fn try_look(&mut self, path: &Path) -> io::Result<Option<Found>> {
-        let path = path.canonicalize()?;
-        if path.to_str().is_none() {
-            return Err(io::Error::new(io::ErrorKind::InvalidFilename, "its path is not UTF-8"));
-        }
-        let metadata = path.metadata()?;
-        let excluded = self.patterns.excluded.iter().any(|excluded| excluded.matches(&path));
-        if excluded || !metadata.is_file() || metadata.len() == 0 {
-            return Ok(None);
-        }
-        let signature = Signature::of(&metadata);
-        let key = (signature.device, signature.inode);
-        let seen = self.seen.get(&key).or_else(|| self.seen_before.get(&key));
-        let found = match seen.filter(|seen| seen.signature == signature) {
-            Some(seen) => seen.clone().moved_to(path),
-            None => match Found::new(path, self.compression)? {
-                Some(found) => found,
-                None => return Ok(None),
-            },
+    fn candidate(&self, known: &KnownSplit) -> Result<Candidate> {
+        let given = self.given.get(&known.split.id);
+        let descriptor = match given {
+            Some(given) => given.descriptor.clone(),
+            None => Arc::new(Descriptor::of(known)?),
         };
-        if found.signature.is_settled() {
-            self.seen.insert(key, found.clone());
+        let (id, position) = (known.split.id.clone(), known.position.clone());
+        Ok(Candidate { id, position, descriptor, found: None })
+    }
+
+    /// The split that a file is, made again only if the file changed.
+    fn give(&mut self, id: &SplitId, found: &Found) -> Split {
+        let descriptor = found.descriptor();
+        if let Some(given) = self.given.get(id).filter(|given| *given.descriptor == descriptor) {
+            return given.split.clone();
         }
-        Ok(Some(found))
+        let text = serde_json::to_value(&descriptor).expect("paths were checked to be text");
+        let split = Split { id: id.clone(), descriptor: text };
+        let given = Given { split: split.clone(), descriptor: Arc::new(descriptor) };
+        self.given.insert(id.clone(), given);
+        split
+    }
+
+    /// Looks at all files that the patterns name.
+    fn find(&mut self) -> Result<Named> {
+        let mut named = Named::default();
+        let mut files = HashSet::new();
+        for included in &self.included {
+            let paths = match included {
+                Included::File { path, .. } => vec![path.clone()],
+                Included::Glob(pattern) => {
+                    let expanded = expand(pattern)?;
+                    if expanded.paths.is_empty() && expanded.unreadable.is_empty() {
+                        named.warnings.push(matches_nothing(pattern));
+                    }
+                    for (folder, error) in expanded.unreadable {
+                        named.add(of_failure(&folder, &unreadable(&folder, &error)));
+                    }
+                    expanded.paths
+                }
+            };
+            for path in paths {
+                let look = self.looker.look(&path);
+                if let (Included::File { place, .. }, Look::Refused(refused), false) =
+                    (included, &look, self.has_begun)
+                {
+                    return Err(refused.error.to_error().at(place));
+                }
+                named.take(&path, look, &mut files);
+            }
+        }
+        named.found.sort_by(|one, other| one.path.cmp(&other.path));
+        Ok(named)
     }
 
     /// Leaves out files that hold only what another file holds from its beginning, as while a log
@@ -177,36 +199,56 @@ impl Discoverer {
         found: Vec<Found>,
         candidates: &[Candidate],
         warnings: &mut Vec<String>,
-    ) -> Result<Vec<Found>> {
-        let is_known = |found: &Found| {
-            candidates.iter().any(|one| one.descriptor.signature.is_same_file(&found.signature))
-        };
+        failures: &mut Failures,
+    ) -> Vec<Found> {
+        let known: HashSet<_> =
+            candidates.iter().map(|candidate| candidate.descriptor.signature.file()).collect();
+        let is_known = |found: &Found| known.contains(&found.signature.file());
         // The file that is known already stays where two are equal.
         let (known, unknown): (Vec<_>, Vec<_>) = found.into_iter().partition(is_known);
         let mut kept: Vec<Found> = Vec::new();
+        // By their beginning, the numbers of those that are kept.
+        let mut alike: HashMap<String, Vec<usize>> = HashMap::new();
         for mut one in known.into_iter().chain(unknown) {
-            let mut is_copy = false;
-            for other in &mut kept {
-                if !other.begins_like(&one) {
-                    continue;
-                }
-                let likeness = self.likeness(other, &one)?;
-                if likeness == Likeness::FirstIsPart {
-                    std::mem::swap(other, &mut one);
-                }
-                if likeness != Likeness::Different {
-                    let (copy, whole) = (&one.path, &other.path);
-                    warnings.push(format!("{copy:?} repeats the beginning of {whole:?}; not read"));
-                    is_copy = true;
-                    break;
-                }
-            }
-            if !is_copy {
+            let Some(beginning) = one.beginning() else {
                 kept.push(one);
+                continue;
+            };
+            let others = alike.entry(beginning.to_owned()).or_default();
+            match self.whole_of(&mut one, others, &mut kept) {
+                Ok(None) => {
+                    others.push(kept.len());
+                    kept.push(one);
+                }
+                Ok(Some(number)) => {
+                    let (copy, whole) = (&one.path, &kept[number].path);
+                    warnings.push(format!("{copy:?} repeats the beginning of {whole:?}; not read"));
+                }
+                Err(error) => failures.push((one.path, error)),
             }
         }
         kept.sort_by(|one, other| one.path.cmp(&other.path));
-        Ok(kept)
+        kept
+    }
+
+    /// The file that holds all of another one, and more, which are exchanged if it is the other
+    /// way round.
+    fn whole_of(
+        &mut self,
+        one: &mut Found,
+        others: &[usize],
+        kept: &mut [Found],
+    ) -> Result<Option<usize>> {
+        for number in others {
+            let other = &mut kept[*number];
+            match self.likeness(other, one)? {
+                Likeness::Different => continue,
+                Likeness::FirstIsPart => std::mem::swap(other, one),
+                Likeness::SecondIsPart => {}
+            }
+            return Ok(Some(*number));
+        }
+        Ok(None)
     }
 
     fn likeness(&mut self, one: &Found, other: &Found) -> Result<Likeness> {
@@ -229,42 +271,83 @@ impl Discoverer {
     /// Looks for the files of splits that no pattern names any more because they were rotated:
     /// what was not read of them must not be lost.
     fn find_rotated(&mut self, unknown: &[Found], candidates: &mut [Candidate]) -> Result<()> {
-        let taken: Vec<_> = unknown
-            .iter()
-            .chain(candidates.iter().filter_map(|candidate| candidate.found.as_ref()))
-            .map(|found| found.signature)
-            .collect();
-        let mut families = HashSet::new();
+        let with_file = candidates.iter().filter_map(|candidate| candidate.found.as_ref());
+        let mut taken: HashSet<_> =
+            unknown.iter().chain(with_file).map(|found| found.signature.file()).collect();
+        let mut families: HashMap<PathBuf, HashSet<String>> = HashMap::new();
         for candidate in candidates.iter().filter(|candidate| candidate.found.is_none()) {
             let path = &candidate.descriptor.path;
             let folder = path.parent().unwrap_or(Path::new("/"));
-            families.insert((folder.to_owned(), family(path).to_owned()));
+            families.entry(folder.to_owned()).or_default().insert(family(path).to_owned());
         }
         let mut found = Vec::new();
-        for (folder, name) in families {
+        for (folder, names) in families {
             let Ok(entries) = folder.read_dir() else { continue };
             let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-            for path in paths.filter(|path| family(path) == name) {
-                let Ok(Some(one)) = self.look(&path) else { continue };
-                if !taken.iter().any(|signature| signature.is_same_file(&one.signature)) {
-                    found.push(one);
+            for path in paths.filter(|path| names.contains(family(path))) {
+                let Look::File(one) = self.looker.look(&path) else { continue };
+                if taken.insert(one.signature.file()) {
+                    found.push(*one);
                 }
             }
         }
-        found.sort_by(|one, other| one.path.cmp(&other.path));
-        assign(found, candidates).map(|_| ())
+        found.sort_by(|one: &Found, other| one.path.cmp(&other.path));
+        assign(found, candidates, &mut Failures::new()).map(|_| ())
     }
 }
 
-fn expand(pattern: &str) -> Result<Vec<PathBuf>> {
-    let paths = glob::glob(pattern).map_err(|error| {
-        Error::bug(format!("pattern {pattern:?} was checked before")).because(error)
-    })?;
-    let readable = |path: glob::GlobResult| {
-        path.map_err(|error| {
-            let folder = error.path().to_owned();
-            unreadable(&folder, error.error())
-        })
+impl Named {
+    fn take(&mut self, path: &Path, look: Look, files: &mut HashSet<(u64, u64)>) {
+        match look {
+            Look::Nothing => {}
+            Look::File(found) => {
+                if files.insert(found.signature.file()) {
+                    self.found.push(*found);
+                }
+            }
+            Look::Refused(refused) => self.add(refused.unreadable()),
+            Look::PassedOver(what) => self.add(Unreadable {
+                name: path.to_string_lossy().into_owned(),
+                reason: format!("it is {what}"),
+                hint: None,
+                may_hold_records: false,
+                again_in: None,
+            }),
+        }
+    }
+
+    fn add(&mut self, unreadable: Unreadable) {
+        self.unreadable.insert(unreadable.name.clone(), unreadable);
+    }
+}
+
+fn of_failure(path: &Path, error: &Error) -> Unreadable {
+    Unreadable {
+        name: path.to_string_lossy().into_owned(),
+        reason: error.chain(),
+        hint: error.hint_text().map(str::to_owned),
+        may_hold_records: true,
+        again_in: None,
+    }
+}
+
+/// A file of a known split is called as the split is.
+fn named_as_split(unreadable: Unreadable, candidates: &[Candidate]) -> Unreadable {
+    let path = Path::new(&unreadable.name);
+    let lost = candidates.iter().filter(|one| one.found.is_none());
+    let newest = lost
+        .filter(|one| one.descriptor.path == path)
+        .max_by_key(|one| one.descriptor.signature.modified_ns);
+    match newest {
+        Some(candidate) => Unreadable { name: candidate.id.to_string(), ..unreadable },
+        None => unreadable,
+    }
+}
+
+fn matches_nothing(pattern: &str) -> String {
+    let brackets = match pattern.contains('[') {
+        true => "; a bracket that stands in a name is written `[[]`",
+        false => "",
     };
-    paths.map(readable).collect()
+    format!("pattern {pattern:?} matches no file yet{brackets}")
 }

@@ -3,8 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use contract::source::Split;
-use contract::{Error, Position, Result, SplitId};
+use contract::{Error, Position, Result};
+use rustix::io::Errno;
 
 use crate::config;
 use crate::identity::{Descriptor, Fingerprint, Note, Signature};
@@ -58,21 +58,19 @@ impl Found {
         }
     }
 
-    /// The split that this file is.
-    pub fn split(&self, id: SplitId) -> Split {
-        let descriptor = Descriptor {
+    /// What a split remembers about this file.
+    pub fn descriptor(&self) -> Descriptor {
+        Descriptor {
             path: self.path.clone(),
             signature: self.signature,
             is_settled: self.signature.is_settled(),
             head: self.fingerprint.clone(),
-        };
-        let descriptor = serde_json::to_value(descriptor).expect("paths were checked to be text");
-        Split { id, descriptor }
+        }
     }
 
-    /// Whether both files have as many first bytes as count, and the same ones.
-    pub fn begins_like(&self, other: &Self) -> bool {
-        self.fingerprint.is_full() && self.fingerprint == other.fingerprint
+    /// What its first bytes are known by; none if it has fewer than count.
+    pub fn beginning(&self) -> Option<&str> {
+        self.fingerprint.is_full().then_some(self.fingerprint.sha256.as_str())
     }
 
     /// Whether it begins with the bytes of a fingerprint.
@@ -101,9 +99,15 @@ impl Found {
 /// The error for a file or folder that the system does not let us read.
 pub fn unreadable(path: &Path, error: &io::Error) -> Error {
     let message = format!("could not read {path:?}: {error}");
-    match error.kind() {
-        io::ErrorKind::PermissionDenied => Error::external(message)
+    match (error.kind(), error.raw_os_error().map(Errno::from_raw_os_error)) {
+        (io::ErrorKind::PermissionDenied, _) => Error::external(message)
             .hint("give this user the right to read it, or leave it out by `exclude`"),
+        (io::ErrorKind::InvalidFilename, None) => {
+            Error::external(message).hint("rename it, or leave it out by `exclude`")
+        }
+        (_, Some(Errno::MFILE)) => {
+            Error::transient(message).hint("let this process open more files: `ulimit -n`")
+        }
         _ => Error::transient(message),
     }
 }

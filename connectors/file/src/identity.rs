@@ -97,9 +97,14 @@ impl Signature {
         now.as_nanos() as i64 - self.modified_ns > CLOCK_TICK_MAX.as_nanos() as i64
     }
 
+    /// The file, however it changes: file system and number on it.
+    pub fn file(&self) -> (u64, u64) {
+        (self.device, self.inode)
+    }
+
     /// Whether both are one file, however it changed.
     pub fn is_same_file(&self, other: &Self) -> bool {
-        (self.device, self.inode) == (other.device, other.inode)
+        self.file() == other.file()
     }
 }
 

@@ -3,17 +3,19 @@
 //! Not a parser: a line is text, its position the byte where it begins once decompressed.
 //!
 //! Reading order: [`config`], `identity` (how a file is recognised under another name), `stream`
-//! (its bytes, decompressed), `discover` with `found` and `matching` (which files there are, and
-//! which split each one is), `cursor` (reads one file, blocking), `tail` (the same for the
-//! runtime), `source`.
+//! (its bytes, decompressed), `discover` with `expand`, `look`, `found` and `matching` (which files
+//! there are, and which split each one is), `cursor` (reads one file, blocking), `tail` (the same
+//! for the runtime), `source`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 pub mod config;
 mod cursor;
 mod discover;
+mod expand;
 mod found;
 mod identity;
+mod look;
 mod matching;
 mod source;
 mod stream;
@@ -23,9 +25,11 @@ mod tests;
 
 use std::sync::Arc;
 
-use contract::source::Source;
+use contract::source::{Source, Unreadable};
 use contract::spec::{BuildContext, Connector, Spec};
 use contract::{Result, Section};
+
+use crate::discover::Discoverer;
 
 static SPEC: Spec = Spec {
     name: "file",
@@ -48,5 +52,11 @@ impl Connector for File {
         let config = section.read::<config::Config>()?;
         let patterns = config::patterns(&config, section)?;
         Ok(Arc::new(source::Files::new(config, patterns)))
+    }
+
+    fn unreadable(&self, section: &Section, _ctx: &BuildContext) -> Result<Vec<Unreadable>> {
+        let config = section.read::<config::Config>()?;
+        let patterns = config::patterns(&config, section)?;
+        Ok(Discoverer::new(patterns, config.compression).discover(&[])?.unreadable)
     }
 }

@@ -2,52 +2,34 @@
 //!
 //! Names and inodes only decide what is tried first; the bytes decide what is true.
 
-use std::collections::HashSet;
-use std::path::Path;
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use contract::source::KnownSplit;
-use contract::{Result, SplitId};
+use contract::{Error, ErrorKind, Position, Result, SplitId};
 
 use crate::found::Found;
 use crate::identity::{Descriptor, are_related};
 
 /// A known split, and its file once that is found.
 pub struct Candidate {
-    /// The split as the newest checkpoint knows it.
-    pub known: KnownSplit,
+    /// The split.
+    pub id: SplitId,
+    /// The next record to read, as the newest checkpoint knows it.
+    pub position: Option<Position>,
     /// What it remembers about its file.
-    pub descriptor: Descriptor,
+    pub descriptor: Arc<Descriptor>,
     /// The file that holds what was read of it.
     pub found: Option<Found>,
 }
 
-/// How much a file has in common with a split before its bytes are compared. The order is the
-/// order in which pairs are tried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Tie {
-    SameFile,
-    SamePath,
-    Any,
-}
+/// Files whose bytes could not be compared, and why.
+pub type Failures = Vec<(PathBuf, Error)>;
 
 impl Candidate {
-    /// A split whose file is to be found.
-    ///
-    /// # Errors
-    /// Bug: the split is not ours.
-    pub fn new(known: KnownSplit) -> Result<Self> {
-        let descriptor = Descriptor::of(&known)?;
-        Ok(Self { known, descriptor, found: None })
-    }
-
-    fn is_tied(&self, found: &Found, tie: Tie) -> bool {
-        let ours = &self.descriptor;
-        match tie {
-            Tie::SameFile => ours.signature.is_same_file(&found.signature),
-            Tie::SamePath => ours.path == found.path,
-            // A few bytes prove little: unrelated files often hold the same ones.
-            Tie::Any => ours.head.is_full() || are_related(&ours.path, &found.path),
-        }
+    fn is_tied(&self, found: &Found) -> bool {
+        // A few bytes prove little: unrelated files often hold the same ones.
+        self.descriptor.head.is_full() || are_related(&self.descriptor.path, &found.path)
     }
 
     /// Whether a file holds what was read of this split.
@@ -58,29 +40,81 @@ impl Candidate {
         if !found.holds_head(&self.descriptor.head) {
             return Ok(false);
         }
-        match &self.known.position {
+        match &self.position {
             Some(position) => found.holds_before(position),
             None => Ok(true),
         }
     }
 }
 
-/// Gives each file to the split whose bytes it holds; returns the files that nobody knows.
+/// Gives each file to the split whose bytes it holds; returns the files that nobody knows. A file
+/// that cannot be read is left out this time.
 ///
 /// # Errors
-/// External: a file cannot be read. Bug: a split is not ours.
-pub fn assign(mut found: Vec<Found>, candidates: &mut [Candidate]) -> Result<Vec<Found>> {
-    for tie in [Tie::SameFile, Tie::SamePath, Tie::Any] {
-        for candidate in candidates.iter_mut().filter(|candidate| candidate.found.is_none()) {
-            for index in 0..found.len() {
-                if candidate.is_tied(&found[index], tie) && candidate.is_in(&found[index])? {
-                    candidate.found = Some(found.remove(index));
-                    break;
-                }
+/// Bug: a split is not ours.
+pub fn assign(
+    found: Vec<Found>,
+    candidates: &mut [Candidate],
+    failures: &mut Failures,
+) -> Result<Vec<Found>> {
+    let mut pool = Pool { found: found.into_iter().map(Some).collect(), failures };
+    // The same file first, then the same path, then any: the order in which pairs are tried.
+    let files: HashMap<_, _> = pool.numbers(|found| found.signature.file());
+    for candidate in candidates.iter_mut().filter(|candidate| candidate.found.is_none()) {
+        let number = files.get(&candidate.descriptor.signature.file());
+        pool.give(number.copied(), candidate)?;
+    }
+    let paths: HashMap<_, _> = pool.numbers(|found| found.path.clone());
+    for candidate in candidates.iter_mut().filter(|candidate| candidate.found.is_none()) {
+        pool.give(paths.get(&candidate.descriptor.path).copied(), candidate)?;
+    }
+    for candidate in candidates.iter_mut().filter(|candidate| candidate.found.is_none()) {
+        for number in pool.left() {
+            if pool.found[number].as_ref().is_some_and(|found| candidate.is_tied(found)) {
+                pool.give(Some(number), candidate)?;
+            }
+            if candidate.found.is_some() {
+                break;
             }
         }
     }
-    Ok(found)
+    Ok(pool.found.into_iter().flatten().collect())
+}
+
+/// Files that belong to no split yet.
+struct Pool<'a> {
+    found: Vec<Option<Found>>,
+    failures: &'a mut Failures,
+}
+
+impl Pool<'_> {
+    fn numbers<K: std::hash::Hash + Eq>(&self, key: impl Fn(&Found) -> K) -> HashMap<K, usize> {
+        let numbered = self.found.iter().enumerate();
+        numbered.filter_map(|(number, found)| Some((key(found.as_ref()?), number))).collect()
+    }
+
+    fn left(&self) -> Vec<usize> {
+        let numbered = self.found.iter().enumerate();
+        numbered.filter(|(_, found)| found.is_some()).map(|(number, _)| number).collect()
+    }
+
+    /// Gives a file to a split if it holds what was read of it.
+    fn give(&mut self, number: Option<usize>, candidate: &mut Candidate) -> Result<()> {
+        let Some(place) = number.and_then(|number| self.found.get_mut(number)) else {
+            return Ok(());
+        };
+        let Some(found) = place else { return Ok(()) };
+        match candidate.is_in(found) {
+            Ok(true) => candidate.found = place.take(),
+            Ok(false) => {}
+            Err(error) if error.kind() == ErrorKind::External => {
+                self.failures.push((found.path.clone(), error));
+                *place = None;
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
 }
 
 /// The id of a file that is a new split: its path, and a number if the path had a split before.
@@ -101,10 +135,10 @@ pub fn warning_if_truncated(found: &Found, candidates: &[Candidate]) -> Option<S
         .filter(|one| one.found.is_none())
         .filter(|one| one.descriptor.signature.is_same_file(&found.signature))
         .max_by_key(|one| one.descriptor.signature.modified_ns)?;
-    let position = before.known.position.as_ref().filter(|position| position.at > 0)?;
+    let position = before.position.as_ref().filter(|position| position.at > 0)?;
     Some(format!(
         "file {:?} was truncated or rewritten; it is read as a new split, and what was not read \
          of \"{}\" behind byte {} is lost",
-        found.path, before.known.split.id, position.at
+        found.path, before.id, position.at
     ))
 }

@@ -1,6 +1,6 @@
 //! The source: files as splits. All I/O runs in threads for blocking work.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
@@ -33,14 +33,12 @@ impl Files {
     /// Runs `work` where it may block.
     async fn blocking<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut Discoverer) -> Result<T> + Send + 'static,
+        work: impl FnOnce(&Mutex<Discoverer>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let discoverer = self.discoverer.clone();
-        tokio::task::spawn_blocking(move || {
-            work(&mut discoverer.lock().unwrap_or_else(PoisonError::into_inner))
-        })
-        .await
-        .bug("a thread that looks for files failed")?
+        tokio::task::spawn_blocking(move || work(&discoverer))
+            .await
+            .bug("a thread that looks for files failed")?
     }
 }
 
@@ -52,7 +50,7 @@ impl Source for Files {
 
     async fn splits(&self, known: Option<&[KnownSplit]>) -> Result<Discovery> {
         let known = known.unwrap_or_default().to_vec();
-        self.blocking(move |discoverer| discoverer.discover(&known)).await
+        self.blocking(move |discoverer| locked(discoverer).discover(&known)).await
     }
 
     async fn open(
@@ -78,8 +76,14 @@ impl Source for Files {
     }
 }
 
-fn open(discoverer: &mut Discoverer, known: &KnownSplit, reading: Reading) -> Result<Cursor> {
-    let found = discoverer.locate(known)?.ok_or_else(|| {
+fn locked(discoverer: &Mutex<Discoverer>) -> MutexGuard<'_, Discoverer> {
+    discoverer.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The way to a position may be long in a compressed file: nobody is kept from looking meanwhile.
+fn open(discoverer: &Mutex<Discoverer>, known: &KnownSplit, reading: Reading) -> Result<Cursor> {
+    let located = locked(discoverer).locate(known)?;
+    let found = located.ok_or_else(|| {
         let error = Error::external("no file holds any more what was read of it")
             .hint("restore the file, or go on without the rest by `--accept-loss`");
         // But for a recorded range, looking for splits again tells what there is instead.

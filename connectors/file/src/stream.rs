@@ -3,11 +3,14 @@
 //! Knows nothing of lines. A position is a number of decompressed bytes, so that it stays true
 //! when the file is compressed.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use formats::compression::Compression;
+use rustix::fs::OFlags;
 
 use crate::config;
 use crate::identity::{FINGERPRINT_BYTES, Recent, Signature};
@@ -18,8 +21,8 @@ const SKIP_BYTES: usize = 64 << 10;
 /// An open file, and what was seen of it when it was opened.
 #[derive(Debug)]
 pub struct Opened {
-    /// The file; nobody else moves its offset.
-    pub file: File,
+    /// The file, by its only descriptor: whoever reads its bytes moves its offset.
+    pub file: Arc<File>,
     /// What the file system said.
     pub signature: Signature,
     /// How it is compressed.
@@ -32,7 +35,10 @@ impl Opened {
     /// # Errors
     /// The file cannot be opened or read.
     pub fn new(path: &Path, compression: config::Compression) -> io::Result<Option<Self>> {
-        let file = File::open(path)?;
+        // A pipe that took the file's place must not keep us until somebody writes into it.
+        let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+        let flags = i32::try_from(flags.bits()).expect("flags of open are an int");
+        let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
         let metadata = file.metadata()?;
         if !metadata.is_file() {
             return Ok(None);
@@ -43,6 +49,7 @@ impl Opened {
             config::Compression::Gzip => Compression::Gzip,
             config::Compression::Zstd => Compression::Zstd,
         };
+        let file = Arc::new(file);
         Ok(Some(Self { file, signature: Signature::of(&metadata), compression }))
     }
 
@@ -73,13 +80,13 @@ impl Opened {
     }
 
     fn start(&self, size: u64) -> io::Result<Bytes> {
-        let mut file = self.file.try_clone()?;
+        let mut file = self.file.clone();
         file.seek(SeekFrom::Start(0))?;
         self.compression.decode(file.take(size))
     }
 
     fn seek(&self, at: u64, size: u64) -> io::Result<Option<(Bytes, Recent)>> {
-        let mut file = self.file.try_clone()?;
+        let mut file = self.file.clone();
         let mut before = vec![0; FINGERPRINT_BYTES.min(at as usize)];
         file.seek(SeekFrom::Start(at - before.len() as u64))?;
         match file.read_exact(&mut before) {

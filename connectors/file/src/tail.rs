@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use contract::error::Context;
-use contract::source::{Lag, ReadBatch, SplitReader};
+use contract::source::{Lag, ReadBatch, Rest, SplitReader};
 use contract::{Position, Result};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -95,6 +95,13 @@ impl SplitReader for Tail {
 
     async fn acknowledge(&mut self, _position: &Position) -> Result<()> {
         Ok(())
+    }
+
+    fn rest(&self) -> Rest {
+        match self.state {
+            State::Waiting(..) => Rest::UntilChanged,
+            State::Ready(_) | State::Reading(_) | State::Ended => Rest::None,
+        }
     }
 
     fn lag(&self) -> Lag {

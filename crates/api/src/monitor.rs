@@ -26,6 +26,8 @@ pub struct Watched {
     pub metrics: Box<dyn Fn() -> String + Send + Sync>,
     /// Why the run does not get on now, if so.
     pub trouble: Box<dyn Fn() -> Option<String> + Send + Sync>,
+    /// How many splits cannot be read, while the others are.
+    pub failing_splits: Box<dyn Fn() -> u64 + Send + Sync>,
 }
 
 /// Who may ask a [`Monitor`].
@@ -89,7 +91,14 @@ async fn healthz() -> impl IntoResponse {
 }
 
 async fn readyz(State(watched): State<Arc<Watched>>) -> Response {
-    let Some(trouble) = (watched.trouble)() else { return healthz().await.into_response() };
+    let Some(trouble) = (watched.trouble)() else {
+        return match (watched.failing_splits)() {
+            0 => healthz().await.into_response(),
+            splits => {
+                Json(json!({ "status": "degraded", "failing_splits": splits })).into_response()
+            }
+        };
+    };
     let status = StatusCode::SERVICE_UNAVAILABLE;
     let problem = json!({
         "type": "about:blank",

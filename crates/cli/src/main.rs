@@ -31,6 +31,7 @@ fn main() -> ExitCode {
         _ => allocator::give_back_soon(),
     }
     failure::stop_on_defects();
+    runtime::descriptors::raise();
     logging::start(&arguments.global);
     match start(&arguments) {
         Ok(exit) => exit.code(),

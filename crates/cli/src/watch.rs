@@ -45,7 +45,11 @@ impl Watch {
             let _ = writeln!(std::io::stderr(), "metrics at http://{address}/metrics");
         }
         let exporter = self.exporter.clone();
+        let failing = runs.clone();
         let watched = Watched {
+            failing_splits: Box::new(move || {
+                failing.iter().map(|run| run.troubles.failing()).sum()
+            }),
             metrics: Box::new(move || exporter.render()),
             trouble: Box::new(move || runs.iter().find_map(|run| run.trouble())),
         };

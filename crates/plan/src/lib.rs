@@ -21,7 +21,7 @@ use std::sync::Arc;
 use contract::{Error, Place, Result, Section};
 
 pub use cases::TestCase;
-pub use settings::{Checkpoint, Serve, ServeBackend, Settings};
+pub use settings::{Checkpoint, OnSplitError, Serve, ServeBackend, Settings};
 
 use substitute::{Lookups, substitute};
 
@@ -35,6 +35,7 @@ const KEYS: &[&str] = &[
     "memory",
     "checkpoint",
     "retry",
+    "on_split_error",
     "history",
     "serve",
     "schedule",

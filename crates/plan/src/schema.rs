@@ -6,7 +6,7 @@ use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value, json};
 
 use crate::schedule::Written;
-use crate::settings::{Checkpoint, Epoch, History, Memory, Retry, Serve};
+use crate::settings::{Checkpoint, Epoch, History, Memory, Retry, Serve, TopLevel};
 
 /// The settings of one half of the vocabulary, by the word after `type:`.
 pub type Kinds<'a> = &'a [(&'a str, Schema)];
@@ -28,6 +28,7 @@ pub fn pipeline_schema(sources: Kinds<'_>, transforms: Kinds<'_>, sinks: Kinds<'
         "memory": part::<Memory>("memory", &mut definitions),
         "checkpoint": part::<Checkpoint>("checkpoint", &mut definitions),
         "retry": part::<Retry>("retry", &mut definitions),
+        "on_split_error": top_level("on_split_error"),
         "history": part::<History>("history", &mut definitions),
         "serve": part::<Serve>("serve", &mut definitions),
         "schedule": schedule(&mut definitions),
@@ -46,13 +47,14 @@ pub fn pipeline_schema(sources: Kinds<'_>, transforms: Kinds<'_>, sinks: Kinds<'
     })
 }
 
-/// The settings of a pipeline as a whole, as `(key, schema)`.
+/// The settings of a pipeline as a whole, as `(key, schema)`; those without key stand at the top.
 pub fn settings() -> Vec<(&'static str, Schema)> {
     vec![
         ("epoch", schemars::schema_for!(Epoch)),
         ("memory", schemars::schema_for!(Memory)),
         ("checkpoint", schemars::schema_for!(Checkpoint)),
         ("retry", schemars::schema_for!(Retry)),
+        ("", schemars::schema_for!(TopLevel)),
         ("history", schemars::schema_for!(History)),
         ("serve", schemars::schema_for!(Serve)),
         ("schedule", schemars::schema_for!(Written)),
@@ -65,6 +67,15 @@ const REFERENCE: &str = "reference";
 
 fn part<T: JsonSchema>(name: &str, definitions: &mut Map<String, Value>) -> Value {
     adopt(&schemars::schema_for!(T), name, definitions)
+}
+
+/// One of the settings that stand at the top level themselves.
+fn top_level(key: &str) -> Value {
+    let inline = schemars::generate::SchemaSettings::draft2020_12().with(|settings| {
+        settings.inline_subschemas = true;
+    });
+    let schema = inline.into_generator().into_root_schema_for::<TopLevel>().to_value();
+    schema["properties"][key].clone()
 }
 
 /// The text of `cron`, or all settings.

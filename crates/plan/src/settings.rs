@@ -29,6 +29,8 @@ pub struct Settings {
     pub checkpoint: Checkpoint,
     /// How long External errors are retried; none for the runtime's own limit.
     pub retry_for: Option<Duration>,
+    /// What becomes of a run in which a split cannot be read.
+    pub on_split_error: OnSplitError,
     /// How long the history of epochs is kept.
     pub history_keep: Duration,
     /// What `serve` shows.
@@ -113,6 +115,27 @@ pub(crate) struct Retry {
     /// its sources tries for ever, and a run with an end for half a minute.
     #[serde(rename = "for")]
     for_period: Option<Period>,
+}
+
+/// The settings that stand at the top level themselves.
+#[derive(Default, JsonSchema)]
+#[serde(default)]
+pub(crate) struct TopLevel {
+    /// What becomes of a run in which a split (a file) cannot be read: `isolate` reads the others,
+    /// names it and tries it again and again; `stop` begins again at the last checkpoint while the
+    /// error may pass, and else stops.
+    on_split_error: OnSplitError,
+}
+
+/// What becomes of a run in which a split cannot be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, serde::Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnSplitError {
+    /// The others are read, and this one is tried again.
+    #[default]
+    Isolate,
+    /// It is the failure of the run.
+    Stop,
 }
 
 /// How far back epochs can be looked up.
@@ -205,6 +228,7 @@ pub(crate) fn read(root: &Section) -> Result<Settings> {
     let checkpoint: Checkpoint = part(root, "checkpoint")?;
     let retry: Retry = part(root, "retry")?;
     let history: History = part(root, "history")?;
+    let top_level = TopLevel { on_split_error: part(root, "on_split_error")? };
     let serve: Serve = part(root, "serve")?;
     if epoch.interval.0.is_zero() {
         return Err(zero(root, "epoch", "interval"));
@@ -221,6 +245,7 @@ pub(crate) fn read(root: &Section) -> Result<Settings> {
         memory_limit: memory.limit.0,
         checkpoint,
         retry_for: retry.for_period.map(|period| period.0),
+        on_split_error: top_level.on_split_error,
         history_keep: history.keep.0,
         serve,
         schedule: schedule(root)?,

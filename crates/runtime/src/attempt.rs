@@ -3,23 +3,23 @@
 //! An attempt begins at a checkpoint and ends with the first error of any of its tasks. Whatever
 //! it had not decided is gone with it; the next one begins at the newest checkpoint.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use contract::sink::Writer;
 use contract::transform::EpochStart;
-use contract::{Error, Result};
+use contract::{Error, Position, Result};
 use futures::future::try_join_all;
 use state::Checkpoint;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
-use crate::flow::{QUEUE_MESSAGES_MAX, gone, is_gone};
+use crate::flow::{QUEUE_MESSAGES_MAX, SplitContext, gone, is_gone};
 use crate::outlet::Outlet;
 use crate::owner::Owner;
-use crate::reader_task::{ReaderHandle, ReaderShared};
+use crate::reader_task::{Leave, ReaderHandle, ReaderReport, ReaderShared};
 use crate::sink_task::{SinkHandle, SinkTask, Skip};
 use crate::step_task::StepTask;
 
@@ -39,6 +39,21 @@ impl Cast {
     }
 }
 
+/// A reader that is not there any more.
+pub struct Departed {
+    /// What it read.
+    pub split: Arc<SplitContext>,
+    /// Where it stood.
+    pub position: Option<Position>,
+    /// Whether records came since it was opened.
+    pub moved: bool,
+    /// Why it left; none if it was at its end.
+    pub why: Option<Leave>,
+}
+
+/// The last report of a reader that left in the epoch under way, and what it read.
+pub type LastReport = (Arc<SplitContext>, ReaderReport);
+
 /// The tasks of an attempt.
 pub struct Attempt<'a> {
     /// Whose attempt it is.
@@ -53,6 +68,10 @@ pub struct Attempt<'a> {
     pub shared: Arc<ReaderShared>,
     /// The readers.
     pub readers: Vec<ReaderHandle>,
+    /// Last reports that the next barrier takes with those of the readers.
+    pub last_reports: Vec<LastReport>,
+    /// Readers that are gone and were not seen to yet.
+    pub departed: Vec<Departed>,
     /// The sinks, by number; none for those that stand aside.
     pub sinks: Vec<Option<SinkHandle>>,
     /// Tasks that hold each other's queues and so do not end by themselves.
@@ -118,16 +137,7 @@ impl<'a> Attempt<'a> {
         for (task, messages) in step_tasks {
             steps.push(tasks.spawn(task(messages, outlet.clone()).run()));
         }
-        let shared = Arc::new(ReaderShared {
-            pipeline: owner.pipeline.clone(),
-            outlet,
-            budget: owner.budget.clone(),
-            epoch_bytes: AtomicU64::new(0),
-            ended: AtomicU64::new(0),
-            bell: Notify::new(),
-            progress: owner.progress.clone(),
-            instruments: owner.instruments.clone(),
-        });
+        let shared = share(owner, outlet);
         Ok(Self {
             owner,
             checkpoint,
@@ -135,6 +145,8 @@ impl<'a> Attempt<'a> {
             begun: Instant::now(),
             shared,
             readers: Vec::new(),
+            last_reports: Vec::new(),
+            departed: Vec::new(),
             sinks,
             steps,
             tasks,
@@ -144,6 +156,29 @@ impl<'a> Attempt<'a> {
     /// Starts another task of this attempt.
     pub fn spawn(&mut self, task: impl Future<Output = Result<()>> + Send + 'static) {
         self.tasks.spawn(task);
+    }
+
+    /// Lets go of the readers that left by themselves; their last reports wait for the barrier.
+    pub fn let_go_of_left(&mut self) {
+        let left = std::mem::take(&mut *self.shared.left());
+        for left in left {
+            let place = self.readers.iter().position(|reader| reader.number == left.reader);
+            let Some(place) = place else { continue };
+            let split = self.readers.remove(place).split;
+            let position = left.report.position.clone();
+            let moved = left.report.moved;
+            self.last_reports.push((split.clone(), left.report));
+            self.departed.push(Departed { split, position, moved, why: Some(left.why) });
+        }
+    }
+
+    /// Lets go of the readers that were at their end at the last barrier, once nothing of theirs is
+    /// left to acknowledge.
+    pub fn let_go_of_ended(&mut self) {
+        for reader in self.readers.extract_if(.., |reader| reader.ended) {
+            let split = reader.split;
+            self.departed.push(Departed { split, position: None, moved: true, why: None });
+        }
     }
 
     /// Waits for an answer, or for the error that keeps it from coming.
@@ -187,6 +222,23 @@ impl<'a> Attempt<'a> {
         }
         cause
     }
+}
+
+/// What the readers of an attempt share.
+fn share(owner: &Owner, outlet: Arc<Outlet>) -> Arc<ReaderShared> {
+    Arc::new(ReaderShared {
+        pipeline: owner.pipeline.clone(),
+        outlet,
+        budget: owner.budget.clone(),
+        epoch_bytes: AtomicU64::new(0),
+        ended: AtomicU64::new(0),
+        bell: Notify::new(),
+        left: Mutex::default(),
+        wanted: watch::Sender::new(0),
+        isolates: owner.isolates(),
+        progress: owner.progress.clone(),
+        instruments: owner.instruments.clone(),
+    })
 }
 
 async fn open_writers(

@@ -16,7 +16,7 @@ use tracing::{debug, warn};
 
 use crate::attempt::Attempt;
 use crate::draft::{Draft, Gathered};
-use crate::flow::{Parcel, Tally, send};
+use crate::flow::{Parcel, Tally, gone, send};
 use crate::metrics::Observed;
 use crate::originals;
 use crate::reader_task::{ReaderCommand, ReaderReport};
@@ -34,7 +34,16 @@ impl Attempt<'_> {
         let lineage = &self.owner.lineage;
         self.owner.instruments.stand(lineage, &self.readers, &reports);
         let cuts = self.shared.outlet.take_cuts().await;
+        for (reader, report) in self.readers.iter_mut().zip(&reports) {
+            reader.ended = report.ended;
+            if report.is_well {
+                let source = &self.owner.pipeline.sources[reader.split.source].name;
+                self.owner.progress.troubles.passed(source, reader.split.id().as_str());
+            }
+        }
         if cuts.is_empty() {
+            self.last_reports.clear();
+            self.let_go_of_ended();
             self.epoch = self.owner.start_epoch(self.epoch.epoch, self.epoch.now_us);
             self.begun = Instant::now();
             self.resume_readers().await?;
@@ -73,17 +82,31 @@ impl Attempt<'_> {
         Ok(())
     }
 
+    /// The reports of all readers, in their order. Those that leave meanwhile have left theirs.
     async fn pause_readers(&mut self) -> Result<Vec<ReaderReport>> {
         let mut answers = Vec::new();
         for reader in &self.readers {
             let (reply, answer) = oneshot::channel();
-            send(&reader.commands, ReaderCommand::Pause(reply)).await?;
-            answers.push(answer);
+            let sent = send(&reader.commands, ReaderCommand::Pause(reply)).await;
+            answers.push((reader.number, sent.is_ok().then_some(answer)));
         }
         let mut reports = Vec::new();
-        for answer in answers {
-            reports.push(self.answer(answer).await?);
+        for (number, answer) in answers {
+            let report = match answer {
+                None => None,
+                Some(answer) => tokio::select! {
+                    biased;
+                    report = answer => report.ok(),
+                    failure = self.failed() => return Err(failure),
+                },
+            };
+            match report {
+                Some(report) => reports.push(report),
+                None if self.shared.left().iter().any(|left| left.reader == number) => {}
+                None => return Err(gone()),
+            }
         }
+        self.let_go_of_left();
         Ok(reports)
     }
 
@@ -101,13 +124,14 @@ impl Attempt<'_> {
         read_at: &mut Vec<Instant>,
     ) -> BTreeMap<usize, Position> {
         let mut positions = BTreeMap::new();
-        for (reader, report) in self.readers.iter_mut().zip(reports) {
+        let readers = self.readers.iter().map(|reader| reader.split.clone()).zip(reports);
+        // Of two readers of one split the later one stands further.
+        for (split, report) in self.last_reports.drain(..).chain(readers) {
             tally.merge(report.tally);
             read_at.extend(report.read_at);
             if let Some(position) = report.position {
-                positions.insert(reader.split.index, position);
+                positions.insert(split.index, position);
             }
-            reader.ended = report.ended;
         }
         positions
     }
@@ -240,10 +264,11 @@ impl Attempt<'_> {
         for reader in &self.readers {
             let known = &self.checkpoint.splits[reader.split.index].known;
             if let Some(position) = known.position.clone() {
-                send(&reader.commands, ReaderCommand::Acknowledge(position)).await?;
+                // One that has left meanwhile has nothing to acknowledge to.
+                let _ = send(&reader.commands, ReaderCommand::Acknowledge(position)).await;
             }
         }
-        self.readers.retain(|reader| !reader.ended);
+        self.let_go_of_ended();
         failpoint::reach("acknowledge.done").await
     }
 

@@ -1,27 +1,31 @@
 //! The loop of an attempt: opens splits, ends epochs, until the end or an order.
 
-use std::collections::VecDeque;
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use contract::source::{Split, Until};
-use contract::{Result, failpoint};
+use contract::source::{Discovery, Rest, Until};
+use contract::{Error, Result, failpoint};
+use futures::future::BoxFuture;
 use state::Checkpoint;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
-use crate::attempt::Attempt;
+use crate::attempt::{Attempt, Departed};
 use crate::coordinator::{End, Order, reached};
+use crate::descriptors;
 use crate::flow::SplitContext;
 use crate::originals;
 use crate::owner::{Owner, Scope};
-use crate::reader_task::ReaderTask;
+use crate::patience;
+use crate::phases::Phases;
+use crate::reader_task::{Assignment, Leave, ReaderTask};
 use crate::summary::SummaryBuilder;
 
 /// Splits that are read at once when there is an end.
 const READERS_MAX_UNTIL_END: usize = 8;
-/// Splits that are read at once when following; further ones wait for one to end.
+/// Splits that are read at once when following; further ones take the places of those that rest.
 const READERS_MAX_FOLLOWING: usize = 1024;
 /// How often a source is asked for new splits while following.
 pub const DISCOVER_EVERY: Duration = Duration::from_secs(1);
@@ -39,11 +43,17 @@ enum Ended {
     Left,
 }
 
+/// What each source answered, by its number.
+type Listing = Vec<(usize, Result<Discovery>)>;
+
 /// The splits of an attempt.
 pub struct Epochs {
     orders: watch::Receiver<Order>,
-    /// Splits that wait for a reader.
-    waiting: VecDeque<(usize, usize, Split)>,
+    phases: Phases,
+    /// A listing under way.
+    listing: Option<BoxFuture<'static, Listing>>,
+    /// Why sources could not list their splits, as far as that was told.
+    told: HashSet<String>,
     /// Readers that were started.
     opened: u64,
 }
@@ -51,7 +61,8 @@ pub struct Epochs {
 impl Epochs {
     /// Nothing is read yet.
     pub fn new(orders: watch::Receiver<Order>) -> Self {
-        Self { orders, waiting: VecDeque::new(), opened: 0 }
+        let (phases, told) = (Phases::default(), HashSet::new());
+        Self { orders, phases, listing: None, told, opened: 0 }
     }
 
     /// Reads all splits and ends an epoch by time, by bytes, at the end.
@@ -73,14 +84,15 @@ impl Epochs {
         let mut discovers = tokio::time::interval(DISCOVER_EVERY);
         discovers.set_missed_tick_behavior(MissedTickBehavior::Delay);
         discovers.tick().await;
-        self.discover(attempt).await?;
+        self.discover_first(attempt).await?;
         let mut rests = Instant::now();
         // Nothing depends on a mark, so that a second one for an epoch does no harm.
         let mut marked = 0;
         loop {
-            self.open_waiting(attempt).await?;
+            self.see_to_departed(attempt);
+            self.open_waiting(attempt);
             let order = *self.orders.borrow_and_update();
-            let at_end = is_finite && self.active(attempt) == 0 && self.waiting.is_empty();
+            let at_end = is_finite && self.active(attempt) == 0 && self.is_through(attempt);
             match order {
                 Order::Leave => return Ok(End::Left),
                 Order::Stop => return self.finish(attempt, summary, End::Stopped).await,
@@ -88,6 +100,7 @@ impl Epochs {
                 Order::Run => {}
             }
             let shared = attempt.shared.clone();
+            let due = self.phases.next_due();
             tokio::select! {
                 biased;
                 Ok(()) = self.orders.changed() => {}
@@ -106,7 +119,15 @@ impl Epochs {
                         owner.history.mark_complete(marked).await?;
                     }
                 }
-                _ = discovers.tick(), if !until_end => self.discover(attempt).await?,
+                listing = listed(&mut self.listing) => {
+                    self.take_listing(attempt, listing)?;
+                    self.phases.wake(Instant::now());
+                }
+                _ = discovers.tick(), if !until_end => self.discover(attempt),
+                () = until(due), if self.listing.is_none() => {
+                    // Where nobody looks again by the clock, it may have been moved or removed.
+                    if until_end { self.discover(attempt) } else { self.phases.wake(Instant::now()) }
+                }
             }
         }
     }
@@ -115,69 +136,200 @@ impl Epochs {
         self.opened - attempt.shared.ended.load(Ordering::Relaxed)
     }
 
-    /// Looks for splits; those without a reader wait for one.
-    async fn discover(&mut self, attempt: &mut Attempt<'_>) -> Result<()> {
+    /// Whether no split waits for a reader, or for another try. Asked once no reader is active: one
+    /// that left since it was looked for has left its report before.
+    fn is_through(&self, attempt: &Attempt<'_>) -> bool {
+        let is_seen_to = attempt.shared.left().is_empty();
+        self.phases.waiting() == 0 && !self.phases.has_failed() && is_seen_to
+    }
+
+    /// The first listing decides where an attempt begins: without it there is none.
+    async fn discover_first(&mut self, attempt: &mut Attempt<'_>) -> Result<()> {
+        self.discover(attempt);
+        let Some(listing) = self.listing.take() else { return Ok(()) };
+        for (source, found) in listing.await {
+            let name = &attempt.owner.pipeline.sources[source].name;
+            let counted = |error: &Error| attempt.owner.instruments.failed(Some(name), error);
+            let found = found.inspect_err(counted)?;
+            self.take_found(attempt, source, found);
+        }
+        self.keep_troubles(attempt);
+        Ok(())
+    }
+
+    /// Begins to look for splits, beside everything else.
+    fn discover(&mut self, attempt: &mut Attempt<'_>) {
         if attempt.owner.scope == Scope::Checkpoint {
             self.take_from_checkpoint(attempt);
-            return Ok(());
+            return;
         }
-        for (number, node) in attempt.owner.sources() {
+        if self.listing.is_some() {
+            return;
+        }
+        let asked = attempt.owner.sources().map(|(number, node)| {
             let known = attempt.checkpoint.known(&node.name);
-            let found = node.source.splits(Some(&known)).await;
-            let found = found.map_err(|error| {
-                attempt.owner.instruments.failed(Some(&node.name), &error);
-                error.context(format!("source {:?}", node.name))
-            })?;
-            for warning in found.warnings {
-                warn!(source = node.name, "{warning}");
+            (number, node.name.clone(), node.source.clone(), known)
+        });
+        let asked: Vec<_> = asked.collect();
+        self.listing = Some(Box::pin(async move {
+            let mut listing = Listing::new();
+            for (number, name, source, known) in asked {
+                let found = source.splits(Some(&known)).await;
+                let found = found.map_err(|error| error.context(format!("source {name:?}")));
+                listing.push((number, found));
             }
-            for split in found.splits {
-                let index = attempt.checkpoint.split_index(&node.name, &split);
-                attempt.checkpoint.splits[index].known.split = split.clone();
-                self.add(attempt, number, index, split);
+            listing
+        }));
+    }
+
+    /// A listing that fails changes nothing.
+    fn take_listing(&mut self, attempt: &mut Attempt<'_>, listing: Listing) -> Result<()> {
+        for (source, found) in listing {
+            match found {
+                Ok(found) => self.take_found(attempt, source, found),
+                Err(error) => {
+                    let name = attempt.owner.pipeline.sources[source].name.as_str();
+                    attempt.owner.instruments.failed(Some(name), &error);
+                    if !error.retry() || !attempt.shared.isolates {
+                        return Err(error);
+                    }
+                    let text = error.chain();
+                    if self.told.insert(text.clone()) {
+                        warn!(source = name, error = text, "could not look for new splits");
+                    }
+                }
             }
         }
+        self.keep_troubles(attempt);
         Ok(())
+    }
+
+    fn take_found(&mut self, attempt: &mut Attempt<'_>, number: usize, found: Discovery) {
+        let owner = attempt.owner;
+        let node = &owner.pipeline.sources[number];
+        for warning in found.warnings {
+            warn!(source = node.name, "{warning}");
+        }
+        let now = Instant::now();
+        let indexes = attempt.checkpoint.split_indexes(&node.name, &found.splits);
+        let seen: HashSet<_> = indexes.iter().copied().collect();
+        for (index, split) in indexes.into_iter().zip(found.splits) {
+            attempt.checkpoint.splits[index].known.split = split.clone();
+            self.phases.found(index, number, split, now);
+        }
+        for gone in self.phases.forget_gone(number, &|index| seen.contains(&index)) {
+            owner.progress.troubles.passed(&node.name, gone.id.as_str());
+        }
+        owner.progress.troubles.found(&node.name, found.unreadable);
     }
 
     fn take_from_checkpoint(&mut self, attempt: &Attempt<'_>) {
         for index in 0..attempt.checkpoint.splits.len() {
             let context = originals::context_at(attempt.owner, &attempt.checkpoint, index);
             if let Some(context) = context {
-                self.add(attempt, context.source, index, context.split.clone());
+                let split = context.split.clone();
+                self.phases.found(index, context.source, split, Instant::now());
             }
         }
     }
 
-    fn add(&mut self, attempt: &Attempt<'_>, source: usize, index: usize, split: Split) {
-        let read = attempt.readers.iter().any(|reader| reader.split.index == index);
-        let waits = self.waiting.iter().any(|(_, waiting, _)| *waiting == index);
-        if !read && !waits {
-            self.waiting.push_back((source, index, split));
-        }
-    }
-
-    async fn open_waiting(&mut self, attempt: &mut Attempt<'_>) -> Result<()> {
-        let until_end = attempt.owner.options.until_end;
-        let (readers_max, until) = match until_end {
+    /// Gives each split that waits a reader, as long as there are places.
+    fn open_waiting(&mut self, attempt: &mut Attempt<'_>) {
+        let (readers_max, until) = match attempt.owner.options.until_end {
             true => (READERS_MAX_UNTIL_END, Until::End),
-            false => (READERS_MAX_FOLLOWING, Until::Forever),
+            false => (readers_max_following(), Until::Forever),
         };
         while self.active(attempt) < readers_max as u64 {
-            let Some((source, index, split)) = self.waiting.pop_front() else { return Ok(()) };
-            let node = &attempt.owner.pipeline.sources[source];
-            let position = attempt.checkpoint.splits[index].known.position.clone();
-            let opened = node.source.open(&split, position.as_ref(), until.clone()).await;
-            let reader = opened
-                .map_err(|error| error.context(format!("could not open split \"{}\"", split.id)))?;
-            let context = SplitContext::new(index, source, split);
-            let (task, handle) =
-                ReaderTask::new(attempt.shared.clone(), context, reader, attempt.epoch, position);
+            let Some(ready) = self.phases.next() else { break };
+            let committed = &attempt.checkpoint.splits[ready.index].known.position;
+            // What a reader that left had read stands in the epoch under way.
+            let position = ready.position.max(committed.clone());
+            let assignment = Assignment {
+                number: self.opened,
+                split: SplitContext::new(ready.index, ready.source, ready.split),
+                position,
+                until: until.clone(),
+            };
+            let (task, handle) = ReaderTask::new(attempt.shared.clone(), assignment, attempt.epoch);
             attempt.readers.push(handle);
             attempt.spawn(task.run());
             self.opened += 1;
         }
-        Ok(())
+        // Where there is an end, each reader comes to it and makes room.
+        let waiting = if until == Until::End { 0 } else { self.phases.waiting() };
+        attempt.shared.wanted.send_if_modified(|wanted| {
+            let has_changed = *wanted != waiting;
+            *wanted = waiting;
+            has_changed
+        });
+    }
+
+    /// Decides what becomes of the splits whose readers are gone.
+    fn see_to_departed(&mut self, attempt: &mut Attempt<'_>) {
+        attempt.let_go_of_left();
+        let departed = std::mem::take(&mut attempt.departed);
+        if departed.is_empty() {
+            return;
+        }
+        for departed in departed {
+            self.see_to(attempt, departed);
+        }
+        self.keep_troubles(attempt);
+    }
+
+    fn see_to(&mut self, attempt: &Attempt<'_>, departed: Departed) {
+        let owner = attempt.owner;
+        let until_end = owner.options.until_end;
+        let troubles = &owner.progress.troubles;
+        let Departed { split, position, moved, why } = departed;
+        let source = owner.pipeline.sources[split.source].name.as_str();
+        let (index, id, now) = (split.index, split.id().as_str(), Instant::now());
+        match why {
+            None => {
+                troubles.passed(source, id);
+                // An end that is taken once is no other when the split grows.
+                if until_end {
+                    self.phases.give_up(index)
+                } else {
+                    self.phases.rests(index, None, None)
+                }
+            }
+            Some(Leave::Rests(rest)) => {
+                troubles.passed(source, id);
+                let due = match rest {
+                    Rest::AtMost(period) => Some(now + period),
+                    Rest::None | Rest::UntilChanged => None,
+                };
+                self.phases.rests(index, position, due);
+            }
+            Some(Leave::Failed(error)) => {
+                if moved {
+                    troubles.got_on(source, id);
+                }
+                let (pause, since) = troubles.failed(source, id, &error);
+                self.phases.fails(index, position, now, now + pause);
+                let limit = patience::limit(&owner.pipeline.settings, &owner.options);
+                let is_over = limit.is_some_and(|limit| since.elapsed() + pause > limit);
+                if until_end && (!error.retry() || is_over) {
+                    troubles.gave_up(source, id);
+                    self.phases.give_up(index);
+                }
+            }
+        }
+    }
+
+    /// Shows what cannot be read, and notes it beside the checkpoints.
+    fn keep_troubles(&self, attempt: &mut Attempt<'_>) {
+        let owner = attempt.owner;
+        if owner.scope != Scope::Sources {
+            return;
+        }
+        owner.instruments.show_troubles(&owner.progress.troubles);
+        let (progress, history) = (owner.progress.clone(), owner.history.clone());
+        attempt.spawn(async move {
+            progress.troubles.keep(&history).await;
+            Ok(())
+        });
     }
 
     /// Ends the epoch under way. What is undecided when the lineage is left stays so, and goes
@@ -213,6 +365,10 @@ impl Epochs {
         if self.end_epoch(attempt, summary).await? == Ended::Left {
             return Ok(End::Left);
         }
+        self.see_to_departed(attempt);
+        if attempt.owner.scope == Scope::Sources {
+            attempt.owner.progress.troubles.keep(&attempt.owner.history).await;
+        }
         failpoint::reach("complete.before").await?;
         let checkpoint: &Checkpoint = &attempt.checkpoint;
         attempt.owner.history.mark_complete(checkpoint.epoch).await?;
@@ -220,6 +376,27 @@ impl Epochs {
         let lineage = attempt.owner.lineage.as_str();
         info!(lineage, epoch = checkpoint.epoch, ?end, "finished");
         Ok(end)
+    }
+}
+
+/// Half of the descriptors are left to sinks, connections and whoever else is in the process.
+fn readers_max_following() -> usize {
+    READERS_MAX_FOLLOWING.min(descriptors::limit() / 2).max(READERS_MAX_UNTIL_END)
+}
+
+/// Waits for a listing under way; for ever if there is none.
+async fn listed(listing: &mut Option<BoxFuture<'static, Listing>>) -> Listing {
+    let Some(under_way) = listing else { return std::future::pending().await };
+    let found = under_way.await;
+    *listing = None;
+    found
+}
+
+/// Waits for a moment; for ever if there is none.
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due.into()).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -4,9 +4,9 @@
 //! joined by bounded queues; its coordinator ends epochs by the protocol of EPOCH.md.
 //!
 //! Reading order: [`graph`] (what is run), `run`, `supervisor` (all lineages), `scout` (which
-//! there are), `coordinator` (one of them), `recovery`, `attempt`, `epochs` (its loop), `barrier`
-//! (the end of an epoch), `draft` (its books), the tasks, then [`replay`], [`schedule`]
-//! and [`metrics`].
+//! there are), `coordinator` (one of them), `recovery`, `attempt`, `epochs` (its loop), `phases`
+//! (of its splits), `barrier` (the end of an epoch), `draft` (its books), the tasks, [`troubles`],
+//! then [`replay`], [`schedule`] and [`metrics`].
 
 mod assume;
 mod attempt;
@@ -14,6 +14,7 @@ mod barrier;
 mod chain;
 mod coordinator;
 pub mod dead_letters;
+pub mod descriptors;
 mod draft;
 mod epochs;
 mod flow;
@@ -25,6 +26,7 @@ mod originals;
 mod outlet;
 mod owner;
 mod patience;
+mod phases;
 mod progress;
 mod reader_task;
 mod recovery;
@@ -36,6 +38,7 @@ mod sink_task;
 mod step_task;
 mod summary;
 mod supervisor;
+pub mod troubles;
 
 pub use assume::Assumption;
 pub use graph::{BindContext, DEAD_LETTERS, MakeStep, Pipeline};
@@ -43,3 +46,4 @@ pub use owner::{Rebuild, Recipe, RunOptions};
 pub use progress::{Progress, Seen};
 pub use run::{Outcome, run};
 pub use summary::{SinkSummary, Summary};
+pub use troubles::{Trouble, TroubleState};

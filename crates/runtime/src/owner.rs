@@ -10,6 +10,7 @@ use contract::error::Context;
 use contract::sink::WriterContext;
 use contract::transform::EpochStart;
 use contract::{Error, ErrorKind, Lineage, Result};
+use plan::OnSplitError;
 use state::checkpoint::{SinkState, sha256_hex};
 use state::history::Decision;
 use state::lease::Lease;
@@ -168,6 +169,14 @@ impl Owner {
             instruments: run.instruments.clone(),
             lineages: run.lineages,
         }
+    }
+
+    /// Whether a split that cannot be read keeps no other back. A lineage of one split recovers as
+    /// a whole, and a replay of dead letters gives all of them or fails.
+    pub fn isolates(&self) -> bool {
+        self.scope == Scope::Sources
+            && self.pipeline.settings.on_split_error == OnSplitError::Isolate
+            && !self.lineage.is_replay()
     }
 
     /// The sources that are asked for splits, with their numbers.

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use contract::{Error, Lineage, Result};
+use plan::Settings;
 use tracing::warn;
 
 use crate::metrics::Instruments;
-use crate::owner::RunContext;
+use crate::owner::{RunContext, RunOptions};
 
 /// The first pause before another attempt; it doubles each time, with jitter.
 const BACK_OFF_MIN: Duration = Duration::from_millis(200);
@@ -15,6 +16,11 @@ const BACK_OFF_MIN: Duration = Duration::from_millis(200);
 const BACK_OFF_MAX: Duration = Duration::from_secs(30);
 /// How long a run with an end keeps trying without any progress, if `retry.for` does not say.
 const RETRY_FOR_UNTIL_END: Duration = Duration::from_secs(30);
+
+/// How long to go on trying where nothing goes forward; none for ever.
+pub fn limit(settings: &Settings, options: &RunOptions) -> Option<Duration> {
+    settings.retry_for.or(options.until_end.then_some(RETRY_FOR_UNTIL_END))
+}
 
 /// Counts how long nothing went forward.
 pub struct Patience {
@@ -29,8 +35,7 @@ impl Patience {
     /// Patience with a lineage, as the settings say; without limit when following, if they say
     /// nothing.
     pub fn new(run: &RunContext, lineage: &Lineage) -> Self {
-        let limit = run.pipeline.settings.retry_for;
-        let limit = limit.or(run.options.until_end.then_some(RETRY_FOR_UNTIL_END));
+        let limit = limit(&run.pipeline.settings, &run.options);
         let (lineage, instruments) = (lineage.clone(), run.instruments.clone());
         Self { lineage, instruments, limit, since: None, pause: BACK_OFF_MIN }
     }

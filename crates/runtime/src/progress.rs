@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use crate::troubles::Troubles;
+
 /// Counters of a run; they only grow, also over retries.
 #[derive(Debug, Default)]
 pub struct Progress {
@@ -14,6 +16,8 @@ pub struct Progress {
     begun: AtomicBool,
     /// Lineages that do not read yet, or not again.
     recovering: AtomicU64,
+    /// What cannot be read.
+    pub troubles: Troubles,
 }
 
 /// The counters at one moment.

@@ -2,16 +2,20 @@
 //!
 //! Between two batches it obeys the coordinator: it reports and stands still at a barrier, goes on
 //! with the next epoch, passes acknowledgements to the connector.
+//!
+//! A reader whose split fails, or that gives its place to another, leaves by itself: its last report
+//! waits for the barrier, so that cuts, position and counts of an epoch come together or not at all.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use contract::source::{Lag, ReadBatch, SplitReader};
+use contract::source::{Lag, ReadBatch, Rest, SplitReader, Until};
 use contract::transform::EpochStart;
-use contract::{Position, Result};
+use contract::{Error, ErrorKind, Position, Result};
+use futures::future::BoxFuture;
 use state::ledger::Counts;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::chain::Chain;
 use crate::dead_letters::{DeadLetter, add_originals};
@@ -23,6 +27,9 @@ use crate::progress::Progress;
 
 /// The moments of an epoch by which the age of its records is measured.
 const MOMENTS: u32 = 1_000;
+
+/// How often a reader that waits for records sees whether another split wants its place.
+const PLACE_LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// What the coordinator says to a reader.
 pub enum ReaderCommand {
@@ -47,10 +54,36 @@ pub struct ReaderReport {
     pub read_at: Vec<Instant>,
     /// What lies beyond the position.
     pub lag: Lag,
+    /// Whether records came since the split was opened.
+    pub moved: bool,
+    /// Whether the split can be read: records came, or the reader waits at its end.
+    pub is_well: bool,
+}
+
+/// Why a reader left by itself.
+#[derive(Debug)]
+pub enum Leave {
+    /// It read what is there, and another split wants its place.
+    Rests(Rest),
+    /// Its split cannot be read.
+    Failed(Error),
+}
+
+/// A reader that left by itself.
+#[derive(Debug)]
+pub struct Left {
+    /// Its number.
+    pub reader: u64,
+    /// Its last report.
+    pub report: ReaderReport,
+    /// Why.
+    pub why: Leave,
 }
 
 /// The coordinator's end of a reader.
 pub struct ReaderHandle {
+    /// Its number in the attempt.
+    pub number: u64,
     /// What it reads.
     pub split: Arc<SplitContext>,
     /// Where commands go.
@@ -71,8 +104,14 @@ pub struct ReaderShared {
     pub epoch_bytes: AtomicU64,
     /// Splits that came to their end.
     pub ended: AtomicU64,
-    /// Rung when the epoch is full or a split is at its end.
+    /// Rung when the epoch is full, a split is at its end, or a reader left.
     pub bell: Notify,
+    /// Readers that left, until the coordinator sees them.
+    pub left: Mutex<Vec<Left>>,
+    /// Splits that wait for a place.
+    pub wanted: watch::Sender<usize>,
+    /// Whether a split that cannot be read closes its reader alone.
+    pub isolates: bool,
     /// What people see.
     pub progress: Arc<Progress>,
     /// Who counts.
@@ -84,14 +123,83 @@ impl ReaderShared {
     pub fn full(&self) -> bool {
         self.epoch_bytes.load(Ordering::Relaxed) >= self.pipeline.settings.epoch_bytes_max
     }
+
+    /// The readers that left by themselves.
+    pub fn left(&self) -> MutexGuard<'_, Vec<Left>> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes one of the wishes for a place, if there is one.
+    fn take_wish(&self) -> bool {
+        self.wanted.send_if_modified(|wanted| {
+            let is_wanted = *wanted > 0;
+            *wanted = wanted.saturating_sub(1);
+            is_wanted
+        })
+    }
+}
+
+/// What a task is to read.
+pub struct Assignment {
+    /// The number of the reader in the attempt.
+    pub number: u64,
+    /// The split.
+    pub split: Arc<SplitContext>,
+    /// The next record to read.
+    pub position: Option<Position>,
+    /// Where to stop.
+    pub until: Until,
+}
+
+/// A reader, open or about to be.
+enum Reading {
+    Opening(BoxFuture<'static, Result<Box<dyn SplitReader>>>),
+    Open(Box<dyn SplitReader>),
+}
+
+impl Reading {
+    /// The next batch; opens the split before the first one. Cancel safe.
+    async fn next_batch(&mut self) -> Result<Option<ReadBatch>> {
+        if let Self::Opening(opening) = self {
+            *self = Self::Open(opening.await?);
+        }
+        match self {
+            Self::Open(reader) => reader.next_batch().await,
+            Self::Opening(_) => Err(Error::bug("a split was opened and is not open")),
+        }
+    }
+
+    fn lag(&self) -> Lag {
+        match self {
+            Self::Open(reader) => reader.lag(),
+            Self::Opening(_) => Lag::default(),
+        }
+    }
+
+    fn rest(&self) -> Rest {
+        match self {
+            Self::Open(reader) => reader.rest(),
+            Self::Opening(_) => Rest::None,
+        }
+    }
+}
+
+/// How the work of a reader ended.
+enum Stop {
+    /// The coordinator let go of it.
+    LetGo,
+    /// It left by itself.
+    Left(Leave),
 }
 
 /// A task that reads one split.
 pub struct ReaderTask {
     shared: Arc<ReaderShared>,
+    number: u64,
     split: Arc<SplitContext>,
-    reader: Box<dyn SplitReader>,
+    reading: Reading,
     commands: mpsc::Receiver<ReaderCommand>,
+    wanted: watch::Receiver<usize>,
     chain: Chain,
     epoch: EpochStart,
     position: Option<Position>,
@@ -99,49 +207,98 @@ pub struct ReaderTask {
     /// When batches of the epoch were read; those of one moment once.
     read_at: Vec<Instant>,
     ended: bool,
+    /// Whether records came since the split was opened.
+    moved: bool,
+    /// Whether it was open at the last barrier.
+    was_open: bool,
 }
 
 impl ReaderTask {
-    /// A task for an open split that stands at `position`.
+    /// A task that opens a split and reads it.
     pub fn new(
         shared: Arc<ReaderShared>,
-        split: Arc<SplitContext>,
-        reader: Box<dyn SplitReader>,
+        assignment: Assignment,
         epoch: EpochStart,
-        position: Option<Position>,
     ) -> (Self, ReaderHandle) {
+        let Assignment { number, split, position, until } = assignment;
         let (sender, commands) = mpsc::channel(4);
-        let handle = ReaderHandle { split: split.clone(), commands: sender, ended: false };
-        let chain = Chain::new(shared.pipeline.clone(), epoch);
+        let handle = ReaderHandle { number, split: split.clone(), commands: sender, ended: false };
+        let source = shared.pipeline.sources[split.source].source.clone();
+        let (opened, from) = (split.clone(), position.clone());
+        let opening = async move {
+            let reader = source.open(&opened.split, from.as_ref(), until).await;
+            reader
+                .map_err(|error| error.context(format!("could not open split \"{}\"", opened.id())))
+        };
         let task = Self {
-            shared,
+            number,
             split,
-            reader,
+            reading: Reading::Opening(Box::pin(opening)),
             commands,
-            chain,
+            wanted: shared.wanted.subscribe(),
+            chain: Chain::new(shared.pipeline.clone(), epoch),
             epoch,
             position,
             tally: Tally::default(),
             read_at: Vec::new(),
             ended: false,
+            moved: false,
+            was_open: false,
+            shared,
         };
         (task, handle)
     }
 
-    /// Reads until the coordinator lets go of the handle.
+    /// Reads until the coordinator lets go of the handle, or the reader leaves by itself.
     ///
     /// # Errors
-    /// What the connector or a step answered.
+    /// What a step answered, or the connector where splits are not isolated.
     pub async fn run(mut self) -> Result<()> {
-        let outcome = self.work().await;
-        if let Err(error) = &outcome {
-            let source = &self.shared.pipeline.sources[self.split.source].name;
-            self.shared.instruments.failed(Some(source), error);
+        match self.work().await {
+            Ok(Stop::LetGo) => Ok(()),
+            Ok(Stop::Left(why)) => {
+                self.leave(why);
+                Ok(())
+            }
+            Err(error) => {
+                self.count(&error);
+                Err(error)
+            }
         }
-        outcome
     }
 
-    async fn work(&mut self) -> Result<()> {
+    fn count(&self, error: &Error) {
+        let source = &self.shared.pipeline.sources[self.split.source].name;
+        self.shared.instruments.failed(Some(source), error);
+    }
+
+    /// Gives up the connection at once, and leaves the last report behind.
+    fn leave(mut self, why: Leave) {
+        if let Leave::Failed(error) = &why {
+            self.count(error);
+            self.shared.instruments.split_failed(self.split.source);
+        }
+        let report = self.report();
+        let Self { shared, number, reading, commands, ended, .. } = self;
+        drop(reading);
+        shared.left().push(Left { reader: number, report, why });
+        if !ended {
+            shared.ended.fetch_add(1, Ordering::Relaxed);
+        }
+        shared.bell.notify_one();
+        // Whoever finds the queue closed finds the report.
+        drop(commands);
+    }
+
+    /// An error before a batch was taken by the chain is the split's own.
+    fn of_split(&self, error: Error) -> Result<Stop> {
+        match self.shared.isolates && error.kind() == ErrorKind::External {
+            true => Ok(Stop::Left(Leave::Failed(error))),
+            false => Err(error),
+        }
+    }
+
+    async fn work(&mut self) -> Result<Stop> {
         loop {
             tokio::select! {
                 // Commands first: a busy source must not delay a checkpoint.
@@ -150,34 +307,56 @@ impl ReaderTask {
                     Some(ReaderCommand::Pause(reply)) => self.pause(reply).await?,
                     Some(ReaderCommand::Resume(epoch)) => self.start_epoch(epoch)?,
                     Some(ReaderCommand::Acknowledge(position)) => {
-                        self.reader.acknowledge(&position).await?;
+                        let Reading::Open(reader) = &mut self.reading else { continue };
+                        if let Err(error) = reader.acknowledge(&position).await {
+                            return self.of_split(error);
+                        }
                     }
-                    None => return Ok(()),
+                    None => return Ok(Stop::LetGo),
                 },
                 // An ended split stays for the acknowledgement of its last epoch; a full epoch is
                 // left to end first.
-                batch = self.reader.next_batch(), if !self.ended && !self.shared.full() => {
-                    match batch? {
-                    Some(batch) => self.pass_on(batch).await?,
-                    None => {
-                        self.ended = true;
-                        self.shared.ended.fetch_add(1, Ordering::Relaxed);
-                        self.shared.bell.notify_one();
+                batch = self.reading.next_batch(), if !self.ended && !self.shared.full() => {
+                    match batch {
+                        Ok(Some(batch)) => self.pass_on(batch).await?,
+                        Ok(None) => self.end(),
+                        Err(error) => return self.of_split(error),
                     }
+                }
+                () = another_waits(&mut self.wanted), if self.shared.isolates && !self.ended => {
+                    let rest = self.reading.rest();
+                    if rest != Rest::None && self.shared.take_wish() {
+                        return Ok(Stop::Left(Leave::Rests(rest)));
                     }
                 }
             }
         }
     }
 
-    async fn pause(&mut self, reply: oneshot::Sender<ReaderReport>) -> Result<()> {
-        let report = ReaderReport {
+    fn end(&mut self) {
+        self.ended = true;
+        self.shared.ended.fetch_add(1, Ordering::Relaxed);
+        self.shared.bell.notify_one();
+    }
+
+    fn report(&mut self) -> ReaderReport {
+        let is_open = matches!(self.reading, Reading::Open(_));
+        let was_open = std::mem::replace(&mut self.was_open, is_open);
+        let waits = self.ended || self.reading.rest() != Rest::None;
+        ReaderReport {
             position: self.position.clone(),
             tally: std::mem::take(&mut self.tally),
             ended: self.ended,
             read_at: std::mem::take(&mut self.read_at),
-            lag: self.reader.lag(),
-        };
+            lag: self.reading.lag(),
+            moved: self.moved,
+            // One that fails at once does not stand open through a whole epoch.
+            is_well: self.moved || was_open || waits,
+        }
+    }
+
+    async fn pause(&mut self, reply: oneshot::Sender<ReaderReport>) -> Result<()> {
+        let report = self.report();
         // A coordinator that is gone shows at the next command.
         let _ = reply.send(report);
         match self.commands.recv().await {
@@ -201,6 +380,7 @@ impl ReaderTask {
     }
 
     async fn pass_on(&mut self, batch: ReadBatch) -> Result<()> {
+        self.moved = true;
         let share = self.shared.budget.take(weight(&batch)).await?;
         let read = batch.records.num_rows() as u64 + batch.rejects.len() as u64 + batch.lost;
         let mut passed = self.chain.run_from_source(self.split.source, batch.records.clone())?;
@@ -239,6 +419,14 @@ impl ReaderTask {
         stand_back().await;
         Ok(())
     }
+}
+
+/// Waits until another split wants a place. A reader that gets records meanwhile never sees that.
+async fn another_waits(wanted: &mut watch::Receiver<usize>) {
+    if wanted.wait_for(|wanted| *wanted > 0).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+    tokio::time::sleep(PLACE_LOOK_EVERY).await;
 }
 
 /// What a batch and everything made of it may take: views into its buffers, and columns beside.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use contract::{Error, Result};
 use serde::Serialize;
 use state::Checkpoint;
 use state::ledger::Counts;
@@ -10,6 +11,7 @@ use state::ledger::Counts;
 use crate::graph::DEAD_LETTERS;
 use crate::owner::RunContext;
 use crate::run::Outcome;
+use crate::troubles::{Trouble, TroubleState};
 
 /// The closing object of `run --until-end --format json`.
 #[derive(Clone, Debug, Serialize)]
@@ -26,6 +28,32 @@ pub struct Summary {
     pub outcome: Outcome,
     /// What each sink got.
     pub sinks: Vec<SinkSummary>,
+    /// What could not be read in the end.
+    pub unread: Vec<Trouble>,
+}
+
+impl Summary {
+    /// Whether the run read all that it should have. Whatever it read is committed.
+    ///
+    /// # Errors
+    /// External: something could not be read to its end.
+    pub fn check_complete(&self) -> Result<()> {
+        let missing = self.unread.iter().filter(|one| one.state != TroubleState::PassedOver);
+        let missing: Vec<_> = missing.collect();
+        let Some(first) = missing.first() else { return Ok(()) };
+        let others = match missing.len() {
+            1 => String::new(),
+            count => format!(" and {} more", count - 1),
+        };
+        let Trouble { split, error, hint, .. } = first;
+        let error = Error::external(format!(
+            "could not read \"{split}\"{others} to the end; everything else is committed: {error}"
+        ));
+        Err(match hint {
+            Some(hint) => error.hint(hint.clone()),
+            None => error,
+        })
+    }
 }
 
 /// What one sink got, added up over epochs and splits.
@@ -91,6 +119,7 @@ impl SummaryBuilder {
             bytes: run.progress.seen().bytes,
             outcome,
             sinks: sinks.collect(),
+            unread: run.progress.troubles.list(),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! JSON. It is created once and never changed; bytes that do not match their sum are no
 //! checkpoint.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use contract::sink::SinkReject;
 use contract::source::{KnownSplit, Split};
@@ -167,6 +167,23 @@ impl Checkpoint {
             self.splits.push(SplitState { source: source.to_owned(), known });
             self.splits.len() - 1
         })
+    }
+
+    /// The states of splits of one source, as [`Checkpoint::split_index`] gives them.
+    pub fn split_indexes(&mut self, source: &str, splits: &[Split]) -> Vec<usize> {
+        let of_source = self.splits.iter().enumerate().filter(|(_, state)| state.source == source);
+        let mut known: HashMap<_, _> =
+            of_source.map(|(index, state)| (state.known.split.id.clone(), index)).collect();
+        let mut indexes = Vec::with_capacity(splits.len());
+        for split in splits {
+            let index = *known.entry(split.id.clone()).or_insert_with(|| {
+                let known = KnownSplit { split: split.clone(), position: None };
+                self.splits.push(SplitState { source: source.to_owned(), known });
+                self.splits.len() - 1
+            });
+            indexes.push(index);
+        }
+        indexes
     }
 
     /// The epoch that each sink holds once this checkpoint's epoch is committed everywhere.

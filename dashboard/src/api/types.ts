@@ -98,6 +98,7 @@ export interface Pipeline {
   delivered: number | null;
   dead_letters: number | null;
   lag: number | null;
+  failing_splits: number;
   last_epoch_at: string | null;
   schedule: Schedule | null;
 }
@@ -135,6 +136,17 @@ export interface SinkSums {
   rejected_after: number;
 }
 
+/** Something that cannot be read, as the newest run noted it. */
+export interface FailingSplit {
+  source: string;
+  split: string;
+  state: "failed" | "broken" | "passed_over";
+  error: string;
+  hint: string | null;
+  since: string;
+  next_try: string | null;
+}
+
 export interface PipelineDetail extends Pipeline {
   graph: Graph | null;
   lineages: {
@@ -144,6 +156,7 @@ export interface PipelineDetail extends Pipeline {
     owner: string | null;
   }[];
   splits: { source: string; split: string; position: string | number; lag: number | null }[];
+  failing: FailingSplit[];
   sinks: SinkSums[];
   balanced: boolean | null;
 }

@@ -11,7 +11,7 @@ import { Await } from "../parts/notice";
 import { usePolled } from "../state/load";
 import { GraphView } from "./graph";
 import { Letters } from "./letters";
-import { LedgerTable, PositionTables } from "./ledger";
+import { FailingTable, LedgerTable, PositionTables } from "./ledger";
 import { StateMark } from "./mark";
 import { EpochTable, ScheduleSection } from "./history";
 
@@ -54,6 +54,11 @@ function Detail({ pipeline }: { pipeline: PipelineDetail }) {
           </p>
         )}
       </Section>
+      {pipeline.failing.length > 0 && (
+        <Section title="Cannot be read">
+          <FailingTable failing={pipeline.failing} />
+        </Section>
+      )}
       <Section title="Ledger" aside={<Balance balanced={pipeline.balanced} />}>
         <LedgerTable sinks={pipeline.sinks} read={pipeline.read} />
       </Section>
@@ -76,11 +81,12 @@ function Detail({ pipeline }: { pipeline: PipelineDetail }) {
 }
 
 function Counts({ pipeline }: { pipeline: PipelineDetail }) {
-  const { read, delivered, dead_letters, lag, epochs, last_epoch_at } = pipeline;
+  const { read, delivered, dead_letters, failing_splits, lag, epochs, last_epoch_at } = pipeline;
   const counts: [string, string, boolean][] = [
     ["Read", format.count(read), false],
     ["Delivered", format.count(delivered), false],
     ["Dead letters", format.count(dead_letters), (dead_letters ?? 0) > 0],
+    ["Failing splits", format.count(failing_splits), failing_splits > 0],
     ["Lag", format.shortCount(lag), false],
     ["Epochs", format.count(epochs), false],
     ["Last epoch", format.ago(last_epoch_at, Date.now()), false],

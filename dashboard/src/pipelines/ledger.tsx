@@ -1,6 +1,6 @@
 // The sums of the ledger, and where each lineage and split stands.
 
-import type { PipelineDetail, SinkSums } from "../api/types";
+import type { FailingSplit, PipelineDetail, SinkSums } from "../api/types";
 import * as format from "../format";
 import { Head, type HeadCell } from "../parts/head";
 
@@ -47,6 +47,42 @@ export function LedgerTable({ sinks, read }: { sinks: SinkSums[]; read: number |
 function classOf(count: Count, value: number): string {
   if (value === 0) return "number zero";
   return count === "dead_lettered" || count === "lost" ? "number bad" : "number";
+}
+
+const STATES: Record<FailingSplit["state"], string> = {
+  failed: "tried again soon",
+  broken: "broken",
+  passed_over: "passed over",
+};
+
+/** What cannot be read: why, since when, and when it is tried again. */
+export function FailingTable({ failing }: { failing: FailingSplit[] }) {
+  const now = Date.now();
+  return (
+    <div class="scroll tall" tabIndex={0} role="region" aria-label="Splits that fail, table">
+      <table>
+        <caption>Splits that cannot be read; the others are</caption>
+        <Head cells={["Source", "Split", "State", "Since", "Next try", "Why"]} />
+        <tbody>
+          {failing.map(({ source, split, state, error, hint, since, next_try }) => (
+            <tr key={`${source} ${split}`}>
+              <td>{source}</td>
+              <th scope="row" class="text">
+                {split}
+              </th>
+              <td class={state === "passed_over" ? "" : "bad"}>{STATES[state]}</td>
+              <td title={format.time(since)}>{format.ago(since, now)}</td>
+              <td>{next_try ? format.time(next_try) : "–"}</td>
+              <td class="text">
+                {error}
+                {hint ? ` (${hint})` : ""}
+              </td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
 }
 
 export function PositionTables({ pipeline }: { pipeline: PipelineDetail }) {

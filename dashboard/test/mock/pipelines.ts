@@ -18,6 +18,7 @@ export class Pipelines {
       delivered: 8000,
       dead_letters: this.open().length,
       lag: 1520,
+      failing_splits: 1,
       last_epoch_at: ago(7),
       schedule: null,
     };
@@ -30,6 +31,7 @@ export class Pipelines {
       delivered: 300,
       dead_letters: 0,
       lag: 0,
+      failing_splits: 0,
       last_epoch_at: ago(30_000),
       schedule: {
         cron: "0 2 * * *",
@@ -66,6 +68,17 @@ export class Pipelines {
       splits: [
         { source: "files", split: "access.log", position: 800_000, lag: 0 },
         { source: "stream", split: "webserver-logs/0", position: 52_113, lag: 1520 },
+      ],
+      failing: [
+        {
+          source: "files",
+          split: "access.log.2.gz",
+          state: "broken" as const,
+          error: "could not read file beyond byte 4096 (decompressed): corrupt deflate stream",
+          hint: "its compressed form is damaged: restore it, or leave it out by `exclude`",
+          since: ago(600),
+          next_try: ago(-1200),
+        },
       ],
       sinks: [
         { sink: "lake", promise: "exactly once", delivered: 8000, ...sums },

@@ -11,7 +11,8 @@ const INTRODUCTION: &str = "\
 
 `logmill run --metrics 127.0.0.1:8001` answers `GET /metrics` in the text format of Prometheus,
 `GET /healthz` while the process lives, and `GET /readyz` with 200 once every lineage reads (503 with
-the reason before, and while one recovers). Port 0 takes a free port; the address stands on stderr.
+the reason before, and while one recovers; its body says `degraded` while splits cannot be read and
+the others are). Port 0 takes a free port; the address stands on stderr.
 An address that others can reach needs `--metrics-open`: everybody who reaches it may read. `logmill
 serve` answers the same paths under its own address, with its token. Of pipelines that other processes run it
 has `log_records_processed_total`, `log_records_errors_total` and `logmill_ledger_rows_total`, read from their

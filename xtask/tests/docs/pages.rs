@@ -27,9 +27,10 @@ pub fn settings() -> String {
     section(&mut page, "## The pipeline");
     let whole = plan::schema::settings();
     let rows = whole.iter().flat_map(|(key, schema)| {
-        table::settings(schema)
-            .into_iter()
-            .map(move |row| Setting { name: format!("{key}.{}", row.name), ..row })
+        table::settings(schema).into_iter().map(move |row| match key.is_empty() {
+            true => row,
+            false => Setting { name: format!("{key}.{}", row.name), ..row },
+        })
     });
     write_table(&mut page, rows.collect());
     section(&mut page, "## Connectors");

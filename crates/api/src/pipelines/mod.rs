@@ -12,8 +12,8 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
 use contract::Lineage;
-use runtime::DEAD_LETTERS;
 use runtime::replay::DEAD_LETTER_STATES;
+use runtime::{DEAD_LETTERS, Trouble, TroubleState, troubles};
 use serde::Serialize;
 use state::ledger::Counts;
 use tokio::sync::Mutex;
@@ -46,6 +46,8 @@ pub struct Overview {
     dead_letters: u64,
     /// Bytes or records that are not read yet, where that is known.
     lag: Option<u64>,
+    /// Splits that cannot be read, and files that should be one.
+    failing_splits: u64,
     /// When the newest epoch began.
     #[schema(format = DateTime)]
     last_epoch_at: Option<String>,
@@ -65,6 +67,8 @@ pub struct Detail {
     lineages: Vec<LineageState>,
     /// Where it stands in its sources.
     splits: Vec<SplitLag>,
+    /// What cannot be read in its sources, as the newest run noted it.
+    failing: Vec<FailingSplit>,
     /// What became of its rows, by sink.
     sinks: Vec<SinkSums>,
     /// Whether the ledger adds up for every sink.
@@ -96,6 +100,36 @@ pub struct SplitLag {
     position: Option<i64>,
     /// Bytes that are not read yet, for files that are not compressed.
     lag: Option<u64>,
+}
+
+/// Something that cannot be read.
+#[derive(Serialize, ToSchema)]
+pub struct FailingSplit {
+    /// The source.
+    source: String,
+    /// The split, or the file that should be one.
+    split: String,
+    /// `failed`: it is tried again soon. `broken`: somebody has to do something. `passed_over`: no
+    /// records are missed.
+    #[schema(value_type = String)]
+    state: TroubleState,
+    /// Why.
+    error: String,
+    /// The way out, where somebody has to do something.
+    hint: Option<String>,
+    /// Since when.
+    #[schema(format = DateTime)]
+    since: String,
+    /// When it is tried again, if it does not change before.
+    #[schema(format = DateTime)]
+    next_try: Option<String>,
+}
+
+impl From<Trouble> for FailingSplit {
+    fn from(trouble: Trouble) -> Self {
+        let Trouble { source, split, state, error, hint, since, next_try } = trouble;
+        Self { source, split, state, error, hint, since, next_try }
+    }
 }
 
 /// What became of the rows for a sink.
@@ -166,12 +200,13 @@ impl Board {
             delivered: sums.sinks.values().map(|counts| counts.delivered).sum(),
             dead_letters,
             lag: lag(&sums.splits),
+            failing_splits: sums.failing.iter().filter(|one| one.is_missed()).count() as u64,
             last_epoch_at: sums.last.map(crate::analytics::params::written),
             schedule: served.schedule.clone(),
         };
         let graph = graph.unwrap_or_default();
-        let (lineages, splits) = (sums.lineages, sums.splits);
-        Ok(Detail { overview, graph, lineages, splits, sinks, balanced })
+        let Sums { lineages, splits, failing, .. } = sums;
+        Ok(Detail { overview, graph, lineages, splits, failing, sinks, balanced })
     }
 
     /// The newest epochs of a pipeline, the newest first.
@@ -203,6 +238,12 @@ impl Board {
     }
 
     async fn add(&self, served: &Served, lineage: &Lineage, sums: &mut Sums) -> Answer<()> {
+        if let Some(checkpoints) =
+            served.checkpoints.as_ref().filter(|_| *lineage == Lineage::main())
+        {
+            let kept = troubles::kept(&checkpoints.history(&served.name, lineage)).await?;
+            sums.failing.extend(kept.into_iter().map(FailingSplit::from));
+        }
         let Some(tally) = self.tally(served, lineage).await? else { return Ok(()) };
         let tally = tally.lock().await;
         let Some(newest) = &tally.newest else { return Ok(()) };
@@ -256,6 +297,14 @@ struct Sums {
     by_sink: HashMap<String, f64>,
     lineages: Vec<LineageState>,
     splits: Vec<SplitLag>,
+    failing: Vec<FailingSplit>,
+}
+
+impl FailingSplit {
+    /// Whether records may be missed because of it.
+    fn is_missed(&self) -> bool {
+        self.state != TroubleState::PassedOver
+    }
 }
 
 impl Detail {

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use clap::Args;
 use contract::Result;
 use contract::sink::Promise;
+use contract::spec::BuildContext;
 use plan::Plan;
 use plan::schedule::{Missed, Schedule};
 use runtime::Pipeline;
@@ -53,6 +54,24 @@ struct Source {
     replayable: bool,
     /// Whether each split is a lineage of its own, which may move to another process.
     lineage_per_split: bool,
+    /// What its settings name and cannot be read now.
+    unreadable: Vec<Unreadable>,
+}
+
+#[derive(Serialize)]
+struct Unreadable {
+    name: String,
+    reason: String,
+    hint: Option<String>,
+    /// Whether records may stand there; else it is passed over.
+    may_hold_records: bool,
+}
+
+impl From<contract::source::Unreadable> for Unreadable {
+    fn from(unreadable: contract::source::Unreadable) -> Self {
+        let contract::source::Unreadable { name, reason, hint, may_hold_records, .. } = unreadable;
+        Self { name, reason, hint, may_hold_records }
+    }
 }
 
 #[derive(Serialize)]
@@ -105,12 +124,20 @@ pub fn start(check: &Check, global: &Global) -> Result<Exit> {
 }
 
 fn describe(plan: &Plan, bound: &Pipeline) -> Result<Checked> {
-    let sources = plan.sources.iter().zip(&bound.sources).map(|(planned, node)| Source {
-        source: node.name.clone(),
-        r#type: planned.kind.clone(),
-        replayable: node.source.replayable(),
-        lineage_per_split: node.source.lineage_per_split(),
+    let sources = plan.sources.iter().zip(&bound.sources).map(|(planned, node)| {
+        let ctx = BuildContext::new(&plan.name, &planned.name, &bound.data);
+        let connectors = registry::connectors().iter();
+        let connector = connectors.into_iter().find(|one| one.spec().name == planned.kind);
+        let unreadable = connector.map(|one| one.unreadable(&planned.section, &ctx)).transpose()?;
+        Ok(Source {
+            source: node.name.clone(),
+            r#type: planned.kind.clone(),
+            replayable: node.source.replayable(),
+            lineage_per_split: node.source.lineage_per_split(),
+            unreadable: unreadable.into_iter().flatten().map(Unreadable::from).collect(),
+        })
     });
+    let sources = sources.collect::<Result<_>>()?;
     let transforms = plan.transforms.iter().map(|planned| {
         let (transform, kind) = (planned.name.clone(), planned.kind.clone());
         Transform { transform, r#type: kind, takes: None }
@@ -123,7 +150,7 @@ fn describe(plan: &Plan, bound: &Pipeline) -> Result<Checked> {
     });
     Ok(Checked {
         pipeline: plan.name.clone(),
-        sources: sources.collect(),
+        sources,
         transforms: transforms.collect(),
         sinks: sinks.collect(),
         checkpoints: checkpoints(bound)?,
@@ -159,6 +186,10 @@ fn print(checked: &Checked, out: &mut output::Stdout) -> std::io::Result<()> {
             false => "",
         };
         writeln!(out, "  source {} ({}{replay}{lineages})", source.source, source.r#type)?;
+        for Unreadable { name, reason, may_hold_records, .. } in &source.unreadable {
+            let what = if *may_hold_records { "cannot read" } else { "passes over" };
+            writeln!(out, "    {what} {name}: {reason}")?;
+        }
     }
     for transform in &checked.transforms {
         let takes = transform.takes.as_ref().map(|takes| format!(": {takes}"));

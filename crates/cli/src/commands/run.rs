@@ -7,7 +7,7 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 use contract::{Error, Lineage, Result};
 use futures::future::join_all;
-use runtime::{Assumption, Pipeline, Progress, RunOptions, Summary};
+use runtime::{Assumption, Pipeline, Progress, RunOptions, Summary, Trouble, TroubleState};
 use tokio::sync::watch;
 
 use crate::arguments::Global;
@@ -117,10 +117,16 @@ pub async fn start(run: &Run, global: &Global) -> Result<Exit> {
         let mut stderr = std::io::stderr().lock();
         let _ = summaries.iter().try_for_each(|summary| print_text(summary, &mut stderr));
         let _ = taken.iter().try_for_each(|taken| writeln!(stderr, "  {taken}"));
-        return Ok(signals::exit());
+    } else {
+        print(&summaries, &taken, global)?;
     }
-    print(&summaries, &taken, global)?;
-    Ok(signals::exit())
+    match signals::exit() {
+        Exit::Done if run.until_end => {
+            summaries.iter().try_for_each(Summary::check_complete)?;
+            Ok(Exit::Done)
+        }
+        exit => Ok(exit),
+    }
 }
 
 fn writes_to_stdout(pipeline: &Pipeline) -> bool {
@@ -229,6 +235,14 @@ fn print_text(summary: &Summary, out: &mut impl Write) -> std::io::Result<()> {
             write!(out, ", {rows} {name}")?;
         }
         writeln!(out)?;
+    }
+    for Trouble { source, split, state, error, .. } in &summary.unread {
+        match state {
+            TroubleState::PassedOver => writeln!(out, "  {source}: passed over {split}: {error}")?,
+            TroubleState::Failed | TroubleState::Broken => {
+                writeln!(out, "  {source}: not read to its end: {split}: {error}")?;
+            }
+        }
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ mod crash;
 mod formats;
 mod hostile;
 mod interop;
+mod isolation;
 mod lakes;
 mod leases;
 mod loss;

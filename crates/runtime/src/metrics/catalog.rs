@@ -85,6 +85,9 @@ pub const SPLIT_RECORDS: &str = "logmill_split_records_total";
 pub const SPLIT_POSITION: &str = "logmill_split_position";
 pub const SPLIT_LAG_RECORDS: &str = "logmill_split_lag_records";
 pub const SPLIT_LAG_BYTES: &str = "logmill_split_lag_bytes";
+pub const FAILED_SPLITS: &str = "logmill_source_failed_splits";
+pub const BROKEN_SPLITS: &str = "logmill_source_broken_splits";
+pub const SPLIT_FAILURES: &str = "logmill_source_split_failures_total";
 pub const LEDGER_ROWS: &str = "logmill_ledger_rows_total";
 pub const DEAD_LETTERS: &str = "logmill_dead_letters_total";
 pub const SINK_WRITE: &str = "logmill_sink_write_seconds";
@@ -149,6 +152,21 @@ pub const METRICS: &[Metric] = &[
         origin: Origin::ByteLag,
         ..gauge(SPLIT_LAG_BYTES, SPLIT, "Bytes, as stored, between the position and the end.")
     },
+    gauge(
+        FAILED_SPLITS,
+        SOURCE,
+        "Splits that cannot be read now and are tried again soon; the others are read.",
+    ),
+    gauge(
+        BROKEN_SPLITS,
+        SOURCE,
+        "Splits, and files that should be one, that cannot be read until somebody does something.",
+    ),
+    counter(
+        SPLIT_FAILURES,
+        SOURCE,
+        "Readers that failed and were closed alone, each time that a split was tried.",
+    ),
     counter(
         LEDGER_ROWS,
         &["pipeline", "sink", "column"],
@@ -220,7 +238,8 @@ mod tests {
             let name = metric.name;
             let is_counter = metric.form == Form::Counter;
             assert_eq!(name.ends_with("_total"), is_counter, "{name}: counters end in _total");
-            let unit = ["_seconds", "_bytes", "_records", "_info", "_position", "_lineages"];
+            let unit =
+                ["_seconds", "_bytes", "_records", "_info", "_position", "_lineages", "_splits"];
             let known = unit.iter().any(|unit| name.ends_with(unit)) || name.ends_with("_running");
             assert!(is_counter || known, "{name} has no unit");
             assert!(name.starts_with("logmill_") || name.starts_with("log_"), "{name}");

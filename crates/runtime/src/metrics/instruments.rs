@@ -15,6 +15,7 @@ use super::splits::Splits;
 use crate::flow::{Budget, is_gone};
 use crate::graph::{DEAD_LETTERS, Pipeline};
 use crate::reader_task::{ReaderHandle, ReaderReport};
+use crate::troubles::Troubles;
 
 /// The node of failures that arose in no source, step or sink.
 const ITSELF: &str = "pipeline";
@@ -58,6 +59,9 @@ struct SourceCounters {
     read_records: Counter,
     read_bytes: Counter,
     records: Counter,
+    failed_splits: Gauge,
+    broken_splits: Gauge,
+    split_failures: Counter,
 }
 
 struct SinkCounters {
@@ -107,6 +111,20 @@ impl Instruments {
     pub fn read(&self, source: usize, records: u64, bytes: u64) {
         self.sources[source].read_records.increment(records);
         self.sources[source].read_bytes.increment(bytes);
+    }
+
+    /// A split of a source failed, and its reader was closed alone.
+    pub fn split_failed(&self, source: usize) {
+        self.sources[source].split_failures.increment(1);
+    }
+
+    /// Shows how many splits are in trouble.
+    pub fn show_troubles(&self, troubles: &Troubles) {
+        for source in &self.sources {
+            let counted = troubles.count(&source.name);
+            source.failed_splits.set(counted.failed as f64);
+            source.broken_splits.set(counted.broken as f64);
+        }
     }
 
     /// A sink took a batch.
@@ -266,6 +284,9 @@ fn sources(pipeline: &Pipeline) -> Vec<SourceCounters> {
             read_records: counter!(name::READ_RECORDS, &labels),
             read_bytes: counter!(name::READ_BYTES, &labels),
             records: counter!(name::SOURCE_RECORDS, &labels),
+            failed_splits: gauge!(name::FAILED_SPLITS, &labels),
+            broken_splits: gauge!(name::BROKEN_SPLITS, &labels),
+            split_failures: counter!(name::SPLIT_FAILURES, &labels),
         }
     });
     sources.collect()

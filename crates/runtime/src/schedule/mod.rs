@@ -200,12 +200,17 @@ impl Keeper<'_> {
             let failure = match outcome {
                 Ok(summary) => {
                     add(&mut run, &summary);
-                    run.outcome = match summary.outcome {
-                        Outcome::Ended => RunOutcome::Ok,
-                        Outcome::Stopped => RunOutcome::Stopped,
-                    };
-                    run.message = None;
-                    return self.end(run).await;
+                    match (summary.outcome, summary.check_complete()) {
+                        (Outcome::Ended, Err(error)) => error,
+                        (outcome, _) => {
+                            run.outcome = match outcome {
+                                Outcome::Ended => RunOutcome::Ok,
+                                Outcome::Stopped => RunOutcome::Stopped,
+                            };
+                            run.message = None;
+                            return self.end(run).await;
+                        }
+                    }
                 }
                 Err(error) => error,
             };

@@ -95,7 +95,15 @@ async fn serve(
 }
 
 fn summary(outcome: Outcome) -> Summary {
-    Summary { epochs: 1, read: 5, seconds: 0.0, bytes: 0, outcome, sinks: Vec::new() }
+    Summary {
+        epochs: 1,
+        read: 5,
+        seconds: 0.0,
+        bytes: 0,
+        outcome,
+        sinks: Vec::new(),
+        unread: Vec::new(),
+    }
 }
 
 /// The history on one line per run: `due outcome attempts`.

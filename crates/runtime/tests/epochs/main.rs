@@ -19,6 +19,7 @@ use state::{Checkpoint, CheckpointStore, History};
 use testkit::crash::{POINTS, Proof, RECOVERY_POINTS, Start};
 
 mod cluster;
+mod isolation;
 mod lineages;
 mod replays;
 mod steps;

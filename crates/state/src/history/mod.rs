@@ -6,6 +6,7 @@
 
 mod names;
 mod tidy;
+mod troubles;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,0 +1,336 @@
+//! What cannot be read now: splits that fail, and things that should be splits.
+//!
+//! One list for a run, for people to see: in the log, once; in the closing object, in metrics, and
+//! beside the checkpoints. It outlives attempts, so that a split that fails in each of them still
+//! backs off. It decides nothing.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use contract::source::Unreadable;
+use contract::{Error, Result};
+use serde::{Deserialize, Serialize};
+use state::History;
+use tracing::{info, warn};
+
+/// The pause before a split is tried again whose error may pass; it doubles each time.
+const BACK_OFF_MIN: Duration = Duration::from_secs(1);
+/// The longest pause before a split is tried again whose error may pass.
+const BACK_OFF_MAX: Duration = Duration::from_secs(60);
+/// The pause before a broken split is tried again if it does not change; it doubles each time.
+const BROKEN_BACK_OFF_MIN: Duration = Duration::from_secs(30);
+/// The longest pause before a broken split is tried again.
+const BROKEN_BACK_OFF_MAX: Duration = Duration::from_secs(3600);
+/// Entries that are kept beside the checkpoints and in the closing object.
+const LISTED_MAX: usize = 1_000;
+
+/// How it is with what cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TroubleState {
+    /// The error may pass; it is tried again soon.
+    Failed,
+    /// Somebody has to do something; it is tried again when it changes, and now and then.
+    Broken,
+    /// Nothing that holds records: it is left out.
+    PassedOver,
+}
+
+/// Something that cannot be read now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// The source's name in the pipeline file.
+    pub source: String,
+    /// The split, or what should be one.
+    pub split: String,
+    /// How it is with it.
+    pub state: TroubleState,
+    /// Why it cannot be read.
+    pub error: String,
+    /// The way out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// Since when, as RFC 3339.
+    pub since: String,
+    /// When it is tried again, if nothing changes before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_try: Option<String>,
+}
+
+/// The troubles of a run.
+#[derive(Debug, Default)]
+pub struct Troubles {
+    known: Mutex<Known>,
+    /// The version that was written down last; held while it is written.
+    kept: tokio::sync::Mutex<Option<u64>>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    entries: BTreeMap<(String, String), Entry>,
+    /// Grows with each change.
+    version: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    trouble: Trouble,
+    since: Instant,
+    tries: u32,
+    /// Whether discovery says so, each time, and not a reader.
+    is_found: bool,
+}
+
+/// How many splits of a source are in trouble.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// Those whose error may pass.
+    pub failed: u64,
+    /// Those for whom somebody has to do something.
+    pub broken: u64,
+}
+
+impl Troubles {
+    /// A split failed. Returns how long it is left alone, and since when it has failed.
+    pub fn failed(&self, source: &str, split: &str, error: &Error) -> (Duration, Instant) {
+        let mut known = self.known();
+        let key = (source.to_owned(), split.to_owned());
+        let before = known.entries.remove(&key);
+        let tries = before.as_ref().map_or(0, |entry| entry.tries);
+        let (state, least, most) = match error.retry() {
+            true => (TroubleState::Failed, BACK_OFF_MIN, BACK_OFF_MAX),
+            false => (TroubleState::Broken, BROKEN_BACK_OFF_MIN, BROKEN_BACK_OFF_MAX),
+        };
+        let pause = least.saturating_mul(2_u32.saturating_pow(tries)).min(most);
+        let pause = pause.mul_f64(rand::random_range(0.8..1.0));
+        let text = error.chain();
+        let is_new = before.as_ref().is_none_or(|entry| entry.trouble.error != text);
+        let (since, since_text) = match before {
+            Some(entry) => (entry.since, entry.trouble.since),
+            None => (Instant::now(), written(Duration::ZERO)),
+        };
+        if is_new {
+            let hint = error.hint_text();
+            warn!(source, split, error = text, hint, "a split cannot be read; the others go on");
+        }
+        let trouble = Trouble {
+            source: source.to_owned(),
+            split: split.to_owned(),
+            state,
+            error: text,
+            hint: error.hint_text().map(str::to_owned),
+            since: since_text,
+            next_try: Some(written(pause)),
+        };
+        let entry = Entry { trouble, since, tries: tries.saturating_add(1), is_found: false };
+        known.entries.insert(key, entry);
+        known.version += 1;
+        (pause, since)
+    }
+
+    /// Records came of a split since it failed: the next failure begins anew.
+    pub fn got_on(&self, source: &str, split: &str) {
+        let mut known = self.known();
+        if let Some(entry) = known.entries.get_mut(&(source.to_owned(), split.to_owned())) {
+            (entry.tries, entry.since) = (0, Instant::now());
+        }
+    }
+
+    /// A split counts as broken for this run: it is not tried any more.
+    pub fn gave_up(&self, source: &str, split: &str) {
+        let mut known = self.known();
+        if let Some(entry) = known.entries.get_mut(&(source.to_owned(), split.to_owned())) {
+            entry.trouble.state = TroubleState::Broken;
+            entry.trouble.next_try = None;
+            known.version += 1;
+        }
+    }
+
+    /// A split is read again, or is not there any more.
+    pub fn passed(&self, source: &str, split: &str) {
+        let mut known = self.known();
+        let key = (source.to_owned(), split.to_owned());
+        if known.entries.get(&key).is_some_and(|entry| !entry.is_found) {
+            known.entries.remove(&key);
+            known.version += 1;
+            info!(source, split, "a split is not in trouble any more");
+        }
+    }
+
+    /// What the discovery of a source found this time.
+    pub fn found(&self, source: &str, unreadable: Vec<Unreadable>) {
+        let mut known = self.known();
+        let names: HashSet<_> = unreadable.iter().map(|one| one.name.clone()).collect();
+        let before = known.entries.len();
+        known
+            .entries
+            .retain(|(of, name), entry| of != source || !entry.is_found || names.contains(name));
+        let mut has_changed = known.entries.len() != before;
+        for one in unreadable {
+            has_changed |= known.note(source, one);
+        }
+        known.version += u64::from(has_changed);
+    }
+
+    /// All of them, by source and name, up to a limit.
+    pub fn list(&self) -> Vec<Trouble> {
+        let known = self.known();
+        known.entries.values().take(LISTED_MAX).map(|entry| entry.trouble.clone()).collect()
+    }
+
+    /// How many splits of a source are in trouble.
+    pub fn count(&self, source: &str) -> Counted {
+        let mut counted = Counted::default();
+        for entry in self.known().entries.values().filter(|one| one.trouble.source == source) {
+            match entry.trouble.state {
+                TroubleState::Failed => counted.failed += 1,
+                TroubleState::Broken => counted.broken += 1,
+                TroubleState::PassedOver => {}
+            }
+        }
+        counted
+    }
+
+    /// How many splits of all sources are in trouble.
+    pub fn failing(&self) -> u64 {
+        let known = self.known();
+        let states = known.entries.values().map(|entry| entry.trouble.state);
+        states.filter(|state| *state != TroubleState::PassedOver).count() as u64
+    }
+
+    /// Writes them down beside the checkpoints if they changed since the last time.
+    pub async fn keep(&self, history: &History) {
+        let mut kept = self.kept.lock().await;
+        let version = self.known().version;
+        if *kept == Some(version) {
+            return;
+        }
+        if let Err(error) = keep(history, &self.list()).await {
+            let error = error.chain();
+            warn!(error, "could not note what cannot be read");
+        }
+        *kept = Some(version);
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    /// Whether anything is new in what discovery says of one name.
+    fn note(&mut self, source: &str, one: Unreadable) -> bool {
+        let state = match one.may_hold_records {
+            true => TroubleState::Broken,
+            false => TroubleState::PassedOver,
+        };
+        let key = (source.to_owned(), one.name);
+        let next_try = one.again_in.map(written);
+        if let Some(entry) = self.entries.get_mut(&key).filter(|entry| entry.is_found)
+            && entry.trouble.error == one.reason
+        {
+            // It is looked at each second: only longer pauses are news.
+            entry.trouble.next_try = next_try;
+            return false;
+        }
+        let (split, reason, hint) = (&key.1, &one.reason, one.hint.as_deref());
+        match one.may_hold_records {
+            true => warn!(source, split, error = reason, hint, "cannot be read; the others go on"),
+            false => warn!(source, split, "passed over: {reason}"),
+        }
+        let trouble = Trouble {
+            source: source.to_owned(),
+            split: split.clone(),
+            state,
+            error: one.reason,
+            hint: one.hint,
+            since: written(Duration::ZERO),
+            next_try,
+        };
+        let entry = Entry { trouble, since: Instant::now(), tries: 0, is_found: true };
+        self.entries.insert(key, entry);
+        true
+    }
+}
+
+async fn keep(history: &History, troubles: &[Trouble]) -> Result<()> {
+    if troubles.is_empty() {
+        return history.forget_troubles().await;
+    }
+    let bytes = serde_json::to_vec(troubles)
+        .map_err(|error| Error::bug("troubles are no JSON").because(error))?;
+    history.keep_troubles(bytes.into()).await
+}
+
+/// What a run noted last of what it could not read.
+///
+/// # Errors
+/// Retryable External: the store does not answer.
+pub async fn kept(history: &History) -> Result<Vec<Trouble>> {
+    let bytes = history.troubles().await?;
+    // Another version may have written something else there; it is only shown.
+    Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default())
+}
+
+/// The time so long from now.
+fn written(from_now: Duration) -> String {
+    let time: DateTime<Utc> = (std::time::SystemTime::now() + from_now).into();
+    time.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_split_backs_off_alone_and_forgets_it_once_it_is_read() {
+        let troubles = Troubles::default();
+        let error = Error::transient("no answer");
+        let mut before = Duration::ZERO;
+        for _ in 0..5 {
+            let (pause, _) = troubles.failed("access", "a.log", &error);
+            assert!(pause > before && pause <= BACK_OFF_MAX, "{before:?} {pause:?}");
+            before = pause;
+        }
+        let (pause, _) = troubles.failed("access", "b.log", &error);
+        assert!(pause <= BACK_OFF_MIN, "{pause:?}");
+        assert_eq!(troubles.count("access"), Counted { failed: 2, broken: 0 });
+        troubles.passed("access", "a.log");
+        let (pause, _) = troubles.failed("access", "a.log", &error);
+        assert!(pause <= BACK_OFF_MIN, "{pause:?}");
+    }
+
+    #[test]
+    fn a_broken_split_is_never_left_alone_for_more_than_an_hour() {
+        let troubles = Troubles::default();
+        let error = Error::external("damaged");
+        for _ in 0..100 {
+            let (pause, _) = troubles.failed("access", "a.log", &error);
+            assert!(pause <= BROKEN_BACK_OFF_MAX, "{pause:?}");
+        }
+        assert_eq!(troubles.count("access"), Counted { failed: 0, broken: 1 });
+    }
+
+    #[test]
+    fn what_discovery_says_stands_as_long_as_it_says_so() {
+        let troubles = Troubles::default();
+        let one = |name: &str, may_hold_records| Unreadable {
+            name: name.to_owned(),
+            reason: "no permission".to_owned(),
+            hint: None,
+            may_hold_records,
+            again_in: None,
+        };
+        troubles.failed("access", "a.log", &Error::external("damaged"));
+        troubles.found("access", vec![one("b.log", true), one("pipe", false)]);
+        troubles.found("other", vec![one("b.log", true)]);
+        let states: Vec<_> = troubles.list().into_iter().map(|one| one.state).collect();
+        let broken = TroubleState::Broken;
+        assert_eq!(states, [broken, broken, TroubleState::PassedOver, broken]);
+        troubles.found("access", Vec::new());
+        let names: Vec<_> = troubles.list().into_iter().map(|one| one.split).collect();
+        assert_eq!(names, ["a.log", "b.log"]);
+    }
+}
