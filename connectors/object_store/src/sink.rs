@@ -70,7 +70,10 @@ impl Sink for ObjectSink {
         self.key.check(columns).map_err(|error| error.field("key"))?;
         let written = columns.project(&written(&self.config, columns));
         Form::check(&self.config, &written.bug("the columns were counted wrong")?)?;
-        Ok(Some(format!("{} {}", self.config.url, self.config.key())))
+        // One bucket's name may be in use at several endpoints.
+        let endpoint = self.config.endpoint.as_deref().unwrap_or_default();
+        let place = format!("{} {} {endpoint}", self.config.url, self.config.key());
+        Ok(Some(place.trim_end().to_owned()))
     }
 
     async fn fence_and_read(&self, _ctx: &WriterContext, _lineage: &Lineage) -> Result<Held> {

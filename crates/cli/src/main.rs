@@ -25,7 +25,7 @@ use contract::error::Context;
 use failure::Exit;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::try_parse().unwrap_or_else(|error| failure::misread(error));
     match &arguments.command {
         Command::Query(_) => allocator::keep_until_the_end(),
         _ => allocator::give_back_soon(),
@@ -60,7 +60,7 @@ async fn dispatch(arguments: &Arguments) -> contract::Result<Exit> {
         Command::Demo(demo) => commands::demo::start(demo, global).await,
         Command::Run(run) => commands::run::start(run, global).await,
         Command::Serve(serve) => commands::serve::start(serve, global).await,
-        Command::Check(check) => commands::check::start(check, global),
+        Command::Check(check) => commands::check::start(check, global).await,
         Command::Test(test) => commands::test::start(test, global),
         Command::Query(query) => commands::query::start(query, global).await,
         Command::Audit(audit) => commands::audit::start(audit, global).await,

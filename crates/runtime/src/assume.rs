@@ -7,7 +7,6 @@
 use contract::Result;
 use contract::sink::Held;
 use state::Checkpoint;
-use state::checkpoint::SinkState;
 use tracing::warn;
 
 use crate::owner::Owner;
@@ -53,7 +52,7 @@ pub fn take(owner: &Owner, checkpoint: &mut Checkpoint, sink: usize, held: Held)
 pub async fn keep(owner: &Owner, checkpoint: Checkpoint) -> Result<Checkpoint> {
     let sinks = checkpoint.sinks.iter().map(|(name, state)| {
         let prev = state.token_after(checkpoint.epoch);
-        (name.clone(), SinkState { prev, ..SinkState::default() })
+        (name.clone(), state.at_rest(prev))
     });
     owner.decide_without_rows(&checkpoint, sinks.collect(), Vec::new()).await
 }

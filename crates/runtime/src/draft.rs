@@ -84,7 +84,8 @@ impl Draft {
             checkpoint.ledger.extend(entries);
             let report = gathered.reports[sink].take().unwrap_or_default();
             let prev = before.token_after(&node.name);
-            checkpoint.sinks.insert(node.name.clone(), sink_state(prev, report)?);
+            let state = SinkState { target: node.target.clone(), ..sink_state(prev, report)? };
+            checkpoint.sinks.insert(node.name.clone(), state);
         }
         keep_absent_sinks(before, pipeline, &mut checkpoint);
         let Gathered { begun, read_at, tally, .. } = gathered;
@@ -171,14 +172,15 @@ fn sink_state(prev: Option<u64>, report: SinkReport) -> Result<SinkState> {
         hash: hash_text(accepted.hash),
         committable: prepared.committable,
         rejects: prepared.rejects.into_iter().map(SinkRejectState).collect(),
+        target: None,
     })
 }
 
 /// A sink that is disabled for a while must be found at its token when it comes back.
 fn keep_absent_sinks(before: &Checkpoint, pipeline: &Pipeline, checkpoint: &mut Checkpoint) {
-    for name in before.sinks.keys() {
+    for (name, state) in &before.sinks {
         if !pipeline.sinks.iter().any(|node| node.name == *name) {
-            let state = SinkState { prev: before.token_after(name), ..SinkState::default() };
+            let state = state.at_rest(before.token_after(name));
             checkpoint.sinks.insert(name.clone(), state);
         }
     }

@@ -16,7 +16,7 @@ use contract::transform::{Resource, Step};
 use contract::{Error, Result, Section};
 use plan::{Input, NodeRef, Plan, Settings};
 use state::CheckpointStore;
-use state::checkpoint::sha256_hex;
+use state::checkpoint::{Target, sha256_hex};
 use state::store::Access;
 
 use crate::dead_letters;
@@ -96,6 +96,8 @@ pub struct SinkNode {
     pub sink: Arc<dyn Sink>,
     /// The columns of its rows, origin included.
     pub schema: SchemaRef,
+    /// Where it writes; none for the sinks that no pipeline file names.
+    pub target: Option<Target>,
 }
 
 /// Who gets the batches that leave a node by one port.
@@ -130,8 +132,13 @@ impl Pipeline {
             kind: "lake".to_owned(),
             sink: ctx.dead_letters.clone(),
             schema: sink_schema(&dead_letters::schema(), true),
+            target: None,
         });
         refuse_shared_destinations(plan, &sinks)?;
+        for node in &mut sinks[..plan.sinks.len()] {
+            let place = node.sink.destination(&node.schema)?;
+            node.target = Some(Target { kind: node.kind.clone(), place });
+        }
         let mut pipeline = Self {
             name: plan.name.clone(),
             text: plan.text.clone(),
@@ -315,7 +322,8 @@ fn bind_sinks(
             .hint("bring them into one form with a `sql` transform, or use two sinks"));
         }
         let schema = sink_schema(&first.1, sink.with_origin());
-        Ok(SinkNode { name: node.name.clone(), kind: node.kind.clone(), sink, schema })
+        let (name, kind) = (node.name.clone(), node.kind.clone());
+        Ok(SinkNode { name, kind, sink, schema, target: None })
     });
     nodes.collect()
 }

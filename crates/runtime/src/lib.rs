@@ -4,9 +4,9 @@
 //! joined by bounded queues; its coordinator ends epochs by the protocol of EPOCH.md.
 //!
 //! Reading order: [`graph`] (what is run), `run`, `supervisor` (all lineages), `scout` (which
-//! there are), `coordinator` (one of them), `recovery`, `attempt`, `epochs` (its loop), `phases`
-//! (of its splits), `barrier` (the end of an epoch), `draft` (its books), the tasks, [`troubles`],
-//! then [`replay`], [`schedule`] and [`metrics`].
+//! there are), `coordinator` (one of them), `recovery`, [`targets`], `attempt`, `epochs` (its
+//! loop), `phases` (of its splits), `barrier` (the end of an epoch), `draft` (its books), the
+//! tasks, [`troubles`], then [`replay`], [`schedule`] and [`metrics`].
 
 mod assume;
 mod attempt;
@@ -38,6 +38,7 @@ mod sink_task;
 mod step_task;
 mod summary;
 mod supervisor;
+pub mod targets;
 pub mod troubles;
 
 pub use assume::Assumption;

@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use contract::{Error, Result};
 use state::Checkpoint;
-use state::checkpoint::SinkState;
 use state::ledger::{Counts, Entry, hash_text};
 use tracing::warn;
 
@@ -93,7 +92,7 @@ pub async fn book(owner: &Owner, checkpoint: Checkpoint) -> Result<Checkpoint> {
         } else {
             state.token_after(checkpoint.epoch)
         };
-        (name.clone(), SinkState { prev, ..SinkState::default() })
+        (name.clone(), state.at_rest(prev))
     });
     let rows: u64 = losses.iter().map(|entry| entry.counts.lost).sum();
     let next = owner.decide_without_rows(&checkpoint, sinks.collect(), losses).await?;

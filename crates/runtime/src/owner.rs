@@ -289,6 +289,7 @@ impl Owner {
             let now = self.pipeline.sinks.iter().find(|now| now.name == node.name);
             if let Some(now) = now.filter(|now| now.kind == node.kind) {
                 node.sink = now.sink.clone();
+                node.target.clone_from(&now.target);
             }
         }
         Ok(Self { pipeline: Arc::new(pipeline), ..self.clone() })

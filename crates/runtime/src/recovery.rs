@@ -28,6 +28,7 @@ use crate::originals;
 use crate::outlet::Outlet;
 use crate::owner::Owner;
 use crate::sink_task::{Skip, commit_one};
+use crate::targets;
 
 /// Brings every sink to the newest checkpoint and returns it.
 ///
@@ -40,13 +41,14 @@ pub async fn recover(owner: &Owner) -> Result<Checkpoint> {
         (checkpoint, complete) = (adopt(owner, checkpoint).await?, true);
     }
     failpoint::reach("recover.owned").await?;
+    let mut targets = targets::compare(owner, &mut checkpoint, complete)?;
     let held = fence(owner, &checkpoint).await?;
     failpoint::reach("recover.fenced").await?;
     refuse_missing_sinks(owner, &checkpoint, complete)?;
     let mut behind = Vec::new();
-    let mut assumed = false;
     for (sink, held) in held.into_iter().enumerate() {
-        assumed |= assume::take(owner, &mut checkpoint, sink, held);
+        targets.prove(owner, &mut checkpoint, sink, held)?;
+        targets.assumed |= assume::take(owner, &mut checkpoint, sink, held);
         if is_behind(owner, &checkpoint, sink, held, complete)? {
             behind.push(sink);
         }
@@ -54,6 +56,10 @@ pub async fn recover(owner: &Owner) -> Result<Checkpoint> {
     let mut replay = Vec::new();
     for sink in &behind {
         let name = owner.pipeline.sinks[*sink].name.as_str();
+        if targets.replay.contains(sink) {
+            replay.push(name);
+            continue;
+        }
         let committed = commit_again(owner, &checkpoint, *sink).await;
         if !committed.inspect_err(|error| owner.instruments.failed(Some(name), error))? {
             replay.push(name);
@@ -66,7 +72,7 @@ pub async fn recover(owner: &Owner) -> Result<Checkpoint> {
         owner.instruments.count_ledger(&checkpoint);
     }
     let mut checkpoint = losses::book(owner, checkpoint).await?;
-    if assumed {
+    if targets.assumed {
         checkpoint = assume::keep(owner, checkpoint).await?;
     }
     failpoint::reach("recover.done").await?;
@@ -121,8 +127,10 @@ async fn newest_readable(owner: &Owner) -> Result<Option<state::history::Newest>
     let Some(damaged) = owner.history.newest_epoch().await?.filter(|epoch| *epoch > 0) else {
         return Err(error);
     };
-    let before = owner.history.epoch(damaged - 1).await?;
+    let mut before = owner.history.epoch(damaged - 1).await?;
+    let mut targets = targets::compare(owner, &mut before, false)?;
     for (sink, held) in fence(owner, &before).await?.into_iter().enumerate() {
+        targets.prove(owner, &mut before, sink, held)?;
         let name = &owner.pipeline.sinks[sink].name;
         let expected = before.token_after(name);
         let proven = match held {

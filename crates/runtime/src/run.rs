@@ -1,7 +1,7 @@
 //! Runs a pipeline: all of its lineages, from owning them to the closing object.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use contract::Result;
 use serde::Serialize;
@@ -11,6 +11,10 @@ use crate::owner::{RunContext, RunOptions};
 use crate::progress::Progress;
 use crate::summary::Summary;
 use crate::supervisor::Supervisor;
+use crate::targets;
+
+/// The longest look at what other lineages say of the sinks.
+const LOOK_LIMIT: Duration = Duration::from_secs(5);
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -33,6 +37,13 @@ pub async fn run(
     progress: Arc<Progress>,
 ) -> Result<Summary> {
     let begun = Instant::now();
+    if options.assume.is_none() && !options.lineage.is_replay() {
+        let look = targets::look(&pipeline, &options.checkpoints);
+        // A store that does not answer is waited for by those who need it.
+        if let Ok(looked) = tokio::time::timeout(LOOK_LIMIT, look).await {
+            looked?;
+        }
+    }
     let run = RunContext::new(pipeline, options, progress);
     let supervisor = Supervisor::new(run.clone());
     let (summary, outcome) = tokio::select! {

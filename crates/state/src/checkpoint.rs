@@ -118,6 +118,21 @@ pub struct SinkState {
     /// Rows that it refused; a replay skips them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rejects: Vec<SinkRejectState>,
+    /// Where it wrote; none in checkpoints of programs that did not note it, and for sinks that
+    /// no pipeline file names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<Target>,
+}
+
+/// Where a sink writes. A sink whose target is another one is another sink, whatever its name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// The word after `type:`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The place as its connector names it, without secrets; none where it names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
 }
 
 /// A refused row as the checkpoint keeps it.
@@ -135,6 +150,12 @@ impl SinkState {
     /// The token that the sink holds once the epoch is committed.
     pub fn token_after(&self, epoch: u64) -> Option<u64> {
         if self.owes { Some(epoch) } else { self.prev }
+    }
+
+    /// The state in an epoch that gives the sink nothing.
+    #[must_use]
+    pub fn at_rest(&self, prev: Option<u64>) -> Self {
+        Self { prev, target: self.target.clone(), ..Self::default() }
     }
 }
 

@@ -10,8 +10,8 @@ use contract::sink::Promise;
 use contract::spec::BuildContext;
 use plan::Plan;
 use plan::schedule::{Missed, Schedule};
-use runtime::Pipeline;
 use runtime::schedule::next_times;
+use runtime::{Pipeline, targets};
 use serde::Serialize;
 
 use crate::arguments::Global;
@@ -26,7 +26,8 @@ Examples:
   logmill check web.yaml
   logmill check web.yaml --format json | jq .sinks";
 
-/// Check a pipeline file and print the promise of every sink. Opens and changes nothing.
+/// Check a pipeline file, with the history that it has in a folder, and print the promise of every
+/// sink. Connects to nothing and changes nothing.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Check {
@@ -108,7 +109,7 @@ struct Sink {
     promise: Promise,
 }
 
-pub fn start(check: &Check, global: &Global) -> Result<Exit> {
+pub async fn start(check: &Check, global: &Global) -> Result<Exit> {
     let loaded = pipeline::load(&check.file, &global.data)?;
     if loaded.plan.settings.schedule.is_some() {
         runtime::schedule::check(&loaded.pipeline)?;
@@ -119,6 +120,7 @@ pub fn start(check: &Check, global: &Global) -> Result<Exit> {
         let decision = decisions.find(|decision| decision.step == transform.transform);
         transform.takes = decision.map(|decision| decision.seen());
     }
+    checked.warnings.extend(compare_with_history(&loaded.pipeline).await?);
     output::value(global, &checked, |out| print(&checked, out))?;
     Ok(Exit::Done)
 }
@@ -158,6 +160,21 @@ fn describe(plan: &Plan, bound: &Pipeline) -> Result<Checked> {
         tests: plan.tests.len(),
         warnings: plan.warnings.clone(),
     })
+}
+
+/// Compares where the sinks write with the history that lies in a folder; shared stores are not
+/// opened. Returns what only the sinks themselves can tell.
+///
+/// # Errors
+/// Config: a sink changed under its name, as `run` would say.
+async fn compare_with_history(bound: &Pipeline) -> Result<Vec<String>> {
+    if bound.checkpoint_folder()?.is_none() {
+        return Ok(Vec::new());
+    }
+    let Some(store) = pipeline::find_checkpoints(bound).await? else { return Ok(Vec::new()) };
+    let told = targets::look(bound, &store).await?;
+    let told = told.iter().map(|it| format!("{it}; `run` goes on if both are one place"));
+    Ok(told.collect())
 }
 
 fn scheduled(schedule: &Schedule) -> Scheduled {

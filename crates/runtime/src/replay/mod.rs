@@ -238,7 +238,8 @@ impl Pipeline {
         let number = self.dead_letter_sink();
         let schema = sink_schema(&marks.schema(), true);
         let name = DEAD_LETTER_STATES.to_owned();
-        self.sinks.insert(number, SinkNode { name, kind: "lake".to_owned(), sink, schema });
+        let kind = "lake".to_owned();
+        self.sinks.insert(number, SinkNode { name, kind, sink, schema, target: None });
         let out = Consumers { nodes: vec![Consumer::Sink(number)], ways: Vec::new() };
         self.steps.push(StepNode {
             name: DEAD_LETTER_STATES.to_owned(),

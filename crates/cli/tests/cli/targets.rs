@@ -1,0 +1,223 @@
+//! A sink that goes elsewhere under its name: told, with the ways out, before anything is written.
+
+use std::path::PathBuf;
+
+use state::Checkpoint;
+
+use crate::{Desk, Ran};
+
+/// A pipeline of raw lines whose sink `out` is what a test says.
+fn pipeline(sink: &str) -> String {
+    format!(
+        "name: web\nepoch: {{ bytes_max: 4KiB }}\n\
+         sources:\n  access: {{ type: file, paths: [access.log], block_bytes: 4KiB }}\n\
+         sinks:\n  out: {{ input: access, {sink} }}\n"
+    )
+}
+
+/// A folder with some lines, of which a sink got all.
+fn desk(sink: &str) -> Desk {
+    let desk = fresh(sink);
+    desk.done(&["run", "web.yaml", "--until-end", "-q"]);
+    desk
+}
+
+fn fresh(sink: &str) -> Desk {
+    let desk = Desk::new();
+    let lines: String = (0..LINES).map(|number| format!("line {number} of the log\n")).collect();
+    desk.write("access.log", &lines);
+    desk.write("web.yaml", &pipeline(sink));
+    desk
+}
+
+/// The same, killed where the first epoch is decided and no sink holds it.
+fn killed_desk(sink: &str) -> Desk {
+    let desk = fresh(sink);
+    let mut command = desk.command(&["run", "web.yaml", "--until-end", "-q"]);
+    command.env("LOGMILL_FAILPOINT", "decide.after:1").stdout(std::process::Stdio::null());
+    let status = command.status().expect("it starts");
+    assert!(!status.success(), "it was killed");
+    desk
+}
+
+/// Runs with another sink and expects that nothing is written and the change is named.
+fn refused(desk: &Desk, sink: &str, parts: &[&str]) {
+    desk.write("web.yaml", &pipeline(sink));
+    for command in [&["run", "web.yaml", "--until-end", "-q"][..], &["run", "web.yaml", "-q"]] {
+        let ran = desk.run(command);
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{sink}: {}", ran.stderr);
+        for part in parts.iter().chain(&["sink \"out\"", "another name", "--assume held"]) {
+            assert!(ran.stderr.contains(part), "{sink}: {part}: {}", ran.stderr);
+        }
+    }
+}
+
+fn assume(desk: &Desk, what: &str) -> Ran {
+    desk.run(&["run", "web.yaml", "--until-end", "-q", "--assume", what])
+}
+
+fn add_a_line(desk: &Desk) {
+    let path = desk.path().join("access.log");
+    let text = std::fs::read_to_string(&path).expect("read");
+    desk.write("access.log", &format!("{text}a new line\n"));
+}
+
+fn messages(desk: &Desk, table: &str) -> u64 {
+    let sql = format!("SELECT count(*) AS rows FROM {table}");
+    let counted = desk.done(&["query", &sql, "-f", "json"]).json();
+    counted[0]["rows"].as_u64().expect("a number")
+}
+
+/// Whole lines in the objects below a folder.
+fn lines_below(desk: &Desk, folder: &str) -> usize {
+    let mut folders: Vec<PathBuf> = vec![desk.path().join(folder)];
+    let mut lines = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            match entry.path().is_dir() {
+                true => folders.push(entry.path()),
+                false => lines += std::fs::read_to_string(entry.path()).unwrap().lines().count(),
+            }
+        }
+    }
+    lines
+}
+
+/// Enough for several epochs.
+const LINES: usize = 600;
+const LAKE: &str = "type: lake, table: t";
+const OBJECTS: &str = "type: object_store, url: ./out, create_bucket: true";
+const STDOUT: &str = "type: stdio";
+
+#[test]
+fn another_type_is_refused_and_named_whether_the_epoch_was_finished_or_not() {
+    let types = [("lake", LAKE), ("object_store", OBJECTS), ("stdio", STDOUT)];
+    for (old, first) in types {
+        for (new, second) in types.into_iter().filter(|(new, _)| *new != old) {
+            let change = format!("is of type {new} now, and was of type {old} up to epoch");
+            refused(&desk(first), second, &[&change]);
+            let unfinished = "run the earlier file once";
+            refused(&killed_desk(first), second, &[&change, unfinished]);
+        }
+    }
+}
+
+#[test]
+fn after_the_earlier_file_has_finished_another_name_or_the_operators_word_goes_on() {
+    let desk = killed_desk(OBJECTS);
+    refused(&desk, LAKE, &["run the earlier file once"]);
+    assert_eq!(lines_below(&desk, "out"), 0);
+    let ran = assume(&desk, "missing");
+    assert_eq!(ran.code, 2, "its epoch was made for objects: {}", ran.stderr);
+    desk.write("web.yaml", &pipeline(OBJECTS));
+    desk.done(&["run", "web.yaml", "--until-end", "-q"]);
+    assert_eq!(lines_below(&desk, "out"), LINES);
+    refused(&desk, LAKE, &[]);
+    add_a_line(&desk);
+    let ran = assume(&desk, "held");
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert_eq!((messages(&desk, "t"), lines_below(&desk, "out")), (1, LINES));
+    add_a_line(&desk);
+    desk.done(&["run", "web.yaml", "--until-end", "-q"]);
+    assert_eq!(messages(&desk, "t"), 2, "it goes on without further words");
+}
+
+#[test]
+fn another_name_gets_what_is_read_from_now_on() {
+    let desk = desk(STDOUT);
+    refused(&desk, LAKE, &[]);
+    desk.write("web.yaml", &pipeline(LAKE).replace("out:", "table:"));
+    add_a_line(&desk);
+    let ran = desk.done(&["run", "web.yaml", "--until-end", "-q"]);
+    assert!(!ran.stdout.contains("line 1 of the log"), "{}", ran.stdout);
+    assert_eq!(messages(&desk, "t"), 1);
+}
+
+#[test]
+fn another_place_is_refused_and_named_after_any_number_of_epochs() {
+    let desk = desk(LAKE);
+    for _ in 0..3 {
+        add_a_line(&desk);
+        desk.done(&["run", "web.yaml", "--until-end", "-q"]);
+        refused(&desk, "type: lake, table: u", &["lake/u", "lake/t"]);
+        assert!(!desk.path().join("logmill-data/lake/u").exists(), "nothing was made");
+        desk.write("web.yaml", &pipeline(LAKE));
+    }
+    let desk = self::desk(OBJECTS);
+    refused(&desk, &OBJECTS.replace("./out", "./other"), &["./other", "./out"]);
+    refused(&desk, &format!("{OBJECTS}, key: \"x/{{split}}-{{position}}\""), &["x/{split}"]);
+    assert_eq!((lines_below(&desk, "out"), lines_below(&desk, "other")), (LINES, 0));
+}
+
+#[test]
+fn a_decided_epoch_is_given_to_another_place_only_on_the_operators_word() {
+    for (first, second) in
+        [(OBJECTS, OBJECTS.replace("./out", "./other")), (LAKE, LAKE.replace(": t", ": u"))]
+    {
+        let desk = killed_desk(first);
+        refused(&desk, &second, &["run the earlier file once", "--assume missing"]);
+        let ran = assume(&desk, "missing");
+        assert_eq!(ran.code, 0, "{first}: {}", ran.stderr);
+        match second.contains("lake") {
+            true => assert_eq!(messages(&desk, "u"), LINES as u64),
+            false => assert_eq!(lines_below(&desk, "other"), LINES),
+        }
+        let audit = desk.run(&["audit", "web.yaml", "-f", "json"]).json();
+        assert_eq!(audit["complete"], true, "{first}: {audit}");
+    }
+}
+
+#[test]
+fn a_data_folder_that_was_moved_goes_on() {
+    let desk = desk(LAKE);
+    add_a_line(&desk);
+    std::fs::rename(desk.path().join("logmill-data"), desk.path().join("elsewhere")).unwrap();
+    desk.done(&["check", "web.yaml", "--data", "elsewhere"]);
+    desk.done(&["run", "web.yaml", "--until-end", "-q", "--data", "elsewhere"]);
+    let audit = desk.done(&["audit", "web.yaml", "-f", "json", "--data", "elsewhere"]).json();
+    assert_eq!(audit["complete"], true, "{audit}");
+}
+
+#[test]
+fn a_sink_that_got_nothing_yet_may_become_another() {
+    let desk = Desk::new();
+    desk.write("access.log", "");
+    for sink in [STDOUT, OBJECTS, LAKE] {
+        desk.write("web.yaml", &pipeline(sink));
+        desk.done(&["run", "web.yaml", "--until-end", "-q"]);
+    }
+}
+
+#[test]
+fn check_says_it_where_a_history_lies() {
+    let desk = desk(STDOUT);
+    desk.done(&["check", "web.yaml"]);
+    desk.write("web.yaml", &pipeline(OBJECTS));
+    let ran = desk.run(&["check", "web.yaml"]);
+    assert_eq!(ran.code, 2, "{}", ran.stdout);
+    assert!(ran.stderr.contains("was of type stdio up to epoch"), "{}", ran.stderr);
+    desk.done(&["check", "web.yaml", "--data", "no-history"]);
+    assert!(!desk.path().join("no-history").exists(), "check makes nothing");
+    let desk = self::desk(LAKE);
+    desk.write("web.yaml", &pipeline("type: lake, table: u"));
+    let said = desk.done(&["check", "web.yaml"]).stdout;
+    assert!(said.contains("warning: sink \"out\" writes to"), "{said}");
+}
+
+#[test]
+fn a_history_that_notes_no_places_takes_what_it_meets() {
+    let desk = desk(OBJECTS);
+    let folder = desk.path().join("logmill-data/checkpoints/web/main");
+    let epochs = std::fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path());
+    let newest = epochs.filter(|path| path.to_string_lossy().contains("/epoch-")).max().unwrap();
+    let mut checkpoint = Checkpoint::from_bytes(&std::fs::read(&newest).unwrap()).unwrap();
+    assert!(checkpoint.sinks["out"].target.is_some(), "it is noted");
+    checkpoint.sinks.get_mut("out").unwrap().target = None;
+    std::fs::write(&newest, checkpoint.to_bytes().unwrap()).unwrap();
+    let moved = OBJECTS.replace("./out", "./other");
+    desk.write("web.yaml", &pipeline(&moved));
+    add_a_line(&desk);
+    desk.done(&["run", "web.yaml", "--until-end", "-q"]);
+    assert_eq!(lines_below(&desk, "other"), 1);
+    refused(&desk, OBJECTS, &[]);
+}
