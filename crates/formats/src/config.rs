@@ -3,6 +3,7 @@
 //! Every doc comment here is the user's documentation of the setting.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use contract::{Error, Result};
@@ -218,10 +219,25 @@ pub struct FormatConfig {
     pub rest: Option<String>,
 
     /// How fields of type `timestamp` are written: `unix`, `unix_ms`, `unix_us`, or a pattern of
-    /// strftime such as `%Y-%m-%d %H:%M:%S`. Left out: RFC 3339 (UTC where no offset stands), or a
+    /// strftime such as `%Y-%m-%d %H:%M:%S %z`. A pattern must give an instant: with a year, and an
+    /// hour where it has minutes; without a time of day it is midnight. `%z` reads offsets
+    /// (`+02:00`, `+0200`, `+02`, `Z`, `UTC`), `%f` the digits of a fraction. Left out: RFC 3339
+    /// (a space may stand for the `T`, the offset or the whole time of day be left out), or a
     /// number of seconds, milliseconds, microseconds or nanoseconds since 1970, by its size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_format: Option<String>,
+
+    /// Where the clock stands that writes times without an offset: a place such as
+    /// `Europe/Berlin`, or an offset such as `+01:00`. UTC if left out. An hour that stands twice,
+    /// at the end of summer time, is its first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<String>,
+
+    /// What the letters of time zones mean that `%Z` in `time_format` reads, such as
+    /// `{ PST: "-08:00", PDT: "-07:00" }`. `UTC`, `GMT`, `Z` and offsets need no entry; a line with
+    /// other letters is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zones: Option<BTreeMap<String, String>>,
 }
 
 impl FormatConfig {
@@ -235,6 +251,8 @@ impl FormatConfig {
             fields: None,
             rest: None,
             time_format: None,
+            time_zone: None,
+            zones: None,
         }
     }
 
@@ -245,12 +263,14 @@ impl FormatConfig {
             return Err(self.foreign("inner", &[Format::Docker, Format::Cri]));
         }
         let reads = if self.format.is_container() { self.inside() } else { self.format };
-        let settings: [(&str, bool, &[Format]); 5] = [
+        let settings: [(&str, bool, &[Format]); 7] = [
             ("log_format", self.log_format.is_some(), &[Custom]),
             ("pattern", self.pattern.is_some(), &[Regex]),
             ("fields", self.fields.is_some(), &[Json, Logfmt, Regex]),
             ("rest", self.rest.is_some(), &[Json, Logfmt, Caddy, TraefikJson]),
             ("time_format", self.time_format.is_some(), &[Json, Logfmt, Regex]),
+            ("time_zone", self.time_zone.is_some(), &[Json, Logfmt, Regex]),
+            ("zones", self.zones.is_some(), &[Json, Logfmt, Regex]),
         ];
         for (name, set, formats) in settings {
             if set && !formats.contains(&reads) {

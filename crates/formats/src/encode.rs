@@ -1,6 +1,7 @@
 //! Batches to bytes: JSON lines, CSV and plain text.
 //!
-//! Times are RFC 3339 in UTC, with as many digits after the second as they need.
+//! Times are RFC 3339 with as many digits after the second as they need: in UTC with `Z`, in
+//! another zone with its offset.
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Schema};
@@ -113,8 +114,10 @@ mod tests {
         TimestampMicrosecondArray,
     };
     use arrow::datatypes::Int32Type;
+    use proptest::prelude::{Just, prop_assert_eq, prop_oneof, proptest};
 
     use super::*;
+    use crate::timestamp::rfc3339;
 
     fn check(format: EncodeFormat, columns: Vec<(&str, ArrayRef)>, expect: &str) {
         let batch = RecordBatch::try_from_iter_with_nullable(
@@ -139,6 +142,37 @@ mod tests {
             ("n", Arc::new(Int64Array::from(vec![Some(7), None]))),
             ("share", Arc::new(Float64Array::from(vec![Some(0.5), None]))),
         ]
+    }
+
+    proptest! {
+        /// Since 1973 every place is a whole number of minutes away from Greenwich, which is what
+        /// RFC 3339 can write.
+        #[test]
+        fn a_time_of_any_place_is_read_again_as_the_same_instant(
+            micros in prop_oneof![
+                100_000_000_000_000_i64..4_000_000_000_000_000,
+                // Around the ends of summer time in Europe and America.
+                1_774_742_000_000_000_i64..1_774_750_000_000_000,
+                1_792_886_000_000_000_i64..1_792_894_000_000_000,
+                1_793_500_000_000_000_i64..1_793_530_000_000_000,
+            ],
+            place in prop_oneof![
+                Just("UTC"), Just("Europe/Berlin"), Just("Europe/London"), Just("+05:30"),
+                Just("America/New_York"), Just("Australia/Lord_Howe"), Just("America/St_Johns"),
+            ],
+        ) {
+            let times = TimestampMicrosecondArray::from(vec![micros]).with_timezone(place);
+            let batch = RecordBatch::try_from_iter([("ts", Arc::new(times) as ArrayRef)]);
+            let batch = batch.expect("one column");
+            for format in [EncodeFormat::Json, EncodeFormat::Csv, EncodeFormat::Text] {
+                let mut out = Vec::new();
+                Encoder::new(format, &batch.schema()).encode(&batch, &mut out).expect("written");
+                let text = String::from_utf8(out).expect("text");
+                let line = text.lines().last().expect("a line");
+                let time = line.trim_start_matches("{\"ts\":\"").trim_end_matches("\"}");
+                prop_assert_eq!(rfc3339(time), Some(micros), "{:?} {}", format, time);
+            }
+        }
     }
 
     #[test]

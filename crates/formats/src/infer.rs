@@ -16,6 +16,9 @@ use crate::{FieldType, Fields, Format};
 /// More fields than this are left out: keys that are values must not become columns.
 const FIELDS_MAX: usize = 500;
 
+/// The length of `2015-05-17`.
+const DATE_BYTES: usize = 10;
+
 /// Objects nested deeper are kept as JSON.
 const DEPTH_MAX: usize = 4;
 
@@ -109,7 +112,7 @@ fn type_of_json(value: &str) -> Option<FieldType> {
     match value.as_bytes() {
         b"null" => None,
         [b'{' | b'[', ..] => Some(FieldType::Json),
-        [b'"', ..] if rfc3339(value.trim_matches('"')).is_some() => Some(FieldType::Timestamp),
+        [b'"', ..] if is_time(value.trim_matches('"')) => Some(FieldType::Timestamp),
         [b'"', ..] => Some(FieldType::Text),
         _ => Some(type_of_text(value)),
     }
@@ -122,11 +125,16 @@ fn type_of_text(text: &str) -> FieldType {
         FieldType::Float
     } else if text.parse::<bool>().is_ok() {
         FieldType::Boolean
-    } else if rfc3339(text).is_some() {
+    } else if is_time(text) {
         FieldType::Timestamp
     } else {
         FieldType::Text
     }
+}
+
+/// A date alone stays text, which sorts and compares just as well.
+fn is_time(text: &str) -> bool {
+    text.len() > DATE_BYTES && rfc3339(text).is_some()
 }
 
 /// The narrowest type that holds both.

@@ -10,7 +10,7 @@ use serde::de::IgnoredAny;
 
 use crate::column::{BooleanColumn, NumberColumn, timestamp_type};
 use crate::text::{Line, Lines, TextColumn};
-use crate::timestamp::TimeFormat;
+use crate::timestamp::{TimeFormat, Zones};
 use crate::{FieldType, FormatConfig, Parsed, Refused};
 
 /// What a field of a line comes to.
@@ -78,13 +78,13 @@ impl FieldType {
 /// The time format that a configuration sets.
 ///
 /// # Errors
-/// Config: it is no pattern of strftime.
+/// Config: it is no pattern of strftime, or one that gives no instant.
 pub fn time_format(config: &FormatConfig) -> Result<TimeFormat> {
-    let setting = config.time_format.as_deref();
-    TimeFormat::read(setting).ok_or_else(|| {
-        Error::config(format!("{:?} is not a pattern of strftime", setting.unwrap_or_default()))
-            .field("time_format")
-            .hint("use `unix`, `unix_ms`, `unix_us` or a pattern such as `%Y-%m-%d %H:%M:%S`")
+    let zones = Zones::read(config.time_zone.as_deref(), config.zones.as_ref())?;
+    let format = TimeFormat::new(config.time_format.as_deref(), zones);
+    format.map_err(|error| match error.field_name() {
+        Some(_) => error,
+        None => error.field("time_format"),
     })
 }
 

@@ -149,10 +149,7 @@ fn apache_time(format: &str) -> Result<TimeFormat> {
         "usec" => "unix_us",
         pattern => pattern,
     };
-    TimeFormat::read(Some(setting)).ok_or_else(|| {
-        Error::config(format!("the time {format:?} is not a pattern of strftime"))
-            .hint("use `sec`, `msec`, `usec` or a pattern such as `%Y-%m-%dT%H:%M:%S%z`")
-    })
+    TimeFormat::read(Some(setting))
 }
 
 /// The unit of `%T` and `%{…}T`.

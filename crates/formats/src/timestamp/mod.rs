@@ -3,7 +3,15 @@
 //! Days, hours and minutes that do not exist are refused. A leap second counts as the first
 //! second of the next minute.
 
-use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime};
+mod pattern;
+mod zones;
+
+use chrono::NaiveDate;
+use contract::{Error, Result};
+
+pub use pattern::TimePattern;
+pub use zones::Zones;
+use zones::take_offset;
 
 const SECOND_US: i64 = 1_000_000;
 const DAY_SECONDS: i64 = 86_400;
@@ -14,39 +22,60 @@ pub const CLF_BYTES: usize = 26;
 /// How a time is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TimeFormat {
-    /// RFC 3339, or a number whose size tells its unit.
+    /// RFC 3339, or a number whose size tells its unit; UTC where it has no offset.
     Guess,
+    /// As [`TimeFormat::Guess`], in a zone where it has no offset.
+    Local(Zones),
     /// A number of units since 1970, each this many microseconds.
     Unix(i64),
-    /// A pattern of strftime; UTC where it has no offset.
-    Strftime(String),
+    /// A pattern of strftime.
+    Strftime(Box<TimePattern>),
 }
 
 impl TimeFormat {
-    /// The format that a setting describes; none if it is no valid pattern.
-    pub fn read(setting: Option<&str>) -> Option<Self> {
-        Some(match setting {
-            None => Self::Guess,
-            Some("unix") => Self::Unix(SECOND_US),
-            Some("unix_ms") => Self::Unix(1_000),
-            Some("unix_us") => Self::Unix(1),
-            Some(pattern) => {
-                let mut items = chrono::format::StrftimeItems::new(pattern);
-                let wrong = items.any(|item| item == chrono::format::Item::Error);
-                if wrong || !pattern.contains('%') {
-                    return None;
-                }
-                Self::Strftime(pattern.to_owned())
+    /// The format that a setting describes, in UTC where no offset stands.
+    ///
+    /// # Errors
+    /// Config: it is no pattern, or one that gives no instant.
+    pub fn read(setting: Option<&str>) -> Result<Self> {
+        Self::new(setting, Zones::default())
+    }
+
+    /// The format that a setting describes, with the zones of times that name none, or by a name.
+    ///
+    /// # Errors
+    /// Config: it is no pattern, one that gives no instant, or one that reads no zones.
+    pub fn new(setting: Option<&str>, zones: Zones) -> Result<Self> {
+        let unit_us = match setting {
+            None if zones.is_utc() => return Ok(Self::Guess),
+            None => {
+                zones.refuse_names("RFC 3339")?;
+                return Ok(Self::Local(zones));
             }
-        })
+            Some("unix") => SECOND_US,
+            Some("unix_ms") => 1_000,
+            Some("unix_us") => 1,
+            Some(pattern) => {
+                return Ok(Self::Strftime(Box::new(TimePattern::new(pattern, zones)?)));
+            }
+        };
+        zones.refuse_names("a number")?;
+        match zones.is_utc() {
+            true => Ok(Self::Unix(unit_us)),
+            false => Err(Error::config("a number of seconds since 1970 has no zone")
+                .hint("leave `time_zone` out")),
+        }
     }
 
     /// Microseconds since 1970; none if the text is not such a time.
     pub fn parse(&self, text: &str) -> Option<i64> {
         match self {
             Self::Guess => rfc3339(text).or_else(|| guess_unix(text)),
+            Self::Local(zones) => rfc3339_parts(text)
+                .and_then(|(local_us, offset)| zones.instant(local_us, offset))
+                .or_else(|| guess_unix(text)),
             Self::Unix(unit_us) => unix(text, *unit_us),
-            Self::Strftime(pattern) => strftime(text, pattern),
+            Self::Strftime(pattern) => pattern.parse(text),
         }
     }
 }
@@ -143,23 +172,34 @@ fn days(year: i64, month: i64, day: i64) -> Option<i64> {
     Some(date.signed_duration_since(NaiveDate::default()).num_days())
 }
 
-/// Reads `2015-05-17T10:05:03.25+02:00`; a space may stand for the `T`, the offset may be `Z`,
-/// lack its colon, or be left out.
+/// Reads `2015-05-17T10:05:03.25+02:00`; a space may stand for the `T`, and one before the offset,
+/// which may be `Z`, lack its colon or its minutes, or be left out. A date alone is its midnight.
 pub fn rfc3339(text: &str) -> Option<i64> {
+    let (local_us, offset) = rfc3339_parts(text)?;
+    Some(local_us - offset.unwrap_or(0) * SECOND_US)
+}
+
+/// The time as a clock on the wall shows it, and its seconds east of Greenwich where they stand.
+fn rfc3339_parts(text: &str) -> Option<(i64, Option<i64>)> {
     let (date, rest) = text.as_bytes().split_first_chunk::<10>()?;
     let [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2] = *date else { return None };
-    let [b'T' | b't' | b' ', rest @ ..] = rest else { return None };
-    let (time, rest) = rest.split_first_chunk::<8>()?;
-    let (fraction_us, zone) = fraction(rest)?;
-    let offset = match *zone {
-        [] | [b'Z' | b'z'] => 0,
-        [sign @ (b'+' | b'-'), h1, h2, b':', m1, m2] | [sign @ (b'+' | b'-'), h1, h2, m1, m2] => {
-            offset_seconds(sign, [h1, h2], [m1, m2])?
+    let (seconds, fraction_us, zone) = match rest {
+        [b'T' | b't' | b' ', rest @ ..] => {
+            let (time, rest) = rest.split_first_chunk::<8>()?;
+            let (fraction_us, zone) = fraction(rest)?;
+            (time_of_day(time)?, fraction_us, zone)
         }
-        _ => return None,
+        zone => (0, 0, zone),
+    };
+    let offset = match zone {
+        [] => None,
+        zone => match take_offset(std::str::from_utf8(zone).ok()?)? {
+            (offset, "") => Some(offset),
+            _ => return None,
+        },
     };
     let days = days(number(&[y1, y2, y3, y4])?, number(&[m1, m2])?, number(&[d1, d2])?)?;
-    Some((days * DAY_SECONDS + time_of_day(time)? - offset) * SECOND_US + fraction_us)
+    Some(((days * DAY_SECONDS + seconds) * SECOND_US + fraction_us, offset))
 }
 
 /// Microseconds of `.25`, and what follows. Digits beyond microseconds are cut off.
@@ -197,19 +237,10 @@ fn guess_unix(text: &str) -> Option<i64> {
     }
 }
 
-fn strftime(text: &str, pattern: &str) -> Option<i64> {
-    if let Ok(time) = DateTime::parse_from_str(text, pattern) {
-        return Some(time.timestamp_micros());
-    }
-    let time = NaiveDateTime::parse_from_str(text, pattern).ok().or_else(|| {
-        let date = NaiveDate::parse_from_str(text, pattern).ok()?;
-        Some(date.and_time(NaiveTime::MIN))
-    })?;
-    Some(time.and_utc().timestamp_micros())
-}
-
 #[cfg(test)]
 mod tests {
+    use chrono::DateTime;
+
     use super::*;
 
     fn shown(micros: Option<i64>) -> String {
@@ -262,7 +293,18 @@ mod tests {
         check(None, "2015-02-29T10:05:03Z", "none");
         check(None, "2015-05-17T10:05:03.", "none");
         check(None, "2015-05-17T10:05:03é", "none");
-        check(None, "2015-05-17", "none");
+        check(None, "2015-05-17", "2015-05-17T00:00:00Z");
+        check(None, "2015-05-17+02:00", "2015-05-16T22:00:00Z");
+        check(None, "2015-05-17T10:05:03+02", "2015-05-17T08:05:03Z");
+        check(None, "2015-05-17 10:05:03 -0330", "2015-05-17T13:35:03Z");
+        check(None, "2015-05-17 10:05:03.5 Z", "2015-05-17T10:05:03.500Z");
+        check(None, "2015-05-17 10:05:03 UTC", "2015-05-17T10:05:03Z");
+        check(None, "2015-05-17 10:05:03 PST", "none");
+        check(None, "2015-05-17T10:05:03+2", "none");
+        check(None, "2015-05-17T10:05:03+02:0", "none");
+        check(None, "2015-05-17T10:05:03+02:00 x", "none");
+        check(None, "2015-05-17 ", "none");
+        check(None, "2015-05-17T10:05", "none");
         check(None, "yesterday", "none");
         check(None, "NaN", "none");
         check(None, "1431857103", "2015-05-17T10:05:03Z");
@@ -274,14 +316,5 @@ mod tests {
         check(Some("unix"), "-1", "1969-12-31T23:59:59Z");
         check(Some("unix"), "9223372036854775807", "none");
         check(Some("unix"), "2015-05-17T10:05:03Z", "none");
-        check(Some("%d.%m.%Y %H:%M:%S"), "17.05.2015 10:05:03", "2015-05-17T10:05:03Z");
-        check(Some("%d.%m.%Y"), "17.05.2015", "2015-05-17T00:00:00Z");
-        check(Some("%Y%m%d%H%M%S%z"), "20150517100503+0200", "2015-05-17T08:05:03Z");
-    }
-
-    #[test]
-    fn a_pattern_that_is_none_is_refused() {
-        assert_eq!(TimeFormat::read(Some("%Q")), None);
-        assert_eq!(TimeFormat::read(Some("iso")), None);
     }
 }
