@@ -24,7 +24,7 @@ pub struct GeoIpConfig {
     #[serde(default = "yes")]
     pub enabled: bool,
 
-    /// The column of addresses.
+    /// The column of addresses. A port, a zone (`fe80::1%eth0`) and brackets may stand with them.
     #[serde(default = "field_default")]
     pub field: String,
 

@@ -38,8 +38,9 @@ pub(crate) const SPEC: TransformSpec = TransformSpec {
 #[serde(deny_unknown_fields)]
 struct Config {
     /// A column of user agents. Adds `ua_device` (`mobile`, `tablet`, `pc` or null), `ua_os` and
-    /// `ua_browser` (family and version, `Other` where unknown) and `ua_bot`. Only the first
-    /// 2,048 bytes of a user agent are looked at.
+    /// `ua_browser` (family and version, `Other` where unknown) and `ua_bot`: no person's, whether
+    /// it says so (a crawler) or not (a browser without a screen, a health check, `curl`, a
+    /// scanner). Only the first 2,048 bytes of a user agent are looked at.
     user_agent: Option<String>,
 
     /// Looks addresses up. Adds `country` and `city`, null where unknown.

@@ -11,6 +11,7 @@ use datafusion::common::HashMap;
 use super::addresses::{Addresses, version_4};
 use super::geoip::{Databases, Location, RecordId};
 use super::words::{Word, Words};
+use crate::address;
 
 /// Decoded records, of which a database of cities has some ten thousand. More are there only until
 /// the batch ends that has them.
@@ -81,11 +82,15 @@ impl Worker {
         Ok(place)
     }
 
-    /// The place of an address of version 6, or of what is none.
+    /// The place of an address of version 6, of one with a port, or of what is none.
     fn other(&mut self, text: &str) -> Result<u32> {
-        match text.parse::<IpAddr>() {
-            Ok(address) => self.find(address.to_canonical()),
-            Err(_) => Ok(UNKNOWN),
+        match address::read(text) {
+            Some(IpAddr::V4(address)) => match self.known.addresses.get(address) {
+                Some(place) => Ok(place),
+                None => self.learn(address),
+            },
+            Some(address) => self.find(address),
+            None => Ok(UNKNOWN),
         }
     }
 

@@ -154,6 +154,11 @@ fn addresses_are_found_in_maxminds_own_layout() {
     let table = Table::new().texts("ip", &ips.map(Some));
     let output = run("enrich", &[("geoip", geoip(&path).into())], &table);
     assert_eq!(places(&output), ["Sweden/Linköping", "Japan/", "/", "/", "Sweden/Linköping"]);
+    let ips =
+        ["89.160.20.1:443", "[2001:218::1]:443", "2001:218::1%eth0", "[::ffff:89.160.20.1]:1"];
+    let table = Table::new().texts("ip", &ips.map(Some));
+    let output = run("enrich", &[("geoip", geoip(&path).into())], &table);
+    assert_eq!(places(&output), ["Sweden/Linköping", "Japan/", "Japan/", "Sweden/Linköping"]);
     let mut german = geoip(&path);
     german.push(("language", "de".into()));
     let output = run("enrich", &[("geoip", german.into())], &table);
@@ -218,7 +223,7 @@ fn new_columns_stand_before_the_programs_own_and_the_order_of_rows_stays() {
     let rows: Vec<_> = rows.lines().skip(1).collect();
     let known = "agent=F ua_device=pc ua_os=Linux ua_browser=Firefox 26.0 ua_bot=false";
     let null = "agent= ua_device= ua_os= ua_browser= ua_bot=";
-    let curl = "agent=curl/8.1.0 ua_device= ua_os=Other ua_browser=curl 8.1.0 ua_bot=false";
+    let curl = "agent=curl/8.1.0 ua_device= ua_os=Other ua_browser=curl 8.1.0 ua_bot=true";
     for (position, expect) in [known, null, curl, known].iter().enumerate() {
         assert_eq!(rows[position], format!("{expect} _lossy=false _position={position}"));
     }

@@ -64,6 +64,7 @@ static DEFINITIONS: &[Definition] = &[
     redact::REDACT,
     network::IP_IN,
     network::IP_MASK,
+    network::IP_ONLY,
     hash::HASH,
 ];
 

@@ -1,4 +1,6 @@
-//! `ip_in(ip, network)` and `ip_mask(ip, bits)`, for both address families.
+//! `ip_in(ip, network)`, `ip_mask(ip, bits)` and `ip_only(text)`, for both address families.
+//!
+//! They take what [`address::read`] takes: ports and zones may stand with the addresses.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -8,6 +10,7 @@ use arrow::datatypes::{DataType, Int64Type};
 use datafusion::error::Result;
 
 use super::{Definition, Kind, Parameters, Prepared, invalid, text, value};
+use crate::address;
 
 pub(super) const IP_IN: Definition = Definition {
     name: "ip_in",
@@ -31,6 +34,14 @@ pub(super) const IP_MASK: Definition = Definition {
     evaluate: ip_mask,
 };
 
+pub(super) const IP_ONLY: Definition = Definition {
+    name: "ip_only",
+    parameters: Parameters::Fixed { list: &[("text", Kind::Text)], required: 1 },
+    returns: DataType::Utf8View,
+    checked: None,
+    evaluate: ip_only,
+};
+
 /// An address range such as `10.0.0.0/8`; a lone address is a range of one.
 struct Network {
     address: IpAddr,
@@ -50,15 +61,16 @@ impl Network {
             Some(bits) => bits.trim().parse().ok().filter(|bits| *bits <= width),
             None => Some(width),
         };
-        let bits = bits.ok_or_else(wrong)?;
+        let bits: u32 = bits.ok_or_else(wrong)?;
+        // A network of mapped addresses is one of version 4.
+        let (address, bits) = match (address, address.to_canonical(), bits.checked_sub(96)) {
+            (IpAddr::V6(_), IpAddr::V4(mapped), Some(bits)) => (IpAddr::V4(mapped), bits),
+            (address, _, _) => (address, bits),
+        };
         Ok(Self { address: mask(address, bits), bits })
     }
 
     fn contains(&self, address: IpAddr) -> bool {
-        let address = match self.address {
-            IpAddr::V4(_) => address.to_canonical(),
-            IpAddr::V6(_) => address,
-        };
         width(address) == width(self.address) && mask(address, self.bits) == self.address
     }
 }
@@ -91,7 +103,7 @@ fn ip_in(arguments: &[ArrayRef], rows: usize) -> Result<ArrayRef> {
             continue;
         };
         let network = prepared.get(network, Network::read)?;
-        let address = value(addresses, row).and_then(|address| address.parse().ok());
+        let address = value(addresses, row).and_then(address::read);
         answers.append_option(address.map(|address| network.contains(address)));
     }
     Ok(Arc::new(answers.finish()))
@@ -103,7 +115,7 @@ fn ip_mask(arguments: &[ArrayRef], rows: usize) -> Result<ArrayRef> {
     let bits = arguments[1].as_primitive::<Int64Type>();
     let mut masked = StringViewBuilder::with_capacity(rows);
     for row in 0..rows {
-        let address = value(addresses, row).and_then(|address| address.parse().ok());
+        let address = value(addresses, row).and_then(address::read);
         let (Some(address), true) = (address, bits.is_valid(row)) else {
             masked.append_null();
             continue;
@@ -113,4 +125,15 @@ fn ip_mask(arguments: &[ArrayRef], rows: usize) -> Result<ArrayRef> {
         masked.append_value(mask(address, bits).to_string());
     }
     Ok(Arc::new(masked.finish()))
+}
+
+/// The address alone, without its port, zone and brackets.
+fn ip_only(arguments: &[ArrayRef], rows: usize) -> Result<ArrayRef> {
+    let texts = text(arguments, 0);
+    let mut addresses = StringViewBuilder::with_capacity(rows);
+    for row in 0..rows {
+        let address = value(texts, row).and_then(address::read);
+        addresses.append_option(address.map(|address| address.to_string()));
+    }
+    Ok(Arc::new(addresses.finish()))
 }

@@ -67,6 +67,12 @@ fn ip_in_knows_both_families() {
     check("ip_in(x, '2001:db8::/32')", addresses, &["false", "false", "false", "true", ""]);
     check("ip_in(x, '0.0.0.0/0')", &addresses[..2], &["true", "true"]);
     check("ip_in(x, '11.0.0.1')", &addresses[..2], &["false", "true"]);
+    let written =
+        &["10.1.2.3:443", "[2001:db8::5]:443", "2001:db8::5%eth0", "[::ffff:10.1.2.3]:80"];
+    check("ip_in(x, '10.0.0.0/8')", written, &["true", "false", "false", "true"]);
+    check("ip_in(x, '::ffff:10.0.0.0/104')", written, &["true", "false", "false", "true"]);
+    check("ip_in(x, '2001:db8::/32')", written, &["false", "true", "true", "false"]);
+    check("ip_in(x, '::/0')", written, &["false", "true", "true", "false"]);
 }
 
 #[test]
@@ -75,6 +81,15 @@ fn ip_mask_keeps_the_first_bits() {
     check("ip_mask(x, 24)", addresses, &["10.1.2.0", "2001:d00::", ""]);
     check("ip_mask(x, 0)", addresses, &["0.0.0.0", "::", ""]);
     check("ip_mask(x, 48)", addresses, &["10.1.2.3", "2001:db8:1::", ""]);
+    let written = &["10.1.2.3:443", "::ffff:10.1.2.3", "[2001:db8:1:2::5%eth0]:443"];
+    check("ip_mask(x, 24)", written, &["10.1.2.0", "10.1.2.0", "2001:d00::"]);
+}
+
+#[test]
+fn ip_only_takes_off_what_is_no_address() {
+    let written =
+        &["10.1.2.3:443", "::ffff:10.1.2.3", "[2001:DB8::5%eth0]:443", "10.1.2.3", "unix:"];
+    check("ip_only(x)", written, &["10.1.2.3", "10.1.2.3", "2001:db8::5", "10.1.2.3", ""]);
 }
 
 #[test]

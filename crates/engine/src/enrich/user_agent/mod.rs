@@ -1,9 +1,10 @@
-//! What a user agent says of itself, by the rules of uap-core.
+//! What a user agent says of itself, by the rules of uap-core and a list of our own.
 //!
 //! The rules are embedded and compiled on first use, once for the whole process: compiling them
 //! takes longer than a program may take to start.
 
 mod class;
+mod machines;
 
 use std::io::Read;
 use std::sync::{Arc, LazyLock};
@@ -157,7 +158,7 @@ fn identify(text: &str) -> UserAgent {
     };
     UserAgent {
         device: seen.class(),
-        bot: seen.is_bot(),
+        bot: seen.is_bot() || machines::is_listed(text),
         os: named(&os.os, &os_version),
         browser: named(&browser.family, &browser_version),
     }

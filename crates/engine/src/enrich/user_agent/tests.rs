@@ -5,7 +5,7 @@ use std::path::Path;
 use arrow::array::StringViewArray;
 use saphyr_parser::{Event, Parser, ScalarStyle};
 
-use super::{EXTRACTOR, OTHER, Worker, identify, rules};
+use super::{EXTRACTOR, OTHER, Worker, identify, machines, rules};
 
 /// `device | os | browser | bot` of a user agent.
 fn check(text: &str, expect: &str) {
@@ -50,6 +50,12 @@ fn the_four_values_follow_from_the_families() {
         "Mozilla/5.0 (iPhone; CPU iPhone OS 6_0 like Mac OS X) AppleWebKit/536.26 (KHTML, like \
          Gecko) Version/6.0 Mobile/10A5376e Safari/8536.25 (compatible; Googlebot/2.1)",
         "mobile | iOS 6.0 | Googlebot 2.1 | bot",
+    );
+    check("kube-probe/1.27", "- | Other | Other | bot");
+    check(
+        "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) \
+         HeadlessChrome/120.0.0.0 Safari/537.36",
+        "pc | Linux | HeadlessChrome 120.0.0 | bot",
     );
     check("", "- | Other | Other | -");
     check("something of its own", "- | Other | Other | -");
@@ -107,6 +113,20 @@ fn uap_cores_own_cases_pass() {
         let found = EXTRACTOR.dev.extract(text).unwrap_or_default().into_owned();
         vec![("family", Some(found.device)), ("brand", found.brand), ("model", found.model)]
     });
+}
+
+#[test]
+fn the_list_of_machines_takes_nobodys_phone_or_browser() {
+    let cases = read_cases(&uap_core().join("tests/test_device.yaml"));
+    let people = cases.iter().filter(|case| case["family"] != "Spider");
+    let people = people.map(|case| &case["user_agent_string"]);
+    let of_devices = people.filter(|text| text.starts_with("Mozilla/") || text.contains("Device/"));
+    let mut count = 0;
+    for text in of_devices {
+        assert!(!machines::is_listed(text), "{text}");
+        count += 1;
+    }
+    assert!(count > 5_000, "{count} devices of people");
 }
 
 /// There are 16,000 cases of devices; a debug build takes every tenth.
