@@ -3,8 +3,10 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue};
 use contract::{Error, ErrorKind};
 use serde::Serialize;
 
@@ -103,6 +105,40 @@ pub fn report(error: &Error, global: &Global) -> Exit {
         ErrorKind::NotOwner => Exit::NotOwner,
         ErrorKind::Bug => Exit::Defect,
     }
+}
+
+/// Ends the program where the command line cannot be read, or asks for help only. Who names a file
+/// where a command belongs is told which commands take it.
+pub fn misread(error: clap::Error) -> ! {
+    let word = match error.get(ContextKind::InvalidSubcommand) {
+        Some(ContextValue::String(word)) => word,
+        _ => error.exit(),
+    };
+    let Some(hint) = ways_for(word) else { error.exit() };
+    let mut stderr = io::stderr().lock();
+    let message = Error::config(format!("{word:?} is a file, not a command")).hint(hint);
+    let colored = stderr.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    // Where stderr is closed, the exit code has to do.
+    let _ = print_text(&message, colored, &mut stderr);
+    std::process::exit(i32::from(Exit::Config.number()))
+}
+
+/// What can be done with a file; none if the word looks like none.
+fn ways_for(word: &str) -> Option<String> {
+    let path = Path::new(word);
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    if matches!(extension, "yaml" | "yml") {
+        return Some(format!(
+            "`logmill run {word}` runs a pipeline, `logmill check {word}` checks it"
+        ));
+    }
+    let is_file = path.exists() || !extension.is_empty() || word.contains(['/', '*']);
+    is_file.then(|| {
+        format!(
+            "`logmill look {word}` shows what is in a log; `logmill query \"SELECT * FROM \
+             log('{word}', 'combined') LIMIT 10\"` asks it"
+        )
+    })
 }
 
 fn is_output_closed(error: &Error) -> bool {

@@ -17,6 +17,7 @@ mod parse;
 mod route;
 mod sql;
 
+mod address;
 mod columns;
 mod expressions;
 mod functions;
@@ -27,4 +28,5 @@ mod testing;
 
 pub use functions::functions;
 pub use parse::{decided as decided_parse, is_undecided};
+pub use planner::{Worded, missing_column, reworded};
 pub use steps::{TransformSpec, inputs, specs, step};

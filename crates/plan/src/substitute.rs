@@ -23,7 +23,14 @@ pub(crate) struct Lookups<'a> {
 pub(crate) fn substitute(section: &Section, lookups: &Lookups<'_>) -> Result<Section> {
     let place = section.place();
     let value = match section.value() {
-        Value::Text(text) if text.contains("${") => return scalar(text, place, lookups),
+        Value::Text(text) => {
+            let replaced = match text.contains("${") {
+                true => scalar(text, place, lookups)?,
+                false => Section::new(place.clone(), Value::Text(text.clone())),
+            };
+            refuse_home(&replaced)?;
+            return Ok(replaced);
+        }
         Value::List(items) => {
             Value::List(items.iter().map(|item| substitute(item, lookups)).collect::<Result<_>>()?)
         }
@@ -67,6 +74,18 @@ fn scalar(text: &str, place: &Place, lookups: &Lookups<'_>) -> Result<Section> {
         _ => Value::Text(whole.into()),
     };
     Ok(Section::new(place.clone(), value))
+}
+
+/// A path below `~` would be looked for in a folder of that name: the sign is the shell's.
+fn refuse_home(section: &Section) -> Result<()> {
+    match section.value() {
+        Value::Text(text) if text.starts_with("~/") => {
+            Err(Error::config(format!("{text:?} begins with `~`, which only a shell replaces"))
+                .at(section.place())
+                .hint(format!("write `${{HOME}}{}`, or the whole path", &text[1..])))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn variable(name: &str, default: Option<&str>, lookups: &Lookups<'_>) -> Result<String> {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use contract::sink::BatchStream;
-use contract::{Error, Result, Section};
+use contract::{Error, Result};
 use datafusion::common::{Column, DataFusionError, SchemaError};
 use datafusion::error::Result as PlanResult;
 use datafusion::execution::SendableRecordBatchStream;
@@ -24,6 +24,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 use datafusion::sql::sqlparser::parser::ParserError;
+use engine::Worded;
 use futures::{Stream, StreamExt, TryFutureExt};
 use tokio::time::{Instant, timeout_at};
 
@@ -302,7 +303,8 @@ pub(crate) fn from_datafusion(error: DataFusionError) -> Error {
             _ => refused(&error),
         },
         DataFusionError::Internal(_) | DataFusionError::ExecutionJoin(_) => {
-            Error::bug("the query failed inside").because(error)
+            let Worded { message, .. } = engine::reworded(&error.strip_backtrace());
+            Error::bug("the query failed inside").because(message)
         }
         _ => refused(&error),
     }
@@ -310,8 +312,9 @@ pub(crate) fn from_datafusion(error: DataFusionError) -> Error {
 
 /// The error of a column that is not there.
 fn unknown(field: &Column, valid: &[Column]) -> Error {
+    let valid = valid.iter().map(|column| column.name.as_str());
     Error::config(format!("there is no column {:?}", field.name))
-        .hint(Section::did_you_mean(&field.name, valid.iter().map(|column| column.name.as_str())))
+        .hint(engine::missing_column(&field.name, valid))
 }
 
 /// An error of the query itself, as one line and a hint.
@@ -333,10 +336,19 @@ fn refused(error: &DataFusionError) -> Error {
         }
         text if text.starts_with("table '") => {
             let name = text.split('\'').nth(1).and_then(|full| full.rsplit('.').next());
-            Error::config(format!("there is no table {:?}", name.unwrap_or_default()))
-                .hint("`SHOW TABLES` lists the tables; log('FILE', 'FORMAT') reads raw logs")
+            Error::config(format!("there is no table {:?}", name.unwrap_or_default())).hint(
+                "`SHOW TABLES` lists the tables (a name with capitals or hyphens stands in \
+                     double quotes); log('FILE', 'FORMAT') reads raw logs",
+            )
         }
-        text => Error::config("the query is wrong").because(text.to_owned()),
+        text => {
+            let Worded { message, hint } = engine::reworded(text);
+            let refused = Error::config("the query is wrong").because(message);
+            match hint {
+                Some(hint) => refused.hint(hint),
+                None => refused,
+            }
+        }
     }
 }
 

@@ -25,10 +25,18 @@ use serde_json::Value;
 use super::failed;
 use crate::arguments::Format;
 
+/// How much of a value a table shows.
+#[derive(Clone, Copy)]
+enum Cells {
+    Whole,
+    /// The beginning, except in the column of this name.
+    ShortBut(&'static str),
+}
+
 /// Rows of one table; longer results become several, so that memory stays bounded.
 const TABLE_ROWS_MAX: usize = 1_000;
-/// How instants look in text and CSV.
-const INSTANT: &str = "%Y-%m-%dT%H:%M:%S%.fZ";
+/// Characters of a short value.
+const CELL_CHARS_MAX: usize = 160;
 
 /// Where rows go.
 pub type Out = Box<dyn Write + Send>;
@@ -51,8 +59,21 @@ pub fn open(file: Option<&Path>) -> Result<Out> {
 /// # Errors
 /// Those of the query, and External where `out` cannot be written.
 pub async fn print(rows: Rows, format: Format, out: Out) -> Result<u64> {
+    print_cells(rows, format, out, Cells::Whole).await
+}
+
+/// Prints all rows; in a table for people, values beyond so many characters are cut off, but for
+/// those of one column.
+///
+/// # Errors
+/// As for [`print`].
+pub async fn print_short(rows: Rows, format: Format, whole: &'static str) -> Result<u64> {
+    print_cells(rows, format, open(None)?, Cells::ShortBut(whole)).await
+}
+
+async fn print_cells(rows: Rows, format: Format, out: Out, cells: Cells) -> Result<u64> {
     let Rows { schema, mut batches } = rows;
-    let mut printer = Printer::new(format, &schema, out)?;
+    let mut printer = Printer::new(format, &schema, out, cells)?;
     let mut count = 0;
     while let Some(batch) = batches.next().await {
         let batch = batch?;
@@ -86,15 +107,14 @@ enum Printer {
 }
 
 impl Printer {
-    fn new(format: Format, schema: &SchemaRef, out: Out) -> Result<Self> {
+    fn new(format: Format, schema: &SchemaRef, out: Out, cells: Cells) -> Result<Self> {
         let json = JsonBuilder::new().with_explicit_nulls(true);
         Ok(match format {
-            Format::Text => Self::Text(TextPrinter { out, waiting: Vec::new(), rows: 0 }),
+            Format::Text => Self::Text(TextPrinter { out, cells, waiting: Vec::new(), rows: 0 }),
             Format::Json => Self::Json(json.build(out)),
             Format::Ndjson => Self::Lines(json.build(out)),
             Format::Csv => {
-                let csv = CsvBuilder::new().with_timestamp_tz_format(INSTANT.to_owned());
-                let mut writer = csv.build(out);
+                let mut writer = CsvBuilder::new().build(out);
                 // The header stands there even if no row follows.
                 writer.write(&RecordBatch::new_empty(schema.clone())).map_err(unprintable)?;
                 Self::Csv(Box::new(writer))
@@ -141,6 +161,7 @@ impl Printer {
 /// Gathers rows until they fill a table.
 struct TextPrinter {
     out: Out,
+    cells: Cells,
     waiting: Vec<RecordBatch>,
     rows: usize,
 }
@@ -164,14 +185,18 @@ impl TextPrinter {
         let batches = std::mem::take(&mut self.waiting);
         self.rows = 0;
         let Some(first) = batches.first() else { return Ok(()) };
-        let table = table(&first.schema(), &batches).map_err(unprintable)?;
+        let table = table(&first.schema(), &batches, self.cells).map_err(unprintable)?;
         writeln!(self.out, "{table}").map_err(failed)
     }
 }
 
 /// Batches as a table for people; numbers stand to the right.
-fn table(schema: &Schema, batches: &[RecordBatch]) -> std::result::Result<Table, ArrowError> {
-    let options = FormatOptions::default().with_timestamp_tz_format(Some(INSTANT));
+fn table(
+    schema: &Schema,
+    batches: &[RecordBatch],
+    cells: Cells,
+) -> std::result::Result<Table, ArrowError> {
+    let options = FormatOptions::default();
     let mut table = Table::new();
     table.load_preset(presets::UTF8_FULL_CONDENSED);
     table.set_content_arrangement(ContentArrangement::Disabled);
@@ -183,9 +208,13 @@ fn table(schema: &Schema, batches: &[RecordBatch]) -> std::result::Result<Table,
             .map(|column| ArrayFormatter::try_new(column, &options))
             .collect::<std::result::Result<Vec<_>, _>>()?;
         for row in 0..batch.num_rows() {
-            let cells = columns.iter().map(|column| column.value(row).try_to_string());
-            let cells = cells.collect::<std::result::Result<Vec<_>, _>>()?;
-            table.add_row(Row::from(cells.iter().map(|cell| visible_lines(cell))));
+            let texts = columns.iter().map(|column| column.value(row).try_to_string());
+            let texts = texts.collect::<std::result::Result<Vec<_>, _>>()?;
+            let shown = texts.iter().zip(schema.fields()).map(|(text, field)| match cells {
+                Cells::ShortBut(whole) if field.name() != whole => short(text),
+                _ => visible_lines(text),
+            });
+            table.add_row(Row::from(shown));
         }
     }
     for (index, field) in schema.fields().iter().enumerate() {
@@ -213,6 +242,18 @@ fn visible_lines(text: &str) -> String {
     text.split('\n').map(visible).collect::<Vec<_>>().join("\n")
 }
 
+/// The beginning of a text in one line, with what it holds in all.
+pub fn short(text: &str) -> String {
+    // Whatever becomes longer by escapes is cut off behind them.
+    let begin: String = text.chars().take(CELL_CHARS_MAX).collect();
+    let shown = visible(&begin);
+    let cut: String = shown.chars().take(CELL_CHARS_MAX).collect();
+    match begin.len() == text.len() && cut.len() == shown.len() {
+        true => shown,
+        false => format!("{cut}… ({} bytes)", text.len()),
+    }
+}
+
 fn unprintable(error: ArrowError) -> Error {
     match error {
         ArrowError::IoError(_, cause) => failed(cause),
@@ -229,11 +270,41 @@ fn unprintable_parquet(error: ParquetError) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::TimestampMicrosecondArray;
+
     use super::*;
 
     #[test]
     fn control_characters_are_shown_not_obeyed() {
         assert_eq!(visible("plain äöü"), "plain äöü");
         assert_eq!(visible("a\u{1b}[31mb\n"), "a\\u{1b}[31mb\\n");
+    }
+
+    #[test]
+    fn a_long_value_is_shown_by_its_beginning() {
+        assert_eq!(short("plain äöü"), "plain äöü");
+        let long = short(&"é".repeat(1_000));
+        assert!(long.starts_with("éé") && long.ends_with("é… (2000 bytes)"), "{long}");
+        assert_eq!(long.chars().filter(|letter| *letter == 'é').count(), CELL_CHARS_MAX);
+        let dead = short(&"\0".repeat(100));
+        assert!(dead.starts_with("\\u{0}\\u{0}") && dead.ends_with("… (100 bytes)"), "{dead}");
+        assert!(dead.len() < CELL_CHARS_MAX + 20);
+    }
+
+    #[test]
+    fn a_time_of_a_place_carries_its_offset() {
+        let times = TimestampMicrosecondArray::from(vec![1_774_745_999_000_000]);
+        let berlin = Arc::new(times.clone().with_timezone("Europe/Berlin"));
+        let utc = Arc::new(times.with_timezone("UTC"));
+        let batch = RecordBatch::try_from_iter([("local", berlin as _), ("utc", utc as _)]);
+        let batch = batch.expect("two columns");
+        let shown =
+            table(&batch.schema(), std::slice::from_ref(&batch), Cells::Whole).expect("a table");
+        let shown = shown.to_string();
+        for text in ["2026-03-29T01:59:59+01:00", "2026-03-29T00:59:59Z"] {
+            assert!(shown.contains(text), "{text}: {shown}");
+        }
     }
 }

@@ -13,10 +13,13 @@ mod lakes;
 mod leases;
 mod loss;
 mod memory;
+mod messages;
 mod metrics;
 mod replay;
 mod schedules;
 mod serve;
+mod targets;
+mod times;
 
 use std::io::Write;
 use std::path::Path;

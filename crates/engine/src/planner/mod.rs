@@ -5,12 +5,13 @@
 
 mod refusal;
 mod vocabulary;
+mod wording;
 
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
 use arrow::error::ArrowError;
-use contract::{Error, Result, Section};
+use contract::{Error, Result};
 use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{DFSchemaRef, DataFusionError, SchemaError, TableReference};
 use datafusion::logical_expr::simplify::SimplifyContext;
@@ -22,6 +23,8 @@ use datafusion::sql::planner::{PlannerContext, SqlToRel};
 use datafusion::sql::resolve::resolve_table_references;
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 use datafusion::sql::sqlparser::parser::ParserError;
+
+pub use wording::{Worded, missing_column, reworded};
 
 use refusal::{check_expression, check_plan};
 use vocabulary::{Tables, VOCABULARY};
@@ -108,7 +111,11 @@ pub fn explain(error: DataFusionError) -> Error {
     match error.find_root() {
         DataFusionError::SchemaError(schema_error, _) => explain_schema(schema_error),
         root => {
-            let message = reason(root);
+            let Worded { message, hint } = reworded(&raw_message(root));
+            let message = sentence(&message);
+            if let Some(hint) = hint {
+                return Error::config(message).hint(hint);
+            }
             match message.split_once(". did you mean ") {
                 Some((what, meant)) => Error::config(what).hint(format!("did you mean {meant}")),
                 None if message.contains("found: -") => Error::config(message)
@@ -124,7 +131,7 @@ fn explain_schema(error: &SchemaError) -> Error {
         SchemaError::FieldNotFound { field, valid_fields } => {
             let names = valid_fields.iter().map(|column| column.name.as_str());
             Error::config(format!("unknown column {:?}", field.name))
-                .hint(Section::did_you_mean(&field.name, names))
+                .hint(missing_column(&field.name, names))
         }
         SchemaError::AmbiguousReference { field } => {
             Error::config(format!("column {:?} would stand twice", field.name))
@@ -137,8 +144,11 @@ fn explain_schema(error: &SchemaError) -> Error {
 /// Why something cannot be planned or computed, without the names of the layers that the error
 /// came through.
 pub fn reason(error: &DataFusionError) -> String {
-    let root = error.find_root();
-    let message = match root {
+    sentence(&reworded(&raw_message(error.find_root())).message)
+}
+
+fn raw_message(root: &DataFusionError) -> String {
+    match root {
         DataFusionError::ArrowError(arrow, _) => match arrow.as_ref() {
             ArrowError::CastError(message)
             | ArrowError::ComputeError(message)
@@ -155,15 +165,7 @@ pub fn reason(error: &DataFusionError) -> String {
             ParserError::RecursionLimitExceeded => "the query is nested too deeply".to_owned(),
         },
         other => other.message().into_owned(),
-    };
-    sentence(cause(&message))
-}
-
-/// What a message of the planner says between the layers that it came through and the functions
-/// that do not fit either.
-fn cause(message: &str) -> &str {
-    let (_, message) = message.rsplit_once("Error during planning: ").unwrap_or(("", message));
-    message.split_once(" No function matches the given name").unwrap_or((message, "")).0
+    }
 }
 
 /// One line that begins in lower case and has no full stop.

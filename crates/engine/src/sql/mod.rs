@@ -32,7 +32,11 @@ pub(crate) const SPEC: TransformSpec = TransformSpec {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Config {
-    /// One query: `SELECT … FROM step WHERE …`. Its rows are the output of the step itself.
+    /// One query: `SELECT … FROM step WHERE …`. Its rows are the output of the step itself. Beside
+    /// SQL's own functions there are `parse_url(url, part)`, `parse_query(url, name)`,
+    /// `redact(text[, what])`, `hash(value, …)`, and for addresses `ip_in(ip, network)`,
+    /// `ip_mask(ip, bits)` and `ip_only(text)`, which takes off ports, zones and brackets. An
+    /// address may stand with them everywhere, and `::ffff:192.0.2.1` is `192.0.2.1`.
     query: Option<String>,
 
     /// Several queries over the same input, by name. The rows of the query `errors` of the step

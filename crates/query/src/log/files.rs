@@ -52,8 +52,11 @@ pub fn find(pattern: &str) -> Result<Vec<Arc<LogFile>>> {
         }
     }
     if files.is_empty() {
-        return Err(Error::config(format!("no file matches {pattern:?}"))
-            .hint("paths are relative to the folder that the command runs in"));
+        let hint = match pattern.starts_with("~/") {
+            true => "`~` is the shell's: write the whole path",
+            false => "paths are relative to the folder that the command runs in",
+        };
+        return Err(Error::config(format!("no file matches {pattern:?}")).hint(hint));
     }
     Ok(files)
 }

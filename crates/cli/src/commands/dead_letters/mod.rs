@@ -47,6 +47,9 @@ enum Action {
         /// Also those that were replayed or closed.
         #[arg(long)]
         all: bool,
+        /// Whole reasons and originals, however long; JSON always has them.
+        #[arg(long)]
+        full: bool,
     },
     /// Show everything about the dead letters of one record.
     Show {
@@ -61,9 +64,13 @@ enum Action {
 pub async fn start(letters: &DeadLetters, global: &Global) -> Result<Exit> {
     let session = Session::open(&global.data, Limits::default())?;
     match &letters.action {
-        Action::List { pipeline, limit, all } => {
+        Action::List { pipeline, limit, all, full } => {
             let found = session.query(&list(pipeline.as_deref(), *limit, *all)).await?;
-            rows::print(found, global.format, rows::open(None)?).await?;
+            match full {
+                true => rows::print(found, global.format, rows::open(None)?).await?,
+                // An origin that is cut off names no record.
+                false => rows::print_short(found, global.format, "id").await?,
+            };
         }
         Action::Show { id } => show(&session, id, global).await?,
         Action::Replay(replay) => return replay::start(replay, global).await,

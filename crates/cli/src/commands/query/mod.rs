@@ -28,7 +28,7 @@ Examples:
 
 Tables: every table of the lake, those that pipelines keep elsewhere (`url`), and dead_letters,
   late, ledger.
-Functions: those of SQL, parse_url, parse_query, redact, ip_in, ip_mask, hash, and
+Functions: those of SQL, parse_url, parse_query, redact, ip_in, ip_mask, ip_only, hash, and
   log('FILES'), which finds out the format and says so; log('FILES', 'FORMAT'), where FORMAT is
   one of those that `logmill connectors parse` lists; log('FILES', 'regex', 'PATTERN'),
   log('FILES', 'custom', 'LOG FORMAT OF THE SERVER'), log('FILES', 'docker', 'FORMAT INSIDE').";

@@ -9,13 +9,13 @@ mod settings;
 
 use std::collections::HashSet;
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use contract::Result;
 use contract::source::{KnownSplit, Source, Split, Until};
+use contract::{Error, Result};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
@@ -91,9 +91,16 @@ pub struct Tail {
     /// Stop after so many records.
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
+
+    /// A file is not watched here; who names one is told where it is.
+    #[arg(hide = true)]
+    file: Option<PathBuf>,
 }
 
 pub async fn start(tail: &Tail, global: &Global) -> Result<Exit> {
+    if let Some(file) = &tail.file {
+        return Err(no_topic(file));
+    }
     let source = settings::source(tail, &global.data)?;
     let colored = global.color.on(std::io::stdout().is_terminal());
     let mut watch = Watch {
@@ -107,6 +114,14 @@ pub async fn start(tail: &Tail, global: &Global) -> Result<Exit> {
     };
     watch.run().await?;
     Ok(signals::exit())
+}
+
+/// The error of a file where topics are meant.
+fn no_topic(file: &Path) -> Error {
+    let file = file.display();
+    Error::config(format!("`tail` watches Kafka topics, not {:?}", file.to_string())).hint(format!(
+        "`logmill look {file} --follow` watches a file; a topic is named by `-t {file}`"
+    ))
 }
 
 /// Readers of all splits, and what is done with their records.

@@ -1,0 +1,128 @@
+//! What people are told who wrote something nearly right.
+
+use crate::Desk;
+
+/// What a query that fails says.
+fn query_error(desk: &Desk, sql: &str) -> String {
+    let ran = desk.run(&["query", sql]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{sql}");
+    ran.stderr
+}
+
+#[test]
+fn a_query_that_does_not_fit_says_cast_it_and_blames_nobody() {
+    let desk = Desk::new();
+    desk.write("in.json", "{\"size\":\"999\",\"at\":\"2026-03-03T10:00:00Z\"}\n");
+    let from = "FROM log('in.json', 'json')";
+    for what in ["sum(size)", "avg(size)", "round(size)", "median(size)", "size * 2", "sum(at)"] {
+        let said = query_error(&desk, &format!("SELECT {what} {from}"));
+        assert!(said.contains("hint: cast it: CAST(x AS BIGINT)"), "{what}: {said}");
+        for other in ["DataFusion", "bug", "Utf8View)", "Candidate", "Internal error"] {
+            assert!(!said.contains(other), "{what}: {other}: {said}");
+        }
+    }
+    let said = query_error(&desk, &format!("SELECT lower(1) {from}"));
+    assert!(said.contains("CAST(x AS TEXT)"), "{said}");
+    let said = query_error(&desk, &format!("SELECT round(1, 2, 3) {from}"));
+    assert!(said.contains("it is called as round("), "{said}");
+    let ran =
+        desk.done(&["query", "-f", "csv", &format!("SELECT sum(CAST(size AS BIGINT)) {from}")]);
+    assert!(ran.stdout.contains("999"), "{}", ran.stdout);
+}
+
+#[test]
+fn a_pipeline_that_does_not_fit_says_the_same() {
+    let desk = Desk::new();
+    desk.write("access.log", "");
+    let pipeline = |query: &str| {
+        format!(
+            "name: web\nsources:\n  a: {{ type: file, paths: [access.log] }}\n\
+             transforms:\n  p: {{ type: parse, input: a, format: json, fields: {{ Host: text }} }}\n  \
+             q: {{ type: sql, query: '{query}' }}\n\
+             sinks:\n  t: {{ type: lake, input: q, table: t }}\n"
+        )
+    };
+    desk.write("web.yaml", &pipeline("SELECT round(\"Host\") AS size FROM p"));
+    let said = desk.run(&["check", "web.yaml"]).stderr;
+    assert!(said.contains("CAST(x AS BIGINT)") && !said.contains("bug"), "{said}");
+    desk.write("web.yaml", &pipeline("SELECT Host FROM p"));
+    let said = desk.run(&["check", "web.yaml"]).stderr;
+    assert!(said.contains("in double quotes: \"Host\""), "{said}");
+}
+
+#[test]
+fn a_name_with_capitals_is_shown_in_its_quotes() {
+    let desk = Desk::new();
+    desk.write("in.json", "{\"ClientHost\":\"192.0.2.1\"}\n");
+    let said = query_error(&desk, "SELECT ClientHost FROM log('in.json', 'json')");
+    assert!(said.contains("there is no column \"clienthost\""), "{said}");
+    assert!(said.contains("stands in double quotes: \"ClientHost\""), "{said}");
+    let sql = "SELECT \"ClientHost\" FROM log('in.json', 'json')";
+    assert!(desk.done(&["query", "-f", "csv", sql]).stdout.contains("192.0.2.1"));
+    let said = query_error(&desk, "SELECT ClientHots FROM log('in.json', 'json')");
+    assert!(said.contains("did you mean \"ClientHost\"?"), "{said}");
+}
+
+#[test]
+fn dead_letters_are_listed_short_and_shown_whole() {
+    let desk = Desk::new();
+    let dead = |byte: &str| byte.repeat(300_000);
+    desk.write("access.log", &format!("{}\n{}\n", dead("x"), dead("\0")));
+    desk.write(
+        "web.yaml",
+        "name: web\nsources:\n  a: { type: file, paths: [access.log] }\n\
+         transforms:\n  p: { type: parse, input: a, format: combined }\n\
+         sinks:\n  t: { type: lake, input: p, table: t }\n",
+    );
+    desk.run(&["run", "web.yaml", "--until-end", "-q"]);
+    let list = desk.done(&["dead-letters", "list"]).stdout;
+    assert!(list.len() < 8_192, "the list has {} bytes", list.len());
+    assert!(list.contains("access.log@0") && list.contains("xxx"), "{list}");
+    assert!(list.contains("(300000 bytes)"), "{list}");
+    let full = desk.done(&["dead-letters", "list", "--full"]).stdout;
+    assert!(full.matches('x').count() >= 300_000, "a table breaks the longest lines only");
+    let lines = desk.done(&["dead-letters", "list", "-f", "ndjson"]).stdout;
+    assert!(lines.contains(&dead("x")), "programs get everything");
+}
+
+#[test]
+fn a_path_of_the_shell_is_told() {
+    let desk = Desk::new();
+    let check = |paths: &str, sink: &str| {
+        desk.write(
+            "web.yaml",
+            &format!(
+                "name: web\nsources:\n  a: {{ type: file, paths: [{paths}] }}\n\
+                 sinks:\n  t: {{ input: a, {sink} }}\n"
+            ),
+        );
+        let ran = desk.run(&["check", "web.yaml"]);
+        assert_eq!(ran.code, 2, "{paths} {sink}: {}", ran.stdout);
+        assert!(ran.stderr.contains("only a shell replaces"), "{}", ran.stderr);
+        assert!(ran.stderr.contains("--> web.yaml:"), "{}", ran.stderr);
+        assert!(ran.stderr.contains("${HOME}/"), "{}", ran.stderr);
+    };
+    check("~/logs/*.log", "type: lake, table: t");
+    check("access.log", "type: object_store, url: ~/out");
+    let said = query_error(&desk, "SELECT * FROM log('~/access.log', 'combined')");
+    assert!(said.contains("`~` is the shell's"), "{said}");
+}
+
+#[test]
+fn a_file_in_place_of_a_command_names_the_commands_that_take_it() {
+    let desk = Desk::new();
+    desk.write("access.log", "a line\n");
+    let check = |arguments: &[&str], parts: &[&str]| {
+        let ran = desk.run(arguments);
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{arguments:?}");
+        for part in parts {
+            assert!(ran.stderr.contains(part), "{arguments:?}: {part}: {}", ran.stderr);
+        }
+    };
+    check(&["web.yaml"], &["logmill run web.yaml", "logmill check web.yaml"]);
+    check(&["access.log"], &["logmill look access.log", "log('access.log'", "logmill query"]);
+    check(&["logs/*"], &["logmill look logs/*"]);
+    check(&["tail", "access.log"], &["Kafka topics", "logmill look access.log --follow"]);
+    check(&["chekc"], &["unrecognized subcommand", "check"]);
+    assert_eq!(desk.run(&["--help"]).code, 0);
+}
