@@ -1,5 +1,5 @@
 //! The chores of this repository: `cargo xtask test`, `cargo xtask services`, `cargo xtask docs`,
-//! `cargo xtask dashboard`, `cargo xtask crash`, `cargo xtask bench`.
+//! `cargo xtask dashboard`, `cargo xtask crash`, `cargo xtask fuzz`, `cargo xtask bench`.
 //!
 //! Starts cargo and what the tests need, and stops at the first failure. What is checked stands
 //! in tests, so that plain `cargo test` checks it too.
@@ -7,6 +7,7 @@
 mod bench;
 mod crash;
 mod dashboard;
+mod fuzz;
 mod python;
 mod services;
 mod steps;
@@ -33,6 +34,8 @@ enum Chore {
     Dashboard,
     /// Kills the released program at every point and at random moments.
     Crash(crash::Options),
+    /// Gives the sources many bytes of every kind: each must stand in one record, dead letter or gap.
+    Fuzz(fuzz::Options),
     /// Measures the released program, and other programs beside it.
     Bench(bench::Options),
 }
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Chore::Docs { check: false } => steps::write_docs(),
         Chore::Dashboard => dashboard::run(),
         Chore::Crash(options) => crash::run(&options),
+        Chore::Fuzz(options) => fuzz::run(&options),
         Chore::Bench(options) => bench::run(&options),
     };
     match result {

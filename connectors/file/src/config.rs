@@ -1,11 +1,13 @@
 //! The settings of the source, and what can be said about them before anything is read.
 
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use contract::error::Context;
 use contract::quantity::{ByteSize, Period};
 use contract::section::Value;
 use contract::{Error, Place, Result, Section};
+use formats::compression::Limits;
 use glob::Pattern;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -27,9 +29,14 @@ pub struct Config {
     #[serde(default)]
     pub exclude: Vec<String>,
 
-    /// `auto` tells gzip and zstd by the first bytes of each file, whatever its name.
+    /// `auto` tells gzip, zstd, bzip2 and xz by the first bytes of each file, whatever its name.
     #[serde(default)]
     pub compression: Compression,
+
+    /// The largest window of a file of zstd, from 8MiB to 2GiB; so much memory is taken while it is
+    /// read. `zstd --long` makes windows of 128MiB, `--long=31` of 2GiB.
+    #[serde(default = "zstd_window_max_default")]
+    pub zstd_window_max: ByteSize,
 
     /// A longer line becomes a dead letter, with so many of its first bytes.
     #[serde(default = "line_bytes_max_default")]
@@ -46,6 +53,11 @@ pub struct Config {
     /// How long a file that was rotated or deleted must be quiet before it counts as finished.
     #[serde(default = "rotate_wait_default")]
     pub rotate_wait: Period,
+
+    /// How long a file must not have been written to before its last line counts as a record
+    /// although it has no end. One that cannot grow need not wait: a compressed or rotated file.
+    #[serde(default = "settle_default")]
+    pub settle: Period,
 }
 
 /// How the files are compressed.
@@ -61,6 +73,10 @@ pub enum Compression {
     Gzip,
     /// Zstandard.
     Zstd,
+    /// bzip2.
+    Bzip2,
+    /// xz.
+    Xz,
 }
 
 const BLOCK_BYTES_MIN: ByteSize = ByteSize(4 << 10);
@@ -81,6 +97,14 @@ fn poll_interval_default() -> Period {
 
 fn rotate_wait_default() -> Period {
     Period::from_secs(5)
+}
+
+fn zstd_window_max_default() -> ByteSize {
+    Limits::default().zstd_window_max
+}
+
+fn settle_default() -> Period {
+    Period::from_secs(60)
 }
 
 /// What stands in `paths` and `exclude`, checked.
@@ -133,16 +157,19 @@ impl Excluded {
 /// Config: a bad pattern or size, a missing file, a folder. External: a folder on the way to a
 /// file may not be searched.
 pub fn patterns(config: &Config, section: &Section) -> Result<Patterns> {
-    let size = |name: &str, size: ByteSize, least: ByteSize| {
-        if (least..=SIZE_MAX).contains(&size) {
+    let size = |name: &str, size: ByteSize, allowed: RangeInclusive<ByteSize>| {
+        if allowed.contains(&size) {
             return Ok(());
         }
-        Err(Error::config(format!("{name} is {size}, expected {least} to {SIZE_MAX}"))
+        let (least, most) = (allowed.start(), allowed.end());
+        Err(Error::config(format!("{name} is {size}, expected {least} to {most}"))
             .at(section.get(name).unwrap_or(section).place())
             .field(name))
     };
-    size("line_bytes_max", config.line_bytes_max, ByteSize(1))?;
-    size("block_bytes", config.block_bytes, BLOCK_BYTES_MIN)?;
+    size("line_bytes_max", config.line_bytes_max, ByteSize(1)..=SIZE_MAX)?;
+    size("block_bytes", config.block_bytes, BLOCK_BYTES_MIN..=SIZE_MAX)?;
+    let windows = Limits::ZSTD_WINDOW_MIN..=Limits::ZSTD_WINDOW_MAX;
+    size("zstd_window_max", config.zstd_window_max, windows)?;
     if config.paths.is_empty() {
         return Err(Error::config("no path is named")
             .at(section.place())

@@ -3,7 +3,7 @@
 //! Invariant: what was read so far and [`Cursor::step`]'s position always belong together, and a
 //! file that no longer holds what was read from it is never read on.
 
-use std::io::{self, ErrorKind, Read, Seek};
+use std::io::{self, ErrorKind, Seek};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,9 +14,10 @@ use contract::{Error, Position, Result};
 use formats::ahead::Ahead;
 use formats::blocks::Blocks;
 use formats::compression::Compression;
-use formats::lines::{LineBatch, Lines, Start};
+use formats::decoded::{Decoded, Reached};
+use formats::lines::{LineBatch, Lines, Start, Tail};
 
-use crate::identity::{Fingerprint, Note, Recent, Signature};
+use crate::identity::{Fingerprint, Note, Recent, Signature, is_rotated_name};
 use crate::stream::{Bytes, Opened, is_damage};
 
 /// What the blocks of all files that are read side by side may take, about.
@@ -40,6 +41,8 @@ pub struct Reading {
     pub block_bytes: usize,
     /// See the setting.
     pub rotate_wait: Duration,
+    /// See the setting.
+    pub settle: Duration,
     /// Held by every cursor of a source: its count tells how many there are.
     pub side_by_side: Arc<Blocks>,
 }
@@ -60,6 +63,9 @@ pub enum Then {
     Read,
     /// Step again after a while: all that stands in the file was read.
     Wait,
+    /// Step again once what the batch holds is committed: its last line had no end, and a recorded
+    /// range must end where it does to give the same line again.
+    Hold,
     /// Nothing more will come.
     End,
 }
@@ -79,6 +85,7 @@ pub struct Cursor {
     stop: Stop,
     block_bytes: usize,
     rotate_wait: Duration,
+    settle: Duration,
     side_by_side: Arc<Blocks>,
     /// Set while all that stands in the file is read.
     waiting: Option<Waiting>,
@@ -101,7 +108,7 @@ impl Stop {
         let start = Note::of(position)?.map_or(Start::Line, |note| note.start);
         Ok(match start {
             Start::Line => Self::Before(position.at),
-            Start::Continuation | Start::Overlong => Self::At(position.at),
+            Start::Continuation | Start::Overlong | Start::Foreign => Self::At(position.at),
         })
     }
 }
@@ -110,12 +117,16 @@ impl Stop {
 struct Waiting {
     since: Instant,
     seen: Signature,
+    /// Whether a compressed file ends with a whole member.
+    is_whole: bool,
 }
 
 /// What a look at a quiet file found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Look {
     Quiet,
+    /// The line without end was waited for long enough.
+    Settled,
     Changed,
     Truncated,
     Finished,
@@ -138,7 +149,7 @@ impl Cursor {
             note.as_ref().map_or_else(Default::default, |note| (note.start, note.whole));
         let is_read = whole == Some(opened.signature);
         let (bytes, recent) = match is_read {
-            true => (Box::new(io::empty()) as Bytes, Recent::default()),
+            true => (Decoded::plain(Box::new(io::empty())), Recent::default()),
             false => opened
                 .from(at, size)
                 .map_err(|error| unreadable(&path, at, error))?
@@ -146,8 +157,11 @@ impl Cursor {
                 .ok_or_else(|| too_short(&path, at).retryable())?,
         };
         let before = note.map_or_else(|| recent.fingerprint(), |note| note.before);
-        let waiting = (is_read && stop == Stop::Never)
-            .then(|| Waiting { since: Instant::now(), seen: opened.signature });
+        let waiting = (is_read && stop == Stop::Never).then(|| Waiting {
+            since: Instant::now(),
+            seen: opened.signature,
+            is_whole: true,
+        });
         Ok(Self {
             path,
             opened,
@@ -161,6 +175,7 @@ impl Cursor {
             stop,
             block_bytes: reading.block_bytes,
             rotate_wait: reading.rotate_wait,
+            settle: reading.settle,
             side_by_side: reading.side_by_side,
             waiting,
             failure: None,
@@ -177,6 +192,10 @@ impl Cursor {
         }
         match self.look()? {
             Look::Quiet => Ok(Step { batch: None, then: Then::Wait }),
+            Look::Settled => {
+                let lines = self.lines.cut_last(self.lines.block(0));
+                Ok(Step { batch: self.deliver(lines, None), then: Then::Hold })
+            }
             Look::Changed => self.read(),
             Look::Truncated => {
                 let (path, position) = (self.path.display(), self.read_to);
@@ -204,11 +223,12 @@ impl Cursor {
         self.ahead.fetch(&self.opened.file, self.share_of(AHEAD_BYTES_MAX) as u64);
         let mut block = self.lines.block(room);
         let held = block.len();
-        let outcome = self.bytes.by_ref().take(room as u64).read_to_end(&mut block);
-        let fresh = block.len() - held;
-        self.read_to += fresh as i64;
-        let is_whole = outcome.is_ok() && fresh < room;
-        let then = self.conclude(outcome, fresh == room);
+        let refusal = self.bytes.foreign_reason();
+        let outcome = self.bytes.fill(&mut block, room);
+        self.read_to += (block.len() - held) as i64;
+        let reached = outcome.as_ref().ok().copied();
+        let is_whole = reached == Some(Reached::End);
+        let then = self.conclude(outcome);
         let whole = match self.stop {
             _ if self.opened.compression == Compression::None || !is_whole => None,
             Stop::AtEnd => Some(self.opened.signature),
@@ -216,17 +236,70 @@ impl Cursor {
         };
         if then == Then::Wait {
             self.side_by_side.clear();
-            self.waiting = Some(Waiting { since: Instant::now(), seen });
+            self.waiting = Some(Waiting { since: Instant::now(), seen, is_whole });
         }
-        let lines = match then {
-            Then::End => self.lines.cut_last(block),
-            Then::Read | Then::Wait => self.lines.cut(block),
+        let lines = match (refusal, reached) {
+            (Some(reason), Some(Reached::End)) => self.lines.refuse_last(block, &reason),
+            (Some(reason), _) => match then {
+                Then::End => self.lines.refuse_last(block, &reason),
+                _ => self.lines.refuse(block, &reason),
+            },
+            (None, Some(Reached::TextEnd)) => self.lines.cut_ended(block),
+            (None, _) if then == Then::End && !self.may_grow(&seen, &block) => {
+                self.lines.cut_last(block)
+            }
+            (None, _) => self.lines.cut(block),
         };
+        if then == Then::End {
+            self.tell_of_the_rest();
+        }
         let batch = match self.stop {
             Stop::Before(stop) => self.deliver(lines.before(stop), None),
             _ => self.deliver(lines, whole),
         };
         Ok(Step { batch, then })
+    }
+
+    /// Whether the line at the end of the last block may still get an end, so that it waits for the
+    /// next run.
+    fn may_grow(&self, seen: &Signature, block: &[u8]) -> bool {
+        match self.stop {
+            Stop::At(_) | Stop::Before(_) => false,
+            Stop::Never | Stop::AtEnd => {
+                let is_done = self.opened.compression != Compression::None
+                    || self.opened.file.metadata().is_ok_and(|metadata| metadata.nlink() == 0);
+                let ends_with_nuls = block.last() == Some(&0);
+                !is_done
+                    && (*seen != self.opened.signature
+                        || !self.due_in(seen, ends_with_nuls, Duration::ZERO).is_zero())
+            }
+        }
+    }
+
+    /// How long a line without end must still wait, under a rotated name at least for `grace`. A
+    /// file whose room was taken in advance ends with NULs, however long nobody writes to it.
+    fn due_in(&self, seen: &Signature, ends_with_nuls: bool, grace: Duration) -> Duration {
+        match ends_with_nuls {
+            _ if is_rotated_name(&self.path) => grace.saturating_sub(seen.age()),
+            true => Duration::MAX,
+            false => self.settle.saturating_sub(seen.age()),
+        }
+    }
+
+    /// Says what waits for the next run.
+    fn tell_of_the_rest(&self) {
+        let (path, position, bytes) = (&self.path, self.lines.at(), self.lines.waiting_bytes());
+        match self.lines.tail() {
+            Tail::Blank => {}
+            Tail::Text => tracing::warn!(
+                path = %path.display(), position, bytes,
+                "the last line has no end; it waits until its end is written"
+            ),
+            Tail::Nuls => tracing::warn!(
+                path = %path.display(), position, bytes,
+                "the file ends with NULs; they wait until something is written behind them"
+            ),
+        }
     }
 
     fn is_at_stop(&self) -> bool {
@@ -256,7 +329,7 @@ impl Cursor {
     }
 
     /// Decides how it goes on after a block.
-    fn conclude(&mut self, outcome: io::Result<usize>, is_full: bool) -> Then {
+    fn conclude(&mut self, outcome: io::Result<Reached>) -> Then {
         match (outcome, self.stop) {
             (Err(error), Stop::Never) if error.kind() == ErrorKind::UnexpectedEof => Then::Wait,
             (Err(error), _) => {
@@ -264,25 +337,24 @@ impl Cursor {
                 Then::Read
             }
             (Ok(_), Stop::At(stop)) if self.read_to >= stop => Then::End,
-            (Ok(_), _) if is_full => Then::Read,
-            (Ok(_), Stop::At(stop) | Stop::Before(stop)) if self.read_to < stop => {
+            (Ok(Reached::Room | Reached::TextEnd), _) => Then::Read,
+            (Ok(Reached::End), Stop::At(stop) | Stop::Before(stop)) if self.read_to < stop => {
                 self.failure = Some(too_short(&self.path, stop));
                 Then::Read
             }
-            (Ok(_), Stop::AtEnd) if self.is_cut_short() => {
+            (Ok(Reached::End), Stop::AtEnd) if self.is_cut_short() => {
                 let size = self.opened.signature.size.cast_signed();
                 self.failure = Some(too_short(&self.path, size).retryable());
                 Then::Read
             }
-            (Ok(_), Stop::AtEnd | Stop::At(_) | Stop::Before(_)) => Then::End,
-            (Ok(_), Stop::Never) => Then::Wait,
+            (Ok(Reached::End), Stop::AtEnd | Stop::At(_) | Stop::Before(_)) => Then::End,
+            (Ok(Reached::End), Stop::Never) => Then::Wait,
         }
     }
 
     /// Whether the file lost bytes that it had when it was opened.
     fn is_cut_short(&self) -> bool {
-        self.opened.compression == Compression::None
-            && self.read_to.cast_unsigned() < self.opened.signature.size
+        self.opened.is_plain() && self.read_to.cast_unsigned() < self.opened.signature.size
     }
 
     fn look(&mut self) -> Result<Look> {
@@ -290,10 +362,25 @@ impl Cursor {
         if self.signature()? != waiting.seen {
             return self.read_on();
         }
-        match waiting.since.elapsed() >= self.rotate_wait && self.is_rotated(&waiting.seen) {
-            true => Ok(Look::Finished),
-            false => Ok(Look::Quiet),
+        if waiting.since.elapsed() >= self.rotate_wait && self.is_rotated(&waiting.seen) {
+            return Ok(Look::Finished);
         }
+        Ok(if self.settles_in() == Some(Duration::ZERO) { Look::Settled } else { Look::Quiet })
+    }
+
+    /// How long the line without end that waits must still wait, if nobody writes to the file.
+    pub fn settles_in(&self) -> Option<Duration> {
+        let waiting = self.waiting.as_ref()?;
+        let due = match self.lines.tail() {
+            Tail::Blank => return None,
+            _ if self.opened.compression == Compression::None => {
+                let ends_with_nuls = self.lines.tail() == Tail::Nuls;
+                self.due_in(&waiting.seen, ends_with_nuls, self.rotate_wait)
+            }
+            _ if waiting.is_whole => self.rotate_wait.saturating_sub(waiting.seen.age()),
+            _ => return None,
+        };
+        (due < Duration::MAX).then_some(due)
     }
 
     /// Whether the file was deleted, or its path belongs to another file now.
@@ -311,6 +398,9 @@ impl Cursor {
     /// Goes on in a file that changed, if it still holds what was read.
     fn read_on(&mut self) -> Result<Look> {
         let at = self.lines.at();
+        if at == 0 {
+            self.opened.look().map_err(|error| self.unreadable(error))?;
+        }
         let found = match self.opened.from(at, u64::MAX) {
             Err(error) if is_damage(&error) => None,
             other => other.map_err(|error| self.unreadable(error))?,
@@ -334,14 +424,22 @@ impl Cursor {
     fn deliver(&mut self, lines: LineBatch, whole: Option<Signature>) -> Option<ReadBatch> {
         self.recent.push(&lines.consumed);
         self.before = self.recent.fingerprint();
-        if lines.positions.values().is_empty() && lines.rejects.is_empty() {
+        if lines.is_empty() {
             return None;
+        }
+        if let Some(gap) = lines.gaps.first() {
+            let (path, position) = (self.path.display(), gap.position);
+            let (bytes, holes) = (lines.skipped(), lines.gaps.len());
+            tracing::warn!(
+                %path, position, bytes, holes,
+                "NULs were left out: the file was truncated under its writer, or its writer crashed"
+            );
         }
         let note = Note { before: self.before.clone(), start: lines.start, whole };
         let next = Position::new(lines.next).with_note(note.to_text());
-        let bytes = lines.consumed.len() as u64;
+        let (bytes, skipped) = (lines.bytes(), lines.skipped());
         let (records, rejects) = lines.into_records();
-        Some(ReadBatch { records, next, rejects, lost: 0, bytes })
+        Some(ReadBatch { records, next, rejects, lost: 0, bytes, skipped })
     }
 
     fn unreadable(&self, error: io::Error) -> Error {
@@ -352,6 +450,9 @@ impl Cursor {
 fn unreadable(path: &std::path::Path, at: i64, error: io::Error) -> Error {
     let message = format!("could not read file {path:?} beyond byte {at} (decompressed)");
     match (is_damage(&error), error.kind()) {
+        (true, ErrorKind::QuotaExceeded) => Error::external(message)
+            .because(error)
+            .hint("raise `zstd_window_max`, up to 2GiB; so much memory is taken while it is read"),
         (true, ErrorKind::UnexpectedEof) => Error::external(message)
             .because(error)
             .hint("its compressed end is missing: complete it, or leave it out by `exclude`"),

@@ -14,13 +14,13 @@ use std::sync::Arc;
 use contract::source::{Discovery, KnownSplit, Split, Unreadable};
 use contract::{Error, Result, SplitId};
 
-use crate::config::{self, Included, Patterns};
+use crate::config::{Included, Patterns};
 use crate::expand::expand;
 use crate::found::{Found, unreadable};
 use crate::identity::{Descriptor, Signature, family};
 use crate::look::{Look, Looker, must_read};
 use crate::matching::{Candidate, Failures, assign, new_id, warning_if_truncated};
-use crate::stream::{Likeness, compare};
+use crate::stream::{Likeness, Packing, compare};
 
 /// Finds files and recognises them.
 #[derive(Debug)]
@@ -54,10 +54,10 @@ struct Named {
 
 impl Discoverer {
     /// A discoverer that has seen nothing yet.
-    pub fn new(patterns: Patterns, compression: config::Compression) -> Self {
+    pub fn new(patterns: Patterns, packing: Packing) -> Self {
         Self {
             included: patterns.included,
-            looker: Looker::new(patterns.excluded, compression),
+            looker: Looker::new(patterns.excluded, packing),
             likenesses: HashMap::new(),
             given: HashMap::new(),
             said: HashSet::new(),
@@ -227,6 +227,7 @@ impl Discoverer {
                 Err(error) => failures.push((one.path, error)),
             }
         }
+        let mut kept = without_packed(kept, warnings);
         kept.sort_by(|one, other| one.path.cmp(&other.path));
         kept
     }
@@ -294,6 +295,32 @@ impl Discoverer {
         found.sort_by(|one: &Found, other| one.path.cmp(&other.path));
         assign(found, candidates, &mut Failures::new()).map(|_| ())
     }
+}
+
+/// Leaves out the compressed forms of files that are there too, as far as these are too short to
+/// be told by their beginning. Of two equal ones the first stays.
+fn without_packed(found: Vec<Found>, warnings: &mut Vec<String>) -> Vec<Found> {
+    let mut families: HashMap<(PathBuf, String), Vec<usize>> = HashMap::new();
+    let mut is_copy = vec![false; found.len()];
+    for (number, one) in found.iter().enumerate() {
+        let folder = one.path.parent().unwrap_or(Path::new("/")).to_owned();
+        let others = families.entry((folder, family(&one.path).to_owned())).or_default();
+        for other in others.iter().copied() {
+            let (copy, whole) = match found[other].likeness_of_packed(one) {
+                Likeness::Different => continue,
+                Likeness::SecondIsPart => (number, other),
+                Likeness::FirstIsPart => (other, number),
+            };
+            if !is_copy[copy] && !is_copy[whole] {
+                is_copy[copy] = true;
+                let (copy, whole) = (&found[copy].path, &found[whole].path);
+                warnings.push(format!("{copy:?} repeats the beginning of {whole:?}; not read"));
+            }
+        }
+        others.push(number);
+    }
+    let mut is_copy = is_copy.into_iter();
+    found.into_iter().filter(|_| !is_copy.next().unwrap_or(false)).collect()
 }
 
 impl Named {

@@ -6,16 +6,18 @@ use std::path::{Path, PathBuf};
 use contract::{Error, Position, Result};
 use rustix::io::Errno;
 
-use crate::config;
-use crate::identity::{Descriptor, Fingerprint, Note, Signature};
-use crate::stream::{Opened, is_damage};
+use formats::compression::Compression;
+
+use crate::identity::{Descriptor, Fingerprint, Note, Signature, are_related, is_packed_name};
+use crate::stream::{Likeness, Opened, Packing, is_damage};
 
 /// A file that was looked at.
 #[derive(Clone, Debug)]
 pub struct Found {
     /// Its path, without links.
     pub path: PathBuf,
-    setting: config::Compression,
+    packing: Packing,
+    is_packed: bool,
     /// What the file system said.
     pub signature: Signature,
     head: Vec<u8>,
@@ -27,12 +29,13 @@ impl Found {
     ///
     /// # Errors
     /// The file cannot be opened or read.
-    pub fn new(path: PathBuf, setting: config::Compression) -> io::Result<Option<Self>> {
-        let Some(opened) = Opened::new(&path, setting)? else { return Ok(None) };
+    pub fn new(path: PathBuf, packing: Packing) -> io::Result<Option<Self>> {
+        let Some(opened) = Opened::new(&path, packing)? else { return Ok(None) };
         let head = opened.head()?;
         Ok(Some(Self {
             path,
-            setting,
+            packing,
+            is_packed: opened.compression != Compression::None,
             signature: opened.signature,
             fingerprint: Fingerprint::of(&head),
             head,
@@ -49,7 +52,7 @@ impl Found {
     /// # Errors
     /// External: the file cannot be opened.
     pub fn open(&self) -> Result<Option<Opened>> {
-        match Opened::new(&self.path, self.setting) {
+        match Opened::new(&self.path, self.packing) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(unreadable(&self.path, &error)),
             Ok(opened) => {
@@ -71,6 +74,33 @@ impl Found {
     /// What its first bytes are known by; none if it has fewer than count.
     pub fn beginning(&self) -> Option<&str> {
         self.fingerprint.is_full().then_some(self.fingerprint.sha256.as_str())
+    }
+
+    /// How it compares with another file where one of both is, or becomes, the compressed form of
+    /// the other: by its name, or by content, family and the time of the last write, which
+    /// compressors hand on. Other short files are compared with none: too many of them are equal.
+    pub fn likeness_of_packed(&self, other: &Self) -> Likeness {
+        let (shorter, longer) = match self.head.len() < other.head.len() {
+            true => (self, other),
+            false => (other, self),
+        };
+        let is_packed = self.is_packed != other.is_packed;
+        if !is_packed || shorter.fingerprint.is_full() || !longer.head.starts_with(&shorter.head) {
+            return Likeness::Different;
+        }
+        let is_equal = shorter.head == longer.head;
+        let is_one_name = is_packed_name(&self.path, &other.path);
+        let second = |found: &Self| found.signature.modified_ns / 1_000_000_000;
+        let is_handed_on = is_equal && second(self) == second(other);
+        // While it is written, the compressed form is behind.
+        let is_growing = is_one_name && shorter.is_packed;
+        let is_copy = is_one_name && is_equal || is_growing;
+        let is_relative = is_handed_on && are_related(&self.path, &other.path);
+        match is_copy || is_relative {
+            false => Likeness::Different,
+            true if std::ptr::eq(shorter, self) => Likeness::FirstIsPart,
+            true => Likeness::SecondIsPart,
+        }
     }
 
     /// Whether it begins with the bytes of a fingerprint.

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use contract::source::KnownSplit;
 use contract::{Error, Position, Result};
+use formats::compression::Compression;
 use formats::lines::Start;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -93,8 +94,14 @@ impl Signature {
 
     /// Whether a later write would show: clocks of file systems tick coarsely.
     pub fn is_settled(&self) -> bool {
+        self.age() > CLOCK_TICK_MAX
+    }
+
+    /// How long ago it was last written; nothing if that lies in the future.
+    pub fn age(&self) -> Duration {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        now.as_nanos() as i64 - self.modified_ns > CLOCK_TICK_MAX.as_nanos() as i64
+        let age = now.as_nanos() as i64 - self.modified_ns;
+        Duration::from_nanos(u64::try_from(age).unwrap_or(0))
     }
 
     /// The file, however it changes: file system and number on it.
@@ -176,12 +183,44 @@ pub fn are_related(one: &Path, other: &Path) -> bool {
     one.parent() == other.parent() && family(one) == family(other)
 }
 
+/// Whether one name is the other with the suffix of a compression behind it.
+pub fn is_packed_name(one: &Path, other: &Path) -> bool {
+    let (shorter, longer) = match file_name(one).len() < file_name(other).len() {
+        true => (one, other),
+        false => (other, one),
+    };
+    let suffix = file_name(longer).strip_prefix(file_name(shorter));
+    one.parent() == other.parent()
+        && suffix.is_some_and(|suffix| Compression::SUFFIXES.contains(&suffix))
+}
+
+/// Whether a file's name says that rotation gave it, so that nobody writes to it any more: a small
+/// number at its end, or a date where the file without it is there too. Some servers write to a
+/// file with a date in its name.
+pub fn is_rotated_name(path: &Path) -> bool {
+    const DIGITS_MAX: usize = 3;
+    let (name, family) = (unpacked(file_name(path)), family(path));
+    let Some(added) = name.strip_prefix(family).filter(|added| !added.is_empty()) else {
+        return false;
+    };
+    let number = added.trim_start_matches(['.', '-', '_']);
+    let is_number = number.len() <= DIGITS_MAX && number.bytes().all(|byte| byte.is_ascii_digit());
+    is_number || path.with_file_name(family).exists()
+}
+
+fn file_name(path: &Path) -> &str {
+    path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
+}
+
+/// A name without the suffix of a compression.
+fn unpacked(name: &str) -> &str {
+    let mut suffixes = Compression::SUFFIXES.into_iter();
+    suffixes.find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name)
+}
+
 /// A file's name without what rotation adds: `a.log` for `a.log.2.gz` and `a.log-20260101`.
 pub fn family(path: &Path) -> &str {
-    let mut name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    for suffix in [".gz", ".zst", ".zstd"] {
-        name = name.strip_suffix(suffix).unwrap_or(name);
-    }
+    let mut name = unpacked(file_name(path));
     loop {
         let shorter = name.trim_end_matches(|character: char| character.is_ascii_digit());
         let shorter = match shorter.len() < name.len() {
@@ -206,10 +245,43 @@ mod tests {
         check("/logs/a.log.1", "a.log");
         check("/logs/a.log.12.gz", "a.log");
         check("/logs/a.log-20260101.zst", "a.log");
+        check("/logs/a.log.3.xz", "a.log");
+        check("/logs/a.log.bz2", "a.log");
         check("/logs/a.log-2026-01-01", "a.log");
         check("/logs/stats-01.log", "stats-01.log");
         check("/logs/node7", "node7");
         check("/logs/7", "7");
+    }
+
+    #[test]
+    fn a_name_tells_whether_a_file_was_rotated() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let check = |name: &str, expect: bool| {
+            assert_eq!(is_rotated_name(&folder.path().join(name)), expect, "{name}");
+        };
+        check("a.log", false);
+        check("a.log.1", true);
+        check("a.log.12.gz", true);
+        check("node7", false);
+        check("7", false);
+        check("a.log-20260101", false);
+        std::fs::write(folder.path().join("a.log"), "new").expect("a file can be written");
+        check("a.log-20260101", true);
+        check("a.log.2026-01-01.xz", true);
+        check("b.log.2026-01-01", false);
+    }
+
+    #[test]
+    fn a_packed_name_is_the_name_and_a_suffix() {
+        let check = |one: &str, other: &str, expect: bool| {
+            assert_eq!(is_packed_name(Path::new(one), Path::new(other)), expect, "{one} {other}");
+        };
+        check("/logs/a.log.1", "/logs/a.log.1.gz", true);
+        check("/logs/a.log.1.bz2", "/logs/a.log.1", true);
+        check("/logs/a.log.1", "/logs/a.log.2.gz", false);
+        check("/logs/a.log.1", "/old/a.log.1.gz", false);
+        check("/logs/a.log", "/logs/a.log.1", false);
+        check("/logs/a.log", "/logs/a.log", false);
     }
 
     #[test]

@@ -15,9 +15,10 @@ use contract::source::Unreadable;
 use contract::{Error, Result};
 use rustix::io::Errno;
 
-use crate::config::{self, Excluded};
+use crate::config::Excluded;
 use crate::found::{Found, unreadable};
 use crate::identity::Signature;
+use crate::stream::Packing;
 
 /// How long a file that could not be read is left alone at first; it doubles each time.
 const BACK_OFF_MIN: Duration = Duration::from_secs(1);
@@ -63,7 +64,7 @@ pub struct Refusal {
 #[derive(Debug)]
 pub struct Looker {
     excluded: Vec<Excluded>,
-    compression: config::Compression,
+    packing: Packing,
     /// What was seen of each file this time and the last, by device and inode.
     seen: HashMap<(u64, u64), Found>,
     seen_before: HashMap<(u64, u64), Found>,
@@ -75,10 +76,10 @@ pub struct Looker {
 
 impl Looker {
     /// Has seen nothing yet.
-    pub fn new(excluded: Vec<Excluded>, compression: config::Compression) -> Self {
+    pub fn new(excluded: Vec<Excluded>, packing: Packing) -> Self {
         Self {
             excluded,
-            compression,
+            packing,
             seen: HashMap::new(),
             seen_before: HashMap::new(),
             refused: HashMap::new(),
@@ -160,7 +161,7 @@ impl Looker {
         let before = before.filter(|before| before.changed == changed).cloned();
         let refused = match before {
             Some(before) if Instant::now() < before.until => before,
-            before => match Found::new(path.clone(), self.compression) {
+            before => match Found::new(path.clone(), self.packing) {
                 Err(error) if error.kind() != ErrorKind::NotFound => {
                     Refused::new(&path, &error, changed, before)
                 }

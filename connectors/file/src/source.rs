@@ -9,10 +9,12 @@ use contract::record::message_schema;
 use contract::source::{Discovery, KnownSplit, Source, Split, SplitReader, Until};
 use contract::{Error, Position, Result};
 use formats::blocks::Blocks;
+use formats::compression::Limits;
 
 use crate::config::{Config, Patterns};
 use crate::cursor::{Cursor, Reading};
 use crate::discover::Discoverer;
+use crate::stream::Packing;
 use crate::tail::Tail;
 
 /// Files that become splits.
@@ -25,7 +27,9 @@ pub struct Files {
 impl Files {
     /// A source over the files that `patterns` name.
     pub fn new(config: Config, patterns: Patterns) -> Self {
-        let discoverer = Discoverer::new(patterns, config.compression);
+        let limits = Limits { zstd_window_max: config.zstd_window_max };
+        let packing = Packing { compression: config.compression, limits };
+        let discoverer = Discoverer::new(patterns, packing);
         let discoverer = Arc::new(Mutex::new(discoverer));
         Self { config, discoverer, side_by_side: Arc::default() }
     }
@@ -66,6 +70,7 @@ impl Source for Files {
             line_bytes_max: self.config.line_bytes_max.as_usize(),
             block_bytes: self.config.block_bytes.as_usize(),
             rotate_wait: self.config.rotate_wait.0,
+            settle: self.config.settle.0,
             side_by_side: self.side_by_side.clone(),
         };
         let cursor = self

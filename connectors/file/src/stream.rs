@@ -1,15 +1,17 @@
 //! The bytes of an open file, decompressed, from any position on.
 //!
-//! Knows nothing of lines. A position is a number of decompressed bytes, so that it stays true
-//! when the file is compressed.
+//! Knows nothing of lines. A position is a number of decompressed bytes of UTF-8, so that it stays
+//! true when the file is compressed.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
-use formats::compression::Compression;
+use formats::compression::{Compression, Limits};
+use formats::decoded::Decoded;
+use formats::encoding::{self, Encoding, Growth};
 use rustix::fs::OFlags;
 
 use crate::config;
@@ -17,6 +19,15 @@ use crate::identity::{FINGERPRINT_BYTES, Recent, Signature};
 
 /// How far a compressed file is read at once where only its bytes before a position count.
 const SKIP_BYTES: usize = 64 << 10;
+
+/// What the settings say of how files are compressed.
+#[derive(Clone, Copy, Debug)]
+pub struct Packing {
+    /// How they are.
+    pub compression: config::Compression,
+    /// What they may ask for.
+    pub limits: Limits,
+}
 
 /// An open file, and what was seen of it when it was opened.
 #[derive(Debug)]
@@ -27,6 +38,9 @@ pub struct Opened {
     pub signature: Signature,
     /// How it is compressed.
     pub compression: Compression,
+    /// How its characters are written, if it is not compressed.
+    encoding: Encoding,
+    packing: Packing,
 }
 
 impl Opened {
@@ -34,7 +48,7 @@ impl Opened {
     ///
     /// # Errors
     /// The file cannot be opened or read.
-    pub fn new(path: &Path, compression: config::Compression) -> io::Result<Option<Self>> {
+    pub fn new(path: &Path, packing: Packing) -> io::Result<Option<Self>> {
         // A pipe that took the file's place must not keep us until somebody writes into it.
         let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
         let flags = i32::try_from(flags.bits()).expect("flags of open are an int");
@@ -43,27 +57,67 @@ impl Opened {
         if !metadata.is_file() {
             return Ok(None);
         }
-        let compression = match compression {
-            config::Compression::Auto => Compression::detect(&file)?.0,
+        let mut opened = Self {
+            file: Arc::new(file),
+            signature: Signature::of(&metadata),
+            compression: Compression::None,
+            encoding: Encoding::Utf8,
+            packing,
+        };
+        opened.look()?;
+        Ok(Some(opened))
+    }
+
+    /// Looks at the first bytes again: a file that was looked at when it had one or two of them
+    /// may turn out to be compressed.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn look(&mut self) -> io::Result<()> {
+        let mut first = vec![0; Compression::FIRST_BYTES.max(encoding::FIRST_BYTES)];
+        let mut length = 0;
+        while length < first.len() {
+            match self.file.read_at(&mut first[length..], length as u64) {
+                Ok(0) => break,
+                Ok(read) => length += read,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        first.truncate(length);
+        self.compression = match self.packing.compression {
+            config::Compression::Auto => Compression::of(&first),
             config::Compression::None => Compression::None,
             config::Compression::Gzip => Compression::Gzip,
             config::Compression::Zstd => Compression::Zstd,
+            config::Compression::Bzip2 => Compression::Bzip2,
+            config::Compression::Xz => Compression::Xz,
         };
-        let file = Arc::new(file);
-        Ok(Some(Self { file, signature: Signature::of(&metadata), compression }))
+        self.encoding = Encoding::of(&first);
+        Ok(())
+    }
+
+    /// Whether its bytes are the text, so that any place in it can be gone to.
+    pub fn is_plain(&self) -> bool {
+        self.compression == Compression::None && self.encoding == Encoding::Utf8
     }
 
     /// Its first bytes, as many as a fingerprint covers. What cannot be decompressed is left out:
-    /// reading the file will tell.
+    /// reading the file will tell. So are NULs at their end, over which text may be written.
     ///
     /// # Errors
     /// The file cannot be read.
     pub fn head(&self) -> io::Result<Vec<u8>> {
         let mut head = Vec::with_capacity(FINGERPRINT_BYTES);
-        match self.start(u64::MAX)?.take(FINGERPRINT_BYTES as u64).read_to_end(&mut head) {
-            Err(error) if !is_damage(&error) => Err(error),
-            _ => Ok(head),
+        let bytes = self.start(u64::MAX, Growth::Open)?;
+        match bytes.take(FINGERPRINT_BYTES as u64).read_to_end(&mut head) {
+            Err(error) if !is_damage(&error) => return Err(error),
+            _ => {}
         }
+        if let Some(last) = head.iter().rposition(|byte| *byte != 0) {
+            head.truncate(last + 1);
+        }
+        Ok(head)
     }
 
     /// Its bytes from a position on, and the last ones before it; none if it ends before it.
@@ -73,16 +127,21 @@ impl Opened {
     /// The file cannot be read, or what stands before the position is damaged.
     pub fn from(&self, at: i64, size: u64) -> io::Result<Option<(Bytes, Recent)>> {
         let at = at.max(0).cast_unsigned();
-        match self.compression {
-            Compression::None => self.seek(at, size),
-            Compression::Gzip | Compression::Zstd => skip(self.start(size)?, at),
+        let growth = match self.compression {
+            Compression::None => Growth::Open,
+            _ => Growth::Closed,
+        };
+        match self.is_plain() {
+            true => self.seek(at, size),
+            false => skip(self.start(size, growth)?, at),
         }
     }
 
-    fn start(&self, size: u64) -> io::Result<Bytes> {
+    fn start(&self, size: u64, growth: Growth) -> io::Result<Bytes> {
         let mut file = self.file.clone();
         file.seek(SeekFrom::Start(0))?;
-        self.compression.decode(file.take(size))
+        let limits = self.packing.limits;
+        Ok(Decoded::new(self.compression, Box::new(file.take(size)), limits, growth))
     }
 
     fn seek(&self, at: u64, size: u64) -> io::Result<Option<(Bytes, Recent)>> {
@@ -95,12 +154,13 @@ impl Opened {
         }
         let mut recent = Recent::default();
         recent.push(&before);
-        Ok(Some((Box::new(file.take(size.saturating_sub(at))), recent)))
+        let rest = file.take(size.saturating_sub(at));
+        Ok(Some((Decoded::plain(Box::new(rest)), recent)))
     }
 }
 
 /// Decompressed bytes.
-pub type Bytes = Box<dyn Read + Send>;
+pub type Bytes = Decoded;
 
 /// Whether an error comes from what the file holds rather than from the system that holds it.
 pub fn is_damage(error: &io::Error) -> bool {
@@ -142,7 +202,8 @@ pub enum Likeness {
 /// # Errors
 /// One of them cannot be read.
 pub fn compare(first: &Opened, second: &Opened) -> io::Result<Likeness> {
-    let (mut first, mut second) = (first.start(u64::MAX)?, second.start(u64::MAX)?);
+    let mut first = first.start(u64::MAX, Growth::Open)?;
+    let mut second = second.start(u64::MAX, Growth::Open)?;
     let (mut one, mut other) = (Vec::new(), Vec::new());
     loop {
         read_piece(&mut first, &mut one)?;

@@ -30,6 +30,8 @@ enum State {
     Ready(Box<Cursor>),
     Reading(JoinHandle<(Box<Cursor>, Result<Step>, Option<u64>)>),
     Waiting(Box<Cursor>, Instant),
+    /// Until what stands before the position is committed.
+    Held(Box<Cursor>, i64),
     Ended,
 }
 
@@ -44,6 +46,10 @@ impl Tail {
         if let State::Waiting(_, until) = &self.state {
             tokio::time::sleep_until(*until).await;
         }
+        if let State::Held(..) = &self.state {
+            // An acknowledgement drops this call and makes another one.
+            std::future::pending::<()>().await;
+        }
         self.start();
         let State::Reading(job) = &mut self.state else { return Ok(None) };
         let (cursor, outcome, left) = job.await.bug("a thread that reads a file failed")?;
@@ -53,6 +59,7 @@ impl Tail {
         match step.then {
             Then::Read => self.start(),
             Then::Wait => self.pause(step.batch.is_none()),
+            Then::Hold => self.hold(step.batch.as_ref()),
             Then::End => self.state = State::Ended,
         }
         Ok(Some(step))
@@ -67,6 +74,14 @@ impl Tail {
                     (cursor, outcome, left)
                 }))
             }
+            other => other,
+        };
+    }
+
+    fn hold(&mut self, batch: Option<&ReadBatch>) {
+        let Some(batch) = batch else { return self.pause(true) };
+        self.state = match std::mem::replace(&mut self.state, State::Ended) {
+            State::Ready(cursor) => State::Held(cursor, batch.next.at),
             other => other,
         };
     }
@@ -93,14 +108,21 @@ impl SplitReader for Tail {
         Ok(None)
     }
 
-    async fn acknowledge(&mut self, _position: &Position) -> Result<()> {
+    async fn acknowledge(&mut self, position: &Position) -> Result<()> {
+        self.state = match std::mem::replace(&mut self.state, State::Ended) {
+            State::Held(cursor, until) if position.at >= until => State::Ready(cursor),
+            other => other,
+        };
         Ok(())
     }
 
     fn rest(&self) -> Rest {
-        match self.state {
-            State::Waiting(..) => Rest::UntilChanged,
-            State::Ready(_) | State::Reading(_) | State::Ended => Rest::None,
+        match &self.state {
+            State::Waiting(cursor, _) => match cursor.settles_in() {
+                Some(time) => Rest::AtMost(time),
+                None => Rest::UntilChanged,
+            },
+            State::Ready(_) | State::Reading(_) | State::Held(..) | State::Ended => Rest::None,
         }
     }
 

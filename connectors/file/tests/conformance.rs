@@ -26,5 +26,8 @@ async fn a_file_gives_every_record_from_every_position() {
 }
 
 fn settings(folder: &Path) -> contract::Section {
-    testkit::section(&format!("{{ paths: [\"{}/*\"], block_bytes: 4KiB }}", folder.display()))
+    testkit::section(&format!(
+        "{{ paths: [\"{}/*\"], block_bytes: 4KiB, settle: 0ms }}",
+        folder.display()
+    ))
 }

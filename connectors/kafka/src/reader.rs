@@ -267,7 +267,8 @@ impl Thread {
     fn batch(&mut self, lost: u64) -> Result<ReadBatch> {
         let bytes = self.records.bytes();
         let records = self.records.finish()?;
-        Ok(ReadBatch { records, next: Position::new(self.next), rejects: Vec::new(), lost, bytes })
+        let next = Position::new(self.next);
+        Ok(ReadBatch { records, next, rejects: Vec::new(), lost, bytes, skipped: 0 })
     }
 
     /// Takes a record that is there, or waits for one until then; without a time, a while.

@@ -98,6 +98,7 @@ impl SplitReader for CounterReader {
             rejects: Vec::new(),
             lost: 0,
             bytes,
+            skipped: 0,
         }))
     }
 

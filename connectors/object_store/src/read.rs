@@ -3,7 +3,7 @@
 //! Objects are found by listing and told from those of others by their names: `{split}` in a name
 //! must be the hash of what the rows say.
 
-use std::io::{BufRead, BufReader, Cursor, Read};
+use std::io::{BufRead, BufReader, Cursor};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
@@ -14,7 +14,9 @@ use contract::error::Context;
 use contract::record::{EPOCH, ORDINAL, POSITION, SPLIT};
 use contract::sink::{BatchStream, ReadBack};
 use contract::{Error, Origin, Result};
-use formats::compression::Compression;
+use formats::compression::{Compression, Limits};
+use formats::decoded::Decoded;
+use formats::encoding::Growth;
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -181,7 +183,7 @@ impl Reader {
 
 fn decoded(bytes: Bytes) -> Result<impl BufRead + Send> {
     let (compression, whole) = Compression::detect(Cursor::new(bytes)).bug("memory can be read")?;
-    let stream: Box<dyn Read + Send> = compression.decode(whole).bug("no decoder")?;
+    let stream = Decoded::new(compression, Box::new(whole), Limits::default(), Growth::Closed);
     Ok(BufReader::new(stream))
 }
 

@@ -1,17 +1,23 @@
 //! The settings of the source and of the sink.
 
 use contract::quantity::ByteSize;
+use formats::compression::Limits;
 use formats::encode::EncodeFormat;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// Reads lines from standard input, plain or compressed with gzip or zstd.
+/// Reads lines from standard input, plain or compressed with gzip, zstd, bzip2 or xz.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SourceConfig {
     /// A longer line becomes a dead letter, with so many of its first bytes.
     #[serde(default = "line_bytes_max_default")]
     pub line_bytes_max: ByteSize,
+
+    /// The largest window of a stream of zstd, from 8MiB to 2GiB; so much memory is taken while it
+    /// is read. `zstd --long` makes windows of 128MiB, `--long=31` of 2GiB.
+    #[serde(default = "zstd_window_max_default")]
+    pub zstd_window_max: ByteSize,
 }
 
 /// Writes rows to standard output.
@@ -29,4 +35,8 @@ pub struct SinkConfig {
 
 fn line_bytes_max_default() -> ByteSize {
     ByteSize(1 << 20)
+}
+
+fn zstd_window_max_default() -> ByteSize {
+    Limits::default().zstd_window_max
 }

@@ -2,7 +2,7 @@
 //!
 //! Each run's input is a split of its own; nobody can read it again.
 
-use std::io::Read;
+use std::io::{self, ErrorKind, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -12,15 +12,17 @@ use async_trait::async_trait;
 use contract::record::message_schema;
 use contract::source::{Discovery, KnownSplit, ReadBatch, Source, Split, SplitReader, Until};
 use contract::{Error, Position, Result, SplitId};
+use formats::compression::Limits;
 use formats::lines;
 
 use crate::config::SourceConfig;
-use crate::intake::Intake;
+use crate::intake::{Foreign, Intake, Reading, Taken};
 
 /// Lines of a stream that can be read once.
 pub struct Lines {
     split: Split,
     line_bytes_max: usize,
+    limits: Limits,
     stream: Mutex<Option<Box<dyn Read + Send>>>,
     /// Whether all that there ever will be is committed.
     is_done: Arc<AtomicBool>,
@@ -34,6 +36,7 @@ impl Lines {
         Self {
             split: Split { id: SplitId::new(id), descriptor: serde_json::Value::Null },
             line_bytes_max: config.line_bytes_max.as_usize(),
+            limits: Limits { zstd_window_max: config.zstd_window_max },
             stream: Mutex::new(Some(stream)),
             is_done: Arc::default(),
         }
@@ -70,9 +73,11 @@ impl Source for Lines {
             Error::external(format!("could not read standard input {:?} again", split.id.as_str()))
                 .hint("start again with the same input; a file could have been read on")
         })?;
+        let reading = Reading { limits: self.limits, foreign_bytes_max: self.line_bytes_max };
         Ok(Box::new(Reader {
             lines: lines::Lines::new(self.line_bytes_max),
-            intake: Intake::start(stream),
+            intake: Intake::start(stream, reading),
+            foreign: None,
             has_ended: false,
             reached: 0,
             acknowledged: 0,
@@ -84,6 +89,8 @@ impl Source for Lines {
 struct Reader {
     lines: lines::Lines,
     intake: Intake,
+    /// What stands behind the text, which was read.
+    foreign: Option<Foreign>,
     has_ended: bool,
     reached: i64,
     acknowledged: i64,
@@ -103,22 +110,36 @@ impl SplitReader for Reader {
     async fn next_batch(&mut self) -> Result<Option<ReadBatch>> {
         while !self.has_ended {
             let mut block = self.lines.block(0);
-            let lines = match self.intake.take(&mut block).await {
-                Ok(true) => self.lines.cut(block),
-                Ok(false) => {
+            let lines = match self.foreign.take() {
+                Some(foreign) => {
                     self.has_ended = true;
-                    self.lines.cut_last(block)
+                    block.extend_from_slice(&foreign.bytes);
+                    self.lines.refuse_last(block, &foreign.reason)
                 }
-                Err(error) => {
-                    return Err(Error::external("could not read standard input").because(error));
-                }
+                None => match self.intake.take(&mut block).await.map_err(unreadable)? {
+                    Taken::Bytes => self.lines.cut(block),
+                    Taken::End(None) => {
+                        self.has_ended = true;
+                        self.lines.cut_last(block)
+                    }
+                    Taken::End(foreign) => {
+                        self.foreign = foreign;
+                        self.lines.cut_ended(block)
+                    }
+                },
             };
-            let (next, bytes) = (Position::new(lines.next), lines.consumed.len() as u64);
-            let (records, rejects) = lines.into_records();
-            if records.num_rows() > 0 || !rejects.is_empty() {
-                self.reached = next.at;
-                return Ok(Some(ReadBatch { records, next, rejects, lost: 0, bytes }));
+            if lines.is_empty() {
+                continue;
             }
+            if let Some(gap) = lines.gaps.first() {
+                let (position, bytes, holes) = (gap.position, lines.skipped(), lines.gaps.len());
+                tracing::warn!(position, bytes, holes, "NULs in standard input were left out");
+            }
+            let next = Position::new(lines.next);
+            let (bytes, skipped) = (lines.bytes(), lines.skipped());
+            let (records, rejects) = lines.into_records();
+            self.reached = next.at;
+            return Ok(Some(ReadBatch { records, next, rejects, lost: 0, bytes, skipped }));
         }
         self.note_done();
         Ok(None)
@@ -131,10 +152,22 @@ impl SplitReader for Reader {
     }
 }
 
+fn unreadable(error: io::Error) -> Error {
+    let hint = match error.kind() {
+        ErrorKind::QuotaExceeded => Some("raise `zstd_window_max`, up to 2GiB"),
+        ErrorKind::UnexpectedEof => Some("its compressed end is missing"),
+        _ => None,
+    };
+    let error = Error::external("could not read standard input").because(error);
+    match hint {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io;
     use std::sync::mpsc;
 
     use arrow::array::AsArray;
@@ -152,7 +185,11 @@ mod tests {
     }
 
     fn source(stream: impl Read + Send + 'static) -> Lines {
-        Lines::new(&SourceConfig { line_bytes_max: ByteSize(20) }, Box::new(stream))
+        let config = SourceConfig {
+            line_bytes_max: ByteSize(20),
+            zstd_window_max: Limits::default().zstd_window_max,
+        };
+        Lines::new(&config, Box::new(stream))
     }
 
     async fn open(source: &Lines) -> Result<Box<dyn SplitReader>> {
@@ -217,6 +254,33 @@ mod tests {
             lines.extend(next(&mut reader).await);
         }
         assert_eq!(lines, ["one", "two", "one", "two", "end"]);
+    }
+
+    #[tokio::test]
+    async fn what_stands_behind_a_compressed_stream_is_one_refused_record() {
+        let text = [gzip_of_two_lines(), b"garbage\nof two lines".to_vec()].concat();
+        let mut reader = open(&source(io::Cursor::new(text))).await.expect("the first time");
+        let mut said = Vec::new();
+        while said.last().is_none_or(|line| line != "end") {
+            said.extend(next(&mut reader).await);
+        }
+        let refusal = "what follows byte 28 of the compressed form belongs to no gzip member; \
+                       nothing behind it is read";
+        assert_eq!(said, ["one", "two", refusal, "end"]);
+    }
+
+    #[tokio::test]
+    async fn utf_16_and_nuls_are_read() {
+        let text: Vec<u8> = "\u{feff}one\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let mut reader = open(&source(io::Cursor::new(text))).await.expect("the first time");
+        assert_eq!(next(&mut reader).await, ["one"]);
+        let mut reader = open(&source(io::Cursor::new("\0\0two"))).await.expect("the first time");
+        let (mut skipped, mut bytes) = (0, 0);
+        while let Some(batch) = reader.next_batch().await.expect("readable") {
+            skipped += batch.skipped;
+            bytes += batch.bytes;
+        }
+        assert_eq!((skipped, bytes), (2, 5));
     }
 
     #[tokio::test]

@@ -200,6 +200,9 @@ pub struct ReadBatch {
     pub lost: u64,
     /// Bytes of the source that this range stands for, for limits and rates.
     pub bytes: u64,
+    /// Those of them that stand where records should and hold none, as NULs do where a file was
+    /// truncated under its writer. The reader warned of them.
+    pub skipped: u64,
 }
 
 /// What the original of a refused record is.

@@ -35,6 +35,14 @@ pub struct Line<'a> {
     place: u64,
 }
 
+impl Line<'_> {
+    /// The line without blanks and tabs at its end; none if it has none there.
+    pub fn without_blanks(&self) -> Option<Self> {
+        let text = self.text.trim_end_matches([' ', '\t', '\r']);
+        (text.len() < self.text.len()).then_some(Self { text, place: self.place })
+    }
+}
+
 impl<'a> Lines<'a> {
     /// Takes a column of lines.
     pub fn new(array: &'a StringViewArray) -> Self {

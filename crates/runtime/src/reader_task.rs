@@ -397,6 +397,7 @@ impl ReaderTask {
             }
         }
         let step: Arc<str> = source.name.as_str().into();
+        self.shared.instruments.read(self.split.source, read, &batch);
         let refused = batch.rejects.into_iter();
         passed.dead_letters.extend(refused.map(|reject| DeadLetter {
             step: Some(step.clone()),
@@ -407,7 +408,6 @@ impl ReaderTask {
         self.tally.add(self.split.index, &passed.counts);
         self.tally.refuse(&passed.dead_letters);
         self.note_time();
-        self.shared.instruments.read(self.split.source, read, batch.bytes);
         self.shared.progress.add(read, batch.bytes, passed.dead_letters.len() as u64);
         let from = self.position.replace(batch.next.clone());
         let read = Read { split: &self.split, from, to: batch.next };

@@ -6,7 +6,14 @@ use std::task::Poll;
 
 use contract::source::{ReadBatch, SplitReader, Until};
 
+use serde_json::json;
+
 use super::{Bench, describe, gzip, many_lines};
+
+/// A line without end waits.
+fn bench() -> Bench {
+    Bench::with("*", json!({ "settle": "1h" }))
+}
 
 /// Opens the one split of a folder to be followed.
 async fn follow(bench: &mut Bench) -> Box<dyn SplitReader> {
@@ -22,7 +29,7 @@ async fn next(reader: &mut Box<dyn SplitReader>) -> Vec<String> {
 
 #[tokio::test]
 async fn a_growing_file_is_read_line_by_line() {
-    let mut bench = Bench::new();
+    let mut bench = bench();
     bench.write("a", "one\ntw");
     let mut reader = follow(&mut bench).await;
     assert_eq!(next(&mut reader).await, ["0 one"]);
@@ -34,7 +41,7 @@ async fn a_growing_file_is_read_line_by_line() {
 
 #[tokio::test]
 async fn a_growing_compressed_file_is_read_as_far_as_it_is_whole() {
-    let mut bench = Bench::new();
+    let mut bench = bench();
     let text = many_lines("a", 0..50_000);
     let whole = gzip(&text);
     bench.write("a", &whole[..whole.len() / 2]);
@@ -50,7 +57,7 @@ async fn a_growing_compressed_file_is_read_as_far_as_it_is_whole() {
 
 #[tokio::test]
 async fn a_rotated_file_is_read_to_its_end() {
-    let mut bench = Bench::new();
+    let mut bench = bench();
     bench.write("a.log", "one\n");
     let mut reader = follow(&mut bench).await;
     assert_eq!(next(&mut reader).await, ["0 one"]);
@@ -69,7 +76,7 @@ async fn a_rotated_file_is_read_to_its_end() {
 
 #[tokio::test]
 async fn a_deleted_file_is_read_to_its_end() {
-    let mut bench = Bench::new();
+    let mut bench = bench();
     bench.write("a", "one\ntwo\n");
     let mut reader = follow(&mut bench).await;
     bench.remove("a");
@@ -80,7 +87,7 @@ async fn a_deleted_file_is_read_to_its_end() {
 #[tokio::test]
 async fn a_truncated_file_ends_and_comes_back_as_another_split() {
     for after in ["new\n", "something that is longer than before\n"] {
-        let mut bench = Bench::new();
+        let mut bench = bench();
         bench.write("a", "one\ntwo\n");
         let id = bench.id("a");
         let mut reader = follow(&mut bench).await;
@@ -96,7 +103,7 @@ async fn a_truncated_file_ends_and_comes_back_as_another_split() {
 
 #[tokio::test]
 async fn a_dropped_call_consumes_nothing() {
-    let mut bench = Bench::with("*", serde_json::json!({ "block_bytes": "4KiB" }));
+    let mut bench = Bench::with("*", json!({ "block_bytes": "4KiB", "settle": "1h" }));
     bench.write("a", many_lines("a", 0..2000));
     let mut reader = follow(&mut bench).await;
     let mut records = Vec::new();

@@ -1,5 +1,6 @@
 //! Real files in a folder of their own, read through the contract as the runtime does it.
 
+mod bytes;
 mod follow;
 mod hostile;
 mod identity;
@@ -41,6 +42,7 @@ impl Bench {
             "paths": [root.join(pattern)],
             "poll_interval": "1ms",
             "rotate_wait": "0ms",
+            "settle": "0ms",
         });
         for (key, value) in settings.as_object().expect("settings") {
             all[key] = value.clone();

@@ -4,6 +4,7 @@
 
 mod airflow;
 mod blueprints;
+mod bytes;
 mod crash;
 mod formats;
 mod hostile;

@@ -55,6 +55,18 @@ fn combined_lines_become_rows() {
 }
 
 #[test]
+fn blanks_behind_a_line_do_not_count() {
+    let line = r#"- - - [17/May/2015:10:05:03 +0000] "GET / HTTP/1.0" 200 0 "" "-""#;
+    let expect = said(&FormatConfig::new(Format::Combined), &[line]);
+    for blanks in [" ", " \t", " \r", "\r\r"] {
+        check(Format::Combined, &format!("{line}{blanks}"), &expect);
+    }
+    let common = &line[..line.len() - 7];
+    let expect = said(&FormatConfig::new(Format::Common), &[common]);
+    check(Format::Common, &format!("{common}\t"), &expect);
+}
+
+#[test]
 fn a_request_that_is_not_http_is_kept_as_it_stands() {
     let check = |request: &str, expect: &str| {
         let line = format!(r#"1.2.3.4 - - [17/May/2015:10:05:03 +0000] "{request}" 400 - "-" "-""#);

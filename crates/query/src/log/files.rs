@@ -1,32 +1,52 @@
 //! Raw log files, cut into pieces that can be read at the same time.
 //!
 //! A plain file is cut at line ends, so that every line belongs to exactly one piece whoever reads
-//! it; a compressed file is one piece. Compression is told by the first bytes, not by the name.
+//! it; a compressed file is one piece, and so is a pipe. Compression and encoding are told by the
+//! first bytes, not by the name.
 
-use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
-use std::os::unix::fs::FileExt;
+use std::fs::{File, FileType, Metadata};
+use std::io::{ErrorKind, Seek, SeekFrom};
+use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use contract::error::Context;
 use contract::{Error, Result};
-use formats::compression::Compression;
+use formats::compression::{Compression, Limits, Source};
+use formats::decoded::Decoded;
+use formats::encoding::{self, Encoding, Growth};
+use formats::lines::HOLE_BYTES_MIN;
+
+use super::pipes::{self, Pipe};
 
 /// Bytes of a piece of a plain file: small enough to keep all threads busy to the end.
 const PIECE_BYTES: u64 = 16 << 20;
 /// Bytes looked at in one go while searching the end of a line.
 const SEARCH_BYTES: usize = 64 << 10;
 
-/// Bytes that tell how a file is compressed.
-const MAGIC_BYTES: u64 = 4;
+/// Bytes that tell how a file is compressed and encoded.
+const FIRST_BYTES: usize = if Compression::FIRST_BYTES > encoding::FIRST_BYTES {
+    Compression::FIRST_BYTES
+} else {
+    encoding::FIRST_BYTES
+};
 
 /// A raw log file, as it was when the query began.
 #[derive(Debug)]
 pub struct LogFile {
     path: PathBuf,
     bytes: u64,
-    compression: Compression,
+    form: Form,
+}
+
+#[derive(Debug)]
+enum Form {
+    /// Any place in it can be gone to.
+    Plain,
+    /// It is read from its first byte on.
+    Packed(Compression),
+    /// It is read once.
+    Pipe(Arc<Pipe>),
 }
 
 /// A part of a file that one thread reads.
@@ -35,41 +55,135 @@ pub struct Piece {
     file: Arc<LogFile>,
     from: u64,
     to: u64,
+    purpose: Purpose,
 }
 
-/// The files that a glob matches, sorted by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// To learn what the file holds; it will be read again.
+    Sample,
+    Rows,
+}
+
+/// An open piece.
+pub struct Opened {
+    /// Where its first line begins.
+    pub from: u64,
+    /// Its text from there to the end of its last line.
+    pub text: Decoded,
+    /// The file, for the system to fetch ahead; none for a pipe.
+    pub file: Option<File>,
+}
+
+/// The file of that name, or else all that a glob matches, sorted by name. What a glob matches and
+/// is no file is passed over with a warning.
 ///
 /// # Errors
-/// Config: nothing matches, or the glob is malformed. External: a file cannot be read.
+/// Config: nothing matches, the glob is malformed, or the name is that of a folder or device.
+/// External: a file cannot be read.
 pub fn find(pattern: &str) -> Result<Vec<Arc<LogFile>>> {
-    let paths = glob::glob(pattern)
-        .map_err(|error| Error::config(format!("glob {pattern:?} is wrong")).because(error))?;
-    let mut files = Vec::new();
-    for path in paths {
-        let path = path.external(|| format!("could not list {pattern:?}"))?;
-        if !path.is_dir() {
-            files.push(Arc::new(LogFile::open(&path)?));
-        }
+    if let Ok(metadata) = Path::new(pattern).symlink_metadata() {
+        return Ok(vec![Arc::new(LogFile::named(Path::new(pattern), &metadata)?)]);
+    }
+    let mut files = expand(pattern)?;
+    if files.is_empty() && pattern.contains('[') {
+        // Brackets that stand for themselves, as in the name of a folder.
+        files = expand(&pattern.replace('[', "[[]"))?;
     }
     if files.is_empty() {
-        let hint = match pattern.starts_with("~/") {
-            true => "`~` is the shell's: write the whole path",
-            false => "paths are relative to the folder that the command runs in",
+        let hint = match pattern {
+            _ if pattern.starts_with("~/") => "`~` is the shell's: write the whole path",
+            _ if pattern.contains('[') => {
+                "`[…]` stands for one of several characters; write `[[]` for a bracket itself"
+            }
+            _ => "paths are relative to the folder that the command runs in",
         };
         return Err(Error::config(format!("no file matches {pattern:?}")).hint(hint));
     }
     Ok(files)
 }
 
+fn expand(pattern: &str) -> Result<Vec<Arc<LogFile>>> {
+    let paths = glob::glob(pattern)
+        .map_err(|error| Error::config(format!("glob {pattern:?} is wrong")).because(error))?;
+    let mut files = Vec::new();
+    for path in paths {
+        let path = path.external(|| format!("could not list {pattern:?}"))?;
+        let what = match path.metadata() {
+            Ok(metadata) if metadata.is_file() => {
+                files.push(Arc::new(LogFile::regular(&path)?));
+                continue;
+            }
+            Ok(metadata) if metadata.is_dir() => continue,
+            Ok(metadata) => kind(metadata.file_type()),
+            Err(error) if error.kind() == ErrorKind::NotFound => "a link that leads nowhere",
+            Err(error) => return Err(unreadable(&path, error)),
+        };
+        tracing::warn!(path = %path.display(), "passed over {what}");
+    }
+    Ok(files)
+}
+
+/// What something is that is neither a file nor a folder.
+fn kind(file_type: FileType) -> &'static str {
+    match file_type {
+        _ if file_type.is_fifo() => "a pipe",
+        _ if file_type.is_socket() => "a socket",
+        _ => "a device",
+    }
+}
+
+fn unreadable(path: &Path, error: std::io::Error) -> Error {
+    Error::external(format!("could not read {:?}", path.display().to_string())).because(error)
+}
+
 impl LogFile {
-    fn open(path: &Path) -> Result<Self> {
-        let unreadable = || format!("could not read {:?}", path.display().to_string());
-        let mut file = File::open(path).external(unreadable)?;
-        let bytes = file.metadata().external(unreadable)?.len();
-        let mut magic = Vec::new();
-        file.by_ref().take(MAGIC_BYTES).read_to_end(&mut magic).external(unreadable)?;
-        let compression = Compression::of(&magic);
-        Ok(Self { path: path.to_owned(), bytes, compression })
+    /// What a query names itself, not by a pattern.
+    fn named(path: &Path, link: &Metadata) -> Result<Self> {
+        let metadata = match path.metadata() {
+            Err(error) if error.kind() == ErrorKind::NotFound && link.is_symlink() => {
+                let message = format!("{:?} is a link that leads nowhere", path.display());
+                return Err(Error::config(message));
+            }
+            other => other.map_err(|error| unreadable(path, error))?,
+        };
+        let file_type = metadata.file_type();
+        if metadata.is_file() {
+            return Self::regular(path);
+        }
+        if metadata.is_dir() {
+            let path = path.display().to_string();
+            return Err(Error::config(format!("{path:?} is a folder"))
+                .hint(format!("name its files, e.g. \"{}/*.log\"", path.trim_end_matches('/'))));
+        }
+        if file_type.is_fifo() || pipes::is_stdin(path) && file_type.is_socket() {
+            let form = Form::Pipe(pipes::named(path, &metadata)?);
+            return Ok(Self { path: path.to_owned(), bytes: u64::MAX, form });
+        }
+        let what = kind(file_type);
+        Err(Error::config(format!("{:?} is {what}, not a log", path.display().to_string()))
+            .hint("name a file, or pipe a log in: `zcat a.gz | logmill query …` with '/dev/stdin'"))
+    }
+
+    fn regular(path: &Path) -> Result<Self> {
+        let file = File::open(path).map_err(|error| unreadable(path, error))?;
+        let bytes = file.metadata().map_err(|error| unreadable(path, error))?.len();
+        let mut first = [0; FIRST_BYTES];
+        let mut length = 0;
+        while length < first.len() {
+            match file.read_at(&mut first[length..], length as u64) {
+                Ok(0) => break,
+                Ok(read) => length += read,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(unreadable(path, error)),
+            }
+        }
+        let first = &first[..length];
+        let form = match (Compression::of(first), Encoding::of(first)) {
+            (Compression::None, Encoding::Utf8) => Form::Plain,
+            (compression, _) => Form::Packed(compression),
+        };
+        Ok(Self { path: path.to_owned(), bytes, form })
     }
 
     /// Where it lies.
@@ -80,7 +194,11 @@ impl LogFile {
 
 /// The first piece of a file, as a sample of it.
 pub fn sample(file: &Arc<LogFile>) -> Piece {
-    Piece { file: file.clone(), from: 0, to: file.bytes.min(PIECE_BYTES) }
+    let to = match file.form {
+        Form::Plain => file.bytes.min(PIECE_BYTES),
+        Form::Packed(_) | Form::Pipe(_) => file.bytes,
+    };
+    Piece { file: file.clone(), from: 0, to, purpose: Purpose::Sample }
 }
 
 /// Cuts files into pieces, in order.
@@ -89,12 +207,14 @@ pub fn cut(files: &[Arc<LogFile>]) -> Vec<Piece> {
 }
 
 fn cut_file(file: &Arc<LogFile>) -> Vec<Piece> {
-    if file.compression != Compression::None {
-        return vec![Piece { file: file.clone(), from: 0, to: file.bytes }];
+    let piece = |from, to| Piece { file: file.clone(), from, to, purpose: Purpose::Rows };
+    match file.form {
+        Form::Packed(_) | Form::Pipe(_) => vec![piece(0, file.bytes)],
+        Form::Plain => {
+            let starts = (0..file.bytes).step_by(PIECE_BYTES as usize);
+            starts.map(|from| piece(from, file.bytes.min(from + PIECE_BYTES))).collect()
+        }
     }
-    let starts = (0..file.bytes).step_by(PIECE_BYTES as usize);
-    let piece = |from| Piece { file: file.clone(), from, to: file.bytes.min(from + PIECE_BYTES) };
-    starts.map(piece).collect()
 }
 
 impl Piece {
@@ -103,46 +223,63 @@ impl Piece {
         &self.file
     }
 
-    /// Opens the piece: where its first line begins, its bytes from there to the end of its last
-    /// line, and the file that they come from.
+    /// Opens the piece.
     ///
     /// # Errors
-    /// External: the file cannot be read.
-    pub fn open(&self) -> Result<(u64, Box<dyn Read + Send>, File)> {
-        let path = self.file.path.display().to_string();
-        let unreadable = || format!("could not read {path:?}");
-        let mut file = File::open(&self.file.path).external(unreadable)?;
-        let handle = file.try_clone().external(unreadable)?;
-        match self.file.compression {
-            Compression::None => {
-                let from = self.line_at_or_after(&file, self.from).external(unreadable)?;
-                let to = self.line_at_or_after(&file, self.to).external(unreadable)?;
-                file.seek(SeekFrom::Start(from)).external(unreadable)?;
-                Ok((from, Box::new(file.take(to.saturating_sub(from))), handle))
+    /// External: the file cannot be read. Config: it is a pipe that was read before.
+    pub fn open(&self) -> Result<Opened> {
+        let path = &self.file.path;
+        let unreadable = |error| unreadable(path, error);
+        let packed = |compression, source: Source| {
+            Decoded::new(compression, source, Limits::default(), Growth::Closed)
+        };
+        let mut file = match &self.file.form {
+            Form::Pipe(pipe) => {
+                let source = match self.purpose {
+                    Purpose::Sample => pipe.sample(),
+                    Purpose::Rows => pipe.take()?,
+                };
+                let (compression, whole) = Compression::detect(source).map_err(unreadable)?;
+                let text = packed(compression, Box::new(whole));
+                return Ok(Opened { from: 0, text, file: None });
             }
-            compressed => {
-                let stream = compressed.decode(BufReader::new(file)).external(unreadable)?;
-                Ok((0, stream, handle))
+            Form::Plain | Form::Packed(_) => File::open(path).map_err(unreadable)?,
+        };
+        let handle = file.try_clone().map_err(unreadable)?;
+        let (from, text) = match self.file.form {
+            Form::Packed(compression) => (0, packed(compression, Box::new(file))),
+            Form::Plain | Form::Pipe(_) => {
+                let from = self.line_at_or_after(&file, self.from).map_err(unreadable)?;
+                let to = self.line_at_or_after(&file, self.to).map_err(unreadable)?;
+                file.seek(SeekFrom::Start(from)).map_err(unreadable)?;
+                let part = std::io::Read::take(file, to.saturating_sub(from));
+                (from, Decoded::plain(Box::new(part)))
             }
-        }
+        };
+        Ok(Opened { from, text, file: Some(handle) })
     }
 
-    /// The first line that begins at a byte or after it; the end of the file if none does.
+    /// The first line that begins at a byte or after it; the end of the file if none does. Behind
+    /// so many NULs as are a hole a line begins too, so that nobody looks through all of it.
     fn line_at_or_after(&self, file: &File, byte: u64) -> std::io::Result<u64> {
         if byte == 0 || byte >= self.file.bytes {
             return Ok(byte);
         }
         let mut window = vec![0; SEARCH_BYTES];
-        let mut at = byte - 1;
+        let mut at = byte.saturating_sub(HOLE_BYTES_MIN as u64);
+        let mut nuls = 0;
         loop {
             let filled = file.read_at(&mut window, at)?;
             if filled == 0 {
                 return Ok(self.file.bytes);
             }
-            if let Some(end) = window[..filled].iter().position(|byte| *byte == b'\n') {
-                return Ok((at + end as u64 + 1).min(self.file.bytes));
+            for found in &window[..filled] {
+                at += 1;
+                nuls = if *found == 0 { nuls + 1 } else { 0 };
+                if at >= byte && (*found == b'\n' || nuls >= HOLE_BYTES_MIN) {
+                    return Ok(at.min(self.file.bytes));
+                }
             }
-            at += filled as u64;
         }
     }
 }
@@ -150,25 +287,28 @@ impl Piece {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read;
 
     #[test]
     fn every_line_belongs_to_exactly_one_piece() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("a.log");
-        let text: String = (0..50).map(|line| "x".repeat(line * 7 % 23) + "\n").collect();
+        let line = |line: usize| "x".repeat(line * 7 % 23) + &"\0".repeat(line * 5 % 31) + "\n";
+        let text: String = (0..50).map(line).collect();
         std::fs::write(&path, &text).expect("written");
-        let file = Arc::new(LogFile::open(&path).expect("opened"));
+        let file = Arc::new(LogFile::regular(&path).expect("opened"));
         for step in 1..60 {
             let mut joined = String::new();
             for from in (0..file.bytes).step_by(step) {
                 let to = file.bytes.min(from + step as u64);
-                let piece = Piece { file: file.clone(), from, to };
-                let (start, mut lines, _) = piece.open().expect("opened");
+                let piece = Piece { file: file.clone(), from, to, purpose: Purpose::Rows };
+                let mut opened = piece.open().expect("opened");
                 let mut part = String::new();
-                lines.read_to_string(&mut part).expect("read");
-                assert!(part.is_empty() || start == joined.len() as u64, "step {step}");
-                assert!(part.is_empty() || part.ends_with('\n'), "step {step}");
+                opened.text.read_to_string(&mut part).expect("read");
+                assert!(part.is_empty() || opened.from == joined.len() as u64, "step {step}");
                 joined.push_str(&part);
+                let is_hole = joined.ends_with(&"\0".repeat(HOLE_BYTES_MIN));
+                assert!(part.is_empty() || part.ends_with('\n') || is_hole, "step {step}");
             }
             assert_eq!(joined, text, "step {step}");
         }
@@ -178,5 +318,49 @@ mod tests {
     fn a_glob_without_a_match_is_the_users_error() {
         let error = find("/nowhere/*.log").expect_err("nothing there");
         assert_eq!(error.to_string(), "no file matches \"/nowhere/*.log\"");
+    }
+
+    #[test]
+    fn a_name_with_brackets_is_a_name() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |name: &str| std::fs::write(folder.path().join(name), "a\n").expect("written");
+        write("access[1].log");
+        write("access2.log");
+        std::fs::create_dir(folder.path().join("logs [old]")).expect("a folder");
+        write("logs [old]/a.log");
+        let found = |pattern: &str| {
+            let files = find(folder.path().join(pattern).to_str().expect("text")).expect("found");
+            let name = |file: &Arc<LogFile>| {
+                file.path().strip_prefix(folder.path()).expect("inside").display().to_string()
+            };
+            files.iter().map(name).collect::<Vec<_>>()
+        };
+        assert_eq!(found("access[1].log"), ["access[1].log"]);
+        assert_eq!(found("access[2].log"), ["access2.log"]);
+        assert_eq!(found("logs [old]/*.log"), ["logs [old]/a.log"]);
+        let error = find("/nowhere/a[1].log").expect_err("nothing there");
+        assert!(error.hint_text().expect("a hint").contains("[[]"));
+    }
+
+    #[test]
+    fn what_is_no_file_is_passed_over_in_a_glob_and_refused_by_name() {
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name);
+        std::fs::write(path("a.log"), "a\n").expect("written");
+        symlink("gone", path("b.log")).expect("a link");
+        symlink("/dev/null", path("c.log")).expect("a link");
+        let _socket = std::os::unix::net::UnixListener::bind(path("d.log")).expect("a socket");
+        let files = find(path("*.log").to_str().expect("text")).expect("one file");
+        assert_eq!(files.len(), 1);
+        for (name, expect) in [
+            ("b.log", "is a link that leads nowhere"),
+            ("c.log", "is a device, not a log"),
+            ("d.log", "is a socket, not a log"),
+            ("", "is a folder"),
+        ] {
+            let error = find(path(name).to_str().expect("text")).expect_err("it is no file");
+            assert!(error.to_string().ends_with(expect), "{error}");
+        }
     }
 }

@@ -6,8 +6,10 @@
 //! found out stands in [`TakenFormats`].
 
 mod files;
+mod pipes;
 mod scan;
 mod table;
 
+pub use pipes::take_stdin;
 pub use scan::{Refusal, RefusedLines};
 pub use table::{LogFunction, TakenFormats};

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::fs::File;
-use std::io::Read;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -20,9 +20,10 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
 use formats::Parser;
 use formats::ahead::Ahead;
+use formats::decoded::{Decoded, Reached};
 use formats::lines::{LineBatch, Lines, Start};
 
-use super::files::{LogFile, Piece};
+use super::files::{LogFile, Opened, Piece};
 use crate::session::lend;
 
 /// Bytes that are read, cut and parsed at once: about the rows of one batch of DataFusion.
@@ -38,8 +39,8 @@ pub struct RefusedLines {
     files: Mutex<BTreeMap<PathBuf, Refusal>>,
 }
 
-/// The lines of one file that could not be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What of one file could not be read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Refusal {
     /// How many.
     pub lines: u64,
@@ -47,6 +48,10 @@ pub struct Refusal {
     pub position: i64,
     /// Why that one was refused.
     pub reason: String,
+    /// NULs that were left out where text should stand.
+    pub skipped: u64,
+    /// Where the first of them stands.
+    pub skipped_from: i64,
 }
 
 impl RefusedLines {
@@ -58,16 +63,21 @@ impl RefusedLines {
     fn add(&self, file: &LogFile, lines: u64, first: (i64, &str)) {
         let (position, reason) = first;
         let mut files = self.lock();
-        let known = files.entry(file.path().to_owned()).or_insert_with(|| Refusal {
-            lines: 0,
-            position,
-            reason: reason.to_owned(),
-        });
-        known.lines += lines;
-        if position < known.position {
+        let known = files.entry(file.path().to_owned()).or_default();
+        if known.lines == 0 || position < known.position {
             known.position = position;
             reason.clone_into(&mut known.reason);
         }
+        known.lines += lines;
+    }
+
+    fn add_skipped(&self, file: &LogFile, bytes: u64, from: i64) {
+        let mut files = self.lock();
+        let known = files.entry(file.path().to_owned()).or_default();
+        if known.skipped == 0 || from < known.skipped_from {
+            known.skipped_from = from;
+        }
+        known.skipped += bytes;
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Refusal>> {
@@ -99,6 +109,9 @@ impl Scan {
         let parsed = self.parser.parse(&lines.text, Some(&self.projection));
         if let Some(first) = lines.rejects.first() {
             self.refused.add(file, lines.rejects.len() as u64, (first.position, &first.reason));
+        }
+        if let Some(gap) = lines.gaps.first() {
+            self.refused.add_skipped(file, lines.skipped(), gap.position);
         }
         if let Some(first) = parsed.refused.first() {
             let position = lines.positions.value(first.row);
@@ -175,23 +188,26 @@ impl Iterator for Reader {
 /// A piece that is being read.
 pub struct OpenPiece {
     piece: Piece,
-    stream: Box<dyn Read + Send>,
-    file: File,
+    text: Decoded,
+    file: Option<File>,
     ahead: Ahead,
     lines: Lines,
     ended: bool,
+    /// Told after the lines that could be read before it.
+    failure: Option<Error>,
 }
 
 impl OpenPiece {
     /// Begins to read a piece.
     ///
     /// # Errors
-    /// External: the file cannot be read.
+    /// External: the file cannot be read. Config: it is a pipe that was read before.
     pub fn new(piece: Piece) -> Result<Self> {
-        let (from, stream, file) = piece.open()?;
+        let Opened { from, text, file } = piece.open()?;
         let from = i64::try_from(from).bug("a file is longer than 8 EiB")?;
         let lines = Lines::resume(LINE_BYTES_MAX, from, Start::Line);
-        Ok(Self { piece, stream, file, ahead: Ahead::default(), lines, ended: false })
+        let ahead = Ahead::default();
+        Ok(Self { piece, text, file, ahead, lines, ended: false, failure: None })
     }
 
     /// The lines of the next block; none at the end.
@@ -199,25 +215,44 @@ impl OpenPiece {
     /// # Errors
     /// External: the file cannot be read or decompressed.
     pub fn next_lines(&mut self) -> Result<Option<LineBatch>> {
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
+        }
         if self.ended {
             return Ok(None);
         }
-        self.ahead.fetch(&self.file, AHEAD_BYTES);
+        if let Some(file) = &self.file {
+            self.ahead.fetch(file, AHEAD_BYTES);
+        }
         let mut block = self.lines.block(BLOCK_BYTES);
-        let read = self.stream.by_ref().take(BLOCK_BYTES as u64).read_to_end(&mut block);
-        let read = read.map_err(|error| self.broken(error))?;
-        self.ended = read < BLOCK_BYTES;
-        Ok(Some(match self.ended {
-            true => self.lines.cut_last(block),
-            false => self.lines.cut(block),
+        let refusal = self.text.foreign_reason();
+        let reached = self.text.fill(&mut block, BLOCK_BYTES);
+        let reached = reached.map_err(|error| self.failure = Some(self.broken(error)));
+        self.ended = reached != Ok(Reached::Room) && reached != Ok(Reached::TextEnd);
+        Ok(Some(match (refusal, reached) {
+            (Some(reason), Ok(Reached::Room)) => self.lines.refuse(block, &reason),
+            (Some(reason), _) => self.lines.refuse_last(block, &reason),
+            (None, Ok(Reached::TextEnd)) => self.lines.cut_ended(block),
+            (None, Ok(Reached::End)) => self.lines.cut_last(block),
+            (None, Ok(Reached::Room) | Err(())) => self.lines.cut(block),
         }))
     }
 
     fn broken(&self, error: std::io::Error) -> Error {
         let path = self.piece.file().path().display();
         let at = self.lines.at();
+        let hint = match error.kind() {
+            ErrorKind::QuotaExceeded => {
+                "decompress it outside: `zstd --long=31 -dc FILE | logmill query …` with \
+                 '/dev/stdin' as its name"
+            }
+            ErrorKind::UnexpectedEof => {
+                "if the file is still being compressed, wait until it is complete"
+            }
+            _ => "its compressed form is damaged: restore it, or leave it out",
+        };
         Error::external(format!("could not read \"{path}\" beyond byte {at}"))
-            .hint("if the file is still being compressed, wait until it is complete")
+            .hint(hint)
             .because(error)
     }
 }

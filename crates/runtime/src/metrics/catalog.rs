@@ -80,6 +80,7 @@ pub const LATENCY: &str = "log_processing_latency_seconds";
 pub const BUILD: &str = "logmill_build_info";
 pub const READ_RECORDS: &str = "logmill_source_read_records_total";
 pub const READ_BYTES: &str = "logmill_source_read_bytes_total";
+pub const SKIPPED_BYTES: &str = "logmill_source_skipped_bytes_total";
 pub const SOURCE_RECORDS: &str = "logmill_source_records_total";
 pub const SPLIT_RECORDS: &str = "logmill_split_records_total";
 pub const SPLIT_POSITION: &str = "logmill_split_position";
@@ -140,6 +141,12 @@ pub const METRICS: &[Metric] = &[
         READ_BYTES,
         SOURCE,
         "Bytes of the source that were read, again after a failure too; committed or not.",
+    ),
+    counter(
+        SKIPPED_BYTES,
+        SOURCE,
+        "Those of them that hold no record where one should stand: the NULs of a file that was \
+         truncated under its writer.",
     ),
     counter(SOURCE_RECORDS, SOURCE, "Records whose epoch is committed, by source."),
     counter(SPLIT_RECORDS, SPLIT, "Records whose epoch is committed, by split."),

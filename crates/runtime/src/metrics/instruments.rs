@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use contract::source::ReadBatch;
 use contract::{Error, Lineage};
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use state::Checkpoint;
@@ -58,6 +59,7 @@ struct SourceCounters {
     name: String,
     read_records: Counter,
     read_bytes: Counter,
+    skipped_bytes: Counter,
     records: Counter,
     failed_splits: Gauge,
     broken_splits: Gauge,
@@ -108,9 +110,10 @@ impl Instruments {
     }
 
     /// A batch of a source was read.
-    pub fn read(&self, source: usize, records: u64, bytes: u64) {
+    pub fn read(&self, source: usize, records: u64, batch: &ReadBatch) {
         self.sources[source].read_records.increment(records);
-        self.sources[source].read_bytes.increment(bytes);
+        self.sources[source].read_bytes.increment(batch.bytes);
+        self.sources[source].skipped_bytes.increment(batch.skipped);
     }
 
     /// A split of a source failed, and its reader was closed alone.
@@ -283,6 +286,7 @@ fn sources(pipeline: &Pipeline) -> Vec<SourceCounters> {
             name: node.name.clone(),
             read_records: counter!(name::READ_RECORDS, &labels),
             read_bytes: counter!(name::READ_BYTES, &labels),
+            skipped_bytes: counter!(name::SKIPPED_BYTES, &labels),
             records: counter!(name::SOURCE_RECORDS, &labels),
             failed_splits: gauge!(name::FAILED_SPLITS, &labels),
             broken_splits: gauge!(name::BROKEN_SPLITS, &labels),

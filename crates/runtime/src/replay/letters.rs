@@ -92,6 +92,7 @@ impl SplitReader for LetterReader {
             rejects: Vec::new(),
             lost: 0,
             bytes: letters.iter().map(|letter| original(letter).len() as u64).sum(),
+            skipped: 0,
         }))
     }
 

@@ -124,6 +124,7 @@ impl LetterReader {
             records,
             rejects: rejects.collect(),
             lost: 0,
+            skipped: 0,
         }))
     }
 
@@ -138,6 +139,7 @@ impl LetterReader {
             rejects: letters.iter().map(|letter| refused_again(letter, why)).collect(),
             lost: 0,
             bytes: 0,
+            skipped: 0,
         })
     }
 }
@@ -233,6 +235,7 @@ mod tests {
                 rejects: Vec::new(),
                 lost: 0,
                 bytes: 0,
+                skipped: 0,
             }))
         }
 

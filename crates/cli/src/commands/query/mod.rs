@@ -10,6 +10,7 @@ use clap::Args;
 use contract::error::Context;
 use contract::quantity::{ByteSize, Period};
 use contract::{Error, Result};
+use query::log::Refusal;
 use query::{Limits, Session};
 
 use crate::arguments::{Format, Global};
@@ -62,6 +63,7 @@ pub async fn start(query: &Query, global: &Global) -> Result<Exit> {
         None => {
             let mut sql = String::new();
             std::io::stdin().read_to_string(&mut sql).external(|| "could not read stdin".into())?;
+            query::log::take_stdin();
             answer(&session, &sql, query, global).await?;
         }
     }
@@ -94,16 +96,23 @@ fn report_taken(session: &Session) {
 fn report_refused(session: &Session) {
     let mut stderr = std::io::stderr().lock();
     for (file, refusal) in session.refused_lines().take() {
-        let lines = if refusal.lines == 1 { "line" } else { "lines" };
+        let file = file.display();
         // Where stderr is closed there is nobody to tell.
-        let _ = writeln!(
-            stderr,
-            "{}: {} {lines} left out; the first, at byte {}: {}",
-            file.display(),
-            refusal.lines,
-            refusal.position,
-            rows::visible(&refusal.reason)
-        );
+        if refusal.skipped > 0 {
+            let Refusal { skipped, skipped_from, .. } = refusal;
+            let _ =
+                writeln!(stderr, "{file}: {skipped} NULs left out, from byte {skipped_from} on");
+        }
+        if refusal.lines > 0 {
+            let lines = if refusal.lines == 1 { "line" } else { "lines" };
+            let _ = writeln!(
+                stderr,
+                "{file}: {} {lines} left out; the first, at byte {}: {}",
+                refusal.lines,
+                refusal.position,
+                rows::visible(&refusal.reason)
+            );
+        }
     }
 }
 

@@ -1,0 +1,179 @@
+//! Logs as they lie: pipes, damaged archives, NULs, other encodings, lines without end.
+
+use std::io::Write;
+use std::process::{Output, Stdio};
+
+use crate::Desk;
+
+const PIPELINE: &str = "\
+name: web
+sources:
+  access: { type: file, paths: ['*.log*'] }
+transforms:
+  parsed: { type: parse, input: access, format: combined }
+sinks:
+  lake: { type: lake, input: parsed, table: web }
+";
+
+fn line(path: &str) -> String {
+    let time = "03/Mar/2026:10:00:00 +0000";
+    format!("192.0.2.7 - - [{time}] \"GET /{path} HTTP/1.1\" 200 5 \"-\" \"curl/8\"\n")
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).expect("memory takes it");
+    encoder.finish().expect("memory takes it")
+}
+
+/// Runs a command that reads `input`.
+fn with_input(desk: &Desk, arguments: &[&str], input: &[u8]) -> Output {
+    let mut child = desk
+        .command(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    // A command that ends before it read all is none that these tests are about.
+    child.stdin.take().expect("piped").write_all(input).expect("the program reads");
+    child.wait_with_output().expect("the program ends")
+}
+
+fn paths(desk: &Desk) -> String {
+    let sql = "SELECT path FROM web ORDER BY _split, _position";
+    desk.done(&["query", sql, "--format", "csv"]).stdout.replace('\n', " ")
+}
+
+#[test]
+fn a_pipe_is_queried_to_its_end() {
+    let desk = Desk::new();
+    let text: String = (0..20_000).map(|number| line(&number.to_string())).collect();
+    let sql = "SELECT count(*) AS n FROM log('/dev/stdin', 'combined')";
+    let packed = gzip(text.as_bytes());
+    let torn = &text.as_bytes()[..text.len() - 1];
+    for input in [text.as_bytes(), torn, &packed] {
+        let output = with_input(&desk, &["query", sql, "--format", "csv"], input);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "n\n20000\n", "{said}");
+    }
+    // The columns of JSON are learnt from the first lines, which are read again as rows.
+    let sql = "SELECT sum(n) AS n FROM log('/dev/stdin', 'json')";
+    let output = with_input(&desk, &["query", sql, "--format", "csv"], b"{\"n\":1}\n{\"n\":2}\n");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "n\n3\n");
+}
+
+#[test]
+fn a_named_pipe_is_queried_to_its_end() {
+    let desk = Desk::new();
+    let pipe = desk.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs");
+    assert!(made.success());
+    let writer = std::thread::spawn(move || std::fs::write(pipe, line("a")));
+    let sql = "SELECT path FROM log('pipe', 'combined')";
+    assert_eq!(desk.done(&["query", sql, "--format", "csv"]).stdout, "path\n/a\n");
+    writer.join().expect("it ends").expect("somebody reads");
+}
+
+#[test]
+fn a_pipe_that_is_read_twice_is_an_error() {
+    let desk = Desk::new();
+    let sql = "SELECT count(*) FROM log('/dev/stdin', 'combined') \
+               UNION ALL SELECT count(*) FROM log('/dev/stdin', 'combined')";
+    let output = with_input(&desk, &["query", sql], line("a").as_bytes());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("\"/dev/stdin\" is a pipe, which can be read once"), "{said}");
+    assert_ne!(output.status.code(), Some(0));
+    // The query itself came from there.
+    let sql = "SELECT count(*) FROM log('/dev/stdin', 'combined')";
+    let output = with_input(&desk, &["query"], sql.as_bytes());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("can be read once"), "{said}");
+}
+
+#[test]
+fn what_is_no_file_is_passed_over_with_a_word() {
+    let desk = Desk::new();
+    desk.write("a.log", &line("a"));
+    std::os::unix::fs::symlink("gone", desk.path().join("b.log")).expect("a link");
+    std::os::unix::fs::symlink("/dev/stdout", desk.path().join("c.log")).expect("a link");
+    let sql = "SELECT path FROM log('[abc].log', 'combined')";
+    let ran = desk.done(&["query", sql, "--format", "csv"]);
+    assert_eq!(ran.stdout, "path\n/a\n");
+    for (name, what) in [("b.log", "a link that leads nowhere"), ("c.log", "a pipe")] {
+        let is_told = |line: &str| line.contains(name) && line.contains(what);
+        assert!(ran.stderr.lines().any(is_told), "{name}: {}", ran.stderr);
+    }
+    let ran = desk.run(&["query", "SELECT 1 FROM log('c.log', 'combined')"]);
+    assert_eq!(ran.code, 2, "{}", ran.stderr);
+    assert!(ran.stderr.contains("a pipe that this command writes to"), "{}", ran.stderr);
+}
+
+#[test]
+fn garbage_behind_an_archive_is_one_dead_letter() {
+    let desk = Desk::new();
+    let packed = gzip((line("a") + &line("b")).as_bytes());
+    let bytes = [packed.as_slice(), b"garbage"].concat();
+    std::fs::write(desk.path().join("a.log.gz"), bytes).expect("written");
+    desk.write("b.log", &line("c"));
+    desk.write("web.yaml", PIPELINE);
+    desk.done(&["run", "web.yaml", "--until-end"]);
+    assert_eq!(paths(&desk), "path /a /b /c ");
+    let letters = desk.done(&["dead-letters", "list", "--format", "json"]).stdout;
+    let place = format!("byte {} of the compressed form", packed.len());
+    assert_eq!(letters.matches("garbage").count(), 1, "{letters}");
+    assert!(letters.contains(&place) && letters.contains("a.log.gz"), "{letters}");
+    desk.done(&["audit", "web.yaml"]);
+    desk.done(&["run", "web.yaml", "--until-end"]);
+    assert_eq!(paths(&desk), "path /a /b /c ");
+}
+
+#[test]
+fn nuls_before_a_line_are_left_out_and_told() {
+    let desk = Desk::new();
+    let bytes = [vec![0; 100_000], line("a").into_bytes()].concat();
+    std::fs::write(desk.path().join("a.log"), bytes).expect("written");
+    desk.write("web.yaml", PIPELINE);
+    let ran = desk.done(&["run", "web.yaml", "--until-end"]);
+    for part in ["NULs", "a.log", "100000"] {
+        assert!(ran.stderr.contains(part), "{part}: {}", ran.stderr);
+    }
+    let sql = "SELECT ip, _position FROM web";
+    let row = desk.done(&["query", sql, "--format", "csv"]).stdout;
+    assert_eq!(row, "ip,_position\n192.0.2.7,100000\n");
+    let sql = "SELECT ip FROM log('a.log', 'combined')";
+    let ran = desk.done(&["query", sql, "--format", "csv"]);
+    assert_eq!(ran.stdout, "ip\n192.0.2.7\n");
+    assert!(ran.stderr.contains("100000 NULs left out, from byte 0 on"), "{}", ran.stderr);
+}
+
+#[test]
+fn other_encodings_and_blanks_are_read() {
+    let desk = Desk::new();
+    let text = format!("\u{feff}{}", line("a"));
+    let utf16: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
+    std::fs::write(desk.path().join("a.log"), utf16).expect("written");
+    desk.write("b.log", &text.replace("/a ", "/b "));
+    desk.write("c.log", &line("c").replace('\n', " \t \r\n"));
+    let sql = "SELECT ip, path FROM log('*.log', 'combined') ORDER BY path";
+    let rows = desk.done(&["query", sql, "--format", "csv"]).stdout;
+    assert_eq!(rows, "ip,path\n192.0.2.7,/a\n192.0.2.7,/b\n192.0.2.7,/c\n");
+}
+
+#[test]
+fn a_line_without_end_waits_for_the_run_that_finds_its_end() {
+    let desk = Desk::new();
+    let (first, second) = (line("a"), line("b"));
+    let (begin, end) = second.split_at(30);
+    desk.write("a.log", &(first.clone() + begin));
+    desk.write("web.yaml", PIPELINE);
+    let ran = desk.done(&["run", "web.yaml", "--until-end"]);
+    let is_told = |line: &str| line.contains("a.log") && line.contains("bytes=30");
+    assert!(ran.stderr.lines().any(is_told), "{}", ran.stderr);
+    desk.write("a.log", &(first + begin + end));
+    let ran = desk.done(&["run", "web.yaml", "--until-end"]);
+    assert!(!ran.stderr.contains("has no end"), "{}", ran.stderr);
+    assert_eq!(paths(&desk), "path /a /b ");
+    let letters = desk.done(&["dead-letters", "list", "--format", "json"]).stdout;
+    assert!(!letters.contains("reason"), "{letters}");
+}

@@ -1,0 +1,78 @@
+//! A stream whose next bytes can be looked at, and which counts what was taken from it.
+
+use std::io::{self, BufRead, ErrorKind, Read};
+
+/// Where the bytes come from.
+pub type Source = Box<dyn Read + Send>;
+
+/// So much is read at once: what a decoder takes in a moment.
+const BUFFER_BYTES: usize = 64 << 10;
+
+/// A stream with the bytes that were read of it and not taken yet.
+pub struct Input {
+    source: Source,
+    buffer: Vec<u8>,
+    taken: usize,
+    taken_in_all: u64,
+    has_ended: bool,
+}
+
+impl Input {
+    /// Nothing is read yet.
+    pub fn new(source: Source) -> Self {
+        Self { source, buffer: Vec::new(), taken: 0, taken_in_all: 0, has_ended: false }
+    }
+
+    /// How many bytes were taken.
+    pub fn offset(&self) -> u64 {
+        self.taken_in_all
+    }
+
+    /// The next bytes without taking them: at least so many, unless the stream has no more.
+    ///
+    /// # Errors
+    /// The stream cannot be read.
+    pub fn peek(&mut self, bytes: usize) -> io::Result<&[u8]> {
+        while self.buffer.len() - self.taken < bytes && !self.has_ended {
+            self.read_more()?;
+        }
+        Ok(&self.buffer[self.taken..])
+    }
+
+    fn read_more(&mut self) -> io::Result<()> {
+        self.buffer.drain(..self.taken);
+        self.taken = 0;
+        let held = self.buffer.len();
+        self.buffer.resize(held + BUFFER_BYTES, 0);
+        let outcome = loop {
+            match self.source.read(&mut self.buffer[held..]) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                other => break other,
+            }
+        };
+        self.buffer.truncate(held + *outcome.as_ref().unwrap_or(&0));
+        self.has_ended = outcome? == 0;
+        Ok(())
+    }
+}
+
+impl BufRead for Input {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.peek(1)
+    }
+
+    fn consume(&mut self, bytes: usize) {
+        self.taken += bytes;
+        self.taken_in_all += bytes as u64;
+    }
+}
+
+impl Read for Input {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let held = self.peek(1)?;
+        let bytes = held.len().min(into.len());
+        into[..bytes].copy_from_slice(&held[..bytes]);
+        self.consume(bytes);
+        Ok(bytes)
+    }
+}

@@ -1,0 +1,107 @@
+//! Runs of NULs in a block: what a file holds where it was truncated under its writer, or where
+//! the machine stopped before the text was on the disk.
+
+use std::ops::Range;
+
+use memchr::memchr;
+
+use super::Start;
+
+/// So many NULs in the middle of a line are a hole; fewer are a part of it. At the beginning of a
+/// line one is enough.
+pub const HOLE_BYTES_MIN: usize = 16;
+
+/// So many bytes of a hole are kept until its end is seen. More than what a file's identity looks
+/// at before a position, so that it does not depend on the rest.
+const KEPT_BYTES: usize = 4 << 10;
+
+/// The NULs of a block.
+#[derive(Debug)]
+pub struct Nuls {
+    /// The holes, ascending.
+    pub holes: Vec<Range<usize>>,
+    /// Where the NULs begin that reach to the block's end and may go on; the end if there are
+    /// none.
+    pub undecided: usize,
+}
+
+/// Looks for holes in a block, which begins with what `start` says. `is_last` says that no byte
+/// will follow it.
+pub fn find(block: &[u8], start: Start, is_last: bool) -> Nuls {
+    let mut nuls = Nuls { holes: Vec::new(), undecided: block.len() };
+    let mut from = 0;
+    while let Some(found) = memchr(0, &block[from..]) {
+        let begin = from + found;
+        let end = begin + length(&block[begin..]);
+        from = end;
+        if end == block.len() && !is_last {
+            nuls.undecided = begin;
+            break;
+        }
+        let is_line_start = match begin {
+            0 => start == Start::Line,
+            _ => block[begin - 1] == b'\n',
+        };
+        if is_line_start || end - begin >= HOLE_BYTES_MIN {
+            nuls.holes.push(begin..end);
+        }
+    }
+    nuls
+}
+
+/// Leaves out NULs at the end of bytes that wait; returns how many.
+pub fn shorten(tail: &mut Vec<u8>) -> u64 {
+    let nuls = tail.iter().rev().take_while(|byte| **byte == 0).count();
+    let left_out = nuls.saturating_sub(KEPT_BYTES);
+    tail.truncate(tail.len() - left_out);
+    left_out as u64
+}
+
+/// How many NULs stand at the beginning.
+fn length(bytes: &[u8]) -> usize {
+    const ZEROS: [u8; 256] = [0; 256];
+    let mut length = 0;
+    // Whole chunks first: a hole may have gigabytes, and comparing them is what memory allows.
+    for chunk in bytes.chunks_exact(ZEROS.len()) {
+        if chunk != ZEROS {
+            break;
+        }
+        length += ZEROS.len();
+    }
+    length + bytes[length..].iter().take_while(|byte| **byte == 0).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(block: &[u8], start: Start, expect: (&[Range<usize>], usize)) {
+        let nuls = find(block, start, false);
+        assert_eq!((nuls.holes.as_slice(), nuls.undecided), expect, "{block:?}");
+    }
+
+    #[test]
+    fn nuls_at_the_beginning_of_a_line_are_a_hole_however_few() {
+        check(b"\0a\n\0\0b\0c\n", Start::Line, (&[0..1, 3..5], 9));
+        check(b"\0a\n", Start::Overlong, (&[], 3));
+        check(b"a\0", Start::Line, (&[], 1));
+    }
+
+    #[test]
+    fn many_nuls_are_a_hole_anywhere() {
+        for length in [HOLE_BYTES_MIN, 255, 256, 257, 1000] {
+            let block = [b"ab".as_slice(), &vec![0; length], b"c\n"].concat();
+            check(&block, Start::Line, (&[2..2 + length], block.len()));
+        }
+        let few = [b"ab".as_slice(), &[0; HOLE_BYTES_MIN - 1], b"c\n"].concat();
+        check(&few, Start::Line, (&[], few.len()));
+    }
+
+    #[test]
+    fn a_long_hole_is_not_kept() {
+        let mut tail = [b"ab".as_slice(), &vec![0; KEPT_BYTES + 7]].concat();
+        assert_eq!(shorten(&mut tail), 7);
+        assert_eq!(tail.len(), 2 + KEPT_BYTES);
+        assert_eq!(shorten(&mut tail), 0);
+    }
+}
