@@ -34,7 +34,7 @@ enum Chore {
     Dashboard,
     /// Kills the released program at every point and at random moments.
     Crash(crash::Options),
-    /// Gives the sources many bytes of every kind: each must stand in one record, dead letter or gap.
+    /// Gives the sources any bytes: each of them must stand in one record, dead letter or gap.
     Fuzz(fuzz::Options),
     /// Measures the released program, and other programs beside it.
     Bench(bench::Options),

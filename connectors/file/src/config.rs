@@ -12,6 +12,8 @@ use glob::Pattern;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::stream::Packing;
+
 use crate::expand::is_pattern;
 
 /// Reads the lines of files.
@@ -58,6 +60,14 @@ pub struct Config {
     /// although it has no end. One that cannot grow need not wait: a compressed or rotated file.
     #[serde(default = "settle_default")]
     pub settle: Period,
+}
+
+impl Config {
+    /// What it says of how files are compressed.
+    pub(crate) fn packing(&self) -> Packing {
+        let limits = Limits { zstd_window_max: self.zstd_window_max };
+        Packing { compression: self.compression, limits }
+    }
 }
 
 /// How the files are compressed.

@@ -253,6 +253,8 @@ impl Cursor {
         if then == Then::End {
             self.tell_of_the_rest();
         }
+        // A line that waits must be read again by whoever begins anew.
+        let whole = whole.filter(|_| self.lines.waiting_bytes() == 0);
         let batch = match self.stop {
             Stop::Before(stop) => self.deliver(lines.before(stop), None),
             _ => self.deliver(lines, whole),

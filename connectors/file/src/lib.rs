@@ -57,6 +57,6 @@ impl Connector for File {
     fn unreadable(&self, section: &Section, _ctx: &BuildContext) -> Result<Vec<Unreadable>> {
         let config = section.read::<config::Config>()?;
         let patterns = config::patterns(&config, section)?;
-        Ok(Discoverer::new(patterns, config.compression).discover(&[])?.unreadable)
+        Ok(Discoverer::new(patterns, config.packing()).discover(&[])?.unreadable)
     }
 }

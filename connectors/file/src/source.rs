@@ -9,12 +9,10 @@ use contract::record::message_schema;
 use contract::source::{Discovery, KnownSplit, Source, Split, SplitReader, Until};
 use contract::{Error, Position, Result};
 use formats::blocks::Blocks;
-use formats::compression::Limits;
 
 use crate::config::{Config, Patterns};
 use crate::cursor::{Cursor, Reading};
 use crate::discover::Discoverer;
-use crate::stream::Packing;
 use crate::tail::Tail;
 
 /// Files that become splits.
@@ -27,9 +25,7 @@ pub struct Files {
 impl Files {
     /// A source over the files that `patterns` name.
     pub fn new(config: Config, patterns: Patterns) -> Self {
-        let limits = Limits { zstd_window_max: config.zstd_window_max };
-        let packing = Packing { compression: config.compression, limits };
-        let discoverer = Discoverer::new(patterns, packing);
+        let discoverer = Discoverer::new(patterns, config.packing());
         let discoverer = Arc::new(Mutex::new(discoverer));
         Self { config, discoverer, side_by_side: Arc::default() }
     }

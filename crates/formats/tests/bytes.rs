@@ -1,8 +1,8 @@
 //! Any bytes, packed and encoded in any way, cut in any blocks and read on from any place: each of
 //! them stands in exactly one record, refused record or gap, or only frames them.
 //!
-//! `LOGMILL_FUZZ_CASES` says how many inputs are tried, `LOGMILL_FUZZ_SEED` with which one to begin;
-//! a failure names the seed that repeats it. `cargo xtask fuzz` does this with a released build.
+//! `LOGMILL_FUZZ_CASES` says how many inputs are tried, `LOGMILL_FUZZ_SEED` with which to begin; a
+//! failure names the seed that repeats it. `cargo xtask fuzz` does this with a released build.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 

@@ -257,3 +257,16 @@ async fn equal_small_files_of_other_days_are_two() {
     bench.write("a.log.2", "backup is done\n");
     assert_eq!(bench.read().await.len(), 3);
 }
+
+#[tokio::test]
+async fn a_line_that_waits_in_a_compressed_file_is_read_after_a_restart() {
+    let mut bench = Bench::with("*", json!({ "settle": "1h", "rotate_wait": "1h" }));
+    bench.write("a", gzip("one\ntwo"));
+    let id = bench.id("a");
+    let mut reader = follow(&mut bench).await;
+    let batch = reader.next_batch().await.expect("a file").expect("a line");
+    assert_eq!(bench.take(&id, batch), ["a@0 one"]);
+    drop(reader);
+    bench.restart();
+    assert_eq!(bench.read().await, ["a@4 two"]);
+}

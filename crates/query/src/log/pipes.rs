@@ -1,7 +1,7 @@
 //! Pipes as logs: `cat a.log | logmill query "… log('/dev/stdin', …)"`, `<(…)`, named pipes.
 //!
-//! Invariant: what a pipe gave is never lost silently. Whoever wants to read it a second time in one
-//! process is refused, for he would get nothing or the rest.
+//! Invariant: what a pipe gave is never lost silently. Whoever wants to read it a second time in
+//! one process is refused, for he would get nothing or the rest.
 
 use std::collections::HashMap;
 use std::fs::{File, Metadata};
