@@ -11,6 +11,7 @@ use crate::logfmt::Pairs;
 use crate::object;
 use crate::text::Lines;
 use crate::timestamp::rfc3339;
+use crate::typed::is_missing;
 use crate::{FieldType, Fields, Format};
 
 /// More fields than this are left out: keys that are values must not become columns.
@@ -88,7 +89,7 @@ impl Seen {
             Err(_) => return,
         };
         for (key, value) in pairs.unwrap_or_default() {
-            let seen = (!value.is_empty()).then(|| type_of_text(&value));
+            let seen = (!is_missing(&value)).then(|| type_of_text(&value));
             self.add(key.to_owned(), seen);
         }
     }
@@ -107,10 +108,10 @@ impl Seen {
     }
 }
 
-/// The type of a JSON value; none for null.
+/// The type of a JSON value; none for null, and for what says that there is nothing.
 fn type_of_json(value: &str) -> Option<FieldType> {
     match value.as_bytes() {
-        b"null" => None,
+        b"null" | b"\"\"" | b"\"-\"" => None,
         [b'{' | b'[', ..] => Some(FieldType::Json),
         [b'"', ..] if is_time(value.trim_matches('"')) => Some(FieldType::Timestamp),
         [b'"', ..] => Some(FieldType::Text),
@@ -173,7 +174,8 @@ mod tests {
                 "no json",
                 r#"{"n":2,"x":1.5,"m":"one","o":{"a":false},"l":[1],"o_a":7}"#,
                 r#"{"l":5,"p":1}"#,
-                r#"{"p":{"q":2}}"#,
+                r#"{"p":{"q":2},"n":"-","x":"","t":"-","Status":"200"}"#,
+                r#"{"status":200}"#,
             ],
             &[
                 ("t", FieldType::Timestamp),
@@ -185,16 +187,19 @@ mod tests {
                 ("l", FieldType::Json),
                 ("p", FieldType::Json),
                 ("p.q", FieldType::Integer),
+                ("Status", FieldType::Text),
+                ("status", FieldType::Integer),
             ],
         );
         check(
             Format::Logfmt,
-            &["level=info n=5 done", "no pairs", "n= level=7 f=1.5"],
+            &["level=info n=5 done", "no pairs", "n= level=7 f=1.5", "n=- level=- none=-"],
             &[
                 ("level", FieldType::Text),
                 ("n", FieldType::Integer),
                 ("done", FieldType::Boolean),
                 ("f", FieldType::Float),
+                ("none", FieldType::Text),
             ],
         );
     }

@@ -1,8 +1,11 @@
 //! One JSON object per line; the fields that the user names become columns.
 //!
-//! A key that stands twice counts where it stands last. A value of another type than its field
-//! refuses the line. Numbers beyond 64 bits, NaN and halves of surrogate pairs are such values.
+//! A key that stands twice counts where it stands last; keys that differ in case are two keys. A
+//! number, a time or a truth may stand in quotes, and is null where they hold nothing or `-`. A
+//! value of another type than its field refuses the line. Numbers beyond 64 bits, NaN and halves of
+//! surrogate pairs are such values.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -154,24 +157,19 @@ fn cell<'a>(value: &'a str, field_type: FieldType, times: &TimeFormat) -> Option
     let scalar = !value.starts_with(['{', '[']);
     match (field_type, value.strip_prefix('"')) {
         (FieldType::Json, _) => Some(Cell::Piece(value)),
-        (FieldType::Text, Some(_)) => string(value),
-        (FieldType::Timestamp, Some(_)) => match string(value)? {
-            Cell::Piece(text) => times.parse(text).map(Cell::Integer),
-            Cell::Text(text) => times.parse(&text).map(Cell::Integer),
-            _ => None,
-        },
+        (_, Some(_)) => typed::convert_cow(string(value)?, field_type, times),
         (_, None) if scalar => field_type.convert(value, times),
         _ => None,
     }
 }
 
 /// The text of a JSON string; none if it has half of a surrogate pair.
-fn string(value: &str) -> Option<Cell<'_>> {
+fn string(value: &str) -> Option<Cow<'_, str>> {
     let inner = value.strip_prefix('"')?.strip_suffix('"')?;
     if inner.contains('\\') {
-        serde_json::from_str(value).ok().map(Cell::Text)
+        serde_json::from_str(value).ok().map(Cow::Owned)
     } else {
-        Some(Cell::Piece(inner))
+        Some(Cow::Borrowed(inner))
     }
 }
 
@@ -220,15 +218,41 @@ mod tests {
     }
 
     #[test]
+    fn numbers_and_times_may_stand_in_quotes() {
+        check(
+            r#"{"at":"1431857103","text":"-","count":"200","share":"0.010","ok":"true"}"#,
+            "2015-05-17T10:05:03Z|-|200|0.01|true|~|~",
+        );
+        check(
+            r#"{"at":"-","text":"","count":"-","share":"","ok":"-","tags":"-"}"#,
+            r#"~||~|~|~|~|"-""#,
+        );
+        check(r#"{"count":"\u0037","share":"-1"}"#, "~|~|7|-1.0|~|~|~");
+    }
+
+    #[test]
+    fn keys_that_differ_in_case_are_two_fields() {
+        let fields = ["status", "Status"].map(|name| (name.to_owned(), FieldType::Integer));
+        let config = FormatConfig {
+            fields: Some(Fields(fields.to_vec())),
+            rest: Some("rest".into()),
+            ..FormatConfig::new(Format::Json)
+        };
+        let check = |line: &str, expect: &str| assert_eq!(said(&config, &[line]), expect, "{line}");
+        check(r#"{"Status":404,"status":200}"#, "200|404|~");
+        check(r#"{"STATUS":500,"status":200}"#, r#"200|~|{"STATUS":500}"#);
+    }
+
+    #[test]
     fn a_wrong_type_refuses_the_line() {
         let refused = |line: &str, field: &str, wanted: &str| {
             check(line, &format!("0: field {field:?} is not {wanted}"));
         };
         refused(r#"{"count":1.5}"#, "count", "a whole number of 64 bits");
-        refused(r#"{"count":"1"}"#, "count", "a whole number of 64 bits");
+        refused(r#"{"count":"1.5"}"#, "count", "a whole number of 64 bits");
         refused(r#"{"count":9223372036854775808}"#, "count", "a whole number of 64 bits");
         refused(r#"{"share":1e999}"#, "share", "a number");
-        refused(r#"{"ok":"true"}"#, "ok", "true or false");
+        refused(r#"{"ok":"yes"}"#, "ok", "true or false");
         refused(r#"{"at":"soon"}"#, "at", "a time");
         refused(r#"{"at":true}"#, "at", "a time");
         refused(r#"{"text":{"a":1}}"#, "text", "text");

@@ -52,7 +52,7 @@ impl Logfmt {
             match self.index.get(key) {
                 Some(at) => {
                     let field_type = self.types[*at];
-                    cells[*at] = cell(value, field_type, &self.times)
+                    cells[*at] = typed::convert_cow(value, field_type, &self.times)
                         .ok_or_else(|| format!("field {key:?} is not {}", field_type.wanted()))?;
                 }
                 None if self.rest => rest.push(key, &quoted(&value)),
@@ -75,19 +75,6 @@ impl Parser for Logfmt {
         typed::parse_rows(&Lines::new(lines), &self.types, projection, |line, cells| {
             self.cells(line, cells)
         })
-    }
-}
-
-fn cell<'a>(value: Cow<'a, str>, field_type: FieldType, times: &TimeFormat) -> Option<Cell<'a>> {
-    match value {
-        Cow::Borrowed(text) => field_type.convert(text, times),
-        Cow::Owned(text) => Some(match field_type.convert(&text, times)? {
-            Cell::Null => Cell::Null,
-            Cell::Integer(number) => Cell::Integer(number),
-            Cell::Float(number) => Cell::Float(number),
-            Cell::Boolean(truth) => Cell::Boolean(truth),
-            Cell::Piece(_) | Cell::Text(_) => Cell::Text(text),
-        }),
     }
 }
 
@@ -213,6 +200,8 @@ mod tests {
         check("msg=", "~||~|~|~");
         check(r#"msg="say \"hi\"\né" n="8""#, "~|say \"hi\"\né|8|~|~");
         check("n=1 n=2", "~|~|2|~|~");
+        check("ts=- msg=- n=- ok=-", "~|-|~|~|~");
+        check(r#"ts="" n="-" N=4"#, r#"~|~|~|~|{"N":"4"}"#);
         check("msg=a=b ключ=значение", r#"~|a=b|~|~|{"ключ":"значение"}"#);
         check(r#"msg="" a flag"#, r#"~||~|~|{"a":"true","flag":"true"}"#);
     }

@@ -133,6 +133,8 @@ mod tests {
         check("150517 INFO n=7: all is well, é", "2015-05-17T00:00:00Z|INFO|7|all is well, é");
         check("150517 WARN: short", "2015-05-17T00:00:00Z|WARN|~|short");
         check("150517 WARN n=: \r", "2015-05-17T00:00:00Z|WARN|~|");
+        check("150517 WARN n=-: -", "2015-05-17T00:00:00Z|WARN|~|-");
+        check("150517 WARN n=-1: -", "2015-05-17T00:00:00Z|WARN|-1|-");
         check("150517 WARN n=x: y", "0: field \"n\" is not a whole number of 64 bits");
         check("159999 WARN: y", "0: field \"day\" is not a time");
         check("something else", "0: the pattern does not match");

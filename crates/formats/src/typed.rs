@@ -2,6 +2,10 @@
 //!
 //! A row is complete, as cells, before any of it enters a column; so a field of the wrong type
 //! refuses its line and leaves nothing behind.
+//!
+//! Nothing, in a field that is neither text nor JSON, is written as empty text or as `-`.
+
+use std::borrow::Cow;
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, TimestampMicrosecondType};
@@ -54,9 +58,15 @@ impl FieldType {
         }
     }
 
-    /// Converts text without quotes; empty text is null but for text itself.
+    /// Converts text without quotes. Empty text is null but for text itself, and so is `-` where
+    /// a number, a time or a truth should stand: servers write it for what there was not.
     pub(crate) fn convert<'a>(self, text: &'a str, times: &TimeFormat) -> Option<Cell<'a>> {
-        if text.is_empty() && self != Self::Text {
+        let missing = match self {
+            Self::Text => false,
+            Self::Json => text.is_empty(),
+            _ => is_missing(text),
+        };
+        if missing {
             return Some(Cell::Null);
         }
         Some(match self {
@@ -72,6 +82,29 @@ impl FieldType {
                 Cell::Piece(text)
             }
         })
+    }
+}
+
+/// Whether a value says that there is none: empty text, or the `-` of access logs.
+pub fn is_missing(text: &str) -> bool {
+    matches!(text, "" | "-")
+}
+
+/// Converts text without quotes that may have been copied from the line.
+pub fn convert_cow<'a>(
+    text: Cow<'a, str>,
+    field_type: FieldType,
+    times: &TimeFormat,
+) -> Option<Cell<'a>> {
+    match text {
+        Cow::Borrowed(text) => field_type.convert(text, times),
+        Cow::Owned(text) => Some(match field_type.convert(&text, times)? {
+            Cell::Null => Cell::Null,
+            Cell::Integer(number) => Cell::Integer(number),
+            Cell::Float(number) => Cell::Float(number),
+            Cell::Boolean(truth) => Cell::Boolean(truth),
+            Cell::Piece(_) | Cell::Text(_) => Cell::Text(text),
+        }),
     }
 }
 
