@@ -197,8 +197,13 @@ pub struct FormatConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inner: Option<Format>,
 
-    /// For `custom`: Apache's `LogFormat` or nginx's `log_format` as the server's own
-    /// configuration has it, such as `%h %l %u %t "%r" %>s %b`.
+    /// For `custom`: nginx's `log_format` or Apache's `LogFormat` as the server's own configuration
+    /// has it, the whole directive with its name, quotes and `escape=`, or its text alone, such as
+    /// `%h %l %u %t "%r" %>s %b`. Fields need no quotes and nothing between them as long as each
+    /// line can be read in one way only; a line that could be read in two ways is a dead letter.
+    /// What nginx says of several upstream servers (`0.1, 0.2 : 0.3`) stays as text, and beside it
+    /// stand the sum (`upstream_response_time_ms`, `upstream_response_length_sum`) or the last
+    /// status (`upstream_status_last`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_format: Option<String>,
 
@@ -209,7 +214,8 @@ pub struct FormatConfig {
 
     /// For `json`, `logfmt` and `regex`: the fields that become columns, with their types. For
     /// `json`, `a.b` is the field `b` of the object `a`, and its column is `a_b`. A group of
-    /// `regex` that is not named here is text.
+    /// `regex` that is not named here is text. Names that differ in case are different fields. A
+    /// number, a time or a truth may stand in quotes; `-` and nothing are null.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fields: Option<Fields>,
 

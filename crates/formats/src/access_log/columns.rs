@@ -3,12 +3,15 @@
 use std::ops::Range;
 
 use arrow::array::{ArrayRef, new_null_array};
-use arrow::datatypes::{DataType, Int32Type, Int64Type, SchemaRef, TimestampMicrosecondType};
+use arrow::datatypes::{
+    DataType, Float64Type, Int32Type, Int64Type, SchemaRef, TimestampMicrosecondType,
+};
 
 use super::escape::unescape;
-use super::layout::Kind;
+use super::kind::{Items, Kind};
 use super::request;
 use super::scan::{Found, State, find};
+use super::value::ABSENT;
 use crate::column::{NumberColumn, WordColumn};
 use crate::text::{Line, Lines, TextColumn};
 
@@ -19,6 +22,7 @@ enum Column<'a> {
     Word(WordColumn<'a>),
     Status(NumberColumn<Int32Type>),
     Number(NumberColumn<Int64Type>),
+    Float(NumberColumn<Float64Type>),
     Time(NumberColumn<TimestampMicrosecondType>),
 }
 
@@ -44,6 +48,7 @@ impl<'a> Columns<'a> {
                 DataType::Dictionary(..) => Column::Word(WordColumn::new(lines.rows())),
                 DataType::Int32 => Column::Status(NumberColumn::new(lines.rows())),
                 DataType::Int64 => Column::Number(NumberColumn::new(lines.rows())),
+                DataType::Float64 => Column::Float(NumberColumn::new(lines.rows())),
                 _ => Column::Time(NumberColumn::new(lines.rows())),
             }
         };
@@ -58,7 +63,21 @@ impl<'a> Columns<'a> {
         for found in fields {
             let at = found.field.column;
             match found.field.kind {
-                Kind::Text => self.push_text(at, line, found),
+                Kind::Text | Kind::Label(_) | Kind::Address | Kind::Mark => {
+                    self.push_text(at, line, found);
+                }
+                Kind::Addresses { client: false } | Kind::List(Items::Labels) => {
+                    self.push_text(at, line, found);
+                }
+                Kind::Addresses { client: true } => {
+                    let end = found.start + found.number as usize;
+                    self.push_text(at, line, &Found { end, ..*found });
+                    self.push_text(at + 1, line, found);
+                }
+                Kind::List(_) => {
+                    self.push_text(at, line, found);
+                    self.push_number(at + 1, found);
+                }
                 Kind::Request => self.push_request(at, line, found),
                 Kind::Target => {
                     let range = (found.state != State::Missing).then_some(found.start..found.end);
@@ -76,10 +95,13 @@ impl<'a> Columns<'a> {
 
     #[inline]
     fn push_number(&mut self, at: usize, found: &Found<'_>) {
-        let value = (found.state != State::Missing).then_some(found.number);
+        let value = (found.number != ABSENT).then_some(found.number);
         match &mut self.columns[at] {
             Column::Status(column) => column.push(value.map(|status| status as i32)),
             Column::Number(column) => column.push(value),
+            Column::Float(column) => {
+                column.push(value.map(|bits| f64::from_bits(bits as u64)));
+            }
             Column::Time(column) => column.push(value),
             _ => {}
         }
@@ -177,6 +199,7 @@ impl<'a> Columns<'a> {
             Column::Word(column) => Some(column.finish()),
             Column::Status(column) => Some(column.finish()),
             Column::Number(column) => Some(column.finish()),
+            Column::Float(column) => Some(column.finish()),
             Column::Time(column) => Some(column.finish_times()),
         };
         let arrays: Vec<_> = self.columns.into_iter().enumerate().map(finished).collect();

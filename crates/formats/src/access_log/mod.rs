@@ -3,15 +3,20 @@
 //! Every form, the usual ones too, is written in Apache's or nginx's own notation ([`notation`]),
 //! laid out as fields with what ends them ([`layout`]) and read by one scanner ([`scan`]).
 //!
-//! `-` is null. Escapes inside quotes are understood. A request that is not HTTP is kept as it
-//! stands, as endpoint without method and protocol. Only a line whose frame is broken is refused.
+//! `-` is null, and so is `-1` where a size, a status or a duration should stand. Escapes are
+//! understood. A request that is not HTTP is kept as it stands, as endpoint without method and
+//! protocol. A line is refused if its frame is broken, or if it could be read in two ways: a
+//! column never shifts.
 
 mod columns;
 pub mod escape;
+mod kind;
 mod layout;
 mod notation;
+mod refusal;
 pub mod request;
 mod scan;
+mod value;
 
 use std::sync::Arc;
 
@@ -58,7 +63,7 @@ impl AccessLog {
                         .field("log_format")
                         .hint("copy it from the web server's configuration")
                 })?;
-                let layout = notation::read(text).and_then(|parts| Layout::new(parts, Tail::None));
+                let layout = notation::read(text).and_then(|form| Layout::new(form, Tail::None));
                 layout.map_err(|error| error.field("log_format"))?
             }
             _ => Layout::new(notation::apache(COMBINED)?, Tail::ResponseTime)?,

@@ -1,17 +1,23 @@
-//! Finds the fields of a line and reads its numbers and times.
+//! Finds the fields of a line.
 //!
 //! Decides alone which lines are refused: what it accepts, [`super::columns`] can store.
+//!
+//! A field that could hold what stands after it ends at the first place from which on the rest of
+//! the line fits. A line is accepted only if no other place fits as well.
 
 use memchr::{memchr, memchr2};
 
-use super::layout::{Field, Kind, Layout, Tail};
-use crate::timestamp::{CLF_BYTES, ClfClock};
+use super::kind::Kind;
+use super::layout::{End, Escape, Field, Layout};
+use super::refusal::{Broken, Want};
+use super::value::{ABSENT, Reading, fits, integer, value};
+use crate::timestamp::ClfClock;
 
 /// Fields shorter than this are the rule outside quotes; a call would cost more than a loop.
 const SHORT_BYTES: usize = 24;
 
-/// Milliseconds in nanoseconds.
-const MILLISECOND_NS: i64 = 1_000_000;
+/// Places in one line that are tried as the end of a field.
+const PLACES_MAX: usize = 2_000;
 
 /// A field as it was found.
 #[derive(Clone, Copy, Debug)]
@@ -39,76 +45,37 @@ pub enum State {
     Escaped,
 }
 
-/// Why a line is refused.
-#[derive(Debug)]
-pub struct Broken<'l> {
-    at: usize,
-    want: Want<'l>,
-}
-
-#[derive(Debug)]
-enum Want<'l> {
-    Text,
-    Prefix(&'l [u8]),
-    After(&'l Field),
-    Quote(&'l Field),
-    Value(&'l Field),
-    End,
-    Tail,
-}
-
-impl Broken<'_> {
-    /// What was expected, and where.
-    pub fn reason(&self, line: &str) -> String {
-        let at = self.at + 1;
-        let found = match line.as_bytes().get(self.at) {
-            None => "the line ends",
-            Some(_) => "something else stands there",
-        };
-        let shown = String::from_utf8_lossy;
-        match self.want {
-            Want::Text => "the line is blank".into(),
-            Want::Prefix(text) => format!("expected `{}` at byte {at}, {found}", shown(text)),
-            Want::After(field) => {
-                let (name, until) = (&field.name, shown(&field.until));
-                format!("expected `{until}` after {name} at byte {at}, {found}")
-            }
-            Want::Quote(field) => format!("the quotes around {} are never closed", field.name),
-            Want::Value(field) => {
-                format!("expected {} as {} at byte {at}", wanted(&field.kind), field.name)
-            }
-            Want::End => format!("expected the end of the line at byte {at}"),
-            Want::Tail => format!(
-                "expected the end of the line, or a blank and whole milliseconds, at byte {at}"
-            ),
-        }
-    }
-}
-
-fn wanted(kind: &Kind) -> &'static str {
-    match kind {
-        Kind::Status => "three digits",
-        Kind::Integer => "a whole number",
-        Kind::Duration(_) => "a number",
-        Kind::ClfTime => "a time such as `17/May/2015:10:05:03 +0000`",
-        Kind::Time(_) => "a time",
-        _ => "text",
-    }
-}
-
 /// Reads lines of one layout.
 pub struct Scanner<'l> {
     layout: &'l Layout,
     clock: ClfClock,
     found: Vec<Found<'l>>,
+    reading: Reading,
+    places_left: usize,
+    /// Fields, and where they begin, from which on the rest of the line does not fit.
+    dead_ends: Vec<(usize, usize)>,
+}
+
+/// Where the search for the end of a field goes on if the rest of the line does not fit.
+#[derive(Clone, Copy)]
+struct Place {
+    /// The field.
+    index: usize,
+    /// Where it begins.
+    start: usize,
+    /// Where its end is looked for.
+    from: usize,
 }
 
 impl<'l> Scanner<'l> {
     /// A scanner that has seen nothing.
     pub fn new(layout: &'l Layout) -> Self {
-        let missing = |field| Found { field, start: 0, end: 0, state: State::Missing, number: 0 };
+        let missing =
+            |field| Found { field, start: 0, end: 0, state: State::Missing, number: ABSENT };
         let found = layout.fields.iter().map(missing).collect();
-        Self { layout, clock: ClfClock::default(), found }
+        let clock = ClfClock::default();
+        let (reading, places_left) = (Reading::Strict, 0);
+        Self { layout, clock, found, reading, places_left, dead_ends: Vec::new() }
     }
 
     /// The fields of the last line that was accepted.
@@ -122,14 +89,59 @@ impl<'l> Scanner<'l> {
         if line.as_bytes().first().is_none_or(u8::is_ascii_whitespace) && line.trim().is_empty() {
             return Err(Broken { at: 0, want: Want::Text });
         }
+        let line = match line.as_bytes().last() {
+            Some(b' ' | b'\t' | b'\r') => line.trim_end_matches([' ', '\t', '\r']),
+            _ => line,
+        };
         let prefix = self.layout.prefix.as_slice();
         if !continues(line.as_bytes(), prefix) {
             return Err(Broken { at: 0, want: Want::Prefix(prefix) });
         }
-        let framed = self.found.len() - usize::from(self.layout.tail == Tail::ResponseTime);
-        let mut at = prefix.len();
-        for found in &mut self.found[..framed] {
-            at = scan_field(found, &mut self.clock, line, at)?;
+        self.places_left = PLACES_MAX;
+        self.reading = Reading::Strict;
+        let read = self.read(line);
+        if self.layout.is_lenient && read.as_ref().is_err_and(Broken::may_be_unusual) {
+            self.reading = Reading::Lenient;
+            return self.read(line);
+        }
+        read
+    }
+
+    #[inline]
+    fn read(&mut self, line: &str) -> Result<(), Broken<'l>> {
+        let start = self.layout.prefix.len();
+        let mut searched = None;
+        let first = Place { index: 0, start, from: start };
+        if let Err(broken) = self.read_from(first, line, &mut searched) {
+            self.search_on(searched, line, broken)?;
+        }
+        for free in self.layout.free.iter().rev() {
+            let found = &self.found[free.index];
+            if matches!(found.field.kind, Kind::Text) && is_shifted(line, found) {
+                return Err(Broken { at: found.start, want: Want::OneField(found.field) });
+            }
+        }
+        if self.layout.is_loose { self.check_unique(line) } else { Ok(()) }
+    }
+
+    /// Reads fields up to the end of the line. The last one whose end was searched for is noted.
+    #[inline]
+    fn read_from(
+        &mut self,
+        place: Place,
+        line: &str,
+        searched: &mut Option<usize>,
+    ) -> Result<(), Broken<'l>> {
+        let framed = self.layout.framed();
+        let (mut at, mut from) = (place.start, place.from);
+        for (number, found) in self.found[place.index..framed].iter_mut().enumerate() {
+            if found.field.end == End::Search {
+                at = search_field(found, &mut self.clock, line, (at, from, self.reading))?;
+                *searched = Some(place.index + number);
+            } else {
+                at = scan_field(found, &mut self.clock, line, at)?;
+            }
+            from = at;
         }
         match (self.found.get_mut(framed), at == line.len()) {
             (None, true) => Ok(()),
@@ -137,9 +149,104 @@ impl<'l> Scanner<'l> {
             (Some(found), _) => scan_response_time(found, line.as_bytes(), at),
         }
     }
+
+    /// The rest of the line did not fit: tries the next places where the last field that could
+    /// hold what stands after it may end. Fields before that stay: if the rest does not fit from
+    /// the first place on, it does not from a later one.
+    #[cold]
+    fn search_on(
+        &mut self,
+        mut searched: Option<usize>,
+        line: &str,
+        first: Broken<'l>,
+    ) -> Result<(), Broken<'l>> {
+        while let Some(index) = searched.take() {
+            self.places_left = self.places_left.saturating_sub(1);
+            if self.places_left == 0 {
+                break;
+            }
+            let Found { start, end, .. } = self.found[index];
+            let place = Place { index, start, from: end + 1 };
+            if self.read_from(place, line, &mut searched).is_ok() {
+                return Ok(());
+            }
+        }
+        Err(first)
+    }
+
+    /// Refuses a line in which a field could end at a second place with the rest of the line read
+    /// otherwise. Where all such fields may hold any text, it is enough to look no further than
+    /// the end of the next one: if any other reading fits, one fits that moves one end alone.
+    fn check_unique(&mut self, line: &str) -> Result<(), Broken<'l>> {
+        self.dead_ends.clear();
+        let layout = self.layout;
+        let loose = layout.free.iter().enumerate().rev().filter(|(_, free)| free.is_loose);
+        for (number, free) in loose {
+            let next = layout.free.get(number + 1).filter(|_| layout.is_any_text);
+            let bound = next.map_or(line.len(), |next| self.found[next.index].end);
+            let Found { start, end, field, .. } = self.found[free.index];
+            let line = &line[..bound];
+            let mut from = end + 1;
+            while let Some(other) = place_of(field, line.as_bytes(), (start, from)) {
+                if self.takes(field, &line[start..other]) && self.completes(number, other, line) {
+                    return Err(Broken { at: start, want: Want::TwoEnds(field, end, other) });
+                }
+                from = other + 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the rest of the line fits where a free field, given by its number among those, ends
+    /// here; or too many places were tried to tell.
+    fn completes(&mut self, number: usize, end: usize, line: &str) -> bool {
+        self.places_left = self.places_left.saturating_sub(1);
+        if self.places_left == 0 {
+            return true;
+        }
+        let layout = self.layout;
+        let index = layout.free[number].index;
+        let next = layout.free.get(number + 1).map(|free| free.index);
+        let mut at = end + layout.fields[index].until.len();
+        for found in &self.found[index + 1..next.unwrap_or(layout.framed())] {
+            match scan_field(&mut { *found }, &mut self.clock, line, at) {
+                Ok(after) => at = after,
+                Err(_) => return false,
+            }
+        }
+        let Some(next) = next else { return at == line.len() };
+        let field = &layout.fields[next];
+        if field.end == End::Rest || layout.is_any_text {
+            return line.get(at..).is_some_and(|text| self.takes(field, text));
+        }
+        if self.dead_ends.contains(&(next, at)) {
+            return false;
+        }
+        let mut from = at;
+        while let Some(other) = place_of(field, line.as_bytes(), (at, from)) {
+            if self.takes(field, &line[at..other]) && self.completes(number + 1, other, line) {
+                return true;
+            }
+            from = other + 1;
+        }
+        self.dead_ends.push((next, at));
+        false
+    }
+
+    /// Whether text without quotes is a field.
+    fn takes(&mut self, field: &Field, text: &str) -> bool {
+        fits(field, text, self.reading) && value(field, &mut self.clock, text).is_some()
+    }
 }
 
-/// Finds a field and gives the byte after what ends it.
+/// Whether a value without quotes begins or ends with the `-` of a field of its own.
+#[inline]
+fn is_shifted(line: &str, found: &Found<'_>) -> bool {
+    let text = &line.as_bytes()[found.start..found.end];
+    text.len() > 2 && (text.starts_with(b"- ") || text.ends_with(b" -"))
+}
+
+/// Finds a field that ends where its kind or a mark says so, and gives the byte after what ends it.
 #[inline]
 fn scan_field<'l>(
     found: &mut Found<'l>,
@@ -148,35 +255,79 @@ fn scan_field<'l>(
     start: usize,
 ) -> Result<usize, Broken<'l>> {
     let field = found.field;
-    let (end, escaped) = field_end(line.as_bytes(), start, field)?;
-    let text = &line[start..end];
+    let (end, escaped) = field_end(line, start, field)?;
+    let Some(text) = line.get(start..end) else {
+        return Err(Broken { at: start, want: Want::Value(field) });
+    };
     found.start = start;
     found.end = end;
-    found.state = match (text, escaped) {
-        ("-", _) => State::Missing,
-        (_, true) => State::Escaped,
-        (_, false) => State::Plain,
-    };
-    found.number =
-        value(&field.kind, clock, text).ok_or(Broken { at: start, want: Want::Value(field) })?;
-    Ok(end + field.until.len())
-}
-
-/// The end of a field, and whether there are escapes in it. What ends it stands there.
-#[inline]
-fn field_end<'l>(line: &[u8], start: usize, field: &'l Field) -> Result<(usize, bool), Broken<'l>> {
-    if !field.quoted {
-        let end = plain_end(line, start, field);
-        let end = end.ok_or(Broken { at: line.len(), want: Want::After(field) })?;
-        return Ok((end, false));
+    found.state = state(field, text, escaped);
+    if field.is_checked && !fits(field, text, Reading::Lenient) {
+        return Err(Broken { at: start, want: Want::Value(field) });
     }
-    let (end, escaped) =
-        quoted_end(line, start).ok_or(Broken { at: start, want: Want::Quote(field) })?;
-    if continues(&line[end..], &field.until) {
-        Ok((end, escaped))
+    found.number =
+        value(field, clock, text).ok_or(Broken { at: start, want: Want::Value(field) })?;
+    if continues(&line.as_bytes()[end..], &field.until) {
+        Ok(end + field.until.len())
     } else {
         Err(Broken { at: end, want: Want::After(field) })
     }
+}
+
+#[inline]
+fn state(field: &Field, text: &str, escaped: bool) -> State {
+    match text.as_bytes() {
+        b"-" if !matches!(field.kind, Kind::Mark) => State::Missing,
+        [] if field.escape != Escape::Backslash => State::Missing,
+        _ if escaped => State::Escaped,
+        _ => State::Plain,
+    }
+}
+
+/// The end of a field, and whether there are escapes in it.
+#[inline]
+fn field_end<'l>(line: &str, start: usize, field: &'l Field) -> Result<(usize, bool), Broken<'l>> {
+    let rest = &line.as_bytes()[start..];
+    let end = match field.end {
+        End::Quote => {
+            let end = quoted_end(line.as_bytes(), start);
+            return end.ok_or(Broken { at: start, want: Want::Quote(field) });
+        }
+        End::Until => find(b' ', rest).map(|length| start + length),
+        End::Blank => Some(find(b' ', rest).map_or(line.len(), |length| start + length)),
+        End::Rest => Some(rest_end(line, start, field)?),
+        End::Length(length) => {
+            let is_missing = !field.required && rest.first() == Some(&b'-');
+            Some(line.len().min(start + if is_missing { 1 } else { length }))
+        }
+        End::Span | End::Search => Some(start + span(rest, field)),
+    };
+    let end = end.ok_or(Broken { at: line.len(), want: Want::After(field) })?;
+    let may_be_escaped = field.end == End::Rest && field.escape != Escape::None;
+    Ok((end, may_be_escaped && memchr(b'\\', rest).is_some()))
+}
+
+/// The end of the line, unless a blank stands before it that the field cannot hold.
+fn rest_end<'l>(line: &str, start: usize, field: &'l Field) -> Result<usize, Broken<'l>> {
+    let blank = match field.kind.holds(b' ') {
+        Some(false) => find(b' ', &line.as_bytes()[start..]),
+        _ => None,
+    };
+    match blank {
+        Some(length) => Err(Broken { at: start + length, want: Want::End }),
+        None => Ok(line.len()),
+    }
+}
+
+/// How many bytes the field can hold.
+fn span(rest: &[u8], field: &Field) -> usize {
+    let holds = |byte: &u8| field.kind.holds(*byte).unwrap_or(true);
+    let length = rest.iter().position(|byte| !holds(byte)).unwrap_or(rest.len());
+    // The `-` of the field that follows at once, for nothing.
+    let is_next = field.until.is_empty()
+        && rest[..length].ends_with(b"-")
+        && matches!(rest.get(length), None | Some(b' ' | b'"'));
+    length - usize::from(is_next)
 }
 
 /// The quote that ends a field, and whether there are escapes before it.
@@ -194,27 +345,56 @@ fn quoted_end(line: &[u8], start: usize) -> Option<(usize, bool)> {
     }
 }
 
-/// The end of a field without quotes: what comes next in the layout, or the end of the line.
+/// Finds a field that could hold what stands after it: from one place on, the first end with
+/// which the field is one of its kind.
 #[inline]
-fn plain_end(line: &[u8], start: usize, field: &Field) -> Option<usize> {
-    let until = field.until.as_slice();
-    let Some(first) = until.first() else {
-        let blank = if field.blank_ends { find(b' ', &line[start..]) } else { None };
-        return Some(blank.map_or(line.len(), |length| start + length));
-    };
-    if field.kind == Kind::ClfTime
-        && line.get(start + CLF_BYTES..).is_some_and(|rest| continues(rest, until))
-    {
-        return Some(start + CLF_BYTES);
+fn search_field<'l>(
+    found: &mut Found<'l>,
+    clock: &mut ClfClock,
+    line: &str,
+    (start, from, reading): (usize, usize, Reading),
+) -> Result<usize, Broken<'l>> {
+    let field = found.field;
+    let mut at = from;
+    let mut want = Broken { at: line.len(), want: Want::After(field) };
+    while let Some(end) = place_of(field, line.as_bytes(), (start, at)) {
+        let text = &line[start..end];
+        let number = match fits(field, text, reading) {
+            true => value(field, clock, text),
+            false => None,
+        };
+        if let Some(number) = number {
+            let is_escaped = field.escape != Escape::None && find(b'\\', text.as_bytes()).is_some();
+            let state = state(field, text, is_escaped);
+            *found = Found { field, start, end, state, number };
+            return Ok(end + field.until.len());
+        }
+        want = Broken { at: start, want: Want::Value(field) };
+        at = end + 1;
     }
-    let mut at = start;
+    Err(want)
+}
+
+/// The first place from `from` on where what stands after a field that begins at `start` does.
+#[inline]
+fn place_of(field: &Field, line: &[u8], (start, from): (usize, usize)) -> Option<usize> {
+    let until = field.until.as_slice();
+    let first = *until.first()?;
+    let mut at = from;
     loop {
-        at += find(*first, &line[at..])?;
-        if until.len() == 1 || continues(&line[at..], until) {
+        at += find(first, line.get(at..)?)?;
+        if continues(&line[at..], until) && !(first == b'"' && is_escaped(field, &line[start..at]))
+        {
             return Some(at);
         }
         at += 1;
     }
+}
+
+/// Whether the quote behind this text belongs to it.
+fn is_escaped(field: &Field, text: &[u8]) -> bool {
+    let backslashes = text.iter().rev().take_while(|byte| **byte == b'\\').count();
+    field.escape != Escape::None && backslashes % 2 == 1
 }
 
 /// Whether the text goes on with these few bytes; a call would cost more than the loop.
@@ -243,54 +423,12 @@ pub fn find(byte: u8, text: &[u8]) -> Option<usize> {
 }
 
 fn scan_response_time<'l>(found: &mut Found<'l>, line: &[u8], at: usize) -> Result<(), Broken<'l>> {
-    found.state = State::Missing;
+    found.number = ABSENT;
     let digits = match &line[at..] {
         [] | [b' ', b'-'] => return Ok(()),
         [b' ', digits @ ..] => digits,
         _ => return Err(Broken { at, want: Want::Tail }),
     };
-    found.state = State::Plain;
     found.number = integer(digits).ok_or(Broken { at: at + 1, want: Want::Tail })?;
     Ok(())
-}
-
-/// The number or time of a field, 0 where it holds none; none where it should and does not.
-#[inline]
-fn value(kind: &Kind, clock: &mut ClfClock, text: &str) -> Option<i64> {
-    match kind {
-        Kind::Text | Kind::Word | Kind::Request | Kind::Target | Kind::Query => Some(0),
-        Kind::ClfTime => clock.parse(text.as_bytes().try_into().ok()?),
-        Kind::Time(format) => format.parse(text),
-        _ if text == "-" => Some(0),
-        Kind::Status if text.len() != 3 => None,
-        Kind::Status | Kind::Integer => integer(text.as_bytes()),
-        Kind::Duration(unit_ns) => duration_ms(text, *unit_ns),
-    }
-}
-
-#[inline]
-fn integer(digits: &[u8]) -> Option<i64> {
-    if digits.is_empty() {
-        return None;
-    }
-    let mut value: i64 = 0;
-    for byte in digits {
-        let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            return None;
-        }
-        value = value.checked_mul(10)?.checked_add(i64::from(digit))?;
-    }
-    Some(value)
-}
-
-fn duration_ms(text: &str, unit_ns: i64) -> Option<i64> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
-    let mut nanos = integer(whole.as_bytes())?.checked_mul(unit_ns)?;
-    let mut place_ns = unit_ns;
-    for byte in fraction.bytes() {
-        place_ns /= 10;
-        nanos = nanos.checked_add(integer(&[byte])? * place_ns)?;
-    }
-    Some(nanos / MILLISECOND_NS)
 }
