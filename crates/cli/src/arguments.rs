@@ -14,6 +14,7 @@ Exit codes:
   2        the command line or the pipeline file is wrong
   3        audit or test found a difference
   4        another process owns the pipeline
+  5        every record was refused: the format is another one
   70       a defect of logmill
   130, 143 ended by SIGINT or SIGTERM after a clean stop
 

@@ -6,12 +6,18 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
+use arrow::array::StringViewArray;
 use clap::error::{ContextKind, ContextValue};
 use contract::{Error, ErrorKind};
+use runtime::FirstRefused;
 use serde::Serialize;
 
 use crate::arguments::Global;
 use crate::commands::serve;
+use crate::output::rows::visible;
+
+/// Letters of a record that are shown.
+const SHOWN_LETTERS: usize = 200;
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +32,8 @@ pub enum Exit {
     Difference,
     /// Another process owns the pipeline.
     NotOwner,
+    /// Every record was refused.
+    Refused,
     /// A defect of ours.
     Defect,
     /// SIGINT, after a clean stop.
@@ -48,6 +56,7 @@ impl Exit {
             Self::Config => 2,
             Self::Difference => 3,
             Self::NotOwner => 4,
+            Self::Refused => 5,
             Self::Defect => 70,
             Self::Interrupted => 130,
             Self::Terminated => 143,
@@ -87,6 +96,44 @@ pub fn report(error: &Error, global: &Global) -> Exit {
     if is_output_closed(error) {
         return Exit::Done;
     }
+    show(error, global);
+    match error.kind() {
+        ErrorKind::Config => Exit::Config,
+        ErrorKind::Record | ErrorKind::External => Exit::External,
+        ErrorKind::NotOwner => Exit::NotOwner,
+        ErrorKind::Bug => Exit::Defect,
+    }
+}
+
+/// Says that every record was refused: how many, and of the first where it stands, how it begins,
+/// and why. Whoever reads only the exit code must not take that for a day without records.
+pub fn all_refused(records: u64, first: Option<FirstRefused>, global: &Global) -> Exit {
+    let mut message = format!("every record was refused, {records} of {records}");
+    let mut fitting = None;
+    if let Some(FirstRefused { split, position, reason, line }) = first {
+        fitting = line.as_deref().and_then(format_of);
+        let line = line.map(|line| line.chars().take(SHOWN_LETTERS).collect::<String>());
+        let line = line.map(|line| format!(" `{}`", visible(&line))).unwrap_or_default();
+        message.push_str(&format!("; the first, {split}@{position}{line}: {}", visible(&reason)));
+    }
+    let hint = match fitting {
+        Some(format) => format!("that record is written in format `{format}`"),
+        None => "it is written in another format: look at its first lines; `custom` reads what a \
+                 web server's own log format describes"
+            .to_owned(),
+    };
+    show(&Error::record(message).hint(hint), global);
+    Exit::Refused
+}
+
+/// The format that a line has.
+fn format_of(line: &str) -> Option<String> {
+    let lines = StringViewArray::from_iter_values([line]);
+    formats::detect(&lines).ok().map(|detected| detected.name())
+}
+
+/// Prints an error where errors go.
+fn show(error: &Error, global: &Global) {
     if global.logs_everything() {
         log(error);
     } else {
@@ -98,12 +145,6 @@ pub fn report(error: &Error, global: &Global) -> Exit {
         };
         // Where stderr is closed, the exit code has to do.
         let _ = printed;
-    }
-    match error.kind() {
-        ErrorKind::Config => Exit::Config,
-        ErrorKind::Record | ErrorKind::External => Exit::External,
-        ErrorKind::NotOwner => Exit::NotOwner,
-        ErrorKind::Bug => Exit::Defect,
     }
 }
 

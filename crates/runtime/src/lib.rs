@@ -46,5 +46,5 @@ pub use graph::{BindContext, DEAD_LETTERS, MakeStep, Pipeline};
 pub use owner::{Rebuild, Recipe, RunOptions};
 pub use progress::{Progress, Seen};
 pub use run::{Outcome, run};
-pub use summary::{SinkSummary, Summary};
+pub use summary::{FirstRefused, SinkSummary, Summary};
 pub use troubles::{Trouble, TroubleState};

@@ -1,7 +1,12 @@
 //! What people see of a run while it goes on: numbers, no history.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use contract::SplitId;
+
+use crate::dead_letters::DeadLetter;
+use crate::summary::FirstRefused;
 
 use crate::troubles::Troubles;
 
@@ -18,6 +23,8 @@ pub struct Progress {
     recovering: AtomicU64,
     /// What cannot be read.
     pub troubles: Troubles,
+    /// The record that was refused first.
+    first_refused: OnceLock<FirstRefused>,
 }
 
 /// The counters at one moment.
@@ -39,6 +46,21 @@ impl Progress {
         self.read.fetch_add(read, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.dead_lettered.fetch_add(dead_lettered, Ordering::Relaxed);
+    }
+
+    /// Notes the first record that was refused, from those of one batch with their originals.
+    pub(crate) fn refuse(&self, split: &SplitId, letters: &[DeadLetter]) {
+        if letters.is_empty() || self.first_refused.get().is_some() {
+            return;
+        }
+        if let Some(letter) = letters.iter().min_by_key(|letter| letter.reject.position) {
+            self.first_refused.get_or_init(|| FirstRefused::new(split, &letter.reject));
+        }
+    }
+
+    /// The record that was refused first; none as long as none was.
+    pub fn first_refused(&self) -> Option<&FirstRefused> {
+        self.first_refused.get()
     }
 
     /// Adds a committed epoch.

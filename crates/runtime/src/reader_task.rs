@@ -407,6 +407,7 @@ impl ReaderTask {
         add_originals(&mut passed.dead_letters, &batch.records)?;
         self.tally.add(self.split.index, &passed.counts);
         self.tally.refuse(&passed.dead_letters);
+        self.shared.progress.refuse(self.split.id(), &passed.dead_letters);
         self.note_time();
         self.shared.progress.add(read, batch.bytes, passed.dead_letters.len() as u64);
         let from = self.position.replace(batch.next.clone());

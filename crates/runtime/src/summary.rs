@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use contract::{Error, Result};
-use serde::Serialize;
+use contract::source::Reject;
+use contract::{Error, Result, SplitId};
+use serde::{Serialize, Serializer};
 use state::Checkpoint;
 use state::ledger::Counts;
 
@@ -12,6 +13,12 @@ use crate::graph::DEAD_LETTERS;
 use crate::owner::RunContext;
 use crate::run::Outcome;
 use crate::troubles::{Trouble, TroubleState};
+
+/// Letters of a refused record that are kept.
+const KEPT_LETTERS: usize = 8_192;
+
+/// Letters of a refused record that are shown.
+const SHOWN_LETTERS: usize = 200;
 
 /// The closing object of `run --until-end --format json`.
 #[derive(Clone, Debug, Serialize)]
@@ -26,6 +33,9 @@ pub struct Summary {
     pub bytes: u64,
     /// How it ended.
     pub outcome: Outcome,
+    /// The record that was refused first, if any was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_refused: Option<FirstRefused>,
     /// What each sink got.
     pub sinks: Vec<SinkSummary>,
     /// What could not be read in the end.
@@ -53,6 +63,59 @@ impl Summary {
             Some(hint) => error.hint(hint.clone()),
             None => error,
         })
+    }
+}
+
+impl Summary {
+    /// Whether records were read and no sink got anything of them but dead letters: the format is
+    /// not that of the input.
+    pub fn all_refused(&self) -> bool {
+        let mut reached = self.sinks.iter().map(|sink| sink.counts).filter(|sink| sink.read > 0);
+        let mut is_any = false;
+        let all = reached.all(|counts| {
+            let Counts { delivered, filtered, deduplicated, late, aggregated, lost, .. } = counts;
+            is_any |= counts.dead_lettered > 0;
+            delivered + filtered + deduplicated + late + aggregated + lost == 0
+        });
+        all && is_any
+    }
+}
+
+/// The record that was refused first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FirstRefused {
+    /// The split in which it was read.
+    pub split: String,
+    /// Its position there.
+    pub position: i64,
+    /// Why it was refused.
+    pub reason: String,
+    /// How it begins, at most 200 letters of it where it is shown; none if nobody has its bytes any
+    /// more.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "shown")]
+    pub line: Option<String>,
+}
+
+fn shown<S: Serializer>(
+    line: &Option<String>,
+    serializer: S,
+) -> std::result::Result<S::Ok, S::Error> {
+    let line = line.as_ref().map(|line| line.chars().take(SHOWN_LETTERS).collect::<String>());
+    line.serialize(serializer)
+}
+
+impl FirstRefused {
+    /// A refused record with its original as text.
+    pub fn new(split: &SplitId, reject: &Reject) -> Self {
+        let begun = |bytes: &bytes::Bytes| {
+            String::from_utf8_lossy(bytes).chars().take(KEPT_LETTERS).collect()
+        };
+        Self {
+            split: split.to_string(),
+            position: reject.position,
+            reason: reject.reason.clone(),
+            line: reject.original.as_ref().map(begun),
+        }
     }
 }
 
@@ -118,8 +181,45 @@ impl SummaryBuilder {
             seconds: begun.elapsed().as_secs_f64(),
             bytes: run.progress.seen().bytes,
             outcome,
+            first_refused: run.progress.first_refused().cloned(),
             sinks: sinks.collect(),
             unread: run.progress.troubles.list(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn summary(sinks: &[Counts]) -> Summary {
+        let sink = |counts: &Counts| SinkSummary { sink: "sink".into(), counts: *counts };
+        Summary {
+            epochs: 1,
+            read: 2,
+            seconds: 0.0,
+            bytes: 0,
+            outcome: Outcome::Ended,
+            first_refused: None,
+            sinks: sinks.iter().map(sink).collect(),
+            unread: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn all_are_refused_where_no_sink_got_anything() {
+        let refused = Counts { read: 2, dead_lettered: 2, ..Counts::default() };
+        let nothing = Counts::default();
+        let delivered = Counts { read: 2, delivered: 1, dead_lettered: 1, ..nothing };
+        let filtered = Counts { read: 2, filtered: 2, ..nothing };
+        let check = |sinks: &[Counts], expect| {
+            assert_eq!(summary(sinks).all_refused(), expect, "{sinks:?}");
+        };
+        check(&[refused], true);
+        check(&[refused, refused, nothing], true);
+        check(&[refused, delivered], false);
+        check(&[refused, filtered], false);
+        check(&[nothing], false);
+        check(&[], false);
     }
 }

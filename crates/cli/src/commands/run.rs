@@ -14,7 +14,7 @@ use crate::arguments::Global;
 use crate::failure::Exit;
 use crate::progress::Display;
 use crate::watch::Watch;
-use crate::{detection, elsewhere, output, pipeline, signals};
+use crate::{detection, elsewhere, failure, output, pipeline, signals};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -123,10 +123,19 @@ pub async fn start(run: &Run, global: &Global) -> Result<Exit> {
     match signals::exit() {
         Exit::Done if run.until_end => {
             summaries.iter().try_for_each(Summary::check_complete)?;
-            Ok(Exit::Done)
+            Ok(refused(&summaries, global))
         }
         exit => Ok(exit),
     }
+}
+
+/// How runs end in which all went well but perhaps the records.
+fn refused(summaries: &[Summary], global: &Global) -> Exit {
+    let mut exit = Exit::Done;
+    for summary in summaries.iter().filter(|summary| summary.all_refused()) {
+        exit = failure::all_refused(summary.read, summary.first_refused.clone(), global);
+    }
+    exit
 }
 
 fn writes_to_stdout(pipeline: &Pipeline) -> bool {

@@ -16,6 +16,7 @@ mod loss;
 mod memory;
 mod messages;
 mod metrics;
+mod refused;
 mod replay;
 mod schedules;
 mod serve;
@@ -113,7 +114,7 @@ fn help_lists_commands_and_exit_codes() {
     for word in ["demo", "run", "serve", "query", "audit", "where", "dead-letters", "completions"] {
         assert!(help.contains(word), "{word}");
     }
-    for code in ["0 ", "1 ", "2 ", "3 ", "4 ", "70 ", "130, 143"] {
+    for code in ["0 ", "1 ", "2 ", "3 ", "4 ", "5 ", "70 ", "130, 143"] {
         assert!(help.contains(&format!("\n  {code}")), "{code}");
     }
 }

@@ -9,6 +9,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
@@ -32,11 +33,14 @@ const BLOCK_BYTES: usize = 2 << 20;
 const AHEAD_BYTES: u64 = 16 << 20;
 /// Bytes of the longest line; a longer one is refused.
 pub const LINE_BYTES_MAX: usize = 1 << 20;
+/// Letters of a refused line that are kept.
+const KEPT_LETTERS: usize = 8_192;
 
 /// The lines that could not be read, by file.
 #[derive(Debug, Default)]
 pub struct RefusedLines {
     files: Mutex<BTreeMap<PathBuf, Refusal>>,
+    accepted: AtomicU64,
 }
 
 /// What of one file could not be read.
@@ -48,6 +52,8 @@ pub struct Refusal {
     pub position: i64,
     /// Why that one was refused.
     pub reason: String,
+    /// How that one begins; none if it is longer than a line may be.
+    pub line: Option<String>,
     /// NULs that were left out where text should stand.
     pub skipped: u64,
     /// Where the first of them stands.
@@ -60,15 +66,21 @@ impl RefusedLines {
         std::mem::take(&mut self.lock())
     }
 
-    fn add(&self, file: &LogFile, lines: u64, first: (i64, &str)) {
-        let (position, reason) = first;
+    /// How many lines were read since the last call.
+    pub fn take_accepted(&self) -> u64 {
+        self.accepted.swap(0, Ordering::Relaxed)
+    }
+
+    /// Adds what was refused of a block; the position, reason and line are those of the first.
+    fn add(&self, file: &LogFile, refused: Refusal) {
         let mut files = self.lock();
         let known = files.entry(file.path().to_owned()).or_default();
-        if known.lines == 0 || position < known.position {
-            known.position = position;
-            reason.clone_into(&mut known.reason);
+        if known.lines == 0 || refused.position < known.position {
+            known.position = refused.position;
+            known.reason = refused.reason;
+            known.line = refused.line;
         }
-        known.lines += lines;
+        known.lines += refused.lines;
     }
 
     fn add_skipped(&self, file: &LogFile, bytes: u64, from: i64) {
@@ -108,16 +120,30 @@ impl Scan {
     fn parse(&self, lines: &LineBatch, file: &LogFile) -> Result<RecordBatch> {
         let parsed = self.parser.parse(&lines.text, Some(&self.projection));
         if let Some(first) = lines.rejects.first() {
-            self.refused.add(file, lines.rejects.len() as u64, (first.position, &first.reason));
+            let refusal = Refusal {
+                lines: lines.rejects.len() as u64,
+                position: first.position,
+                reason: first.reason.clone(),
+                ..Refusal::default()
+            };
+            self.refused.add(file, refusal);
         }
         if let Some(gap) = lines.gaps.first() {
             self.refused.add_skipped(file, lines.skipped(), gap.position);
         }
         if let Some(first) = parsed.refused.first() {
-            let position = lines.positions.value(first.row);
-            self.refused.add(file, parsed.refused.len() as u64, (position, &first.reason));
+            let line = lines.text.value(first.row).chars().take(KEPT_LETTERS).collect();
+            let refusal = Refusal {
+                lines: parsed.refused.len() as u64,
+                position: lines.positions.value(first.row),
+                reason: first.reason.clone(),
+                line: Some(line),
+                ..Refusal::default()
+            };
+            self.refused.add(file, refusal);
         }
         let rows = lines.positions.len() - parsed.refused.len();
+        self.refused.accepted.fetch_add(rows as u64, Ordering::Relaxed);
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         RecordBatch::try_new_with_options(self.schema.clone(), parsed.columns, &options)
             .bug("a parser made other columns than it declares")

@@ -101,6 +101,7 @@ fn summary(outcome: Outcome) -> Summary {
         seconds: 0.0,
         bytes: 0,
         outcome,
+        first_refused: None,
         sinks: Vec::new(),
         unread: Vec::new(),
     }

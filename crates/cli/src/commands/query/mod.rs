@@ -12,10 +12,11 @@ use contract::quantity::{ByteSize, Period};
 use contract::{Error, Result};
 use query::log::Refusal;
 use query::{Limits, Session};
+use runtime::FirstRefused;
 
 use crate::arguments::{Format, Global};
 use crate::elsewhere;
-use crate::failure::Exit;
+use crate::failure::{self, Exit};
 use crate::output::rows;
 
 const EXAMPLES: &str = "\
@@ -58,19 +59,21 @@ pub async fn start(query: &Query, global: &Global) -> Result<Exit> {
     let limits = Limits { memory_bytes: query.memory.as_usize(), time: query.timeout };
     let session = Session::open_with(&global.data, limits, elsewhere::of(&global.data))?;
     match &query.sql {
-        Some(sql) => answer(&session, sql, query, global).await?,
-        None if std::io::stdin().is_terminal() => shell::start(&session, global).await?,
+        Some(sql) => answer(&session, sql, query, global).await,
+        None if std::io::stdin().is_terminal() => {
+            shell::start(&session, global).await?;
+            Ok(Exit::Done)
+        }
         None => {
             let mut sql = String::new();
             std::io::stdin().read_to_string(&mut sql).external(|| "could not read stdin".into())?;
             query::log::take_stdin();
-            answer(&session, &sql, query, global).await?;
+            answer(&session, &sql, query, global).await
         }
     }
-    Ok(Exit::Done)
 }
 
-async fn answer(session: &Session, sql: &str, query: &Query, global: &Global) -> Result<()> {
+async fn answer(session: &Session, sql: &str, query: &Query, global: &Global) -> Result<Exit> {
     if global.format == Format::Parquet && query.output.is_none() {
         return Err(Error::config("Parquet needs a file").hint("name it with `-o FILE`"));
     }
@@ -79,8 +82,12 @@ async fn answer(session: &Session, sql: &str, query: &Query, global: &Global) ->
     let found = found?;
     let out = rows::open(query.output.as_deref())?;
     let printed = rows::print(found, global.format, out).await;
-    report_refused(session);
-    printed.map(|_| ())
+    let refused = report_refused(session);
+    printed?;
+    Ok(match refused {
+        Some((lines, first)) => failure::all_refused(lines, Some(first), global),
+        None => Exit::Done,
+    })
 }
 
 /// Says on stderr which formats `log(…)` found out.
@@ -92,9 +99,13 @@ fn report_taken(session: &Session) {
     }
 }
 
-/// Says on stderr which lines `log(…)` left out.
-fn report_refused(session: &Session) {
+/// Says on stderr which lines `log(…)` left out. Where those are all that there were: how many, and
+/// the first of them.
+fn report_refused(session: &Session) -> Option<(u64, FirstRefused)> {
     let mut stderr = std::io::stderr().lock();
+    let mut all = 0;
+    let mut first = None;
+    let accepted = session.refused_lines().take_accepted();
     for (file, refusal) in session.refused_lines().take() {
         let file = file.display();
         // Where stderr is closed there is nobody to tell.
@@ -103,17 +114,26 @@ fn report_refused(session: &Session) {
             let _ =
                 writeln!(stderr, "{file}: {skipped} NULs left out, from byte {skipped_from} on");
         }
-        if refusal.lines > 0 {
-            let lines = if refusal.lines == 1 { "line" } else { "lines" };
-            let _ = writeln!(
-                stderr,
-                "{file}: {} {lines} left out; the first, at byte {}: {}",
-                refusal.lines,
-                refusal.position,
-                rows::visible(&refusal.reason)
-            );
+        if refusal.lines == 0 {
+            continue;
         }
+        let lines = if refusal.lines == 1 { "line" } else { "lines" };
+        let _ = writeln!(
+            stderr,
+            "{file}: {} {lines} left out; the first, at byte {}: {}",
+            refusal.lines,
+            refusal.position,
+            rows::visible(&refusal.reason)
+        );
+        all += refusal.lines;
+        first.get_or_insert(FirstRefused {
+            split: file.to_string(),
+            position: refusal.position,
+            reason: refusal.reason,
+            line: refusal.line,
+        });
     }
+    first.filter(|_| accepted == 0).map(|first| (all, first))
 }
 
 fn size(text: &str) -> std::result::Result<ByteSize, String> {
