@@ -1,5 +1,6 @@
 // The frame around the views: name, navigation, theme, and the question for a token.
 
+import { isReport } from "./api/client";
 import { usePage } from "./state/page";
 import { useTheme, type Theme } from "./state/theme";
 import type { View } from "./state/url";
@@ -65,7 +66,7 @@ function Header() {
         <Icon name="mill" />
         Logmill
       </span>
-      <nav aria-label="Views">
+      <nav aria-label="Views" hidden={isReport}>
         {(Object.keys(NAMES) as View[]).map((view) => (
           <PageLink change={{ view, pipeline: null }} current={state.view === view} class="tab">
             {NAMES[view]}
@@ -101,8 +102,8 @@ function Footer() {
     <footer>
       <span>Logmill {session?.version}</span>
       <span>All times in UTC</span>
-      <a href="docs/">API</a>
-      <a href="licenses.txt">Third-party licences</a>
+      {!isReport && <a href="docs/">API</a>}
+      {!isReport && <a href="licenses.txt">Third-party licences</a>}
     </footer>
   );
 }

@@ -102,6 +102,7 @@ function axisLabel(date: Date, previous: Date | null, step: number): string {
   const isNewDay = previous === null || utcDay(previous) !== utcDay(date);
   const year = date.getUTCFullYear();
   const month = MONTHS[date.getUTCMonth()];
+  if (step >= 365 * 86_400) return `${year}`;
   if (step >= 28 * 86_400) return isNewYear ? `${month}\n${year}` : `${month}`;
   const dayText = dayAndMonth(date);
   if (step >= 86_400) return isNewYear ? `${dayText}\n${year}` : dayText;

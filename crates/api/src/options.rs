@@ -10,6 +10,7 @@ use connector_lake::table::Location;
 use contract::{Error, Result};
 
 use crate::host::Host;
+use crate::milling::Milling;
 
 /// A server in the making.
 pub struct Options {
@@ -23,6 +24,8 @@ pub struct Options {
     pub limits: Limits,
     /// The table and its column of times.
     pub analytics: Option<Analytics>,
+    /// The run of this process that fills the table, if there is one.
+    pub milling: Option<Milling>,
     /// The rest of the program.
     pub host: Arc<dyn Host>,
     /// The program's version.

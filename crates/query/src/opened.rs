@@ -24,6 +24,7 @@ use object_store::path::Path as FilePath;
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
+use crate::begin_of::BeginOf;
 use crate::date_trunc::DateTrunc;
 use crate::fingerprint::Fingerprint;
 use crate::lake::{self, LakeTable};
@@ -129,6 +130,7 @@ impl OpenedTable {
         let context = SessionContext::new_with_config_rt(config, runtime.clone());
         context.register_udf(DateTrunc::udf());
         context.register_udf(Fingerprint::udf());
+        context.register_udf(BeginOf::udf());
         context.register_table(TABLE, table.clone()).map_err(from_datafusion)?;
         Ok(Arc::new(Self { version, table, runtime: runtime.clone(), context }))
     }
@@ -145,7 +147,8 @@ impl OpenedTable {
 
     /// Asks the table, which is named [`TABLE`]; `$1` stands for the first value. Beside SQL's
     /// functions there is `fingerprint(…)`, by which groups of several texts are made at the cost
-    /// of one number.
+    /// of one number, and `begin_of(time, 'a,b,…')`, the last of some moments that is not after a
+    /// time.
     ///
     /// # Errors
     /// Config: the query is wrong. External: a file cannot be read, or memory is short.

@@ -13,6 +13,17 @@ export interface Session {
   version: string;
   analytics: { table: string; time: string; backend: string } | null;
   writable: boolean;
+  /** The run that fills the table while one looks; none if there is no such run. */
+  milling?: Milling | null;
+}
+
+export interface Milling {
+  read: number;
+  refused: number;
+  bytes: number;
+  bytes_total: number | null;
+  epochs: number;
+  done: boolean;
 }
 
 export interface Percentiles {
@@ -27,8 +38,9 @@ export interface Summary {
   requests: number;
   visitors: number | null;
   bytes: number | null;
-  errors: number;
-  error_rate: number;
+  /** None where the table knows no statuses. */
+  errors: number | null;
+  error_rate: number | null;
   first: string | null;
   last: string | null;
   latency_ms: Percentiles | null;
@@ -40,11 +52,11 @@ export interface Point {
   requests: number;
   visitors: number | null;
   bytes: number | null;
-  s1xx: number;
-  s2xx: number;
-  s3xx: number;
-  s4xx: number;
-  s5xx: number;
+  s1xx: number | null;
+  s2xx: number | null;
+  s3xx: number | null;
+  s4xx: number | null;
+  s5xx: number | null;
   p50: number | null;
   p95: number | null;
   p99: number | null;
@@ -53,6 +65,17 @@ export interface Point {
 export interface Series {
   interval: string;
   points: Point[];
+  /** Where the last point ends. */
+  until: string | null;
+  outliers: Outliers | null;
+}
+
+/** Rows far outside of all others, and the days of the others. */
+export interface Outliers {
+  before: number;
+  after: number;
+  start: string;
+  end: string;
 }
 
 export interface StatusClass {

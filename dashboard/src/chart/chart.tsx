@@ -7,7 +7,7 @@ import { isoTime } from "../state/url";
 import { useColors } from "../state/theme";
 import { shortTime } from "../format";
 import { plotOptions, type ChartSpec } from "./options";
-import { wholeIntervals, type Stretch } from "./shape";
+import { endOf, wholeIntervals, type Stretch } from "./shape";
 
 interface Props {
   spec: ChartSpec;
@@ -25,7 +25,7 @@ export function TimeChart({ spec, height, pending, onRange }: Props) {
   const keyboard = useKeyboard(plot, spec, onRange);
   const pick = useRef((_: Stretch) => {});
   pick.current = (marked) => {
-    const { start, end } = wholeIntervals(spec.times, spec.step, marked);
+    const { start, end } = wholeIntervals(spec.times, spec.until, marked);
     onRange(isoTime(new Date(start * 1000)), isoTime(new Date(end * 1000)));
   };
 
@@ -103,7 +103,7 @@ function useKeyboard(
     const start = spec.times[first];
     const end = spec.times[last];
     if (start === undefined || end === undefined) return;
-    const whole = wholeIntervals(spec.times, spec.step, { start, end });
+    const whole = wholeIntervals(spec.times, spec.until, { start, end });
     onRange(isoTime(new Date(whole.start * 1000)), isoTime(new Date(whole.end * 1000)));
   };
   const onKeyDown = (event: KeyboardEvent) => {
@@ -129,7 +129,7 @@ function useKeyboard(
 function show(plot: uPlot | null, spec: ChartSpec, at: number, anchor: number): void {
   const time = spec.times[at];
   if (!plot || time === undefined) return;
-  const left = plot.valToPos(time + spec.offset, "x");
+  const left = plot.valToPos(spec.drawn[at] ?? time, "x");
   plot.setCursor({ left, top: plot.over.clientHeight / 3 });
   const from = anchor < 0 ? undefined : spec.times[anchor];
   if (from === undefined) {
@@ -137,7 +137,7 @@ function show(plot: uPlot | null, spec: ChartSpec, at: number, anchor: number): 
     return;
   }
   const start = plot.valToPos(Math.min(from, time), "x");
-  const end = plot.valToPos(Math.max(from, time) + spec.step, "x");
+  const end = plot.valToPos(endOf(spec.times, spec.until, Math.max(at, anchor)), "x");
   const height = plot.over.clientHeight;
   plot.setSelect({ left: start, top: 0, width: end - start, height }, false);
 }

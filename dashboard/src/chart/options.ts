@@ -3,7 +3,7 @@
 import uPlot from "uplot";
 
 import { axisLabels, shortTime } from "../format";
-import { stack, type Stretch } from "./shape";
+import { endOf, stack, type Stretch } from "./shape";
 
 export interface ChartSeries {
   label: string;
@@ -17,9 +17,10 @@ export interface ChartSpec {
   /** One sentence that says what a look at the chart says. */
   summary: string;
   times: number[];
-  step: number;
-  /** Where in its interval a point is drawn. */
-  offset: number;
+  /** Where the last interval ends. */
+  until: number;
+  /** Where in their intervals points are drawn. */
+  drawn: number[];
   series: ChartSeries[];
   data: uPlot.AlignedData;
   kind: "stack" | "lines";
@@ -33,7 +34,7 @@ export interface ChartSpec {
 interface Parts {
   title: string;
   times: number[];
-  step: number;
+  until: number;
   series: ChartSeries[];
   kind: ChartSpec["kind"];
   unit: ChartSpec["unit"];
@@ -49,18 +50,19 @@ const WHOLE_STEPS = Array.from({ length: 13 }, (_, power) => 10 ** power).flatMa
   5 * power,
 ]);
 
-export function chartSpec({ title, times, step, series, kind, unit, format }: Parts): ChartSpec {
-  const offset = kind === "stack" ? 0 : step / 2;
+export function chartSpec({ title, times, until, series, kind, unit, format }: Parts): ChartSpec {
+  const middle = (time: number, at: number) => (time + endOf(times, until, at)) / 2;
+  const drawn = kind === "stack" ? times : times.map(middle);
   const rows = series.map(({ values }) => values);
-  const drawn =
+  const heights =
     kind === "stack" ? stack(rows.map((row) => row.map((value) => value ?? 0))).reverse() : rows;
   const describe = (at: number) => {
     const time = shortTime(isoOf(times[at] ?? 0));
     return `${time}: ${series.map(({ label, values }) => `${label} ${format(values[at] ?? null)}`).join(", ")}`;
   };
-  const data: uPlot.AlignedData = [times.map((time) => time + offset), ...drawn];
+  const data: uPlot.AlignedData = [drawn, ...heights];
   const summary = summaryOf(title, times, series, format);
-  return { title, summary, times, step, offset, series, data, kind, unit, format, describe };
+  return { title, summary, times, until, drawn, series, data, kind, unit, format, describe };
 }
 
 function summaryOf(
@@ -86,7 +88,7 @@ export function plotOptions(
 ): uPlot.Options {
   const color = resolvedColor;
   const first = spec.times[0] ?? 0;
-  const last = (spec.times.at(-1) ?? 0) + spec.step;
+  const last = spec.until;
   const axis = {
     stroke: color("--muted"),
     font: "11px system-ui, sans-serif",
@@ -167,7 +169,8 @@ function drawnSeries(spec: ChartSpec, color: (name: string) => string): uPlot.Se
     stroke: color(series.color),
     width: 1.5,
     ...(isSingle ? { fill: color(`${series.color}-soft`) } : {}),
-    points: { show: spec.times.length <= 2, size: 5 },
+    // A line needs two of them, side by side.
+    points: { show: series.values.filter((value) => value !== null).length <= 2, size: 5 },
   }));
 }
 

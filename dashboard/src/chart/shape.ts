@@ -16,22 +16,22 @@ export interface Stretch {
 }
 
 /**
- * The whole intervals that a marked stretch touches. The server counts `end` in, so it is the last
- * second of the last interval.
+ * The whole intervals that a marked stretch touches, where `until` is the end of the last one. The
+ * server counts `end` in, so it is the last second of the last interval.
  */
-export function wholeIntervals(times: readonly number[], step: number, marked: Stretch): Stretch {
-  const first = times[0] ?? marked.start;
-  const last = times.at(-1) ?? marked.end;
-  const at = (time: number) => first + Math.floor((time - first) / step) * step;
-  const start = Math.min(Math.max(at(marked.start), first), last);
-  const end = Math.min(Math.max(at(marked.end), start), last);
-  return { start, end: end + step - 1 };
+export function wholeIntervals(times: readonly number[], until: number, marked: Stretch): Stretch {
+  const first = intervalOf(times, marked.start);
+  const last = Math.max(intervalOf(times, marked.end), first);
+  return { start: times[first] ?? marked.start, end: endOf(times, until, last) - 1 };
 }
 
-/** Seconds from one point to the next. */
-export function stepOf(times: readonly number[], interval: string): number {
-  const named: Record<string, number> = { minute: 60, "5m": 300, hour: 3600, day: 86_400 };
-  const [first, second] = times;
-  if (first !== undefined && second !== undefined) return second - first;
-  return named[interval] ?? 3600;
+/** Where an interval ends: months and years are of different lengths. */
+export function endOf(times: readonly number[], until: number, at: number): number {
+  return times[at + 1] ?? until;
+}
+
+/** The place of the interval that a time lies in, or of the nearest one. */
+function intervalOf(times: readonly number[], time: number): number {
+  const after = times.findIndex((begin) => begin > time);
+  return Math.max((after < 0 ? times.length : after) - 1, 0);
 }

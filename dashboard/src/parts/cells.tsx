@@ -1,6 +1,7 @@
 // Values that filter when they are clicked, and the keys that lead from cell to cell.
 
 import type { Cell } from "../api/types";
+import { isReport } from "../api/client";
 import { usePage } from "../state/page";
 
 /** What a cell shows; an absent value has a word, not a gap. */
@@ -23,6 +24,7 @@ export function FilterCell({ column, value, reachable = true }: Props) {
       type="button"
       class="value"
       data-cell
+      disabled={isReport}
       tabIndex={reachable ? 0 : -1}
       title={`Only ${column} = ${text}`}
       onClick={() =>

@@ -2,6 +2,7 @@
 
 import type { ComponentChildren } from "preact";
 
+import { isReport } from "../api/client";
 import { usePage } from "../state/page";
 import type { PageState } from "../state/url";
 
@@ -19,6 +20,7 @@ export function PageLink({ change, children, current, ...rest }: Props) {
     event.preventDefault();
     go(change);
   };
+  if (isReport) return <span {...rest}>{children}</span>;
   const mark = current ? { "aria-current": "page" as const } : {};
   return (
     <a href={link(change)} onClick={onClick} {...mark} {...rest}>

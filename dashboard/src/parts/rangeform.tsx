@@ -3,12 +3,12 @@
 import { useState } from "preact/hooks";
 
 import { usePage } from "../state/page";
-import { isoTime } from "../state/url";
+import { isDate, isoTime } from "../state/url";
 
 export function RangeForm({ onDone }: { onDone: () => void }) {
   const { state, go } = usePage();
-  const [start, setStart] = useState(inputValue(state.start));
-  const [end, setEnd] = useState(inputValue(state.end));
+  const [start, setStart] = useState(inputValue(state.start, "00:00:00"));
+  const [end, setEnd] = useState(inputValue(state.end, "23:59:59"));
   const isBackwards = start !== "" && end !== "" && start > end;
   const apply = (event: SubmitEvent) => {
     event.preventDefault();
@@ -48,8 +48,9 @@ export function RangeForm({ onDone }: { onDone: () => void }) {
   );
 }
 
-function inputValue(time: string | null): string {
-  return time ? time.slice(0, 19) : "";
+function inputValue(time: string | null, clock: string): string {
+  if (!time) return "";
+  return isDate(time) ? `${time}T${clock}` : time.slice(0, 19);
 }
 
 function stateValue(text: string): string | null {

@@ -5,7 +5,7 @@ import { FILTERS_MAX, formatFilter, parseFilter, type Filter } from "./filters";
 export const VIEWS = ["traffic", "live", "pipelines"] as const;
 export const RANGES = ["1h", "24h", "7d", "30d"] as const;
 export const CHOICES = ["include", "exclude", "only"] as const;
-export const INTERVALS = ["auto", "minute", "5m", "hour", "day"] as const;
+export const INTERVALS = ["auto", "minute", "5m", "hour", "day", "week", "month", "year"] as const;
 export const MEASURES = ["count", "bytes", "visitors"] as const;
 
 export type View = (typeof VIEWS)[number];
@@ -124,11 +124,17 @@ export function isoTime(time: Date): string {
   return time.toISOString().replace(/\.\d+Z$/, "Z");
 }
 
+/** A date stays one: for the server it is the whole day. */
 function timeOf(text: string | null): string | null {
   if (!text) return null;
-  const hasZone = /([zZ]|[+-]\d\d:?\d\d)$/.test(text) || /^\d{4}-\d\d-\d\d$/.test(text);
+  if (isDate(text)) return Number.isNaN(Date.parse(text)) ? null : text;
+  const hasZone = /([zZ]|[+-]\d\d:?\d\d)$/.test(text);
   const time = new Date(hasZone ? text : `${text}Z`);
   return Number.isNaN(time.getTime()) ? null : isoTime(time);
+}
+
+export function isDate(text: string): boolean {
+  return /^\d{4}-\d\d-\d\d$/.test(text);
 }
 
 function oneOf<T>(known: readonly T[], text: unknown, normal: T): T {

@@ -8,7 +8,13 @@ import { PageLink } from "../parts/link";
 import { statusClass } from "../state/filters";
 import { usePage } from "../state/page";
 
-export function Figures({ summary }: { summary: Summary }) {
+interface FiguresProps {
+  summary: Summary;
+  /** Whether visitors are being counted, which takes longest. */
+  isCounting: boolean;
+}
+
+export function Figures({ summary, isCounting }: FiguresProps) {
   const { state } = usePage();
   const { requests, visitors, bytes, errors, error_rate, latency_ms, dead_letters } = summary;
   const perVisitor = visitors ? `${format.shortCount(requests / visitors)} requests each` : "";
@@ -18,16 +24,24 @@ export function Figures({ summary }: { summary: Summary }) {
         <Figure name="Requests" value={format.shortCount(requests)} title={format.count(requests)}>
           {format.span(summary.first, summary.last)}
         </Figure>
-        <Figure name="Visitors" value={format.shortCount(visitors)} title={format.count(visitors)}>
+        <Figure
+          name="Visitors"
+          value={visitors === null && isCounting ? "…" : format.shortCount(visitors)}
+          title={format.count(visitors)}
+        >
           <span title="Distinct address, day and user agent">{perVisitor}</span>
         </Figure>
         <Figure name="Bandwidth" value={format.bytes(bytes)} title={`${format.count(bytes)} bytes`}>
           {bytes !== null && requests > 0 ? `${format.bytes(bytes / requests)} each` : ""}
         </Figure>
-        <Figure name="Server errors" value={format.percent(error_rate)} isBad={errors > 0}>
-          <PageLink change={{ filters: statusClass(state.filters, "5xx") }}>
-            {format.count(errors)} with 5xx
-          </PageLink>
+        <Figure name="Server errors" value={format.percent(error_rate)} isBad={(errors ?? 0) > 0}>
+          {errors === null ? (
+            "not in this log"
+          ) : (
+            <PageLink change={{ filters: statusClass(state.filters, "5xx") }}>
+              {format.count(errors)} with 5xx
+            </PageLink>
+          )}
         </Figure>
         <Figure name="Latency p95" value={format.milliseconds(latency_ms?.p95)}>
           {latency_ms

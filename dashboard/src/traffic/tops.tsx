@@ -2,7 +2,8 @@
 
 import { useEffect, useId, useState } from "preact/hooks";
 
-import type { Cell, Summary, TopRow } from "../api/types";
+import { isReport } from "../api/client";
+import type { Cell, Column, Summary, TopRow } from "../api/types";
 import * as format from "../format";
 import { cellText } from "../parts/cells";
 import { Icon } from "../parts/icon";
@@ -33,6 +34,8 @@ const MEASURE_NAMES: Record<Measure, string> = {
   bytes: "bandwidth",
   visitors: "visitors",
 };
+/** Panels of a table that holds no requests; `rest` is what its format has no columns for. */
+const OTHERS_MAX = 9;
 const ROWS_FIRST = 8;
 const ROWS_MORE = 50;
 
@@ -44,16 +47,13 @@ interface Props {
 export function Tops({ query, summary }: Props) {
   const { state, go, columns } = usePage();
   const id = useId();
-  const names = new Set(columns.map((column) => column.name));
-  const found = PANELS.map(({ title, columns }) => {
-    return { title, column: columns.find((name) => names.has(name)) };
-  });
+  const found = panelsOf(columns);
   const absent = found.filter(({ column }) => column === undefined).map(({ title }) => title);
   return (
     <section aria-labelledby={`${id}-title`}>
       <header class="section">
         <h2 id={`${id}-title`}>Top</h2>
-        <span class="choice">
+        <span class="choice" hidden={isReport}>
           <label for={id}>by</label>
           <select
             id={id}
@@ -88,6 +88,20 @@ export function Tops({ query, summary }: Props) {
       )}
     </section>
   );
+}
+
+/** A table that holds no requests shows the largest groups of its own columns. */
+function panelsOf(columns: readonly Column[]): { title: string; column: string | undefined }[] {
+  const names = new Set(columns.map((column) => column.name));
+  const found = PANELS.map(({ title, columns }) => {
+    return { title, column: columns.find((name) => names.has(name)) };
+  });
+  const isOfRequests = ["endpoint", "path", "ip"].some((name) => names.has(name));
+  if (columns.length === 0 || isOfRequests) return found;
+  const others = columns.filter(
+    ({ name, type }) => type !== "time" && name !== "rest" && !name.startsWith("_"),
+  );
+  return others.slice(0, OTHERS_MAX).map(({ name }) => ({ title: name, column: name }));
 }
 
 interface TopProps extends Props {
@@ -195,6 +209,7 @@ function TopLine({ column, value, amount, most, total, measure }: LineProps) {
           type="button"
           class="value"
           title={text}
+          disabled={isReport}
           onClick={() => filterBy({ column, operator: "=", value: wanted })}
         >
           {text}
@@ -205,15 +220,17 @@ function TopLine({ column, value, amount, most, total, measure }: LineProps) {
       </td>
       <td class="number share">{total ? format.percent((amount ?? 0) / total) : "–"}</td>
       <td class="exclude">
-        <button
-          type="button"
-          class="icon"
-          aria-label={`Exclude ${text}`}
-          title={`Exclude ${text}`}
-          onClick={() => filterBy({ column, operator: "!=", value: wanted })}
-        >
-          <Icon name="not" />
-        </button>
+        {!isReport && (
+          <button
+            type="button"
+            class="icon"
+            aria-label={`Exclude ${text}`}
+            title={`Exclude ${text}`}
+            onClick={() => filterBy({ column, operator: "!=", value: wanted })}
+          >
+            <Icon name="not" />
+          </button>
+        )}
       </td>
     </tr>
   );

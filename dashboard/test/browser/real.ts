@@ -47,14 +47,19 @@ export class RealServer {
     await writeFile(join(folder, "access.log"), `${stdout}${BROKEN.join("\n")}\n`);
     await writeFile(join(folder, "web.yaml"), PIPELINE);
     await logmill(folder, ["run", "web.yaml", "--until-end"]);
-    const arguments_ = ["serve", "web.yaml", "--listen", "127.0.0.1:0"];
-    const shell = spawn("sh", ["-c", GUARD, "sh", program(), ...arguments_], {
-      cwd: folder,
-      env: { ...process.env, ...environment },
-      stdio: ["pipe", "pipe", "inherit"],
-    });
+    const shell = guarded(folder, ["serve", "web.yaml", "--listen", "127.0.0.1:0"], environment);
     const url = `http://${await firstLine(shell)}/`;
     return new RealServer(folder, url, shell);
+  }
+
+  /** `logmill look` at a log, which wrote a report of it before: `report.html`. */
+  static async look(): Promise<RealServer> {
+    const folder = await mkdtemp(join(tmpdir(), "logmill-dashboard-look-"));
+    const { stdout } = await logmill(folder, ["generate", "access-log", "--rows", String(ROWS)]);
+    await writeFile(join(folder, "access.log"), `${stdout}${BROKEN.join("\n")}\n`);
+    await logmill(folder, ["look", "access.log", "--report", "report.html"]);
+    const shell = guarded(folder, ["look", "access.log", "--no-open", "--quiet"], {});
+    return new RealServer(folder, await firstLine(shell), shell);
   }
 
   /** What the table says, by SQL. */
@@ -80,6 +85,18 @@ export class RealServer {
     await ended;
     await rm(this.folder, { recursive: true });
   }
+}
+
+function guarded(
+  folder: string,
+  arguments_: string[],
+  environment: Record<string, string>,
+): ChildProcess {
+  return spawn("sh", ["-c", GUARD, "sh", program(), ...arguments_], {
+    cwd: folder,
+    env: { ...process.env, ...environment },
+    stdio: ["pipe", "pipe", "inherit"],
+  });
 }
 
 function program(): string {

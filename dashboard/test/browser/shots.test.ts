@@ -42,6 +42,27 @@ describe.runIf(folder)("pictures", () => {
     await shoot("traffic-phone", "", PHONE);
   });
 
+  test("of a first look", async () => {
+    mock.milling = {
+      read: 1_200_000,
+      refused: 3,
+      bytes: 310_000_000,
+      bytes_total: 1_000_000_000,
+      epochs: 1,
+      done: false,
+    };
+    await shoot("look-milling", "");
+    await shoot("look-milling-phone", "", PHONE);
+    mock.milling = null;
+    const { rows } = mock;
+    const [first = {}] = rows;
+    mock.rows = [{ ...first, ts: "1970-01-01T00:00:00Z" }, ...rows];
+    await shoot("look-years", "");
+    await shoot("look-years-dark", "", { colorScheme: "dark" });
+    await shoot("look-years-phone", "", PHONE);
+    mock.rows = rows;
+  });
+
   test("of the live tail", async () => {
     const { page } = await open(browser, `${mock.url}?view=live`);
     await page.getByText("Following").waitFor();

@@ -4,7 +4,14 @@ import type { Cell, Point, Row, Summary, TopRow } from "../../src/api/types";
 import { parseFilter, type Filter } from "../../src/state/filters";
 import { COLUMNS, RECORDS } from "./records";
 
-const SECONDS: Record<string, number> = { minute: 60, "5m": 300, hour: 3600, day: 86_400 };
+const SECONDS: Record<string, number> = {
+  minute: 60,
+  "5m": 300,
+  hour: 3600,
+  day: 86_400,
+  week: 604_800,
+  year: 31_557_600,
+};
 const STATIC = /\.(css|js|svg|png|jpg|woff2?|ico)$/;
 
 /** A request that the server refuses. */
@@ -20,7 +27,7 @@ export class Refusal extends Error {
 export function analytics(endpoint: string, params: URLSearchParams, all: Row[]): unknown {
   const rows = matching(all, params);
   if (endpoint === "columns") return COLUMNS;
-  if (endpoint === "summary") return summary(rows);
+  if (endpoint === "summary") return summary(rows, params);
   if (endpoint === "timeseries") return timeseries(rows, params);
   if (endpoint === "status_classes") return classes(rows);
   if (endpoint === "records") return records(rows, params);
@@ -36,8 +43,8 @@ export function matching(all: Row[], params: URLSearchParams): Row[] {
     if (!known) throw new Refusal(400, `the table has no column ${filter.column}`);
     return filter;
   });
-  const start = Date.parse(params.get("start") ?? "1970-01-01T00:00:00Z");
-  const end = Date.parse(params.get("end") ?? "9999-01-01T00:00:00Z");
+  const start = Date.parse(params.get("start") ?? "0001-01-01T00:00:00Z");
+  const end = endOf(params) ?? Infinity;
   return all.filter((row) => {
     const time = Date.parse(String(row["ts"]));
     return (
@@ -48,6 +55,13 @@ export function matching(all: Row[], params: URLSearchParams): Row[] {
       filters.every((filter) => fits(row, filter))
     );
   });
+}
+
+/** Of a date, the end of the day. */
+function endOf(params: URLSearchParams): number | null {
+  const end = params.get("end");
+  if (end === null) return null;
+  return Date.parse(end) + (/^\d{4}-\d\d-\d\d$/.test(end) ? 86_399_999 : 0);
 }
 
 function chosen(choice: string | null, has: boolean): boolean {
@@ -63,17 +77,17 @@ function fits(row: Row, { column, operator, value }: Filter): boolean {
   return operator === ">=" ? Number(text) >= Number(value) : Number(text) <= Number(value);
 }
 
-function summary(rows: Row[]): Summary {
+function summary(rows: Row[], params: URLSearchParams): Summary {
   const errors = rows.filter((row) => Number(row["status"]) >= 500).length;
   const times = latencies(rows);
   return {
     requests: rows.length,
-    visitors: visitors(rows),
+    visitors: params.get("visitors") === "exclude" ? null : visitors(rows),
     bytes: bytes(rows),
     errors,
     error_rate: rows.length === 0 ? 0 : errors / rows.length,
-    first: (rows[0]?.["ts"] as string | undefined) ?? null,
-    last: (rows.at(-1)?.["ts"] as string | undefined) ?? null,
+    first: moments(rows)[0] ?? null,
+    last: moments(rows).at(-1) ?? null,
     latency_ms:
       times.length === 0
         ? null
@@ -90,11 +104,12 @@ function summary(rows: Row[]): Summary {
 
 function timeseries(rows: Row[], params: URLSearchParams) {
   const wanted = Number(params.get("points") ?? "300");
-  const first = Date.parse(params.get("start") ?? String(rows[0]?.["ts"])) / 1000;
-  const last = Date.parse(params.get("end") ?? String(rows.at(-1)?.["ts"])) / 1000;
+  const times = moments(rows);
+  const first = Date.parse(params.get("start") ?? String(times[0])) / 1000;
+  const last = (endOf(params) ?? Date.parse(String(times.at(-1)))) / 1000;
   const asked = params.get("interval") ?? "auto";
   const fitting = Object.keys(SECONDS).find((name) => (last - first) / step(name) <= wanted);
-  const interval = asked === "auto" ? (fitting ?? "day") : asked;
+  const interval = asked === "auto" ? (fitting ?? "year") : asked;
   const width = step(interval);
   const buckets = new Map<number, Row[]>();
   if (rows.length > 0) {
@@ -104,22 +119,42 @@ function timeseries(rows: Row[], params: URLSearchParams) {
     const at = Math.floor(Date.parse(String(row["ts"])) / 1000 / width) * width;
     buckets.get(at)?.push(row);
   }
-  return { interval, points: [...buckets].map(([at, inside]) => point(at, inside)) };
+  const points = [...buckets].map(([at, inside]) => point(at, inside, params));
+  const lastBegin = [...buckets.keys()].at(-1);
+  const until = lastBegin === undefined ? null : iso(lastBegin + width);
+  return { interval, points, until, outliers: outliers(times, params) };
+}
+
+/** Rows of other years than the fortnight of the log. */
+function outliers(times: string[], params: URLSearchParams) {
+  if (params.has("start") || params.has("end")) return null;
+  const before = times.filter((time) => time < "2026-02-28").length;
+  const after = times.filter((time) => time > "2026-03-15").length;
+  if (before + after === 0) return null;
+  return { before, after, start: "2026-02-28", end: "2026-03-14" };
+}
+
+function moments(rows: Row[]): string[] {
+  return rows.map((row) => String(row["ts"])).sort();
+}
+
+function iso(seconds: number): string {
+  return new Date(seconds * 1000).toISOString().replace(".000", "");
 }
 
 function step(interval: string): number {
   return SECONDS[interval] ?? 3600;
 }
 
-function point(at: number, rows: Row[]): Point {
+function point(at: number, rows: Row[], params: URLSearchParams): Point {
   const counted = (name: string) => {
     return rows.filter((row) => String(row["status"])[0] === name).length;
   };
   const times = latencies(rows);
   return {
-    ts: new Date(at * 1000).toISOString().replace(".000", ""),
+    ts: iso(at),
     requests: rows.length,
-    visitors: visitors(rows),
+    visitors: params.get("visitors") === "exclude" ? null : visitors(rows),
     bytes: bytes(rows),
     s1xx: counted("1"),
     s2xx: counted("2"),

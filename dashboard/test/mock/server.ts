@@ -5,7 +5,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from "node:net";
 import { extname, join, normalize } from "node:path";
 
-import type { Row } from "../../src/api/types";
+import type { Milling, Row } from "../../src/api/types";
 import { analytics, matching, RECORDS, Refusal } from "./analytics";
 import { Pipelines } from "./pipelines";
 
@@ -24,6 +24,8 @@ export class MockServer {
   token: string | null = null;
   hasTable = true;
   writable = true;
+  /** A run that fills the table. */
+  milling: Milling | null = null;
   /** Answers of these paths are problems. */
   failing = new Map<string, { status: number; title: string; detail: string }>();
   /** Milliseconds that an answer below this path takes. */
@@ -57,6 +59,7 @@ export class MockServer {
     this.token = null;
     this.hasTable = true;
     this.writable = true;
+    this.milling = null;
     this.failing.clear();
     this.delays.clear();
     this.pipelines = new Pipelines();
@@ -144,6 +147,7 @@ export class MockServer {
       version: "0.0.0-mock",
       analytics: this.hasTable ? analytics : null,
       writable: this.writable,
+      milling: this.milling,
     };
   }
 

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 
 import { chartSpec } from "../../src/chart/options";
-import { stack, stepOf, wholeIntervals } from "../../src/chart/shape";
+import { stack, wholeIntervals } from "../../src/chart/shape";
 
 const HOURS = [0, 3600, 7200, 10_800];
 
@@ -35,26 +35,31 @@ describe("a marked stretch", () => {
       { start: 0, end: 14_399 },
     ],
   ])("%j shows the whole intervals %j", (marked, whole) => {
-    expect(wholeIntervals(HOURS, 3600, marked)).toEqual(whole);
+    expect(wholeIntervals(HOURS, 14_400, marked)).toEqual(whole);
   });
 
   test("of a single point is its interval", () => {
     const marked = { start: 7300, end: 7400 };
-    expect(wholeIntervals([7200], 60, marked)).toEqual({ start: 7200, end: 7259 });
+    expect(wholeIntervals([7200], 7260, marked)).toEqual({ start: 7200, end: 7259 });
   });
 });
 
-test("the step is that of the points, or of the name where one point stands alone", () => {
-  expect(stepOf(HOURS, "day")).toBe(3600);
-  expect(stepOf([5], "day")).toBe(86_400);
-  expect(stepOf([], "unheard")).toBe(3600);
+test("months are as long as they are", () => {
+  const begin = (month: number) => Date.UTC(2026, month) / 1000;
+  const months = [0, 1, 2].map(begin);
+  const marked = { start: begin(1) + 86_400, end: begin(2) + 86_400 };
+  const whole = { start: begin(1), end: begin(3) - 1 };
+  expect(wholeIntervals(months, begin(3), marked)).toEqual(whole);
+  const parts = { unit: "count" as const, format: String, series: [], title: "" };
+  const spec = chartSpec({ ...parts, kind: "lines", times: months, until: begin(3) });
+  expect(spec.drawn[1]).toBe((begin(1) + begin(2)) / 2);
 });
 
 test("a chart says what a look at it says", () => {
   const spec = chartSpec({
     title: "Requests",
     times: HOURS,
-    step: 3600,
+    until: 14_400,
     unit: "count",
     kind: "stack",
     format: String,

@@ -1,7 +1,8 @@
 //! Conditions on single columns: `status>=500`, `endpoint~/api/`, `country=`.
 
 use super::columns::{Column, Columns, Kind};
-use super::params::moment;
+use super::interval::Calendar;
+use super::params::{Bound, moment};
 use crate::problem::{Answer, Problem};
 
 /// How a value is compared. Longer operators come first.
@@ -57,11 +58,12 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Reads a condition.
+    /// Reads a condition. A date is the whole day where it bounds one: `>=` takes its first moment,
+    /// `<=` its last.
     ///
     /// # Errors
     /// 400: there is no operator or no such column, or the value is none of the column.
-    pub fn read(text: &str, columns: &Columns) -> Answer<Self> {
+    pub fn read(text: &str, columns: &Columns, calendar: Calendar) -> Answer<Self> {
         let wrong = || {
             Problem::bad_request(format!("the filter {text:?} is no condition"))
                 .hint("write `status=404`, `status!=200`, `endpoint~/api/` or `status>=500`")
@@ -74,13 +76,13 @@ impl Filter {
         let value = &rest[operator.len()..];
         let value = match (value, test) {
             ("", Test::Equal | Test::Unequal) => None,
-            _ => Some(value_of(&column, *test, value)?),
+            _ => Some(value_of(&column, *test, value, calendar)?),
         };
         Ok(Self { column, test: *test, value })
     }
 }
 
-fn value_of(column: &Column, test: Test, text: &str) -> Answer<Value> {
+fn value_of(column: &Column, test: Test, text: &str, calendar: Calendar) -> Answer<Value> {
     let name = &column.name;
     let wrong = |what: &str| {
         Problem::bad_request(format!("column {name:?} holds {what}, and {text:?} is none of them"))
@@ -103,7 +105,10 @@ fn value_of(column: &Column, test: Test, text: &str) -> Answer<Value> {
     match column.kind {
         Kind::Text => Ok(Value::Text(text.to_owned())),
         Kind::Integer | Kind::Real => number(text).ok_or_else(|| wrong("numbers")),
-        Kind::Time => moment(text).map(Value::Time).ok_or_else(|| wrong("times")),
+        Kind::Time => {
+            let bound = if test == Test::AtMost { Bound::Last } else { Bound::First };
+            moment(text, calendar, bound).map(Value::Time).ok_or_else(|| wrong("times"))
+        }
         Kind::Boolean => match text {
             "true" => Ok(Value::Boolean(true)),
             "false" => Ok(Value::Boolean(false)),

@@ -1,14 +1,17 @@
 //! Questions about the records in one table, and their answers.
 //!
-//! Reading order: [`params`] (what the address says), [`columns`], [`filter`], [`question`],
-//! [`sql`] (its query), [`backend`] with [`lake`] and [`postgres`], [`desk`] (who asks whom).
+//! Reading order: [`params`] (what the address says), [`interval`] (the calendar), [`columns`],
+//! [`filter`], [`question`], [`sql`] (its query), [`backend`] with [`lake`] and [`postgres`],
+//! [`desk`] (who asks whom), [`outliers`].
 
 pub mod backend;
 pub mod cell;
 pub mod columns;
 pub mod desk;
 pub mod filter;
+pub mod interval;
 pub mod lake;
+pub mod outliers;
 pub mod params;
 pub mod postgres;
 pub mod question;

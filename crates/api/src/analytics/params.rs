@@ -1,9 +1,11 @@
 //! Reads the parameters of a request's address, each once, and knows which nobody asked for.
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime};
+use chrono_tz::Tz;
 use contract::Section;
 use url::form_urlencoded;
 
+use super::interval::Calendar;
 use crate::problem::{Answer, Problem};
 
 /// Parameters in one address.
@@ -12,6 +14,15 @@ const PARAMETERS_MAX: usize = 64;
 const VALUE_BYTES_MAX: usize = 4096;
 /// The years that times may name; what lies outside fits no table.
 const YEARS: std::ops::RangeInclusive<i32> = 1..=9999;
+
+/// Which end of a range a text names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// Its first moment.
+    First,
+    /// Its last moment.
+    Last,
+}
 
 /// The parameters of a request.
 pub struct Params {
@@ -107,16 +118,33 @@ impl Params {
         })
     }
 
-    /// A moment, in microseconds since 1970.
+    /// A moment, in microseconds since 1970; of a date that bounds a range, its first or last.
     ///
     /// # Errors
     /// 400.
-    pub fn time(&mut self, name: &'static str) -> Answer<Option<i64>> {
+    pub fn time(
+        &mut self,
+        name: &'static str,
+        calendar: Calendar,
+        bound: Bound,
+    ) -> Answer<Option<i64>> {
         let Some(text) = self.one(name)? else { return Ok(None) };
-        let moment = moment(&text);
+        let moment = moment(&text, calendar, bound);
         moment.map(Some).ok_or_else(|| {
             Problem::bad_request(format!("{name:?} is no time: {text:?}"))
                 .hint("write 2026-11-21, or 2026-11-21T10:00:00Z")
+        })
+    }
+
+    /// The calendar of a zone; that of UTC where none is named.
+    ///
+    /// # Errors
+    /// 400.
+    pub fn zone(&mut self, name: &'static str) -> Answer<Calendar> {
+        let Some(text) = self.one(name)? else { return Ok(Calendar::default()) };
+        text.parse::<Tz>().map(Calendar::of).map_err(|_| {
+            Problem::bad_request(format!("{name:?} is no zone: {text:?}"))
+                .hint("write it as the IANA names it: Europe/Berlin")
         })
     }
 
@@ -142,8 +170,10 @@ fn shortened(text: &str) -> &str {
     text.char_indices().nth(CHARS_MAX).map_or(text, |(end, _)| &text[..end])
 }
 
-/// ISO 8601: a date, a time of UTC, or a time with its zone; microseconds since 1970.
-pub fn moment(text: &str) -> Option<i64> {
+/// ISO 8601: a date, a time of the calendar's zone, or a time with its own; microseconds since
+/// 1970. Of a date the first or the last moment of the day, of a time that clocks show twice the first or
+/// the second one.
+pub fn moment(text: &str, calendar: Calendar, bound: Bound) -> Option<i64> {
     // In an address a plus sign that was not escaped is a blank.
     let text = match text.rsplit_once(' ') {
         Some((front, zone)) if front.contains('T') => &format!("{front}+{zone}"),
@@ -152,7 +182,10 @@ pub fn moment(text: &str) -> Option<i64> {
     let within = |date: NaiveDate| YEARS.contains(&chrono::Datelike::year(&date)).then_some(());
     if let Ok(date) = NaiveDate::parse_from_str(text, "%Y-%m-%d") {
         within(date)?;
-        return Some(date.and_hms_opt(0, 0, 0)?.and_utc().timestamp_micros());
+        return Some(match bound {
+            Bound::First => calendar.first_of(date),
+            Bound::Last => calendar.last_of(date),
+        });
     }
     if let Ok(time) = DateTime::parse_from_rfc3339(text) {
         within(time.date_naive())?;
@@ -161,7 +194,10 @@ pub fn moment(text: &str) -> Option<i64> {
     for form in ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M"] {
         if let Ok(time) = NaiveDateTime::parse_from_str(text, form) {
             within(time.date())?;
-            return Some(time.and_utc().timestamp_micros());
+            return Some(match bound {
+                Bound::First => calendar.earliest(time),
+                Bound::Last => calendar.latest(time),
+            });
         }
     }
     None
@@ -180,7 +216,8 @@ mod tests {
     #[test]
     fn times_are_read_in_every_usual_form_and_nothing_else_is() {
         let check = |text: &str, expect: Option<&str>| {
-            assert_eq!(moment(text).map(written).as_deref(), expect, "{text}");
+            let found = moment(text, Calendar::default(), Bound::First);
+            assert_eq!(found.map(written).as_deref(), expect, "{text}");
         };
         check("2026-11-21", Some("2026-11-21T00:00:00Z"));
         check("2026-11-21T10:00:00Z", Some("2026-11-21T10:00:00Z"));
@@ -191,6 +228,25 @@ mod tests {
         for wrong in ["", "yesterday", "2026-13-01", "2026-11-21T25:00:00Z", "99999-01-01", "12"] {
             check(wrong, None);
         }
+    }
+
+    #[test]
+    fn a_date_is_the_whole_day_of_the_zone() {
+        let check = |zone: Tz, text: &str, expect: [&str; 2]| {
+            let found = [Bound::First, Bound::Last]
+                .map(|bound| moment(text, Calendar::of(zone), bound).map(written));
+            assert_eq!(found.each_ref().map(|found| found.as_deref().unwrap_or("none")), expect);
+        };
+        let berlin = chrono_tz::Europe::Berlin;
+        check(Tz::UTC, "2026-03-03", ["2026-03-03T00:00:00Z", "2026-03-03T23:59:59.999999Z"]);
+        check(berlin, "2026-03-29", ["2026-03-28T23:00:00Z", "2026-03-29T21:59:59.999999Z"]);
+        check(berlin, "2026-10-25", ["2026-10-24T22:00:00Z", "2026-10-25T22:59:59.999999Z"]);
+        check(berlin, "2026-10-25T02:30:00", ["2026-10-25T00:30:00Z", "2026-10-25T01:30:00Z"]);
+        check(berlin, "2026-03-29T02:30:00", ["2026-03-29T01:30:00Z", "2026-03-29T01:30:00Z"]);
+        check(berlin, "2026-03-29T12:00:00Z", ["2026-03-29T12:00:00Z", "2026-03-29T12:00:00Z"]);
+        let zone = |text: &str| Params::read(Some(text)).expect("read").zone("zone");
+        assert_eq!(zone("zone=Europe/Berlin").expect("a zone"), Calendar::of(berlin));
+        assert!(zone("zone=Berlin").is_err());
     }
 
     #[test]

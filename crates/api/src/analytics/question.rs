@@ -2,9 +2,12 @@
 //!
 //! Both backends make their query from a [`Question`], so that they cannot mean different things.
 
+use std::sync::Arc;
+
 use super::columns::Columns;
 use super::filter::Filter;
-use super::params::Params;
+use super::interval::{Calendar, Interval};
+use super::params::{Bound, Params};
 use crate::problem::{Answer, Problem};
 
 /// Conditions in one question.
@@ -38,6 +41,8 @@ pub struct Scope {
     pub bots: Side,
     /// Requests for images, styles, scripts, fonts and media.
     pub statics: Side,
+    /// Whose days they are.
+    pub calendar: Calendar,
 }
 
 impl Scope {
@@ -50,13 +55,15 @@ impl Scope {
         if filters.len() > FILTERS_MAX {
             return Err(Problem::bad_request(format!("more than {FILTERS_MAX} filters")));
         }
-        let filters = filters.iter().map(|text| Filter::read(text, columns));
+        let calendar = params.zone("zone")?;
+        let filters = filters.iter().map(|text| Filter::read(text, columns, calendar));
         let scope = Self {
-            start: params.time("start")?,
-            end: params.time("end")?,
+            start: params.time("start", calendar, Bound::First)?,
+            end: params.time("end", calendar, Bound::Last)?,
             filters: filters.collect::<Answer<_>>()?,
             bots: params.choice("bots", &SIDES)?.unwrap_or_default(),
             statics: params.choice("static", &SIDES)?.unwrap_or_default(),
+            calendar,
         };
         if let (Some(start), Some(end)) = (scope.start, scope.end)
             && start > end
@@ -67,47 +74,13 @@ impl Scope {
     }
 }
 
-/// The width of a point in time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Interval {
-    /// 60 seconds.
-    Minute,
-    /// Five of them.
-    FiveMinutes,
-    /// 60 minutes.
-    Hour,
-    /// 24 hours, in UTC.
-    Day,
-}
-
-impl Interval {
-    /// All of them, the shortest first.
-    pub const ALL: [Self; 4] = [Self::Minute, Self::FiveMinutes, Self::Hour, Self::Day];
-
-    /// The word in requests and answers.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Minute => "minute",
-            Self::FiveMinutes => "5m",
-            Self::Hour => "hour",
-            Self::Day => "day",
-        }
-    }
-
-    /// Its length.
-    pub fn seconds(self) -> i64 {
-        match self {
-            Self::Minute => 60,
-            Self::FiveMinutes => 300,
-            Self::Hour => 3600,
-            Self::Day => 86_400,
-        }
-    }
-
-    /// Its length in microseconds.
-    pub fn micros(self) -> i64 {
-        self.seconds() * 1_000_000
-    }
+/// The steps of time that rows are grouped by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Steps {
+    /// Those of an interval, in UTC.
+    Utc(Interval),
+    /// Those that begin at these moments, ascending.
+    From(Arc<[i64]>),
 }
 
 /// What rows of one group have in common.
@@ -115,8 +88,8 @@ impl Interval {
 pub enum Group {
     /// The value of a column.
     Column(String),
-    /// The interval of the column of times.
-    Time(Interval),
+    /// The step that the column of times lies in.
+    Time(Steps),
 }
 
 /// What is asked of a group.

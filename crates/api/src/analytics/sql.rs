@@ -7,7 +7,9 @@ use std::fmt::Write;
 
 use super::columns::{Column, Columns, Kind};
 use super::filter::{Filter, Test, Value};
-use super::question::{Group, Interval, Measure, Question, Scope, Side};
+use super::interval::Interval;
+use super::params::written;
+use super::question::{Group, Measure, Question, Scope, Side, Steps};
 use crate::problem::{Answer, Problem};
 
 /// The ends of paths of images, styles, scripts, fonts and media.
@@ -254,7 +256,8 @@ impl<'a> Writer<'a> {
 
     fn group(&self, group: &Group) -> Answer<(String, Kind)> {
         match group {
-            Group::Time(interval) => Ok((self.rounded(*interval)?, Kind::Time)),
+            Group::Time(Steps::Utc(interval)) => Ok((self.rounded(*interval)?, Kind::Time)),
+            Group::Time(Steps::From(moments)) => Ok((self.step(moments)?, Kind::Time)),
             Group::Column(name) => {
                 let column = self.columns.needed(name)?;
                 let value = self.value(column);
@@ -288,18 +291,36 @@ impl<'a> Writer<'a> {
         })
     }
 
+    /// The beginning of the interval of UTC.
     fn rounded(&self, interval: Interval) -> Answer<String> {
         let time = self.value(self.columns.time()?);
-        let seconds = interval.seconds();
-        Ok(match (self.dialect, interval) {
-            (Dialect::Lake, Interval::FiveMinutes) => {
-                format!("date_bin(INTERVAL '{seconds} seconds', {time})")
+        let word = interval.word();
+        Ok(match (self.dialect, interval, interval.counted_seconds()) {
+            (Dialect::Lake, Interval::FiveMinutes, _) => {
+                format!("date_bin(INTERVAL '5 minutes', {time})")
             }
             // Counted, where `date_bin` would go through the calendar for every row.
-            (Dialect::Lake, interval) => format!("date_trunc('{}', {time})", interval.word()),
-            (Dialect::Postgres, _) => format!(
+            (Dialect::Lake, ..) => format!("date_trunc('{word}', {time})"),
+            (Dialect::Postgres, _, Some(seconds)) => format!(
                 "date_bin(INTERVAL '{seconds} seconds', {time}, TIMESTAMPTZ '1970-01-01 00:00+00')"
             ),
+            (Dialect::Postgres, ..) => format!("date_trunc('{word}', {time}, 'UTC')"),
+        })
+    }
+
+    /// The last of some moments that is not after the time of a row.
+    fn step(&self, moments: &[i64]) -> Answer<String> {
+        let time = self.value(self.columns.time()?);
+        Ok(match self.dialect {
+            Dialect::Lake => {
+                let list = moments.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+                format!("begin_of({time}, '{list}')")
+            }
+            Dialect::Postgres => {
+                let list = moments.iter().map(|moment| written(*moment)).collect::<Vec<_>>();
+                let list = format!("'{{{}}}'::timestamptz[]", list.join(","));
+                format!("({list})[width_bucket({time}, {list})]")
+            }
         })
     }
 

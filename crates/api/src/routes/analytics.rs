@@ -71,14 +71,14 @@ pub struct Summary {
     visitors: Option<u64>,
     /// Bytes sent.
     bytes: Option<u64>,
-    /// Requests with a status of 500 or more.
-    errors: u64,
+    /// Requests with a status of 500 or more; null where the table knows no statuses.
+    errors: Option<u64>,
     /// Their share.
-    error_rate: f64,
-    /// The first moment.
+    error_rate: Option<f64>,
+    /// The first moment; null where the table knows no times.
     #[schema(value_type = Option<String>, format = DateTime)]
     first: Cell,
-    /// The last moment.
+    /// The last moment; null where the table knows no times.
     #[schema(value_type = Option<String>, format = DateTime)]
     last: Cell,
     /// How long requests took.
@@ -149,6 +149,16 @@ pub struct Bytes {
     mean: Option<f64>,
     /// In one request, at most.
     max: Option<u64>,
+}
+
+/// What is counted.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "read by hand")]
+pub struct SummaryParams {
+    /// Whether visitors are counted, which is most of the work.
+    #[param(inline)]
+    visitors: Option<VisitorsWord>,
 }
 
 /// How many groups at most.
@@ -262,25 +272,37 @@ pub async fn error_rate(State(site): Shared, RawQuery(query): RawQuery) -> Answe
 
 /// All at a glance.
 #[utoipa::path(
-    get, path = "/analytics/summary", tag = "analytics", params(ScopeParams),
+    get, path = "/analytics/summary", tag = "analytics", params(SummaryParams, ScopeParams),
     security(("token" = [])), responses((status = 200, body = Summary), Problems)
 )]
 pub async fn summary(State(site): Shared, RawQuery(query): RawQuery) -> Answer<Json<Summary>> {
-    let inquiry = Inquiry::plain(&site, query.as_deref()).await?;
-    let mut measures = vec![Measure::Count, Measure::Errors, Measure::First, Measure::Last];
+    let (inquiry, mut params) = Inquiry::begin(&site, query.as_deref()).await?;
+    let wanted = params.choice("visitors", &VISITORS)?.unwrap_or(true);
+    params.end()?;
+    let mut measures = vec![Measure::Count];
+    let errors = inquiry.has(&["status"]).then(|| add(&mut measures, Measure::Errors));
+    let times = inquiry
+        .table
+        .columns()
+        .time()
+        .is_ok()
+        .then(|| (add(&mut measures, Measure::First), add(&mut measures, Measure::Last)));
     let bytes = inquiry.has(&["bytes"]).then(|| add(&mut measures, Measure::Bytes));
-    let visitors = inquiry.knows_visitors().then(|| add(&mut measures, Measure::Visitors));
+    let known = wanted && inquiry.knows_visitors();
+    let visitors = known.then(|| add(&mut measures, Measure::Visitors));
     let (rows, latency) = tokio::try_join!(inquiry.all(&measures), timed(&inquiry))?;
     let row = &rows[0];
-    let (requests, errors) = (row[0].count(), row[1].count());
+    let requests = row[0].count();
+    let errors = errors.map(|at| row[at].count());
+    let (first, last) = times.map(|(first, last)| (row[first].clone(), row[last].clone())).unzip();
     Ok(Json(Summary {
         requests,
         visitors: visitors.map(|at| row[at].count()),
         bytes: bytes.map(|at| row[at].count()),
         errors,
-        error_rate: share(errors, requests),
-        first: row[2].clone(),
-        last: row[3].clone(),
+        error_rate: errors.map(|errors| share(errors, requests)),
+        first: first.unwrap_or_default(),
+        last: last.unwrap_or_default(),
         latency_ms: latency.filter(|latency| latency.count > 0).map(|latency| latency.percentiles),
         dead_letters: site.open_letters().await?,
     }))
@@ -432,7 +454,7 @@ async fn largest(site: &Site, column: &str, query: Option<String>) -> Answer<Jso
 }
 
 /// The words of `visitors`.
-const VISITORS: [(&str, bool); 2] = [("include", true), ("exclude", false)];
+pub const VISITORS: [(&str, bool); 2] = [("include", true), ("exclude", false)];
 
 /// The number of the measure that makes a group large.
 fn order(

@@ -41,6 +41,17 @@ fn find(path: &str) -> Option<&'static [u8]> {
     FILES.iter().find(|(name, _)| *name == path).map(|(_, content)| *content)
 }
 
+/// A file as text.
+pub fn text(path: &str) -> Option<&'static str> {
+    find(path).and_then(|content| std::str::from_utf8(content).ok())
+}
+
+/// What was built of the sources, of one kind.
+pub fn of_kind(end: &str) -> Vec<&'static str> {
+    let built = FILES.iter().filter(|(name, _)| name.starts_with(HASHED) && name.ends_with(end));
+    built.filter_map(|(name, _)| text(name)).collect()
+}
+
 fn nothing(path: &str) -> Response {
     Problem::new(StatusCode::NOT_FOUND, format!("there is nothing under {path:?}"))
         .hint("`/docs` shows all there is")

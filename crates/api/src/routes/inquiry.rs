@@ -18,12 +18,16 @@ use crate::site::Site;
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "read by hand, so that repeated and unknown ones are seen")]
 pub struct ScopeParams {
-    /// The first moment: a date, or a time with its zone (RFC 3339).
-    #[param(format = DateTime, example = "2026-11-01T00:00:00Z")]
+    /// The first moment: a date, whose whole day counts, or a time with its zone (RFC 3339).
+    #[param(example = "2026-11-01")]
     start: Option<String>,
-    /// The last moment, which still counts.
-    #[param(format = DateTime, example = "2026-12-01T00:00:00Z")]
+    /// The last moment, which still counts; of a date the whole day.
+    #[param(example = "2026-11-30")]
     end: Option<String>,
+    /// Whose days dates are, and whose days, weeks, months and years make up a series, as the IANA
+    /// names it. Without it, UTC. Answers are in UTC in any case.
+    #[param(example = "Europe/Berlin")]
+    zone: Option<String>,
     /// Conditions, all of which must hold: a column, one of `=`, `!=`, `~` (contains), `>=`, `<=`,
     /// and a value. An empty value stands for what is null or empty.
     #[param(max_items = 20, example = json!(["status>=400"]))]

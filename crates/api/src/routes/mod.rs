@@ -1,7 +1,7 @@
 //! Which handler answers which path, and the layers that all requests go through.
 
 mod analytics;
-mod assets;
+pub mod assets;
 mod body;
 mod guard;
 mod inquiry;

@@ -10,6 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::inquiry::Problems;
+use crate::milling::{Milling, MillingNow};
 use crate::problem::{Answer, ProblemBody};
 use crate::site::Site;
 
@@ -30,6 +31,8 @@ pub struct Session {
     analytics: Option<AnalyticsTable>,
     /// Whether dead letters can be replayed.
     writable: bool,
+    /// The run that fills the table in this process; none if there is no such run.
+    milling: Option<MillingNow>,
 }
 
 /// The table behind the analytics.
@@ -77,7 +80,8 @@ pub async fn session(State(site): State<Arc<Site>>) -> Json<Session> {
         backend: analytics.backend.name(),
     });
     let writable = site.options.host.is_writable();
-    Json(Session { version: site.options.version, analytics, writable })
+    let milling = site.options.milling.as_ref().map(Milling::now);
+    Json(Session { version: site.options.version, analytics, writable, milling })
 }
 
 /// Counters, in the text format of Prometheus.

@@ -1,7 +1,7 @@
 //! `logmill serve`: the HTTP API and the dashboard over what pipelines delivered.
 
 mod access;
-mod host;
+pub mod host;
 mod running;
 mod runs;
 mod table;
@@ -87,6 +87,7 @@ pub async fn start(serve: &Serve, global: &Global) -> Result<Exit> {
         access: serve.access.read(said(|serve| serve.token.clone()))?,
         limits: Limits::default(),
         analytics: serve.table.choose(&plans, &global.data).await?,
+        milling: None,
         host: host.clone(),
         version: env!("CARGO_PKG_VERSION"),
     };
@@ -140,8 +141,20 @@ async fn keep_both(
     ran.and(served)
 }
 
-/// Answers on threads of its own, so that a defect in a request is not one of a pipeline's run.
 async fn listen(options: Options, stop: watch::Receiver<bool>, global: &Global) -> Result<()> {
+    listen_and_tell(options, stop, |address| say(address, global)).await
+}
+
+/// Answers on threads of its own, so that a defect in a request is not one of a pipeline's run; says
+/// where it listens.
+///
+/// # Errors
+/// As for [`Server::bind`], and those of `tell`.
+pub async fn listen_and_tell(
+    options: Options,
+    stop: watch::Receiver<bool>,
+    tell: impl FnOnce(SocketAddr) -> Result<()>,
+) -> Result<()> {
     let threads = tokio::runtime::Builder::new_multi_thread()
         .thread_name(THREADS)
         .enable_all()
@@ -156,7 +169,7 @@ async fn listen(options: Options, stop: watch::Receiver<bool>, global: &Global) 
         Ok(())
     });
     if let Ok(address) = bound.await {
-        say(address, global)?;
+        tell(address)?;
     }
     let ended = serving.await;
     threads.shutdown_background();

@@ -8,7 +8,7 @@ mod schema;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -39,21 +39,21 @@ sinks:
 ";
 
 /// A server over a folder. Dropped, it is killed.
-struct Server {
+pub struct Server {
     child: Child,
     address: String,
 }
 
 /// What a request got.
 #[derive(Debug)]
-struct Got {
-    status: u16,
+pub struct Got {
+    pub status: u16,
     head: String,
-    body: String,
+    pub body: String,
 }
 
 impl Got {
-    fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 }
@@ -71,13 +71,27 @@ impl Server {
     fn start(desk: &Desk, arguments: &[&str]) -> Self {
         let all = [&["serve", "--listen", "127.0.0.1:0"], arguments].concat();
         let mut command = desk.command(&all);
-        command.env_remove("LOGMILL_TOKEN").stdout(Stdio::piped());
-        let mut child = command.spawn().expect("the program starts");
+        command.env_remove("LOGMILL_TOKEN");
+        Self::of(command)
+    }
+
+    /// The server that a command starts, which says first where it listens.
+    pub fn of(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the program starts");
         let mut address = String::new();
         let stdout = child.stdout.take().expect("a pipe");
         BufReader::new(stdout).read_line(&mut address).expect("an address");
         assert!(!address.trim().is_empty(), "the server says where it listens");
-        Self { child, address: address.trim().to_owned() }
+        let address = address.trim().trim_start_matches("http://");
+        let address = address.split('/').next().unwrap_or_default().to_owned();
+        Self { child, address }
+    }
+
+    /// Ends it as Ctrl-C does; gives the exit code.
+    pub fn interrupt(mut self) -> Option<i32> {
+        let id = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(id, rustix::process::Signal::INT).expect("it is there");
+        self.child.wait().expect("it ends").code()
     }
 
     fn connect(&self) -> TcpStream {
@@ -100,7 +114,7 @@ impl Server {
         Got { status, head: head.to_lowercase(), body: body.to_owned() }
     }
 
-    fn get(&self, path: &str) -> Got {
+    pub fn get(&self, path: &str) -> Got {
         self.get_with(path, "")
     }
 
@@ -137,6 +151,6 @@ impl Drop for Server {
 }
 
 /// Waits until something holds.
-fn wait_for(what: &str, holds: impl Fn() -> bool) {
+pub fn wait_for(what: &str, holds: impl Fn() -> bool) {
     wait::until(what, ANSWER_LIMIT, || holds().then_some(()));
 }

@@ -160,7 +160,7 @@ fn requests_that_are_wrong_get_a_problem_that_says_so() {
         ("/analytics/top_ips?limit=1&limit=2", 400, "more than once"),
         ("/analytics/top/country", 404, "no column"),
         ("/analytics/top/%22%3B%20DROP%20TABLE", 404, "no column"),
-        ("/analytics/timeseries?interval=week", 400, "cannot be"),
+        ("/analytics/timeseries?interval=decade", 400, "cannot be"),
         ("/nowhere", 404, "nothing under"),
         (&long, 400, "longer than"),
     ] {
