@@ -19,6 +19,7 @@ Exit codes:
   130, 143 ended by SIGINT or SIGTERM after a clean stop
 
 Start here:
+  logmill look access.log
   logmill demo
   logmill query \"SELECT status, count(*) FROM log('access.log*', 'combined') GROUP BY status\"";
 
@@ -140,6 +141,7 @@ impl Color {
 /// All that the program can do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    Look(commands::look::Look),
     Demo(commands::demo::Demo),
     Run(commands::run::Run),
     Serve(commands::serve::Serve),

@@ -57,6 +57,7 @@ async fn dispatch(arguments: &Arguments) -> contract::Result<Exit> {
         output::check_format(global)?;
     }
     match &arguments.command {
+        Command::Look(look) => commands::look::start(look, global).await,
         Command::Demo(demo) => commands::demo::start(demo, global).await,
         Command::Run(run) => commands::run::start(run, global).await,
         Command::Serve(serve) => commands::serve::start(serve, global).await,

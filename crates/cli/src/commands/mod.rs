@@ -9,6 +9,7 @@ pub mod dead_letters;
 pub mod demo;
 pub mod generate;
 pub mod locate;
+pub mod look;
 pub mod query;
 pub mod run;
 pub mod serve;

@@ -12,6 +12,7 @@ mod interop;
 mod isolation;
 mod lakes;
 mod leases;
+mod look;
 mod loss;
 mod memory;
 mod messages;

@@ -1,0 +1,185 @@
+//! What is to be looked at: files, patterns, or standard input.
+
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use contract::error::Context;
+use contract::{Error, Result};
+use formats::compression::Compression;
+
+/// The name of standard input.
+const STDIN: &str = "-";
+
+/// What is to be looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// Standard input.
+    Stdin,
+    /// Files, with what stands in the pipeline file for them.
+    Files {
+        /// Paths and patterns from the root.
+        named: Vec<PathBuf>,
+        /// The files that there are now.
+        found: Vec<PathBuf>,
+    },
+}
+
+impl Input {
+    /// What a person calls it.
+    pub fn name(&self) -> String {
+        let name =
+            |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        match self {
+            Self::Stdin => "stdin".to_owned(),
+            Self::Files { found, .. } => match found.as_slice() {
+                [one] => name(one),
+                [first, ..] => format!("{} and {} more", name(first), found.len() - 1),
+                [] => String::new(),
+            },
+        }
+    }
+
+    /// The bytes that there are now; none where they cannot be counted, because the input is a
+    /// stream or compressed.
+    pub fn bytes(&self) -> Option<u64> {
+        let Self::Files { found, .. } = self else { return None };
+        let each = found.iter().map(|path| {
+            let mut file = File::open(path).ok()?;
+            let mut first = Vec::new();
+            file.by_ref().take(8).read_to_end(&mut first).ok()?;
+            let is_plain = Compression::of(&first) == Compression::None;
+            is_plain.then(|| file.metadata().ok().map(|metadata| metadata.len()))?
+        });
+        each.sum()
+    }
+}
+
+/// Finds what the arguments name.
+///
+/// # Errors
+/// Config: nothing matches, a folder is named, or standard input beside files. External: a folder
+/// cannot be listed.
+pub fn find(arguments: &[String]) -> Result<Input> {
+    if arguments.iter().any(|argument| argument == STDIN) {
+        return match arguments {
+            [_] => Ok(Input::Stdin),
+            _ => Err(Error::config("`-` stands for standard input, which is looked at alone")),
+        };
+    }
+    let (mut named, mut found) = (Vec::new(), Vec::new());
+    for argument in arguments {
+        let path =
+            std::path::absolute(argument).external(|| format!("could not find {argument:?}"))?;
+        if path.is_dir() {
+            return Err(Error::config(format!("{argument:?} is a folder"))
+                .hint(format!("name its files: {}/*.log*", argument.trim_end_matches('/'))));
+        }
+        match path.exists() {
+            true => found.push(path.clone()),
+            false => found.extend(matches(argument, &path)?),
+        }
+        named.push(path);
+    }
+    found.sort();
+    found.dedup();
+    Ok(Input::Files { named, found })
+}
+
+fn matches(argument: &str, path: &Path) -> Result<Vec<PathBuf>> {
+    let is_pattern = argument.contains(['*', '?', '[']);
+    let pattern = path.to_string_lossy();
+    let paths = is_pattern.then(|| glob::glob(&pattern)).transpose().map_err(|error| {
+        Error::config(format!("{argument:?} is no pattern: {}", error.msg))
+            .hint("`*` stands for any text, `?` for a character, `[ab]` for one of several")
+    })?;
+    // What may not be listed holds nothing that could be read.
+    let paths = paths.into_iter().flatten().flatten().filter(|path| !path.is_dir());
+    let found = paths.collect::<Vec<_>>();
+    match (found.is_empty(), is_pattern) {
+        (false, _) => Ok(found),
+        (true, true) => Err(Error::config(format!("no file matches {argument:?}"))
+            .hint("paths are relative to the folder that the command runs in")),
+        (true, false) => Err(Error::config(format!("there is no file {argument:?}"))
+            .hint("paths are relative to the folder that the command runs in")),
+    }
+}
+
+/// The first bytes of the input, decompressed; of standard input those that are there first, which
+/// are not taken away.
+///
+/// # Errors
+/// External: it cannot be read.
+pub fn first_bytes(input: &Input, bytes_max: usize) -> Result<Vec<u8>> {
+    match input {
+        Input::Stdin => stdin(bytes_max),
+        Input::Files { found, .. } => {
+            let mut failed = None;
+            for path in found {
+                match of_file(path, bytes_max) {
+                    Ok(bytes) if bytes.is_empty() => {}
+                    Ok(bytes) => return Ok(bytes),
+                    Err(error) => failed = failed.or(Some(error)),
+                }
+            }
+            failed.map_or_else(|| Ok(Vec::new()), Err)
+        }
+    }
+}
+
+fn of_file(path: &Path, bytes_max: usize) -> Result<Vec<u8>> {
+    let unreadable = || format!("could not read {:?}", path.display().to_string());
+    let file = File::open(path).external(unreadable)?;
+    decompressed(BufReader::new(file), bytes_max).external(unreadable)
+}
+
+fn stdin(bytes_max: usize) -> Result<Vec<u8>> {
+    use std::io::BufRead;
+    let mut stdin = std::io::stdin().lock();
+    // They stay in the buffer, from which the run reads them again.
+    let first = stdin.fill_buf().external(|| "could not read stdin".to_owned())?;
+    decompressed(first, bytes_max).external(|| "could not read stdin".to_owned())
+}
+
+/// So much as can be decompressed: a stream that ends early gives what comes before.
+fn decompressed(stream: impl Read + Send, bytes_max: usize) -> std::io::Result<Vec<u8>> {
+    let (compression, whole) = Compression::detect(stream)?;
+    let mut decoded = compression.decode(whole)?.take(bytes_max as u64);
+    let mut bytes = Vec::new();
+    match decoded.read_to_end(&mut bytes) {
+        Err(error) if bytes.is_empty() => Err(error),
+        _ => Ok(bytes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_files_patterns_or_standard_input() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        for name in ["a.log", "a.log.1", "b[1].log"] {
+            std::fs::write(path(name), name).expect("written");
+        }
+        let check = |arguments: &[&str], expect: &str| {
+            let arguments = arguments.iter().map(|name| match *name {
+                "-" => "-".to_owned(),
+                name => path(name),
+            });
+            let found = match find(&arguments.collect::<Vec<_>>()) {
+                Ok(input) => format!("{} {:?}", input.name(), input.bytes()),
+                Err(error) => error.to_string().replace(&path(""), ""),
+            };
+            assert_eq!(found, expect);
+        };
+        check(&["-"], "stdin None");
+        check(&["a.log"], "a.log Some(5)");
+        check(&["a.log*", "a.log"], "a.log and 1 more Some(12)");
+        check(&["b[1].log"], "b[1].log Some(8)");
+        check(&["c.log"], "there is no file \"c.log\"");
+        check(&["c*"], "no file matches \"c*\"");
+        check(&["a.log", "-"], "`-` stands for standard input, which is looked at alone");
+    }
+}

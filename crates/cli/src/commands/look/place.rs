@@ -1,0 +1,260 @@
+//! The lake of a set of files: where it lies, and what was decided when it was made.
+//!
+//! A set is known by the names of its files without what rotation adds, and by what they hold: as
+//! long as one of the files that were looked at is still among them, the lake goes on. Where none
+//! is, the names stand for other logs, which get a lake of their own; nothing is removed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use contract::error::Context;
+use contract::{Error, Result};
+use serde::{Deserialize, Serialize};
+use state::checkpoint::sha256_hex;
+use tempfile::TempDir;
+
+use super::files::Input;
+
+/// The folder of all lakes of `look`, in the data folder.
+const FOLDER: &str = "look";
+/// What was decided, beside the lake.
+const DECIDED: &str = "look.json";
+/// A file is known by so many of its first bytes.
+const HEAD_BYTES: u64 = 1024;
+/// Characters of a set's key.
+const KEY_CHARS: usize = 12;
+/// Lakes of one set of names, whose files were others each time.
+const GENERATIONS_MAX: u32 = 10_000;
+/// What tools add to a name when they compress a file.
+const COMPRESSED: [&str; 6] = [".gz", ".zst", ".xz", ".bz2", ".Z", ".lz4"];
+
+/// What was decided about a set of files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decided {
+    /// The settings of the step `parse`, as a JSON object.
+    pub parse: String,
+    /// The lake table.
+    pub table: String,
+    /// Its column of times.
+    pub time: String,
+    /// The column of user agents, if there is one.
+    pub user_agent: Option<String>,
+    /// What a person is told about it.
+    pub told: String,
+}
+
+/// What is kept beside a lake.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    decided: Decided,
+    heads: Vec<Head>,
+}
+
+/// The first bytes of a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Head {
+    bytes: u64,
+    sha256: String,
+}
+
+/// The folder of a set's lake.
+pub struct Place {
+    data: PathBuf,
+    kept: Option<Kept>,
+    /// What standard input gave is gone with it, and so is its lake.
+    _passing: Option<TempDir>,
+}
+
+impl Place {
+    /// The lake of an input; `format` is what the command line says of its lines.
+    ///
+    /// # Errors
+    /// External: the data folder or a file cannot be read or written.
+    pub fn of(input: &Input, format: Option<&str>, data: &Path) -> Result<Self> {
+        let data =
+            std::path::absolute(data).external(|| "could not find the data folder".into())?;
+        let folder = data.join(FOLDER);
+        let failed = || format!("could not write into {:?}", folder.display().to_string());
+        fs::create_dir_all(&folder).external(failed)?;
+        let Input::Files { found, .. } = input else {
+            let passing = tempfile::Builder::new().prefix("stdin-").tempdir_in(&folder);
+            let passing = passing.external(failed)?;
+            return Ok(Self {
+                data: passing.path().to_owned(),
+                kept: None,
+                _passing: Some(passing),
+            });
+        };
+        let key = key(found, format);
+        for generation in 1..GENERATIONS_MAX {
+            let name = match generation {
+                1 => key.clone(),
+                later => format!("{key}-{later}"),
+            };
+            let data = folder.join(name);
+            let Some(kept) = read(&data.join(DECIDED))? else {
+                return Ok(Self { data, kept: None, _passing: None });
+            };
+            if goes_on(&kept.heads, found)? {
+                return Ok(Self { data, kept: Some(kept), _passing: None });
+            }
+        }
+        Err(Error::external(format!("there are {GENERATIONS_MAX} lakes of these files"))
+            .hint(format!("remove some of {:?}", folder.display().to_string())))
+    }
+
+    /// The folder, which is one of data as any other.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// What was decided when it was made.
+    ///
+    /// # Errors
+    /// External: it cannot be read.
+    pub fn decided(&self) -> Result<Option<Decided>> {
+        Ok(self.kept.as_ref().map(|kept| kept.decided.clone()))
+    }
+
+    /// Keeps what was decided, and how the files begin now.
+    ///
+    /// # Errors
+    /// External: it cannot be written.
+    pub fn keep(&self, input: &Input, decided: &Decided) -> Result<()> {
+        let Input::Files { found, .. } = input else { return Ok(()) };
+        let heads = found.iter().filter_map(|path| head(path, HEAD_BYTES).transpose());
+        let kept = Kept { decided: decided.clone(), heads: heads.collect::<Result<_>>()? };
+        let text = serde_json::to_vec(&kept).bug("a decision is no JSON")?;
+        let file = self.data.join(DECIDED);
+        let failed = || format!("could not write {:?}", file.display().to_string());
+        // A file that is half written would be taken for none, and all be read again.
+        let draft = self.data.join("look.json.new");
+        fs::write(&draft, text).and_then(|()| fs::rename(&draft, &file)).external(failed)
+    }
+}
+
+fn read(file: &Path) -> Result<Option<Kept>> {
+    let failed = || format!("could not read {:?}", file.display().to_string());
+    match fs::read(file) {
+        Ok(text) => serde_json::from_slice(&text).map(Some).external(failed),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).external(failed),
+    }
+}
+
+/// Whether one of the files that were looked at is among those that there are now.
+fn goes_on(heads: &[Head], found: &[PathBuf]) -> Result<bool> {
+    for known in heads {
+        for path in found {
+            if head(path, known.bytes)?.is_some_and(|head| head == *known) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(heads.is_empty())
+}
+
+/// The first bytes of a file; none if it is empty, or may not be read.
+fn head(path: &Path, bytes: u64) -> Result<Option<Head>> {
+    let Ok(file) = File::open(path) else { return Ok(None) };
+    let mut first = Vec::new();
+    let unreadable = || format!("could not read {:?}", path.display().to_string());
+    file.take(bytes).read_to_end(&mut first).external(unreadable)?;
+    let head = Head { bytes: first.len() as u64, sha256: sha256_hex(&first) };
+    Ok((head.bytes > 0).then_some(head))
+}
+
+/// What stands for the names of a set of files.
+fn key(found: &[PathBuf], format: Option<&str>) -> String {
+    let mut families: BTreeMap<PathBuf, usize> = BTreeMap::new();
+    for path in found {
+        // By whatever way a file is named, it is the same one.
+        let path = path.canonicalize().unwrap_or_else(|_| path.clone());
+        *families.entry(family(&path)).or_default() += 1;
+    }
+    let mut names = BTreeSet::new();
+    for (family, files) in families {
+        // A file alone is not the same as all that it was rotated to.
+        names.insert(format!("{}\0{}", family.display(), files > 1));
+    }
+    let names = names.into_iter().collect::<Vec<_>>().join("\0");
+    let key = sha256_hex(format!("{names}\0{}", format.unwrap_or_default()).as_bytes());
+    key.chars().take(KEY_CHARS).collect()
+}
+
+/// A path without what rotation and compression add to a name: `access.log` of `access.log.2.gz`
+/// and of `access.log-20260301`.
+pub fn family(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let mut short = name.as_str();
+    loop {
+        let packed = COMPRESSED.iter().find_map(|end| short.strip_suffix(end));
+        let numbered = short.trim_end_matches(|sign: char| sign.is_ascii_digit());
+        let numbered = numbered
+            .strip_suffix(['.', '-', '_'])
+            .filter(|rest| rest.len() + 1 < short.len() && !rest.is_empty());
+        match packed.or(numbered).filter(|rest| !rest.is_empty()) {
+            Some(rest) => short = rest,
+            None => return path.with_file_name(short),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rotation_does_not_change_whose_file_it_is() {
+        let check = |name: &str, expect: &str| {
+            assert_eq!(family(Path::new(name)), Path::new(expect), "{name}");
+        };
+        check("/l/access.log", "/l/access.log");
+        check("/l/access.log.1", "/l/access.log");
+        check("/l/access.log.12.gz", "/l/access.log");
+        check("/l/access.log-20260301.zst", "/l/access.log");
+        check("/l/access.log.2026-03-01", "/l/access.log");
+        check("/l/2026", "/l/2026");
+        check("/l/u_ex150101.log", "/l/u_ex150101.log");
+    }
+
+    #[test]
+    fn a_lake_goes_on_as_long_as_one_of_its_files_is_there() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name);
+        let write = |name: &str, text: &str| fs::write(path(name), text).expect("written");
+        write("a.log", "one\n");
+        let decided = Decided {
+            parse: "{}".to_owned(),
+            table: "a_log".to_owned(),
+            time: "ts".to_owned(),
+            user_agent: None,
+            told: String::new(),
+        };
+        let of = |names: &[&str]| {
+            let found = names.iter().map(|name| path(name)).collect::<Vec<_>>();
+            let input = Input::Files { named: found.clone(), found };
+            let place = Place::of(&input, None, &path("data")).expect("a place");
+            fs::create_dir_all(place.data()).expect("made");
+            let known = place.decided().expect("read").is_some();
+            place.keep(&input, &decided).expect("kept");
+            (place.data().to_owned(), known)
+        };
+        let (first, known) = of(&["a.log"]);
+        assert!(!known);
+        write("a.log", "one\ntwo\n");
+        assert_eq!(of(&["a.log"]), (first.clone(), true), "it grew");
+        fs::rename(path("a.log"), path("a.log.1")).expect("rotated");
+        write("a.log", "three\n");
+        let (other, known) = of(&["a.log"]);
+        assert!(other != first && !known, "it is another file");
+        let (both, known) = of(&["a.log", "a.log.1"]);
+        assert!(both != other && !known);
+        fs::rename(path("a.log.1"), path("a.log.2")).expect("rotated");
+        fs::rename(path("a.log"), path("a.log.1")).expect("rotated");
+        write("a.log", "four\n");
+        assert_eq!(of(&["a.log", "a.log.1", "a.log.2"]), (both, true));
+    }
+}
