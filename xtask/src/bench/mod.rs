@@ -6,6 +6,7 @@
 mod cases;
 mod kafka;
 mod latency;
+mod look;
 mod measure;
 mod postgres;
 mod report;
@@ -49,6 +50,10 @@ pub struct Options {
     #[arg(long)]
     serve: bool,
 
+    /// Measure a first look at the log alone, beside GoAccess, which is installed.
+    #[arg(long, conflicts_with = "write")]
+    look: bool,
+
     /// A GeoIP database; without one, one of 5,000 cities is made up.
     #[arg(long, value_name = "FILE")]
     geoip: Option<PathBuf>,
@@ -76,6 +81,9 @@ pub fn run(options: &Options) -> Result<(), String> {
 }
 
 fn measure(bench: &Bench, options: &Options, table: &mut Table) -> Result<(), String> {
+    if options.look {
+        return bench.look(table);
+    }
     bench.parse(table)?;
     bench.pipelines(options.geoip.as_deref(), table)?;
     bench.queries(table)?;

@@ -20,7 +20,7 @@ mod ports;
 mod postgres;
 mod prometheus;
 mod s3;
-mod tools;
+pub mod tools;
 mod toxiproxy;
 
 use std::io::Read;
