@@ -173,6 +173,25 @@ pub trait SplitReader: Send {
     /// As for [`SplitReader::next_batch`]; nothing is lost if it fails.
     async fn acknowledge(&mut self, position: &Position) -> Result<()>;
 
+    /// Makes sure that everything it gave still is of the split that it was opened for, where the
+    /// outside can put another thing of the same name in its place while it is read. Called at
+    /// every barrier before the position is taken, if anything was read since the last one.
+    ///
+    /// # Errors
+    /// As for [`SplitReader::next_batch`]; nothing that was read since the last barrier is decided.
+    async fn confirm(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// A record that is gone from the source, made again of its original bytes, in the columns of
+    /// [`Source::schema`]; none where they do not make one. For dead letters; no I/O.
+    ///
+    /// # Errors
+    /// Bug: the columns were counted wrong.
+    fn remake(&self, _position: i64, _original: &[u8]) -> Result<Option<RecordBatch>> {
+        Ok(None)
+    }
+
     /// Whether the reader, which follows its split, may give up its place to one that waits. Asked
     /// between two calls of [`SplitReader::next_batch`] while there are more splits than places;
     /// no I/O. A reader that rests is dropped without an acknowledgement.
