@@ -25,15 +25,12 @@ use regex::Regex;
 
 use crate::config::{Config, Format};
 use crate::key::KeyTemplate;
-use crate::place::Place;
+use crate::place::{Place, has_no_bucket};
 
 /// Rows of a batch that is read back.
 const BATCH_ROWS: usize = 1 << 14;
 /// Rows of an object that tell the types of its columns.
 const INFERRED_ROWS: usize = 1 << 10;
-
-/// What stores call a bucket that is not there.
-const NO_BUCKET: [&str; 3] = ["NoSuchBucket", "ContainerNotFound", "The specified bucket does not"];
 
 /// Batches of one object, read as they are asked for.
 type Batches = Box<dyn Iterator<Item = arrow::error::Result<RecordBatch>> + Send>;
@@ -63,13 +60,6 @@ pub fn read_back(
         }
     };
     Ok(objects.then(of_object).try_flatten().boxed())
-}
-
-/// Whether the store says that there is no such bucket or folder, and so no object in it.
-fn has_no_bucket(error: &object_store::Error) -> bool {
-    let text = error.to_string();
-    matches!(error, object_store::Error::NotFound { .. })
-        || NO_BUCKET.iter().any(|code| text.contains(code))
 }
 
 struct Reader {

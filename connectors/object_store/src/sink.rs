@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
@@ -12,6 +13,7 @@ use contract::sink::{
 };
 use contract::spec::BuildContext;
 use contract::{Error, Lineage, Result};
+use tracing::{debug, info};
 
 use crate::config::{Config, Format};
 use crate::encode::Form;
@@ -34,6 +36,8 @@ pub struct ObjectSink {
     key: Arc<KeyTemplate>,
     /// Where bytes wait while memory is short.
     spill: PathBuf,
+    /// Whether the bucket was found before.
+    was_there: AtomicBool,
 }
 
 impl ObjectSink {
@@ -46,7 +50,8 @@ impl ObjectSink {
         let key = KeyTemplate::parse(&config.key(), &ctx.pipeline, &ctx.name);
         let key = key.map_err(|error| error.field("key"))?;
         let spill = ctx.data.join("spill");
-        Ok(Self { config: Arc::new(config), key: Arc::new(key), spill })
+        let (config, key, was_there) = (Arc::new(config), Arc::new(key), AtomicBool::new(false));
+        Ok(Self { config, key, spill, was_there })
     }
 }
 
@@ -85,6 +90,18 @@ impl Sink for ObjectSink {
     async fn open(&self, ctx: WriterContext) -> Result<Box<dyn Writer>> {
         let place = place::open(&self.config)?;
         place.ensure_bucket().await?;
+        if !place.has_bucket().await? {
+            let missing = format!("there is no bucket or container for {:?}", self.config.url);
+            return Err(match self.was_there.load(Ordering::Relaxed) {
+                true => Error::transient(missing),
+                false => Error::config(missing)
+                    .field("url")
+                    .hint("make it, or set `create_bucket: true`"),
+            });
+        }
+        if !self.was_there.swap(true, Ordering::Relaxed) {
+            tokio::spawn(remove_left(place::open(&self.config)?, self.key.clone()));
+        }
         let spill = Spill::new(self.spill.clone());
         let (config, key) = (self.config.clone(), self.key.clone());
         Ok(Box::new(ObjectWriter::new(config, key, place, spill, &ctx)?))
@@ -101,6 +118,15 @@ impl Sink for ObjectSink {
         }
         let place = place::open(&self.config)?;
         read::read_back(place, self.config.clone(), self.key.clone(), what)
+    }
+}
+
+/// Removes uploads that killed processes left; who may not list them leaves that to the bucket.
+async fn remove_left(place: place::Place, key: Arc<KeyTemplate>) {
+    match place::left::remove(&place, &key).await {
+        Ok(0) => {}
+        Ok(uploads) => info!(uploads, "removed unfinished uploads that nobody will complete"),
+        Err(error) => debug!(error = error.chain(), "could not look for unfinished uploads"),
     }
 }
 

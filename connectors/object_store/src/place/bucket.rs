@@ -69,7 +69,7 @@ impl Bucket {
     /// External: the store does not answer (retryable), or refuses.
     pub async fn ensure(&self) -> Result<()> {
         let ask = if matches!(self.signer, Signer::Google(_)) { "GET" } else { "HEAD" };
-        let found = self.send(ask, &self.address, Bytes::new()).await?;
+        let (found, _) = self.send(ask, &self.address, Bytes::new()).await?;
         if found != 404 {
             // What is wrong with a bucket that is there shows when it is written.
             return Ok(());
@@ -77,11 +77,32 @@ impl Bucket {
         // Somebody else may have made it in between.
         let (method, address) = self.maker();
         match self.send(method, &address, self.wish()).await? {
-            200..=299 | 409 => Ok(()),
-            status => {
+            (200..=299 | 409, _) => Ok(()),
+            (status, _) => {
                 let message = format!("could not make bucket {:?}: status {status}", self.shown());
                 let error = Error::external(message).hint("make it by hand, or check the rights");
                 Err(if status >= 500 { error.retryable() } else { error })
+            }
+        }
+    }
+
+    /// A page of the uploads below a prefix that are not complete, as S3 lists them
+    /// (`ListMultipartUploads`), after those that an earlier page ended with.
+    ///
+    /// # Errors
+    /// Retryable External: the store does not answer. External: it refuses.
+    pub async fn uploads(&self, prefix: &str, after: Option<(&str, &str)>) -> Result<Bytes> {
+        let part = |text: &str| -> String { byte_serialize(text.as_bytes()).collect() };
+        let mut address = format!("{}?uploads=&prefix={}", self.address, part(prefix));
+        if let Some((key, upload)) = after {
+            let marks = format!("&key-marker={}&upload-id-marker={}", part(key), part(upload));
+            address.push_str(&marks);
+        }
+        match self.send("GET", &address, Bytes::new()).await? {
+            (200..=299, body) => Ok(body),
+            (status, _) => {
+                let bucket = self.shown();
+                Err(Error::external(format!("could not list the uploads of {bucket:?}: {status}")))
             }
         }
     }
@@ -109,8 +130,8 @@ impl Bucket {
         }
     }
 
-    /// Sends a signed request and returns the status of the answer.
-    async fn send(&self, method: &str, address: &str, body: Bytes) -> Result<u16> {
+    /// Sends a signed request and returns the status and the body of the answer.
+    async fn send(&self, method: &str, address: &str, body: Bytes) -> Result<(u16, Bytes)> {
         let length = HeaderValue::from(body.len());
         let mut request = HttpRequest::new(body.into());
         *request.method_mut() = method.parse().bug("no method")?;
@@ -140,7 +161,9 @@ impl Bucket {
         let client = ReqwestConnector::default().connect(&options).bug("no HTTP client")?;
         let answer = client.execute(request).await;
         let answer = answer.transient(|| format!("could not reach bucket {:?}", self.shown()))?;
-        Ok(answer.status().as_u16())
+        let status = answer.status().as_u16();
+        let body = answer.into_body().bytes().await;
+        Ok((status, body.transient(|| format!("bucket {:?} broke off", self.shown()))?))
     }
 
     fn shown(&self) -> &str {

@@ -15,14 +15,12 @@ use object_store::local::LocalFileSystem;
 use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
 use object_store::{Error, MultipartId, PutPayload, PutResult, Result};
-use state::store::{make_folders, sync_folder};
+use state::store::{STAGING, make_folders, sync_folder};
 use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
 use super::PART_BYTES;
 
-/// Where unfinished uploads lie.
-const FOLDER: &str = ".logmill";
 /// Nobody completes an upload after so long: what it was decided for is read again.
 const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// What errors call this store.
@@ -43,7 +41,7 @@ impl LocalUploads {
     pub fn open(root: &FilePath) -> contract::Result<Self> {
         let names = LocalFileSystem::new_with_prefix(root)
             .external(|| format!("could not open folder {root:?}"))?;
-        let folder = root.join(FOLDER);
+        let folder = root.join(STAGING);
         remove_old(&folder).external(|| format!("could not look through folder {folder:?}"))?;
         Ok(Self { names, folder })
     }
@@ -190,7 +188,7 @@ mod tests {
     #[test]
     fn uploads_that_were_given_up_are_removed_after_a_week() {
         let folder = tempfile::tempdir().expect("a folder");
-        let hidden = folder.path().join(FOLDER);
+        let hidden = folder.path().join(STAGING);
         fs::create_dir(&hidden).expect("a folder");
         for (name, age) in [("upload#1", KEPT * 2), ("upload#2", KEPT / 2)] {
             let file = File::create(hidden.join(name)).expect("a file");

@@ -3,6 +3,7 @@
 //! A local folder is a store like the others: its puts and uploads survive a power loss.
 
 mod bucket;
+pub mod left;
 mod local;
 
 use std::path::Path as FilePath;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use contract::error::Context;
 use contract::{Error, Result};
+use futures::StreamExt;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::gcp::GoogleCloudStorageBuilder;
@@ -39,6 +41,16 @@ const REGION: &str = "us-east-1";
 /// Options are checked before a builder sees them.
 const KNOWN: &str = "an option that is known is none";
 
+/// What stores call a bucket that is not there.
+const NO_BUCKET: [&str; 3] = ["NoSuchBucket", "ContainerNotFound", "The specified bucket does not"];
+
+/// Whether the store says that there is no such bucket or folder, and so no object in it.
+pub fn has_no_bucket(error: &object_store::Error) -> bool {
+    let text = error.to_string();
+    matches!(error, object_store::Error::NotFound { .. })
+        || NO_BUCKET.iter().any(|code| text.contains(code))
+}
+
 /// What a URL says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Location {
@@ -60,6 +72,8 @@ pub struct Place {
     pub uploads: Arc<dyn MultipartStore>,
     prefix: Path,
     bucket: Option<Bucket>,
+    /// Who lists uploads, where the store does not remove old ones by itself.
+    uploaded: Option<Bucket>,
 }
 
 impl Place {
@@ -77,6 +91,24 @@ impl Place {
     pub fn key(&self, path: &Path) -> Option<String> {
         let rest = path.as_ref().strip_prefix(self.prefix.as_ref())?;
         Some(rest.strip_prefix('/').unwrap_or(rest).to_owned())
+    }
+
+    /// Whether the bucket is there, as far as the store tells: who may not list it is not told.
+    ///
+    /// # Errors
+    /// Retryable External: the store does not answer.
+    pub async fn has_bucket(&self) -> Result<bool> {
+        let prefix = Some(&self.prefix).filter(|prefix| !prefix.as_ref().is_empty());
+        let first = self.objects.list(prefix).next().await;
+        match first {
+            Some(Err(error)) if has_no_bucket(&error) => Ok(false),
+            Some(Err(object_store::Error::PermissionDenied { .. })) | Some(Ok(_)) | None => {
+                Ok(true)
+            }
+            Some(Err(error)) => {
+                Err(Error::transient("could not look for the bucket").because(error))
+            }
+        }
     }
 
     /// Makes the bucket or container if there is none.
@@ -165,9 +197,10 @@ pub fn open(config: &Config) -> Result<Place> {
             let store = Arc::new(builder.build().map_err(unusable)?);
             let region = region.unwrap_or_else(|| REGION.to_owned());
             let credentials = store.credentials().clone();
-            let bucket = || Bucket::s3(&s3_address(config, &name, &region), region, credentials);
-            let bucket = make.then(bucket);
-            Ok(Place { objects: store.clone(), uploads: store, prefix, bucket })
+            let address = s3_address(config, &name, &region);
+            let bucket = || Bucket::s3(&address, region.clone(), credentials.clone());
+            let (bucket, uploaded) = (make.then(bucket), Some(bucket()));
+            Ok(Place { objects: store.clone(), uploads: store, prefix, bucket, uploaded })
         }
         Location::Azure(name, prefix) => {
             let builder = azure(config, &name)?;
@@ -179,7 +212,7 @@ pub fn open(config: &Config) -> Result<Place> {
             let address = format!("{}/{name}", endpoint.trim_end_matches('/'));
             let credentials = store.credentials().clone();
             let bucket = make.then(|| Bucket::azure(&address, account, credentials));
-            Ok(Place { objects: store.clone(), uploads: store, prefix, bucket })
+            Ok(Place { objects: store.clone(), uploads: store, prefix, bucket, uploaded: None })
         }
         Location::Google(name, prefix) => {
             let store = Arc::new(google(config, &name)?.build().map_err(unusable)?);
@@ -197,7 +230,7 @@ pub fn open(config: &Config) -> Result<Place> {
                 }
                 false => None,
             };
-            Ok(Place { objects: store.clone(), uploads: store, prefix, bucket })
+            Ok(Place { objects: store.clone(), uploads: store, prefix, bucket, uploaded: None })
         }
         Location::Local(folder) => open_local(&folder, make),
     }
@@ -210,7 +243,7 @@ fn open_local(folder: &FilePath, make: bool) -> Result<Place> {
     }
     let objects = Arc::new(DurableLocal::open(folder)?);
     let uploads = Arc::new(LocalUploads::open(objects.root())?);
-    Ok(Place { objects, uploads, prefix: Path::default(), bucket: None })
+    Ok(Place { objects, uploads, prefix: Path::default(), bucket: None, uploaded: None })
 }
 
 fn s3(config: &Config, bucket: &str) -> Result<AmazonS3Builder> {

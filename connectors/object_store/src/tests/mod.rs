@@ -1,6 +1,7 @@
 //! The sink in a local folder and on real stores: what a user and an auditor would notice.
 
 mod epochs;
+mod left;
 mod rows;
 
 use std::sync::Arc;

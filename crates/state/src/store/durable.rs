@@ -3,17 +3,18 @@
 //! `object_store`'s own local store never syncs, and links a name before the bytes behind it are
 //! on disk, so a wrapper that syncs afterwards is too late. Here a put writes a hidden file,
 //! syncs it, links it (create) or renames it (overwrite), and syncs the folder and every folder
-//! it made. Reading and listing are `object_store`'s.
+//! it made. Reading and listing are `object_store`'s. What has no name yet lies in a hidden folder
+//! below the root, where no reader of the folder looks.
 
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use contract::error::Context;
+use contract::failpoint;
 use futures::stream::BoxStream;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
@@ -24,8 +25,7 @@ use object_store::{
 };
 use tokio::task::spawn_blocking;
 
-/// Names of unfinished files end in `#` and digits; `LocalFileSystem` leaves such out of lists.
-static STAGED: AtomicU64 = AtomicU64::new(0);
+use super::staging::Staging;
 
 /// What errors call this store.
 const STORE: &str = "local disk";
@@ -35,20 +35,24 @@ const STORE: &str = "local disk";
 pub struct DurableLocal {
     inner: Arc<LocalFileSystem>,
     root: PathBuf,
+    staging: Staging,
 }
 
 impl DurableLocal {
-    /// Opens a folder, making it where it does not exist.
+    /// Opens a folder, making it where it does not exist. What killed processes were writing there
+    /// is removed.
     ///
     /// # Errors
-    /// External: the folder cannot be made, or its file system has no hard links.
+    /// External: the folder cannot be made or read.
     pub fn open(folder: &FilePath) -> contract::Result<Self> {
         make_folders(folder).external(|| format!("could not make folder {folder:?}"))?;
         let root =
             folder.canonicalize().external(|| format!("could not open folder {folder:?}"))?;
         let inner = LocalFileSystem::new_with_prefix(&root)
             .external(|| format!("could not open folder {folder:?}"))?;
-        Ok(Self { inner: Arc::new(inner), root })
+        let staging =
+            Staging::open(&root).external(|| format!("could not look through {folder:?}"))?;
+        Ok(Self { inner: Arc::new(inner), root, staging })
     }
 
     /// The folder, absolute.
@@ -78,14 +82,17 @@ impl ObjectStore for DurableLocal {
             });
         }
         let path = self.inner.path_to_filesystem(location)?;
-        blocking(move || {
-            let mut staged = Staged::create(&path)?;
+        let staging = self.staging.clone();
+        let staged = blocking(move || {
+            let mut staged = Staged::create(&staging, &path)?;
             for bytes in &payload {
                 staged.file.write_all(bytes)?;
             }
-            staged.publish(&options.mode)
+            Ok(staged)
         })
         .await?;
+        reach("store.put.staged").await?;
+        blocking(move || staged.publish(&options.mode)).await?;
         Ok(PutResult { e_tag: None, version: None })
     }
 
@@ -95,7 +102,8 @@ impl ObjectStore for DurableLocal {
         _options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
         let path = self.inner.path_to_filesystem(location)?;
-        let staged = blocking(move || Staged::create(&path)).await?;
+        let staging = self.staging.clone();
+        let staged = blocking(move || Staged::create(&staging, &path)).await?;
         Ok(Box::new(Upload { staged: Some(Arc::new(staged)), written: 0 }))
     }
 
@@ -142,19 +150,9 @@ struct Staged {
 }
 
 impl Staged {
-    fn create(path: &FilePath) -> io::Result<Self> {
+    fn create(staging: &Staging, path: &FilePath) -> io::Result<Self> {
         let folder = path.parent().unwrap_or(FilePath::new("/"));
-        let number = STAGED.fetch_add(1, Ordering::Relaxed);
-        let mut hidden = path.as_os_str().to_owned();
-        hidden.push(format!("#{}{number:06}", std::process::id()));
-        let hidden = PathBuf::from(hidden);
-        let file = match File::create(&hidden) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                make_folders(folder)?;
-                File::create(&hidden)?
-            }
-            other => other?,
-        };
+        let (hidden, file) = staging.create(folder)?;
         Ok(Self { file, hidden, path: path.to_owned(), published: false })
     }
 
@@ -266,6 +264,13 @@ pub fn make_folders(folder: &FilePath) -> io::Result<()> {
 /// The folder cannot be opened.
 pub fn sync_folder(folder: &FilePath) -> io::Result<()> {
     File::open(folder)?.sync_all()
+}
+
+/// Passes a failpoint; an answer that gets lost there is an error of the store.
+async fn reach(name: &str) -> Result<()> {
+    failpoint::reach(name)
+        .await
+        .map_err(|error| Error::Generic { store: STORE, source: error.into() })
 }
 
 /// Runs file work off the async threads and gives its errors their `object_store` meaning.

@@ -6,6 +6,7 @@
 mod access;
 mod durable;
 mod promise;
+mod staging;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use url::Url;
 pub use access::Access;
 pub use durable::{DurableLocal, make_folders, sync_folder};
 pub use promise::creates_once;
+pub use staging::STAGING;
 
 /// How the variables begin that say something about a store; `TOKEN` may be anybody's.
 const PROVIDERS: [&str; 3] = ["aws_", "azure_", "google_"];

@@ -101,8 +101,10 @@ fn names(folder: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(folder).external(failed)? {
         let entry = entry.external(failed)?;
+        // What has no name yet lies in a hidden folder.
+        let name = entry.file_name().into_string().ok().filter(|name| !name.starts_with('.'));
         if entry.path().is_dir() {
-            names.extend(entry.file_name().into_string().ok());
+            names.extend(name);
         }
     }
     Ok(names)
