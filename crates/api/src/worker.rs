@@ -2,7 +2,9 @@
 //!
 //! No library can bound what an expression allocates (`repeat`, a chain of `concat`), and a defect
 //! in one must not end the server. So a query runs in a child that may read tables and nothing
-//! else, watches its own memory, and is killed when its time is over or its client has left.
+//! else, watches its own memory, and is killed when its time is over or its client has left. What
+//! it spills to disk lies in a folder of the server, which removes it whatever becomes of the
+//! child.
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -16,6 +18,7 @@ use arrow::json::writer::JsonArray;
 use contract::error::Context;
 use contract::{Error, ErrorKind, Result};
 use futures::StreamExt;
+use query::spill::SpillFolder;
 use query::{Elsewhere, Limits, Session};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -34,11 +37,24 @@ const OUTPUT_BYTES_MAX: u64 = 4 * ANSWER_BYTES_MAX as u64;
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// How a child ends that took too much memory.
 const OUT_OF_MEMORY: i32 = 86;
+/// How a child ends whose server is gone.
+const ORPHANED: i32 = 87;
 /// What a child may hold beyond its query's memory: batches under way, buffers of files.
 const MEMORY_BESIDE: u64 = 128 << 20;
 
 /// A query as a child is asked it.
 #[derive(Debug, Serialize, Deserialize)]
+struct Asked {
+    #[serde(flatten)]
+    ask: Ask,
+    /// Where it spills to.
+    spill: PathBuf,
+    /// The process that asks.
+    server: u32,
+}
+
+/// A query.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Ask {
     /// The data folder.
     pub data: PathBuf,
@@ -102,13 +118,20 @@ pub async fn ask(command: std::process::Command, ask: &Ask) -> Answer<Table> {
     };
     let mut command = tokio::process::Command::from(command);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
-    let mut worker = Worker(Some(command.spawn().map_err(failed)?));
-    let Some(child) = &mut worker.0 else { return Err(Problem::busy("no process")) };
+    let spill = SpillFolder::make(&ask.data).map_err(|error| {
+        tracing::warn!(error = error.chain(), "could not run a query");
+        Problem::busy("the query could not be run")
+    })?;
+    let asked =
+        Asked { ask: ask.clone(), spill: spill.path().to_owned(), server: std::process::id() };
+    let child = command.spawn().map_err(failed)?;
+    let mut worker = Worker { child: Some(child), spill: Some(spill) };
+    let Some(child) = &mut worker.child else { return Err(Problem::busy("no process")) };
     let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
     let (Some(mut stdin), Some(stdout)) = (stdin, stdout) else {
         return Err(Problem::busy("the query could not be run"));
     };
-    let asked = serde_json::to_vec(ask).unwrap_or_default();
+    let asked = serde_json::to_vec(&asked).unwrap_or_default();
     let talk = async {
         stdin.write_all(&asked).await?;
         drop(stdin);
@@ -139,15 +162,23 @@ pub async fn ask(command: std::process::Command, ask: &Ask) -> Answer<Table> {
     }
 }
 
-/// A child; dropped, it is killed and buried.
-struct Worker(Option<Child>);
+/// A child; dropped, it is killed and buried, and then what it spilled is removed.
+struct Worker {
+    child: Option<Child>,
+    spill: Option<SpillFolder>,
+}
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        let (Some(mut child), Ok(tasks)) = (self.0.take(), Handle::try_current()) else { return };
+        let (Some(mut child), Ok(tasks)) = (self.child.take(), Handle::try_current()) else {
+            return;
+        };
+        let spill = self.spill.take();
         tasks.spawn(async move {
             // One that has ended is gone already.
             let _ = child.kill().await;
+            // Much may lie there.
+            tokio::task::spawn_blocking(move || drop(spill));
         });
     }
 }
@@ -169,10 +200,11 @@ fn too_large() -> Problem {
 pub async fn answer(elsewhere: impl FnOnce(&Path) -> Elsewhere) -> Result<()> {
     let mut asked = Vec::new();
     std::io::stdin().lock().read_to_end(&mut asked).external(|| "no query came".into())?;
-    let ask: Ask = serde_json::from_slice(&asked).external(|| "no query came".into())?;
-    watch_memory(ask.memory_bytes as u64 + MEMORY_BESIDE);
+    let Asked { ask, spill, server } =
+        serde_json::from_slice(&asked).external(|| "no query came".into())?;
+    watch(ask.memory_bytes as u64 + MEMORY_BESIDE, server);
     let limits = Limits { memory_bytes: ask.memory_bytes, time: None };
-    let session = Session::closed(&ask.data, limits, elsewhere(&ask.data))?;
+    let session = Session::closed(&ask.data, limits, elsewhere(&ask.data), &spill)?;
     let told = match run(&session, &ask).await {
         Ok(table) => Told::Rows(table),
         Err(error) => refused(&error, &session),
@@ -265,14 +297,16 @@ fn type_word(data_type: &DataType) -> String {
     }
 }
 
-/// Ends the process once it holds so many bytes more than now.
-fn watch_memory(bytes_max: u64) {
-    let Some(now) = resident() else { return };
-    let limit = now + bytes_max;
+/// Ends the process once it holds so many bytes more than now, or the server is gone.
+fn watch(bytes_max: u64, server: u32) {
+    let limit = resident().map(|now| now + bytes_max);
     std::thread::spawn(move || {
         loop {
             std::thread::sleep(LOOK_EVERY);
-            if resident().is_some_and(|bytes| bytes > limit) {
+            if std::os::unix::process::parent_id() != server {
+                std::process::exit(ORPHANED);
+            }
+            if limit.zip(resident()).is_some_and(|(limit, bytes)| bytes > limit) {
                 std::process::exit(OUT_OF_MEMORY);
             }
         }

@@ -48,6 +48,7 @@ fn start(arguments: &Arguments) -> contract::Result<Exit> {
     // After an error other tasks may be in the middle of something that takes its being dropped
     // for a defect; they end with the process.
     std::mem::forget(tasks);
+    query::spill::remove_all();
     outcome
 }
 

@@ -43,6 +43,22 @@ pub fn exit() -> Exit {
     }
 }
 
+/// Ends the process with the first signal. For commands that only read: nothing is left to finish
+/// but what they spilled to disk.
+///
+/// # Errors
+/// Bug: the system does not let us listen.
+pub fn end_at_once() -> Result<()> {
+    let mut stop = stop()?;
+    tokio::spawn(async move {
+        if stop.wait_for(|stop| *stop).await.is_ok() {
+            query::spill::remove_all();
+            std::process::exit(i32::from(exit().number()));
+        }
+    });
+    Ok(())
+}
+
 async fn listen(mut interrupts: Signal, mut terminations: Signal, stop: watch::Sender<bool>) {
     loop {
         let came = tokio::select! {
@@ -51,6 +67,7 @@ async fn listen(mut interrupts: Signal, mut terminations: Signal, stop: watch::S
         };
         if FIRST.compare_exchange(0, came, Ordering::Relaxed, Ordering::Relaxed).is_err() {
             // Whoever asks twice does not want to wait; the next start recovers.
+            query::spill::remove_all();
             std::process::exit(i32::from(exit().number()));
         }
         stop.send_replace(true);

@@ -7,7 +7,8 @@
 //! Reading order: [`session`] (SQL and its limits), `catalog` (which tables there are), `lake` and
 //! `records` (the tables), [`log`] (the table function over raw files), [`audit`] (do the sinks
 //! hold what the ledger says), [`trace`] (where is this record), [`letters`] (which refused records
-//! are open), [`opened`] (one table that is asked again and again).
+//! are open), [`spill`] (what goes to disk meanwhile), [`opened`] (one table that is asked again
+//! and again).
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
@@ -22,6 +23,7 @@ pub mod log;
 pub mod opened;
 mod records;
 pub mod session;
+pub mod spill;
 pub mod trace;
 
 pub use catalog::{Elsewhere, PlacedTable};

@@ -15,7 +15,7 @@ use datafusion::common::{Column, DataFusionError, SchemaError};
 use datafusion::error::Result as PlanResult;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::SQLOptions;
-use datafusion::execution::disk_manager::DiskManagerBuilder;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::SessionStateBuilder;
@@ -31,6 +31,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::catalog::{self, Elsewhere, LakeFolder};
 use crate::date_trunc::DateTrunc;
 use crate::log::{LogFunction, RefusedLines, TakenFormats};
+use crate::spill::SpillFolder;
 
 /// Bytes that all queries of a closed session spill to disk.
 const SPILLED_BYTES_MAX: u64 = 1 << 30;
@@ -86,7 +87,12 @@ impl Session {
     /// # Errors
     /// As for [`Session::open`].
     pub fn open_with(data: &Path, limits: Limits, elsewhere: Elsewhere) -> Result<Self> {
-        let context = context(data, limits, elsewhere, DiskManagerBuilder::default(), true)?;
+        let spill = Arc::new(SpillFolder::make(data)?);
+        let disk = spilling_to(spill.path());
+        let config = SessionConfig::new().with_information_schema(true);
+        // Whoever still reads rows holds the session's settings, and with them the folder.
+        let config = config.with_extension(spill);
+        let context = context(data, limits, elsewhere, (disk, config))?;
         let refused = Arc::new(RefusedLines::default());
         let taken = Arc::new(TakenFormats::default());
         let function = LogFunction::new(refused.clone(), taken.clone());
@@ -96,13 +102,13 @@ impl Session {
 
     /// A session for people whom nobody knows: the tables of the data folder and of its pipelines,
     /// and nothing else. It has no `log(…)`, tells nothing of settings or places, and spills only
-    /// so much to disk.
+    /// so much to disk: into the folder `spill`, which is its caller's to remove.
     ///
     /// # Errors
     /// As for [`Session::open`].
-    pub fn closed(data: &Path, limits: Limits, elsewhere: Elsewhere) -> Result<Self> {
-        let disk = DiskManagerBuilder::default().with_max_temp_directory_size(SPILLED_BYTES_MAX);
-        let context = context(data, limits, elsewhere, disk, false)?;
+    pub fn closed(data: &Path, limits: Limits, elsewhere: Elsewhere, spill: &Path) -> Result<Self> {
+        let disk = spilling_to(spill).with_max_temp_directory_size(SPILLED_BYTES_MAX);
+        let context = context(data, limits, elsewhere, (disk, SessionConfig::new()))?;
         Ok(Self { context, limits, refused: Arc::default(), taken: Arc::default() })
     }
 
@@ -198,24 +204,25 @@ impl Session {
     }
 }
 
-/// The tables of the data folder and the functions of pipelines, within limits; `tells` says
-/// whether a query may ask which tables and settings there are.
+fn spilling_to(folder: &Path) -> DiskManagerBuilder {
+    DiskManagerBuilder::default().with_mode(DiskManagerMode::Directories(vec![folder.to_owned()]))
+}
+
+/// The tables of the data folder and the functions of pipelines, within limits.
 fn context(
     data: &Path,
     limits: Limits,
     elsewhere: Elsewhere,
-    disk: DiskManagerBuilder,
-    tells: bool,
+    (disk, config): (DiskManagerBuilder, SessionConfig),
 ) -> Result<SessionContext> {
     let runtime = RuntimeEnvBuilder::new()
         .with_memory_pool(Arc::new(FairSpillPool::new(limits.memory_bytes)))
         .with_disk_manager_builder(disk)
         .build_arc()
         .map_err(from_datafusion)?;
-    let config = quick_groups(SessionConfig::new())
+    let config = quick_groups(config)
         .with_default_catalog_and_schema(catalog::CATALOG, catalog::SCHEMA)
-        .with_create_default_catalog_and_schema(false)
-        .with_information_schema(tells);
+        .with_create_default_catalog_and_schema(false);
     let context = SessionContext::new_with_config_rt(config, runtime);
     let folder = LakeFolder::new(data).with(elsewhere);
     context.register_catalog(catalog::CATALOG, catalog::catalog(folder)?);

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use contract::sink::Proof;
 use contract::{Lineage, Result};
-use query::audit::{DifferenceKind, Report, SinkReport};
+use query::audit::{DifferenceKind, Report, SinkReport, Unfinished};
 
 use crate::arguments::Global;
 use crate::failure::Exit;
@@ -17,7 +17,8 @@ Examples:
   logmill audit web.yaml
   logmill audit web.yaml --format json | jq .complete
 
-Exits with 3 if anything is missing, doubled or unexpected.";
+Exits with 3 if anything is missing, doubled or unexpected, or if an epoch was decided and is not
+finished.";
 
 /// Compare what every sink holds with the ledger, row by row.
 #[derive(Debug, Args)]
@@ -31,7 +32,7 @@ pub async fn start(audit: &Audit, global: &Global) -> Result<Exit> {
     let bound = pipeline::load(&audit.file, &global.data)?.pipeline;
     let checkpoints = pipeline::checkpoints(&bound).await?;
     let sinks = pipeline::audited(&bound, &checkpoints).await?;
-    let report = query::audit::audit(&bound.name, &sinks, checkpoints.objects()).await?;
+    let report = query::audit::audit(&bound.name, &sinks, &checkpoints).await?;
     output::value(global, &report, |out| print(&report, out))?;
     Ok(if report.complete { Exit::Done } else { Exit::Difference })
 }
@@ -48,8 +49,17 @@ pub fn print(report: &Report, out: &mut output::Stdout) -> std::io::Result<()> {
         };
         writeln!(out, "audit of {}{part} up to epoch {}", report.pipeline, lineage.epoch)?;
     }
+    for Unfinished { lineage, epoch } in &report.unfinished {
+        writeln!(
+            out,
+            "epoch {epoch} of {lineage} is decided and not finished: the next start delivers it"
+        )?;
+    }
     for sink in &report.sinks {
         writeln!(out, "  {}: {}", sink.sink, verdict(sink))?;
+        if sink.foreign > 0 {
+            writeln!(out, "    {} without an origin: somebody else's", sink.foreign)?;
+        }
         for difference in &sink.differences {
             let kind = match difference.kind {
                 DifferenceKind::Missing => "missing",

@@ -89,7 +89,7 @@ pub async fn start(demo: &Demo, global: &Global) -> Result<Exit> {
     let bound = bind(&file, &global.data)?;
     let checkpoints = pipeline::checkpoints(&bound).await?;
     let sinks = pipeline::audited(&bound, &checkpoints).await?;
-    let audit = query::audit::audit(&bound.name, &sinks, checkpoints.objects()).await?;
+    let audit = query::audit::audit(&bound.name, &sinks, &checkpoints).await?;
     let session = Session::open(&global.data, Limits::default())?;
     let shown = Shown {
         log,

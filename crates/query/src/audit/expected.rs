@@ -3,16 +3,23 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
-use std::sync::Arc;
 
 use contract::record::OriginSum;
 use contract::{Lineage, Result};
-use object_store::ObjectStore;
 use state::ledger::hash_number;
-use state::{Checkpoint, History, LedgerRow};
+use state::{Checkpoint, CheckpointStore, History, LedgerRow};
 
 use super::found::Found;
-use super::report::{Complete, Difference, DifferenceKind};
+use super::report::{Complete, Difference, DifferenceKind, Unfinished};
+
+/// How far the ledger is taken to be delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// Up to the newest epoch that was decided, whether or not it is known to be complete.
+    Decided,
+    /// Up to the newest epoch that is known to be complete.
+    Complete,
+}
 
 /// The rows of one split in one epoch: what is compared as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -28,6 +35,8 @@ pub struct Stretch {
 pub struct Expected {
     /// How far the ledger counts, by lineage.
     pub complete: Vec<Complete>,
+    /// The decided epochs that are not known to be complete.
+    pub unproven: Vec<Unfinished>,
     /// By sink, then split and epoch.
     sums: HashMap<String, BTreeMap<Stretch, OriginSum>>,
     /// Rows rejected after they were booked as delivered, by sink.
@@ -75,12 +84,12 @@ impl Expected {
     ///
     /// # Errors
     /// External: a checkpoint cannot be read.
-    pub async fn read(pipeline: &str, store: &Arc<dyn ObjectStore>) -> Result<Self> {
+    pub async fn read(pipeline: &str, store: &CheckpointStore, until: Until) -> Result<Self> {
         let mut expected = Self::default();
         let mut lineages = Vec::new();
-        for lineage in state::history::lineages_of(store, pipeline).await? {
-            let history = History::new(store.clone(), pipeline, &lineage);
-            lineages.extend(expected.read_lineage(history, &lineage).await?);
+        for lineage in store.lineages(pipeline).await? {
+            let history = store.history(pipeline, &lineage);
+            lineages.extend(expected.read_lineage(history, &lineage, until).await?);
         }
         // What is compared depends on all lineages, so that none is added before all are read.
         for recorded in lineages {
@@ -94,17 +103,22 @@ impl Expected {
         &mut self,
         history: History,
         lineage: &Lineage,
+        until: Until,
     ) -> Result<Option<Recorded>> {
         let Some(newest) = history.newest().await? else { return Ok(None) };
         let epoch = newest.checkpoint.epoch;
+        if !newest.complete && epoch > 0 {
+            self.unproven.push(Unfinished { lineage: lineage.to_string(), epoch });
+        }
+        let complete = newest.complete || until == Until::Decided;
         // The existence of an epoch proves the one before it complete.
-        let complete_until = if newest.complete { epoch } else { epoch.saturating_sub(1) };
+        let complete_until = if complete { epoch } else { epoch.saturating_sub(1) };
         self.complete.push(Complete { lineage: lineage.to_string(), epoch: complete_until });
         let ledger = history.ledger().await?;
         let limits = Limits {
             folded_until: ledger.folded_until,
             complete_until,
-            certain_until: if newest.complete { u64::MAX } else { complete_until },
+            certain_until: if complete { u64::MAX } else { complete_until },
         };
         let splits: HashSet<&str> = ledger.rows.iter().map(|row| &*row.entry.split).collect();
         for split in splits {

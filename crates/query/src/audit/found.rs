@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
-use arrow::array::{Array, AsArray, Int64Array, RecordBatch, StringArray};
-use arrow::compute::{cast, max, min};
+use arrow::array::{Array, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray};
+use arrow::compute::{and, cast, filter_record_batch, is_not_null, max, min};
 use arrow::datatypes::{DataType, Int32Type, Int64Type};
 use contract::error::Context;
-use contract::record::{EPOCH, OriginSum, SPLIT, ordinals, positions, split_seed};
+use contract::record::{EPOCH, OriginSum, POSITION, SPLIT, ordinals, positions, split_seed};
 use contract::sink::ReadBack;
 use contract::{Error, Result};
 use futures::TryStreamExt;
@@ -21,6 +21,8 @@ pub struct Found {
     sums: HashMap<Stretch, OriginSum>,
     /// Rows of later epochs than those that are compared.
     pub later: BTreeMap<Stretch, Later>,
+    /// Rows that say nothing of where they came from.
+    pub foreign: u64,
 }
 
 /// Rows that are not compared with the ledger.
@@ -39,7 +41,9 @@ impl Found {
     pub async fn read(pipeline: &str, audited: &AuditedSink, expected: &Expected) -> Result<Self> {
         let mut found = Self::default();
         let mut batches = audited.sink.read_back(pipeline, ReadBack::Origins).await?;
-        while let Some(batch) = batches.try_next().await? {
+        while let Some(all) = batches.try_next().await? {
+            let batch = with_origin(&all)?;
+            found.foreign += (all.num_rows() - batch.num_rows()) as u64;
             for run in Runs::of(&batch)? {
                 if let Some(stretch) = expected.later(&run.split, run.epoch) {
                     found.add_later(stretch, &batch.slice(run.from, run.rows))?;
@@ -98,7 +102,8 @@ impl Positions {
         let mut rows: HashMap<_, _> =
             differing.iter().map(|stretch| (stretch.clone(), Vec::new())).collect();
         let mut batches = audited.sink.read_back(pipeline, ReadBack::Origins).await?;
-        while let Some(batch) = batches.try_next().await? {
+        while let Some(all) = batches.try_next().await? {
+            let batch = with_origin(&all)?;
             for run in Runs::of(&batch)? {
                 let stretch = expected.stretch(&run.split, run.epoch);
                 let Some(rows) = stretch.and_then(|stretch| rows.get_mut(&stretch)) else {
@@ -122,6 +127,31 @@ impl Positions {
     }
 }
 
+fn no_origin() -> Error {
+    Error::external("the sink's rows do not carry their origin")
+}
+
+/// The rows that say where they came from; others were written by somebody else.
+fn with_origin(batch: &RecordBatch) -> Result<RecordBatch> {
+    let mut keep: Option<BooleanArray> = None;
+    for name in [SPLIT, POSITION, EPOCH] {
+        // A file of another writer lacks the column where ours would hold null.
+        let Some(column) = batch.column_by_name(name) else { return Ok(batch.slice(0, 0)) };
+        if column.null_count() == 0 {
+            continue;
+        }
+        let is_told = is_not_null(column).external(|| no_origin().to_string())?;
+        keep = Some(match keep {
+            Some(keep) => and(&keep, &is_told).external(|| no_origin().to_string())?,
+            None => is_told,
+        });
+    }
+    match keep {
+        Some(keep) => filter_record_batch(batch, &keep).bug("could not leave out rows"),
+        None => Ok(batch.clone()),
+    }
+}
+
 /// Neighbouring rows of one split and epoch.
 struct Run {
     split: String,
@@ -140,16 +170,16 @@ struct Runs {
 
 impl Runs {
     fn of(batch: &RecordBatch) -> Result<Self> {
-        let lost = || Error::external("the sink's rows do not carry their origin");
-        let splits = batch.column_by_name(SPLIT).ok_or_else(lost)?;
-        let dictionary = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
-        let splits = cast(splits, &dictionary).external(|| lost().to_string())?;
-        let splits = splits.as_dictionary::<Int32Type>();
-        let epochs = batch.column_by_name(EPOCH).ok_or_else(lost)?;
-        let epochs = epochs.as_primitive_opt::<Int64Type>().ok_or_else(lost)?;
-        if splits.null_count() + epochs.null_count() > 0 {
-            return Err(lost());
+        if batch.num_rows() == 0 {
+            let (names, epochs) = (StringArray::new_null(0), Int64Array::new_null(0));
+            return Ok(Self { keys: Vec::new(), names, epochs, at: 0 });
         }
+        let splits = batch.column_by_name(SPLIT).ok_or_else(no_origin)?;
+        let dictionary = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+        let splits = cast(splits, &dictionary).external(|| no_origin().to_string())?;
+        let splits = splits.as_dictionary::<Int32Type>();
+        let epochs = batch.column_by_name(EPOCH).ok_or_else(no_origin)?;
+        let epochs = epochs.as_primitive_opt::<Int64Type>().ok_or_else(no_origin)?;
         Ok(Self {
             keys: splits.keys().values().to_vec(),
             names: splits.values().as_string::<i32>().clone(),

@@ -8,10 +8,13 @@ use serde::Serialize;
 pub struct Report {
     /// The pipeline's name.
     pub pipeline: String,
-    /// Whether every sink that can be read back holds exactly what the ledger says.
+    /// Whether every sink that can be read back holds exactly what the ledger says, and no decided
+    /// epoch waits for somebody to finish it.
     pub complete: bool,
     /// How far was looked, by lineage.
     pub lineages: Vec<Complete>,
+    /// The epochs that were decided, that some sink lacks, and that nobody is delivering.
+    pub unfinished: Vec<Unfinished>,
     /// Each sink, dead letters included.
     pub sinks: Vec<SinkReport>,
 }
@@ -22,6 +25,15 @@ pub struct Complete {
     /// The lineage's name.
     pub lineage: String,
     /// The epoch; 0 where none is complete.
+    pub epoch: u64,
+}
+
+/// A decided epoch that the next start finishes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Unfinished {
+    /// The lineage's name.
+    pub lineage: String,
+    /// The epoch.
     pub epoch: u64,
 }
 
@@ -42,6 +54,8 @@ pub struct SinkReport {
     pub duplicate: u64,
     /// Rows that it holds and should not.
     pub unexpected: u64,
+    /// Rows without an origin: somebody else's.
+    pub foreign: u64,
     /// Where the differences are.
     #[serde(rename = "ranges")]
     pub differences: Vec<Difference>,
@@ -87,6 +101,7 @@ impl SinkReport {
             missing: 0,
             duplicate: 0,
             unexpected: 0,
+            foreign: 0,
             differences: Vec::new(),
         }
     }

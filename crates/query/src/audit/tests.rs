@@ -1,6 +1,7 @@
 //! Audits of a sink whose rows are given, against a ledger that was written for them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{Int64Array, RecordBatch};
 use arrow::datatypes::Schema;
@@ -14,12 +15,15 @@ use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use state::checkpoint::Cut;
 use state::ledger::{Counts, Entry, hash_text};
-use state::{Checkpoint, History};
+use state::{Checkpoint, CheckpointStore, History};
 
-use super::{AuditedSink, Report, audit};
+use super::{AuditedSink, Report, Unfinished, audit};
 
 /// Rows as (epoch, position), all of the split `a`.
 type Rows = &'static [(u64, i64)];
+
+/// The epoch of a row that another program wrote.
+const FOREIGN: u64 = u64::MAX;
 
 struct Given(Rows);
 
@@ -46,6 +50,11 @@ impl Sink for Given {
         let schema = Arc::new(Schema::new(vec![position_field()]));
         let sink_schema = sink_schema(&schema, true);
         let rows = self.0.iter().map(|(epoch, position)| {
+            if *epoch == FOREIGN {
+                let column: arrow::array::ArrayRef = Arc::new(Int64Array::from(vec![1]));
+                let foreign = RecordBatch::try_from_iter([("id", column)]);
+                return Ok(foreign.expect("one column"));
+            }
             let column = Arc::new(Int64Array::from(vec![*position]));
             let batch = RecordBatch::try_new(schema.clone(), vec![column]).expect("one column");
             for_sink(&batch, &sink_schema, &SplitId::new("a"), *epoch)
@@ -86,9 +95,13 @@ fn entry(from: i64) -> Entry {
     }
 }
 
+fn checkpoints(store: Arc<dyn ObjectStore>) -> CheckpointStore {
+    CheckpointStore::shared(store, Duration::from_secs(10), "memory")
+}
+
 async fn report(rows: Rows, complete: bool) -> Report {
     let sinks = [AuditedSink { name: "lake".into(), sink: Arc::new(Given(rows)) }];
-    audit("p", &sinks, &store(complete).await).await.expect("audited")
+    audit("p", &sinks, &checkpoints(store(complete).await)).await.expect("audited")
 }
 
 async fn check(rows: Rows, expect: &str) {
@@ -137,10 +150,33 @@ async fn every_kind_of_difference_is_named_with_its_place() {
 }
 
 #[tokio::test]
-async fn an_epoch_that_may_be_incomplete_is_not_compared() {
+async fn a_decided_epoch_that_nobody_delivers_is_unfinished() {
     let report = report(&[(1, 0), (1, 1), (1, 2), (2, 3)], false).await;
-    assert!(report.complete);
+    assert!(!report.complete);
     assert_eq!((report.lineages[0].epoch, report.sinks[0].found), (1, 3));
+    assert!(report.sinks[0].is_complete(), "what was published before is there");
+    let unfinished = Unfinished { lineage: "main".to_owned(), epoch: 2 };
+    assert_eq!(report.unfinished, [unfinished]);
+}
+
+#[tokio::test]
+async fn a_decided_epoch_that_every_sink_holds_needs_no_mark() {
+    let report = report(&[(1, 0), (1, 1), (1, 2), (2, 3), (2, 4), (2, 5)], false).await;
+    assert!(report.complete);
+    assert_eq!((report.lineages[0].epoch, report.sinks[0].found), (2, 6));
+}
+
+#[tokio::test]
+async fn a_decided_epoch_is_under_way_while_somebody_owns_the_lineage() {
+    let checkpoints = checkpoints(store(false).await);
+    let lease = checkpoints.lease("p", &Lineage::main()).await.expect("free");
+    let sink = Arc::new(Given(&[(1, 0), (1, 1), (1, 2), (2, 3)]));
+    let sinks = [AuditedSink { name: "lake".into(), sink }];
+    let report = audit("p", &sinks, &checkpoints).await.expect("audited");
+    assert!(report.complete && report.unfinished.is_empty());
+    assert_eq!(report.lineages[0].epoch, 1);
+    lease.release().await;
+    assert!(!audit("p", &sinks, &checkpoints).await.expect("audited").complete);
 }
 
 /// A replay delivers rows of the same split in epochs of the same numbers as the main lineage.
@@ -162,17 +198,28 @@ async fn epochs_of_several_lineages_are_compared_together() {
         }
         history.mark_complete(3).await.expect("marked");
         let sinks = [AuditedSink { name: "lake".into(), sink: Arc::new(Given(rows)) }];
-        let report = audit("p", &sinks, &store).await.expect("audited");
+        let report = audit("p", &sinks, &checkpoints(store)).await.expect("audited");
         let sink = &report.sinks[0];
         let found = format!("{} of {}", sink.found, sink.expected);
         assert_eq!(found, expect, "{rows:?}");
-        report.complete
+        (report.complete, sink.is_complete())
     };
     let whole: Rows = &[(1, 0), (1, 1), (1, 2), (2, 3), (2, 4), (2, 5), (1, 10), (2, 11), (3, 12)];
-    assert!(check(true, whole, "9 of 9").await);
-    assert!(!check(true, &whole[..8], "8 of 9").await, "a row of the replay is missing");
-    assert!(!check(true, &whole[1..], "8 of 9").await, "a row of the main lineage is missing");
-    // The main lineage may be at its second epoch just now, so that nothing from there on is sure.
-    assert!(!check(false, &whole[..3], "3 of 4").await);
-    assert!(check(false, &[(1, 0), (1, 1), (1, 2), (1, 10), (2, 4)], "4 of 4").await);
+    assert_eq!(check(true, whole, "9 of 9").await, (true, true));
+    let lacks = (false, false);
+    assert_eq!(check(true, &whole[..8], "8 of 9").await, lacks, "a row of the replay is missing");
+    assert_eq!(check(true, &whole[1..], "8 of 9").await, lacks, "a row of main is missing");
+    // The main lineage has not finished its second epoch, so that nothing from there on is sure.
+    assert_eq!(check(false, &whole[..3], "3 of 4").await, lacks);
+    let begun = &[(1, 0), (1, 1), (1, 2), (1, 10), (2, 4)];
+    assert_eq!(check(false, begun, "4 of 4").await, (false, true));
+}
+
+#[tokio::test]
+async fn rows_without_an_origin_are_somebody_elses() {
+    let sink = Arc::new(Given(&[(1, 0), (1, 1), (1, 2), (2, 3), (2, 4), (2, 5), (FOREIGN, 0)]));
+    let sinks = [AuditedSink { name: "lake".into(), sink }];
+    let report = audit("p", &sinks, &checkpoints(store(true).await)).await.expect("audited");
+    assert!(report.complete);
+    assert_eq!((report.sinks[0].found, report.sinks[0].foreign), (6, 1));
 }

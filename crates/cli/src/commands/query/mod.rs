@@ -15,9 +15,9 @@ use query::{Limits, Session};
 use runtime::FirstRefused;
 
 use crate::arguments::{Format, Global};
-use crate::elsewhere;
 use crate::failure::{self, Exit};
 use crate::output::rows;
+use crate::{elsewhere, signals};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -56,6 +56,7 @@ pub struct Query {
 }
 
 pub async fn start(query: &Query, global: &Global) -> Result<Exit> {
+    signals::end_at_once()?;
     let limits = Limits { memory_bytes: query.memory.as_usize(), time: query.timeout };
     let session = Session::open_with(&global.data, limits, elsewhere::of(&global.data))?;
     match &query.sql {

@@ -91,6 +91,7 @@ pub async fn start(serve: &Serve, global: &Global) -> Result<Exit> {
         host: host.clone(),
         version: env!("CARGO_PKG_VERSION"),
     };
+    query::spill::clear_left(&global.data);
     tokio::spawn(exporter.tidy());
     tokio::spawn(watched::count(host, running.names()));
     keep_both(running, options, stop, global).await?;

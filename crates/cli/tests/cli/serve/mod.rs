@@ -5,6 +5,7 @@ mod lakes;
 mod load;
 mod safety;
 mod schema;
+mod spills;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -69,9 +70,18 @@ fn loaded() -> Desk {
 
 impl Server {
     fn start(desk: &Desk, arguments: &[&str]) -> Self {
+        Self::start_with(desk, arguments, |_| ())
+    }
+
+    fn start_with(
+        desk: &Desk,
+        arguments: &[&str],
+        change: impl FnOnce(&mut Command),
+    ) -> Self {
         let all = [&["serve", "--listen", "127.0.0.1:0"], arguments].concat();
         let mut command = desk.command(&all);
         command.env_remove("LOGMILL_TOKEN");
+        change(&mut command);
         Self::of(command)
     }
 
