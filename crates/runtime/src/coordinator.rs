@@ -16,6 +16,7 @@ use crate::owner::{Owner, RunContext, Scope};
 use crate::patience::Patience;
 use crate::progress::Recovering;
 use crate::recovery::recover;
+use crate::renamed;
 use crate::summary::SummaryBuilder;
 
 /// How often a lineage that somebody else owns is asked for.
@@ -146,6 +147,11 @@ impl Coordinator {
     /// From recovery to the end, the order or the first error.
     async fn attempt(&mut self, owner: &Owner, recovering: &mut Option<Recovering>) -> Result<End> {
         let checkpoint = recover(owner).await?;
+        for (_, node) in owner.sources() {
+            let known = &checkpoint.splits;
+            renamed::refuse_source(&owner.pipeline, &owner.options, &node.name, known).await?;
+        }
+        renamed::refuse_sinks(owner, &checkpoint)?;
         let epoch = owner.start_epoch(checkpoint.epoch + 1, checkpoint.now_us);
         let cast = Cast::everyone(owner.pipeline.sinks.len());
         let mut attempt = Attempt::start(owner, checkpoint, epoch, cast).await?;

@@ -4,9 +4,10 @@
 //! joined by bounded queues; its coordinator ends epochs by the protocol of EPOCH.md.
 //!
 //! Reading order: [`graph`] (what is run), `run`, `supervisor` (all lineages), `scout` (which
-//! there are), `coordinator` (one of them), `recovery`, [`targets`], `attempt`, `epochs` (its
-//! loop), `phases` (of its splits), `barrier` (the end of an epoch), `draft` (its books), the
-//! tasks, [`troubles`], then [`replay`], [`schedule`] and [`metrics`].
+//! there are), `coordinator` (one of them), `recovery`, `feed` (what it reads again), `renamed`
+//! (what it refuses), [`targets`], `attempt`, `epochs` (its loop), `phases` (of its splits),
+//! `barrier` (the end of an epoch), `draft` (its books), the tasks, [`troubles`], then [`replay`],
+//! [`schedule`] and [`metrics`].
 
 mod assume;
 mod attempt;
@@ -17,6 +18,7 @@ pub mod dead_letters;
 pub mod descriptors;
 mod draft;
 mod epochs;
+mod feed;
 mod flow;
 pub mod graph;
 mod joins;
@@ -30,6 +32,7 @@ mod phases;
 mod progress;
 mod reader_task;
 mod recovery;
+mod renamed;
 pub mod replay;
 mod run;
 pub mod schedule;

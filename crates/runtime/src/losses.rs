@@ -6,8 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use contract::record::{OriginSum, split_seed};
 use contract::{Error, Result};
 use state::Checkpoint;
+use state::checkpoint::Cut;
 use state::ledger::{Counts, Entry, hash_text};
 use tracing::warn;
 
@@ -15,39 +17,94 @@ use crate::graph::Pipeline;
 use crate::owner::Owner;
 use crate::sink_task::SinkReport;
 
-/// Compares what a replay gave with what the checkpoint recorded, to the last row; only splits
-/// that are unreadable may lack some.
+/// What came of a replay.
+pub enum Compared {
+    /// The rows that were recorded, but for those that are lost.
+    Same(Vec<Entry>),
+    /// Other rows of these splits; nothing of the replay may be committed.
+    Others(BTreeSet<usize>),
+}
+
+/// Compares what a replay gave with what the checkpoint recorded, to the last row. Where losses
+/// are accepted (`accepts`), rows may be missing, and splits of which other rows came are named.
 ///
 /// # Errors
-/// Bug: the replay gave other rows; nothing of it may be committed.
+/// External: the replay gave other rows, and nobody accepts that; nothing of it may be committed.
 pub fn of_replay(
     checkpoint: &Checkpoint,
     pipeline: &Pipeline,
     reports: &[Option<SinkReport>],
-    unreadable: &BTreeSet<usize>,
-) -> Result<Vec<Entry>> {
+    accepts: bool,
+) -> Result<Compared> {
     let mut losses = Vec::new();
+    let mut others = BTreeSet::new();
     for (node, report) in pipeline.sinks.iter().zip(reports) {
         let Some(report) = report else { continue };
-        let refused = report.prepared.as_ref().map_or(0, |prepared| prepared.rejects.len());
-        let mut given: BTreeMap<_, _> = report.sums.iter().collect();
+        let mut given: BTreeMap<usize, Given> = given_by(checkpoint, report)?;
         for entry in checkpoint.ledger.iter().filter(|entry| entry.sink == node.name) {
             let split = split_of(checkpoint, &entry.split)?;
-            let sum = given.remove(&split).copied().unwrap_or_default();
-            let lost = entry.counts.delivered.checked_sub(sum.rows);
-            match lost {
-                Some(0) if hash_text(sum.hash) == entry.hash => {}
-                Some(lost) if lost > 0 && unreadable.contains(&split) => {
-                    losses.push(loss(entry, lost));
+            let given = given.remove(&split).unwrap_or_default();
+            match entry.counts.delivered.checked_sub(given.sum.rows) {
+                Some(0) if hash_text(given.sum.hash) == entry.hash => {}
+                Some(lost) if lost > 0 && accepts => losses.push(loss(entry, lost)),
+                Some(lost) if lost > 0 => return Err(fewer(checkpoint, entry, &given)),
+                _ if accepts => {
+                    others.insert(split);
                 }
-                _ => return Err(other_rows(&node.name, &entry.split)),
+                _ => return Err(differs(checkpoint, entry, &given)),
             }
         }
-        if refused > 0 || given.values().any(|sum| sum.rows > 0) {
-            return Err(other_rows(&node.name, "none that was recorded"));
+        let unrecorded = given.iter().find(|(_, given)| given.sum.rows > 0);
+        match unrecorded {
+            Some((split, _)) if accepts => {
+                others.insert(*split);
+            }
+            Some((split, given)) => {
+                let split = checkpoint.splits[*split].known.split.id.to_string();
+                let entry = Entry {
+                    split,
+                    sink: node.name.clone(),
+                    counts: Counts::default(),
+                    hash: hash_text(0),
+                };
+                return Err(differs(checkpoint, &entry, given));
+            }
+            None => {}
         }
     }
-    Ok(losses)
+    Ok(match others.is_empty() {
+        true => Compared::Same(losses),
+        false => Compared::Others(others),
+    })
+}
+
+/// What a replay gave a sink of one split.
+#[derive(Default)]
+struct Given {
+    /// What the sink took.
+    sum: OriginSum,
+    /// What it refused, which it took before.
+    refused: u64,
+    /// Why it refused the first.
+    reason: Option<String>,
+}
+
+fn given_by(checkpoint: &Checkpoint, report: &SinkReport) -> Result<BTreeMap<usize, Given>> {
+    let given = report.sums.iter().map(|(split, sum)| {
+        let given = Given { sum: *sum, ..Given::default() };
+        (*split, given)
+    });
+    let mut given: BTreeMap<_, _> = given.collect();
+    for row in report.prepared.iter().flat_map(|prepared| &prepared.rejects) {
+        let given = given.entry(split_of(checkpoint, row.split.as_str())?).or_default();
+        let mut refused = OriginSum::default();
+        let seed = split_seed(row.split.as_str());
+        refused.add(seed, row.reject.position, row.reject.ordinal);
+        given.sum.take(refused);
+        given.refused += 1;
+        given.reason.get_or_insert_with(|| row.reject.reason.clone());
+    }
+    Ok(given)
 }
 
 /// Notes the losses of the sinks that were replayed; those of others stay.
@@ -110,8 +167,42 @@ fn loss(entry: &Entry, rows: u64) -> Entry {
     Entry { counts, hash: hash_text(0), ..entry.clone() }
 }
 
-fn other_rows(sink: &str, split: &str) -> Error {
-    Error::bug(format!(
-        "a replay for sink {sink:?} gave other rows of split {split:?} than were recorded"
+/// The error of a replay that gave too few rows.
+fn fewer(checkpoint: &Checkpoint, entry: &Entry, given: &Given) -> Error {
+    let why = match &given.reason {
+        Some(reason) => format!("{} of them were refused now: {reason}", given.refused),
+        None => "its source does not have the others any more".to_owned(),
+    };
+    unlike(checkpoint, entry, given)
+        .because(why)
+        .hint("`run --accept-loss` delivers those that are left and books the others as lost")
+}
+
+/// The error of a replay that gave rows which were not recorded.
+fn differs(checkpoint: &Checkpoint, entry: &Entry, given: &Given) -> Error {
+    unlike(checkpoint, entry, given).because("what it reads has changed since").hint(
+        "bring back what was read then, or `run --accept-loss` to leave these rows out and book \
+         them as lost",
+    )
+}
+
+fn unlike(checkpoint: &Checkpoint, entry: &Entry, given: &Given) -> Error {
+    let Entry { split, sink, counts, hash } = entry;
+    let (recorded, rows) = (counts.delivered, given.sum.rows);
+    let epoch = checkpoint.epoch;
+    warn!(sink, split, epoch, recorded = hash, given = hash_text(given.sum.hash), "other rows");
+    let (from, to) = range_of(checkpoint, split);
+    Error::external(format!(
+        "a replay of epoch {epoch} gave sink {sink:?} {rows} rows of split {split:?}, records \
+         {from} to {to}, where {recorded} were recorded"
     ))
+}
+
+/// The records of a split that an epoch read.
+fn range_of(checkpoint: &Checkpoint, split: &str) -> (i64, i64) {
+    let of_split = |cut: &&Cut| checkpoint.splits[cut.split].known.split.id.as_str() == split;
+    let cuts = || checkpoint.cuts.iter().filter(of_split);
+    let from = cuts().map(|cut| cut.from.as_ref().map_or(0, |from| from.at)).min();
+    let to = cuts().map(|cut| cut.to.at).max();
+    (from.unwrap_or_default(), to.unwrap_or_default())
 }

@@ -356,6 +356,11 @@ impl ReaderTask {
     }
 
     async fn pause(&mut self, reply: oneshot::Sender<ReaderReport>) -> Result<()> {
+        if let Reading::Open(reader) = &mut self.reading
+            && !self.read_at.is_empty()
+        {
+            reader.confirm().await?;
+        }
         let report = self.report();
         // A coordinator that is gone shows at the next command.
         let _ = reply.send(report);

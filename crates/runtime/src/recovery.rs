@@ -3,29 +3,22 @@
 //! For each sink the newest checkpoint names two legal tokens: the one before the epoch and the
 //! epoch itself. Every other token stops the start; nothing is ever sent again on a guess.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
-use arrow::array::RecordBatch;
-use contract::record::POSITION;
 use contract::sink::{CommitOutcome, Held, SinkKind};
-use contract::source::{SplitReader, Until};
 use contract::transform::EpochStart;
-use contract::{Error, ErrorKind, Position, Result, failpoint};
+use contract::{Error, Result, failpoint};
 use futures::future::try_join_all;
 use state::Checkpoint;
-use state::checkpoint::{Cut, SinkState};
+use state::checkpoint::SinkState;
 use tracing::{info, warn};
 
 use crate::assume;
 use crate::attempt::{Attempt, Cast};
 use crate::barrier::{commit_of, not_owner};
-use crate::chain::Chain;
-use crate::dead_letters::{DeadLetter, add_originals};
-use crate::flow::{SplitContext, Tally};
-use crate::losses;
-use crate::originals;
-use crate::outlet::Outlet;
+use crate::feed::Feed;
+use crate::flow::Tally;
+use crate::losses::{self, Compared};
 use crate::owner::Owner;
 use crate::sink_task::{Skip, commit_one};
 use crate::targets;
@@ -258,9 +251,28 @@ async fn commit_again(owner: &Owner, checkpoint: &Checkpoint, sink: usize) -> Re
     }
 }
 
-/// Gives the recorded cuts of the newest epoch again, to the sinks that lost them, through the
-/// version of the pipeline that read them first.
+/// Gives the recorded cuts of the newest epoch again, to the sinks that lost them. Where a loss is
+/// accepted, a split of which other rows come than were recorded is given up.
 async fn replay_epoch(owner: &Owner, checkpoint: &Checkpoint, replay: &[&str]) -> Result<()> {
+    let mut given_up = BTreeSet::new();
+    loop {
+        let others = replay_without(owner, checkpoint, replay, &given_up).await?;
+        if others.is_empty() {
+            return Ok(());
+        }
+        // Each turn gives up at least one more.
+        given_up.extend(others);
+    }
+}
+
+/// Replays an epoch, through the version of the pipeline that read it first; returns the splits
+/// that must be given up before anything can be committed.
+async fn replay_without(
+    owner: &Owner,
+    checkpoint: &Checkpoint,
+    replay: &[&str],
+    given_up: &BTreeSet<usize>,
+) -> Result<BTreeSet<usize>> {
     let then = owner.as_of(checkpoint).await?;
     failpoint::reach("recover.replay").await?;
     let mut before = owner.history.epoch(checkpoint.epoch - 1).await?;
@@ -275,167 +287,40 @@ async fn replay_epoch(owner: &Owner, checkpoint: &Checkpoint, replay: &[&str]) -
     let cast = Cast { sinks: sinks.collect() };
     let mut attempt = Attempt::start(&then, before, epoch, cast).await?;
     attempt.checkpoint = checkpoint.clone();
-    let outcome = replay_into(&mut attempt, epoch).await;
-    match attempt.end(outcome.err()).await {
+    let outcome = replay_into(&mut attempt, epoch, given_up).await;
+    let (others, error) = match outcome {
+        Ok(others) => (others, None),
+        Err(error) => (BTreeSet::new(), Some(error)),
+    };
+    match attempt.end(error).await {
         Some(error) => Err(error),
-        None => Ok(()),
+        None => Ok(others),
     }
 }
 
-async fn replay_into(attempt: &mut Attempt<'_>, epoch: EpochStart) -> Result<()> {
+async fn replay_into(
+    attempt: &mut Attempt<'_>,
+    epoch: EpochStart,
+    given_up: &BTreeSet<usize>,
+) -> Result<BTreeSet<usize>> {
     let checkpoint = attempt.checkpoint.clone();
-    let feed = Feed::new(attempt.owner, &checkpoint, epoch);
+    let feed = Feed::new(attempt.owner, &checkpoint, epoch, given_up.clone());
     let outlet = attempt.shared.outlet.clone();
     let budget = attempt.shared.budget.clone();
-    let unreadable = tokio::select! {
+    tokio::select! {
         fed = feed.run(&outlet, &budget) => fed?,
         failure = attempt.failed() => return Err(failure),
     };
     let next = EpochStart { epoch: epoch.epoch + 1, ..epoch };
     attempt.pass_barrier(next, &mut Tally::default()).await?;
     let reports = attempt.prepare_replayed(epoch).await?;
-    let losses = losses::of_replay(&checkpoint, &attempt.owner.pipeline, &reports, &unreadable)?;
-    losses::keep(attempt.owner, &checkpoint, &reports, losses).await?;
-    attempt.commit_replayed(&reports).await
-}
-
-/// Reads the recorded cuts one after the other.
-struct Feed<'a> {
-    owner: &'a Owner,
-    checkpoint: &'a Checkpoint,
-    epoch: EpochStart,
-    chain: Chain,
-    open: BTreeMap<usize, OpenSplit>,
-    /// Splits of which something can no longer be read, by number; a loss that is accepted.
-    unreadable: BTreeSet<usize>,
-}
-
-struct OpenSplit {
-    context: Arc<SplitContext>,
-    reader: Box<dyn SplitReader>,
-    /// Rows that were read beyond the cut before.
-    rest: Option<RecordBatch>,
-    /// The record after the last that was read.
-    next: Option<Position>,
-}
-
-impl<'a> Feed<'a> {
-    fn new(owner: &'a Owner, checkpoint: &'a Checkpoint, epoch: EpochStart) -> Self {
-        let chain = Chain::new(owner.pipeline.clone(), epoch);
-        Self { owner, checkpoint, epoch, chain, open: BTreeMap::new(), unreadable: BTreeSet::new() }
-    }
-
-    /// Feeds every cut; returns the splits that could not be read to their end.
-    async fn run(
-        mut self,
-        outlet: &Outlet,
-        budget: &crate::flow::Budget,
-    ) -> Result<BTreeSet<usize>> {
-        for cut in &self.checkpoint.cuts {
-            if self.unreadable.contains(&cut.split) {
-                continue;
-            }
-            if let Err(error) = self.open_and_feed(cut, outlet, budget).await {
-                if error.retry() || is_bug(&error) || !self.owner.options.accept_loss {
-                    return Err(error);
-                }
-                warn!(error = error.chain(), "gave up what can no longer be read");
-                self.unreadable.insert(cut.split);
-            }
-        }
-        Ok(self.unreadable)
-    }
-
-    async fn open_and_feed(
-        &mut self,
-        cut: &Cut,
-        outlet: &Outlet,
-        budget: &crate::flow::Budget,
-    ) -> Result<()> {
-        if !self.open.contains_key(&cut.split) {
-            let open = open_split(self.owner, self.checkpoint, cut).await?;
-            self.open.insert(cut.split, open);
-        }
-        self.feed(cut, outlet, budget).await
-    }
-
-    async fn feed(
-        &mut self,
-        cut: &Cut,
-        outlet: &Outlet,
-        budget: &crate::flow::Budget,
-    ) -> Result<()> {
-        loop {
-            let open = self.open.get_mut(&cut.split).expect("opened before it is fed");
-            let (records, rejects) = match open.rest.take() {
-                Some(rest) => (rest, Vec::new()),
-                None => match open.reader.next_batch().await? {
-                    Some(batch) => {
-                        open.next = Some(batch.next);
-                        (batch.records, batch.rejects)
-                    }
-                    None if open.next.as_ref().is_some_and(|next| next.at >= cut.to.at) => {
-                        return Ok(());
-                    }
-                    None => return Err(unreadable(self.checkpoint, cut)),
-                },
-            };
-            let (inside, beyond) = divide(&records, &cut.to)?;
-            let done = beyond.is_some();
-            open.rest = beyond;
-            let context = open.context.clone();
-            let share = budget.take(inside.get_array_memory_size()).await?;
-            let mut passed = self.chain.run_from_source(context.source, inside.clone())?;
-            let source: Arc<str> = self.owner.pipeline.sources[context.source].name.as_str().into();
-            passed.dead_letters.extend(rejects.into_iter().map(|reject| DeadLetter {
-                step: Some(source.clone()),
-                sink: None,
-                reject,
-            }));
-            add_originals(&mut passed.dead_letters, &inside)?;
-            outlet.send_made(&context, passed, share, self.epoch.now_us).await?;
-            if done {
-                return Ok(());
-            }
+    let accepts = attempt.owner.options.accept_loss;
+    match losses::of_replay(&checkpoint, &attempt.owner.pipeline, &reports, accepts)? {
+        Compared::Others(splits) => Ok(splits),
+        Compared::Same(losses) => {
+            losses::keep(attempt.owner, &checkpoint, &reports, losses).await?;
+            attempt.commit_replayed(&reports).await?;
+            Ok(BTreeSet::new())
         }
     }
-}
-
-/// Opens the split of a cut, up to the last cut of it.
-async fn open_split(owner: &Owner, checkpoint: &Checkpoint, cut: &Cut) -> Result<OpenSplit> {
-    let context = originals::context_at(owner, checkpoint, cut.split)
-        .ok_or_else(|| unreadable(checkpoint, cut).because("its source left the file"))?;
-    let last = checkpoint.cuts.iter().rev().find(|other| other.split == cut.split);
-    let until = last.map_or_else(|| cut.to.clone(), |last| last.to.clone());
-    let source = &owner.pipeline.sources[context.source].source;
-    let opened = source.open(&context.split, cut.from.as_ref(), Until::Position(until)).await;
-    let reader = opened.map_err(|error| match error.retry() {
-        true => error,
-        false => unreadable(checkpoint, cut).because(error),
-    })?;
-    Ok(OpenSplit { context, reader, rest: None, next: cut.from.clone() })
-}
-
-/// The rows before a position, and those from it on, if any.
-fn divide(records: &RecordBatch, to: &Position) -> Result<(RecordBatch, Option<RecordBatch>)> {
-    let positions = contract::record::positions(records)?.values();
-    let inside = positions.partition_point(|position| *position < to.at);
-    let beyond = records.num_rows() - inside;
-    let rest = (beyond > 0).then(|| records.slice(inside, beyond));
-    Ok((records.slice(0, inside), rest))
-}
-
-fn unreadable(checkpoint: &Checkpoint, cut: &Cut) -> Error {
-    let split = &checkpoint.splits[cut.split].known.split.id;
-    let from = cut.from.as_ref().map_or(0, |from| from.at);
-    Error::external(format!(
-        "could not read records {from} to {} of split \"{split}\" again ({POSITION}), which epoch \
-         {} needs",
-        cut.to.at, checkpoint.epoch
-    ))
-    .hint("bring them back, or `run --accept-loss` to deliver the rest and book them as lost")
-}
-
-fn is_bug(error: &Error) -> bool {
-    error.kind() == ErrorKind::Bug
 }

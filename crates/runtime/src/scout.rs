@@ -16,6 +16,7 @@ use tracing::warn;
 use crate::coordinator::Charge;
 use crate::graph::SourceNode;
 use crate::owner::{RunContext, Scope};
+use crate::renamed;
 
 /// Looks for lineages, again and again.
 pub struct Scout {
@@ -129,6 +130,10 @@ impl Scout {
                 // A history without starts: all that was there then has begun.
                 None if self.known_of(&node.name).next().is_some() => Vec::new(),
                 None => {
+                    let known = self.known.iter().flat_map(BTreeMap::values);
+                    let known: Vec<_> = known.cloned().collect();
+                    let RunContext { pipeline, options, .. } = &self.run;
+                    renamed::refuse_source(pipeline, options, &node.name, &known).await?;
                     let found = node.source.splits(None).await?;
                     warn_of(node, &found);
                     found.splits

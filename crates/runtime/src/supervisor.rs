@@ -19,6 +19,7 @@ use crate::coordinator::{Charge, Coordinator, End, Finished, Order};
 use crate::epochs::DISCOVER_EVERY;
 use crate::owner::RunContext;
 use crate::patience::Patience;
+use crate::renamed;
 use crate::run::Outcome;
 use crate::scout::Scout;
 use crate::summary::SummaryBuilder;
@@ -113,7 +114,7 @@ impl Supervisor {
             let mut stop = self.run.options.stop.clone();
             let looked = tokio::select! {
                 biased;
-                looked = scout.look() => looked,
+                looked = look_first(&self.run, scout) => looked,
                 Ok(_) = stop.wait_for(|stop| *stop) => return Ok(Vec::new()),
             };
             let begun = match looked {
@@ -193,6 +194,12 @@ impl Supervisor {
         self.ending = true;
         self.running.values().for_each(|running| order(running, Order::Stop));
     }
+}
+
+/// The first look, unless the pipeline is another one under a new name.
+async fn look_first(run: &RunContext, scout: &mut Scout) -> Result<Vec<Charge>> {
+    renamed::refuse_pipeline(run).await?;
+    scout.look().await
 }
 
 /// Gives an order, unless a stronger one was given before.

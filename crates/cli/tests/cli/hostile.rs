@@ -148,7 +148,9 @@ fn a_table_that_was_made_otherwise_is_left_alone() {
         "sinks:",
         "  narrow: { type: sql, query: \"SELECT ts, method AS status FROM parsed\" }\nsinks:",
     );
-    desk.write("other.yaml", &narrow.replace("name: web", "name: other"));
+    let other = narrow.replace("name: web", "name: other").replace("access.log", "other.log");
+    desk.write("other.yaml", &other);
+    std::fs::copy(desk.path().join("access.log"), desk.path().join("other.log")).unwrap();
     desk.done(&["run", "other.yaml", "--until-end"]);
     fails(&desk, 2, &["\"web\" was made by another schema", "column \"status\"", "hint: "]);
     desk.write("web.yaml", &PIPELINE.replace("table: web", "table: web, partition_by: day(ts)"));

@@ -106,3 +106,40 @@ fn nothing_is_lost_where_everything_is_still_there() {
     assert_eq!(desk.done(&["query", sql, "--format", "csv"]).stdout, "lost\n0\n");
     desk.done(&["audit", "web.yaml"]);
 }
+
+/// A log in whose middle one line end is another byte since it was read.
+fn altered(byte: u8) -> Desk {
+    let desk = Desk::new();
+    let lines: String = (0..1_000).map(|number| format!("line {number:04}\n")).collect();
+    desk.write("kept.log", &lines);
+    let yaml = PIPELINE.replace("[a-z]+", ".+");
+    desk.write("web.yaml", &yaml);
+    let killed = desk
+        .command(&["run", "web.yaml", "--until-end", "--quiet"])
+        .env("LOGMILL_FAILPOINT", "decide.after:1")
+        .status()
+        .expect("the program starts");
+    assert_eq!(killed.code(), None, "the epoch is decided");
+    remove_files(&desk.path().join("logmill-data/lake/web"));
+    let mut bytes = lines.into_bytes();
+    // A file is known by its first KiB and the last one that was read.
+    let middle = bytes.len() / 2 - 1;
+    assert_eq!(bytes[middle], b'\n');
+    bytes[middle] = byte;
+    std::fs::write(desk.path().join("kept.log"), bytes).expect("written");
+    desk
+}
+
+#[test]
+fn a_replay_that_gives_fewer_rows_is_no_defect_and_can_be_accepted() {
+    let desk = altered(b' ');
+    let stopped = desk.run(&["run", "web.yaml", "--until-end"]);
+    assert_eq!(stopped.code, 1, "{}", stopped.stderr);
+    for part in ["sink \"lake\" 999 rows", "where 1000 were recorded", "run --accept-loss"] {
+        assert!(stopped.stderr.contains(part), "{part}: {}", stopped.stderr);
+    }
+    desk.done(&["run", "web.yaml", "--until-end", "--accept-loss"]);
+    let sql = "SELECT sink, sum(lost) AS lost FROM ledger GROUP BY sink ORDER BY sink";
+    assert_eq!(desk.done(&["query", sql, "--format", "csv"]).stdout, "sink,lost\nlake,1\n");
+    desk.done(&["audit", "web.yaml"]);
+}

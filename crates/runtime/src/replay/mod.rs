@@ -98,6 +98,9 @@ pub struct Request {
     pub newest_us: i64,
     /// One letter per record, by split and position.
     pub letters: Vec<Letter>,
+    /// How often the same letters were taken before, and none of their records could be had.
+    #[serde(default)]
+    pub tries: u32,
     /// The splits of the letters, as the sources know them that can read them again.
     #[serde(default)]
     pub splits: Vec<Split>,
@@ -112,6 +115,9 @@ impl Request {
         }
         for letter in &self.letters {
             text.push_str(&format!("{}@{}\n", letter.split, letter.reject.position));
+        }
+        if self.tries > 0 {
+            text.push_str(&self.tries.to_string());
         }
         Lineage::replay(&sha256_hex(text.as_bytes())[..ID_DIGITS])
     }

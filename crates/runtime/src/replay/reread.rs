@@ -1,25 +1,29 @@
 //! Refused records that their source reads again, because lines alone do not make them.
 //!
 //! Columns such as the key and the headers of a Kafka message stand beside the line that a dead
-//! letter keeps. What the source cannot give any more is refused again with the reason: a replay
-//! always comes to its end, and the record stays where people can see it.
+//! letter keeps. What the source does not have any more is made of that line; what cannot be made
+//! either is named and left out: a replay always comes to its end, and the letter stays open.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{BooleanArray, RecordBatch};
-use arrow::compute::filter_record_batch;
+use arrow::compute::{concat_batches, filter_record_batch, sort_to_indices, take_record_batch};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
-use contract::record::positions;
+use contract::error::Context;
+use contract::record::{POSITION, positions};
 use contract::source::{
-    Discovery, KnownSplit, ReadBatch, Reject, Source, Split, SplitReader, Until,
+    Discovery, KnownSplit, OriginalKind, ReadBatch, Source, Split, SplitReader, Until,
 };
 use contract::{Error, Position, Result, SplitId};
+use tracing::warn;
 
 use super::Letter;
 use super::letters::{by_split, range};
+
+const UNCHOSEN: &str = "could not choose records";
 
 /// The letters that one source of the pipeline read, by split, and that source.
 pub struct Reread {
@@ -72,6 +76,7 @@ impl Source for Reread {
             next,
             end,
             reader: None,
+            passes_gaps: false,
         }))
     }
 }
@@ -82,15 +87,21 @@ struct LetterReader {
     letters: Arc<[Letter]>,
     next: usize,
     end: usize,
-    /// Opened at the first letter, up to the record after the last one.
+    /// Opened at the first letter.
     reader: Option<Box<dyn SplitReader>>,
+    /// Whether the source did not have all records up to the last letter, and is read as for the
+    /// first time, which passes over what is gone.
+    passes_gaps: bool,
 }
 
 impl LetterReader {
     /// The next batch of the source, from a position on; none at its end.
     async fn read(&mut self, from: i64, to: i64) -> Result<Option<ReadBatch>> {
         if self.reader.is_none() {
-            let until = Until::Position(Position::new(to));
+            let until = match self.passes_gaps {
+                true => Until::End,
+                false => Until::Position(Position::new(to)),
+            };
             let from = Position::new(from);
             self.reader = Some(self.source.open(&self.split, Some(&from), until).await?);
         }
@@ -100,53 +111,81 @@ impl LetterReader {
         }
     }
 
-    /// Of a batch of the source, the records of the letters in its range. A letter whose record is
-    /// not in it is refused again.
-    fn choose(&mut self, batch: &ReadBatch) -> Result<Option<ReadBatch>> {
-        let begin = self.next;
-        let letters = &self.letters[begin..self.end];
-        let count = letters.partition_point(|one| one.reject.position < batch.next.at);
-        self.next += count;
-        let letters = &letters[..count];
+    /// The records of the letters before a position, of those that the source gave and, where it
+    /// did not, of what the letters keep; none if no letter stands there.
+    fn choose(&mut self, given: &RecordBatch, before: i64) -> Result<Option<ReadBatch>> {
+        let all = self.letters.clone();
+        let letters = &all[self.next..self.end];
+        let letters = &letters[..letters.partition_point(|one| one.reject.position < before)];
         let Some(last) = letters.last() else { return Ok(None) };
+        self.next += letters.len();
+        let rows = positions(given)?.values();
         let at = |position: &i64| letters.binary_search_by_key(position, |one| one.reject.position);
-        let rows = positions(&batch.records)?.values();
-        let mut found = vec![false; count];
-        rows.iter().filter_map(|row| at(row).ok()).for_each(|letter| found[letter] = true);
         let keep: BooleanArray = rows.iter().map(|row| Some(at(row).is_ok())).collect();
-        let records = filter_record_batch(&batch.records, &keep)
-            .map_err(|error| Error::bug("could not choose records").because(error))?;
-        let missing = letters.iter().zip(found).filter(|(_, found)| !found);
-        let rejects = missing.map(|(letter, _)| refused_again(letter, "is not there any more"));
+        let mut chosen = vec![filter_record_batch(given, &keep).bug(UNCHOSEN)?];
+        let mut left = Vec::new();
+        let is_gone = |letter: &&Letter| rows.binary_search(&letter.reject.position).is_err();
+        for letter in letters.iter().filter(is_gone) {
+            match self.remake(letter)? {
+                Some(record) => chosen.push(record),
+                None => left.push(letter.reject.position),
+            }
+        }
+        self.tell(chosen.len() - 1, &left);
+        let records = in_order(&self.source.schema(), &chosen)?;
         Ok(Some(ReadBatch {
             bytes: records.get_array_memory_size() as u64,
             next: Position::new(last.reject.position + 1),
             records,
-            rejects: rejects.collect(),
+            rejects: Vec::new(),
             lost: 0,
             skipped: 0,
         }))
     }
 
-    /// What is left cannot be read.
-    fn refuse_rest(&mut self, why: &str) -> Option<ReadBatch> {
-        let letters = &self.letters[self.next..self.end];
-        self.next = self.end;
-        let last = letters.last()?;
-        Some(ReadBatch {
-            records: RecordBatch::new_empty(self.source.schema()),
-            next: Position::new(last.reject.position + 1),
-            rejects: letters.iter().map(|letter| refused_again(letter, why)).collect(),
-            lost: 0,
-            bytes: 0,
-            skipped: 0,
-        })
+    fn remake(&self, letter: &Letter) -> Result<Option<RecordBatch>> {
+        let reject = &letter.reject;
+        match (&self.reader, &reject.original, reject.kind) {
+            (Some(reader), Some(original), OriginalKind::Bytes) => {
+                reader.remake(reject.position, original)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Names what did not come from the source.
+    fn tell(&self, made: usize, left: &[i64]) {
+        let split = self.split.id.as_str();
+        if made > 0 {
+            warn!(
+                split,
+                records = made,
+                "gone from the source; given as the dead letters keep them"
+            );
+        }
+        if let Some(first) = left.first() {
+            let origin = format!("{split}@{first}");
+            let dead_letters = left.len();
+            warn!(origin, dead_letters, "records are gone and not kept; their letters stay open");
+        }
+    }
+
+    /// The letters that the source gives nothing for any more.
+    fn choose_rest(&mut self) -> Result<Option<ReadBatch>> {
+        let none = RecordBatch::new_empty(self.source.schema());
+        self.choose(&none, i64::MAX)
     }
 }
 
-fn refused_again(letter: &Letter, why: &str) -> Reject {
-    let reason = format!("{} (its record {why})", letter.reject.reason);
-    Reject { reason, ..letter.reject.clone() }
+/// Batches as one, its rows in order of position.
+fn in_order(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<RecordBatch> {
+    let [one] = batches else {
+        let all = concat_batches(schema, batches).bug(UNCHOSEN)?;
+        let order =
+            sort_to_indices(all.column(all.schema().index_of(POSITION).bug(UNCHOSEN)?), None, None);
+        return take_record_batch(&all, &order.bug(UNCHOSEN)?).bug(UNCHOSEN);
+    };
+    Ok(one.clone())
 }
 
 #[async_trait]
@@ -160,15 +199,20 @@ impl SplitReader for LetterReader {
             let (from, to) = (first.reject.position, last.reject.position + 1);
             match self.read(from, to).await {
                 Ok(Some(batch)) => {
-                    if let Some(chosen) = self.choose(&batch)? {
+                    if let Some(chosen) = self.choose(&batch.records, batch.next.at)? {
                         return Ok(Some(chosen));
                     }
                 }
-                Ok(None) => return Ok(self.refuse_rest("is not there any more")),
+                Ok(None) => return self.choose_rest(),
                 Err(error) if error.retry() => return Err(error),
-                Err(error) => {
-                    let why = format!("cannot be read again: {}", error.chain());
-                    return Ok(self.refuse_rest(&why));
+                Err(error) if self.passes_gaps => {
+                    let split = self.split.id.as_str();
+                    warn!(split, error = error.chain(), "could not read records again");
+                    return self.choose_rest();
+                }
+                Err(_) => {
+                    self.reader = None;
+                    self.passes_gaps = true;
                 }
             }
         }
@@ -185,8 +229,12 @@ mod tests {
 
     use super::*;
 
-    /// Even positions below a hundred, three in a batch; odd ones are gone.
-    struct Even;
+    /// Even positions below a hundred, three in a batch; odd ones are gone, and those before the
+    /// beginning.
+    struct Even {
+        begins: i64,
+        remakes: bool,
+    }
 
     #[async_trait]
     impl Source for Even {
@@ -205,12 +253,19 @@ mod tests {
             from: Option<&Position>,
             until: Until,
         ) -> Result<Box<dyn SplitReader>> {
-            let Until::Position(until) = until else { return Err(Error::bug("has an end")) };
-            if until.at > 100 {
-                return Err(Error::external("there is no such position"));
-            }
-            let (next, end) = (from.map_or(0, |from| from.at), until.at);
-            Ok(Box::new(EvenReader { next, end, schema: self.schema() }))
+            let from = from.map_or(0, |from| from.at);
+            let (next, end) = match until {
+                Until::Position(_) if from < self.begins => {
+                    return Err(Error::external("records are gone"));
+                }
+                Until::Position(until) if until.at > 100 => {
+                    return Err(Error::external("there is no such position"));
+                }
+                Until::Position(until) => (from, until.at),
+                Until::End | Until::Forever => (from.max(self.begins), 100),
+            };
+            let (schema, remakes) = (self.schema(), self.remakes);
+            Ok(Box::new(EvenReader { next, end, schema, remakes }))
         }
     }
 
@@ -218,10 +273,17 @@ mod tests {
         next: i64,
         end: i64,
         schema: SchemaRef,
+        remakes: bool,
     }
 
     #[async_trait]
     impl SplitReader for EvenReader {
+        fn remake(&self, position: i64, _original: &[u8]) -> Result<Option<RecordBatch>> {
+            let position = Arc::new(arrow::array::Int64Array::from(vec![position]));
+            let made = RecordBatch::try_new(self.schema.clone(), vec![position]);
+            Ok(self.remakes.then(|| made.expect("one column")))
+        }
+
         async fn next_batch(&mut self) -> Result<Option<ReadBatch>> {
             let to = self.end.min(self.next + 6);
             let rows = (self.next..to).filter(|at| at % 2 == 0);
@@ -255,24 +317,35 @@ mod tests {
         Letter { source: "orders".into(), split: SplitId::new("orders/0"), reject }
     }
 
-    async fn check(letters: &[i64], found: &[i64], refused: &[i64]) {
+    async fn check(source: Even, letters: &[i64], found: &[i64]) {
         let letters: Vec<_> = letters.iter().copied().map(letter).collect();
-        let source = Reread::new(Arc::new(Even), letters.iter(), &[]);
+        let source = Reread::new(Arc::new(source), letters.iter(), &[]);
         let splits = source.splits(None).await.expect("listed").splits;
         let mut reader = source.open(&splits[0], None, Until::End).await.expect("opened");
-        let (mut rows, mut rejects) = (Vec::new(), Vec::new());
+        let mut rows = Vec::new();
         while let Some(batch) = reader.next_batch().await.expect("read") {
             rows.extend_from_slice(positions(&batch.records).expect("there").values());
-            rejects.extend(batch.rejects.iter().map(|reject| reject.position));
+            assert!(batch.rejects.is_empty(), "a letter is not doubled");
         }
-        assert_eq!((rows.as_slice(), rejects.as_slice()), (found, refused));
+        assert_eq!(rows, found);
     }
 
     #[tokio::test]
-    async fn records_are_read_again_and_what_is_gone_is_refused_again() {
-        check(&[4, 6, 40, 98], &[4, 6, 40, 98], &[]).await;
-        check(&[4, 5, 6, 51], &[4, 6], &[5, 51]).await;
-        check(&[7], &[], &[7]).await;
-        check(&[4, 100], &[], &[4, 100]).await;
+    async fn records_are_read_again_and_letters_of_what_is_gone_are_left() {
+        let even = |begins| Even { begins, remakes: false };
+        check(even(0), &[4, 6, 40, 98], &[4, 6, 40, 98]).await;
+        check(even(0), &[4, 5, 6, 51], &[4, 6]).await;
+        check(even(0), &[7], &[]).await;
+        check(even(0), &[4, 100], &[4]).await;
+        check(even(10), &[4, 6, 40, 98], &[40, 98]).await;
+        check(even(100), &[4, 6], &[]).await;
+    }
+
+    #[tokio::test]
+    async fn what_the_letters_keep_stands_for_what_is_gone() {
+        let even = |begins| Even { begins, remakes: true };
+        check(even(10), &[4, 5, 40, 41, 98], &[4, 5, 40, 41, 98]).await;
+        check(even(100), &[4, 6], &[4, 6]).await;
+        check(even(0), &[4, 100], &[4, 100]).await;
     }
 }

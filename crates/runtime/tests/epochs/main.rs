@@ -21,6 +21,7 @@ use testkit::crash::{POINTS, Proof, RECOVERY_POINTS, Start};
 mod cluster;
 mod isolation;
 mod lineages;
+mod losses;
 mod replays;
 mod steps;
 

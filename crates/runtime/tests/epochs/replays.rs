@@ -137,6 +137,7 @@ impl Fixture {
             refuser,
             newest_us: 1,
             letters: letters.collect(),
+            tries: 0,
             splits: Vec::new(),
         };
         Self { data: tempfile::tempdir().unwrap(), name, request: Arc::new(request) }

@@ -26,6 +26,8 @@ use crate::commands::run;
 use crate::failure::Exit;
 use crate::{output, pipeline, signals};
 
+/// Why a letter stays open that was to be replayed.
+const GONE: &str = "their records are gone from the source, and what was kept does not make them";
 /// The lineage whose lease keeps two replays of one pipeline apart.
 const LEASE: &str = "replay";
 
@@ -190,16 +192,24 @@ impl Replayer<'_> {
             }
         }
         let left = sorter.left.into_iter();
-        self.report.left =
-            left.map(|(reason, dead_letters)| Left { reason, dead_letters }).collect();
+        for (reason, dead_letters) in left {
+            self.report.leave(&reason, dead_letters);
+        }
         Ok(())
     }
 
     /// Keeps a request, then runs it.
-    async fn begin(&mut self, request: Request) -> Result<Outcome> {
-        let lineage = request.lineage();
-        let history = self.history(&lineage);
-        if history.newest_epoch().await?.is_some() {
+    async fn begin(&mut self, mut request: Request) -> Result<Outcome> {
+        let mut lineage = request.lineage();
+        let mut history = self.history(&lineage);
+        while history.newest_epoch().await?.is_some() {
+            if taken(&history).await? == 0 {
+                // None of their records could be had then, and may be had now.
+                request.tries += 1;
+                lineage = request.lineage();
+                history = self.history(&lineage);
+                continue;
+            }
             return Err(Error::external(format!(
                 "{lineage} gave these dead letters before, and they are open again: the lake table \
                  {DEAD_LETTER_STATES:?} lost rows"
@@ -234,6 +244,8 @@ impl Replayer<'_> {
         let outcome = run::watched(bound, options, self.global).await?.outcome;
         if outcome == Outcome::Ended {
             history.forget_input().await?;
+            let wanted = request.letters.len() as u64;
+            self.report.leave(GONE, wanted.saturating_sub(taken(history).await?));
         }
         self.report.add(history).await?;
         Ok(outcome)
@@ -244,7 +256,25 @@ impl Replayer<'_> {
     }
 }
 
+/// The records that a replay has noted as taken.
+async fn taken(history: &History) -> Result<u64> {
+    let rows = history.ledger().await?.rows.into_iter().map(|row| row.entry);
+    let marks = rows.filter(|entry| entry.sink == DEAD_LETTER_STATES);
+    Ok(marks.map(|entry| entry.counts.delivered).sum())
+}
+
 impl Report {
+    /// Counts dead letters that stay open.
+    fn leave(&mut self, reason: &str, dead_letters: u64) {
+        match self.left.iter_mut().find(|left| left.reason == reason) {
+            Some(left) => left.dead_letters += dead_letters,
+            None if dead_letters > 0 => {
+                self.left.push(Left { reason: reason.to_owned(), dead_letters });
+            }
+            None => {}
+        }
+    }
+
     /// Adds all that a replay did, in whichever process.
     async fn add(&mut self, history: &History) -> Result<()> {
         let mut sinks: BTreeMap<String, Counts> = BTreeMap::new();

@@ -166,6 +166,7 @@ impl<'a> Sorter<'a> {
             refuser,
             newest_us: ts_us,
             letters: Vec::new(),
+            tries: 0,
             splits: Vec::new(),
         };
         let request = self.request.get_or_insert_with(none);

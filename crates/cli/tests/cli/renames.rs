@@ -1,0 +1,122 @@
+//! Names that change in a pipeline file while what stands behind them stays.
+
+use crate::Desk;
+
+const PIPELINE: &str = "\
+name: web
+sources:
+  access: { type: file, paths: [access.log] }
+sinks:
+  lake: { type: lake, input: access, table: web }
+";
+
+fn delivered() -> Desk {
+    let desk = Desk::new();
+    desk.write("access.log", "a\nb\nc\n");
+    desk.write("web.yaml", PIPELINE);
+    desk.done(&["run", "web.yaml", "--until-end"]);
+    desk
+}
+
+fn rows(desk: &Desk) -> String {
+    desk.done(&["query", "SELECT count(*) AS n FROM web", "--format", "csv"]).stdout
+}
+
+#[test]
+fn a_source_under_another_name_is_refused_before_it_reads_anything_again() {
+    let desk = delivered();
+    desk.write(
+        "web.yaml",
+        &PIPELINE.replace("access:", "logs:").replace("input: access", "input: logs"),
+    );
+    let refused = desk.run(&["run", "web.yaml", "--until-end"]);
+    assert_eq!(refused.code, 2, "{}", refused.stderr);
+    for part in [
+        "source \"logs\" reads what source \"access\" has read",
+        "access.log",
+        "call it \"access\" again",
+        "another `name`",
+    ] {
+        assert!(refused.stderr.contains(part), "{part}: {}", refused.stderr);
+    }
+    assert_eq!(rows(&desk), "n\n3\n");
+    // Under its old name it goes on.
+    desk.write("web.yaml", PIPELINE);
+    desk.write("access.log", "a\nb\nc\nd\n");
+    desk.done(&["run", "web.yaml", "--until-end"]);
+    assert_eq!(rows(&desk), "n\n4\n");
+    desk.done(&["audit", "web.yaml"]);
+}
+
+#[test]
+fn a_second_source_may_read_the_same_files_beside_the_first() {
+    let desk = delivered();
+    let both = PIPELINE.replace(
+        "sinks:\n",
+        "  again: { type: file, paths: [access.log] }\nsinks:\n  more: { type: lake, input: again, \
+         table: more }\n",
+    );
+    desk.write("web.yaml", &both);
+    desk.done(&["run", "web.yaml", "--until-end"]);
+    let sql = "SELECT count(*) AS n FROM more";
+    assert_eq!(desk.done(&["query", sql, "--format", "csv"]).stdout, "n\n3\n");
+    desk.done(&["audit", "web.yaml"]);
+}
+
+#[test]
+fn a_source_that_reads_something_else_may_take_the_place_of_another() {
+    let desk = delivered();
+    desk.write("other.log", "x\ny\n");
+    let other = PIPELINE.replace("access: {", "other: {").replace("input: access", "input: other");
+    desk.write("web.yaml", &other.replace("access.log", "other.log"));
+    desk.done(&["run", "web.yaml", "--until-end"]);
+    assert_eq!(rows(&desk), "n\n5\n");
+    desk.done(&["audit", "web.yaml"]);
+}
+
+#[test]
+fn a_sink_under_another_name_is_refused_where_the_old_one_wrote() {
+    let desk = delivered();
+    desk.write("web.yaml", &PIPELINE.replace("lake: {", "table: {"));
+    desk.write("access.log", "a\nb\nc\nd\n");
+    let refused = desk.run(&["run", "web.yaml", "--until-end"]);
+    assert_eq!(refused.code, 2, "{}", refused.stderr);
+    for part in [
+        "sink \"table\" writes where sink \"lake\" has written",
+        "call it \"lake\" again",
+        "another place",
+    ] {
+        assert!(refused.stderr.contains(part), "{part}: {}", refused.stderr);
+    }
+    // In another place it begins anew, and the old one may leave.
+    desk.write(
+        "web.yaml",
+        &PIPELINE.replace("lake: {", "table: {").replace("table: web", "table: new"),
+    );
+    desk.done(&["run", "web.yaml", "--until-end"]);
+    let sql = "SELECT count(*) AS n FROM new";
+    assert_eq!(desk.done(&["query", sql, "--format", "csv"]).stdout, "n\n1\n");
+}
+
+#[test]
+fn a_pipeline_under_another_name_is_refused_where_the_old_one_read_and_wrote() {
+    let desk = delivered();
+    desk.write("web.yaml", &PIPELINE.replace("name: web", "name: other"));
+    let refused = desk.run(&["run", "web.yaml", "--until-end"]);
+    assert_eq!(refused.code, 2, "{}", refused.stderr);
+    for part in [
+        "pipeline \"other\" reads what pipeline \"web\" has read",
+        "access.log",
+        "call it \"web\" again",
+        "other places",
+    ] {
+        assert!(refused.stderr.contains(part), "{part}: {}", refused.stderr);
+    }
+    assert_eq!(rows(&desk), "n\n3\n");
+    let elsewhere =
+        PIPELINE.replace("name: web", "name: other").replace("table: web", "table: new");
+    desk.write("web.yaml", &elsewhere);
+    desk.done(&["run", "web.yaml", "--until-end"]);
+    let sql = "SELECT count(*) AS n FROM new";
+    assert_eq!(desk.done(&["query", sql, "--format", "csv"]).stdout, "n\n3\n");
+}

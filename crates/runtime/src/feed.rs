@@ -1,0 +1,241 @@
+//! Gives the recorded cuts of a decided epoch again, and goes around what nobody has any more.
+//!
+//! It decides nothing: what a loss is, and whether it may be booked, the caller compares.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use contract::record::POSITION;
+use contract::source::{SplitReader, Until};
+use contract::transform::EpochStart;
+use contract::{Error, ErrorKind, Position, Result};
+use state::Checkpoint;
+use state::checkpoint::Cut;
+use tracing::warn;
+
+use crate::chain::Chain;
+use crate::dead_letters::{DeadLetter, add_originals};
+use crate::flow::{Budget, SplitContext};
+use crate::originals;
+use crate::outlet::Outlet;
+use crate::owner::Owner;
+
+/// Reads the recorded cuts one after the other.
+pub struct Feed<'a> {
+    owner: &'a Owner,
+    checkpoint: &'a Checkpoint,
+    epoch: EpochStart,
+    chain: Chain,
+    open: BTreeMap<usize, OpenSplit>,
+    /// Splits of which nothing more can be read, by number; a loss that is accepted.
+    given_up: BTreeSet<usize>,
+}
+
+struct OpenSplit {
+    context: Arc<SplitContext>,
+    reader: Box<dyn SplitReader>,
+    /// Rows that were read beyond the cut before.
+    rest: Option<RecordBatch>,
+    /// The record after the last that was read.
+    next: Option<Position>,
+}
+
+impl<'a> Feed<'a> {
+    /// A feed of the cuts of an epoch, without those of splits that are given up.
+    pub fn new(
+        owner: &'a Owner,
+        checkpoint: &'a Checkpoint,
+        epoch: EpochStart,
+        given_up: BTreeSet<usize>,
+    ) -> Self {
+        let chain = Chain::new(owner.pipeline.clone(), epoch);
+        Self { owner, checkpoint, epoch, chain, open: BTreeMap::new(), given_up }
+    }
+
+    /// Feeds every cut. What can no longer be read is left out where that is accepted.
+    ///
+    /// # Errors
+    /// External: a range can no longer be read, or a system does not answer (retryable).
+    pub async fn run(mut self, outlet: &Outlet, budget: &Budget) -> Result<()> {
+        for cut in &self.checkpoint.cuts {
+            if self.given_up.contains(&cut.split) {
+                continue;
+            }
+            let Err(error) = self.open_and_feed(cut, outlet, budget).await else { continue };
+            if stays(&error) && self.owner.options.accept_loss {
+                self.feed_rest(cut, error, (outlet, budget)).await?;
+            } else {
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what is left of a cut as a source is read for the first time: it passes over what is
+    /// gone, and says how much that is.
+    async fn feed_rest(
+        &mut self,
+        cut: &Cut,
+        error: Error,
+        (outlet, budget): (&Outlet, &Budget),
+    ) -> Result<()> {
+        let mut error = error;
+        let mut tried = None;
+        loop {
+            let before = self.open.remove(&cut.split);
+            let next = before.and_then(|open| open.next).or_else(|| cut.from.clone());
+            if tried.as_ref().is_some_and(|tried| *tried == next) {
+                warn!(error = error.chain(), "gave up what can no longer be read");
+                self.given_up.insert(cut.split);
+                return Ok(());
+            }
+            warn!(error = error.chain(), "going on behind what can no longer be read");
+            let read = match open_behind(self.owner, self.checkpoint, cut, next.as_ref()).await {
+                Ok(open) => {
+                    self.open.insert(cut.split, open);
+                    self.feed(cut, outlet, budget).await
+                }
+                Err(error) => {
+                    let place = (self.owner, self.checkpoint);
+                    Err(final_word(place, cut, next.as_ref(), error).await)
+                }
+            };
+            tried = Some(next);
+            match read {
+                Ok(()) => return Ok(()),
+                Err(again) if stays(&again) => error = again,
+                Err(again) => return Err(again),
+            }
+        }
+    }
+
+    async fn open_and_feed(&mut self, cut: &Cut, outlet: &Outlet, budget: &Budget) -> Result<()> {
+        if !self.open.contains_key(&cut.split) {
+            let open = open_to_replay(self.owner, self.checkpoint, cut).await?;
+            self.open.insert(cut.split, open);
+        }
+        self.feed(cut, outlet, budget).await
+    }
+
+    async fn feed(&mut self, cut: &Cut, outlet: &Outlet, budget: &Budget) -> Result<()> {
+        loop {
+            let open = self.open.get_mut(&cut.split).expect("opened before it is fed");
+            let (records, rejects) = match open.rest.take() {
+                Some(rest) => (rest, Vec::new()),
+                None => match open.reader.next_batch().await? {
+                    Some(batch) => {
+                        if batch.lost > 0 {
+                            let split = open.context.split.id.as_str();
+                            warn!(
+                                split,
+                                records = batch.lost,
+                                "records are gone from their source"
+                            );
+                        }
+                        open.next = Some(batch.next);
+                        (batch.records, batch.rejects)
+                    }
+                    None if open.next.as_ref().is_some_and(|next| next.at >= cut.to.at) => {
+                        return Ok(());
+                    }
+                    None => return Err(unreadable(self.checkpoint, cut)),
+                },
+            };
+            let (inside, beyond) = divide(&records, &cut.to)?;
+            let done = beyond.is_some();
+            open.rest = beyond;
+            let context = open.context.clone();
+            let share = budget.take(inside.get_array_memory_size()).await?;
+            let mut passed = self.chain.run_from_source(context.source, inside.clone())?;
+            let source: Arc<str> = self.owner.pipeline.sources[context.source].name.as_str().into();
+            passed.dead_letters.extend(rejects.into_iter().map(|reject| DeadLetter {
+                step: Some(source.clone()),
+                sink: None,
+                reject,
+            }));
+            add_originals(&mut passed.dead_letters, &inside)?;
+            outlet.send_made(&context, passed, share, self.epoch.now_us).await?;
+            if done {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Opens the split of a cut, up to the last cut of it.
+async fn open_to_replay(owner: &Owner, checkpoint: &Checkpoint, cut: &Cut) -> Result<OpenSplit> {
+    let last = checkpoint.cuts.iter().rev().find(|other| other.split == cut.split);
+    let until = last.map_or_else(|| cut.to.clone(), |last| last.to.clone());
+    open_until(owner, checkpoint, cut, (cut.from.as_ref(), Until::Position(until))).await
+}
+
+/// Opens the split of a cut at a position, as it is opened to be read for the first time.
+async fn open_behind(
+    owner: &Owner,
+    checkpoint: &Checkpoint,
+    cut: &Cut,
+    from: Option<&Position>,
+) -> Result<OpenSplit> {
+    open_until(owner, checkpoint, cut, (from, Until::End)).await
+}
+
+async fn open_until(
+    owner: &Owner,
+    checkpoint: &Checkpoint,
+    cut: &Cut,
+    (from, until): (Option<&Position>, Until),
+) -> Result<OpenSplit> {
+    let context = originals::context_at(owner, checkpoint, cut.split)
+        .ok_or_else(|| unreadable(checkpoint, cut).because("its source left the file"))?;
+    let source = &owner.pipeline.sources[context.source].source;
+    let opened = source.open(&context.split, from, until).await;
+    let reader = opened.map_err(|error| match error.retry() {
+        true => error,
+        false => unreadable(checkpoint, cut).because(error),
+    })?;
+    Ok(OpenSplit { context, reader, rest: None, next: from.cloned() })
+}
+
+/// What nobody has now may come back, for who reads it for the first time. A recorded range that is
+/// gone stays gone, and a source that says so is within reach.
+async fn final_word(
+    (owner, checkpoint): (&Owner, &Checkpoint),
+    cut: &Cut,
+    from: Option<&Position>,
+    error: Error,
+) -> Error {
+    if !error.retry() {
+        return error;
+    }
+    let until = Until::Position(cut.to.clone());
+    match open_until(owner, checkpoint, cut, (from, until)).await {
+        Err(said) if stays(&said) => said,
+        _ => error,
+    }
+}
+
+/// The rows before a position, and those from it on, if any.
+fn divide(records: &RecordBatch, to: &Position) -> Result<(RecordBatch, Option<RecordBatch>)> {
+    let positions = contract::record::positions(records)?.values();
+    let inside = positions.partition_point(|position| *position < to.at);
+    let beyond = records.num_rows() - inside;
+    let rest = (beyond > 0).then(|| records.slice(inside, beyond));
+    Ok((records.slice(0, inside), rest))
+}
+
+fn unreadable(checkpoint: &Checkpoint, cut: &Cut) -> Error {
+    let split = &checkpoint.splits[cut.split].known.split.id;
+    let from = cut.from.as_ref().map_or(0, |from| from.at);
+    Error::external(format!(
+        "could not read records {from} to {} of split \"{split}\" again ({POSITION}), which epoch \
+         {} needs",
+        cut.to.at, checkpoint.epoch
+    ))
+    .hint("bring them back, or `run --accept-loss` to deliver the rest and book them as lost")
+}
+
+/// Whether what cannot be read now can never be read.
+fn stays(error: &Error) -> bool {
+    !error.retry() && error.kind() != ErrorKind::Bug
+}

@@ -1,0 +1,167 @@
+//! A source is known by what it reads, a sink by where it writes, a pipeline by both: under another
+//! name each would deliver every record a second time, or be taken for somebody else.
+//!
+//! Refused, never guessed: whether the old name was right or everything is to begin anew, only the
+//! owner of the pipeline file knows. What a source would find is asked of another one that is made
+//! for the question: sources remember what they were asked.
+
+use std::collections::BTreeSet;
+
+use contract::source::{KnownSplit, Split};
+use contract::{Error, Result, SplitId};
+use state::Checkpoint;
+use state::checkpoint::{SplitState, Target};
+use tracing::debug;
+
+use crate::graph::{Pipeline, SinkNode};
+use crate::owner::{Owner, Recipe, RunContext, RunOptions};
+
+/// Splits that an error names.
+const NAMED_MAX: usize = 3;
+
+/// Refuses a source that nobody knows yet and that finds splits which another source has read, and
+/// does not read any more. `known` are the splits of all sources.
+///
+/// # Errors
+/// Config: there is such a source. Others as for [`contract::source::Source::splits`].
+pub async fn refuse_source(
+    pipeline: &Pipeline,
+    options: &RunOptions,
+    name: &str,
+    known: &[SplitState],
+) -> Result<()> {
+    let others: BTreeSet<&str> = known.iter().map(|state| state.source.as_str()).collect();
+    if others.is_empty() || others.contains(name) {
+        return Ok(());
+    }
+    for other in others {
+        let of_other = known.iter().filter(|state| state.source == other);
+        let of_other: Vec<KnownSplit> = of_other.map(|state| state.known.clone()).collect();
+        let Some(asked) = again(pipeline, options) else { return Ok(()) };
+        let mut read = found(&asked, name, &of_other).await?;
+        if !read.is_empty() {
+            let still = found(&asked, other, &of_other).await?;
+            read.retain(|split| !still.contains(split));
+        }
+        if !read.is_empty() {
+            return Err(renamed(name, other, &read));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a sink that nobody knows yet and that writes where another one wrote, which is not in
+/// the file any more.
+///
+/// # Errors
+/// Config: there is such a sink.
+pub fn refuse_sinks(owner: &Owner, checkpoint: &Checkpoint) -> Result<()> {
+    let sinks = || own_sinks(&owner.pipeline);
+    for node in sinks().filter(|node| !checkpoint.sinks.contains_key(&node.name)) {
+        let Some(place) = place_of(node.target.as_ref()) else { continue };
+        let mut left = checkpoint.sinks.iter().filter(|(name, state)| {
+            let is_here = sinks().any(|node| node.name == **name);
+            !is_here && state.target == node.target && state.token_after(checkpoint.epoch).is_some()
+        });
+        if let Some((other, _)) = left.next() {
+            let name = &node.name;
+            return Err(Error::config(format!(
+                "sink {name:?} writes where sink {other:?} has written: {place}"
+            ))
+            .hint(format!(
+                "call it {other:?} again to go on, or give it another place to begin anew: it then \
+                 gets what is read from now on"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a pipeline that never ran, and that reads what another one of the same store has read
+/// and writes where that one wrote.
+///
+/// # Errors
+/// Config: there is such a pipeline. External: the store or a source does not answer (retryable).
+pub async fn refuse_pipeline(run: &RunContext) -> Result<()> {
+    let (checkpoints, pipeline) = (&run.options.checkpoints, &run.pipeline);
+    if run.options.lineage.is_replay() || !checkpoints.lineages(&pipeline.name).await?.is_empty() {
+        return Ok(());
+    }
+    for (other, lineage) in state::history::lineages(checkpoints.objects()).await? {
+        if other == pipeline.name || lineage.is_replay() {
+            continue;
+        }
+        // What cannot be read is a matter of the pipeline whose it is.
+        let Ok(Some(newest)) = checkpoints.history(&other, &lineage).newest().await else {
+            continue;
+        };
+        let newest = newest.checkpoint;
+        let wrote = |target: &Target| {
+            let mut sinks = newest.sinks.values();
+            sinks.any(|state| state.target.as_ref() == Some(target))
+        };
+        let targets = own_sinks(pipeline).filter_map(|node| node.target.as_ref());
+        let place = targets.filter(|target| wrote(target)).find_map(|it| place_of(Some(it)));
+        let Some(place) = place else { continue };
+        let known: Vec<_> = newest.splits.iter().map(|state| state.known.clone()).collect();
+        let Some(asked) = again(pipeline, &run.options) else { return Ok(()) };
+        for node in &pipeline.sources {
+            if let Some(split) = found(&asked, &node.name, &known).await?.first() {
+                return Err(Error::config(format!(
+                    "pipeline {:?} reads what pipeline {other:?} has read (\"{split}\") and \
+                     writes where it has written ({place})",
+                    pipeline.name
+                ))
+                .hint(format!(
+                    "call it {other:?} again to go on, or give its sinks other places to read \
+                     everything anew"
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The sinks of the pipeline file.
+fn own_sinks(pipeline: &Pipeline) -> impl Iterator<Item = &SinkNode> {
+    pipeline.sinks[..pipeline.dead_letter_sink()].iter()
+}
+
+fn place_of(target: Option<&Target>) -> Option<&str> {
+    target.and_then(|target| target.place.as_deref())
+}
+
+/// The pipeline once more, to ask its sources; none where it cannot be made of its text.
+fn again(pipeline: &Pipeline, options: &RunOptions) -> Option<Pipeline> {
+    let recipe = Recipe { text: pipeline.text.clone(), resources: Vec::new() };
+    let made = (options.rebuild)(&recipe);
+    let failed = |error: &Error| debug!(error = error.chain(), "could not ask sources for names");
+    made.inspect_err(failed).ok()
+}
+
+/// Which of these splits a source finds: those that it would begin with, and that it knows again.
+async fn found(asked: &Pipeline, name: &str, known: &[KnownSplit]) -> Result<BTreeSet<SplitId>> {
+    let known: Vec<_> = known.iter().filter(|known| known.position.is_some()).cloned().collect();
+    let node = asked.sources.iter().find(|node| node.name == name);
+    let Some(node) = node.filter(|_| !known.is_empty()) else { return Ok(BTreeSet::new()) };
+    let ids = |splits: Vec<Split>| splits.into_iter().map(|split| split.id);
+    let begun: BTreeSet<_> = ids(node.source.splits(None).await?.splits).collect();
+    let again: BTreeSet<_> = ids(node.source.splits(Some(&known)).await?.splits).collect();
+    let both = known.into_iter().map(|known| known.split.id);
+    Ok(both.filter(|id| begun.contains(id) && again.contains(id)).collect())
+}
+
+fn renamed(name: &str, other: &str, read: &BTreeSet<SplitId>) -> Error {
+    let named = read.iter().take(NAMED_MAX).map(|split| format!("\"{split}\""));
+    let mut splits: Vec<_> = named.collect();
+    if read.len() > NAMED_MAX {
+        splits.push(format!("{} more", read.len() - NAMED_MAX));
+    }
+    let splits = splits.join(", ");
+    Error::config(format!("source {name:?} reads what source {other:?} has read: {splits}")).hint(
+        format!(
+            "call it {other:?} again to go on, or give the pipeline another `name`, and its sinks \
+             other places, to read everything anew"
+        ),
+    )
+}

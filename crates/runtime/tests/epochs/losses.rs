@@ -1,0 +1,241 @@
+//! A decided epoch whose records have changed since: what is left is delivered, where that is
+//! accepted, and the difference is booked.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+use arrow::array::{Int64Array, RecordBatch};
+use arrow::datatypes::{Schema, SchemaRef};
+use async_trait::async_trait;
+use connector_memory::store::{origins, store};
+use contract::failpoint::{self, Action};
+use contract::record::position_field;
+use contract::source::{Discovery, KnownSplit, ReadBatch, Source, Split, SplitReader, Until};
+use contract::spec::{BuildContext, Connector, Spec};
+use contract::{Error, ErrorKind, Lineage, Position, Result, Section, SplitId};
+use runtime::{Progress, Rebuild, RunOptions, Summary};
+use state::CheckpointStore;
+use testkit::crash::Proof;
+use tokio::sync::watch;
+
+use super::{block_on, dead_letters, steps};
+
+/// A record stands at every even position before this.
+const END: i64 = 100;
+/// Positions of a batch.
+const BATCH: i64 = 10;
+
+const PIPELINE: &str = "
+sources:
+  numbers: { type: aging }
+sinks:
+  out: { type: memory, input: numbers, store: NAME-out, kind: transaction }
+";
+
+/// What has become of the records of a pipeline.
+#[derive(Clone, Default)]
+struct Shape {
+    /// Records before this are gone, and the source says so.
+    begins: i64,
+    /// Records that are gone without a word.
+    holes: Vec<i64>,
+    /// A record that stands one further.
+    moved: Option<i64>,
+}
+
+static SHAPES: Mutex<BTreeMap<String, Shape>> = Mutex::new(BTreeMap::new());
+
+struct Agings;
+
+struct Aging(String);
+
+static SPEC: Spec = Spec { name: "aging", summary: "", source: None, sink: None, example: "" };
+
+impl Connector for Agings {
+    fn spec(&self) -> &'static Spec {
+        &SPEC
+    }
+
+    fn source(&self, _: &Section, ctx: &BuildContext) -> Result<Arc<dyn Source>> {
+        Ok(Arc::new(Aging(ctx.pipeline.clone())))
+    }
+}
+
+fn schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![position_field()]))
+}
+
+#[async_trait]
+impl Source for Aging {
+    fn schema(&self) -> SchemaRef {
+        schema()
+    }
+
+    async fn splits(&self, _: Option<&[KnownSplit]>) -> Result<Discovery> {
+        let split = Split { id: SplitId::new("numbers"), descriptor: serde_json::Value::Null };
+        Ok(Discovery { splits: vec![split], ..Discovery::default() })
+    }
+
+    async fn open(
+        &self,
+        _: &Split,
+        from: Option<&Position>,
+        until: Until,
+    ) -> Result<Box<dyn SplitReader>> {
+        let shape = SHAPES.lock().unwrap().get(&self.0).cloned().unwrap_or_default();
+        let from = from.map_or(0, |from| from.at);
+        let end = match until {
+            Until::Position(_) if from < shape.begins => {
+                return Err(Error::external("records are gone"));
+            }
+            Until::Position(until) => until.at,
+            Until::End | Until::Forever => END,
+        };
+        let lost = (shape.begins - from).max(0).unsigned_abs() / 2;
+        Ok(Box::new(AgingReader { next: from.max(shape.begins), end, lost, shape }))
+    }
+}
+
+struct AgingReader {
+    next: i64,
+    end: i64,
+    lost: u64,
+    shape: Shape,
+}
+
+#[async_trait]
+impl SplitReader for AgingReader {
+    async fn next_batch(&mut self) -> Result<Option<ReadBatch>> {
+        if self.next >= self.end {
+            return Ok(None);
+        }
+        let to = self.end.min(self.next + BATCH);
+        let Shape { holes, moved, .. } = &self.shape;
+        let there = (self.next..to).filter(|at| at % 2 == 0 && !holes.contains(at));
+        let rows: Int64Array =
+            there.map(|at| if *moved == Some(at) { at + 1 } else { at }).collect();
+        self.next = to;
+        Ok(Some(ReadBatch {
+            records: RecordBatch::try_new(schema(), vec![Arc::new(rows)]).unwrap(),
+            next: Position::new(to),
+            rejects: Vec::new(),
+            lost: std::mem::take(&mut self.lost),
+            bytes: 1,
+        }))
+    }
+
+    async fn acknowledge(&mut self, _: &Position) -> Result<()> {
+        Ok(())
+    }
+}
+
+struct Fixture {
+    data: tempfile::TempDir,
+    name: String,
+}
+
+impl Fixture {
+    /// An epoch that is decided and was lost by its sink, over records that are not as they were.
+    fn new(shape: Shape) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let name = format!("losses-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let fixture = Self { data: tempfile::tempdir().unwrap(), name };
+        failpoint::arm("decide.after", 1, Action::Halt);
+        block_on(async {
+            tokio::select! {
+                ended = fixture.run(false) => panic!("nothing was decided: {ended:?}"),
+                () = failpoint::halted() => {}
+            }
+        });
+        SHAPES.lock().unwrap().insert(fixture.name.clone(), shape);
+        fixture
+    }
+
+    async fn run(&self, accept_loss: bool) -> Result<Summary> {
+        let proof = Proof {
+            yaml: format!("name: {}{}", self.name, PIPELINE.replace("NAME", &self.name)),
+            transforms: &[],
+            make_step: steps::make,
+            connectors: &[&connector_memory::Memory, &Agings],
+            data: self.data.path().to_owned(),
+            checkpoints: None,
+            adopt: false,
+            dead_letters: dead_letters(&self.name),
+        };
+        let pipeline = proof.pipeline()?;
+        let (_keep, stop) = watch::channel(false);
+        let rebuild: Rebuild = Arc::new(|_| Err(Error::bug("the file did not change")));
+        let options = RunOptions {
+            checkpoints: pipeline.checkpoint_store()?,
+            lineage: Lineage::main(),
+            not_before_us: 0,
+            rebuild,
+            until_end: true,
+            adopt: false,
+            assume: None,
+            accept_loss,
+            stop,
+        };
+        runtime::run(pipeline, options, Arc::new(Progress::default())).await
+    }
+
+    fn held(&self) -> Vec<i64> {
+        let rows = store(&format!("{}-out", self.name)).rows();
+        let mut positions: Vec<_> =
+            rows.iter().flat_map(|batch| origins(batch).unwrap()).map(|row| row.1).collect();
+        positions.sort_unstable();
+        positions
+    }
+
+    fn lost(&self) -> u64 {
+        let checkpoints = CheckpointStore::local(&self.data.path().join("checkpoints")).unwrap();
+        let ledger = block_on(checkpoints.history(&self.name, &Lineage::main()).ledger()).unwrap();
+        ledger.rows.iter().map(|row| row.entry.counts.lost).sum()
+    }
+}
+
+/// Nothing is delivered without a word; with `accept_loss` these rows are, and the others lost.
+fn check(shape: Shape, says: &str, held: Vec<i64>) {
+    let fixture = Fixture::new(shape);
+    let error = block_on(fixture.run(false)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::External, "{}", error.chain());
+    assert!(!error.retry());
+    assert!(error.chain().contains(says), "{}", error.chain());
+    assert!(error.hint_text().is_some_and(|hint| hint.contains("--accept-loss")), "{error:?}");
+    assert_eq!(fixture.held(), [0_i64; 0]);
+    block_on(fixture.run(true)).unwrap();
+    assert_eq!(fixture.held(), held);
+    assert_eq!(fixture.lost(), END as u64 / 2 - held.len() as u64);
+    // It is booked once.
+    block_on(fixture.run(false)).unwrap();
+    assert_eq!(fixture.lost(), END as u64 / 2 - held.len() as u64);
+}
+
+fn even(from: i64) -> impl Iterator<Item = i64> {
+    (from..END).filter(|at| at % 2 == 0)
+}
+
+#[test]
+fn what_lies_behind_a_gap_is_delivered() {
+    let _alone = Proof::alone();
+    let shape = |begins| Shape { begins, ..Shape::default() };
+    check(shape(40), "records 0 to", even(40).collect());
+    check(shape(END), "records 0 to", Vec::new());
+}
+
+#[test]
+fn holes_that_nobody_told_of_are_named_and_the_rest_is_delivered() {
+    let _alone = Proof::alone();
+    let holes = vec![10, 12, 50];
+    let held = even(0).filter(|at| !holes.contains(at)).collect();
+    let shape = Shape { holes, ..Shape::default() };
+    check(shape, "47 rows of split \"numbers\", records 0 to 100, where 50 were recorded", held);
+}
+
+#[test]
+fn a_split_of_which_other_records_come_is_left_out_whole() {
+    let _alone = Proof::alone();
+    let shape = Shape { moved: Some(10), ..Shape::default() };
+    check(shape, "50 rows of split \"numbers\"", Vec::new());
+}
