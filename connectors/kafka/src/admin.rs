@@ -3,7 +3,7 @@
 //! A transaction with one record that is refused is lost as a whole. So what can be known before,
 //! is: whether the topic exists, how many partitions it has, how large a record may be.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -19,6 +19,7 @@ use tracing::{info, warn};
 use crate::catalog::Catalog;
 use crate::client::{Connection, REQUEST_LIMIT, Witness, blocking, failed};
 use crate::config::CreateTopics;
+use crate::topic_id::{TopicId, made_anew};
 
 /// What a batch takes in the log beside its records, at most.
 const BATCH_OVERHEAD_BYTES: usize = 128;
@@ -42,6 +43,8 @@ pub struct Topic {
     pub record_bytes_max: usize,
     /// Whether it keeps the newest record of each key, and so takes none without a key.
     pub needs_key: bool,
+    /// Its id; none where the brokers give none.
+    pub id: Option<TopicId>,
 }
 
 /// The topics that a sink writes to.
@@ -59,6 +62,8 @@ pub struct Topics {
 struct Known {
     topics: HashMap<String, Topic>,
     missing: HashMap<String, Instant>,
+    /// Every topic that was found once.
+    seen: HashSet<String>,
 }
 
 /// Whether a row can go to a topic.
@@ -112,6 +117,9 @@ impl Topics {
         }
         let mut partitions = self.partitions(name).await?;
         if partitions.is_none() && self.create.is_some() {
+            if known.seen.contains(name) {
+                warn!(topic = name, "the topic was deleted; it is made anew, without its records");
+            }
             self.create(name).await?;
             partitions = Some(self.wait_for(name).await?);
         }
@@ -123,6 +131,9 @@ impl Topics {
         };
         let topic = self.describe(name, partitions).await?;
         known.topics.insert(name.to_owned(), topic);
+        if known.seen.len() < self.count_max {
+            known.seen.insert(name.to_owned());
+        }
         self.batch_bytes.fetch_min(topic.record_bytes_max, Ordering::Relaxed);
         Ok(Found::Topic(topic))
     }
@@ -130,10 +141,13 @@ impl Topics {
     /// A topic that must be there.
     ///
     /// # Errors
-    /// Config: it is not. External: as for [`Topics::find`].
+    /// Config: it never was. External: it is away (retryable); as for [`Topics::find`].
     pub async fn need(&self, name: &str) -> Result<Topic> {
         match self.find(name).await? {
             Found::Topic(topic) => Ok(topic),
+            Found::Refused(_) if self.known.lock().await.seen.contains(name) => {
+                Err(Error::transient(format!("topic {name:?} is away")))
+            }
             Found::Refused(reason) => Err(Error::config(reason)
                 .field("topic")
                 .hint("create it, or let `create_topics` do so")),
@@ -162,7 +176,40 @@ impl Topics {
 
     /// Forgets what is known, after a refusal that it does not explain.
     pub async fn forget(&self) {
-        *self.known.lock().await = Known::default();
+        let mut known = self.known.lock().await;
+        (known.topics, known.missing) = (HashMap::new(), HashMap::new());
+    }
+
+    /// Makes sure that a topic is there that was there before.
+    ///
+    /// # Errors
+    /// Retryable External: it is away, or the brokers do not answer.
+    pub async fn look_for(&self, name: &str) -> Result<()> {
+        if self.partitions(name).await?.is_some() {
+            return Ok(());
+        }
+        self.forget().await;
+        Err(Error::transient(format!("topic {name:?} is away")))
+    }
+
+    /// Makes sure that topics are those that were written to before.
+    ///
+    /// # Errors
+    /// External: one was deleted and made anew; the brokers do not answer (retryable).
+    pub async fn confirm(&self, topics: &HashMap<String, Topic>) -> Result<()> {
+        let (catalog, names) = (self.catalog.clone(), topics.keys().cloned().collect::<Vec<_>>());
+        let ask = move || catalog.topic_ids(names.iter().map(String::as_str));
+        let ids = blocking(ask).await?;
+        for (name, topic) in topics {
+            let now = ids.get(name).copied();
+            if let Some((before, now)) = topic.id.zip(now).filter(|(before, now)| before != now) {
+                return Err(made_anew(name, before, now).hint(
+                    "what was delivered into the old one is gone; the next start says what it \
+                     finds, and the ways to go on",
+                ));
+            }
+        }
+        Ok(())
     }
 
     async fn partitions(&self, name: &str) -> Result<Option<i32>> {
@@ -230,7 +277,10 @@ impl Topics {
         let own = self.connection.property("message.max.bytes");
         let own = own.and_then(|own| own.parse().ok()).unwrap_or(usize::MAX);
         let cleanup = value("cleanup.policy").unwrap_or_default();
+        let (catalog, wanted) = (self.catalog.clone(), name.to_owned());
+        let ids = blocking(move || catalog.topic_ids(std::iter::once(wanted.as_str()))).await?;
         Ok(Topic {
+            id: ids.get(name).copied(),
             partitions,
             record_bytes_max: limit.saturating_sub(BATCH_OVERHEAD_BYTES).clamp(1, own.max(1)),
             needs_key: cleanup.split(',').any(|policy| policy.trim() == "compact"),

@@ -17,6 +17,7 @@ use rdkafka::topic_partition_list::Offset;
 use tracing::warn;
 
 use crate::client::{Connection, REQUEST_LIMIT, Witness, failed};
+use crate::topic_id::{self, TopicId};
 use crate::topics::TopicSet;
 
 /// Notes of a client that are listened to before its silence is reported.
@@ -36,18 +37,24 @@ pub struct Partition {
 }
 
 impl Partition {
-    /// The name of the split that it is.
+    /// The name of the split that it is, of the first topic that was met under its name.
     pub fn split(&self) -> SplitId {
         SplitId::new(format!("{}/{}", self.topic, self.number))
     }
 
-    /// The partition of a split.
+    /// The name of the split that it is, of a topic that was made anew under a known name.
+    pub fn split_of(&self, id: TopicId) -> SplitId {
+        SplitId::new(format!("{}/{}.{}", self.topic, self.number, id.short()))
+    }
+
+    /// The partition of a split, of whichever topic of that name.
     ///
     /// # Errors
     /// Bug: no partition has such a name.
     pub fn of_split(split: &SplitId) -> Result<Self> {
         let parts = split.as_str().rsplit_once('/');
         let parsed = parts.and_then(|(topic, number)| {
+            let number = number.split_once('.').map_or(number, |(number, _)| number);
             Some(Self { topic: topic.to_owned(), number: number.parse().ok()? })
         });
         parsed.ok_or_else(|| Error::bug(format!("split \"{split}\" is no partition")))
@@ -78,10 +85,10 @@ impl Catalog {
         Self { connection, client: OnceLock::new(), eager: OnceLock::new() }
     }
 
-    /// The topics of a set with the number of their partitions.
+    /// The topics of a set with the number of their partitions, as far as they are there.
     ///
     /// # Errors
-    /// Config: a topic that is named does not exist. External: the brokers do not answer.
+    /// External: the brokers do not answer.
     pub fn topics(&self, set: &TopicSet) -> Result<BTreeMap<String, i32>> {
         let mut found = BTreeMap::new();
         if set.has_patterns() {
@@ -94,12 +101,9 @@ impl Catalog {
             }
         }
         for name in set.names() {
-            let partitions = self.partitions(name)?.ok_or_else(|| {
-                Error::config(format!("there is no topic {name:?}"))
-                    .field("topics")
-                    .hint("create the topic, or correct its name")
-            })?;
-            found.insert(name.clone(), partitions);
+            if let Some(partitions) = self.partitions(name)? {
+                found.insert(name.clone(), partitions);
+            }
         }
         Ok(found)
     }
@@ -118,6 +122,19 @@ impl Catalog {
             Some(RDKafkaErrorCode::UnknownTopicOrPartition) => Ok(None),
             _ => partitions(found).map(Some),
         }
+    }
+
+    /// The ids of topics; those that are not there, and those of brokers that give none, are left
+    /// out.
+    ///
+    /// # Errors
+    /// External: the brokers do not answer.
+    pub fn topic_ids<'a>(
+        &self,
+        names: impl Iterator<Item = &'a str>,
+    ) -> Result<BTreeMap<String, TopicId>> {
+        let ids = topic_id::ask(self.client()?.client().native_ptr(), names)?;
+        ids.map_err(|error| self.failed(error, "could not ask for the ids of topics".to_owned()))
     }
 
     /// The ids of the brokers.

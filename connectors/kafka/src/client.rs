@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use contract::error::Context;
 use contract::{Error, Result};
-use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::config::{ClientConfig, NativeClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientContext, Statistics};
 use tracing::debug;
@@ -33,6 +33,15 @@ const OURS: &[(&str, &str)] = &[
     ("enable.auto.offset.store", "positions are committed once everything before is delivered"),
     ("enable.partition.eof", "it is needed to find the end"),
     ("isolation.level", "only committed records are read"),
+];
+
+/// The mechanisms of SASL, with what librdkafka calls the part of it that knows them.
+const MECHANISMS: &[(&str, &str)] = &[
+    ("PLAIN", "sasl_plain"),
+    ("SCRAM-SHA-256", "sasl_scram"),
+    ("SCRAM-SHA-512", "sasl_scram"),
+    ("OAUTHBEARER", "sasl_oauthbearer"),
+    ("GSSAPI", "sasl_gssapi"),
 ];
 
 /// The brokers, and how to talk to them.
@@ -63,7 +72,8 @@ impl Connection {
             config.set(name, value.to_string());
         }
         config.set("bootstrap.servers", &brokers);
-        config.create_native_config().map_err(|error| wrong_property(&error))?;
+        let native = config.create_native_config().map_err(|error| wrong_property(&error))?;
+        check_built_in(&native)?;
         Ok(Self { brokers, config })
     }
 
@@ -85,6 +95,25 @@ impl Connection {
     pub fn property(&self, name: &str) -> Option<&str> {
         self.config.get(name)
     }
+}
+
+/// Refuses a way to authenticate that librdkafka was built without.
+fn check_built_in(native: &NativeClientConfig) -> Result<()> {
+    let value = |name| native.get(name).unwrap_or_default();
+    if !value("security.protocol").to_lowercase().starts_with("sasl") {
+        return Ok(());
+    }
+    let mechanism = value("sasl.mechanism");
+    let features = value("builtin.features");
+    let has = |feature: &str| features.split(',').any(|built_in| built_in.trim() == feature);
+    let known: Vec<_> =
+        MECHANISMS.iter().filter(|(_, feature)| has(feature)).map(|(name, _)| *name).collect();
+    if known.iter().any(|name| name.eq_ignore_ascii_case(&mechanism)) {
+        return Ok(());
+    }
+    Err(Error::config(format!("the SASL mechanism {mechanism:?} is not built in"))
+        .field("client")
+        .hint(format!("set `sasl.mechanism` to one of {}", known.join(", "))))
 }
 
 /// Values are not shown: they may be secrets.
@@ -214,5 +243,10 @@ mod tests {
         check(&[("lingr.ms", "5")], "librdkafka has no property \"lingr.ms\"");
         check(&[("linger.ms", "hunter2")], "the value of the property \"linger.ms\" is wrong");
         check(&[("group.id", "x")], "the property \"group.id\" cannot be set here");
+        check(&[("security.protocol", "SASL_SSL"), ("sasl.mechanism", "SCRAM-SHA-512")], "fine");
+        check(
+            &[("security.protocol", "SASL_PLAINTEXT"), ("sasl.mechanism", "GSSAPI")],
+            "the SASL mechanism \"GSSAPI\" is not built in",
+        );
     }
 }

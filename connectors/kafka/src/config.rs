@@ -35,6 +35,10 @@ pub struct SourceConfig {
     #[serde(default)]
     pub start: StartSetting,
 
+    /// What becomes of a topic that was deleted and made anew under its name.
+    #[serde(default)]
+    pub recreated: Recreated,
+
     /// What the columns `message` and `key` are: text, or the bytes as they are.
     #[serde(default)]
     pub format: SourceFormat,
@@ -42,6 +46,17 @@ pub struct SourceConfig {
     /// Properties of librdkafka, such as `security.protocol` or `sasl.password`.
     #[serde(default)]
     pub client: Properties,
+}
+
+/// What becomes of a topic that was deleted and made anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Recreated {
+    /// It is told, and the new topic is read from its beginning, as another one.
+    #[default]
+    Read,
+    /// The run stops.
+    Stop,
 }
 
 /// Writes rows to Kafka topics.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use contract::error::Context;
@@ -26,11 +27,13 @@ use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
 use crate::catalog::Partition;
-use crate::client::{Connection, Witness, failed, refusal};
+use crate::client::{Connection, Witness, blocking, failed, refusal};
 use crate::config::SourceFormat;
 use crate::end::End;
+use crate::identity::Identities;
 use crate::member::Member;
 use crate::records::Records;
+use crate::topic_id::TopicId;
 
 /// Records in one batch, at most.
 const BATCH_ROWS_MAX: usize = 8192;
@@ -80,6 +83,8 @@ pub struct Reading {
     pub schema: SchemaRef,
     /// What values are.
     pub format: SourceFormat,
+    /// The id of the topic, and who knows which one it has now; none where the brokers give none.
+    pub identity: Option<(TopicId, Arc<Identities>)>,
 }
 
 /// The runtime's end of a thread that reads.
@@ -88,11 +93,40 @@ pub struct Reader {
     acknowledged: Arc<AtomicI64>,
     partition: Partition,
     member: Option<Arc<Member>>,
+    schema: SchemaRef,
+    format: SourceFormat,
     ended: bool,
     /// The offset behind the last batch that was handed over.
     next: i64,
     /// The end of the partition, as the thread heard of it last.
     end: Arc<End>,
+    identity: Option<(TopicId, Arc<Identities>)>,
+}
+
+/// A reader of a split that gives nothing any more, because its topic is gone.
+pub struct Gone {
+    waits: bool,
+}
+
+impl Gone {
+    /// One that is at its end, or waits there for ever.
+    pub fn new(waits: bool) -> Self {
+        Self { waits }
+    }
+}
+
+#[async_trait]
+impl SplitReader for Gone {
+    async fn next_batch(&mut self) -> Result<Option<ReadBatch>> {
+        match self.waits {
+            true => std::future::pending().await,
+            false => Ok(None),
+        }
+    }
+
+    async fn acknowledge(&mut self, _position: &Position) -> Result<()> {
+        Ok(())
+    }
 }
 
 impl Reader {
@@ -108,12 +142,15 @@ impl Reader {
         let (sender, batches) = mpsc::channel(1);
         let acknowledged = Arc::new(AtomicI64::new(NONE));
         let (partition, next) = (reading.partition.clone(), reading.from);
+        let (schema, format) = (reading.schema.clone(), reading.format);
+        let identity = reading.identity.clone();
         let consumer = consumer(connection, &reading)?;
         let end = consumer.context().end.clone();
         let thread = Thread {
             consumer,
             records: Records::new(reading.schema.clone(), partition.clone(), reading.format),
             next: reading.from,
+            note: reading.identity.as_ref().map(|(id, _)| id.to_string().into()),
             reading,
             sender,
             acknowledged: acknowledged.clone(),
@@ -123,7 +160,18 @@ impl Reader {
             .name(format!("kafka {}", partition.split()))
             .spawn(move || thread.run())
             .external(|| "could not start a thread".to_owned())?;
-        Ok(Self { batches, acknowledged, partition, member, ended: false, next, end })
+        Ok(Self {
+            batches,
+            acknowledged,
+            partition,
+            member,
+            schema,
+            format,
+            ended: false,
+            next,
+            end,
+            identity,
+        })
     }
 }
 
@@ -143,12 +191,24 @@ impl SplitReader for Reader {
         answer
     }
 
+    async fn confirm(&mut self) -> Result<()> {
+        let Some((id, identities)) = self.identity.clone() else { return Ok(()) };
+        let topic = self.partition.topic.clone();
+        blocking(move || identities.confirm(&topic, id)).await
+    }
+
     async fn acknowledge(&mut self, position: &Position) -> Result<()> {
         match &self.member {
             Some(member) => member.commit(&self.partition, position.at),
             None => self.acknowledged.store(position.at, Ordering::Release),
         }
         Ok(())
+    }
+
+    fn remake(&self, position: i64, original: &[u8]) -> Result<Option<RecordBatch>> {
+        let mut records = Records::new(self.schema.clone(), self.partition.clone(), self.format);
+        records.push_kept(position, original);
+        records.finish().map(Some)
     }
 
     fn lag(&self) -> Lag {
@@ -182,6 +242,8 @@ struct Thread {
     next: i64,
     sender: mpsc::Sender<Result<Option<ReadBatch>>>,
     acknowledged: Arc<AtomicI64>,
+    /// The id of the topic, as positions carry it.
+    note: Option<Arc<str>>,
     /// Since when the brokers are away.
     silent_since: Option<Instant>,
 }
@@ -267,7 +329,10 @@ impl Thread {
     fn batch(&mut self, lost: u64) -> Result<ReadBatch> {
         let bytes = self.records.bytes();
         let records = self.records.finish()?;
-        let next = Position::new(self.next);
+        let mut next = Position::new(self.next);
+        if let Some(note) = &self.note {
+            next = next.with_note(note.clone());
+        }
         Ok(ReadBatch { records, next, rejects: Vec::new(), lost, bytes, skipped: 0 })
     }
 

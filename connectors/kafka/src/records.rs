@@ -97,6 +97,17 @@ impl Records {
         self.bytes += bytes as u64 + OVERHEAD_BYTES;
     }
 
+    /// Adds a record of which only the value was kept; key, headers and time are not known.
+    pub fn push_kept(&mut self, offset: i64, value: &[u8]) {
+        let is_text = self.messages.push(Some(value));
+        self.keys.push(None);
+        self.headers.append_null();
+        self.times_us.push(None);
+        self.offsets.push(offset);
+        self.lossy.push(!is_text);
+        self.bytes += value.len() as u64 + OVERHEAD_BYTES;
+    }
+
     fn push_headers(&mut self, message: &BorrowedMessage<'_>) -> bool {
         let mut headers: Vec<Header<'_>> = headers::of(message).collect();
         if headers.is_empty() {

@@ -1,8 +1,10 @@
 //! The source: finds partitions, resolves where they begin, opens readers.
+//!
+//! A topic that is made anew under its name has another id, and its partitions are other splits:
+//! the old ones give nothing any more, the new ones are read from their beginning.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, OnceLock};
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
@@ -10,20 +12,17 @@ use contract::source::{Discovery, KnownSplit, Source, Split, SplitReader, Until}
 use contract::spec::BuildContext;
 use contract::{Error, Position, Result, SplitId};
 use rdkafka::topic_partition_list::Offset;
-use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use crate::catalog::{Catalog, LogRange, Partition};
 use crate::client::{Connection, blocking};
-use crate::config::{SourceConfig, SourceFormat};
+use crate::config::{Recreated, SourceConfig, SourceFormat};
+use crate::identity::{Descriptor, Identities, Listing};
 use crate::member::Member;
-use crate::reader::{Reader, Reading};
+use crate::reader::{Gone, Reader, Reading};
 use crate::records;
 use crate::start::Start;
 use crate::topics::TopicSet;
-
-/// How often the brokers are asked for new topics and partitions.
-const LIST_EVERY: Duration = Duration::from_secs(3);
 
 /// Partitions that become splits.
 pub struct Partitions {
@@ -33,8 +32,9 @@ pub struct Partitions {
 
 struct Shared {
     connection: Connection,
-    catalog: Catalog,
-    topics: TopicSet,
+    catalog: Arc<Catalog>,
+    identities: Arc<Identities>,
+    recreated: Recreated,
     numbers: Option<Vec<u32>>,
     start: Start,
     format: SourceFormat,
@@ -44,21 +44,6 @@ struct Shared {
     member: OnceLock<Arc<Member>>,
     /// Where the partitions ended when a run with an end began.
     ends: OnceLock<HashMap<Partition, i64>>,
-    listed: Mutex<Option<Listed>>,
-}
-
-/// What the brokers said, and when.
-struct Listed {
-    at: Instant,
-    topics: BTreeMap<String, i32>,
-}
-
-/// What a split must remember.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Descriptor {
-    /// The first offset to read.
-    start: i64,
 }
 
 impl Partitions {
@@ -73,10 +58,13 @@ impl Partitions {
                 .hint("set either `group` or `partitions`"));
         }
         let connection = Connection::new(&config.brokers, &config.client)?;
+        let catalog = Arc::new(Catalog::new(connection.clone()));
+        let topics = TopicSet::parse(config.topics.all())?;
         let shared = Shared {
-            catalog: Catalog::new(connection.clone()),
+            identities: Arc::new(Identities::new(catalog.clone(), topics)),
+            catalog,
             connection,
-            topics: TopicSet::parse(config.topics.all())?,
+            recreated: config.recreated,
             numbers: config.partitions,
             start: Start::parse(&config.start)?,
             format: config.format,
@@ -84,7 +72,6 @@ impl Partitions {
             name: format!("logmill.{}.{}", ctx.pipeline, ctx.name),
             member: OnceLock::new(),
             ends: OnceLock::new(),
-            listed: Mutex::new(None),
         };
         Ok(Self { shared: Arc::new(shared), schema: records::schema(config.format) })
     }
@@ -122,9 +109,8 @@ impl Source for Partitions {
         until: Until,
     ) -> Result<Box<dyn SplitReader>> {
         let (shared, split, schema) = (self.shared.clone(), split.clone(), self.schema.clone());
-        let from = from.map(|position| position.at);
-        let reader = blocking(move || shared.open(&split, from, &until, schema)).await?;
-        Ok(Box::new(reader))
+        let from = from.cloned();
+        blocking(move || shared.open(&split, from.as_ref(), &until, schema)).await
     }
 }
 
@@ -135,13 +121,13 @@ impl Shared {
             return Ok(());
         }
         let member = Member::join(&self.connection, group, &self.name)?;
-        member.subscribe(self.list()?.keys())?;
+        member.subscribe(self.identities.list()?.topics.keys())?;
         self.member.get_or_init(|| Arc::new(member));
         Ok(())
     }
 
     fn take_ends(&self) -> Result<()> {
-        let partitions = self.wanted(&self.list()?)?;
+        let partitions = self.wanted(&self.identities.list()?.topics)?;
         let offsets = self.catalog.settled_ends(&partitions)?;
         self.ends.get_or_init(|| partitions.into_iter().zip(offsets).collect());
         Ok(())
@@ -156,52 +142,41 @@ impl Shared {
         }
     }
 
-    /// The topics with the number of their partitions, asked for every few seconds.
-    fn list(&self) -> Result<BTreeMap<String, i32>> {
-        let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(listed) = listed.as_ref().filter(|listed| listed.at.elapsed() < LIST_EVERY) {
-            return Ok(listed.topics.clone());
-        }
-        let topics = self.catalog.topics(&self.topics)?;
-        *listed = Some(Listed { at: Instant::now(), topics: topics.clone() });
-        Ok(topics)
-    }
-
     fn discover(&self, known: Option<&[KnownSplit]>) -> Result<Discovery> {
-        let topics = self.list()?;
-        let partitions = self.wanted(&topics)?;
-        let starts: HashMap<_, _> = known
-            .iter()
-            .copied()
-            .flatten()
-            .map(|known| (&known.split.id, &known.split.descriptor))
-            .collect();
-        let new: Vec<_> = partitions
-            .iter()
-            .filter(|partition| !starts.contains_key(&partition.split()))
-            .cloned()
-            .collect();
+        let listing = self.identities.list()?;
+        let partitions = self.wanted(&listing.topics)?;
+        let found = self.identities.tell(&partitions, &listing, known.unwrap_or_default());
+        let anew: Vec<_> = found.new.iter().filter(|(_, is_anew)| *is_anew).collect();
+        if let (Recreated::Stop, Some((partition, _))) = (self.recreated, anew.first()) {
+            let topic = &partition.topic;
+            return Err(Error::external(format!("topic {topic:?} was deleted and made anew"))
+                .hint(
+                    "set `recreated: read` to read the new one from its beginning, or give the \
+                 pipeline another `name`",
+                ));
+        }
+        let new: Vec<_> = found.new.iter().map(|(partition, _)| partition.clone()).collect();
         let is_first = known.is_none();
         let offsets = match is_first {
             true => self.start.resolve(&self.catalog, &new)?,
             false => self.catalog.offsets(&new, Offset::Beginning)?,
         };
-        let mut begun: HashMap<SplitId, i64> =
-            new.iter().map(Partition::split).zip(offsets).collect();
-        let splits = partitions.iter().map(|partition| {
-            let id = partition.split();
-            let descriptor = match begun.remove(&id) {
-                Some(start) => serde_json::json!(Descriptor { start }),
-                None => starts.get(&id).map(|known| (*known).clone()).unwrap_or_default(),
+        let begun = found.new.iter().zip(offsets).map(|((partition, is_anew), start)| {
+            let topic_id = listing.ids.get(&partition.topic).copied();
+            let id = match topic_id {
+                Some(topic_id) if *is_anew => partition.split_of(topic_id),
+                _ => partition.split(),
             };
-            Split { id, descriptor }
+            let topic_id = topic_id.map(|id| id.to_string());
+            Split { id, descriptor: serde_json::json!(Descriptor { start, topic_id }) }
         });
-        let splits = splits.collect();
+        let begun: Vec<_> = begun.collect();
         let mut warnings = Vec::new();
-        if topics.is_empty() && is_first {
+        if listing.topics.is_empty() && is_first {
             warnings.push("no topic matches yet".to_owned());
         }
-        let assigned = self.assigned(&topics)?;
+        let splits: Vec<_> = found.known.into_iter().chain(begun).collect();
+        let assigned = self.assigned(&listing, &splits)?;
         Ok(Discovery { splits, assigned, warnings, ..Discovery::default() })
     }
 
@@ -226,24 +201,41 @@ impl Shared {
         Ok(wanted)
     }
 
-    fn assigned(&self, topics: &BTreeMap<String, i32>) -> Result<Option<Vec<SplitId>>> {
+    /// The splits of the partitions that the group gave to this process.
+    fn assigned(&self, listing: &Listing, splits: &[Split]) -> Result<Option<Vec<SplitId>>> {
         let Some(member) = self.member.get() else { return Ok(None) };
-        member.subscribe(topics.keys())?;
-        member.assigned().map(Some)
+        member.subscribe(listing.topics.keys())?;
+        let assigned = member.assigned()?;
+        let is_ours = |split: &&Split| {
+            Partition::of_split(&split.id)
+                .is_ok_and(|partition| assigned.contains(&partition.split()))
+        };
+        Ok(Some(splits.iter().filter(is_ours).map(|split| split.id.clone()).collect()))
     }
 
     fn open(
         &self,
         split: &Split,
-        from: Option<i64>,
+        from: Option<&Position>,
         until: &Until,
         schema: SchemaRef,
-    ) -> Result<Reader> {
+    ) -> Result<Box<dyn SplitReader>> {
         let partition = Partition::of_split(&split.id)?;
-        let from = match from {
-            Some(from) => from,
-            None => start_of(split)?,
+        let descriptor = Descriptor::of(split)?;
+        let topic_id = match self.identities.of(split, from, &partition)? {
+            Ok(topic_id) => topic_id,
+            Err(anew) => return self.open_gone(split, until, anew),
         };
+        if let Some(id) = topic_id
+            && let Err(error) = self.identities.confirm(&partition.topic, id)
+        {
+            // What was listed a moment ago may be another topic now.
+            return match self.identities.of(split, from, &partition)? {
+                Err(anew) => self.open_gone(split, until, anew),
+                Ok(_) => Err(error),
+            };
+        }
+        let from = from.map_or(descriptor.start, |position| position.at);
         let log = self.catalog.range(&partition)?;
         let (from, lost) = reachable(split, from, log, until)?;
         let end = match until {
@@ -261,16 +253,31 @@ impl Shared {
             commits: self.group.is_some() && member.is_none(),
             schema,
             format: self.format,
+            identity: topic_id.map(|id| (id, self.identities.clone())),
         };
-        Reader::start(&self.connection, reading, member)
+        Ok(Box::new(Reader::start(&self.connection, reading, member)?))
     }
-}
 
-fn start_of(split: &Split) -> Result<i64> {
-    let descriptor = Descriptor::deserialize(&split.descriptor).map_err(|error| {
-        Error::bug(format!("split \"{}\" does not know its start", split.id)).because(error)
-    })?;
-    Ok(descriptor.start)
+    /// A split of a topic in whose place there is another one.
+    fn open_gone(&self, split: &Split, until: &Until, anew: Error) -> Result<Box<dyn SplitReader>> {
+        match (until, self.recreated) {
+            (Until::Position(_), _) => Err(anew.hint(
+                "go on without its records by `run --accept-loss`; nobody has them any more",
+            )),
+            (_, Recreated::Stop) => Err(anew.hint(
+                "set `recreated: read` to go on with the new one, or give the pipeline another \
+                 `name`",
+            )),
+            (until, Recreated::Read) => {
+                warn!(
+                    split = split.id.as_str(),
+                    error = anew.chain(),
+                    "what was not read of the old topic is gone; the new one is another split"
+                );
+                Ok(Box::new(Gone::new(*until == Until::Forever)))
+            }
+        }
+    }
 }
 
 /// Where reading can begin, and how many offsets are gone before that. A replay must have them

@@ -17,7 +17,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::BaseRecord;
 
 use crate::admin::{Found, Topic};
-use crate::client::{blocking, failed};
+use crate::client::{blocking, failed, refusal};
 use crate::outgoing::{Outgoing, Row, Scratch};
 use crate::reports::Failure;
 use crate::session::{Sender, Session};
@@ -28,8 +28,54 @@ use crate::values::Values;
 /// How often a record is tried that does not fit into a queue without records: librdkafka gives
 /// their room back a moment after it has reported them.
 const IDLE_TRIES_MAX: u32 = 100;
+/// How long nothing is reported before somebody asks whether the topics are there.
+const SILENT_FOR: Duration = Duration::from_secs(5);
 /// The pause before it is tried again.
 const IDLE_WAIT: Duration = Duration::from_millis(2);
+
+/// What a refusal of a record is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    /// The brokers, for now: the epoch is sent again, for as long as `retry.for` says.
+    Waits,
+    /// The topic is not as it was. What it is like now tells which rows it takes; where it is the
+    /// same, the hint says what to do, and without one it is waited for.
+    Topic(Option<&'static str>),
+    /// Nobody but a person can change it.
+    Stays(&'static str),
+}
+
+/// What a record was refused for, by the answer of the broker; the page of this connector has the
+/// same table.
+fn fault_of(code: RDKafkaErrorCode) -> Fault {
+    use RDKafkaErrorCode as Code;
+    match code {
+        Code::MessageSizeTooLarge => {
+            Fault::Topic(Some("allow DescribeConfigs on the topic, so that its limit is known"))
+        }
+        Code::InvalidRecord => Fault::Topic(Some(
+            "look at the topic's `cleanup.policy`, and at what checks records on the brokers",
+        )),
+        Code::InvalidTimestamp => {
+            Fault::Stays("raise the topic's `message.timestamp.*.max.ms`, or set the clock")
+        }
+        Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => {
+            Fault::Topic(None)
+        }
+        Code::InvalidTopic => Fault::Stays("the brokers do not take records for this topic"),
+        Code::PolicyViolation => Fault::Stays("a policy of the brokers refuses the records"),
+        Code::UnsupportedForMessageFormat => {
+            Fault::Stays("the topic's message format is too old for transactions")
+        }
+        code => refusal(code).map_or(Fault::Waits, Fault::Stays),
+    }
+}
+
+fn final_error(topic: &str, code: RDKafkaErrorCode, hint: &'static str) -> Error {
+    Error::external(format!("topic {topic:?} did not accept a record"))
+        .because(KafkaError::MessageProduction(code))
+        .hint(hint)
+}
 
 /// With what rows are sent.
 pub enum Delivery {
@@ -158,9 +204,20 @@ impl TopicWriter {
         let reports = self.sender()?.reports();
         match reports.is_idle() {
             true => tokio::time::sleep(IDLE_WAIT).await,
-            false => reports.some().await,
+            false => self.wait_while_there(|| reports.some()).await?,
         }
         self.check_failures().await
+    }
+
+    /// Waits for reports. librdkafka waits for a topic that was deleted as long as a transaction
+    /// may be open; whether it is there is asked for much sooner.
+    async fn wait_while_there<W: Future<Output = ()>>(&self, wait: impl Fn() -> W) -> Result<()> {
+        while tokio::time::timeout(SILENT_FOR, wait()).await.is_err() {
+            for name in self.topics.keys() {
+                self.shared.topics.look_for(name).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Fails if any record was not accepted: the epoch cannot be prepared then.
@@ -170,16 +227,22 @@ impl TopicWriter {
         let Some(Failure { topic, code }) = failures.into_iter().next() else { return Ok(()) };
         let tried = format!("topic {topic:?} did not accept a record");
         let error = sender.reports().explain(KafkaError::MessageProduction(code), tried);
-        match code {
-            RDKafkaErrorCode::MessageSizeTooLarge => {
+        match fault_of(code) {
+            Fault::Waits => Err(error),
+            Fault::Stays(hint) => Err(final_error(&topic, code, hint)),
+            Fault::Topic(hint) => {
                 self.shared.topics.forget().await;
-                Err(error.hint("allow DescribeConfigs on the topic, so that its limit is known"))
+                let before = self.topics.get(&topic);
+                let same = match self.shared.topics.find(&topic).await? {
+                    Found::Topic(now) => before.is_some_and(|before| *before == now),
+                    Found::Refused(_) => false,
+                };
+                match hint {
+                    // Nothing that is known of the topic tells which rows it refuses.
+                    Some(hint) if same => Err(final_error(&topic, code, hint)),
+                    _ => Err(error),
+                }
             }
-            RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic => {
-                self.shared.topics.forget().await;
-                Err(error)
-            }
-            _ => Err(error),
         }
     }
 
@@ -232,9 +295,13 @@ impl Writer for TopicWriter {
 
     async fn prepare(&mut self, _lineage: &Lineage, epoch: u64) -> Result<Prepared> {
         failpoint::reach("kafka.prepare.before_flush").await?;
-        self.sender()?.reports().all().await;
+        let reports = self.sender()?.reports();
+        self.wait_while_there(|| reports.all()).await?;
         self.check_failures().await?;
         failpoint::reach("kafka.prepare.flushed").await?;
+        if self.rows > 0 {
+            self.shared.topics.confirm(&self.topics).await?;
+        }
         let session = self.session().filter(|_| self.rows > 0).cloned();
         if let Some(session) = session {
             blocking(move || session.put_token(epoch)).await?;
@@ -266,5 +333,39 @@ impl Writer for TopicWriter {
             }
             Delivery::Transaction(None) | Delivery::Plain(_) => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_refusal_is_about_follows_from_its_code() {
+        use RDKafkaErrorCode as Code;
+        let check = |code: Code, expect: &str| {
+            let said = match fault_of(code) {
+                Fault::Waits => "waits",
+                Fault::Topic(None) => "topic, then waits",
+                Fault::Topic(Some(_)) => "topic, then stops",
+                Fault::Stays(_) => "stops",
+            };
+            assert_eq!(said, expect, "{code:?}");
+        };
+        check(Code::MessageSizeTooLarge, "topic, then stops");
+        check(Code::InvalidRecord, "topic, then stops");
+        check(Code::UnknownTopicOrPartition, "topic, then waits");
+        check(Code::UnknownTopic, "topic, then waits");
+        check(Code::UnknownPartition, "topic, then waits");
+        check(Code::InvalidTimestamp, "stops");
+        check(Code::InvalidTopic, "stops");
+        check(Code::PolicyViolation, "stops");
+        check(Code::UnsupportedForMessageFormat, "stops");
+        check(Code::TopicAuthorizationFailed, "stops");
+        check(Code::NotEnoughReplicas, "waits");
+        check(Code::BrokerTransportFailure, "waits");
+        check(Code::MessageTimedOut, "waits");
+        check(Code::ProducerFenced, "waits");
+        check(Code::OutOfOrderSequenceNumber, "waits");
     }
 }

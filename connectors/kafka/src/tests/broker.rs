@@ -4,7 +4,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use contract::spec::{BuildContext, Connector};
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier,
+    TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Header, OwnedHeaders};
@@ -66,6 +69,25 @@ impl Broker {
     pub async fn grow(&self, topic: &str, partitions: usize) {
         let grown = NewPartitions::new(topic, partitions);
         let made = self.admin().create_partitions([&grown], &AdminOptions::new()).await.unwrap();
+        assert!(made.iter().all(Result::is_ok), "{made:?}");
+    }
+
+    /// Deletes a topic.
+    pub async fn delete(&self, topic: &str) {
+        let gone = self.admin().delete_topics(&[topic], &AdminOptions::new()).await.unwrap();
+        assert!(gone.iter().all(Result::is_ok), "{gone:?}");
+        let consumer: BaseConsumer = self.client().create().unwrap();
+        until("the topic is gone", async || {
+            let metadata = consumer.fetch_metadata(Some(topic), LIMIT).ok()?;
+            metadata.topics().iter().all(|topic| topic.error().is_some()).then_some(())
+        })
+        .await;
+    }
+
+    /// Changes a setting of a topic.
+    pub async fn alter(&self, topic: &str, name: &str, value: &str) {
+        let change = AlterConfig::new(ResourceSpecifier::Topic(topic)).set(name, value);
+        let made = self.admin().alter_configs([&change], &AdminOptions::new()).await.unwrap();
         assert!(made.iter().all(Result::is_ok), "{made:?}");
     }
 

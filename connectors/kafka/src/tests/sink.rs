@@ -23,15 +23,15 @@ use crate::Kafka;
 const SPLIT: &str = "proof/a b.log";
 
 /// A sink with rows to give it.
-struct Proof {
-    sink: Arc<dyn Sink>,
-    pipeline: String,
-    lineage: Lineage,
+pub struct Proof {
+    pub sink: Arc<dyn Sink>,
+    pub pipeline: String,
+    pub lineage: Lineage,
     rows: RecordBatch,
 }
 
 impl Proof {
-    fn new(broker: &Broker, settings: &str, columns: Vec<(&str, ArrayRef)>) -> Self {
+    pub fn new(broker: &Broker, settings: &str, columns: Vec<(&str, ArrayRef)>) -> Self {
         let settings = format!("{{ brokers: \"{}\", {settings} }}", broker.address);
         let count = columns[0].1.len();
         let batch = RecordBatch::try_from_iter_with_nullable(
@@ -52,7 +52,11 @@ impl Proof {
         }
     }
 
-    fn ctx(&self) -> WriterContext {
+    pub fn rows(&self) -> &RecordBatch {
+        &self.rows
+    }
+
+    pub fn ctx(&self) -> WriterContext {
         WriterContext {
             pipeline: self.pipeline.clone(),
             sink: "out".into(),
@@ -64,21 +68,21 @@ impl Proof {
         }
     }
 
-    async fn fence(&self) -> Held {
+    pub async fn fence(&self) -> Held {
         self.sink.fence_and_read(&self.ctx(), &self.lineage).await.unwrap()
     }
 
-    async fn writer(&self) -> Box<dyn Writer> {
+    pub async fn writer(&self) -> Box<dyn Writer> {
         self.sink.open(self.ctx()).await.unwrap()
     }
 
-    async fn prepare(&self, writer: &mut dyn Writer, epoch: u64) -> Prepared {
+    pub async fn prepare(&self, writer: &mut dyn Writer, epoch: u64) -> Prepared {
         let rows = for_sink(&self.rows, &self.ctx().schema, &SplitId::new(SPLIT), epoch).unwrap();
         writer.write(&self.lineage, rows).await.unwrap();
         writer.prepare(&self.lineage, epoch).await.unwrap()
     }
 
-    fn commit_of(&self, epoch: u64) -> Commit {
+    pub fn commit_of(&self, epoch: u64) -> Commit {
         let prev = (epoch > 1).then(|| epoch - 1);
         Commit { lineage: self.lineage.clone(), epoch, prev, committable: None }
     }
@@ -132,7 +136,7 @@ fn own(text: Option<&str>) -> Option<String> {
     text.map(str::to_owned)
 }
 
-fn texts(values: &[Option<&str>]) -> ArrayRef {
+pub fn texts(values: &[Option<&str>]) -> ArrayRef {
     Arc::new(StringViewArray::from(values.to_vec()))
 }
 

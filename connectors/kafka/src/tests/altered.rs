@@ -1,0 +1,93 @@
+//! A sink's topic that changes under a running process, on a real broker.
+
+use std::time::{Duration, Instant};
+
+use contract::Error;
+use contract::record::for_sink;
+use contract::sink::{CommitOutcome, Prepared, Writer};
+use contract::{Result, SplitId};
+
+use super::broker::Broker;
+use super::sink::{Proof, texts};
+
+/// A topic that is away is told within this time.
+const TOLD_WITHIN: Duration = Duration::from_secs(10);
+
+async fn try_prepare(proof: &Proof, writer: &mut dyn Writer, epoch: u64) -> Result<Prepared> {
+    let rows = for_sink(proof.rows(), &proof.ctx().schema, &SplitId::new("a"), epoch).unwrap();
+    writer.write(&proof.lineage, rows).await?;
+    writer.prepare(&proof.lineage, epoch).await
+}
+
+/// Delivers epoch 1 to a topic that takes everything.
+async fn delivered(broker: &Broker, topic: &str) -> (Proof, Box<dyn Writer>) {
+    let settings = format!("topic: {topic}, key: \"{{k}}\", format: text, field: m");
+    let columns = vec![("k", texts(&[Some("1"), None])), ("m", texts(&[Some("a"), Some("b")]))];
+    let proof = Proof::new(broker, &settings, columns);
+    proof.fence().await;
+    let mut writer = proof.writer().await;
+    let prepared = try_prepare(&proof, writer.as_mut(), 1).await.unwrap();
+    assert_eq!((prepared.rows, prepared.rejects.len()), (2, 0));
+    let outcome = writer.commit(&[proof.commit_of(1)]).await.unwrap();
+    assert_eq!(outcome, [CommitOutcome::Committed]);
+    (proof, writer)
+}
+
+#[tokio::test]
+async fn a_topic_that_becomes_compacted_refuses_the_rows_without_a_key_and_no_more() {
+    let Some(broker) = Broker::find() else { return };
+    let topic = broker.topic(1, &[]).await;
+    let (proof, mut writer) = delivered(&broker, &topic).await;
+    broker.alter(&topic, "cleanup.policy", "compact").await;
+    // The broker refuses what the writer could not know; the attempt is dropped, once.
+    let error = try_prepare(&proof, writer.as_mut(), 2).await.unwrap_err();
+    assert!(error.retry(), "{}", error.chain());
+    writer.abort(&proof.lineage).await.unwrap();
+    proof.fence().await;
+    let mut writer = proof.writer().await;
+    let prepared = try_prepare(&proof, writer.as_mut(), 2).await.unwrap();
+    assert_eq!(prepared.rows, 1);
+    assert!(prepared.rejects[0].reject.reason.contains("compacted"), "{:?}", prepared.rejects);
+    let outcome = writer.commit(&[proof.commit_of(2)]).await.unwrap();
+    assert_eq!(outcome, [CommitOutcome::Committed]);
+}
+
+#[tokio::test]
+async fn a_topic_that_was_made_anew_takes_no_epoch_without_a_word() {
+    let Some(broker) = Broker::find() else { return };
+    let topic = broker.topic(1, &[]).await;
+    let (proof, mut writer) = delivered(&broker, &topic).await;
+    broker.delete(&topic).await;
+    broker.create(&topic, 1, &[]).await;
+    let told = |error: Error| {
+        let is_told = error.to_string().contains("made anew");
+        assert!(is_told || error.retry(), "{}", error.chain());
+        is_told
+    };
+    // The producer may need a moment to find the new one.
+    let begun = Instant::now();
+    let mut is_told = false;
+    while !is_told {
+        assert!(begun.elapsed() < TOLD_WITHIN * 3, "it is told");
+        match try_prepare(&proof, writer.as_mut(), 2).await {
+            Ok(_) => panic!("an epoch was prepared for another topic"),
+            Err(error) => is_told = told(error),
+        }
+        writer.abort(&proof.lineage).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_topic_that_is_away_is_told_soon_and_waited_for() {
+    let Some(broker) = Broker::find() else { return };
+    let topic = broker.topic(1, &[]).await;
+    let (proof, mut writer) = delivered(&broker, &topic).await;
+    broker.delete(&topic).await;
+    let begun = Instant::now();
+    let error = try_prepare(&proof, writer.as_mut(), 2).await.unwrap_err();
+    assert!(error.retry() && error.chain().contains(&topic), "{}", error.chain());
+    assert!(begun.elapsed() < TOLD_WITHIN, "{:?}: {}", begun.elapsed(), error.chain());
+    // The next attempt is not told that there never was such a topic.
+    let error = proof.sink.fence_and_read(&proof.ctx(), &proof.lineage).await.unwrap_err();
+    assert!(error.retry() && error.to_string().contains("away"), "{}", error.chain());
+}

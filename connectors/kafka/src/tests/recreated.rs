@@ -1,0 +1,154 @@
+//! Topics that are deleted and made anew, and settings of theirs that change, on a real broker.
+
+use std::sync::Arc;
+
+use arrow::array::AsArray;
+use contract::source::{KnownSplit, Source, Split, SplitReader, Until};
+use contract::{Position, Result};
+
+use super::broker::{Broker, source, until};
+
+/// Reads what there is; the texts, and the position behind them.
+async fn read(reader: &mut dyn SplitReader) -> Result<(Vec<String>, Option<Position>)> {
+    let (mut texts, mut next) = (Vec::new(), None);
+    while let Some(batch) = reader.next_batch().await? {
+        let column = batch.records.column_by_name("message").expect("a column");
+        texts.extend(column.as_string_view().iter().flatten().map(str::to_owned));
+        next = Some(batch.next);
+    }
+    Ok((texts, next))
+}
+
+async fn read_split(source: &Arc<dyn Source>, known: &KnownSplit) -> (Vec<String>, Position) {
+    let from = known.position.as_ref();
+    let mut reader = source.open(&known.split, from, Until::End).await.unwrap();
+    let (texts, next) = read(reader.as_mut()).await.unwrap();
+    (texts, next.or_else(|| known.position.clone()).unwrap_or_default())
+}
+
+/// The splits once there are so many.
+async fn splits(source: &Arc<dyn Source>, known: &[KnownSplit], count: usize) -> Vec<Split> {
+    until("the splits", async || {
+        let found = source.splits(Some(known)).await.ok()?.splits;
+        (found.len() == count).then_some(found)
+    })
+    .await
+}
+
+/// A topic of three records that were read, and is another one of five now.
+async fn recreated(broker: &Broker, topic: &str, settings: &str) -> KnownSplit {
+    broker.produce_texts(topic, &["a", "b", "c"]);
+    let source = source(settings);
+    let split = source.splits(None).await.unwrap().splits.remove(0);
+    let mut known = KnownSplit { split, position: None };
+    let (texts, next) = read_split(&source, &known).await;
+    assert_eq!(texts, ["a", "b", "c"]);
+    known.position = Some(next);
+    broker.delete(topic).await;
+    broker.create(topic, 1, &[]).await;
+    broker.produce_texts(topic, &["A", "B", "C", "D", "E"]);
+    known
+}
+
+#[tokio::test]
+async fn a_topic_that_was_made_anew_is_another_split_from_its_beginning() {
+    let Some(broker) = Broker::find() else { return };
+    let topic = broker.topic(1, &[]).await;
+    let settings = format!("{{ brokers: \"{}\", topics: [{topic}] }}", broker.address);
+    let old = recreated(&broker, &topic, &settings).await;
+
+    let source = source(&settings);
+    let found = splits(&source, std::slice::from_ref(&old), 2).await;
+    assert_eq!(found[0].id, old.split.id, "its decided epoch may not be finished yet");
+    let new = KnownSplit { split: found[1].clone(), position: None };
+    assert!(new.split.id.as_str().starts_with(&format!("{topic}/0.")), "{}", new.split.id);
+    let (texts, next) = read_split(&source, &new).await;
+    assert_eq!(texts, ["A", "B", "C", "D", "E"]);
+    let new = KnownSplit { position: Some(next), ..new };
+    let (texts, _) = read_split(&source, &old).await;
+    assert!(texts.is_empty(), "nothing of the new one is read as the old one's: {texts:?}");
+
+    // Once both are known, nothing is found any more, and both keep their names.
+    let both = [old.clone(), new.clone()];
+    let again = splits(&source, &both, 2).await;
+    assert_eq!((&again[0].id, &again[1].id), (&old.split.id, &new.split.id));
+
+    // What was decided of the old one is gone.
+    let replay = source.open(&old.split, None, Until::Position(Position::new(3))).await;
+    let error = replay.err().unwrap();
+    assert!(!error.retry() && error.to_string().contains("made anew"), "{}", error.chain());
+    assert!(error.hint_text().unwrap().contains("--accept-loss"));
+}
+
+#[tokio::test]
+async fn a_split_without_an_id_takes_the_one_that_it_meets_and_keeps_its_name() {
+    let Some(broker) = Broker::find() else { return };
+    let topic = broker.topic(1, &[]).await;
+    broker.produce_texts(&topic, &["a", "b"]);
+    let settings = format!("{{ brokers: \"{}\", topics: [{topic}] }}", broker.address);
+    let first = source(&settings);
+    let mut split = first.splits(None).await.unwrap().splits.remove(0);
+    split.descriptor = serde_json::json!({ "start": 0 });
+    let mut known = KnownSplit { split, position: Some(Position::new(1)) };
+    let found = splits(&first, std::slice::from_ref(&known), 1).await;
+    assert_eq!(found[0].id, known.split.id);
+    let (texts, next) = read_split(&first, &known).await;
+    assert_eq!(texts, ["b"]);
+    assert!(next.note.is_some(), "its position carries the id from now on");
+    known.position = Some(next);
+    broker.delete(&topic).await;
+    broker.create(&topic, 1, &[]).await;
+    broker.produce_texts(&topic, &["A", "B", "C"]);
+    let found = splits(&source(&settings), std::slice::from_ref(&known), 2).await;
+    assert_ne!(found[1].id, known.split.id);
+}
+
+#[tokio::test]
+async fn what_was_read_while_the_topic_was_made_anew_is_not_confirmed() {
+    let Some(broker) = Broker::find() else { return };
+    let topic = broker.topic(1, &[]).await;
+    broker.produce_texts(&topic, &["a", "b"]);
+    let settings = format!("{{ brokers: \"{}\", topics: [{topic}] }}", broker.address);
+    let source = source(&settings);
+    let split = source.splits(None).await.unwrap().splits.remove(0);
+    let mut reader = source.open(&split, None, Until::Forever).await.unwrap();
+    let batch = reader.next_batch().await.unwrap().unwrap();
+    assert!(batch.records.num_rows() > 0);
+    reader.confirm().await.unwrap();
+    broker.delete(&topic).await;
+    broker.create(&topic, 1, &[]).await;
+    broker.produce_texts(&topic, &["A", "B", "C", "D"]);
+    let error = reader.confirm().await.unwrap_err();
+    assert!(error.retry() && error.to_string().contains("made anew"), "{}", error.chain());
+    // Opened again it gives nothing, whatever the new topic holds.
+    let from = Position::new(2);
+    let mut reader = source.open(&split, Some(&from), Until::End).await.unwrap();
+    assert!(reader.next_batch().await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_split_that_is_opened_again_at_once_sees_that_its_topic_is_another_one() {
+    let Some(broker) = Broker::find() else { return };
+    let topic = broker.topic(1, &[]).await;
+    broker.produce_texts(&topic, &["a", "b"]);
+    let settings = format!("{{ brokers: \"{}\", topics: [{topic}] }}", broker.address);
+    let source = source(&settings);
+    let split = source.splits(None).await.unwrap().splits.remove(0);
+    broker.delete(&topic).await;
+    broker.create(&topic, 1, &[]).await;
+    // The list of topics is a moment old, and the log of the new one is shorter.
+    let from = Position::new(2);
+    let mut reader = source.open(&split, Some(&from), Until::End).await.unwrap();
+    assert!(reader.next_batch().await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_topic_that_was_made_anew_stops_the_run_where_that_is_set() {
+    let Some(broker) = Broker::find() else { return };
+    let topic = broker.topic(1, &[]).await;
+    let settings =
+        format!("{{ brokers: \"{}\", topics: [{topic}], recreated: stop }}", broker.address);
+    let old = recreated(&broker, &topic, &settings).await;
+    let error = source(&settings).splits(Some(&[old])).await.unwrap_err();
+    assert!(!error.retry() && error.to_string().contains("made anew"), "{}", error.chain());
+}
