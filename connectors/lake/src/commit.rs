@@ -166,6 +166,7 @@ impl Log {
             let Some((version, bytes)) = self.next_entry(&steps)? else {
                 return Ok(steps.iter().map(outcome).collect());
             };
+            self.stands(version - 1).await?;
             contract::failpoint::reach("lake.commit.before").await?;
             let put = self
                 .log_store
@@ -287,6 +288,30 @@ impl Log {
         if grew {
             // Rare: the columns are read from the log once more.
             self.known = None;
+        }
+    }
+
+    /// Makes sure that the table still is there: an entry alone would make another one in its
+    /// place, without its rows.
+    async fn stands(&self, version: u64) -> Result<()> {
+        let entry = Path::from(format!("_delta_log/{version:020}.json"));
+        let name = &self.name;
+        match self.log_store.object_store(None).head(&entry).await {
+            Ok(_) => Ok(()),
+            Err(object_store::Error::NotFound { .. }) => {
+                // Another program may have cleaned its log.
+                let newest = table::snapshot(&self.log_store).await?;
+                match newest.is_some_and(|newest| newest.version() >= version) {
+                    true => Ok(()),
+                    false => Err(Error::transient(format!(
+                        "lake table {name:?} was dropped, or its log was emptied"
+                    ))),
+                }
+            }
+            Err(error) => {
+                Err(Error::transient(format!("could not look at lake table {name:?}"))
+                    .because(error))
+            }
         }
     }
 

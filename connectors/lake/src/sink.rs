@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use arrow::datatypes::SchemaRef;
@@ -16,6 +17,7 @@ use deltalake::kernel::{Action, EagerSnapshot, MetadataExt, Protocol, StructType
 use deltalake::logstore::{CommitOrBytes, LogStoreRef};
 use deltalake::protocol::{DeltaOperation, SaveMode};
 use serde_json::json;
+use tracing::warn;
 use uuid::Uuid;
 
 use crate::commit::{self, Log, Owner};
@@ -38,6 +40,8 @@ pub struct LakeSink {
     location: Location,
     /// What its writers have in common while there are any.
     log: Mutex<Weak<SharedLog>>,
+    /// Whether the table was found, or made, before.
+    was_there: AtomicBool,
 }
 
 impl LakeSink {
@@ -48,7 +52,8 @@ impl LakeSink {
     pub fn new(config: Config, data: &Path) -> Result<Self> {
         let partitions = config.partitions()?;
         let location = config.location(data);
-        Ok(Self { config, partitions, location, log: Mutex::default() })
+        let (log, was_there) = (Mutex::default(), AtomicBool::new(false));
+        Ok(Self { config, partitions, location, log, was_there })
     }
 
     fn log_store(&self) -> Result<LogStoreRef> {
@@ -70,12 +75,19 @@ impl LakeSink {
     /// Creates the table if there is none, else checks that rows of this layout can be added.
     async fn ensure(&self, log_store: &LogStoreRef, layout: &Layout) -> Result<()> {
         if let Some(snapshot) = table::snapshot(log_store).await? {
+            self.was_there.store(true, Ordering::Relaxed);
             return self.check_existing(&snapshot, layout);
+        }
+        if self.was_there.load(Ordering::Relaxed) {
+            warn!(table = self.config.table, "the table was dropped; it is made anew, empty");
         }
         let entry = self.first_entry(log_store, layout)?;
         let put = log_store.write_commit_entry(0, entry, Uuid::new_v4()).await;
         match put {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.was_there.store(true, Ordering::Relaxed);
+                Ok(())
+            }
             Err(TransactionError::VersionAlreadyExists(_)) => {
                 let snapshot = table::snapshot(log_store).await?;
                 let snapshot = snapshot.ok_or_else(|| {

@@ -15,8 +15,18 @@ use state::store::{self, Access};
 use url::Url;
 use uuid::Uuid;
 
-/// How the kernel of Delta Lake says that a store failed; its error is text.
-const STORE_FAILED: &str = "Error interacting with object store";
+/// How the kernel of Delta Lake and the readers of files say that a store failed, or that the
+/// system did: an error of the disk, no descriptor left, a time-out, a server of files that forgot
+/// us. Their errors are text.
+const STORE_FAILED: [&str; 7] = [
+    "Error interacting with object store",
+    "(os error 5)",
+    "(os error 11)",
+    "(os error 23)",
+    "(os error 24)",
+    "(os error 110)",
+    "(os error 116)",
+];
 
 /// Where a table lies, and how to get there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,15 +163,33 @@ pub async fn prove_store(location: &Location, log_store: &LogStoreRef) -> Result
     .hint("use a store with conditional writes (If-None-Match), or a local folder"))
 }
 
+/// Whether an error is the store's, which may answer the next time, and not the table's.
+fn may_pass(text: &str) -> bool {
+    STORE_FAILED.iter().any(|said| text.contains(said))
+}
+
 /// The error of a table that is there and cannot be read.
 fn unreadable(location: &str, error: DeltaTableError) -> Error {
     let shown = location.split('?').next().unwrap_or_default().to_owned();
-    let retry = matches!(error, DeltaTableError::ObjectStore { .. })
-        || error.to_string().contains(STORE_FAILED);
+    let retry =
+        matches!(error, DeltaTableError::ObjectStore { .. }) || may_pass(&error.to_string());
     let outer = Error::new(ErrorKind::External, format!("could not read lake table {shown:?}"));
     let outer = outer.because(error);
     if retry {
         return outer.retryable();
     }
     outer.hint("restore the files in its folder `_delta_log`, or move the table out of the way")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_fails_once_is_not_a_broken_table() {
+        let error = |text: &str| unreadable("/lake/t", DeltaTableError::Generic(text.to_owned()));
+        assert!(error("Arrow error: External: Input/output error (os error 5)").retry());
+        assert!(error("Error interacting with object store: timed out").retry());
+        assert!(!error("Invalid JSON in log record, line 1").retry());
+    }
 }
