@@ -12,6 +12,7 @@ use futures_core::Stream;
 use serde::{Deserialize, Serialize};
 
 use crate::source::Reject;
+use crate::transform::EpochStart;
 use crate::{Lineage, Origin, Result};
 
 /// How a sink makes an epoch visible.
@@ -194,6 +195,11 @@ pub trait Sink: Send + Sync {
 /// Writes the epochs of lineages into one destination.
 #[async_trait]
 pub trait Writer: Send {
+    /// Called before the first rows of every epoch. An epoch that is sent again after it was
+    /// decided has the moment that its checkpoint recorded; one that was not decided has a later
+    /// one than every attempt before it.
+    fn start_epoch(&mut self, _epoch: EpochStart) {}
+
     /// Takes rows of one split. May buffer up to the context's memory, may wait.
     ///
     /// # Errors

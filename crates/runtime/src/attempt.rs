@@ -112,6 +112,7 @@ impl<'a> Attempt<'a> {
                 lease: owner.lease.clone(),
                 writer,
                 epoch: epoch.epoch,
+                started: None,
                 messages,
                 control,
                 skip,

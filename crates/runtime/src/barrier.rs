@@ -44,7 +44,7 @@ impl Attempt<'_> {
         if cuts.is_empty() {
             self.last_reports.clear();
             self.let_go_of_ended();
-            self.epoch = self.owner.start_epoch(self.epoch.epoch, self.epoch.now_us);
+            self.begin_later().await?;
             self.begun = Instant::now();
             self.resume_readers().await?;
             return Ok(None);
@@ -79,6 +79,18 @@ impl Attempt<'_> {
         self.go_on().await?;
         self.owner.progress.add_epoch();
         self.collect();
+        Ok(())
+    }
+
+    /// Moves the beginning of an epoch that has no rows yet to now. Whoever slept through its lease
+    /// must not date rows later than its successor does, so the lease is looked at after the clock.
+    async fn begin_later(&mut self) -> Result<()> {
+        let later = self.owner.start_epoch(self.epoch.epoch, self.epoch.now_us);
+        match self.owner.lease.verify().await {
+            Ok(()) => self.epoch = later,
+            Err(error) if error.retry() => debug!(error = error.chain(), "an epoch stays early"),
+            Err(error) => return Err(error),
+        }
         Ok(())
     }
 

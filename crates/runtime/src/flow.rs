@@ -52,6 +52,8 @@ pub struct Parcel {
     pub split: Arc<SplitContext>,
     /// The rows.
     pub records: RecordBatch,
+    /// The moment of their epoch, in microseconds since 1970.
+    pub now_us: i64,
     /// Their share of the budget, together with whatever else was made of the same batch.
     pub share: Share,
 }

@@ -107,6 +107,6 @@ impl Refused {
     /// Bug: they do not fit their columns.
     pub fn into_parcel(self, pipeline: &str, epoch: EpochStart, share: Share) -> Result<Parcel> {
         let records = dead_letters::batch(pipeline, epoch.now_us, &self.letters)?;
-        Ok(Parcel { split: self.split, records, share })
+        Ok(Parcel { split: self.split, records, now_us: epoch.now_us, share })
     }
 }

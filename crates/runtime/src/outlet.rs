@@ -86,7 +86,7 @@ impl Outlet {
         now_us: i64,
     ) -> Result<()> {
         for (target, records) in passed.leaving {
-            let parcel = Parcel { split: split.clone(), records, share: share.clone() };
+            let parcel = Parcel { split: split.clone(), records, now_us, share: share.clone() };
             match target {
                 Consumer::Step(step) => {
                     let Some(queue) = &self.steps[step] else { continue };
@@ -103,7 +103,7 @@ impl Outlet {
             return Ok(());
         }
         let records = dead_letters::batch(&self.pipeline.name, now_us, &passed.dead_letters)?;
-        let parcel = Parcel { split: split.clone(), records, share };
+        let parcel = Parcel { split: split.clone(), records, now_us, share };
         send(queue, SinkMessage::Rows(parcel)).await
     }
 

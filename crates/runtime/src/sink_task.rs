@@ -11,6 +11,7 @@ use arrow::array::BooleanArray;
 use arrow::compute::filter_record_batch;
 use contract::record::{for_sink, ordinals, positions};
 use contract::sink::{Commit, CommitOutcome, Prepared, SinkReject, Writer};
+use contract::transform::EpochStart;
 use contract::{Error, Lineage, Result, failpoint};
 use state::lease::Lease;
 use tokio::sync::{mpsc, oneshot};
@@ -80,6 +81,8 @@ pub struct SinkTask {
     pub writer: Box<dyn Writer>,
     /// The epoch's number.
     pub epoch: u64,
+    /// The epoch of which the writer was told.
+    pub started: Option<u64>,
     /// Rows and barriers.
     pub messages: mpsc::Receiver<SinkMessage>,
     /// Control.
@@ -131,6 +134,10 @@ impl SinkTask {
         }
         sums.entry(parcel.split.index).or_default().add_batch(parcel.split.seed, &records)?;
         let records = for_sink(&records, schema, parcel.split.id(), self.epoch)?;
+        if self.started != Some(self.epoch) {
+            self.started = Some(self.epoch);
+            self.writer.start_epoch(EpochStart { epoch: self.epoch, now_us: parcel.now_us });
+        }
         let begun = Instant::now();
         self.writer.write(&self.lineage, records).await?;
         self.instruments.wrote(self.sink, begun.elapsed());

@@ -47,8 +47,6 @@ pub struct StepTask {
     pub outlet: Arc<Outlet>,
     /// The stateless steps below.
     pub chain: Chain,
-    /// The epoch.
-    pub epoch: EpochStart,
 }
 
 impl StepTask {
@@ -68,7 +66,7 @@ impl StepTask {
         }
         worker.start_epoch(epoch)?;
         let chain = Chain::new(pipeline.clone(), epoch);
-        Ok(move |messages, outlet| Self { step, worker, messages, outlet, chain, epoch })
+        Ok(move |messages, outlet| Self { step, worker, messages, outlet, chain })
     }
 
     /// Works until nobody can send any more.
@@ -85,7 +83,6 @@ impl StepTask {
                     let report = StepReport { state, tally: std::mem::take(&mut tally) };
                     // A coordinator that is gone lets go of the queue as well.
                     let _ = reply.send(report);
-                    self.epoch = next;
                     self.worker.start_epoch(next)?;
                     self.chain.start_epoch(next)?;
                 }
@@ -102,7 +99,7 @@ impl StepTask {
         add_originals(&mut passed.dead_letters, &parcel.records)?;
         tally.add(parcel.split.index, &passed.counts);
         tally.refuse(&passed.dead_letters);
-        self.outlet.send_made(&parcel.split, passed, parcel.share, self.epoch.now_us).await?;
+        self.outlet.send_made(&parcel.split, passed, parcel.share, parcel.now_us).await?;
         stand_back().await;
         Ok(())
     }

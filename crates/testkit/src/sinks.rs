@@ -13,12 +13,15 @@ use contract::sink::{
     WriterContext,
 };
 use contract::spec::Connector;
+use contract::transform::EpochStart;
 use contract::{Lineage, Section, SplitId};
 use futures::TryStreamExt;
 
 use crate::{build_context, must};
 
 const INCARNATION: u32 = 7;
+/// From one epoch to the next.
+const EPOCH_US: i64 = 1_000_000;
 
 /// Proves a sink against an empty destination that `settings` name.
 ///
@@ -170,6 +173,8 @@ impl SinkProof {
     ) -> Prepared {
         let split = SplitId::new("proof/a b.log");
         let schema = self.ctx().schema;
+        let now_us = EPOCH_US * epoch.cast_signed();
+        writer.start_epoch(EpochStart { epoch, now_us });
         for from in rows.clone().step_by(30) {
             let batch = row_batch(from..(from + 30).min(rows.end));
             let batch = must(for_sink(&batch, &schema, &split, epoch), "rows for a sink");
