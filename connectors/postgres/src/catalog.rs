@@ -1,10 +1,11 @@
 //! What the server says of a table: its columns, and which of them are a key.
 
 use contract::Result;
+use tokio_postgres::ToStatement;
 use tokio_postgres::types::{Kind, Type};
 
 use crate::client::Connection;
-use crate::table::TableName;
+use crate::table::{TableName, quoted};
 
 /// What a column holds, as far as writing to it is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +98,72 @@ pub struct TableColumn {
     pub has_default: bool,
     /// Whether nothing may be given.
     pub generated: bool,
+    /// The type that its values have before they are brought into the column's own.
+    pub base: Base,
+}
+
+/// The type under the domains of a column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Base {
+    /// Its name in SQL, without a length or a scale.
+    pub name: String,
+    /// Whether text becomes a value of it only by an explicit cast.
+    pub by_cast: bool,
+}
+
+impl Base {
+    fn of(column_type: &Type) -> Self {
+        match column_type.kind() {
+            Kind::Domain(inner) => Self::of(inner),
+            kind => Self {
+                name: format!("{}.{}", quoted(column_type.schema()), quoted(column_type.name())),
+                by_cast: matches!(kind, Kind::Enum(_))
+                    || matches!(*column_type, Type::JSON | Type::JSONB),
+            },
+        }
+    }
+}
+
+/// Which table stands under a name, and what its columns are: another one of either must be read
+/// again before a row is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// The number that the server gave the table when it was made.
+    pub id: u32,
+    /// Table, view, partitioned or foreign table, as `pg_class` says.
+    pub kind: String,
+    /// Whether rules change what a statement does.
+    pub has_rules: bool,
+    /// The columns with everything that decides how they are written.
+    pub columns: String,
+}
+
+/// Asks for the [`Shape`] of a table, by schema and name.
+pub const SHAPE: &str = "SELECT c.oid, c.relkind::text, c.relhasrules, coalesce((\
+     SELECT string_agg(concat_ws(' ', a.attnum, quote_ident(a.attname), a.atttypid, a.atttypmod, \
+     a.attnotnull, a.atthasdef, a.attidentity::text, a.attgenerated::text), ', ' \
+     ORDER BY a.attnum) FROM pg_attribute a \
+     WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), '') \
+     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+     WHERE n.nspname = $1 AND c.relname = $2";
+
+/// The shape of a table; none if there is no such table. `statement` is [`SHAPE`], or made of it.
+///
+/// # Errors
+/// From the server.
+pub async fn shape(
+    connection: &Connection,
+    statement: &(impl ToStatement + ?Sized + Sync),
+    table: &TableName,
+) -> Result<Option<Shape>> {
+    let what = format!("could not look at table \"{}\"", table.shown());
+    let rows = connection.query(&what, statement, &[&table.schema, &table.name]).await?;
+    Ok(rows.first().map(|row| Shape {
+        id: row.get(0),
+        kind: row.get(1),
+        has_rules: row.get(2),
+        columns: row.get(3),
+    }))
 }
 
 const COLUMNS: &str = "SELECT a.attname, format_type(a.atttypid, a.atttypmod), a.atttypmod, \
@@ -120,7 +187,9 @@ pub async fn columns(connection: &Connection, table: &TableName) -> Result<Vec<T
     let columns = rows.iter().map(|row| {
         let name: String = row.get(0);
         let column_type = types.iter().find(|(known, _)| *known == name);
-        let target = column_type.map_or(Target::Other, |(_, it)| Target::of(it, row.get(2)));
+        let column_type = column_type.map(|(_, it)| it);
+        let target = column_type.map_or(Target::Other, |it| Target::of(it, row.get(2)));
+        let base = Base::of(column_type.unwrap_or(&Type::UNKNOWN));
         TableColumn {
             name,
             target,
@@ -128,6 +197,7 @@ pub async fn columns(connection: &Connection, table: &TableName) -> Result<Vec<T
             not_null: row.get(3),
             has_default: row.get(4),
             generated: row.get(5),
+            base,
         }
     });
     Ok(columns.collect())

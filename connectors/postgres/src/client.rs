@@ -9,11 +9,11 @@ use bytes::Bytes;
 use contract::{Error, Result};
 use futures::SinkExt;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, CopyInSink, Row, RowStream, Statement};
+use tokio_postgres::{Client, CopyInSink, Row, RowStream, Statement, ToStatement};
 use tracing::debug;
 
 use crate::config::Config;
-use crate::failure::{external, refusal};
+use crate::failure::{Refusal, external, refusal};
 use crate::tls;
 use crate::url::Address;
 
@@ -32,7 +32,7 @@ pub struct Backend {
 }
 
 /// What a statement that takes rows came to.
-pub type Taken = std::result::Result<u64, String>;
+pub type Taken = std::result::Result<u64, Refusal>;
 
 /// How connections are made.
 pub struct Connector {
@@ -140,7 +140,7 @@ impl Connection {
     pub async fn query(
         &self,
         what: &str,
-        statement: &str,
+        statement: &(impl ToStatement + ?Sized + Sync),
         values: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>> {
         let answer = self.limited(what, self.client.query(statement, values)).await?;
@@ -193,7 +193,12 @@ impl Connection {
     ///
     /// # Errors
     /// As for [`Connection::take`].
-    pub async fn copy(&self, what: &str, copy: &Statement, pieces: Vec<Bytes>) -> Result<Taken> {
+    pub async fn copy(
+        &self,
+        what: &str,
+        copy: &(impl ToStatement + ?Sized),
+        pieces: Vec<Bytes>,
+    ) -> Result<Taken> {
         let begun = self.limited(what, self.client.copy_in::<_, Bytes>(copy)).await?;
         let sink: CopyInSink<Bytes> = match begun {
             Ok(sink) => sink,
@@ -219,7 +224,7 @@ fn taken(answer: std::result::Result<u64, tokio_postgres::Error>, what: &str) ->
     match answer {
         Ok(rows) => Ok(Ok(rows)),
         Err(error) => match refusal(&error) {
-            Some(reason) => Ok(Err(reason)),
+            Some(refusal) => Ok(Err(refusal)),
             None => Err(external(error, what)),
         },
     }

@@ -8,7 +8,7 @@ use crate::catalog;
 use crate::client::Connection;
 use crate::config::TableConfig;
 use crate::layout::written;
-use crate::table::{TableName, is_name, quoted, quoted_list};
+use crate::table::{TableName, check_columns, is_name, quoted, quoted_list};
 
 /// What makes a table.
 pub struct NewTable<'a> {
@@ -83,9 +83,7 @@ impl NewTable<'_> {
     }
 
     fn check_names(&self, names: &[&str]) -> Result<()> {
-        if let Some(name) = names.iter().find(|name| name.contains('\0')) {
-            return Err(Error::config(format!("{name:?} is no name for a column")));
-        }
+        check_columns(names.iter().copied())?;
         let known = |name: &str, field: String| match names.contains(&name) {
             true => Ok(()),
             false => Err(Error::config(format!("the table has no column {name:?}"))

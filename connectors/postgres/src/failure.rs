@@ -1,28 +1,80 @@
-//! What an answer of the server means: a row it will never take, or something that may pass.
+//! What an answer of the server means: a row it will never take, something that may pass, or a
+//! destination that somebody has to see to.
+//!
+//! The classes of SQLSTATE decide (PostgreSQL's documentation, appendix A); the README has the
+//! table.
 
 use contract::{Error, ErrorKind};
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{DbError, SqlState};
 
-/// The classes of SQLSTATE that say that a row, not the connection, is at fault: data exception,
-/// integrity constraint violation, program limit exceeded (a value too long for an index).
-const REFUSING_CLASSES: [&str; 3] = ["22", "23", "54"];
-/// Classes whose cause may pass: connection, state of the transaction, rollback, resources, object
-/// in use, operator, system.
+/// Classes whose cause may pass, whoever raised it: connection, state of the transaction,
+/// rollback, resources, object in use, operator, system.
 const PASSING_CLASSES: [&str; 7] = ["08", "25", "40", "53", "55", "57", "58"];
+/// Classes that speak of the table, the login or the server itself, unless a trigger raised one on
+/// purpose. Every class that stands in neither list, those that users make up included, speaks of
+/// the row.
+const DESTINATION_CLASSES: [&str; 16] = [
+    "0A", "0B", "0L", "0P", "24", "26", "28", "2B", "2D", "34", "3B", "3D", "3F", "42", "F0", "HV",
+];
+/// Defects and damage of the server.
+const INTERNAL_CLASS: &str = "XX";
+/// The function of the server that carries out `RAISE` of PL/pgSQL.
+const RAISE: &str = "exec_stmt_raise";
+
+/// Why the server refuses rows of a statement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Its reason, for people.
+    pub reason: String,
+    /// Which row of a `COPY` it is, from 1, where the server says so.
+    pub line: Option<usize>,
+}
 
 /// The server's reason for refusing rows of a statement; none if something else went wrong.
-pub fn refusal(error: &tokio_postgres::Error) -> Option<String> {
+pub fn refusal(error: &tokio_postgres::Error) -> Option<Refusal> {
     let answer = error.as_db_error()?;
-    let code = answer.code();
-    // What we sent was malformed as a whole: that is our fault, not a row's.
-    if *code == SqlState::BAD_COPY_FILE_FORMAT {
-        return None;
+    let raised = answer.routine() == Some(RAISE);
+    is_about_row(answer.code().code(), raised)
+        .then(|| Refusal { reason: reason(answer.message(), answer.detail()), line: line(answer) })
+}
+
+/// Whether an error that came of writing rows says that a row is at fault; `raised` where a trigger
+/// raised it on purpose.
+pub fn is_about_row(code: &str, raised: bool) -> bool {
+    let class = class(code);
+    if PASSING_CLASSES.contains(&class) {
+        return false;
     }
-    let refused = REFUSING_CLASSES.contains(&class(code)) || *code == SqlState::RAISE_EXCEPTION;
-    refused.then(|| match answer.detail() {
-        Some(detail) => format!("{}: {}", answer.message(), detail.trim_end_matches('.')),
-        None => answer.message().to_owned(),
-    })
+    // What we sent was malformed as a whole: that is our fault, not a row's.
+    let malformed = code == SqlState::BAD_COPY_FILE_FORMAT.code();
+    let elsewhere = DESTINATION_CLASSES.contains(&class) || class == INTERNAL_CLASS;
+    raised || !(malformed || elsewhere)
+}
+
+/// A reason with its detail.
+pub fn reason(message: &str, detail: Option<&str>) -> String {
+    match detail.filter(|detail| !detail.is_empty()) {
+        Some(detail) => format!("{message}: {}", detail.trim_end_matches('.')),
+        None => message.to_owned(),
+    }
+}
+
+/// The row of a `COPY` at which an error came up. The server knows none for what it checks behind
+/// the last row.
+fn line(answer: &DbError) -> Option<usize> {
+    answer.where_()?.lines().rev().find_map(line_of)
+}
+
+/// Reads `COPY table, line 7, column c`, whose words are in the server's language.
+fn line_of(context: &str) -> Option<usize> {
+    // The name of the table may hold commas too. A number that is none of a line does no harm: it
+    // only says what is tried first.
+    let parts = context.strip_prefix("COPY ")?.split(", ").skip(1);
+    let mut numbers = parts.filter_map(|part| {
+        let (_, number) = part.split_once(' ')?;
+        number.split([',', ':', ' ']).next()?.parse().ok()
+    });
+    numbers.next()
 }
 
 /// An error of the server or of the way to it, as the runtime understands it.
@@ -30,24 +82,25 @@ pub fn external(error: tokio_postgres::Error, message: impl Into<String>) -> Err
     let Some(answer) = error.as_db_error() else {
         return Error::transient(message).because(error);
     };
-    let cause = format!("{} ({})", answer.message(), answer.code().code());
-    let kind = match *answer.code() == SqlState::BAD_COPY_FILE_FORMAT {
+    let code = answer.code();
+    let cause = format!("{} ({})", answer.message(), code.code());
+    let kind = match *code == SqlState::BAD_COPY_FILE_FORMAT {
         true => ErrorKind::Bug,
         false => ErrorKind::External,
     };
     let failure = Error::new(kind, message).because(cause);
-    let failure = match PASSING_CLASSES.contains(&class(answer.code())) {
+    let failure = match PASSING_CLASSES.contains(&class(code.code())) {
         true => failure.retryable(),
         false => failure,
     };
-    match hint(answer.code()) {
+    match hint(code) {
         Some(hint) => failure.hint(hint),
         None => failure,
     }
 }
 
-fn class(code: &SqlState) -> &str {
-    code.code().get(..2).unwrap_or_default()
+fn class(code: &str) -> &str {
+    code.get(..2).unwrap_or_default()
 }
 
 fn hint(code: &SqlState) -> Option<&'static str> {
@@ -59,10 +112,47 @@ fn hint(code: &SqlState) -> Option<&'static str> {
         SqlState::INSUFFICIENT_PRIVILEGE => {
             Some("the README of `postgres` lists the rights needed")
         }
+        SqlState::UNDEFINED_TABLE | SqlState::INVALID_SCHEMA_NAME => {
+            Some("the table, or one that its triggers need, was dropped or renamed")
+        }
         SqlState::LOCK_NOT_AVAILABLE => Some("see in pg_stat_activity who holds the lock"),
         SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT => {
             Some("raise `idle_timeout` above `epoch.interval`")
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(code: &str, expect: bool, expect_raised: bool) {
+        assert_eq!((is_about_row(code, false), is_about_row(code, true)), (expect, expect_raised));
+    }
+
+    #[test]
+    fn the_class_says_who_is_at_fault() {
+        for row in ["22003", "23505", "44000", "54000", "P0001", "P0004", "U0001", "01000"] {
+            check(row, true, true);
+        }
+        for passing in ["08006", "25006", "40P01", "53100", "55P03", "57014", "58030"] {
+            check(passing, false, false);
+        }
+        for destination in ["0A000", "28000", "3F000", "42501", "42P01", "HV000", "XX000", "22P04"]
+        {
+            check(destination, false, true);
+        }
+    }
+
+    #[test]
+    fn the_row_of_a_copy_is_read_in_any_language() {
+        let check = |context: &str, expect| assert_eq!(line_of(context), expect, "{context}");
+        check("COPY t_7, line 12", Some(12));
+        check("COPY t 8, line 12, column v: \"a, b 9\"", Some(12));
+        check("COPY t, Zeile 3", Some(3));
+        check("COPY a, b, line 4", Some(4));
+        check("PL/pgSQL function f() line 1 at RAISE", None);
+        check("COPY t", None);
     }
 }

@@ -4,10 +4,13 @@ use arrow::datatypes::{Schema, SchemaRef};
 use contract::record::is_origin;
 use contract::{Error, Result, Section};
 
-use crate::catalog::{TableColumn, Target};
+use crate::catalog::{Base, Shape, TableColumn, Target};
 use crate::encode::fits;
+use crate::sieve::Sieve;
 use crate::table::{TableName, quoted, quoted_list};
 
+/// Kinds of `pg_class` that `LOCK` takes: tables, views, partitioned tables.
+const LOCKABLE: [&str; 3] = ["r", "v", "p"];
 /// The temporary table of rows that replace others.
 const STAGE: &str = "pg_temp.logmill_upsert";
 
@@ -22,17 +25,36 @@ pub struct Column {
     pub target: Target,
     /// Whether it refuses null.
     pub not_null: bool,
+    /// The type that its values have first.
+    pub base: Base,
+    /// Its type as SQL writes it.
+    pub shown: String,
 }
 
 /// What is written where, and how.
 #[derive(Clone, Debug)]
 pub struct Layout {
+    /// The table that it was made for: rows of it fit no other one.
+    pub shape: Shape,
+    /// Keeps the table as it is until the transaction ends; none for what cannot be locked.
+    pub lock: Option<String>,
     /// The columns that are written, in the order of a row.
     pub columns: Vec<Column>,
     /// Takes rows.
     pub copy: String,
     /// Brings them from a temporary table to the table, where rows replace others.
     pub upsert: Option<Upsert>,
+    /// Tries rows one by one; none where a single row would be written another way than many.
+    pub sieve: Option<Sieve>,
+}
+
+/// A table as it was found.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Which table it is. Looked at before the columns, so that no change between is missed.
+    pub shape: Shape,
+    /// Its columns.
+    pub columns: Vec<TableColumn>,
 }
 
 /// How rows replace others.
@@ -42,6 +64,8 @@ pub struct Upsert {
     pub create: String,
     /// Moves its rows to the table.
     pub merge: String,
+    /// What stands behind an `INSERT` of a row that may replace another.
+    pub on_conflict: String,
     /// Empties it.
     pub clear: String,
 }
@@ -63,9 +87,10 @@ impl Layout {
         schema: &SchemaRef,
         with_origin: bool,
         table: &TableName,
-        there: &[TableColumn],
+        there: &Found,
         key: &[String],
     ) -> Result<Self> {
+        let Found { shape, columns: there } = there;
         let mut columns = Vec::new();
         for index in written(schema, with_origin) {
             columns.push(column(schema, index, table, there)?);
@@ -86,7 +111,12 @@ impl Layout {
         let upsert = (!key.is_empty()).then(|| upsert(table, &columns, key));
         let into = if upsert.is_some() { STAGE.to_owned() } else { table.to_string() };
         let copy = format!("COPY {into} ({names}) FROM STDIN (FORMAT binary)");
-        Ok(Self { columns, copy, upsert })
+        // Rules hold for statements and not for `COPY`.
+        let sieve = (!shape.has_rules).then(|| Sieve::new(table, &columns, upsert.as_ref()));
+        let lock = LOCKABLE
+            .contains(&shape.kind.as_str())
+            .then(|| format!("LOCK TABLE ONLY {table} IN ROW EXCLUSIVE MODE"));
+        Ok(Self { shape: shape.clone(), lock, columns, copy, upsert, sieve })
     }
 }
 
@@ -115,7 +145,14 @@ fn column(
         ))
         .hint("convert it in a `sql` transform: `arrow_cast(column, 'Int64')`, `to_char(…)`"));
     }
-    Ok(Column { name: name.clone(), index, target: found.target, not_null: found.not_null })
+    Ok(Column {
+        name: name.clone(),
+        index,
+        target: found.target,
+        not_null: found.not_null,
+        base: found.base.clone(),
+        shown: found.shown.clone(),
+    })
 }
 
 fn missing_hint(name: &str, there: &[TableColumn]) -> String {
@@ -139,6 +176,7 @@ fn upsert(table: &TableName, columns: &[Column], key: &[String]) -> Upsert {
         true => "NOTHING".to_owned(),
         false => format!("UPDATE SET {}", replaced.join(", ")),
     };
+    let on_conflict = format!("ON CONFLICT ({keys}) DO {action}");
     Upsert {
         create: format!(
             "CREATE TEMPORARY TABLE {STAGE} ON COMMIT DELETE ROWS AS SELECT {names} FROM {table} \
@@ -146,8 +184,9 @@ fn upsert(table: &TableName, columns: &[Column], key: &[String]) -> Upsert {
         ),
         merge: format!(
             "INSERT INTO {table} ({names}) SELECT DISTINCT ON ({keys}) {names} FROM {STAGE} \
-             ORDER BY {keys}, ctid DESC ON CONFLICT ({keys}) DO {action}"
+             ORDER BY {keys}, ctid DESC {on_conflict}"
         ),
+        on_conflict,
         clear: format!("TRUNCATE {STAGE}"),
     }
 }

@@ -13,9 +13,9 @@ use contract::{Error, Lineage, Result, Section};
 use crate::client::{Backend, Connection, Connector};
 use crate::config::Config;
 use crate::create::{self, NewTable};
-use crate::layout::{Layout, written};
+use crate::layout::{Found, Layout, written};
 use crate::session::Session;
-use crate::table::TableName;
+use crate::table::{TableName, check_columns};
 use crate::token::TokenRow;
 use crate::url::Address;
 use crate::writer::PostgresWriter;
@@ -53,7 +53,7 @@ impl Shared {
     /// From the server.
     pub async fn session(&self, ctx: &WriterContext, layout: &Arc<Layout>) -> Result<Session> {
         let connection = self.connect(&ctx.pipeline, &ctx.sink).await?;
-        Session::new(connection, layout.clone(), self.table.shown()).await
+        Session::new(connection, layout.clone(), self.table.clone()).await
     }
 
     /// The process of the server that we put into the token's row last.
@@ -103,19 +103,23 @@ impl PostgresSink {
     }
 
     /// Makes table and schema where the settings say so, and brings input and table together.
-    async fn layout(&self, connection: &Connection, schema: &SchemaRef) -> Result<Layout> {
-        let table = &self.shared.table;
+    async fn layout(&self, connection: &Connection, ctx: &WriterContext) -> Result<Layout> {
+        let (table, schema) = (&self.shared.table, &ctx.schema);
         if let Some(statements) = self.statements(schema)? {
+            self.refuse_lost_rows(connection, ctx).await?;
             create::make_if_absent(connection, table, &statements).await?;
         }
-        let columns = catalog::columns(connection, table).await?;
-        if columns.is_empty() {
-            return Err(Error::config(format!("there is no table \"{}\"", table.shown()))
+        let missing = || {
+            Error::config(format!("there is no table \"{}\"", table.shown()))
                 .field("table")
-                .hint("create it, or set `create: true`"));
-        }
+                .hint("create it, or set `create: true`")
+        };
+        let shape = catalog::shape(connection, catalog::SHAPE, table).await?;
+        let shape = shape.ok_or_else(missing)?;
+        let columns = catalog::columns(connection, table).await?;
         let key = &self.config.upsert_by;
-        let layout = Layout::new(schema, self.config.origin, table, &columns, key)?;
+        let found = Found { shape, columns };
+        let layout = Layout::new(schema, self.config.origin, table, &found, key)?;
         if !key.is_empty() && !catalog::is_key(connection, table, key).await? {
             return Err(Error::config(format!(
                 "table \"{}\" has no unique index on {}",
@@ -126,6 +130,24 @@ impl PostgresSink {
             .hint("CREATE UNIQUE INDEX … on exactly these columns"));
         }
         Ok(layout)
+    }
+
+    /// A table that is gone took rows with it which the ledger calls delivered.
+    async fn refuse_lost_rows(&self, connection: &Connection, ctx: &WriterContext) -> Result<()> {
+        let table = &self.shared.table;
+        if catalog::exists(connection, table).await? {
+            return Ok(());
+        }
+        let Some(epoch) = token::newest(connection, table, ctx).await? else { return Ok(()) };
+        let shown = table.shown();
+        Err(Error::config(format!(
+            "table {shown:?} is not there, and it should hold epoch {epoch}"
+        ))
+        .field("table")
+        .hint(
+            "restore it; or go on without the rows that it held: make it yourself, or delete its \
+             rows in `logmill_tokens` and `run --until-end --assume held`",
+        ))
     }
 
     /// What would make the table; none where it must exist.
@@ -176,6 +198,9 @@ impl Sink for PostgresSink {
     }
 
     fn destination(&self, columns: &SchemaRef) -> Result<Option<String>> {
+        let names =
+            written(columns, self.config.origin).map(|at| columns.field(at).name().as_str());
+        check_columns(names)?;
         self.statements(columns)?;
         self.check_key(columns)?;
         Ok(Some(self.place.clone()))
@@ -191,8 +216,8 @@ impl Sink for PostgresSink {
 
     async fn open(&self, ctx: WriterContext) -> Result<Box<dyn Writer>> {
         let connection = self.shared.connect(&ctx.pipeline, &ctx.sink).await?;
-        let layout = Arc::new(self.layout(&connection, &ctx.schema).await?);
-        let session = Session::new(connection, layout.clone(), self.shared.table.shown()).await?;
+        let layout = Arc::new(self.layout(&connection, &ctx).await?);
+        let session = Session::new(connection, layout.clone(), self.shared.table.clone()).await?;
         Ok(Box::new(PostgresWriter::new(self.shared.clone(), ctx, layout, session)))
     }
 

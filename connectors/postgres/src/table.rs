@@ -57,6 +57,43 @@ pub fn is_name(text: &str) -> bool {
     !text.is_empty() && text.len() <= NAME_BYTES_MAX && !text.contains(['\0', '.'])
 }
 
+/// Columns that every table has without being asked.
+const SYSTEM_COLUMNS: [&str; 6] = ["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
+/// The most columns that a table can have.
+const COLUMNS_MAX: usize = 1600;
+
+/// Checks that a table can have columns of these names.
+///
+/// # Errors
+/// Config: the first name that it cannot, and why.
+pub fn check_columns<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<()> {
+    let mut count = 0;
+    for name in names {
+        count += 1;
+        let bad = |why: &str| {
+            Err(Error::config(format!("{name:?} is no name for a column of PostgreSQL: {why}"))
+                .hint("rename it in a `sql` transform: `SELECT \"old\" AS new`"))
+        };
+        if name.is_empty() || name.contains('\0') {
+            return bad("it is empty or holds a NUL");
+        }
+        if name.len() > NAME_BYTES_MAX {
+            let length = name.len();
+            return bad(&format!("it has {length} bytes, and {NAME_BYTES_MAX} are kept"));
+        }
+        if SYSTEM_COLUMNS.contains(&name) {
+            return bad("every table has a column of the system under it");
+        }
+    }
+    match count <= COLUMNS_MAX {
+        true => Ok(()),
+        false => Err(Error::config(format!(
+            "the input has {count} columns; a table of PostgreSQL has {COLUMNS_MAX} at most"
+        ))
+        .hint("choose among them in a `sql` transform")),
+    }
+}
+
 /// A name in SQL.
 pub fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
@@ -84,5 +121,24 @@ mod tests {
         check("", None);
         check("a.", None);
         check(&"x".repeat(64), None);
+    }
+
+    #[test]
+    fn columns_have_names_that_the_server_keeps() {
+        let said = |name: &str| check_columns(["a", name]).map_err(|error| error.to_string());
+        let long = "ä".repeat(32);
+        assert_eq!(said("Blanks, and {signs}; (=)"), Ok(()));
+        assert_eq!(said(&long[..62]), Ok(()));
+        for (name, why) in [
+            (long.as_str(), "it has 64 bytes, and 63 are kept"),
+            ("ctid", "every table has a column of the system under it"),
+            ("", "it is empty or holds a NUL"),
+            ("a\0", "it is empty or holds a NUL"),
+        ] {
+            let expect = format!("{name:?} is no name for a column of PostgreSQL: {why}");
+            assert_eq!(said(name), Err(expect));
+        }
+        let many: Vec<String> = (0..1601).map(|number| format!("c{number}")).collect();
+        assert!(check_columns(many.iter().map(String::as_str)).is_err());
     }
 }

@@ -63,6 +63,25 @@ pub async fn make_table(connection: &Connection, beside: &TableName) -> Result<(
     create::make_if_absent(connection, &table, &[statement]).await
 }
 
+/// The newest epoch that a sink's table holds by its tokens, whatever the lineage.
+///
+/// # Errors
+/// From the server.
+pub async fn newest(
+    connection: &Connection,
+    table: &TableName,
+    ctx: &WriterContext,
+) -> Result<Option<i64>> {
+    let tokens = table.beside(TABLE);
+    let statement = format!(
+        "SELECT max(epoch) FROM {tokens} WHERE table_name = $1 AND pipeline = $2 AND sink = $3"
+    );
+    let what = format!("could not read the tokens in \"{}\"", tokens.shown());
+    let rows =
+        connection.query(&what, &statement, &[&table.name, &ctx.pipeline, &ctx.sink]).await?;
+    Ok(rows.first().and_then(|row| row.get(0)))
+}
+
 impl TokenRow {
     /// The row of a lineage, for a sink that writes `table`.
     pub fn new(table: &TableName, ctx: &WriterContext, lineage: &Lineage) -> Self {

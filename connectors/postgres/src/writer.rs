@@ -73,7 +73,7 @@ impl PostgresWriter {
 
     /// Lets the server take the chunk while the next one is made.
     async fn ship(&mut self, lineage: &Lineage) -> Result<()> {
-        let session = self.session_of_epoch(lineage).await?;
+        let mut session = self.session_of_epoch(lineage).await?;
         let chunk = std::mem::take(&mut self.chunk);
         self.epoch.rows += chunk.rows() as u64;
         self.busy.spawn(async move {
@@ -104,22 +104,28 @@ impl PostgresWriter {
     /// Opens the epoch's transaction. A connection that was lost while it was idle took nothing
     /// with it, so that another one takes its place.
     async fn begin(&mut self, lineage: &Lineage) -> Result<Session> {
-        if let Some(idle) = self.session.take() {
-            match self.begin_on(&idle, lineage).await {
-                Ok(()) => return Ok(idle),
+        if let Some(mut idle) = self.session.take() {
+            match self.begin_on(&mut idle, lineage).await {
+                Ok(()) => return self.looked_at(idle).await,
                 Err(error) if error.retry() => {
                     debug!(error = error.chain(), "an idle connection is gone");
                 }
                 Err(error) => return Err(error),
             }
         }
-        let session = self.shared.session(&self.ctx, &self.layout).await?;
-        self.begin_on(&session, lineage).await?;
+        let mut session = self.shared.session(&self.ctx, &self.layout).await?;
+        self.begin_on(&mut session, lineage).await?;
+        self.looked_at(session).await
+    }
+
+    /// A connection whose table is still the one that rows are encoded for.
+    async fn looked_at(&self, session: Session) -> Result<Session> {
+        session.look().await?;
         Ok(session)
     }
 
     /// Opens the transaction, after the connection has taken its place in the token's row.
-    async fn begin_on(&mut self, session: &Session, lineage: &Lineage) -> Result<()> {
+    async fn begin_on(&mut self, session: &mut Session, lineage: &Lineage) -> Result<()> {
         let own = session.backend();
         let owner = self.shared.owner(lineage)?;
         if owner != own {
@@ -227,6 +233,8 @@ impl Writer for PostgresWriter {
             self.ship(lineage).await?;
         }
         let session = self.session_of_epoch(lineage).await?;
+        // A schema that took the place of another one is kept out by no lock.
+        session.look().await?;
         self.session = Some(session);
         self.epoch.prepared = Some(epoch);
         Ok(Prepared {

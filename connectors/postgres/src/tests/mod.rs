@@ -1,7 +1,10 @@
 //! What a table holds after epochs went well or did not, on a real server.
 
+mod altered;
 mod epochs;
+mod refusals;
 mod shape;
+mod states;
 mod tls;
 mod upsert;
 mod values;
