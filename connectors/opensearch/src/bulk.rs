@@ -1,10 +1,12 @@
 //! One bulk request: rows on their way, and what the cluster says of each.
 //!
-//! A row is delivered once it is answered with success, or with a conflict, which says that a later
-//! epoch has overwritten it. What the cluster will never take is a reject; what it is too busy for
-//! is sent again, after a while, up to a limit.
+//! Every row must be answered for itself: one that is not is sent again, as is one that the cluster
+//! cannot take now, after a while, up to a limit. A row is delivered once it is answered with
+//! success, or with a conflict with a document that may stand in its place ([`version`]). What the
+//! cluster will never take is a reject.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,9 +15,10 @@ use contract::sink::SinkReject;
 use contract::source::{OriginalKind, Reject};
 use contract::{Error, Result, SplitId};
 use serde::Deserialize;
-use serde_json::Value;
 
 use crate::client::{Answer, Client};
+use crate::verdict::{Item, Verdict};
+use crate::version::{self, Settled};
 
 /// So often a bulk is sent before the runtime backs off.
 const ATTEMPTS_MAX: u32 = 8;
@@ -25,8 +28,10 @@ const WAIT_MIN: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 100 
 const WAIT_MAX: Duration = Duration::from_secs(10);
 /// Longest reason of a reject, in characters.
 const REASON_CHARS_MAX: usize = 500;
+/// So often a bulk is sent whose answer got lost.
+const CUTS_MAX: u32 = 3;
 /// Only what is looked at is answered.
-const PATH: &str = "/_bulk?filter_path=errors,items.*.status,items.*.error";
+const PATH: &str = "/_bulk?filter_path=items.*._index,items.*._id,items.*.status,items.*.error";
 
 /// A row as a document.
 #[derive(Debug)]
@@ -37,6 +42,14 @@ pub struct Document {
     pub position: i64,
     /// Its number among the rows of that record.
     pub ordinal: i64,
+    /// Its `_id`.
+    pub id: String,
+    /// Its version.
+    pub version: i64,
+    /// Whether others may have the same `_id`; else only this very record has it.
+    pub named: bool,
+    /// Whether the document says where its row came from.
+    pub with_origin: bool,
     /// The action and the document, a line each.
     pub lines: Vec<u8>,
 }
@@ -66,21 +79,25 @@ pub struct Bulk {
 
 impl Bulk {
     /// Adds a document whose name no other row has.
-    pub fn push(&mut self, document: Document) {
+    fn push(&mut self, document: Document) {
         self.bytes += document.lines.len();
         self.documents.push(document);
     }
 
-    /// Adds a document that takes the place of an earlier one of the same name.
-    pub fn put(&mut self, name: String, document: Document) {
-        match self.named.get(&name) {
-            Some(at) => {
+    /// Adds a document; one that others may be called as takes the place of an earlier one.
+    pub fn put(&mut self, index: &str, document: Document) {
+        if !document.named {
+            return self.push(document);
+        }
+        match self.named.entry(format!("{index}/{}", document.id)) {
+            Entry::Occupied(known) => {
+                let known = &mut self.documents[*known.get()];
                 self.bytes += document.lines.len();
-                self.bytes -= self.documents[*at].lines.len();
-                self.documents[*at] = document;
+                self.bytes -= known.lines.len();
+                *known = document;
             }
-            None => {
-                self.named.insert(name, self.documents.len());
+            Entry::Vacant(free) => {
+                free.insert(self.documents.len());
                 self.push(document);
             }
         }
@@ -104,27 +121,32 @@ impl Bulk {
     pub async fn deliver(self, client: &Client) -> Result<Vec<SinkReject>> {
         let mut rejects = Vec::new();
         let mut waiting = vec![self.documents];
-        let mut attempt = 0;
+        let (mut attempt, mut cuts) = (0, 0);
         while let Some(documents) = waiting.pop() {
             if documents.is_empty() {
                 continue;
             }
             match send(client, documents, &mut rejects).await? {
-                Sent::All => attempt = 0,
+                Sent::All => (attempt, cuts) = (0, 0),
                 Sent::TooLarge(mut documents) => {
                     let half = documents.split_off(documents.len() / 2);
                     waiting.extend([half, documents]);
                 }
-                Sent::Busy(documents, why) => {
+                Sent::Cut(documents, error) => {
+                    cuts += 1;
+                    if cuts == CUTS_MAX {
+                        return Err(error);
+                    }
+                    tracing::warn!(attempt = cuts, why = error.chain(), "rows are sent again");
+                    waiting.push(documents);
+                    wait(cuts).await;
+                }
+                Sent::Again(documents, why) => {
                     attempt += 1;
                     if attempt == ATTEMPTS_MAX {
-                        let rows = documents.len();
-                        let address = client.shown();
-                        return Err(Error::transient(format!(
-                            "{address:?} did not take {rows} rows in {ATTEMPTS_MAX} attempts: {why}"
-                        )));
+                        return Err(why.error(client, documents.len()));
                     }
-                    tracing::warn!(attempt, why, "the cluster is busy; rows are sent again");
+                    tracing::warn!(attempt, why = why.reason, "rows are sent again");
                     waiting.push(documents);
                     wait(attempt).await;
                 }
@@ -134,12 +156,39 @@ impl Bulk {
     }
 }
 
+/// Why rows have to be sent again.
+#[derive(Debug, Default)]
+struct Why {
+    reason: String,
+    hint: Option<&'static str>,
+}
+
+impl Why {
+    fn new(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), hint: None }
+    }
+
+    fn error(self, client: &Client, rows: usize) -> Error {
+        let address = client.shown();
+        let error = Error::transient(format!(
+            "{address:?} did not take {rows} rows in {ATTEMPTS_MAX} attempts: {}",
+            self.reason
+        ));
+        match self.hint {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
+    }
+}
+
 /// What came of a request.
 enum Sent {
     /// Every document was answered for good.
     All,
     /// These have to be sent again, because of this.
-    Busy(Vec<Document>, String),
+    Again(Vec<Document>, Why),
+    /// No answer came; nobody knows what the cluster took.
+    Cut(Vec<Document>, Error),
     /// The request was too large as a whole.
     TooLarge(Vec<Document>),
 }
@@ -149,12 +198,18 @@ async fn send(
     documents: Vec<Document>,
     rejects: &mut Vec<SinkReject>,
 ) -> Result<Sent> {
-    let body: Vec<u8> = documents.iter().flat_map(|it| it.lines.iter().copied()).collect();
+    let mut body = Vec::with_capacity(documents.iter().map(|it| it.lines.len()).sum());
+    documents.iter().for_each(|it| body.extend_from_slice(&it.lines));
     reach("opensearch.bulk.before").await?;
-    let answer = client.call_lines(PATH, Bytes::from(body)).await?;
+    let answer = match client.call_lines(PATH, Bytes::from(body)).await {
+        Ok(answer) => answer,
+        // The same rows again change nothing.
+        Err(error) if error.retry() => return Ok(Sent::Cut(documents, error)),
+        Err(error) => return Err(error),
+    };
     reach("opensearch.bulk.after").await?;
     match answer.status {
-        200..=299 => sort_out(client, &answer, documents, rejects),
+        200..=299 => sort_out(client, &answer, documents, rejects).await,
         413 if documents.len() == 1 => {
             let bytes = documents[0].lines.len();
             let reason = format!("a document of {bytes} bytes is larger than the cluster takes");
@@ -162,101 +217,106 @@ async fn send(
             Ok(Sent::All)
         }
         413 => Ok(Sent::TooLarge(documents)),
-        429 | 502..=504 => Ok(Sent::Busy(documents, format!("status {}", answer.status))),
+        429 | 502..=504 => {
+            Ok(Sent::Again(documents, Why::new(format!("status {}", answer.status))))
+        }
+        // The whole cluster is blocked.
+        403 if is_blocked(&answer) => {
+            let why = "cluster_block_exception: the cluster is read-only";
+            Ok(Sent::Again(documents, Why::new(why)))
+        }
         _ => Err(answer.error(format!("{:?} refused a bulk of rows", client.shown()))),
     }
 }
 
-/// What the cluster answers a bulk.
+fn is_blocked(answer: &Answer) -> bool {
+    let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    body["error"]["type"] == "cluster_block_exception"
+}
+
+/// What the cluster answers a bulk: one item for each row, in the order of the rows.
 #[derive(Deserialize)]
 struct BulkAnswer {
-    errors: bool,
     #[serde(default)]
-    items: Vec<HashMap<String, Item>>,
+    items: Vec<Action>,
 }
 
 #[derive(Deserialize)]
-struct Item {
-    status: u16,
-    #[serde(default)]
-    error: Option<Value>,
+struct Action {
+    index: Item,
 }
 
-/// What an item's answer means for its row.
-#[derive(Debug, PartialEq, Eq)]
-enum Verdict {
-    Delivered,
-    Again,
-    Never,
-    /// Nothing in the row is wrong, and nothing will change by itself.
-    Stop,
+/// The items of an answer, one for each document; else what is wrong with it.
+fn items(answer: &Answer, documents: &[Document]) -> std::result::Result<Vec<Item>, String> {
+    let bulk: BulkAnswer = serde_json::from_slice(&answer.body)
+        .map_err(|error| format!("the cluster gave a strange answer: {error}"))?;
+    let (rows, found) = (documents.len(), bulk.items.len());
+    if rows != found {
+        return Err(format!("the cluster answered {found} of {rows} rows"));
+    }
+    let items = bulk.items.into_iter().map(|action| action.index);
+    let items: Vec<_> = items.collect();
+    match documents.iter().zip(&items).find(|(document, item)| document.id != item.id) {
+        Some((document, item)) => {
+            Err(format!("the cluster answered row {:?} for row {:?}", item.id, document.id))
+        }
+        None => Ok(items),
+    }
 }
 
 /// Sorts the documents of an answered bulk by what the cluster says of each.
-fn sort_out(
+async fn sort_out(
     client: &Client,
     answer: &Answer,
     documents: Vec<Document>,
     rejects: &mut Vec<SinkReject>,
 ) -> Result<Sent> {
-    let broken = || Error::transient(format!("{:?} gave a strange answer", client.shown()));
-    let bulk: BulkAnswer =
-        serde_json::from_slice(&answer.body).map_err(|error| broken().because(error))?;
-    if !bulk.errors {
-        return Ok(Sent::All);
-    }
-    if bulk.items.len() != documents.len() {
-        return Err(broken());
-    }
-    let (mut again, mut why) = (Vec::new(), String::new());
-    for (document, item) in documents.into_iter().zip(&bulk.items) {
-        let Some(item) = item.values().next() else { return Err(broken()) };
-        let reason = reason(item);
-        match verdict(item) {
+    let items = match items(answer, &documents) {
+        Ok(items) => items,
+        Err(wrong) => return Ok(Sent::Again(documents, Why::new(wrong))),
+    };
+    let (mut again, mut why, mut conflicts) = (Vec::new(), Why::default(), Vec::new());
+    for (document, item) in documents.into_iter().zip(items) {
+        match item.verdict() {
             Verdict::Delivered => {}
-            Verdict::Never => rejects.push(document.reject(&reason)),
+            Verdict::Conflict if document.named => conflicts.push((document, item.index)),
+            // Nothing else has this `_id`: the record stands there since a later epoch.
+            Verdict::Conflict => {}
+            Verdict::Never => rejects.push(document.reject(&item.reason())),
             Verdict::Again => {
+                why = Why { reason: item.reason(), hint: item.hint() };
                 again.push(document);
-                why = reason;
             }
             Verdict::Stop => {
-                let message = format!("{:?} refused a row: {reason}", client.shown());
+                let message = format!("{:?} refused a row: {}", client.shown(), item.reason());
                 return Err(Error::external(message)
                     .hint("check what the login is allowed, and that indices may be made"));
             }
         }
     }
-    Ok(if again.is_empty() { Sent::All } else { Sent::Busy(again, why) })
-}
-
-fn verdict(item: &Item) -> Verdict {
-    let error_type = item.error.as_ref().and_then(|error| error["type"].as_str()).unwrap_or("");
-    match item.status {
-        200..=299 | 409 => Verdict::Delivered,
-        // A full disk makes indices read-only until there is room again.
-        408 | 429 | 500.. => Verdict::Again,
-        403 if error_type == "cluster_block_exception" => Verdict::Again,
-        400 | 413 => Verdict::Never,
-        _ => Verdict::Stop,
-    }
-}
-
-/// Why the cluster refuses a row, with the innermost cause.
-fn reason(item: &Item) -> String {
-    let Some(error) = &item.error else { return format!("status {}", item.status) };
-    let text = |error: &Value| {
-        let part = |name: &str| error[name].as_str().unwrap_or_default().to_owned();
-        format!("{}: {}", part("type"), part("reason"))
-    };
-    let mut reason = text(error);
-    let mut cause = &error["caused_by"];
-    while cause.is_object() {
-        if !cause["caused_by"].is_object() {
-            reason = format!("{reason}: {}", text(cause));
+    if !conflicts.is_empty() {
+        for ((document, _), settled) in settled(client, conflicts).await? {
+            match settled {
+                Settled::Delivered => {}
+                Settled::Foreign(reason) => rejects.push(document.reject(&reason)),
+                Settled::Again => {
+                    why = Why::new("a document was deleted while a row gave way to it");
+                    again.push(document);
+                }
+            }
         }
-        cause = &cause["caused_by"];
     }
-    reason
+    Ok(if again.is_empty() { Sent::All } else { Sent::Again(again, why) })
+}
+
+type Conflicts = Vec<(Document, String)>;
+
+async fn settled(
+    client: &Client,
+    conflicts: Conflicts,
+) -> Result<impl Iterator<Item = ((Document, String), Settled)>> {
+    let settled = version::settle(client, &conflicts).await?;
+    Ok(conflicts.into_iter().zip(settled))
 }
 
 async fn wait(attempt: u32) {
@@ -268,49 +328,22 @@ async fn wait(attempt: u32) {
 mod tests {
     use super::*;
 
-    fn check(status: u16, error: &str, expect: Verdict) {
-        let error = (!error.is_empty()).then(|| serde_json::json!({ "type": error }));
-        assert_eq!(verdict(&Item { status, error }), expect, "{status}");
-    }
-
-    #[test]
-    fn only_the_row_itself_makes_a_dead_letter() {
-        check(201, "", Verdict::Delivered);
-        check(409, "version_conflict_engine_exception", Verdict::Delivered);
-        check(400, "mapper_parsing_exception", Verdict::Never);
-        check(429, "es_rejected_execution_exception", Verdict::Again);
-        check(503, "unavailable_shards_exception", Verdict::Again);
-        check(403, "cluster_block_exception", Verdict::Again);
-        check(403, "security_exception", Verdict::Stop);
-        check(404, "index_not_found_exception", Verdict::Stop);
-    }
-
-    #[test]
-    fn a_reason_names_the_innermost_cause() {
-        let error = serde_json::json!({
-            "type": "mapper_parsing_exception", "reason": "failed to parse field [status]",
-            "caused_by": { "type": "illegal", "reason": "x", "caused_by": {
-                "type": "number_format_exception", "reason": "For input string: \"abc\"" } },
-        });
-        assert_eq!(
-            reason(&Item { status: 400, error: Some(error) }),
-            "mapper_parsing_exception: failed to parse field [status]: number_format_exception: \
-             For input string: \"abc\""
-        );
-    }
-
     #[test]
     fn of_two_rows_of_one_name_the_later_one_is_sent() {
-        let document = |position: i64, lines: &str| Document {
+        let document = |id: &str, position: i64, lines: &str| Document {
             split: SplitId::new("a"),
             position,
             ordinal: 0,
+            id: id.to_owned(),
+            version: 1,
+            named: true,
+            with_origin: true,
             lines: lines.as_bytes().to_vec(),
         };
         let mut bulk = Bulk::default();
-        bulk.put("x".to_owned(), document(1, "one"));
-        bulk.put("y".to_owned(), document(2, "two"));
-        bulk.put("x".to_owned(), document(3, "three"));
+        bulk.put("logs", document("x", 1, "one"));
+        bulk.put("logs", document("y", 2, "two"));
+        bulk.put("logs", document("x", 3, "three"));
         let lines: Vec<_> = bulk.documents.iter().map(|it| it.lines.as_slice()).collect();
         assert_eq!(lines, [b"three".as_slice(), b"two"]);
         assert_eq!(bulk.bytes(), 8);

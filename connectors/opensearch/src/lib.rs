@@ -2,7 +2,7 @@
 //!
 //! An idempotent sink: the `_id` of a document and its index follow from the row alone, so that
 //! rows that are sent again overwrite themselves. Reading order: [`sink`], [`names`], [`writer`],
-//! [`bulk`], [`client`].
+//! [`bulk`], [`verdict`], [`version`], [`client`].
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
@@ -12,6 +12,8 @@ mod config;
 mod names;
 mod read;
 mod sink;
+mod verdict;
+mod version;
 mod writer;
 
 #[cfg(test)]

@@ -17,6 +17,19 @@ const INDEX_BYTES_MAX: usize = 255;
 /// Longest value in the name of an index, in bytes; what is behind it is cut.
 const VALUE_BYTES_MAX: usize = 64;
 
+/// What OpenSearch or Elasticsearch keep beside a document and refuse inside of it.
+pub const RESERVED: [&str; 9] = [
+    "_id",
+    "_index",
+    "_source",
+    "_routing",
+    "_version",
+    "_seq_no",
+    "_field_names",
+    "_ignored",
+    "_nested_path",
+];
+
 /// How rows are named.
 #[derive(Debug)]
 pub struct Names {
@@ -44,8 +57,11 @@ impl Names {
     /// Checks that a schema has the columns.
     ///
     /// # Errors
-    /// Config: it has not, or a name would depend on the epoch.
+    /// Config: it has not, a name would depend on the epoch, or no document can have a column.
     pub fn check(&self, schema: &Schema) -> Result<()> {
+        for field in schema.fields() {
+            check_column(field.name())?;
+        }
         self.index.check(schema).map_err(|error| error.field("index"))?;
         match &self.id {
             Some(id) => id.check(schema).map_err(|error| error.field("id")),
@@ -140,6 +156,21 @@ impl Names {
     }
 }
 
+/// Checks that a document can have a field of this name.
+fn check_column(name: &str) -> Result<()> {
+    let bad = |why: &str| {
+        Err(Error::config(format!("{name:?} is no name for a field of a document: {why}"))
+            .hint("rename it in a `sql` transform: `SELECT \"old\" AS new`"))
+    };
+    if RESERVED.contains(&name) {
+        return bad("it is what the cluster itself keeps beside a document");
+    }
+    match name.split('.').any(|part| part.trim().is_empty()) {
+        true => bad("it is empty, or nothing stands before or behind a dot"),
+        false => Ok(()),
+    }
+}
+
 /// The `_id` of a row by its origin.
 pub fn origin_id(split_id: &str, position: i64, ordinal: i64) -> String {
     let mut id = format!("{split_id}-{position}");
@@ -198,6 +229,17 @@ mod tests {
         refused("_logs", "begins with one of");
         refused(&"x".repeat(256), "longer than");
         refused("logs/{app}", "lower-case");
+    }
+
+    #[test]
+    fn columns_that_no_document_can_have_are_refused() {
+        for name in RESERVED.into_iter().chain(["", " ", "a.", ".a", "a..b"]) {
+            let error = check_column(name).expect_err(name).to_string();
+            assert!(error.contains("is no name for a field"), "{error}");
+        }
+        for name in ["a", "a.b", "_split", "a b,;{}()=", "_identity"] {
+            assert!(check_column(name).is_ok(), "{name}");
+        }
     }
 
     #[test]

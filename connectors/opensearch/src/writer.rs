@@ -1,20 +1,21 @@
 //! Makes documents of rows and sends them, several bulks at once.
 //!
-//! Rows may be seen before their epoch is decided: sending them again changes nothing. The epoch is
-//! the document's version, so that a process that was replaced cannot overwrite what its successor
-//! wrote.
+//! Rows may be seen before their epoch is decided: sending them again changes nothing. The moment
+//! of the epoch is the document's version ([`version`]), so that a process that was replaced cannot
+//! overwrite what its successor wrote.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch, StringArray};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{Int32Type, Int64Type};
+use arrow::datatypes::Int32Type;
 use async_trait::async_trait;
 use contract::error::Context;
 use contract::failpoint::reach;
-use contract::record::{EPOCH, SPLIT, is_origin, ordinals, positions};
+use contract::record::{SPLIT, is_origin, ordinals, positions};
 use contract::sink::{Commit, CommitOutcome, Prepared, SinkReject, Writer, WriterContext};
+use contract::transform::EpochStart;
 use contract::{Error, Lineage, Result, SplitId};
 use formats::encode::{EncodeFormat, Encoder};
 use formats::template::{Groups, Values};
@@ -26,6 +27,7 @@ use crate::bulk::{Bulk, Document};
 use crate::client::Client;
 use crate::config::Config;
 use crate::names::{Names, origin_id};
+use crate::version;
 
 /// Bulks on their way at once, at most; fewer where memory is short.
 const BULKS_AT_ONCE_MAX: usize = 4;
@@ -39,6 +41,8 @@ pub struct SearchWriter {
     with_origin: bool,
     bulk_bytes_max: usize,
     bulks_at_once: usize,
+    /// The moment of the epoch under way, in microseconds since 1970.
+    now_us: Option<i64>,
     /// A lineage's rows since its last epoch.
     taken: HashMap<Lineage, Taken>,
 }
@@ -69,12 +73,13 @@ impl SearchWriter {
             with_origin: config.origin,
             bulk_bytes_max,
             bulks_at_once,
+            now_us: None,
             taken: HashMap::new(),
         }
     }
 
     /// Makes documents of rows; those that have no name or no JSON are rejects.
-    fn documents(&self, records: &RecordBatch) -> Result<Documents> {
+    fn documents(&self, records: &RecordBatch, version: i64) -> Result<Documents> {
         let rows = Rows::of(records)?;
         let written = self.written(records)?;
         let mut refused: HashMap<usize, String> = HashMap::new();
@@ -97,7 +102,12 @@ impl SearchWriter {
         let split_id = self.names.split_id(rows.split.as_str());
         let mut documents = Documents::default();
         for row in 0..records.num_rows() {
-            let mut document = rows.document(row);
+            let mut document = Document {
+                version,
+                named: ids.is_some(),
+                with_origin: self.with_origin,
+                ..rows.document(row)
+            };
             if let Some(reason) = refused.get(&row) {
                 documents.rejects.push(document.reject(reason));
                 continue;
@@ -109,9 +119,9 @@ impl SearchWriter {
             };
             match (indices.of_row(row), id) {
                 (Ok(index), Ok(id)) => {
-                    document.lines = lines_of(index, &id, rows.epoch, source);
-                    let name = ids.is_some().then(|| format!("{index}/{id}"));
-                    documents.named.push((name, document));
+                    document.lines = lines_of(index, &id, version, source);
+                    document.id = id;
+                    documents.named.push((index.to_owned(), document));
                 }
                 (Err(reason), _) => documents.rejects.push(document.reject(reason)),
                 (_, Err(reason)) => documents.rejects.push(document.reject(reason)),
@@ -131,7 +141,8 @@ impl SearchWriter {
 
 #[derive(Default)]
 struct Documents {
-    named: Vec<(Option<String>, Document)>,
+    /// Each with its index.
+    named: Vec<(String, Document)>,
     rejects: Vec<SinkReject>,
 }
 
@@ -157,7 +168,6 @@ impl Named {
 /// Where the rows of a batch came from.
 struct Rows<'a> {
     split: SplitId,
-    epoch: i64,
     positions: &'a [i64],
     ordinals: Option<&'a [i64]>,
 }
@@ -170,14 +180,9 @@ impl<'a> Rows<'a> {
             .and_then(|column| column.as_dictionary_opt::<Int32Type>())
             .and_then(|column| column.downcast_dict::<StringArray>())
             .ok_or_else(lost)?;
-        let epochs = batch
-            .column_by_name(EPOCH)
-            .and_then(|column| column.as_primitive_opt::<Int64Type>())
-            .ok_or_else(lost)?;
         let split = splits.into_iter().flatten().next().unwrap_or_default();
         Ok(Self {
             split: SplitId::new(split),
-            epoch: epochs.iter().flatten().next().ok_or_else(lost)?,
             positions: positions(batch)?.values(),
             ordinals: ordinals(batch).map(|ordinals| &ordinals.values()[..]),
         })
@@ -188,14 +193,18 @@ impl<'a> Rows<'a> {
             split: self.split.clone(),
             position: self.positions[row],
             ordinal: self.ordinals.map_or(0, |ordinals| ordinals[row]),
+            id: String::new(),
+            version: 0,
+            named: false,
+            with_origin: true,
             lines: Vec::new(),
         }
     }
 }
 
-fn lines_of(index: &str, id: &str, epoch: i64, source: &[u8]) -> Vec<u8> {
+fn lines_of(index: &str, id: &str, version: i64, source: &[u8]) -> Vec<u8> {
     let action = json!({ "index": {
-        "_index": index, "_id": id, "version": epoch, "version_type": "external_gte",
+        "_index": index, "_id": id, "version": version, "version_type": "external_gte",
     } });
     let mut lines = action.to_string().into_bytes();
     lines.push(b'\n');
@@ -227,19 +236,21 @@ impl Taken {
 
 #[async_trait]
 impl Writer for SearchWriter {
+    fn start_epoch(&mut self, epoch: EpochStart) {
+        self.now_us = Some(epoch.now_us);
+    }
+
     async fn write(&mut self, lineage: &Lineage, records: RecordBatch) -> Result<()> {
         if records.num_rows() == 0 {
             return Ok(());
         }
-        let mut documents = self.documents(&records)?;
+        let now_us = self.now_us.ok_or_else(|| Error::bug("rows came before their epoch"))?;
+        let mut documents = self.documents(&records, version::of(lineage, now_us))?;
         let taken = self.taken.entry(lineage.clone()).or_default();
         taken.rows += records.num_rows() as u64;
         taken.rejects.append(&mut documents.rejects);
-        for (name, document) in documents.named {
-            match name {
-                Some(name) => taken.bulk.put(name, document),
-                None => taken.bulk.push(document),
-            }
+        for (index, document) in documents.named {
+            taken.bulk.put(&index, document);
             if taken.bulk.bytes() >= self.bulk_bytes_max {
                 taken.send(&self.client, self.bulks_at_once).await?;
             }

@@ -2,22 +2,26 @@
 
 use std::sync::{Arc, Mutex};
 
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{deliver, lineage, rejected, sink, texts, write, writer};
 
 /// Answers each request with the next line of a script, and keeps heads and bodies.
-struct Cluster {
-    url: String,
+pub struct Cluster {
+    /// Where it is.
+    pub url: String,
     requests: Requests,
 }
 
 type Requests = Arc<Mutex<Vec<(String, String)>>>;
 
 impl Cluster {
-    /// A cluster with a script of (status, body); behind its end all goes well.
-    async fn start(script: &[(u16, &str)]) -> Self {
+    /// A cluster with a script of (status, body); behind its end all goes well. A body that begins
+    /// with `@` lists what is said of each document: a status, or a status and a type of error.
+    /// Status 0 ends the connection.
+    pub async fn start(script: &[(u16, &str)]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let script: Vec<_> =
@@ -34,13 +38,13 @@ impl Cluster {
     }
 
     /// How many documents each request had.
-    fn documents(&self) -> Vec<usize> {
+    pub fn documents(&self) -> Vec<usize> {
         let requests = self.requests.lock().expect("no test fails with it");
         requests.iter().map(|(_, body)| body.lines().count() / 2).collect()
     }
 
     /// The head and the body of the last request.
-    fn last(&self) -> (String, String) {
+    pub fn last(&self) -> (String, String) {
         let requests = self.requests.lock().expect("no test fails with it");
         requests.last().expect("a request").clone()
     }
@@ -70,10 +74,18 @@ async fn serve(
             }
         }
         let body = String::from_utf8_lossy(&seen[head..head + length]).into_owned();
+        let asked = body.clone();
         requests.lock().expect("no test fails with it").push((text, body));
         seen.drain(..head + length);
         let next = script.lock().expect("no test fails with it").next();
-        let (code, body) = next.unwrap_or((200, "{\"errors\":false}".to_owned()));
+        let (code, body) = next.unwrap_or((200, "@".to_owned()));
+        if code == 0 {
+            return;
+        }
+        let body = match body.strip_prefix('@') {
+            Some(said) => items(&asked, said),
+            None => body,
+        };
         let answer = format!(
             "HTTP/1.1 {code} x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
@@ -84,14 +96,28 @@ async fn serve(
     }
 }
 
-const TOO_BUSY: &str =
-    r#"{"index":{"status":429,"error":{"type":"es_rejected_execution_exception"}}}"#;
-const DONE: &str = r#"{"index":{"status":201}}"#;
-const REFUSED: &str = r#"{"index":{"status":400,"error":{"type":"mapper_parsing_exception"}}}"#;
+/// An item for each document of a bulk; success for those of which nothing is said.
+fn items(asked: &str, said: &str) -> String {
+    let ids = asked.lines().step_by(2).map(|action| {
+        let action: Value = serde_json::from_str(action).expect("an action");
+        action["index"]["_id"].as_str().expect("an _id").to_owned()
+    });
+    let mut said = said.split_whitespace();
+    let items = ids.map(|id| {
+        let (status, error) = match said.next().unwrap_or("201").split_once(':') {
+            Some((status, kind)) => (status.to_owned(), json!({ "type": kind, "reason": "so" })),
+            None => ("201".to_owned(), Value::Null),
+        };
+        let status: u16 = status.parse().expect("a status");
+        json!({ "index": { "_index": "logs", "_id": id, "status": status, "error": error } })
+    });
+    json!({ "items": items.collect::<Vec<_>>() }).to_string()
+}
 
 #[tokio::test]
 async fn what_a_busy_cluster_does_not_take_is_sent_again_and_nothing_else() {
-    let some = format!("{{\"errors\":true,\"items\":[{DONE},{TOO_BUSY},{REFUSED},{TOO_BUSY}]}}");
+    let busy = "429:es_rejected_execution_exception";
+    let some = format!("@201 {busy} 400:mapper_parsing_exception {busy}");
     let cluster = Cluster::start(&[(429, ""), (503, ""), (200, &some)]).await;
     let prepared =
         deliver(&sink(&cluster.url, "index: logs"), 1, &texts(&["a", "b", "c", "d"])).await;
@@ -146,13 +172,15 @@ async fn a_full_bulk_is_sent_before_the_barrier() {
     assert!(documents.len() > 5, "{documents:?}");
     assert_eq!(documents.iter().sum::<usize>(), 40);
     let (_, last) = cluster.last();
-    assert!(last.contains("\"version\":3,\"version_type\":\"external_gte\""), "{last}");
+    let version = crate::version::of(&lineage(), super::moment(3));
+    let expect = format!("\"version\":{version},\"version_type\":\"external_gte\"");
+    assert!(last.contains(&expect), "{last}");
 }
 
 #[tokio::test]
 async fn users_and_keys_log_in_and_errors_do_not_show_them() {
     let logged_in = async |settings: &str, header: &str| {
-        let cluster = Cluster::start(&[(200, "{\"errors\":false}"), (400, "no")]).await;
+        let cluster = Cluster::start(&[(200, "@"), (400, "no")]).await;
         let url = cluster.url.replace("http://", "http://ann:hidden@");
         let url = if settings.is_empty() { &url } else { &cluster.url };
         let sink = sink(url, &format!("index: logs {settings}"));

@@ -1,5 +1,7 @@
 //! The sink against real clusters, and against one that is busy on purpose.
 
+mod altered;
+mod answers;
 mod busy;
 mod clusters;
 
@@ -9,6 +11,7 @@ use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringViewArray};
 use arrow::datatypes::{Int64Type, Schema};
 use contract::sink::{Prepared, ReadBack, Sink, Writer, WriterContext};
 use contract::spec::BuildContext;
+use contract::transform::EpochStart;
 use contract::{Lineage, SplitId, record};
 use futures::TryStreamExt;
 
@@ -49,9 +52,15 @@ fn texts(texts: &[&str]) -> RecordBatch {
     .expect("a batch")
 }
 
+/// When an epoch begins, in microseconds since 1970.
+fn moment(epoch: u64) -> i64 {
+    1_500_000_000_000_000 + epoch.cast_signed()
+}
+
 async fn write(writer: &mut dyn Writer, epoch: u64, batch: &RecordBatch) {
     let schema = record::sink_schema(&batch.schema(), true);
     let rows = record::for_sink(batch, &schema, &SplitId::new("a.log"), epoch).expect("rows");
+    writer.start_epoch(EpochStart { epoch, now_us: moment(epoch) });
     writer.write(&lineage(), rows).await.expect("written");
 }
 

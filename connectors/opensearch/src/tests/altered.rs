@@ -1,0 +1,211 @@
+//! Indices that somebody closes, blocks, deletes or makes anew while a sink writes them, and other
+//! histories that wrote them before.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use contract::sink::{Prepared, ReadBack, Sink, WriterContext};
+use contract::transform::EpochStart;
+use contract::{Lineage, Origin, Result, SplitId, record};
+use serde_json::{Value, json};
+use testkit::services::{find, unique};
+
+use super::{deliver, lineage, moment, positions, read, rejected, sink, texts, write, writer};
+use crate::client::{Client, Method};
+use crate::names::RESERVED;
+use crate::sink::SearchSink;
+
+const CLUSTERS: [&str; 2] = ["opensearch", "elasticsearch"];
+
+/// An index of its own on each cluster that is there.
+fn places() -> Vec<(String, String)> {
+    let found = CLUSTERS.iter().filter_map(|name| find(name));
+    found.map(|url| (url, unique("altered"))).collect()
+}
+
+async fn call(url: &str, method: Method, path: &str, body: Option<Value>) -> Value {
+    let config = format!("{{ url: \"{url}\", index: any }}");
+    let config = crate::config::Config::read(&testkit::section(&config)).expect("settings");
+    let client = Client::new(&config).expect("a client");
+    let answer = client.call(method, path, body.as_ref()).await.expect("an answer");
+    answer.json(|| format!("{path} failed")).expect("it went well")
+}
+
+async fn attempt(sink: &SearchSink, epoch: u64, batch: &RecordBatch) -> Result<Prepared> {
+    let mut writer = writer(sink, &batch.schema()).await;
+    write(writer.as_mut(), epoch, batch).await;
+    writer.prepare(&lineage(), epoch).await
+}
+
+#[tokio::test]
+async fn a_closed_index_and_a_blocked_one_wait() {
+    for (url, index) in places() {
+        let sink = sink(&url, &format!("index: {index}"));
+        deliver(&sink, 1, &texts(&["a"])).await;
+        let block = |on: bool| Some(json!({ "index.blocks.write": on }));
+        let full = |on: Value| Some(json!({ "index.blocks.read_only_allow_delete": on }));
+        let settings = format!("/{index}/_settings");
+        for (path, before, after, word) in [
+            (settings.clone(), block(true), block(false), "take the block away"),
+            (settings, full(json!(true)), full(Value::Null), "make room on the disks"),
+        ] {
+            call(&url, Method::Put, &path, before).await;
+            let error = attempt(&sink, 2, &texts(&["a", "b"])).await.expect_err("it is blocked");
+            let hint = error.hint_text().unwrap_or_default();
+            assert!(error.retry() && hint.contains(word), "{error:?} {hint}");
+            call(&url, Method::Put, &path, after).await;
+        }
+        call(&url, Method::Post, &format!("/{index}/_close"), None).await;
+        let error = attempt(&sink, 2, &texts(&["a", "b"])).await.expect_err("it is closed");
+        let hint = error.hint_text().unwrap_or_default();
+        assert!(error.retry() && hint.contains("_open"), "{error:?} {hint}");
+        call(&url, Method::Post, &format!("/{index}/_open"), None).await;
+        let prepared = deliver(&sink, 2, &texts(&["a", "b"])).await;
+        assert_eq!((prepared.rows, prepared.rejects.len()), (2, 0));
+        assert_eq!(positions(&sink).await, [0, 1]);
+    }
+}
+
+#[tokio::test]
+async fn an_alias_without_a_write_index_waits() {
+    for (url, index) in places() {
+        let aliases = Some(json!({ "aliases": { (index.clone()): {} } }));
+        for number in 0..2 {
+            call(&url, Method::Put, &format!("/{index}-{number}"), aliases.clone()).await;
+        }
+        let sink = sink(&url, &format!("index: {index}"));
+        let error = attempt(&sink, 1, &texts(&["a"])).await.expect_err("nothing says where");
+        assert!(error.retry() && error.hint_text().is_some(), "{error:?}");
+        let chosen = json!({ "actions": [{ "add": {
+            "index": format!("{index}-1"), "alias": index, "is_write_index": true } }] });
+        call(&url, Method::Post, "/_aliases", Some(chosen)).await;
+        assert_eq!(deliver(&sink, 1, &texts(&["a"])).await.rows, 1);
+    }
+}
+
+/// No shape is kept: what the index is made of now decides, row by row.
+#[tokio::test]
+async fn an_index_that_is_made_anew_takes_what_its_new_mapping_takes() {
+    for (url, index) in places() {
+        let sink = sink(&url, &format!("index: {index}"));
+        let batch = texts(&["no date", "2015-05-17"]);
+        let mut writer = writer(&sink, &batch.schema()).await;
+        write(writer.as_mut(), 1, &batch).await;
+        assert!(writer.prepare(&lineage(), 1).await.expect("taken").rejects.is_empty());
+        call(&url, Method::Delete, &format!("/{index}"), None).await;
+        let strict = json!({ "mappings": { "properties": { "text": {
+            "type": "date", "format": "strict_date" } } } });
+        call(&url, Method::Put, &format!("/{index}"), Some(strict)).await;
+        write(writer.as_mut(), 2, &batch).await;
+        let prepared = writer.prepare(&lineage(), 2).await.expect("taken in part");
+        assert_eq!((prepared.rows, rejected(&prepared)), (1, vec![0]));
+        call(&url, Method::Delete, &format!("/{index}"), None).await;
+        write(writer.as_mut(), 3, &batch).await;
+        assert_eq!(writer.prepare(&lineage(), 3).await.expect("made by itself").rows, 2);
+        assert_eq!(positions(&sink).await, [0, 1]);
+    }
+}
+
+#[tokio::test]
+async fn names_that_check_refuses_are_refused_by_the_clusters() {
+    for (url, index) in places() {
+        for name in RESERVED {
+            let path = format!("/{index}/_doc/1");
+            let config = format!("{{ url: \"{url}\", index: any }}");
+            let config = crate::config::Config::read(&testkit::section(&config)).expect("settings");
+            let client = Client::new(&config).expect("a client");
+            let body = json!({ (name): "x" });
+            let answer = client.call(Method::Put, &path, Some(&body)).await.expect("an answer");
+            assert_eq!(answer.status, 400, "{name} in {url}");
+        }
+    }
+}
+
+fn keyed(keys: &[&str], from: i64, value: &str) -> RecordBatch {
+    let values = keys.iter().map(|_| value);
+    RecordBatch::try_from_iter([
+        ("key", Arc::new(StringArray::from(keys.to_vec())) as ArrayRef),
+        ("value", Arc::new(StringArray::from_iter_values(values))),
+        (record::POSITION, Arc::new((from..from + keys.len() as i64).collect::<Int64Array>())),
+    ])
+    .expect("a batch")
+}
+
+/// An epoch of a lineage of a history, begun at a moment.
+struct Epoch<'a> {
+    lineage: &'a str,
+    incarnation: u32,
+    epoch: u64,
+    now_us: i64,
+}
+
+async fn send(sink: &SearchSink, epoch: &Epoch<'_>, split: &str, batch: &RecordBatch) -> Prepared {
+    let schema = record::sink_schema(&batch.schema(), true);
+    let ctx = WriterContext {
+        pipeline: "shop".to_owned(),
+        sink: "search".to_owned(),
+        incarnation: epoch.incarnation,
+        writer_id: "w".to_owned(),
+        schema: schema.clone(),
+        memory_bytes: 64 << 20,
+        threads: 2,
+    };
+    let mut writer = sink.open(ctx).await.expect("a writer");
+    writer.start_epoch(EpochStart { epoch: epoch.epoch, now_us: epoch.now_us });
+    let split = SplitId::new(split);
+    let rows = record::for_sink(batch, &schema, &split, epoch.epoch).expect("rows");
+    let lineage = Lineage::new(epoch.lineage);
+    writer.write(&lineage, rows).await.expect("written");
+    writer.prepare(&lineage, epoch.epoch).await.expect("prepared")
+}
+
+async fn value_of(sink: &SearchSink, split: &str, position: i64) -> Option<String> {
+    use arrow::array::AsArray;
+    let origin = Origin { split: SplitId::new(split), position };
+    let batches = read(sink, ReadBack::Record(origin)).await;
+    let column = batches.first()?.column_by_name("value")?.clone();
+    Some(column.as_string::<i32>().value(0).to_owned())
+}
+
+#[tokio::test]
+async fn what_is_delivered_later_stays_over_lineages_and_histories() {
+    for (url, index) in places() {
+        let sink = sink(&url, &format!("index: {index}, id: \"{{key}}\""));
+        let main = Epoch { lineage: "main", incarnation: 1, epoch: 57, now_us: moment(100) };
+        send(&sink, &main, "a.log", &keyed(&["x", "y"], 0, "main")).await;
+        // Dead letters that are given again, in the first epoch of a lineage of their own.
+        let replay = Epoch { lineage: "replay/1", incarnation: 2, epoch: 1, now_us: moment(200) };
+        let prepared = send(&sink, &replay, "a.log", &keyed(&["x"], 7, "replayed")).await;
+        assert_eq!((prepared.rows, prepared.rejects.len()), (1, 0));
+        assert_eq!(value_of(&sink, "a.log", 7).await.as_deref(), Some("replayed"));
+        // The same epoch again changes nothing.
+        let again = send(&sink, &replay, "a.log", &keyed(&["x"], 7, "replayed")).await;
+        assert_eq!((again.rows, again.rejects.len()), (1, 0));
+        // A history begun anew reads everything again.
+        let anew = Epoch { lineage: "main", incarnation: 3, epoch: 1, now_us: moment(300) };
+        let prepared = send(&sink, &anew, "a.log", &keyed(&["x", "y"], 0, "anew")).await;
+        assert_eq!((prepared.rows, prepared.rejects.len()), (2, 0));
+        assert_eq!(value_of(&sink, "a.log", 0).await.as_deref(), Some("anew"));
+        // Another lineage has few epochs and later ones.
+        let other = Epoch { lineage: "k.t.1", incarnation: 3, epoch: 1, now_us: moment(400) };
+        send(&sink, &other, "t/1", &keyed(&["x"], 4, "other")).await;
+        assert_eq!(value_of(&sink, "t/1", 4).await.as_deref(), Some("other"));
+        // A process that was replaced gives way, and knows to whom.
+        let late = send(&sink, &anew, "a.log", &keyed(&["x"], 0, "late")).await;
+        assert_eq!((late.rows, late.rejects.len()), (1, 0));
+        assert_eq!(value_of(&sink, "t/1", 4).await.as_deref(), Some("other"));
+    }
+}
+
+#[tokio::test]
+async fn a_document_of_somebody_else_is_told_and_not_counted() {
+    for (url, index) in places() {
+        let path = format!("/{index}/_doc/x?version={}&version_type=external", i64::MAX - 1);
+        call(&url, Method::Put, &path, Some(json!({ "mine": true }))).await;
+        let sink = sink(&url, &format!("index: {index}, id: \"{{key}}\""));
+        let prepared = deliver(&sink, 1, &keyed(&["x", "y"], 0, "ours")).await;
+        assert_eq!((prepared.rows, rejected(&prepared)), (1, vec![0]));
+        let reason = &prepared.rejects[0].reject.reason;
+        assert!(reason.contains("did not write"), "{reason}");
+    }
+}

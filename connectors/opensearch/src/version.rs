@@ -1,0 +1,170 @@
+//! Versions of documents: which of two rows with one `_id` stays, and whether a row that had to
+//! give way gave way to the right one.
+//!
+//! The version is the moment of the row's epoch, which its checkpoint records: an epoch that is
+//! sent again has the same one, whoever begins later (another lineage, a replay of dead letters, a
+//! history begun anew) a later one, and a process that was replaced an earlier one.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use contract::record::{EPOCH, ORDINAL, POSITION, SPLIT, split_seed};
+use contract::{Lineage, Result};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::bulk::Document;
+use crate::client::{Client, Method};
+
+/// Bits below the microseconds; they tell apart lineages whose epochs begin at once. What is left
+/// lasts until the year 2255.
+const LINEAGE_BITS: u32 = 10;
+/// How far the clocks of two machines may be apart.
+const CLOCKS_APART_US: i64 = 60_000_000;
+/// Only what is looked at is answered.
+const PATH: &str = "/_mget?filter_path=docs.found,docs._version,docs._source";
+
+/// The version of rows of a lineage's epoch that began at a moment, in microseconds since 1970.
+pub fn of(lineage: &Lineage, now_us: i64) -> i64 {
+    let moment = now_us.clamp(0, i64::MAX >> LINEAGE_BITS) << LINEAGE_BITS;
+    let lineage = split_seed(lineage.as_str()) & ((1 << LINEAGE_BITS) - 1);
+    moment | lineage as i64
+}
+
+/// What became of a row that met a document of a higher version.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// The document is this very record, or a row of an epoch that began later.
+    Delivered,
+    /// There is no such document any more.
+    Again,
+    /// Nobody of ours wrote the document that stands there.
+    Foreign(String),
+}
+
+/// The documents that stand where rows had to give way.
+#[derive(Deserialize)]
+struct Standing {
+    docs: Vec<Found>,
+}
+
+#[derive(Deserialize)]
+struct Found {
+    #[serde(default)]
+    found: bool,
+    #[serde(rename = "_version", default)]
+    version: i64,
+    #[serde(rename = "_source", default)]
+    source: Value,
+}
+
+/// Looks at the documents that rows had to give way to, each with the index that refused it.
+///
+/// # Errors
+/// External: the cluster does not answer, or refuses to say.
+pub async fn settle(client: &Client, rows: &[(Document, String)]) -> Result<Vec<Settled>> {
+    let docs = rows.iter().map(|(row, index)| {
+        let source = [SPLIT, POSITION, ORDINAL, EPOCH];
+        json!({ "_index": index, "_id": row.id, "_source": source })
+    });
+    let body = json!({ "docs": docs.collect::<Vec<_>>() });
+    let failed = || "could not read what rows had to give way to".to_owned();
+    let answer = client.call(Method::Post, PATH, Some(&body)).await?.json(failed)?;
+    let broken = || contract::Error::transient(failed());
+    let standing: Standing =
+        serde_json::from_value(answer).map_err(|error| broken().because(error))?;
+    if standing.docs.len() != rows.len() {
+        return Err(broken());
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now_us = i64::try_from(now.as_micros()).unwrap_or(i64::MAX);
+    let pairs = rows.iter().zip(&standing.docs);
+    Ok(pairs.map(|((row, _), found)| judge(row, found, now_us)).collect())
+}
+
+fn judge(row: &Document, found: &Found, now_us: i64) -> Settled {
+    if !found.found {
+        return Settled::Again;
+    }
+    let source = &found.source;
+    let same = source[SPLIT].as_str() == Some(row.split.as_str())
+        && source[POSITION].as_i64() == Some(row.position)
+        && source[ORDINAL].as_i64().unwrap_or_default() == row.ordinal;
+    if same {
+        return Settled::Delivered;
+    }
+    // Without origins the version alone tells, which nobody else makes of such moments.
+    let ours = !row.with_origin || [SPLIT, POSITION, EPOCH].iter().all(|it| !source[*it].is_null());
+    let latest = now_us.saturating_add(CLOCKS_APART_US).clamp(0, i64::MAX >> LINEAGE_BITS);
+    let possible = row.version..=((latest << LINEAGE_BITS) | ((1 << LINEAGE_BITS) - 1));
+    match ours && possible.contains(&found.version) {
+        true => Settled::Delivered,
+        false => Settled::Foreign(format!(
+            "a document of version {} stands under this _id, which this pipeline did not write; \
+             ours would have version {}",
+            found.version, row.version
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use contract::SplitId;
+
+    use super::*;
+
+    const NOW_US: i64 = 1_800_000_000_000_000;
+
+    #[test]
+    fn whatever_begins_later_has_a_higher_version() {
+        let main = Lineage::new("main");
+        let replay = Lineage::replay("0123456789ab");
+        assert_eq!(of(&main, NOW_US), of(&main, NOW_US), "the same epoch again");
+        assert!(of(&main, NOW_US) < of(&main, NOW_US + 1));
+        assert!(of(&main, NOW_US) < of(&replay, NOW_US + 1));
+        assert!(of(&replay, NOW_US) < of(&main, NOW_US + 1));
+        assert_ne!(of(&main, NOW_US), of(&replay, NOW_US), "two lineages at once");
+        // Epochs were versions before.
+        assert!(of(&main, NOW_US) > 1 << 40);
+        assert!(of(&main, i64::MAX) > 0);
+    }
+
+    fn check(with_origin: bool, found: Value, expect: &Settled) {
+        let version = of(&Lineage::new("main"), NOW_US);
+        let row = Document {
+            split: SplitId::new("a.log"),
+            position: 7,
+            ordinal: 0,
+            id: "x".to_owned(),
+            version,
+            named: true,
+            with_origin,
+            lines: Vec::new(),
+        };
+        let found: Found = serde_json::from_value(found).expect("a document");
+        let settled = match judge(&row, &found, NOW_US + 1_000_000) {
+            Settled::Foreign(_) => Settled::Foreign(String::new()),
+            settled => settled,
+        };
+        assert_eq!(&settled, expect, "{}", found.source);
+    }
+
+    #[test]
+    fn a_row_gives_way_to_itself_and_to_later_epochs_alone() {
+        let later = of(&Lineage::new("k.t.1"), NOW_US + 5);
+        let origin =
+            |position: i64| json!({ "_split": "a.log", "_position": position, "_epoch": 9 });
+        let foreign = Settled::Foreign(String::new());
+        check(true, json!({ "found": false }), &Settled::Again);
+        let itself = json!({ "found": true, "_version": i64::MAX, "_source": origin(7) });
+        check(true, itself, &Settled::Delivered);
+        let newer = json!({ "found": true, "_version": later, "_source": origin(9) });
+        check(true, newer, &Settled::Delivered);
+        let future = of(&Lineage::new("main"), NOW_US * 2);
+        let future = json!({ "found": true, "_version": future, "_source": origin(9) });
+        check(true, future, &foreign);
+        let stranger = json!({ "found": true, "_version": later, "_source": {} });
+        check(true, stranger.clone(), &foreign);
+        check(false, stranger, &Settled::Delivered);
+        check(false, json!({ "found": true, "_version": i64::MAX }), &foreign);
+    }
+}
