@@ -5,6 +5,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use arrow::datatypes::Schema;
+use contract::record::sink_schema;
 use contract::section::{Entry, Value};
 use contract::sink::Sink;
 use contract::spec::{BuildContext, Connector};
@@ -84,8 +86,9 @@ fn bind_decided(plan: &Plan, data: &Path, decisions: &[Decision]) -> Result<Pipe
 /// Refuses a sink that writes where Logmill notes which dead letters are closed.
 fn refuse_marks(plan: &Plan, pipeline: &Pipeline, data: &Path) -> Result<()> {
     let marks = embedded_table(&plan.name, query::MARKS, data)?;
+    // The place of the marks alone is asked for: what columns a lake may have binds no other sink.
+    let place = marks.destination(&sink_schema(&Schema::empty(), true))?;
     for (node, sink) in plan.sinks.iter().zip(&pipeline.sinks) {
-        let place = marks.destination(&sink.schema)?;
         if place.is_some() && sink.sink.destination(&sink.schema)? == place {
             return Err(Error::config(format!("the table {:?} belongs to logmill", query::MARKS))
                 .at(&node.place)

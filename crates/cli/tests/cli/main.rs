@@ -6,6 +6,7 @@ mod airflow;
 mod blueprints;
 mod bytes;
 mod crash;
+mod destinations;
 mod formats;
 mod hostile;
 mod interop;

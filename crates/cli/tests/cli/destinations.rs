@@ -1,0 +1,136 @@
+//! What destinations can hold, and what happens when somebody changes them.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use testkit::services::{find, unique};
+use testkit::{http, wait};
+
+use crate::Desk;
+
+/// A pipeline whose rows have one column of a name, into one sink.
+fn named(column: &str, sink: &str) -> (i32, String) {
+    let desk = Desk::new();
+    desk.write("a.json", "");
+    let column = column.replace('"', "\"\"");
+    desk.write(
+        "names.yaml",
+        &format!(
+            "name: names\nsources:\n  lines: {{ type: file, paths: ['a.json'] }}\ntransforms:\n  \
+             parsed: {{ type: parse, input: lines, format: json, fields: {{ a: text }} }}\n  \
+             named: {{ type: sql, query: 'SELECT a AS \"{column}\" FROM parsed' }}\n\
+             sinks:\n  out: {{ input: named, {sink} }}\n"
+        ),
+    );
+    let ran = desk.run(&["check", "names.yaml"]);
+    (ran.code, ran.stderr)
+}
+
+/// How long a row may take to arrive.
+const LIMIT: Duration = Duration::from_secs(60);
+const LAKE: &str = "type: lake, table: t";
+const POSTGRES: &str = "type: postgres, url: 'postgres://db/logs', table: t, create: true";
+const SEARCH: &str = "type: opensearch, url: 'http://search:9200', index: logs";
+
+#[test]
+fn each_sink_has_its_own_rule_on_names_of_columns() {
+    let odd = "of user, in {bytes}; (=)";
+    for (column, sink, refused) in [
+        (odd, LAKE, Some("is no name for a column of a lake table")),
+        (odd, "type: stdio", None),
+        (odd, POSTGRES, None),
+        (odd, SEARCH, None),
+        ("ctid", POSTGRES, Some("every table has a column of the system under it")),
+        ("ctid", SEARCH, None),
+        ("_id", SEARCH, Some("is no name for a field of a document")),
+        ("_routing", SEARCH, Some("is no name for a field of a document")),
+        ("_id", POSTGRES, None),
+    ] {
+        let (code, said) = named(column, sink);
+        assert_eq!(code, if refused.is_some() { 2 } else { 0 }, "{column} {sink}: {said}");
+        assert!(refused.is_none_or(|refused| said.contains(refused)), "{said}");
+    }
+    let long = "é".repeat(32);
+    let (code, said) = named(&long, POSTGRES);
+    assert!(code == 2 && said.contains("it has 64 bytes, and 63 are kept"), "{said}");
+    assert_eq!(named(&long, "type: stdio").0, 0);
+}
+
+/// The lines that a statement gives; none where it fails.
+fn ask(url: &str, statement: &str) -> Option<String> {
+    let asked = Command::new("psql").args([url, "-qAtc", statement]).output().expect("psql starts");
+    let text = String::from_utf8(asked.stdout).expect("text");
+    asked.status.success().then(|| text.trim().to_owned())
+}
+
+/// A type that changes while the pipeline follows its file.
+#[test]
+fn a_type_that_changes_under_a_running_pipeline_changes_no_value() {
+    let Some(url) = find("postgres") else { return };
+    let table = unique("altered");
+    let desk = Desk::new();
+    desk.write("a.json", "{\"id\":1,\"v\":1002}\n");
+    desk.write(
+        "altered.yaml",
+        &format!(
+            "name: altered\nepoch: {{ interval: 100ms }}\nsources:\n  \
+             lines: {{ type: file, paths: ['a.json'] }}\ntransforms:\n  \
+             parsed: {{ type: parse, input: lines, format: json, \
+             fields: {{ id: integer, v: integer }} }}\nsinks:\n  \
+             out: {{ type: postgres, input: parsed, url: '{url}', table: {table}, create: true }}\n"
+        ),
+    );
+    let mut running = desk
+        .command(&["run", "altered.yaml", "--quiet"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program starts");
+    let rows = |count: usize| {
+        let sql = format!("SELECT string_agg(id || ':' || v, ' ' ORDER BY id) FROM {table}");
+        wait::until("the rows arrive", LIMIT, || {
+            ask(&url, &sql).filter(|rows| rows.split_whitespace().count() >= count)
+        })
+    };
+    assert_eq!(rows(1), "1:1002");
+    let alter = format!("ALTER TABLE {table} ALTER COLUMN v TYPE double precision");
+    assert!(ask(&url, &alter).is_some());
+    desk.write("a.json", "{\"id\":1,\"v\":1002}\n{\"id\":2,\"v\":1003}\n");
+    let held = rows(2);
+    running.kill().expect("it runs");
+    running.wait().expect("it ends");
+    assert_eq!(held, "1:1002 2:1003");
+    desk.done(&["run", "altered.yaml", "--until-end", "--quiet"]);
+    desk.done(&["audit", "altered.yaml"]);
+}
+
+/// Letters under an `id` of one's own, given again.
+#[test]
+fn a_replayed_letter_arrives_under_an_id_of_its_own() {
+    let Some(url) = find("opensearch") else { return };
+    let index = unique("replayed");
+    let desk = Desk::new();
+    let mut lines = "{\"key\":\"x\",\"n\":1}\n{\"key\":\"y\",\"n\":\"no\"}\n".to_owned();
+    desk.write("a.json", &lines);
+    let pipeline = |kind: &str| {
+        format!(
+            "name: {index}\nsources:\n  lines: {{ type: file, paths: ['a.json'] }}\ntransforms:\n  \
+             parsed: {{ type: parse, input: lines, format: json, \
+             fields: {{ key: text, n: {kind} }} }}\nsinks:\n  \
+             out: {{ type: opensearch, input: parsed, url: '{url}', index: {index}, \
+             id: '{{key}}' }}\n"
+        )
+    };
+    desk.write("letters.yaml", &pipeline("integer"));
+    desk.done(&["run", "letters.yaml", "--until-end", "--quiet"]);
+    // Newer rows of both keys, in later epochs of the same history.
+    for n in 2..4 {
+        lines.push_str(&format!("{{\"key\":\"y\",\"n\":{n}}}\n"));
+        desk.write("a.json", &lines);
+        desk.done(&["run", "letters.yaml", "--until-end", "--quiet"]);
+    }
+    desk.write("letters.yaml", &pipeline("text"));
+    desk.done(&["dead-letters", "replay", "letters.yaml"]);
+    let found = http::send("GET", &url, &format!("/{index}/_doc/y"), "").expect("it is there");
+    assert!(found.contains("\"n\":\"no\""), "{found}");
+}
