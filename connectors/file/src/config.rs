@@ -8,6 +8,7 @@ use contract::quantity::{ByteSize, Period};
 use contract::section::Value;
 use contract::{Error, Place, Result, Section};
 use formats::compression::Limits;
+use formats::join::Join;
 use glob::Pattern;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -43,6 +44,13 @@ pub struct Config {
     /// A longer line becomes a dead letter, with so many of its first bytes.
     #[serde(default = "line_bytes_max_default")]
     pub line_bytes_max: ByteSize,
+
+    /// Joins lines that a container runtime wrote in parts, for `format: docker` and `format: cri`:
+    /// `docker` those of its `json-file`, `cri` those of containerd and CRI-O. The parts of one
+    /// stream are one record at the place of the first; with their headers they may have
+    /// `line_bytes_max` together.
+    #[serde(default)]
+    pub join: Option<Join>,
 
     /// Bytes that are read, decompressed and cut into lines at once, per file.
     #[serde(default = "block_bytes_default")]

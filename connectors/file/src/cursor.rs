@@ -15,6 +15,7 @@ use formats::ahead::Ahead;
 use formats::blocks::Blocks;
 use formats::compression::Compression;
 use formats::decoded::{Decoded, Reached};
+use formats::join::Join;
 use formats::lines::{LineBatch, Lines, Start, Tail};
 
 use crate::identity::{Fingerprint, Note, Recent, Signature, is_rotated_name};
@@ -37,6 +38,8 @@ pub struct Reading {
     pub until: Until,
     /// See the setting.
     pub line_bytes_max: usize,
+    /// See the setting.
+    pub join: Option<Join>,
     /// See the setting.
     pub block_bytes: usize,
     /// See the setting.
@@ -108,7 +111,8 @@ impl Stop {
         let start = Note::of(position)?.map_or(Start::Line, |note| note.start);
         Ok(match start {
             Start::Line => Self::Before(position.at),
-            Start::Continuation | Start::Overlong | Start::Foreign => Self::At(position.at),
+            // Parts of a line that had no end were given as they were: just up to there, too.
+            _ => Self::At(position.at),
         })
     }
 }
@@ -169,7 +173,8 @@ impl Cursor {
             bytes,
             read_to: at,
             lines: Lines::resume(reading.line_bytes_max, at, start)
-                .with_blocks(reading.side_by_side.as_ref().clone()),
+                .with_blocks(reading.side_by_side.as_ref().clone())
+                .with_join(reading.join),
             recent,
             before,
             stop,

@@ -64,6 +64,7 @@ impl Source for Files {
             from: from.cloned(),
             until,
             line_bytes_max: self.config.line_bytes_max.as_usize(),
+            join: self.config.join,
             block_bytes: self.config.block_bytes.as_usize(),
             rotate_wait: self.config.rotate_wait.0,
             settle: self.config.settle.0,

@@ -3,6 +3,7 @@
 use contract::quantity::ByteSize;
 use formats::compression::Limits;
 use formats::encode::EncodeFormat;
+use formats::join::Join;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -18,6 +19,11 @@ pub struct SourceConfig {
     /// is read. `zstd --long` makes windows of 128MiB, `--long=31` of 2GiB.
     #[serde(default = "zstd_window_max_default")]
     pub zstd_window_max: ByteSize,
+
+    /// Joins lines that a container runtime wrote in parts, for `format: docker` and `format: cri`:
+    /// as in a source of files.
+    #[serde(default)]
+    pub join: Option<Join>,
 }
 
 /// Writes rows to standard output.

@@ -13,6 +13,7 @@ use contract::record::message_schema;
 use contract::source::{Discovery, KnownSplit, ReadBatch, Source, Split, SplitReader, Until};
 use contract::{Error, Position, Result, SplitId};
 use formats::compression::Limits;
+use formats::join::Join;
 use formats::lines;
 
 use crate::config::SourceConfig;
@@ -23,6 +24,7 @@ pub struct Lines {
     split: Split,
     line_bytes_max: usize,
     limits: Limits,
+    join: Option<Join>,
     stream: Mutex<Option<Box<dyn Read + Send>>>,
     /// Whether all that there ever will be is committed.
     is_done: Arc<AtomicBool>,
@@ -37,6 +39,7 @@ impl Lines {
             split: Split { id: SplitId::new(id), descriptor: serde_json::Value::Null },
             line_bytes_max: config.line_bytes_max.as_usize(),
             limits: Limits { zstd_window_max: config.zstd_window_max },
+            join: config.join,
             stream: Mutex::new(Some(stream)),
             is_done: Arc::default(),
         }
@@ -75,7 +78,7 @@ impl Source for Lines {
         })?;
         let reading = Reading { limits: self.limits, foreign_bytes_max: self.line_bytes_max };
         Ok(Box::new(Reader {
-            lines: lines::Lines::new(self.line_bytes_max),
+            lines: lines::Lines::new(self.line_bytes_max).with_join(self.join),
             intake: Intake::start(stream, reading),
             foreign: None,
             has_ended: false,
@@ -188,6 +191,7 @@ mod tests {
         let config = SourceConfig {
             line_bytes_max: ByteSize(20),
             zstd_window_max: Limits::default().zstd_window_max,
+            join: None,
         };
         Lines::new(&config, Box::new(stream))
     }

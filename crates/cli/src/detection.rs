@@ -13,8 +13,9 @@ use contract::error::Context;
 use contract::record::MESSAGE;
 use contract::source::{Source, Until};
 use contract::spec::BuildContext;
-use contract::{Error, Place, Result};
-use formats::{FormatConfig, Undecided};
+use contract::{Error, Place, Result, Section};
+use formats::join::Join;
+use formats::{Format, FormatConfig, Undecided};
 use plan::{NodeRef, Plan, SourceNode};
 use runtime::Pipeline;
 use runtime::graph::{checkpoint_folder, checkpoint_store};
@@ -22,6 +23,9 @@ use state::TakenFormat;
 
 /// So many splits are looked at for lines.
 const SPLITS_MAX: usize = 16;
+
+/// The sources that can join lines.
+const JOINING: [&str; 2] = ["file", "stdio"];
 
 /// So many lines are enough to guess the fields of JSON from.
 const LINES_ENOUGH: usize = 2_000;
@@ -90,6 +94,32 @@ pub async fn keep(decisions: &[Decision], pipeline: &Pipeline) -> Result<()> {
         if held.settings != taken.settings {
             let message = format!("another process took another format for {step:?} just now");
             return Err(Error::external(message).hint("start again: the first decision holds"));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a source that would give parts of containers' lines as if they were whole.
+///
+/// # Errors
+/// Config, with the place in the file.
+pub fn refuse_unjoined(plan: &Plan, decisions: &[Decision]) -> Result<()> {
+    for node in plan.transforms.iter().filter(|node| node.kind == "parse") {
+        let decided = decisions.iter().find(|decision| decision.step == node.name);
+        let named = || Format::named(node.section.get("format")?.as_text()?);
+        let format = decided.map(|decision| decision.format.format).or_else(named);
+        let Some(join) = format.and_then(Join::of) else { continue };
+        for input in &node.inputs {
+            let NodeRef::Source(number) = input.node else { continue };
+            let source = &plan.sources[number];
+            let is_joined = source.section.get("join").and_then(Section::as_text);
+            if JOINING.contains(&source.kind.as_str()) && is_joined != Some(join.name()) {
+                let name = join.name();
+                let message = format!("source {:?} does not join lines of {name}", source.name);
+                return Err(Error::config(message).at(source.section.place()).field("join").hint(
+                    format!("add `join: {name}` to it: long lines stand there in several parts"),
+                ));
+            }
         }
     }
     Ok(())

@@ -79,6 +79,7 @@ fn bind_decided(plan: &Plan, data: &Path, decisions: &[Decision]) -> Result<Pipe
         dead_letters: embedded_table(&plan.name, query::DEAD_LETTERS, data)?,
     };
     let pipeline = Pipeline::bind(plan, &ctx)?;
+    detection::refuse_unjoined(plan, decisions)?;
     refuse_marks(plan, &pipeline, data)?;
     Ok(pipeline)
 }

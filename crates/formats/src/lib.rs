@@ -21,6 +21,7 @@ pub mod detect;
 pub mod encode;
 pub mod encoding;
 mod infer;
+pub mod join;
 mod json;
 pub mod lines;
 mod logfmt;

@@ -183,3 +183,62 @@ fn lines_of_containers_are_read_by_the_format_inside() {
     assert_eq!(row, expect);
     assert!(ran.stderr.contains("format docker, inner: json: 1 of the first 1"), "{}", ran.stderr);
 }
+
+/// A line of a program as Docker writes it: in parts of so many bytes.
+fn in_parts(text: &str, bytes: usize) -> String {
+    let ended = format!("{text}\n");
+    let parts = ended.as_bytes().chunks(bytes).map(String::from_utf8_lossy);
+    let object = |part| json!({ "log": part, "stream": "stdout", "time": "2026-03-03T10:00:00Z" });
+    // The order of the keys is Docker's.
+    parts.map(|part| format!("{}\n", object(part))).collect()
+}
+
+#[test]
+fn long_lines_of_containers_are_joined_by_their_source() {
+    let desk = Desk::new();
+    let agent = |size: usize| {
+        let agent = "x".repeat(size);
+        format!(
+            "192.0.2.7 - - [03/Mar/2026:10:00:00 +0000] \"GET / HTTP/1.1\" 200 5 \"-\" \"{agent}\""
+        )
+    };
+    let sizes = [10, 20_000, 40_000, 10];
+    desk.write("in.log", &sizes.map(|size| in_parts(&agent(size), 16 << 10)).concat());
+    let docker = pipeline("format: docker, inner: combined");
+    desk.write("web.yaml", &docker);
+    let ran = desk.run(&["check", "web.yaml"]);
+    assert_eq!(ran.code, 2, "{}", ran.stderr);
+    assert!(ran.stderr.contains("hint: add `join: docker` to it"), "{}", ran.stderr);
+
+    let joined =
+        docker.replace("paths: [in.log]", "paths: [in.log], block_bytes: 4KiB, join: docker");
+    desk.write("web.yaml", &joined);
+    desk.done(&["run", "web.yaml", "--until-end"]);
+    let sql = |from: &str| {
+        format!("SELECT length(user_agent) AS size, count(*) FROM {from} GROUP BY 1 ORDER BY 1")
+    };
+    let expect = "10,2\n20000,1\n40000,1";
+    assert_eq!(rows(&desk, &sql("web")), expect);
+    assert_eq!(rows(&desk, &sql("log('in.log')")), expect);
+    let audit = desk.done(&["audit", "web.yaml", "--format", "json"]).json();
+    assert_eq!(audit["complete"], true, "{audit}");
+}
+
+#[test]
+fn what_the_format_inside_refuses_is_a_dead_letter_with_the_whole_record() {
+    let desk = Desk::new();
+    let part = |tag: &str, text: &str| format!("2026-03-03T10:00:00Z stdout {tag} {text}\n");
+    let other =
+        "2026-03-03T10:00:01Z stderr F 192.0.2.7 - - [03/Mar/2026:10:00:00 +0000] \"-\" 408 0\n";
+    desk.write("in.log", &[&part("P", "no "), other, &part("F", "access log")].concat());
+    let cri = pipeline("format: cri, inner: common");
+    desk.write("web.yaml", &cri.replace("paths: [in.log]", "paths: [in.log], join: cri"));
+    desk.done(&["run", "web.yaml", "--until-end"]);
+    assert_eq!(rows(&desk, "SELECT status, stream FROM web"), "408,stderr");
+    let letters = desk.done(&["dead-letters", "list", "--format", "json"]).json();
+    assert_eq!(letters.as_array().map(Vec::len), Some(1), "{letters}");
+    let reason = letters[0]["reason"].as_str().unwrap_or_default();
+    assert!(reason.starts_with("inside cri: "), "{reason}");
+    let text = letters[0].to_string();
+    assert!(text.contains("2026-03-03T10:00:00Z stdout F no access log"), "{text}");
+}

@@ -130,7 +130,10 @@ impl<'a> Cutting<'a> {
         // One byte more than the limit may still be the first half of a line end.
         let too_long = line.len() > self.line_bytes_max + 1;
         match (start, unended) {
-            (Start::Overlong | Start::Foreign, _) => (all, Start::Overlong),
+            // What is torn is kept beside the start.
+            (Start::Overlong | Start::TornOverlong(_) | Start::Foreign, _) => {
+                (all, Start::Overlong)
+            }
             (Start::Line, _) if too_long => {
                 self.refuse_overlong(all - line.len(), line);
                 (all, Start::Overlong)
@@ -141,7 +144,7 @@ impl<'a> Cutting<'a> {
             }
             (_, Unended::Waits) => (begin, start),
             (_, Unended::Counts) if is_blank(rest) => (begin, start),
-            (Start::Line, Unended::Counts | Unended::Ends) => {
+            (Start::Line | Start::Torn(_), Unended::Counts | Unended::Ends) => {
                 self.valid = simdutf8::basic::from_utf8(rest).is_ok();
                 self.line(begin, all);
                 match without_return(line).len() > self.line_bytes_max {
@@ -149,7 +152,7 @@ impl<'a> Cutting<'a> {
                     false => (all, Start::Continuation),
                 }
             }
-            (Start::Continuation, Unended::Counts | Unended::Ends) => {
+            (Start::Continuation | Start::TornContinuation(_), Unended::Counts | Unended::Ends) => {
                 self.refuse_continuation(begin, rest);
                 (all, Start::Continuation)
             }

@@ -25,6 +25,7 @@ use contract::source::Reject;
 use serde::{Deserialize, Serialize};
 
 use crate::blocks::Blocks;
+use crate::join::{Block, Join, Joined, Torn};
 use cutting::{Cutting, Found, Stretch, Unended};
 pub use holes::HOLE_BYTES_MIN;
 
@@ -41,6 +42,34 @@ pub enum Start {
     Overlong,
     /// More of the bytes behind a compressed text that belong to nothing, which were refused.
     Foreign,
+    /// The beginning of a line, while parts of a refused one are still to come: see [`Join`].
+    Torn(Torn),
+    /// As `Continuation`, while such parts are still to come.
+    TornContinuation(Torn),
+    /// As `Overlong`, while such parts are still to come.
+    TornOverlong(Torn),
+}
+
+impl Start {
+    /// What the bytes are themselves, and what is still to come.
+    fn split(self) -> (Self, Torn) {
+        match self {
+            Self::Torn(torn) => (Self::Line, torn),
+            Self::TornContinuation(torn) => (Self::Continuation, torn),
+            Self::TornOverlong(torn) => (Self::Overlong, torn),
+            plain => (plain, Torn::None),
+        }
+    }
+
+    fn while_torn(self, torn: Torn) -> Self {
+        match self {
+            plain if torn == Torn::None => plain,
+            Self::Line => Self::Torn(torn),
+            Self::Continuation => Self::TornContinuation(torn),
+            Self::Overlong => Self::TornOverlong(torn),
+            other => other,
+        }
+    }
 }
 
 /// NULs that stand where text should.
@@ -114,23 +143,30 @@ impl LineBatch {
         self.gaps.iter().map(|gap| gap.bytes).sum()
     }
 
+    /// Where the byte at a position of the block stands in `consumed`.
+    pub(crate) fn offset(&self, position: i64) -> usize {
+        let is_behind_gap = self.gaps.first().is_some_and(|gap| gap.position < position);
+        let left_out = match is_behind_gap {
+            true => self.bytes() as usize - self.consumed.len(),
+            false => 0,
+        };
+        usize::try_from(position - self.begin).unwrap_or(0) - left_out
+    }
+
     /// Only the lines that begin before a position.
     #[must_use]
     pub fn before(mut self, position: i64) -> Self {
         if self.next <= position {
             return self;
         }
-        let left_out = self.bytes() as usize - self.consumed.len();
-        let is_behind_gap = self.gaps.first().is_some_and(|gap| gap.position < position);
+        let consumed = self.offset(position);
         let rows = self.positions.values().partition_point(|begin| *begin < position);
         self.text = self.text.slice(0, rows);
         self.lossy = self.lossy.slice(0, rows);
         self.positions = self.positions.slice(0, rows);
         self.rejects.retain(|reject| reject.position < position);
         self.gaps.retain(|gap| gap.position < position);
-        let consumed = usize::try_from(position - self.begin).unwrap_or(0);
-        let left_out = if is_behind_gap { left_out } else { 0 };
-        self.consumed = self.consumed.slice_with_length(0, consumed - left_out);
+        self.consumed = self.consumed.slice_with_length(0, consumed);
         (self.next, self.start) = (position, Start::Line);
         self
     }
@@ -147,6 +183,8 @@ pub struct Lines {
     left_out: u64,
     rows_expected: usize,
     blocks: Blocks,
+    join: Option<Join>,
+    torn: Torn,
 }
 
 impl Lines {
@@ -158,14 +196,30 @@ impl Lines {
 
     /// Begins where another reading stopped.
     pub fn resume(line_bytes_max: usize, at: i64, start: Start) -> Self {
-        let (tail, blocks) = (Vec::new(), Blocks::default());
-        Self { line_bytes_max, at, start, tail, left_out: 0, rows_expected: 0, blocks }
+        let (start, torn) = start.split();
+        Self {
+            line_bytes_max,
+            at,
+            start,
+            tail: Vec::new(),
+            left_out: 0,
+            rows_expected: 0,
+            blocks: Blocks::default(),
+            join: None,
+            torn,
+        }
     }
 
     /// Uses blocks that others use too.
     #[must_use]
     pub fn with_blocks(self, blocks: Blocks) -> Self {
         Self { blocks, ..self }
+    }
+
+    /// Joins lines that are parts of one.
+    #[must_use]
+    pub fn with_join(self, join: Option<Join>) -> Self {
+        Self { join, ..self }
     }
 
     /// The position of the first byte of the next block.
@@ -265,7 +319,33 @@ impl Lines {
         let found = cutting.finish();
         self.rows_expected = found.views.len() + found.views.len() / 8;
         let batch = self.conclude(block, found, consumed);
+        let batch = match self.join {
+            None => batch,
+            Some(join) => self.joined(join, batch, unended),
+        };
         self.left_out += holes::shorten(&mut self.tail);
+        batch
+    }
+
+    /// Joins the parts in a batch; lines whose end is not there yet wait for the next block.
+    fn joined(&mut self, join: Join, batch: LineBatch, unended: Unended) -> LineBatch {
+        let block = Block {
+            torn: self.torn,
+            line_bytes_max: self.line_bytes_max,
+            is_last: unended != Unended::Waits,
+        };
+        let Joined { batch, waits_at, torn } = join.apply(batch, block);
+        self.torn = torn;
+        let mut batch = match waits_at {
+            None => batch,
+            Some(at) => {
+                let rest = std::mem::take(&mut self.tail);
+                self.tail = [&batch.consumed[batch.offset(at)..], &rest].concat();
+                (self.at, self.start) = (at, Start::Line);
+                batch.before(at)
+            }
+        };
+        batch.start = batch.start.while_torn(torn);
         batch
     }
 

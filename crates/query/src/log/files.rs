@@ -206,6 +206,14 @@ pub fn cut(files: &[Arc<LogFile>]) -> Vec<Piece> {
     files.iter().flat_map(cut_file).collect()
 }
 
+/// Files in one piece each, where lines belong together that a cut would part.
+pub fn whole(files: &[Arc<LogFile>]) -> Vec<Piece> {
+    files
+        .iter()
+        .map(|file| Piece { file: file.clone(), from: 0, to: file.bytes, purpose: Purpose::Rows })
+        .collect()
+}
+
 fn cut_file(file: &Arc<LogFile>) -> Vec<Piece> {
     let piece = |from, to| Piece { file: file.clone(), from, to, purpose: Purpose::Rows };
     match file.form {

@@ -22,6 +22,7 @@ use datafusion::physical_plan::streaming::PartitionStream;
 use formats::Parser;
 use formats::ahead::Ahead;
 use formats::decoded::{Decoded, Reached};
+use formats::join::Join;
 use formats::lines::{LineBatch, Lines, Start};
 
 use super::files::{LogFile, Opened, Piece};
@@ -107,6 +108,8 @@ pub struct Scan {
     pub parser: Arc<dyn Parser>,
     /// Who is told about lines that are refused.
     pub refused: Arc<RefusedLines>,
+    /// Which lines are parts of one.
+    pub join: Option<Join>,
     /// What nobody has begun to read yet.
     pub pieces: Mutex<VecDeque<Piece>>,
 }
@@ -182,7 +185,7 @@ impl Reader {
         loop {
             let Some(piece) = &mut self.open else {
                 let Some(piece) = self.scan.next_piece() else { return Ok(None) };
-                self.open = Some(OpenPiece::new(piece)?);
+                self.open = Some(OpenPiece::new(piece, self.scan.join)?);
                 continue;
             };
             let Some(lines) = piece.next_lines()? else {
@@ -228,10 +231,10 @@ impl OpenPiece {
     ///
     /// # Errors
     /// External: the file cannot be read. Config: it is a pipe that was read before.
-    pub fn new(piece: Piece) -> Result<Self> {
+    pub fn new(piece: Piece, join: Option<Join>) -> Result<Self> {
         let Opened { from, text, file } = piece.open()?;
         let from = i64::try_from(from).bug("a file is longer than 8 EiB")?;
-        let lines = Lines::resume(LINE_BYTES_MAX, from, Start::Line);
+        let lines = Lines::resume(LINE_BYTES_MAX, from, Start::Line).with_join(join);
         let ahead = Ahead::default();
         Ok(Self { piece, text, file, ahead, lines, ended: false, failure: None })
     }

@@ -14,6 +14,7 @@ use datafusion::error::Result as PlanResult;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::streaming::StreamingTableExec;
+use formats::join::Join;
 use formats::{Detected, Format, FormatConfig, Parser};
 
 use super::files::{self, LogFile};
@@ -79,6 +80,7 @@ impl TableFunctionImpl for LogFunction {
 struct LogTable {
     files: Vec<Arc<LogFile>>,
     parser: Arc<dyn Parser>,
+    join: Option<Join>,
     schema: SchemaRef,
     refused: Arc<RefusedLines>,
 }
@@ -105,7 +107,8 @@ impl LogTable {
         };
         let parser = formats::parser(&config)?;
         let schema = parser.schema();
-        Ok(Self { files, parser, schema, refused: function.refused.clone() })
+        let join = Join::of(config.format);
+        Ok(Self { files, parser, join, schema, refused: function.refused.clone() })
     }
 }
 
@@ -167,7 +170,7 @@ fn unknown(name: &str) -> Error {
 /// The lines of the first block that holds any.
 fn first_lines(files: &[Arc<LogFile>]) -> Result<StringViewArray> {
     for file in files {
-        let mut piece = OpenPiece::new(files::sample(file))?;
+        let mut piece = OpenPiece::new(files::sample(file), None)?;
         while let Some(lines) = piece.next_lines()? {
             if !lines.positions.is_empty() {
                 return Ok(lines.text);
@@ -200,7 +203,10 @@ impl TableProvider for LogTable {
         _filters: &[Expr],
         limit: Option<usize>,
     ) -> PlanResult<Arc<dyn ExecutionPlan>> {
-        let pieces = files::cut(&self.files);
+        let pieces = match self.join {
+            None => files::cut(&self.files),
+            Some(_) => files::whole(&self.files),
+        };
         let partitions = session.config().target_partitions().min(pieces.len()).max(1);
         let projection =
             projection.cloned().unwrap_or_else(|| (0..self.schema.fields().len()).collect());
@@ -209,6 +215,7 @@ impl TableProvider for LogTable {
             projection,
             parser: self.parser.clone(),
             refused: self.refused.clone(),
+            join: self.join,
             pieces: Mutex::new(VecDeque::from(pieces)),
         });
         let schema = scan.schema.clone();
