@@ -109,7 +109,7 @@ impl Case {
 
     fn end_line(&mut self) {
         if std::mem::take(&mut self.is_half) {
-            self.append(line(self.lines - 1)[5..].as_bytes());
+            self.append(&line(self.lines - 1).as_bytes()[5..]);
             self.append(b"\n");
         }
     }

@@ -213,11 +213,12 @@ fn codec(compression: Compression) -> Codec {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
     use std::sync::Arc;
 
     use arrow::array::{Int64Array, StringViewArray};
-    use formats::compression::Compression as Stream;
+    use formats::compression::{Compression as Stream, Limits};
+    use formats::decoded::{Decoded, Reached};
+    use formats::encoding::Growth;
 
     use super::*;
 
@@ -253,10 +254,12 @@ mod tests {
             let settings = format!("{{ url: out, compression: {compression} }}");
             let bytes = object(&settings, 5_000).await;
             assert!(bytes == object(&settings, 777).await, "{compression}");
-            let (_, whole) = Stream::detect(bytes.as_slice()).expect("a stream");
-            let mut text = String::new();
-            let mut decoded = Stream::of(&bytes).decode(whole).expect("a decoder");
-            decoded.read_to_string(&mut text).expect("whole");
+            let source = Box::new(std::io::Cursor::new(bytes.clone()));
+            let (stream, limits) = (Stream::of(&bytes), Limits::default());
+            let mut decoded = Decoded::new(stream, source, limits, Growth::Closed);
+            let mut text = Vec::new();
+            assert_eq!(decoded.fill(&mut text, usize::MAX).expect("whole"), Reached::End);
+            let text = String::from_utf8(text).expect("text");
             assert_eq!(text.lines().count(), 20_000);
             assert!(text.ends_with("\"}\n"));
         }

@@ -195,11 +195,14 @@ fn matches(format: Format, lines: &StringViewArray) -> usize {
     }
 }
 
+/// Whether a value can be what its column says.
+type Check = fn(&str) -> bool;
+
 /// The rows that a parser makes. The usual forms take nearly any text between two blanks; there the
 /// address, the user and the host must be such, too.
 fn plausible_rows(format: Format, lines: &StringViewArray) -> usize {
     let Ok(parser) = parser(&FormatConfig::new(format)) else { return 0 };
-    let checks: &[(&str, fn(&str) -> bool)] = match format {
+    let checks: &[(&str, Check)] = match format {
         Format::VhostCombined => &[("ip", is_host), ("user", is_word), ("vhost", is_name)],
         Format::Combined | Format::Common | Format::Nginx => &[("ip", is_host), ("user", is_word)],
         _ => &[],

@@ -479,7 +479,8 @@ mod tests {
     fn streams_that_are_mixed_for_ever_are_given_up() {
         let text = "x".repeat(40);
         let mixed = |at: usize| {
-            let (first, second) = if at % 2 == 0 { STREAMS.into() } else { ("stderr", "stdout") };
+            let (first, second) =
+                if at.is_multiple_of(2) { STREAMS.into() } else { ("stderr", "stdout") };
             [cri(first, "P", &text), cri(second, "F", &text)].concat()
         };
         let lines: Vec<_> = (0..40).map(mixed).collect();

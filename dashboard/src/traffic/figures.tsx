@@ -2,6 +2,7 @@
 
 import type { ComponentChildren } from "preact";
 
+import { isReport } from "../api/client";
 import type { Summary } from "../api/types";
 import * as format from "../format";
 import { PageLink } from "../parts/link";
@@ -53,7 +54,11 @@ export function Figures({ summary, isCounting }: FiguresProps) {
           value={format.shortCount(dead_letters)}
           isBad={(dead_letters ?? 0) > 0}
         >
-          <PageLink change={{ view: "pipelines" }}>Pipelines</PageLink>
+          {isReport ? (
+            "lines that were refused"
+          ) : (
+            <PageLink change={{ view: "pipelines" }}>Pipelines</PageLink>
+          )}
         </Figure>
       </dl>
     </section>

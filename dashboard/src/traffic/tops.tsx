@@ -80,7 +80,7 @@ export function Tops({ query, summary }: Props) {
             ),
         )}
       </div>
-      {columns.length > 0 && absent.length > 0 && (
+      {!isReport && columns.length > 0 && absent.length > 0 && (
         <p class="hint">
           The table has no column for {absent.join(", ").toLowerCase()}; the transform{" "}
           <code>enrich</code> adds user agents and countries.

@@ -202,7 +202,7 @@ fn open_docker(line: &str) -> std::result::Result<Envelope<'_>, String> {
     let (log, stream) = (value("log")?, value("stream")?);
     let time = rfc3339(value("time")?).ok_or("field \"time\" is not a time")?;
     // Behind an odd number of backslashes the first one of an end would itself be escaped.
-    let is_end = |before: &&str| trailing_backslashes(before) % 2 == 0;
+    let is_end = |before: &&str| trailing_backslashes(before).is_multiple_of(2);
     let without = |end: &str| log.strip_suffix(end).filter(is_end);
     let ended = without("\\r\\n").or_else(|| without("\\n"));
     let text = ended.unwrap_or(log);

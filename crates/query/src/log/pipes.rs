@@ -19,8 +19,11 @@ const SAMPLE_BYTES_MAX: usize = 16 << 20;
 /// How much is read at once for that.
 const READ_BYTES: usize = 64 << 10;
 
-/// The pipes that queries of this process named, by device and inode.
-static PIPES: LazyLock<Mutex<HashMap<(u64, u64), Arc<Pipe>>>> = LazyLock::new(Mutex::default);
+/// The pipes that queries of this process named.
+static PIPES: LazyLock<Mutex<Pipes>> = LazyLock::new(Mutex::default);
+
+/// Pipes by device and inode.
+type Pipes = HashMap<(u64, u64), Arc<Pipe>>;
 
 /// A pipe that a query names.
 #[derive(Debug)]

@@ -225,7 +225,7 @@ impl SplitReader for LetterReader {
 
 #[cfg(test)]
 mod tests {
-    use contract::source::OriginalKind;
+    use contract::source::{OriginalKind, Reject};
 
     use super::*;
 

@@ -122,6 +122,7 @@ impl SplitReader for AgingReader {
             rejects: Vec::new(),
             lost: std::mem::take(&mut self.lost),
             bytes: 1,
+            skipped: 0,
         }))
     }
 

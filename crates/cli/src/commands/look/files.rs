@@ -1,12 +1,14 @@
 //! What is to be looked at: files, patterns, or standard input.
 
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
 
 use contract::error::Context;
 use contract::{Error, Result};
-use formats::compression::Compression;
+use formats::compression::{Compression, Limits, Source};
+use formats::decoded::Decoded;
+use formats::encoding::Growth;
 
 /// The name of standard input.
 const STDIN: &str = "-";
@@ -75,7 +77,11 @@ pub fn find(arguments: &[String]) -> Result<Input> {
             return Err(Error::config(format!("{argument:?} is a folder"))
                 .hint(format!("name its files: {}/*.log*", argument.trim_end_matches('/'))));
         }
-        match path.exists() {
+        if path.exists() && !path.is_file() {
+            return Err(Error::config(format!("{argument:?} is a pipe or a device"))
+                .hint(format!("look at what comes out of it: logmill look - < {argument}")));
+        }
+        match path.is_file() {
             true => found.push(path.clone()),
             false => found.extend(matches(argument, &path)?),
         }
@@ -93,8 +99,8 @@ fn matches(argument: &str, path: &Path) -> Result<Vec<PathBuf>> {
         Error::config(format!("{argument:?} is no pattern: {}", error.msg))
             .hint("`*` stands for any text, `?` for a character, `[ab]` for one of several")
     })?;
-    // What may not be listed holds nothing that could be read.
-    let paths = paths.into_iter().flatten().flatten().filter(|path| !path.is_dir());
+    // What may not be listed holds nothing that could be read, and a pipe might never end.
+    let paths = paths.into_iter().flatten().flatten().filter(|path| path.is_file());
     let found = paths.collect::<Vec<_>>();
     match (found.is_empty(), is_pattern) {
         (false, _) => Ok(found),
@@ -130,23 +136,24 @@ pub fn first_bytes(input: &Input, bytes_max: usize) -> Result<Vec<u8>> {
 fn of_file(path: &Path, bytes_max: usize) -> Result<Vec<u8>> {
     let unreadable = || format!("could not read {:?}", path.display().to_string());
     let file = File::open(path).external(unreadable)?;
-    decompressed(BufReader::new(file), bytes_max).external(unreadable)
+    decoded(Box::new(BufReader::new(file)), bytes_max).external(unreadable)
 }
 
 fn stdin(bytes_max: usize) -> Result<Vec<u8>> {
     use std::io::BufRead;
     let mut stdin = std::io::stdin().lock();
     // They stay in the buffer, from which the run reads them again.
-    let first = stdin.fill_buf().external(|| "could not read stdin".to_owned())?;
-    decompressed(first, bytes_max).external(|| "could not read stdin".to_owned())
+    let first = stdin.fill_buf().external(|| "could not read stdin".to_owned())?.to_vec();
+    decoded(Box::new(Cursor::new(first)), bytes_max).external(|| "could not read stdin".to_owned())
 }
 
-/// So much as can be decompressed: a stream that ends early gives what comes before.
-fn decompressed(stream: impl Read + Send, bytes_max: usize) -> std::io::Result<Vec<u8>> {
+/// So much as can be decoded: a stream that ends early gives what comes before.
+fn decoded(stream: Source, bytes_max: usize) -> std::io::Result<Vec<u8>> {
     let (compression, whole) = Compression::detect(stream)?;
-    let mut decoded = compression.decode(whole)?.take(bytes_max as u64);
+    let limits = Limits::default();
+    let mut decoded = Decoded::new(compression, Box::new(whole), limits, Growth::Closed);
     let mut bytes = Vec::new();
-    match decoded.read_to_end(&mut bytes) {
+    match decoded.fill(&mut bytes, bytes_max) {
         Err(error) if bytes.is_empty() => Err(error),
         _ => Ok(bytes),
     }

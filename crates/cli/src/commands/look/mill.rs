@@ -10,7 +10,7 @@ use contract::Result;
 use contract::error::Context;
 use query::Session;
 use runtime::metrics::Exporter;
-use runtime::{Progress, RunOptions};
+use runtime::{Progress, RunOptions, Summary};
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -148,14 +148,14 @@ impl Looked {
         until_end: bool,
         progress: Arc<Progress>,
         stop: watch::Receiver<bool>,
-    ) -> Result<runtime::Summary> {
+    ) -> Result<Summary> {
         let pipeline = pipeline::load(&self.file, &self.global.data)?.pipeline;
         let options = run::until_end(&pipeline, stop, &self.global.data)?;
         runtime::run(pipeline, RunOptions { until_end, ..options }, progress).await
     }
 
     /// What is in the lake.
-    async fn milled(&self, summary: Option<&runtime::Summary>) -> Result<Milled> {
+    async fn milled(&self, summary: &Summary) -> Result<Milled> {
         let session = Session::open(&self.global.data, query::Limits::default())?;
         let table = &self.decided.table;
         let is_there = self.global.data.join("lake").join(table).join("_delta_log").is_dir();
@@ -168,8 +168,8 @@ impl Looked {
             false => 0,
         };
         let refused = count("SELECT count(*) AS n FROM dead_letters".to_owned()).await?;
-        let first = "SELECT reason, original, _split AS split, _position AS position \
-                     FROM dead_letters ORDER BY _epoch, _split, _position LIMIT 1";
+        let first = "SELECT reason, original, split, position FROM dead_letters \
+                     ORDER BY epoch, split, position LIMIT 1";
         let first = match refused {
             0 => None,
             _ => rows::collect(session.query(first).await?).await?.into_iter().next(),
@@ -178,21 +178,21 @@ impl Looked {
             rows: found,
             refused,
             first_refused: first,
-            read: summary.map_or(0, |summary| summary.read),
-            seconds: summary.map_or(0.0, |summary| summary.seconds),
+            read: summary.read,
+            seconds: summary.seconds,
         })
     }
 }
 
-/// Mills what there is.
+/// Mills what there is; says what is in the lake, and what the run did.
 ///
 /// # Errors
 /// Those of the run.
-pub async fn to_the_end(looked: &Looked) -> Result<Milled> {
+pub async fn to_the_end(looked: &Looked) -> Result<(Milled, Summary)> {
     let pipeline = pipeline::load(&looked.file, &looked.global.data)?.pipeline;
     let options = run::until_end(&pipeline, signals::stop()?, &looked.global.data)?;
     let summary = run::watched(pipeline, options, &looked.global).await?;
-    looked.milled(Some(&summary)).await
+    Ok((looked.milled(&summary).await?, summary))
 }
 
 /// Serves the dashboard from the first moment, while what there is gets milled, until Ctrl-C.
@@ -258,8 +258,11 @@ async fn milled(
     display.end();
     let summary = summary?;
     finished.send_replace(true);
-    let milled = looked.milled(Some(&summary)).await?;
+    let milled = looked.milled(&summary).await?;
     show::word(global, &milled)?;
+    if let Err(error) = summary.check_complete() {
+        say(global, &error.chain());
+    }
     if milled.rows == 0 && milled.refused > 0 {
         say(global, "no line has the format that was taken; `--as FORMAT` names another one");
     }

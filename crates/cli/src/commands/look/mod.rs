@@ -113,7 +113,7 @@ pub async fn start(look: &Look, global: &Global) -> Result<Exit> {
     let shown = look.shown(global);
     let input = files::find(&look.files)?;
     let place = Place::of(&input, look.written.as_deref(), &global.data)?;
-    let decided = match place.decided()? {
+    let decided = match place.decided() {
         Some(decided) => decided,
         None => {
             let decided = recognise::decide(&input, look.written.as_deref())?;
@@ -128,18 +128,20 @@ pub async fn start(look: &Look, global: &Global) -> Result<Exit> {
     match shown {
         Shown::Served(browser) => mill::served(&look_at, look, &input, &browser).await,
         Shown::Page(page) => {
-            let milled = mill::to_the_end(&look_at).await?;
+            let (milled, summary) = mill::to_the_end(&look_at).await?;
             write_page(&look_at, look, &page, &input, &milled).await?;
+            summary.check_complete()?;
             Ok(ended(&milled))
         }
         Shown::Text => {
-            let milled = mill::to_the_end(&look_at).await?;
+            let (milled, summary) = mill::to_the_end(&look_at).await?;
             let answers = ask::text(&look_at.answers()?, &look.scope).await?;
             let whole = json!({ "log": input.name(), "milled": &milled, "answers": &answers });
             output::value(&look_at.global, &whole, |out| {
                 show::summary(out, &milled)?;
                 show::panels(out, &answers, show::width())
             })?;
+            summary.check_complete()?;
             Ok(ended(&milled))
         }
     }

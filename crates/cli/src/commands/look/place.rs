@@ -110,12 +110,9 @@ impl Place {
         &self.data
     }
 
-    /// What was decided when it was made.
-    ///
-    /// # Errors
-    /// External: it cannot be read.
-    pub fn decided(&self) -> Result<Option<Decided>> {
-        Ok(self.kept.as_ref().map(|kept| kept.decided.clone()))
+    /// What was decided when it was made; none if it is made now.
+    pub fn decided(&self) -> Option<Decided> {
+        self.kept.as_ref().map(|kept| kept.decided.clone())
     }
 
     /// Keeps what was decided, and how the files begin now.
@@ -238,7 +235,7 @@ mod tests {
             let input = Input::Files { named: found.clone(), found };
             let place = Place::of(&input, None, &path("data")).expect("a place");
             fs::create_dir_all(place.data()).expect("made");
-            let known = place.decided().expect("read").is_some();
+            let known = place.decided().is_some();
             place.keep(&input, &decided).expect("kept");
             (place.data().to_owned(), known)
         };

@@ -73,11 +73,7 @@ impl Server {
         Self::start_with(desk, arguments, |_| ())
     }
 
-    fn start_with(
-        desk: &Desk,
-        arguments: &[&str],
-        change: impl FnOnce(&mut Command),
-    ) -> Self {
+    fn start_with(desk: &Desk, arguments: &[&str], change: impl FnOnce(&mut Command)) -> Self {
         let all = [&["serve", "--listen", "127.0.0.1:0"], arguments].concat();
         let mut command = desk.command(&all);
         command.env_remove("LOGMILL_TOKEN");
