@@ -252,8 +252,10 @@ fn excluded(text: &str, _place: &Place) -> Result<Excluded> {
 
 fn pattern(text: &str) -> Result<Pattern> {
     Pattern::new(text).map_err(|error| {
-        Error::config(format!("{text:?} is not a pattern: {}", error.msg))
-            .hint("`*` stands for any text, `?` for a character, `[ab]` for one of several, `[[]` for a bracket")
+        Error::config(format!("{text:?} is not a pattern: {}", error.msg)).hint(
+            "`*` stands for any text, `?` for a character, `[ab]` for one of several, `[[]` \
+                 for a bracket",
+        )
     })
 }
 

@@ -1,9 +1,9 @@
 //! Tables of PostgreSQL: rows by binary `COPY`, in one transaction with the token of their epoch.
 //!
 //! A transaction sink: an epoch's rows are visible together with its token or not at all. Reading
-//! order: [`sink`], [`writer`] (one epoch's transaction), [`session`] (statements), [`sieve`] (rows
-//! that are refused), [`token`] (fence and compare-and-set), [`layout`] and [`encode`] (from columns
-//! to the bytes of a `COPY`). [`reader`] looks at tables for others.
+//! order: [`sink`], [`writer`] (one epoch's transaction), [`session`] (statements), [`sieve`]
+//! (rows that are refused), [`token`] (fence and compare-and-set), [`layout`] and [`encode`] (from
+//! columns to the bytes of a `COPY`). [`reader`] looks at tables for others.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 

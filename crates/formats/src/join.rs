@@ -7,8 +7,8 @@
 //!
 //! Where the end of a line is not there yet, everything from its first part on waits: positions
 //! between parts are never given, so reading anew from any position gives the same records.
-//! A line that gets too long is refused, and the rest of its parts with it; so is the rest of a line
-//! that had no end when reading ended.
+//! A line that gets too long is refused, and the rest of its parts with it; so is the rest of a
+//! line that had no end when reading ended.
 
 use arrow::array::{Array, BooleanArray, Int64Array, StringViewArray};
 use arrow::compute::interleave;

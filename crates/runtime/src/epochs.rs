@@ -126,7 +126,10 @@ impl Epochs {
                 _ = discovers.tick(), if !until_end => self.discover(attempt),
                 () = until(due), if self.listing.is_none() => {
                     // Where nobody looks again by the clock, it may have been moved or removed.
-                    if until_end { self.discover(attempt) } else { self.phases.wake(Instant::now()) }
+                    match until_end {
+                        true => self.discover(attempt),
+                        false => self.phases.wake(Instant::now()),
+                    }
                 }
             }
         }

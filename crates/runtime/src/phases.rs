@@ -1,7 +1,7 @@
 //! How each split of an attempt is just now: it waits for a reader, is read, rests, or failed.
 //!
-//! Pure: no I/O and no clock of its own. A split is ready when what discovery says of it is not what
-//! it was when its reader was opened; nothing here looks through all splits for that.
+//! Pure: no I/O and no clock of its own. A split is ready when what discovery says of it is not
+//! what it was when its reader was opened; nothing here looks through all splits for that.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};

@@ -3,8 +3,9 @@
 //! Between two batches it obeys the coordinator: it reports and stands still at a barrier, goes on
 //! with the next epoch, passes acknowledgements to the connector.
 //!
-//! A reader whose split fails, or that gives its place to another, leaves by itself: its last report
-//! waits for the barrier, so that cuts, position and counts of an epoch come together or not at all.
+//! A reader whose split fails, or that gives its place to another, leaves by itself: its last
+//! report waits for the barrier, so that cuts, position and counts of an epoch come together or not
+//! at all.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

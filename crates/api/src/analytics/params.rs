@@ -171,8 +171,8 @@ fn shortened(text: &str) -> &str {
 }
 
 /// ISO 8601: a date, a time of the calendar's zone, or a time with its own; microseconds since
-/// 1970. Of a date the first or the last moment of the day, of a time that clocks show twice the first or
-/// the second one.
+/// 1970. Of a date the first or the last moment of the day, of a time that clocks show twice the
+/// first or the second one.
 pub fn moment(text: &str, calendar: Calendar, bound: Bound) -> Option<i64> {
     // In an address a plus sign that was not escaped is a blank.
     let text = match text.rsplit_once(' ') {

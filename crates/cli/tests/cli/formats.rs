@@ -219,7 +219,7 @@ fn long_lines_of_containers_are_joined_by_their_source() {
     };
     let expect = "10,2\n20000,1\n40000,1";
     assert_eq!(rows(&desk, &sql("web")), expect);
-    assert_eq!(rows(&desk, &sql("log('in.log')")), expect);
+    assert_eq!(rows(&desk, &sql("log('in.log', 'docker', 'combined')")), expect);
     let audit = desk.done(&["audit", "web.yaml", "--format", "json"]).json();
     assert_eq!(audit["complete"], true, "{audit}");
 }

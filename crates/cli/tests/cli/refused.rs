@@ -92,8 +92,7 @@ fn a_line_with_one_field_more_names_the_way_out() {
 #[test]
 fn a_server_configuration_is_pasted_as_it_stands() {
     let desk = Desk::new();
-    let form = "\
-    log_format: |
+    let form = "    log_format: |
       log_format main escape=default
           '$remote_addr - $remote_user [$time_local] \"$request\" '
           '$status $body_bytes_sent $upstream_response_time'; # ours

@@ -50,7 +50,7 @@ impl Named {
         let form: Box<dyn Form> = match config.format {
             Format::Caddy => Box::new(caddy::form(config.rest.as_deref())?),
             Format::TraefikJson => Box::new(traefik::json(config.rest.as_deref())?),
-            Format::Traefik => Box::new(traefik::common()),
+            Format::Traefik => Box::new(traefik::clf()),
             Format::Elb => Box::new(aws::elb()),
             Format::Alb => Box::new(aws::alb()),
             Format::S3Access => Box::new(aws::s3_access()),

@@ -14,7 +14,7 @@ use super::fields::Take::{ClfTime, Integer, Millis, Nothing, Quoted, Request, St
 use super::rows::STATUS;
 
 /// The common format.
-pub fn common() -> Table {
+pub fn clf() -> Table {
     let fields = [
         Text("ip"),
         Nothing,

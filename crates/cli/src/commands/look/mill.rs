@@ -90,9 +90,9 @@ pub fn write(place: &Place, input: &Input, decided: &Decided) -> Result<PathBuf>
          input: {input}, table: {table}, compression: lz4 }}\n",
         quoted(time),
     );
-    let file = place.data().join(FILE);
+    let file = place.folder().join(FILE);
     let failed = || format!("could not write {:?}", file.display().to_string());
-    fs::create_dir_all(place.data()).external(failed)?;
+    fs::create_dir_all(place.folder()).external(failed)?;
     fs::write(&file, yaml).external(failed)?;
     Ok(file)
 }

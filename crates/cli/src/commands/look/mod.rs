@@ -123,7 +123,7 @@ pub async fn start(look: &Look, global: &Global) -> Result<Exit> {
     };
     let file = mill::write(&place, &input, &decided)?;
     place.keep(&input, &decided)?;
-    let global = Global { data: place.data().to_owned(), ..global.clone() };
+    let global = Global { data: place.folder().to_owned(), ..global.clone() };
     let look_at = mill::Looked { file, decided, global };
     match shown {
         Shown::Served(browser) => mill::served(&look_at, look, &input, &browser).await,

@@ -106,7 +106,7 @@ impl Place {
     }
 
     /// The folder, which is one of data as any other.
-    pub fn data(&self) -> &Path {
+    pub fn folder(&self) -> &Path {
         &self.data
     }
 
@@ -234,10 +234,10 @@ mod tests {
             let found = names.iter().map(|name| path(name)).collect::<Vec<_>>();
             let input = Input::Files { named: found.clone(), found };
             let place = Place::of(&input, None, &path("data")).expect("a place");
-            fs::create_dir_all(place.data()).expect("made");
+            fs::create_dir_all(place.folder()).expect("made");
             let known = place.decided().is_some();
             place.keep(&input, &decided).expect("kept");
-            (place.data().to_owned(), known)
+            (place.folder().to_owned(), known)
         };
         let (first, known) = of(&["a.log"]);
         assert!(!known);

@@ -146,8 +146,8 @@ async fn listen(options: Options, stop: watch::Receiver<bool>, global: &Global) 
     listen_and_tell(options, stop, |address| say(address, global)).await
 }
 
-/// Answers on threads of its own, so that a defect in a request is not one of a pipeline's run; says
-/// where it listens.
+/// Answers on threads of its own, so that a defect in a request is not one of a pipeline's run;
+/// says where it listens.
 ///
 /// # Errors
 /// As for [`Server::bind`], and those of `tell`.

@@ -9,7 +9,7 @@ mod spills;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -43,6 +43,8 @@ sinks:
 pub struct Server {
     child: Child,
     address: String,
+    /// One that nobody reads any more ends the program.
+    _stdout: BufReader<ChildStdout>,
 }
 
 /// What a request got.
@@ -85,12 +87,12 @@ impl Server {
     pub fn of(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the program starts");
         let mut address = String::new();
-        let stdout = child.stdout.take().expect("a pipe");
-        BufReader::new(stdout).read_line(&mut address).expect("an address");
+        let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+        stdout.read_line(&mut address).expect("an address");
         assert!(!address.trim().is_empty(), "the server says where it listens");
         let address = address.trim().trim_start_matches("http://");
         let address = address.split('/').next().unwrap_or_default().to_owned();
-        Self { child, address }
+        Self { child, address, _stdout: stdout }
     }
 
     /// Ends it as Ctrl-C does; gives the exit code.

@@ -1,8 +1,9 @@
 //! Quotes and backslashes of the two configuration files.
 //!
 //! nginx: `ngx_conf_read_token` in `src/core/ngx_conf_file.c` of its source
-//! (<https://github.com/nginx/nginx>); arguments of `log_format` follow one another without anything between them. Apache:
-//! <https://httpd.apache.org/docs/2.4/configuring.html> and `ap_getword_conf`.
+//! (<https://github.com/nginx/nginx>); arguments of `log_format` follow one another without
+//! anything between them. Apache: <https://httpd.apache.org/docs/2.4/configuring.html> and
+//! `ap_getword_conf`.
 
 /// An argument of a directive.
 #[derive(Debug, PartialEq, Eq)]
