@@ -76,6 +76,8 @@ describe.runIf(PROGRAM)("the real server", () => {
 
   test("counts what lies in a marked range", async () => {
     const page = await visit("");
+    // The chart is drawn anew when visitors were counted, too.
+    await page.waitForLoadState("networkidle");
     const plot = page.locator(".charts .wide .u-over");
     const box = await plot.boundingBox();
     if (!box) throw new Error("the chart has a place");

@@ -117,7 +117,7 @@ describe("while it loads", () => {
   test("the old figures stay, dimmed, and the newest question wins", async () => {
     const page = await visit("");
     await eventually(() => figure(page, "Requests"), "8,000");
-    scene.mock.delays.set("analytics/", 1500);
+    scene.mock.delays.set("analytics/", 6000);
     await topValue(page, "country", "Germany").click();
     await page.locator(".loaded.pending .figures").waitFor();
     expect(await figure(page, "Requests")).toBe("8,000");
