@@ -89,9 +89,13 @@ impl Tail {
     fn pause(&mut self, is_quiet: bool) {
         self.quiet_looks = if is_quiet { self.quiet_looks.saturating_add(1) } else { 0 };
         let factor = (1 + self.quiet_looks / 8).min(PAUSE_FACTOR_MAX);
-        let until = Instant::now() + self.poll_interval * factor;
+        let pause = self.poll_interval * factor;
         self.state = match std::mem::replace(&mut self.state, State::Ended) {
-            State::Ready(cursor) => State::Waiting(cursor, until),
+            State::Ready(cursor) => {
+                let settles_in = cursor.settles_in().unwrap_or(pause);
+                let pause = pause.min(settles_in.max(self.poll_interval));
+                State::Waiting(cursor, Instant::now() + pause)
+            }
             other => other,
         };
     }
@@ -119,6 +123,9 @@ impl SplitReader for Tail {
     fn rest(&self) -> Rest {
         match &self.state {
             State::Waiting(cursor, _) => match cursor.settles_in() {
+                // One that left its place for so short a time would come back for it at once, and
+                // never look.
+                Some(time) if time <= self.poll_interval => Rest::None,
                 Some(time) => Rest::AtMost(time),
                 None => Rest::UntilChanged,
             },

@@ -220,8 +220,11 @@ impl Epochs {
             attempt.checkpoint.splits[index].known.split = split.clone();
             self.phases.found(index, number, split, now);
         }
-        for gone in self.phases.forget_gone(number, &|index| seen.contains(&index)) {
-            owner.progress.troubles.passed(&node.name, gone.id.as_str());
+        // A listing that is not whole says of no split that it is gone.
+        if found.unreadable.iter().all(|one| !one.may_hold_records) {
+            for gone in self.phases.forget_gone(number, &|index| seen.contains(&index)) {
+                owner.progress.troubles.passed(&node.name, gone.id.as_str());
+            }
         }
         owner.progress.troubles.found(&node.name, found.unreadable);
     }

@@ -258,6 +258,7 @@ impl ReaderTask {
         match self.work().await {
             Ok(Stop::LetGo) => Ok(()),
             Ok(Stop::Left(why)) => {
+                self.confirm().await?;
                 self.leave(why);
                 Ok(())
             }
@@ -340,6 +341,14 @@ impl ReaderTask {
         self.shared.bell.notify_one();
     }
 
+    /// Asks the connector whether what was read since the last report was what it seemed to be.
+    async fn confirm(&mut self) -> Result<()> {
+        match &mut self.reading {
+            Reading::Open(reader) if !self.read_at.is_empty() => reader.confirm().await,
+            _ => Ok(()),
+        }
+    }
+
     fn report(&mut self) -> ReaderReport {
         let is_open = matches!(self.reading, Reading::Open(_));
         let was_open = std::mem::replace(&mut self.was_open, is_open);
@@ -357,11 +366,7 @@ impl ReaderTask {
     }
 
     async fn pause(&mut self, reply: oneshot::Sender<ReaderReport>) -> Result<()> {
-        if let Reading::Open(reader) = &mut self.reading
-            && !self.read_at.is_empty()
-        {
-            reader.confirm().await?;
-        }
+        self.confirm().await?;
         let report = self.report();
         // A coordinator that is gone shows at the next command.
         let _ = reply.send(report);

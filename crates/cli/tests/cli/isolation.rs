@@ -48,6 +48,22 @@ impl Desk {
         command
     }
 
+    /// Follows with so few descriptors.
+    fn follow_within(&self, descriptors: u32) -> Follows {
+        let program = self.command(&["run", "p.yaml"]);
+        let mut command = Command::new("sh");
+        let limited = format!("ulimit -n {descriptors}; exec \"$0\" \"$@\"");
+        command.args(["-c", &limited]).arg(program.get_program());
+        command.args(program.get_args()).current_dir(self.path()).env_remove("LOGMILL_DATA");
+        Follows::start(command)
+    }
+
+    /// The rows, and how many of them are different records.
+    fn counted(&self) -> String {
+        let query = "SELECT count(*), count(DISTINCT _split || '@' || _position) FROM lines";
+        self.run(&["query", "-f", "csv", query]).stdout
+    }
+
     fn may_read(&self, name: &str, mode: u32) {
         let path = self.path().join("logs").join(name);
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
@@ -200,21 +216,28 @@ fn more_files_than_descriptors_are_followed() {
     for number in 0..FILES {
         desk.append(&format!("{number}.log"), "one\n");
     }
-    let program = desk.command(&["run", "p.yaml"]);
-    let mut command = Command::new("sh");
-    command.args(["-c", "ulimit -n 256; exec \"$0\" \"$@\""]).arg(program.get_program());
-    command.args(program.get_args()).current_dir(desk.path()).env_remove("LOGMILL_DATA");
-    let follows = Follows::start(command);
-    let counted = || {
-        let query = "SELECT count(*), count(DISTINCT _split || '@' || _position) FROM lines";
-        desk.run(&["query", "-f", "csv", query]).stdout
-    };
-    let rows = |rows: usize| counted().ends_with(&format!("\n{rows},{rows}\n"));
+    let follows = desk.follow_within(256);
+    let rows = |rows: usize| desk.counted().ends_with(&format!("\n{rows},{rows}\n"));
     wait::until("every file is read", LIMIT, || rows(FILES).then_some(()));
     for number in (0..FILES).step_by(13) {
         desk.append(&format!("{number}.log"), "two\n");
     }
     wait::until("every new line is read", LIMIT, || rows(FILES + FILES / 13).then_some(()));
+    follows.stop();
+    desk.done(&["audit", "p.yaml"]);
+}
+
+#[test]
+fn last_lines_without_end_come_when_more_files_wait_than_can_be_open() {
+    const FILES: usize = 200;
+    let desk = desk();
+    desk.write("p.yaml", &PIPELINE.replace("[\"logs/*\"]", "[\"logs/*\"], settle: 1s"));
+    for number in 0..FILES {
+        desk.append(&format!("{number}.log"), &format!("one {number}\ntwo"));
+    }
+    let follows = desk.follow_within(80);
+    let rows = |rows: usize| desk.counted().ends_with(&format!("\n{rows},{rows}\n"));
+    wait::until("every last line is read", LIMIT, || rows(2 * FILES).then_some(()));
     follows.stop();
     desk.done(&["audit", "p.yaml"]);
 }
