@@ -121,6 +121,10 @@ fn standard_input_is_looked_at_too() {
     assert_eq!((ran.code, &ran.json()["milled"]["rows"]), (0, &json!(12)), "{}", ran.stderr);
     let left = std::fs::read_dir(desk.path().join("logmill-data/look")).expect("a folder");
     assert_eq!(left.count(), 0, "what cannot go on leaves nothing");
+    // Long lines: what is looked at first ends in the middle of one.
+    let long = line("03/Mar/2026:10:00:00", &format!("/{}", "x".repeat(1_500)), 200).repeat(50);
+    let ran = desk.run_with(&["look", "-", "--format", "json"], &long);
+    assert_eq!((ran.code, &ran.json()["milled"]["rows"]), (0, &json!(50)), "{}", ran.stderr);
 }
 
 #[test]

@@ -144,7 +144,13 @@ fn stdin(bytes_max: usize) -> Result<Vec<u8>> {
     let mut stdin = std::io::stdin().lock();
     // They stay in the buffer, from which the run reads them again.
     let first = stdin.fill_buf().external(|| "could not read stdin".to_owned())?.to_vec();
-    decoded(Box::new(Cursor::new(first)), bytes_max).external(|| "could not read stdin".to_owned())
+    let mut bytes = decoded(Box::new(Cursor::new(first)), bytes_max)
+        .external(|| "could not read stdin".to_owned())?;
+    // The buffer ends anywhere: half a line would count as one of another format.
+    if let Some(end) = bytes.iter().rposition(|byte| *byte == b'\n') {
+        bytes.truncate(end + 1);
+    }
+    Ok(bytes)
 }
 
 /// So much as can be decoded: a stream that ends early gives what comes before.
