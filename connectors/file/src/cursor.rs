@@ -94,6 +94,8 @@ pub struct Cursor {
     waiting: Option<Waiting>,
     /// Told after the records that could be read before it.
     failure: Option<Error>,
+    /// Whether somebody heard that bytes stand behind the archive's last member.
+    told_of_foreign: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -184,6 +186,7 @@ impl Cursor {
             side_by_side: reading.side_by_side,
             waiting,
             failure: None,
+            told_of_foreign: false,
         })
     }
 
@@ -229,6 +232,7 @@ impl Cursor {
         let mut block = self.lines.block(room);
         let held = block.len();
         let refusal = self.bytes.foreign_reason();
+        self.tell_of_foreign(refusal.as_deref());
         let outcome = self.bytes.fill(&mut block, room);
         self.read_to += (block.len() - held) as i64;
         let reached = outcome.as_ref().ok().copied();
@@ -307,6 +311,13 @@ impl Cursor {
                 "the file ends with NULs; they wait until something is written behind them"
             ),
         }
+    }
+
+    /// Names the archive, once; the bytes themselves become a dead letter.
+    fn tell_of_foreign(&mut self, reason: Option<&str>) {
+        let Some(reason) = reason.filter(|_| !self.told_of_foreign) else { return };
+        self.told_of_foreign = true;
+        tracing::warn!(path = %self.path.display(), "{reason}");
     }
 
     fn is_at_stop(&self) -> bool {
