@@ -82,7 +82,10 @@ impl TimePattern {
             return Err(Error::config(format!(
                 "`%Z` in {pattern:?} reads letters such as PST, which mean several time zones"
             ))
-            .hint("say what they mean: `zones: { PST: \"-08:00\" }`; `%z` reads offsets"));
+            .hint(
+                "`%z` reads offsets; beside `time_format`, say what the letters mean: \
+                 `zones: { PST: \"-08:00\" }`",
+            ));
         }
         if !parts.name || parts.offset {
             zones.refuse_names(&format!("{pattern:?}"))?;
