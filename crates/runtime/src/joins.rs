@@ -1,18 +1,27 @@
-//! Refuses steps in which rows of several lineages would meet.
+//! Refuses steps with a state in which rows would meet that a replay cannot bring together again.
 //!
 //! Each lineage is an epoch of its own, perhaps in another process: a state that all of them
-//! change would belong to none of their checkpoints.
+//! change would belong to none of their checkpoints. And the order in which rows come to a step is
+//! recorded for what readers send alone: it is that of the cuts, or that of the one task above.
+
+use std::collections::BTreeSet;
 
 use contract::{Error, Result};
 use plan::Plan;
 
 use crate::graph::{Consumer, Pipeline};
 
-/// Looks at everything below the sources whose splits are lineages of their own.
+/// Looks at every step with a state.
 ///
 /// # Errors
-/// Config, at the step: it keeps a state.
+/// Config, at the step: rows of several lineages would meet in it, or rows in no recorded order.
 pub fn refuse(plan: &Plan, pipeline: &Pipeline) -> Result<()> {
+    refuse_lineages(plan, pipeline)?;
+    refuse_orders(plan, pipeline)
+}
+
+/// Looks at everything below the sources whose splits are lineages of their own.
+fn refuse_lineages(plan: &Plan, pipeline: &Pipeline) -> Result<()> {
     let sources = pipeline.sources.iter();
     for source in sources.filter(|source| source.source.lineage_per_split()) {
         let mut below = vec![false; pipeline.steps.len()];
@@ -37,6 +46,61 @@ fn mark(nodes: &[Consumer], below: &mut [bool]) {
             below[*step] = true;
         }
     }
+}
+
+/// Whose task sends rows to a step.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Feeder {
+    /// The readers, whose batches pass one lock.
+    Readers,
+    /// A step with a state, by number.
+    Step(usize),
+}
+
+/// A step with a state is fed by the readers alone, or by one other task alone.
+fn refuse_orders(plan: &Plan, pipeline: &Pipeline) -> Result<()> {
+    let mut feeders = vec![BTreeSet::new(); pipeline.steps.len()];
+    for source in &pipeline.sources {
+        feed(&source.consumers.nodes, &BTreeSet::from([Feeder::Readers]), &mut feeders);
+    }
+    for (number, node) in pipeline.steps.iter().enumerate() {
+        if node.step.stateful() && feeders[number].len() > 1 {
+            let names = feeders[number].iter().map(|feeder| match feeder {
+                Feeder::Readers => "the readers".to_owned(),
+                Feeder::Step(step) => format!("{:?}", pipeline.steps[*step].name),
+            });
+            let names: Vec<_> = names.collect();
+            return Err(
+                unordered(&node.name, &names.join(" and ")).at(&plan.transforms[number].place)
+            );
+        }
+        let passed_on = match node.step.stateful() {
+            true => BTreeSet::from([Feeder::Step(number)]),
+            false => feeders[number].clone(),
+        };
+        node.ports.iter().for_each(|port| feed(&port.nodes, &passed_on, &mut feeders));
+    }
+    Ok(())
+}
+
+fn feed(nodes: &[Consumer], by: &BTreeSet<Feeder>, feeders: &mut [BTreeSet<Feeder>]) {
+    for node in nodes {
+        if let Consumer::Step(step) = node {
+            feeders[*step].extend(by);
+        }
+    }
+}
+
+fn unordered(step: &str, feeders: &str) -> Error {
+    Error::config(format!(
+        "transform {step:?} depends on the order of its rows, and gets them from {feeders}, each \
+         in a task of its own: nobody records in which order they meet, so that an epoch that is \
+         replayed after a crash might keep other rows"
+    ))
+    .hint(
+        "feed it by sources and steps without a state alone, or put the steps with a state one \
+         behind the other; or give each way a `dedupe` and a sink of its own",
+    )
 }
 
 fn refused(step: &str, source: &str) -> Error {

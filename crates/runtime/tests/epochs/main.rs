@@ -22,6 +22,7 @@ mod cluster;
 mod isolation;
 mod lineages;
 mod losses;
+mod orders;
 mod replays;
 mod steps;
 
