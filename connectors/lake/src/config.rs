@@ -1,13 +1,13 @@
 //! The settings of a lake sink; the doc comments are their documentation.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use contract::quantity::{ByteSize, Period};
+use contract::spec::joined;
 use contract::{Error, Result, Section};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
-use state::store::{self, Access};
+use stores::Settings;
 
 use crate::partition::PartitionBy;
 use crate::table::Location;
@@ -19,39 +19,9 @@ pub struct Config {
     /// Name of the table: letters, digits, `_` and `-`. `query` knows the table under this name.
     pub table: String,
 
-    /// Where the table lies: a folder or a URL (`file:///…`, `s3://bucket/…`, `az://container/…`,
-    /// `gs://bucket/…`). What the settings below do not say of a store comes from the environment,
-    /// as in the stores' own tools (`AWS_…`, `AZURE_…`, `GOOGLE_…`). Default: `lake/<table>` in the
-    /// folder given by `--data`.
-    #[serde(default)]
-    pub url: Option<String>,
-
-    /// The address of a store that is not the cloud's own, such as `http://127.0.0.1:9000`. For
-    /// Azure it holds the account: `http://127.0.0.1:10000/account`.
-    #[serde(default)]
-    pub endpoint: Option<String>,
-
-    /// Whether the endpoint may be reached without TLS.
-    #[serde(default)]
-    pub allow_http: bool,
-
-    /// The region of an S3 bucket; `us-east-1` by default.
-    #[serde(default)]
-    pub region: Option<String>,
-
-    /// S3: the id of the access key. Azure: the name of the account.
-    #[serde(default)]
-    pub access_key: Option<String>,
-
-    /// S3: the secret of the access key. Azure: the key of the account. GCS: the key of a service
-    /// account, as JSON.
-    #[serde(default)]
-    pub secret_key: Option<String>,
-
-    /// Further options of the store by the names of the crate object_store, such as
-    /// `virtual_hosted_style_request`, `client_id`, `proxy_url` or `timeout`.
-    #[serde(default)]
-    pub options: BTreeMap<String, String>,
+    /// Where the table lies.
+    #[serde(skip)]
+    pub store: Settings,
 
     /// Partition columns, outermost first: `day(ts)`, `hour(ts)` or `month(ts)` of a timestamp
     /// (they make the columns `ts_day`, `ts_hour`, `ts_month`), or a column of text, whole
@@ -160,12 +130,18 @@ impl Default for MaintenanceConfig {
 }
 
 impl Config {
+    /// The settings and those of the store, for people.
+    pub fn schema() -> Schema {
+        joined(schemars::schema_for!(Self), schemars::schema_for!(Settings), &[])
+    }
+
     /// Reads and checks the settings of a sink.
     ///
     /// # Errors
     /// Config, with the place in the file.
     pub fn read(section: &Section) -> Result<Self> {
-        let config: Self = section.read()?;
+        let (store, config) = section.read_with::<Settings, Self>()?;
+        let config = Self { store, ..config };
         config.check().map_err(|error| error.at(section.place()))?;
         Ok(config)
     }
@@ -177,7 +153,7 @@ impl Config {
                 .field("table")
                 .hint("use letters, digits, `_` and `-`; `url` says where the table lies"));
         }
-        let ours = self.url.is_some() && OURS.contains(&&*self.table);
+        let ours = self.store.url.is_some() && OURS.contains(&&*self.table);
         if ours || RESERVED.contains(&&*self.table) {
             return Err(Error::config(format!("the table {:?} belongs to logmill", self.table))
                 .field("table")
@@ -192,26 +168,16 @@ impl Config {
                 return Err(Error::config("expected a number above 0").field(name));
             }
         }
-        let Location { url, access } = self.location(Path::new(""));
-        store::check(&url, &access)?;
+        stores::check(&self.store)?;
         self.partitions().map(|_| ())
     }
 
     /// Where the table lies; `data` is the folder of the embedded lake.
     pub fn location(&self, data: &Path) -> Location {
-        let place = match &self.url {
-            Some(url) => Location::new(url.clone()),
+        match self.store.url {
+            Some(_) => Location { store: self.store.clone() },
             None => Location::embedded(data, &self.table),
-        };
-        let access = Access {
-            endpoint: self.endpoint.clone(),
-            region: self.region.clone(),
-            allow_http: self.allow_http,
-            access_key: self.access_key.clone(),
-            secret_key: self.secret_key.clone(),
-            options: self.options.clone(),
-        };
-        Location { access, ..place }
+        }
     }
 
     /// The partition columns, outermost first.

@@ -52,10 +52,7 @@ static SPEC: Spec = Spec {
     name: "lake",
     summary: "Writes Delta Lake tables on local disk, S3, Azure or GCS.",
     source: None,
-    sink: Some(SinkSpec {
-        config_schema: || schemars::schema_for!(Config),
-        promise: sink::PROMISE,
-    }),
+    sink: Some(SinkSpec { config_schema: Config::schema, promise: sink::PROMISE }),
     example: include_str!("../example.yaml"),
 };
 

@@ -153,8 +153,8 @@ impl Sink for LakeSink {
     fn destination(&self, columns: &SchemaRef) -> Result<Option<String>> {
         Layout::new(columns, self.partitions.clone())?;
         // One bucket's name may be in use at several endpoints.
-        let endpoint = self.location.access.endpoint.as_deref().unwrap_or_default();
-        Ok(Some(format!("{} {endpoint}", self.location.url).trim_end().to_owned()))
+        let endpoint = self.location.store.endpoint.as_deref().unwrap_or_default();
+        Ok(Some(format!("{} {endpoint}", self.location.url()).trim_end().to_owned()))
     }
 
     async fn fence_and_read(&self, ctx: &WriterContext, lineage: &Lineage) -> Result<Held> {

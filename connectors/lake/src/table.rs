@@ -1,4 +1,4 @@
-//! Opens Delta tables on the stores of `state`, whose puts survive a power loss.
+//! Opens Delta tables on stores whose local puts survive a power loss.
 //!
 //! No table is created here, and none is changed.
 
@@ -11,7 +11,8 @@ use deltalake::logstore::{LogStoreRef, StorageConfig, default_logstore};
 use deltalake::{DeltaTable, DeltaTableError};
 use object_store::ObjectStore;
 use object_store::path::Path as ObjectPath;
-use state::store::{self, Access};
+use object_store::prefix::PrefixStore;
+use stores::{Manner, Settings};
 use url::Url;
 use uuid::Uuid;
 
@@ -31,16 +32,19 @@ const STORE_FAILED: [&str; 7] = [
 /// Where a table lies, and how to get there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Location {
-    /// A folder or a URL.
-    pub url: String,
-    /// What the environment does not say of the store.
-    pub access: Access,
+    /// The store, which has a URL.
+    pub store: Settings,
 }
 
 impl Location {
     /// A folder, or a URL of whose store the environment says all.
     pub fn new(url: impl Into<String>) -> Self {
-        Self { url: url.into(), access: Access::default() }
+        Self { store: Settings::at(url) }
+    }
+
+    /// A folder or a URL.
+    pub fn url(&self) -> &str {
+        self.store.url.as_deref().unwrap_or_default()
     }
 
     /// A table of the embedded lake.
@@ -53,7 +57,7 @@ impl Location {
     /// # Errors
     /// Config: not a place that we know.
     pub fn folder(&self) -> Result<Option<PathBuf>> {
-        store::local_folder(&self.url)
+        stores::local_folder(self.url())
     }
 
     /// Whether both are one place, whatever the keys.
@@ -64,8 +68,9 @@ impl Location {
                 whole(here) == whole(there)
             }
             (Ok(None), Ok(None)) => {
-                let (here, there) = (&self.access.endpoint, &other.access.endpoint);
-                here == there && self.url.trim_end_matches('/') == other.url.trim_end_matches('/')
+                let (here, there) = (&self.store.endpoint, &other.store.endpoint);
+                here == there
+                    && self.url().trim_end_matches('/') == other.url().trim_end_matches('/')
             }
             _ => false,
         }
@@ -73,7 +78,7 @@ impl Location {
 
     /// The place as people may see it.
     pub fn shown(&self) -> &str {
-        self.url.split('?').next().unwrap_or_default()
+        self.store.shown()
     }
 }
 
@@ -110,19 +115,20 @@ pub async fn snapshot(log_store: &LogStoreRef) -> Result<Option<EagerSnapshot>> 
 /// # Errors
 /// Config: not a place that we know. External: the folder cannot be made.
 pub fn log_store(location: &Location) -> Result<LogStoreRef> {
-    let Location { url, access } = location;
-    let files = store::open_with(url, access)?;
-    let (url, root) = match location.folder()? {
-        Some(folder) => (store::folder_url(&folder)?, "/".to_owned()),
-        None => {
-            let url = Url::parse(url)
+    let place = stores::Location::parse(location.url())?;
+    let (files, root, url): (Arc<dyn ObjectStore>, _, _) = match place {
+        stores::Location::Folder(folder) => {
+            let files = stores::open(&location.store)?;
+            (files, stores::open(&Settings::at("/"))?, stores::folder_url(&folder)?)
+        }
+        stores::Location::Bucket(bucket) => {
+            let opened = stores::open_bucket(&location.store, bucket, &Manner::default())?;
+            let files = PrefixStore::new(opened.objects.clone(), opened.prefix);
+            let url = Url::parse(location.url())
                 .map_err(|error| Error::config("not a URL").because(error).field("url"))?;
-            let mut root = url.clone();
-            root.set_path("/");
-            (url, root.into())
+            (Arc::new(files), opened.objects, url)
         }
     };
-    let root: Arc<dyn ObjectStore> = store::open_with(&root, access)?;
     Ok(default_logstore(files, root, &url, &StorageConfig::default()))
 }
 
@@ -146,7 +152,7 @@ pub async fn prove_store(location: &Location, log_store: &LogStoreRef) -> Result
     }
     // Readers of a table leave alone what begins with `_`.
     let name = ObjectPath::from(format!("_probe-{}", Uuid::new_v4()));
-    let proved = store::creates_once(log_store.object_store(None).as_ref(), &name).await;
+    let proved = stores::creates_once(log_store.object_store(None).as_ref(), &name).await;
     let shown = location.shown();
     let proved = proved.map_err(|error| {
         error

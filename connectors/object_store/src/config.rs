@@ -1,58 +1,20 @@
 //! The settings of an object store sink; the doc comments are their documentation.
 
-use std::collections::BTreeMap;
-
 use contract::quantity::ByteSize;
+use contract::spec::joined;
 use contract::{Error, Result, Section};
 use formats::encode::EncodeFormat;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema};
 use serde::Deserialize;
-use state::store::Access;
+use stores::Settings;
 
 /// Settings of an object store sink.
 #[derive(Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Where objects go: `s3://bucket/prefix`, `az://container/prefix`, `gs://bucket/prefix`,
-    /// `file:///folder` or a path. What the settings below do not say comes from the environment,
-    /// as in the stores' own tools (`AWS_…`, `AZURE_…`, `GOOGLE_…`).
-    pub url: String,
-
-    /// The address of a store that is not the cloud's own, such as `http://127.0.0.1:9000`. For
-    /// Azure it holds the account: `http://127.0.0.1:10000/account`.
-    #[serde(default)]
-    pub endpoint: Option<String>,
-
-    /// Whether the endpoint may be reached without TLS.
-    #[serde(default)]
-    pub allow_http: bool,
-
-    /// Refuses an endpoint without TLS, whatever `allow_http` says.
-    #[serde(default)]
-    pub require_tls: bool,
-
-    /// The region of an S3 bucket; `us-east-1` by default. Where a GCS bucket that is made is to
-    /// lie; `US` by default.
-    #[serde(default)]
-    pub region: Option<String>,
-
-    /// S3: the id of the access key. Azure: the name of the account.
-    #[serde(default)]
-    pub access_key: Option<String>,
-
-    /// S3: the secret of the access key. Azure: the key of the account. GCS: the key of a service
-    /// account, as JSON.
-    #[serde(default)]
-    pub secret_key: Option<String>,
-
-    /// Where an S3 bucket's name stands in an address.
-    #[serde(default)]
-    pub addressing: Addressing,
-
-    /// Further options of the store by the names of the crate object_store, such as
-    /// `sse_kms_key_id`, `client_id`, `proxy_url` or `timeout`.
-    #[serde(default)]
-    pub options: BTreeMap<String, String>,
+    /// Where objects go.
+    #[serde(skip)]
+    pub store: Settings,
 
     /// The names of objects below the prefix. `{column}` stands for a value, `{column:%Y-%m-%d}`
     /// for a time; rows with different ones go to different objects. `{pipeline}`, `{sink}`,
@@ -75,6 +37,7 @@ pub struct Config {
     pub compression: Option<Compression>,
 
     /// Whether to make an S3 or GCS bucket, an Azure container or a folder that does not exist.
+    /// `region` says where a GCS bucket that is made is to lie; `US` by default.
     #[serde(default)]
     pub create_bucket: bool,
 
@@ -96,17 +59,6 @@ pub struct Config {
     /// `audit` can only count.
     #[serde(default = "yes")]
     pub origin: bool,
-}
-
-/// Where the name of a bucket stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Addressing {
-    /// `https://endpoint/bucket/key`.
-    #[default]
-    Path,
-    /// `https://bucket.endpoint/key`.
-    Virtual,
 }
 
 /// How rows become bytes.
@@ -138,18 +90,23 @@ pub enum Compression {
 }
 
 impl Config {
+    /// The settings and those of the store, for people.
+    pub fn schema() -> Schema {
+        joined(schemars::schema_for!(Self), schemars::schema_for!(Settings), &["url"])
+    }
+
     /// Reads and checks the settings of a sink.
     ///
     /// # Errors
     /// Config, with the place in the file.
     pub fn read(section: &Section) -> Result<Self> {
-        let config: Self = section.read()?;
-        let plain = config.endpoint.as_ref().is_some_and(|url| !url.starts_with("https://"));
-        if config.require_tls && plain {
-            return Err(Error::config("the endpoint does not use TLS")
-                .field("endpoint")
-                .hint("write `https://…`, or leave `require_tls` out"));
+        let (store, config) = section.read_with::<Settings, Self>()?;
+        if store.url.is_none() {
+            return Err(Error::config("the key \"url\" is missing")
+                .at(section.place())
+                .hint("add `url: …`: a folder, s3://bucket/…, az://container/… or gs://bucket/…"));
         }
+        let config = Self { store, ..config };
         for (name, zero) in
             [("rows_max", config.rows_max == Some(0)), ("bytes_max", config.bytes_max.0 == 0)]
         {
@@ -168,16 +125,9 @@ impl Config {
         })
     }
 
-    /// How to reach the store.
-    pub fn access(&self) -> Access {
-        Access {
-            endpoint: self.endpoint.clone(),
-            region: self.region.clone(),
-            allow_http: self.allow_http,
-            access_key: self.access_key.clone(),
-            secret_key: self.secret_key.clone(),
-            options: self.options.clone(),
-        }
+    /// Where objects go: a folder or a URL.
+    pub fn url(&self) -> &str {
+        self.store.url.as_deref().unwrap_or_default()
     }
 
     /// The template of names.

@@ -223,7 +223,7 @@ mod tests {
     use super::*;
 
     fn config(settings: &str) -> Config {
-        testkit::section(settings).read().expect("settings")
+        Config::read(&testkit::section(settings)).expect("settings")
     }
 
     fn batch(rows: std::ops::Range<i64>) -> RecordBatch {

@@ -40,7 +40,7 @@ mod tests {
 
     fn cuts(settings: &str, positions: &[i64], step: usize) -> Vec<usize> {
         let settings = format!("{{ url: out, {settings} }}");
-        let config = testkit::section(&settings).read().expect("settings");
+        let config = Config::read(&testkit::section(&settings)).expect("settings");
         let (mut fill, mut cuts) = (Fill::default(), Vec::new());
         for (number, batch) in positions.chunks(step).enumerate() {
             let sizes = vec![10; batch.len()];

@@ -39,10 +39,7 @@ static SPEC: Spec = Spec {
     name: "object_store",
     summary: "Writes objects in S3, Azure, GCS or a local folder.",
     source: None,
-    sink: Some(SinkSpec {
-        config_schema: || schemars::schema_for!(Config),
-        promise: sink::PROMISE,
-    }),
+    sink: Some(SinkSpec { config_schema: Config::schema, promise: sink::PROMISE }),
     example: include_str!("../example.yaml"),
 };
 

@@ -76,8 +76,8 @@ impl Sink for ObjectSink {
         let written = columns.project(&written(&self.config, columns));
         Form::check(&self.config, &written.bug("the columns were counted wrong")?)?;
         // One bucket's name may be in use at several endpoints.
-        let endpoint = self.config.endpoint.as_deref().unwrap_or_default();
-        let place = format!("{} {} {endpoint}", self.config.url, self.config.key());
+        let endpoint = self.config.store.endpoint.as_deref().unwrap_or_default();
+        let place = format!("{} {} {endpoint}", self.config.url(), self.config.key());
         Ok(Some(place.trim_end().to_owned()))
     }
 
@@ -91,7 +91,7 @@ impl Sink for ObjectSink {
         let place = place::open(&self.config)?;
         place.ensure_bucket().await?;
         if !place.has_bucket().await? {
-            let missing = format!("there is no bucket or container for {:?}", self.config.url);
+            let missing = format!("there is no bucket or container for {:?}", self.config.url());
             return Err(match self.was_there.load(Ordering::Relaxed) {
                 true => Error::transient(missing),
                 false => Error::config(missing)
@@ -112,8 +112,8 @@ impl Sink for ObjectSink {
             return Err(Error::config("objects of plain text cannot be read back")
                 .hint("write `format: jsonl`, `csv` or `parquet`"));
         }
-        let location = place::Location::parse(&self.config.url)?;
-        if matches!(&location, place::Location::Local(folder) if !folder.is_dir()) {
+        let location = stores::Location::parse(self.config.url())?;
+        if matches!(&location, stores::Location::Folder(folder) if !folder.is_dir()) {
             return Ok(Box::pin(futures::stream::empty()));
         }
         let place = place::open(&self.config)?;

@@ -125,6 +125,29 @@ impl Section {
         T::deserialize(Reader(self)).map_err(|failure| failure.into_error(self))
     }
 
+    /// Reads settings of which some are of a type that other sections share: each key goes to the
+    /// type that has it, and both are as strict as [`Section::read`].
+    ///
+    /// # Errors
+    /// As for [`Section::read`]; the hint for an unknown key knows both types.
+    pub fn read_with<P: DeserializeOwned, T: DeserializeOwned>(&self) -> Result<(P, T)> {
+        let shared = keys_of::<P>();
+        let own = self.without(shared);
+        let rest = T::deserialize(Reader(&own)).map_err(|mut failure| {
+            if let (Some(unknown), true) = (&failure.unknown, failure.path.is_empty()) {
+                let known = keys_of::<T>().iter().chain(shared).copied();
+                failure.hint = Some(Self::did_you_mean(unknown, known));
+            }
+            failure.into_error(&own)
+        })?;
+        Ok((self.only(shared).read()?, rest))
+    }
+
+    fn only(&self, keys: &[&str]) -> Self {
+        let kept = self.entries().iter().filter(|entry| keys.contains(&&*entry.key));
+        Self::new(self.place.clone(), Value::Map(kept.cloned().collect()))
+    }
+
     /// The hint for a word that is not among those allowed.
     pub fn did_you_mean<'a>(word: &str, allowed: impl IntoIterator<Item = &'a str>) -> String {
         let allowed: Vec<_> = allowed.into_iter().collect();
@@ -326,6 +349,53 @@ impl<'de> de::Deserializer<'de> for Reader<'de> {
     }
 }
 
+/// The keys of a struct, which serde names when it is asked to read one.
+fn keys_of<T: DeserializeOwned>() -> &'static [&'static str] {
+    T::deserialize(Asking).err().map_or(&[], |Keys(keys)| keys)
+}
+
+struct Asking;
+
+/// The keys of a struct, as the error of reading it.
+#[derive(Debug)]
+struct Keys(&'static [&'static str]);
+
+impl std::fmt::Display for Keys {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{:?}", self.0)
+    }
+}
+
+impl std::error::Error for Keys {}
+
+impl de::Error for Keys {
+    fn custom<T: std::fmt::Display>(_message: T) -> Self {
+        Self(&[])
+    }
+}
+
+impl<'de> de::Deserializer<'de> for Asking {
+    type Error = Keys;
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> std::result::Result<V::Value, Keys> {
+        Err(Keys(&[]))
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        fields: &'static [&'static str],
+        _visitor: V,
+    ) -> std::result::Result<V::Value, Keys> {
+        Err(Keys(fields))
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
+        option unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
+}
+
 struct Items<'de> {
     items: std::slice::Iter<'de, Section>,
     at: usize,
@@ -462,5 +532,35 @@ mod tests {
             vec![("paths", Section::new(place(2, 10), Value::List(list)))],
             "p.yaml:2:20 paths.1 expected a string, found integer `7` -",
         );
+    }
+
+    #[test]
+    fn two_types_read_one_section() {
+        #[derive(Debug, Default, serde::Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        struct Shared {
+            region: Option<String>,
+            allow_http: bool,
+        }
+        let read = |key: &str, value: Section| {
+            let paths = Section::new(place(2, 10), Value::List(vec![text(2, "a.log")]));
+            let entry = |key: &str, value: Section| Entry {
+                key: key.into(),
+                place: Place { column: 3, ..value.place.clone() },
+                value,
+            };
+            let map = Value::Map(vec![entry(key, value), entry("paths", paths)]);
+            Section::new(place(1, 1), map).read_with::<Shared, Config>()
+        };
+        let (shared, config) = read("region", text(3, "here")).expect("both");
+        assert_eq!((shared.region.as_deref(), config.paths.len()), (Some("here"), 1));
+        assert!(!shared.allow_http);
+        let error = read("alow_http", text(3, "true")).expect_err("unknown");
+        let (place, said) = (error.place().expect("a place"), error.chain());
+        assert_eq!((place.line, place.column), (3, 3));
+        assert!(error.hint_text().is_some_and(|it| it.contains("\"allow_http\"")), "{said}");
+        let error = read("allow_http", text(4, "perhaps")).expect_err("no flag");
+        assert_eq!(error.place().expect("a place").column, 10);
+        assert_eq!(error.field_name(), Some("allow_http"));
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use schemars::Schema;
+use serde_json::Value;
 
 use crate::sink::{Promise, Sink};
 use crate::source::{Source, Unreadable};
@@ -31,6 +32,24 @@ pub struct SinkSpec {
     pub config_schema: fn() -> Schema,
     /// The promise under default settings; another one must not be weaker unless settings say so.
     pub promise: Promise,
+}
+
+/// The settings of a section that is read by [`Section::read_with`]: its own, and those that it
+/// shares with others. Of the shared ones, `required` must be there.
+#[must_use]
+pub fn joined(own: Schema, shared: Schema, required: &[&str]) -> Schema {
+    let (mut own, shared) = (own.to_value(), shared.to_value());
+    for part in ["properties", "$defs"] {
+        let Some(Value::Object(more)) = shared.get(part) else { continue };
+        match &mut own[part] {
+            Value::Object(map) => map.extend(more.clone()),
+            missing => *missing = Value::Object(more.clone()),
+        }
+    }
+    let named = own["required"].as_array().cloned().unwrap_or_default();
+    let all: Vec<_> = named.into_iter().chain(required.iter().map(|&key| key.into())).collect();
+    own["required"] = Value::Array(all);
+    own.try_into().unwrap_or_default()
 }
 
 /// The most time between two barriers where a pipeline file does not say.

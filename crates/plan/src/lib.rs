@@ -21,7 +21,7 @@ use std::sync::Arc;
 use contract::{Error, Place, Result, Section};
 
 pub use cases::TestCase;
-pub use settings::{Checkpoint, OnSplitError, Serve, ServeBackend, Settings};
+pub use settings::{OnSplitError, Serve, ServeBackend, Settings};
 
 use substitute::{Lookups, substitute};
 

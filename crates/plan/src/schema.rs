@@ -6,7 +6,7 @@ use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value, json};
 
 use crate::schedule::Written;
-use crate::settings::{Checkpoint, Epoch, History, Memory, Retry, Serve, TopLevel};
+use crate::settings::{Epoch, History, Memory, Retry, Serve, TopLevel};
 
 /// The settings of one half of the vocabulary, by the word after `type:`.
 pub type Kinds<'a> = &'a [(&'a str, Schema)];
@@ -26,7 +26,7 @@ pub fn pipeline_schema(sources: Kinds<'_>, transforms: Kinds<'_>, sinks: Kinds<'
         "sinks": nodes("sink", sinks, &mut definitions),
         "epoch": part::<Epoch>("epoch", &mut definitions),
         "memory": part::<Memory>("memory", &mut definitions),
-        "checkpoint": part::<Checkpoint>("checkpoint", &mut definitions),
+        "checkpoint": part::<stores::Settings>("checkpoint", &mut definitions),
         "retry": part::<Retry>("retry", &mut definitions),
         "on_split_error": top_level("on_split_error"),
         "history": part::<History>("history", &mut definitions),
@@ -52,7 +52,7 @@ pub fn settings() -> Vec<(&'static str, Schema)> {
     vec![
         ("epoch", schemars::schema_for!(Epoch)),
         ("memory", schemars::schema_for!(Memory)),
-        ("checkpoint", schemars::schema_for!(Checkpoint)),
+        ("checkpoint", schemars::schema_for!(stores::Settings)),
         ("retry", schemars::schema_for!(Retry)),
         ("", schemars::schema_for!(TopLevel)),
         ("history", schemars::schema_for!(History)),

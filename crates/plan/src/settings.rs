@@ -2,7 +2,6 @@
 //!
 //! What belongs to one source, transform or sink stands in its own section instead.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -26,7 +25,7 @@ pub struct Settings {
     /// How many bytes batches, state and writers may hold together.
     pub memory_limit: u64,
     /// Where checkpoints live.
-    pub checkpoint: Checkpoint,
+    pub checkpoint: stores::Settings,
     /// How long External errors are retried; none for the runtime's own limit.
     pub retry_for: Option<Duration>,
     /// What becomes of a run in which a split cannot be read.
@@ -66,44 +65,6 @@ pub(crate) struct Memory {
 impl Default for Memory {
     fn default() -> Self {
         Self { limit: ByteSize(256 << 20) }
-    }
-}
-
-/// Where the pipeline remembers what is done.
-#[derive(Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Checkpoint {
-    /// A folder (a path or `file:///…`), or a store that several machines share:
-    /// `s3://bucket/prefix`, `az://container/prefix`, `gs://bucket/prefix`. By default
-    /// `checkpoints` in the folder given by `--data`.
-    pub url: Option<String>,
-
-    /// The address of a shared store that is not the provider's own (MinIO, an emulator).
-    pub endpoint: Option<String>,
-
-    /// The region of an S3 bucket.
-    pub region: Option<String>,
-
-    /// Whether `endpoint` may be plain HTTP.
-    pub allow_http: bool,
-
-    /// S3: the id of the access key. Azure: the name of the account. Without it credentials come
-    /// from the environment, as in the providers' own tools.
-    pub access_key: Option<String>,
-
-    /// S3: the secret access key. Azure: the key of the account. GCS: the key of the service
-    /// account, as JSON.
-    pub secret_key: Option<String>,
-
-    /// Further options of the store, by the names of the crate `object_store`
-    /// (`virtual_hosted_style_request`, `google_service_account`, …).
-    pub options: BTreeMap<String, String>,
-}
-
-/// Keys are not for logs.
-impl fmt::Debug for Checkpoint {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Checkpoint").field("url", &self.url).finish_non_exhaustive()
     }
 }
 
@@ -225,7 +186,7 @@ pub enum ServeBackend {
 pub(crate) fn read(root: &Section) -> Result<Settings> {
     let epoch: Epoch = part(root, "epoch")?;
     let memory: Memory = part(root, "memory")?;
-    let checkpoint: Checkpoint = part(root, "checkpoint")?;
+    let checkpoint: stores::Settings = part(root, "checkpoint")?;
     let retry: Retry = part(root, "retry")?;
     let history: History = part(root, "history")?;
     let top_level = TopLevel { on_split_error: part(root, "on_split_error")? };

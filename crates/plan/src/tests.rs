@@ -154,7 +154,7 @@ fn settings_have_defaults_and_units() {
     check_shown(
         defaults,
         "Settings { epoch_interval: 10s, epoch_bytes_max: 268435456, memory_limit: 268435456, \
-         checkpoint: Checkpoint { url: None, .. }, retry_for: None, on_split_error: Isolate, history_keep: 2592000s, \
+         checkpoint: Settings { url: None, .. }, retry_for: None, on_split_error: Isolate, history_keep: 2592000s, \
          serve: Serve { table: None, time: \"ts\", backend: Lake, .. }, schedule: None }",
     );
     let own = plan(&format!(
@@ -165,7 +165,7 @@ fn settings_have_defaults_and_units() {
     check_shown(
         own.settings,
         "Settings { epoch_interval: 200ms, epoch_bytes_max: 1048576, memory_limit: 67108864, \
-         checkpoint: Checkpoint { url: Some(\"s3://b/c\"), .. }, retry_for: Some(300s), on_split_error: Stop, history_keep: 604800s, \
+         checkpoint: Settings { url: Some(\"s3://b/c\"), .. }, retry_for: Some(300s), on_split_error: Stop, history_keep: 604800s, \
          serve: Serve { table: Some(\"web\"), time: \"at\", backend: Postgres, .. }, schedule: None }",
     );
 }

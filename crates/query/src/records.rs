@@ -203,7 +203,7 @@ async fn ledger_rows(data: &Path) -> Result<Vec<LedgerRow>> {
     if !folder.is_dir() {
         return Ok(Vec::new());
     }
-    let store = state::store::open(&folder.to_string_lossy())?;
+    let store = stores::open(&stores::Settings::at(folder.to_string_lossy()))?;
     let mut rows = Vec::new();
     for (pipeline, lineage) in state::history::lineages(&store).await? {
         let history = state::History::new(store.clone(), &pipeline, &lineage);

@@ -17,7 +17,6 @@ use contract::{Error, Result, Section};
 use plan::{Input, NodeRef, Plan, Settings};
 use state::CheckpointStore;
 use state::checkpoint::{Target, sha256_hex};
-use state::store::Access;
 
 use crate::dead_letters;
 use crate::joins;
@@ -240,19 +239,10 @@ impl Pipeline {
 /// # Errors
 /// As for [`CheckpointStore::open`].
 pub fn checkpoint_store(settings: &Settings, data: &Path) -> Result<CheckpointStore> {
-    let settings = settings.checkpoint.clone();
-    let Some(url) = settings.url else {
+    if settings.checkpoint.url.is_none() {
         return CheckpointStore::local(&data.join("checkpoints"));
-    };
-    let access = Access {
-        endpoint: settings.endpoint,
-        region: settings.region,
-        allow_http: settings.allow_http,
-        access_key: settings.access_key,
-        secret_key: settings.secret_key,
-        options: settings.options,
-    };
-    let opened = CheckpointStore::open(&url, &access);
+    }
+    let opened = CheckpointStore::open(&settings.checkpoint);
     opened.map_err(|error| error.context("could not open the checkpoint store"))
 }
 
@@ -262,7 +252,7 @@ pub fn checkpoint_store(settings: &Settings, data: &Path) -> Result<CheckpointSt
 /// Config: the URL is a `file://` that is no path.
 pub fn checkpoint_folder(settings: &Settings, data: &Path) -> Result<Option<PathBuf>> {
     match &settings.checkpoint.url {
-        Some(url) => state::store::local_folder(url),
+        Some(url) => stores::local_folder(url),
         None => Ok(Some(data.join("checkpoints"))),
     }
 }

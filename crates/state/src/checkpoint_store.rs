@@ -11,6 +11,7 @@ use contract::error::Context;
 use contract::{Error, Lineage, Result};
 use object_store::path::Path as StorePath;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutResult};
+use stores::{DurableLocal, Settings};
 use tokio::sync::OnceCell;
 use tracing::debug;
 
@@ -18,7 +19,6 @@ use crate::History;
 use crate::history;
 use crate::lease::{self, Lease};
 use crate::runs::Runs;
-use crate::store::{self, Access, DurableLocal};
 
 /// A store of checkpoints.
 #[derive(Clone, Debug)]
@@ -38,15 +38,15 @@ enum Reach {
 }
 
 impl CheckpointStore {
-    /// Opens the store that a path or URL names. A local folder is made.
+    /// Opens the store that settings name. A local folder is made.
     ///
     /// # Errors
-    /// As for [`store::open_with`].
-    pub fn open(location: &str, access: &Access) -> Result<Self> {
-        let shown = location.split('?').next().unwrap_or_default();
-        match store::local_folder(location)? {
+    /// As for [`stores::open`].
+    pub fn open(settings: &Settings) -> Result<Self> {
+        stores::check(settings)?;
+        match stores::local_folder(settings.url.as_deref().unwrap_or_default())? {
             Some(folder) => Self::local(&folder),
-            None => Ok(Self::shared(store::open_with(location, access)?, lease::TTL, shown)),
+            None => Ok(Self::shared(stores::open(settings)?, lease::TTL, settings.shown())),
         }
     }
 

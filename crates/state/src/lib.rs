@@ -3,7 +3,7 @@
 //! Everything lies in one object store and every decision is a conditional create in it. This
 //! crate stores and finds; it never decides when: the runtime does.
 //!
-//! Reading order: [`store`] (durable objects), [`checkpoint`] (what an epoch leaves behind),
+//! Reading order: [`checkpoint`] (what an epoch leaves behind),
 //! [`history`] (the chain of checkpoints of a lineage), [`ledger`] (their counts as rows),
 //! [`lease`] (who may write), [`runs`] (what a schedule did), [`checkpoint_store`] (where all of it
 //! lies), `starts` (where splits that are lineages of their own begin), `formats` (which format a
@@ -18,7 +18,6 @@ pub mod ledger;
 mod moment;
 pub mod runs;
 mod starts;
-pub mod store;
 
 pub use checkpoint::Checkpoint;
 pub use checkpoint_store::CheckpointStore;

@@ -19,16 +19,16 @@ fn check(settings: &str, expect: &str) {
 
 #[test]
 fn settings_that_the_place_does_not_have_are_refused() {
-    let local = "a local folder has no endpoint, region, keys or options [url]";
+    let local = "a local folder has no endpoint, region, keys, certificates or options [url]";
     check("{ table: hits, secret_key: hush }", local);
     check("{ table: hits, url: out, endpoint: \"http://127.0.0.1:9000\" }", local);
     check(
         "{ table: hits, url: az://hits/a, region: here }",
-        "a store at az:// has no region [region]",
+        "Azure Blob Storage has no region [region]",
     );
     check(
         "{ table: hits, url: s3://hits/a, options: { tmeout: 1s } }",
-        "a store at s3:// has no option \"tmeout\" [options]",
+        "S3 has no option \"tmeout\" [options]",
     );
 }
 

@@ -29,7 +29,7 @@ fn config(settings: serde_json::Value) -> Config {
     for (key, value) in settings.as_object().expect("settings are a map") {
         all[key] = value.clone();
     }
-    serde_json::from_value(all).expect("valid settings")
+    Config::read(&testkit::section(&all.to_string())).expect("valid settings")
 }
 
 fn sink(folder: &Path, settings: serde_json::Value) -> LakeSink {

@@ -12,7 +12,7 @@ use object_store::gcp::GcpCredentialProvider;
 use object_store::{ClientOptions, HeaderValue};
 use url::form_urlencoded::byte_serialize;
 
-use super::REGION;
+use stores::REGION;
 
 /// What S3 must be told outside its first region.
 const LOCATION: [&str; 2] = [
@@ -84,6 +84,12 @@ impl Bucket {
                 Err(if status >= 500 { error.retryable() } else { error })
             }
         }
+    }
+
+    /// Whether uploads that are not complete stay until somebody removes them: elsewhere than in S3
+    /// the store does that by itself.
+    pub fn lists_uploads(&self) -> bool {
+        matches!(self.signer, Signer::S3 { .. })
     }
 
     /// A page of the uploads below a prefix that are not complete, as S3 lists them

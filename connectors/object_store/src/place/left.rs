@@ -42,7 +42,8 @@ struct Upload {
 /// # Errors
 /// External: the store does not list its uploads, or does not answer.
 pub async fn remove(place: &Place, key: &KeyTemplate) -> Result<usize> {
-    let Some(bucket) = &place.uploaded else { return Ok(0) };
+    let lists = place.bucket.as_ref().filter(|bucket| bucket.lists_uploads());
+    let Some(bucket) = lists else { return Ok(0) };
     let folder = place.path(&key.folder())?;
     let pattern = key.pattern()?;
     let before = Utc::now() - TimeDelta::days(KEPT_DAYS);

@@ -15,7 +15,7 @@ use object_store::local::LocalFileSystem;
 use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
 use object_store::{Error, MultipartId, PutPayload, PutResult, Result};
-use state::store::{STAGING, make_folders, sync_folder};
+use stores::{STAGING, make_folders, sync_folder};
 use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
@@ -157,7 +157,7 @@ async fn blocking<T: Send + 'static>(
 mod tests {
     use futures::TryStreamExt;
     use object_store::{ObjectStore, ObjectStoreExt};
-    use state::store::DurableLocal;
+    use stores::DurableLocal;
 
     use super::*;
 

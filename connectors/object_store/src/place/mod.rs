@@ -13,21 +13,15 @@ use std::time::Duration;
 use contract::error::Context;
 use contract::{Error, Result};
 use futures::StreamExt;
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
-use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
-use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::multipart::MultipartStore;
 use object_store::path::Path;
 use object_store::{BackoffConfig, ObjectStore, RetryConfig};
-use state::store::{Access, DurableLocal};
-use url::Url;
+use stores::{Cloud, DurableLocal, Location, Manner, Opened, Provider, Settings};
 
-use crate::config::{Addressing, Config};
+use crate::config::Config;
 use bucket::{Bucket, GoogleWish};
 use local::LocalUploads;
 
-/// Where Google's own storage is.
-const GOOGLE: &str = "https://storage.googleapis.com";
 /// Parts of an upload, except the last one, have this size: the smallest that S3 allows.
 pub const PART_BYTES: usize = 5 << 20;
 
@@ -35,12 +29,6 @@ pub const PART_BYTES: usize = 5 << 20;
 const RETRIES_MAX: usize = 5;
 /// A request is not tried again after this.
 const RETRY_TIMEOUT: Duration = Duration::from_secs(60);
-/// The region of an S3 bucket where nobody names one.
-const REGION: &str = "us-east-1";
-
-/// Options are checked before a builder sees them.
-const KNOWN: &str = "an option that is known is none";
-
 /// What stores call a bucket that is not there.
 const NO_BUCKET: [&str; 3] = ["NoSuchBucket", "ContainerNotFound", "The specified bucket does not"];
 
@@ -51,19 +39,6 @@ pub fn has_no_bucket(error: &object_store::Error) -> bool {
         || NO_BUCKET.iter().any(|code| text.contains(code))
 }
 
-/// What a URL says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Location {
-    /// A bucket of S3 and a prefix in it.
-    S3(String, Path),
-    /// A container of Azure and a prefix in it.
-    Azure(String, Path),
-    /// A bucket of GCS and a prefix in it.
-    Google(String, Path),
-    /// A local folder.
-    Local(std::path::PathBuf),
-}
-
 /// An opened store.
 pub struct Place {
     /// Reads, lists and puts.
@@ -72,8 +47,7 @@ pub struct Place {
     pub uploads: Arc<dyn MultipartStore>,
     prefix: Path,
     bucket: Option<Bucket>,
-    /// Who lists uploads, where the store does not remove old ones by itself.
-    uploaded: Option<Bucket>,
+    makes_bucket: bool,
 }
 
 impl Place {
@@ -117,36 +91,8 @@ impl Place {
     /// External: the store refuses. Config: it cannot be done here.
     pub async fn ensure_bucket(&self) -> Result<()> {
         match &self.bucket {
-            Some(bucket) => bucket.ensure().await,
-            None => Ok(()),
-        }
-    }
-}
-
-impl Location {
-    /// Reads a URL.
-    ///
-    /// # Errors
-    /// Config: it names no store.
-    pub fn parse(text: &str) -> Result<Self> {
-        if let Some(folder) = state::store::local_folder(text)? {
-            return Ok(Self::Local(folder));
-        }
-        let bad = || {
-            let shown = text.split('?').next().unwrap_or_default();
-            Error::config(format!("{shown:?} names no object store"))
-                .field("url")
-                .hint("use s3://bucket/…, az://container/…, gs://bucket/…, file:///… or a path")
-        };
-        let url = Url::parse(text).map_err(|error| bad().because(error))?;
-        let bucket = url.host_str().filter(|bucket| !bucket.is_empty()).ok_or_else(bad)?;
-        let prefix = Path::from_url_path(url.path()).map_err(|error| bad().because(error))?;
-        let bucket = bucket.to_owned();
-        match url.scheme() {
-            "s3" => Ok(Self::S3(bucket, prefix)),
-            "az" => Ok(Self::Azure(bucket, prefix)),
-            "gs" => Ok(Self::Google(bucket, prefix)),
-            _ => Err(bad()),
+            Some(bucket) if self.makes_bucket => bucket.ensure().await,
+            _ => Ok(()),
         }
     }
 }
@@ -156,32 +102,28 @@ impl Location {
 /// # Errors
 /// Config: the URL, an option, or a setting that the store does not have.
 pub fn check(config: &Config) -> Result<()> {
-    let location = Location::parse(&config.url)?;
-    let is_s3 = matches!(location, Location::S3(..));
-    if !is_s3 && config.addressing != Addressing::Path {
-        return Err(Error::config("only S3 puts buckets into addresses").field("addressing"));
-    }
-    let is_made_in_google = matches!(location, Location::Google(..)) && config.create_bucket;
+    let location = Location::parse(config.url())?;
+    let google = matches!(&location, Location::Bucket(it) if it.provider == Provider::Google);
+    let is_made_in_google = google && config.create_bucket;
     if config.project.is_some() && !is_made_in_google {
         return Err(Error::config("only a GCS bucket that is made needs a project")
             .field("project")
             .hint("leave it out, or set `create_bucket: true`"));
     }
-    match location {
-        Location::S3(bucket, _) => s3(config, &bucket).map(|_| ()),
-        Location::Azure(container, _) => azure(config, &container).map(|_| ()),
-        Location::Google(bucket, _) => {
-            if config.create_bucket {
-                project(config)?;
-            }
-            google(config, &bucket).map(|_| ())
-        }
-        Location::Local(_) if config.access() != Access::default() => {
-            Err(Error::config("a local folder has no endpoint, region, keys or options")
-                .field("url"))
-        }
-        Location::Local(_) => Ok(()),
+    if is_made_in_google {
+        project(config)?;
     }
+    stores::check(&reached(config, &location))
+}
+
+/// The store's settings, without what is only said to make a bucket.
+fn reached(config: &Config, location: &Location) -> Settings {
+    let mut settings = config.store.clone();
+    let google = matches!(location, Location::Bucket(it) if it.provider == Provider::Google);
+    if google && config.create_bucket {
+        settings.region = None;
+    }
+    settings
 }
 
 /// Opens the store.
@@ -189,51 +131,30 @@ pub fn check(config: &Config) -> Result<()> {
 /// # Errors
 /// Config: the settings do not suffice. External: the folder cannot be made.
 pub fn open(config: &Config) -> Result<Place> {
-    let make = config.create_bucket;
-    match Location::parse(&config.url)? {
-        Location::S3(name, prefix) => {
-            let builder = s3(config, &name)?;
-            let region = builder.get_config_value(&AmazonS3ConfigKey::Region);
-            let store = Arc::new(builder.build().map_err(unusable)?);
-            let region = region.unwrap_or_else(|| REGION.to_owned());
-            let credentials = store.credentials().clone();
-            let address = s3_address(config, &name, &region);
-            let bucket = || Bucket::s3(&address, region.clone(), credentials.clone());
-            let (bucket, uploaded) = (make.then(bucket), Some(bucket()));
-            Ok(Place { objects: store.clone(), uploads: store, prefix, bucket, uploaded })
+    let location = Location::parse(config.url())?;
+    let settings = reached(config, &location);
+    let place = match location {
+        Location::Folder(folder) => return open_local(&folder, config.create_bucket),
+        Location::Bucket(place) => place,
+    };
+    let manner = Manner { content_type: Some(config.content_type()), retry: retry() };
+    let Opened { objects, uploads, prefix, cloud } =
+        stores::open_bucket(&settings, place, &manner)?;
+    let bucket = match cloud {
+        Cloud::S3 { address, region, credentials } => {
+            Some(Bucket::s3(&address, region, credentials))
         }
-        Location::Azure(name, prefix) => {
-            let builder = azure(config, &name)?;
-            let account = builder.get_config_value(&AzureConfigKey::AccountName);
-            let store = Arc::new(builder.build().map_err(unusable)?);
-            let account = account.unwrap_or_default();
-            let cloud = || format!("https://{account}.blob.core.windows.net");
-            let endpoint = config.endpoint.clone().unwrap_or_else(cloud);
-            let address = format!("{}/{name}", endpoint.trim_end_matches('/'));
-            let credentials = store.credentials().clone();
-            let bucket = make.then(|| Bucket::azure(&address, account, credentials));
-            Ok(Place { objects: store.clone(), uploads: store, prefix, bucket, uploaded: None })
+        Cloud::Azure { address, account, credentials } => {
+            Some(Bucket::azure(&address, account, credentials))
         }
-        Location::Google(name, prefix) => {
-            let store = Arc::new(google(config, &name)?.build().map_err(unusable)?);
-            let cloud = || GOOGLE.to_owned();
-            let endpoint = config.endpoint.clone().unwrap_or_else(cloud);
-            let bucket = match make {
-                true => {
-                    let wish = GoogleWish {
-                        project: project(config)?,
-                        name,
-                        location: config.region.clone(),
-                        credentials: store.credentials().clone(),
-                    };
-                    Some(Bucket::google(endpoint.trim_end_matches('/'), wish))
-                }
-                false => None,
-            };
-            Ok(Place { objects: store.clone(), uploads: store, prefix, bucket, uploaded: None })
+        // To find out a project is only worth it for a bucket that is made.
+        Cloud::Google { .. } if !config.create_bucket => None,
+        Cloud::Google { endpoint, bucket: name, credentials } => {
+            let (project, location) = (project(config)?, config.store.region.clone());
+            Some(Bucket::google(&endpoint, GoogleWish { project, name, location, credentials }))
         }
-        Location::Local(folder) => open_local(&folder, make),
-    }
+    };
+    Ok(Place { objects, uploads, prefix, bucket, makes_bucket: config.create_bucket })
 }
 
 fn open_local(folder: &FilePath, make: bool) -> Result<Place> {
@@ -243,51 +164,14 @@ fn open_local(folder: &FilePath, make: bool) -> Result<Place> {
     }
     let objects = Arc::new(DurableLocal::open(folder)?);
     let uploads = Arc::new(LocalUploads::open(objects.root())?);
-    Ok(Place { objects, uploads, prefix: Path::default(), bucket: None, uploaded: None })
-}
-
-fn s3(config: &Config, bucket: &str) -> Result<AmazonS3Builder> {
-    let is_virtual = config.addressing == Addressing::Virtual;
-    let mut access = config.access();
-    if let Some(endpoint) = access.endpoint.as_mut().filter(|_| is_virtual) {
-        *endpoint = with_bucket(endpoint, bucket)?;
-    }
-    let builder = AmazonS3Builder::from_env()
-        .with_bucket_name(bucket)
-        .with_virtual_hosted_style_request(is_virtual)
-        .with_retry(retry());
-    options(config, &access, "s3")?.into_iter().try_fold(builder, |builder, (name, value)| {
-        Ok(builder.with_config(name.parse().bug(KNOWN)?, value))
-    })
-}
-
-fn azure(config: &Config, container: &str) -> Result<MicrosoftAzureBuilder> {
-    let builder =
-        MicrosoftAzureBuilder::from_env().with_container_name(container).with_retry(retry());
-    let options = options(config, &config.access(), "az")?;
-    options.into_iter().try_fold(builder, |builder, (name, value)| {
-        Ok(builder.with_config(name.parse().bug(KNOWN)?, value))
-    })
-}
-
-fn google(config: &Config, bucket: &str) -> Result<GoogleCloudStorageBuilder> {
-    let builder =
-        GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket).with_retry(retry());
-    let mut access = config.access();
-    if config.create_bucket {
-        // It says where a bucket is made, and is of no use afterwards.
-        access.region = None;
-    }
-    let options = options(config, &access, "gs")?;
-    options.into_iter().try_fold(builder, |builder, (name, value)| {
-        Ok(builder.with_config(name.parse().bug(KNOWN)?, value))
-    })
+    Ok(Place { objects, uploads, prefix: Path::default(), bucket: None, makes_bucket: make })
 }
 
 /// The project in which a bucket of GCS is made.
 fn project(config: &Config) -> Result<String> {
     let of_key = || {
-        let key: serde_json::Value = serde_json::from_str(config.secret_key.as_deref()?).ok()?;
+        let key = config.store.secret_key.as_deref()?;
+        let key: serde_json::Value = serde_json::from_str(key).ok()?;
         key.get("project_id")?.as_str().map(str::to_owned)
     };
     let project = config.project.clone().or_else(of_key);
@@ -298,42 +182,9 @@ fn project(config: &Config) -> Result<String> {
     })
 }
 
-/// What every store's client is told, and then the settings' own options.
-fn options(config: &Config, access: &Access, scheme: &str) -> Result<Vec<(String, String)>> {
-    // An upload's type is fixed when it begins, where object_store takes no other word for it.
-    let content_type = ("default_content_type".to_owned(), config.content_type().to_owned());
-    let mut options = vec![content_type];
-    options.extend(access.options(scheme)?);
-    Ok(options)
-}
-
 fn retry() -> RetryConfig {
     let backoff = BackoffConfig::default();
     RetryConfig { backoff, max_retries: RETRIES_MAX, retry_timeout: RETRY_TIMEOUT }
-}
-
-/// The address of a bucket of S3.
-fn s3_address(config: &Config, bucket: &str, region: &str) -> String {
-    let cloud = || format!("https://s3.{region}.amazonaws.com");
-    let endpoint = config.endpoint.clone().unwrap_or_else(cloud);
-    match config.addressing {
-        Addressing::Path => format!("{}/{bucket}", endpoint.trim_end_matches('/')),
-        Addressing::Virtual => with_bucket(&endpoint, bucket).unwrap_or(endpoint),
-    }
-}
-
-/// Puts a bucket before the host of an endpoint.
-fn with_bucket(endpoint: &str, bucket: &str) -> Result<String> {
-    match endpoint.split_once("://") {
-        Some((scheme, host)) => Ok(format!("{scheme}://{bucket}.{host}")),
-        None => Err(Error::config(format!("{endpoint:?} is no address"))
-            .field("endpoint")
-            .hint("write https://host or http://host:port")),
-    }
-}
-
-fn unusable(error: object_store::Error) -> Error {
-    Error::config("the settings do not open the object store").because(error)
 }
 
 #[cfg(test)]
@@ -341,51 +192,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls_name_a_store_a_bucket_and_a_prefix() {
-        let parse = |text| Location::parse(text).expect(text);
-        assert_eq!(parse("s3://logs/a/b c"), Location::S3("logs".into(), Path::from("a/b c")));
-        assert_eq!(parse("az://logs"), Location::Azure("logs".into(), Path::default()));
-        assert_eq!(parse("gs://logs/x/"), Location::Google("logs".into(), Path::from("x")));
-        assert_eq!(parse("file:///var/log"), Location::Local("/var/log".into()));
-        assert_eq!(parse("out"), Location::Local("out".into()));
-        for wrong in ["ftp://a/b", "s3:///key", "s3://"] {
-            Location::parse(wrong).expect_err(wrong);
-        }
-    }
-
-    #[test]
-    fn a_bucket_stands_in_the_host_or_in_the_path() {
-        let config = |addressing: &str| -> Config {
-            serde_json::from_value(serde_json::json!({
-                "url": "s3://logs", "endpoint": "http://minio:9000", "addressing": addressing,
-            }))
-            .expect("settings")
-        };
-        let address = |addressing| s3_address(&config(addressing), "logs", REGION);
-        assert_eq!(address("path"), "http://minio:9000/logs");
-        assert_eq!(address("virtual"), "http://logs.minio:9000");
-    }
-
-    #[test]
     fn settings_that_a_store_does_not_have_are_refused() {
-        let check = |settings: serde_json::Value| {
-            check(&serde_json::from_value(settings).expect("settings")).map_err(|it| it.chain())
+        let said = |settings: &str| {
+            let config = Config::read(&testkit::section(settings)).expect("settings");
+            check(&config).err().map(|error| error.chain()).unwrap_or_default()
         };
-        let option = serde_json::json!({ "url": "s3://logs", "options": { "tmeout": "1s" } });
-        let said = check(option).expect_err("no such option");
-        assert!(said.contains("no option \"tmeout\""), "{said}");
+        let text = said("{ url: s3://logs, options: { tmeout: 1s } }");
+        assert!(text.contains("no option \"tmeout\""), "{text}");
         let made = |project: &str| {
-            serde_json::json!({ "url": "gs://logs", "region": "EU",
-            "create_bucket": true, "secret_key": format!("{{\"project_id\": {project}}}") })
+            let key = format!("'{{\"project_id\": {project}}}'");
+            said(&format!(
+                "{{ url: gs://logs, region: EU, create_bucket: true, secret_key: {key} }}"
+            ))
         };
-        check(made("\"shop\"")).expect("the key names the project");
-        let said = check(made("null")).expect_err("no project");
-        assert!(said.contains("none is named"), "{said}");
-        let project = serde_json::json!({ "url": "gs://logs", "project": "shop" });
-        check(project).expect_err("nothing is made");
-        check(serde_json::json!({ "url": "gs://logs", "region": "EU" })).expect_err("nor here");
-        check(serde_json::json!({ "url": "out", "endpoint": "http://x" })).expect_err("local");
-        check(serde_json::json!({ "url": "s3://logs", "options": { "timeout": "5s" } }))
-            .expect("an option of S3");
+        assert_eq!(made("\"shop\""), "", "the key names the project");
+        assert!(made("null").contains("none is named"));
+        assert!(said("{ url: gs://logs, project: shop }").contains("that is made needs a project"));
+        assert!(said("{ url: gs://logs, region: EU }").contains("has no region"));
+        assert!(said("{ url: out, endpoint: http://x }").contains("a local folder"));
+        assert_eq!(said("{ url: s3://logs, options: { timeout: 5s } }"), "", "an option of S3");
     }
 }

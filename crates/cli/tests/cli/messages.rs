@@ -126,3 +126,32 @@ fn a_file_in_place_of_a_command_names_the_commands_that_take_it() {
     check(&["chekc"], &["unrecognized subcommand", "check"]);
     assert_eq!(desk.run(&["--help"]).code, 0);
 }
+
+#[test]
+fn every_section_that_names_a_store_takes_the_same_urls() {
+    let desk = Desk::new();
+    desk.write("access.log", "");
+    let check = |store: &str| {
+        let pipeline = format!(
+            "name: web\nsources:\n  a: {{ type: file, paths: [access.log] }}\nsinks:\n  \
+             t: {{ type: lake, input: a, table: t, {store} }}\n  \
+             o: {{ type: object_store, input: a, {store} }}\ncheckpoint: {{ {store} }}\n"
+        );
+        desk.write("web.yaml", &pipeline);
+        desk.run(&["check", "web.yaml"])
+    };
+    for url in [
+        "out",
+        "s3://logs/web",
+        "gs://logs/web",
+        "az://logs/web, access_key: shop",
+        "azure://logs/web, access_key: shop",
+        "abfs://logs/web, access_key: shop",
+        "abfss://logs@shop.dfs.core.windows.net/web",
+    ] {
+        let ran = check(&format!("url: {url}"));
+        assert_eq!(ran.code, 0, "{url}: {}", ran.stderr);
+    }
+    let ran = check("url: s3://logs/web, acess_key: a");
+    assert!(ran.code == 2 && ran.stderr.contains("did you mean \"access_key\"?"), "{}", ran.stderr);
+}

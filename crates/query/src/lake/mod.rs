@@ -96,7 +96,7 @@ pub fn read(table: DeltaTable, location: &Location) -> Result<LakeTable> {
 /// several endpoints.
 fn store_url(table: &DeltaTable, location: &Location) -> Result<ObjectStoreUrl> {
     let mut hasher = DefaultHasher::new();
-    (table.table_url(), &location.access.endpoint).hash(&mut hasher);
+    (table.table_url(), &location.store.endpoint).hash(&mut hasher);
     let named = format!("lake://{:016x}", hasher.finish());
     ObjectStoreUrl::parse(named).bug("the name of a store is no URL")
 }

@@ -24,7 +24,6 @@ use crate::checkpoint::{Checkpoint, sha256_hex};
 use crate::ledger::{Entry, LedgerRow};
 use crate::moment::Moment;
 use crate::runs::RUNS;
-use crate::store::STAGING;
 use names::Names;
 
 /// The folder of what is kept by content, beside those of the lineages.
@@ -478,7 +477,9 @@ pub async fn lineages(store: &Arc<dyn ObjectStore>) -> Result<Vec<(String, Linea
     let mut found = Vec::new();
     let pipelines = store.list_with_delimiter(None).await;
     for pipeline in pipelines.transient(|| "could not list checkpoints".into())?.common_prefixes {
-        let Some(pipeline) = pipeline.filename().filter(|name| *name != STAGING) else { continue };
+        let Some(pipeline) = pipeline.filename().filter(|name| *name != stores::STAGING) else {
+            continue;
+        };
         let lineages = lineages_of(store, pipeline).await?;
         found.extend(lineages.into_iter().map(|lineage| (pipeline.to_owned(), lineage)));
     }

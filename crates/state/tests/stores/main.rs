@@ -18,8 +18,8 @@ use object_store::{
     ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use state::history::Decision;
-use state::store::Access;
 use state::{Checkpoint, CheckpointStore};
+use stores::Settings;
 use testkit::services;
 use tokio::sync::Mutex;
 
@@ -101,8 +101,8 @@ async fn check_decisions(store: &CheckpointStore) {
 }
 
 /// Takes a short lease instead of the one that people wait for.
-async fn check_at(url: &str, access: &Access) {
-    let objects = state::store::open_with(url, access).unwrap();
+async fn check_at(url: &str, access: &Settings) {
+    let objects = stores::open(&access.moved(url)).unwrap();
     let store = CheckpointStore::shared(objects, TTL, url);
     check_decisions(&store).await;
     check_leases(&store).await;
@@ -119,13 +119,13 @@ async fn a_store_in_memory_keeps_owners_apart() {
 async fn s3_keeps_owners_apart() {
     let _alone = ONE_AT_A_TIME.lock().await;
     let Some(endpoint) = services::find("s3") else { return };
-    let access = Access {
+    let access = Settings {
         endpoint: Some(endpoint),
         region: Some("us-east-1".into()),
         allow_http: true,
         access_key: Some(services::setting("s3_key")),
         secret_key: Some(services::setting("s3_secret")),
-        ..Access::default()
+        ..Settings::default()
     };
     let url = format!("s3://{}/checkpoints", services::setting("s3_bucket"));
     check_at(&url, &access).await;

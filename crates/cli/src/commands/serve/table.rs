@@ -105,7 +105,7 @@ fn of_file(plan: &Arc<Plan>, data: &Path) -> Result<Option<Analytics>> {
 /// Where a lake table lies: at a URL of its own, or where its sink says, which knows the keys too.
 fn lake_place(url: Option<String>, placed: Option<Location>, data: &Path, table: &str) -> Location {
     match (url, placed) {
-        (Some(url), Some(placed)) if placed.url == url => placed,
+        (Some(url), Some(placed)) if placed.url() == url => placed,
         (Some(url), _) => Location::new(url),
         (None, Some(placed)) => placed,
         (None, None) => Location::embedded(data, table),

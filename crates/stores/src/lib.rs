@@ -1,0 +1,37 @@
+//! Opens object stores by URL; on local disk, one whose puts survive a power loss.
+//!
+//! Everything that lies in a store is reached through here, so that all sections of a pipeline
+//! file take the same URLs and the same settings. Credentials of S3, Azure and GCS come from the
+//! environment, as in their own tools, unless [`Settings`] say otherwise.
+
+mod durable;
+mod location;
+mod open;
+mod promise;
+mod settings;
+mod staging;
+
+use std::path::Path;
+
+use contract::error::Context;
+use contract::{Error, Result};
+use url::Url;
+
+pub use durable::{DurableLocal, make_folders, sync_folder};
+pub use location::{BucketLocation, Location, local_folder};
+pub use open::{Cloud, Manner, Opened, REGION, check, open, open_bucket};
+pub use promise::creates_once;
+pub use settings::{Addressing, Provider, Settings};
+pub use staging::STAGING;
+
+/// A path as the URL of its folder, with a slash at the end.
+///
+/// # Errors
+/// External: the folder does not exist or cannot be made absolute.
+pub fn folder_url(folder: &Path) -> Result<Url> {
+    let absolute = folder
+        .canonicalize()
+        .external(|| format!("could not find folder {:?}", folder.display()))?;
+    Url::from_directory_path(&absolute)
+        .map_err(|()| Error::bug(format!("no URL for folder {:?}", absolute.display())))
+}

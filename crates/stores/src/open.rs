@@ -1,0 +1,292 @@
+//! Opens what settings name.
+
+use std::path::Path as FilePath;
+use std::sync::Arc;
+
+use contract::{Error, Result};
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, AwsCredentialProvider};
+use object_store::azure::{AzureConfigKey, AzureCredentialProvider, MicrosoftAzureBuilder};
+use object_store::gcp::{GcpCredentialProvider, GoogleCloudStorageBuilder};
+use object_store::multipart::MultipartStore;
+use object_store::path::Path;
+use object_store::prefix::PrefixStore;
+use object_store::{Certificate, ClientOptions, ObjectStore, RetryConfig};
+
+use crate::location::{BucketLocation, Location};
+use crate::settings::{Addressing, Provider, Settings};
+use crate::{DurableLocal, local_folder};
+
+/// Where Google's own storage is.
+const GOOGLE: &str = "https://storage.googleapis.com";
+/// The region of an S3 bucket where nobody names one.
+pub const REGION: &str = "us-east-1";
+
+/// How a store is used, beyond what its settings say.
+#[derive(Clone, Debug, Default)]
+pub struct Manner {
+    /// What objects are that are uploaded in parts.
+    pub content_type: Option<&'static str>,
+    /// How often and how long a request is tried again before its error is the caller's.
+    pub retry: RetryConfig,
+}
+
+/// A bucket or container that was opened.
+pub struct Opened {
+    /// Reads, lists and puts, in the whole bucket.
+    pub objects: Arc<dyn ObjectStore>,
+    /// Uploads that are seen once they are complete, by whichever process.
+    pub uploads: Arc<dyn MultipartStore>,
+    /// Where in the bucket the URL points.
+    pub prefix: Path,
+    /// What signs requests that `object_store` does not make.
+    pub cloud: Cloud,
+}
+
+/// Who answers for a bucket, and the credentials that it takes.
+pub enum Cloud {
+    /// S3, or what speaks like it.
+    S3 {
+        /// The URL of the bucket.
+        address: String,
+        /// Its region.
+        region: String,
+        /// Who asks.
+        credentials: AwsCredentialProvider,
+    },
+    /// Azure Blob Storage.
+    Azure {
+        /// The URL of the container.
+        address: String,
+        /// Its account.
+        account: String,
+        /// Who asks.
+        credentials: AzureCredentialProvider,
+    },
+    /// Google Cloud Storage.
+    Google {
+        /// The URL of the JSON API.
+        endpoint: String,
+        /// The bucket's name.
+        bucket: String,
+        /// Who asks.
+        credentials: GcpCredentialProvider,
+    },
+}
+
+/// Opens what settings name, rooted at their prefix. A local folder is made.
+///
+/// # Errors
+/// Config: not a URL that we know, or a setting that the store does not know. External: the folder
+/// cannot be made.
+pub fn open(settings: &Settings) -> Result<Arc<dyn ObjectStore>> {
+    let url = named(settings)?;
+    match Location::parse(url)? {
+        Location::Folder(folder) => Ok(Arc::new(DurableLocal::open(&folder)?)),
+        Location::Bucket(place) => {
+            let opened = open_bucket(settings, place, &Manner::default())?;
+            Ok(Arc::new(PrefixStore::new(opened.objects, opened.prefix)))
+        }
+    }
+}
+
+/// Opens a bucket or container.
+///
+/// # Errors
+/// Config: a setting that the store does not know, or settings that do not suffice.
+pub fn open_bucket(settings: &Settings, place: BucketLocation, manner: &Manner) -> Result<Opened> {
+    match place.provider {
+        Provider::S3 => open_s3(settings, place, manner),
+        Provider::Azure => open_azure(settings, place, manner),
+        Provider::Google => open_google(settings, place, manner),
+    }
+}
+
+/// Checks what [`open`] can refuse without opening anything. Where no place is named, there is
+/// nothing to check.
+///
+/// # Errors
+/// Config: not a URL that we know, or a setting that the store does not know.
+pub fn check(settings: &Settings) -> Result<()> {
+    let local = settings.url.as_deref().map_or(Ok(None), local_folder)?;
+    if settings.url.is_none() || local.is_some() {
+        if settings.is_bare() {
+            return Ok(());
+        }
+        let message = "a local folder has no endpoint, region, keys, certificates or options";
+        return Err(Error::config(message).field("url"));
+    }
+    if let Location::Bucket(place) = Location::parse(named(settings)?)? {
+        settings.provided(place.provider)?;
+    }
+    client(settings, &Manner::default()).map(|_| ())
+}
+
+fn named(settings: &Settings) -> Result<&str> {
+    settings.url.as_deref().ok_or_else(|| {
+        Error::config("no store is named").field("url").hint("add `url: …`: a folder or a URL")
+    })
+}
+
+fn open_s3(settings: &Settings, place: BucketLocation, manner: &Manner) -> Result<Opened> {
+    let BucketLocation { bucket, prefix, .. } = place;
+    let is_virtual = settings.addressing == Addressing::Virtual;
+    let mut told = settings.clone();
+    if let Some(endpoint) = told.endpoint.as_mut().filter(|_| is_virtual) {
+        *endpoint = with_bucket(endpoint, &bucket)?;
+    }
+    let mut builder = AmazonS3Builder::new().with_client_options(client(settings, manner)?);
+    for (name, value) in from_environment("aws_").chain(told.provided(Provider::S3)?) {
+        if let Ok(key) = name.parse() {
+            builder = builder.with_config(key, value);
+        }
+    }
+    let builder = builder.with_bucket_name(&bucket).with_retry(manner.retry.clone());
+    let builder = match is_virtual {
+        true => builder.with_virtual_hosted_style_request(true),
+        false => builder,
+    };
+    let region = builder.get_config_value(&AmazonS3ConfigKey::Region);
+    let region = region.unwrap_or_else(|| REGION.to_owned());
+    let store = Arc::new(builder.build().map_err(unusable)?);
+    let credentials = store.credentials().clone();
+    let address = s3_address(settings, &bucket, &region);
+    let cloud = Cloud::S3 { address, region, credentials };
+    Ok(Opened { objects: store.clone(), uploads: store, prefix, cloud })
+}
+
+fn open_azure(settings: &Settings, place: BucketLocation, manner: &Manner) -> Result<Opened> {
+    let BucketLocation { bucket, prefix, account, .. } = place;
+    let mut builder = MicrosoftAzureBuilder::new().with_client_options(client(settings, manner)?);
+    for (name, value) in from_environment("azure_").chain(settings.provided(Provider::Azure)?) {
+        if let Ok(key) = name.parse() {
+            builder = builder.with_config(key, value);
+        }
+    }
+    if let Ok(endpoint) = std::env::var("IDENTITY_ENDPOINT") {
+        builder = builder.with_msi_endpoint(endpoint);
+    }
+    if let Some(account) = account {
+        builder = builder.with_account(account);
+    }
+    let builder = builder.with_container_name(&bucket).with_retry(manner.retry.clone());
+    let account = builder.get_config_value(&AzureConfigKey::AccountName).unwrap_or_default();
+    let store = Arc::new(builder.build().map_err(unusable)?);
+    let cloud = || format!("https://{account}.blob.core.windows.net");
+    let endpoint = settings.endpoint.clone().unwrap_or_else(cloud);
+    let address = format!("{}/{bucket}", endpoint.trim_end_matches('/'));
+    let credentials = store.credentials().clone();
+    let cloud = Cloud::Azure { address, account, credentials };
+    Ok(Opened { objects: store.clone(), uploads: store, prefix, cloud })
+}
+
+fn open_google(settings: &Settings, place: BucketLocation, manner: &Manner) -> Result<Opened> {
+    let BucketLocation { bucket, prefix, .. } = place;
+    let options = client(settings, manner)?;
+    let mut builder = GoogleCloudStorageBuilder::new().with_client_options(options);
+    if let Ok(file) = std::env::var("SERVICE_ACCOUNT") {
+        builder = builder.with_service_account_path(file);
+    }
+    for (name, value) in from_environment("google_").chain(settings.provided(Provider::Google)?) {
+        if let Ok(key) = name.parse() {
+            builder = builder.with_config(key, value);
+        }
+    }
+    let builder = builder.with_bucket_name(&bucket).with_retry(manner.retry.clone());
+    let store = Arc::new(builder.build().map_err(unusable)?);
+    let endpoint = settings.endpoint.clone().unwrap_or_else(|| GOOGLE.to_owned());
+    let endpoint = endpoint.trim_end_matches('/').to_owned();
+    let credentials = store.credentials().clone();
+    let cloud = Cloud::Google { endpoint, bucket, credentials };
+    Ok(Opened { objects: store.clone(), uploads: store, prefix, cloud })
+}
+
+/// What every store's client is told, before its own options.
+fn client(settings: &Settings, manner: &Manner) -> Result<ClientOptions> {
+    let mut options = ClientOptions::new();
+    if let Some(content_type) = manner.content_type {
+        options = options.with_default_content_type(content_type);
+    }
+    if let Some(file) = &settings.ca_certificate {
+        for certificate in certificates(file).map_err(|error| error.field("ca_certificate"))? {
+            options = options.with_root_certificate(certificate);
+        }
+    }
+    Ok(options)
+}
+
+fn certificates(file: &FilePath) -> Result<Vec<Certificate>> {
+    let bad = || Error::config(format!("could not read certificates from {:?}", file.display()));
+    let pem = std::fs::read(file).map_err(|error| bad().because(error))?;
+    let found = Certificate::from_pem_bundle(&pem).map_err(|error| bad().because(error))?;
+    if found.is_empty() {
+        return Err(bad().hint("the file holds no `-----BEGIN CERTIFICATE-----`"));
+    }
+    Ok(found)
+}
+
+/// The variables of a provider by the names of options. Those that are none are somebody else's.
+fn from_environment(prefix: &'static str) -> impl Iterator<Item = (String, String)> {
+    let named = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+        Some((name.to_str()?.to_ascii_lowercase(), value.into_string().ok()?))
+    };
+    std::env::vars_os().filter_map(named).filter(move |(name, _)| name.starts_with(prefix))
+}
+
+/// The address of a bucket of S3.
+fn s3_address(settings: &Settings, bucket: &str, region: &str) -> String {
+    let cloud = || format!("https://s3.{region}.amazonaws.com");
+    let endpoint = settings.endpoint.clone().unwrap_or_else(cloud);
+    match settings.addressing {
+        Addressing::Path => format!("{}/{bucket}", endpoint.trim_end_matches('/')),
+        Addressing::Virtual => with_bucket(&endpoint, bucket).unwrap_or(endpoint),
+    }
+}
+
+/// Puts a bucket before the host of an endpoint.
+fn with_bucket(endpoint: &str, bucket: &str) -> Result<String> {
+    match endpoint.split_once("://") {
+        Some((scheme, host)) => Ok(format!("{scheme}://{bucket}.{host}")),
+        None => Err(Error::config(format!("{endpoint:?} is no address"))
+            .field("endpoint")
+            .hint("write https://host or http://host:port")),
+    }
+}
+
+fn unusable(error: object_store::Error) -> Error {
+    Error::config("the settings do not open the object store").because(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_stands_in_the_host_or_in_the_path() {
+        let address = |addressing| {
+            let endpoint = Some("http://minio:9000".to_owned());
+            let settings = Settings { endpoint, addressing, ..Settings::at("s3://logs") };
+            s3_address(&settings, "logs", REGION)
+        };
+        assert_eq!(address(Addressing::Path), "http://minio:9000/logs");
+        assert_eq!(address(Addressing::Virtual), "http://logs.minio:9000");
+    }
+
+    #[test]
+    fn what_a_store_does_not_have_is_refused() {
+        let settings = |settings: serde_json::Value| -> Settings {
+            serde_json::from_value(settings).expect("settings")
+        };
+        let said = |wrong: serde_json::Value| check(&settings(wrong)).expect_err("refused").chain();
+        let option = serde_json::json!({ "url": "s3://logs", "options": { "tmeout": "1s" } });
+        assert!(said(option).contains("no option \"tmeout\""));
+        assert!(said(serde_json::json!({ "url": "gs://logs", "region": "EU" })).contains("region"));
+        let local = serde_json::json!({ "url": "out", "endpoint": "http://x" });
+        assert!(said(local).contains("a local folder"));
+        let no_place = serde_json::json!({ "endpoint": "http://x" });
+        assert!(said(no_place).contains("a local folder"));
+        let file = serde_json::json!({ "url": "s3://logs", "ca_certificate": "/none.pem" });
+        assert!(said(file).contains("/none.pem"));
+        let option = serde_json::json!({ "url": "s3://logs", "options": { "timeout": "5s" } });
+        check(&settings(option)).expect("an option of S3");
+    }
+}
