@@ -1,7 +1,7 @@
 //! The table that is made where there is none.
 
 use arrow::datatypes::{DataType, Field, Schema};
-use contract::record::is_origin;
+use contract::record::{ORDINAL, POSITION, is_origin};
 use contract::{Error, Result, Section};
 
 use crate::catalog;
@@ -129,6 +129,25 @@ pub async fn make_if_absent(
     if !catalog::exists(connection, table).await? {
         connection.execute(&what, &statements.join("; ")).await?;
     }
+    connection.execute(&what, "COMMIT").await
+}
+
+/// Gives a table of rows that were never numbered the column for their numbers. It stands in none
+/// that was made before several ways led to the sink; without origin there is nothing to number.
+///
+/// # Errors
+/// From the server.
+pub async fn number_rows(connection: &Connection, table: &TableName) -> Result<()> {
+    let columns = catalog::columns(connection, table).await?;
+    let has = |name: &str| columns.iter().any(|column| column.name == name);
+    if has(ORDINAL) || !has(POSITION) {
+        return Ok(());
+    }
+    let what = format!("could not add a column to table \"{}\"", table.shown());
+    connection.execute(&what, &format!("BEGIN; {LOCK}")).await?;
+    let column = format!("{} bigint NOT NULL DEFAULT 0", quoted(ORDINAL));
+    let add = format!("ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {column}");
+    connection.execute(&what, &add).await?;
     connection.execute(&what, "COMMIT").await
 }
 

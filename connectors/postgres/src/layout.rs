@@ -1,7 +1,7 @@
 //! Which column of the input goes into which column of the table, and the statements for it.
 
 use arrow::datatypes::{Schema, SchemaRef};
-use contract::record::is_origin;
+use contract::record::{ORDINAL, is_origin};
 use contract::{Error, Result, Section};
 
 use crate::catalog::{Base, Shape, TableColumn, Target};
@@ -156,9 +156,15 @@ fn column(
 }
 
 fn missing_hint(name: &str, there: &[TableColumn]) -> String {
+    if name == ORDINAL {
+        return format!(
+            "several ways lead to this sink, and the rows of each have a number: \
+             ALTER TABLE … ADD COLUMN {ORDINAL} bigint NOT NULL DEFAULT 0"
+        );
+    }
     if is_origin(name) {
-        return "add `_split text, _position bigint, _epoch bigint` (and `_ordinal bigint` where a \
-                step makes several rows of one), or set `origin: false`"
+        return "add `_split text, _position bigint, _epoch bigint` (and `_ordinal bigint` where \
+                several ways lead to the sink), or set `origin: false`"
             .to_owned();
     }
     let likely = Section::did_you_mean(name, there.iter().map(|column| column.name.as_str()));

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
+use contract::record::ORDINAL;
 use contract::sink::{
     BatchStream, Held, Promise, Proof, ReadBack, Sink, SinkKind, Writer, WriterContext,
 };
@@ -108,6 +109,9 @@ impl PostgresSink {
         if let Some(statements) = self.statements(schema)? {
             self.refuse_lost_rows(connection, ctx).await?;
             create::make_if_absent(connection, table, &statements).await?;
+            if self.config.origin && schema.index_of(ORDINAL).is_ok() {
+                create::number_rows(connection, table).await?;
+            }
         }
         let missing = || {
             Error::config(format!("there is no table \"{}\"", table.shown()))

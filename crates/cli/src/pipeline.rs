@@ -16,6 +16,7 @@ use query::audit::AuditedSink;
 use runtime::replay::{DEAD_LETTER_STATES, Request};
 use runtime::{BindContext, MakeStep, Pipeline, Rebuild, Recipe};
 use state::CheckpointStore;
+use state::checkpoint::SEMANTICS;
 
 use crate::detection::{self, Decision};
 use crate::secrets;
@@ -38,7 +39,7 @@ pub struct Loaded {
 pub fn load(file: &Path, data: &Path) -> Result<Loaded> {
     let plan = read(file, data)?;
     let decisions = detection::decide(&plan, data)?;
-    let pipeline = bind_decided(&plan, data, &decisions)?;
+    let pipeline = bind_decided((&plan, SEMANTICS), data, &decisions)?;
     Ok(Loaded { plan, pipeline, decisions })
 }
 
@@ -61,10 +62,14 @@ pub fn read(file: &Path, data: &Path) -> Result<Plan> {
 /// # Errors
 /// Config, with the place in the file.
 pub fn bind(plan: &Plan, data: &Path) -> Result<Pipeline> {
-    bind_decided(plan, data, &detection::decide(plan, data)?)
+    bind_decided((plan, SEMANTICS), data, &detection::decide(plan, data)?)
 }
 
-fn bind_decided(plan: &Plan, data: &Path, decisions: &[Decision]) -> Result<Pipeline> {
+fn bind_decided(
+    (plan, semantics): (&Plan, u32),
+    data: &Path,
+    decisions: &[Decision],
+) -> Result<Pipeline> {
     let make_step: MakeStep = &|kind, name, section, inputs| match decisions
         .iter()
         .find(|decision| decision.step == name)
@@ -77,6 +82,7 @@ fn bind_decided(plan: &Plan, data: &Path, decisions: &[Decision]) -> Result<Pipe
         connectors: registry::connectors(),
         data: data.to_owned(),
         dead_letters: embedded_table(&plan.name, query::DEAD_LETTERS, data)?,
+        semantics,
     };
     let pipeline = Pipeline::bind(plan, &ctx)?;
     detection::refuse_unjoined(plan, decisions)?;
@@ -127,7 +133,8 @@ pub fn rebuild(data: &Path) -> Rebuild {
                 kept.map(|(_, kept)| kept.to_string_lossy().into_owned())
             });
         }
-        bind(&plan, &data)
+        let decisions = detection::decide(&plan, &data)?;
+        bind_decided((&plan, recipe.semantics), &data, &decisions)
     })
 }
 

@@ -1,8 +1,8 @@
 //! The columns that travel beside a user's own, and the hash that proves them.
 //!
 //! A source puts [`POSITION`] into every batch; a step that makes several rows of one record adds
-//! [`ORDINAL`]; the runtime adds [`SPLIT`] and [`EPOCH`] where a batch enters a sink. All batches
-//! in the flow hold rows of one split only.
+//! [`ORDINAL`], and so does the runtime where several ways from one split meet; it adds [`SPLIT`]
+//! and [`EPOCH`] where a batch enters a sink. All batches in the flow hold rows of one split only.
 
 use std::sync::Arc;
 
@@ -54,9 +54,35 @@ pub fn positions(batch: &RecordBatch) -> Result<&Int64Array> {
         .ok_or_else(|| Error::bug("a batch lost its column \"_position\""))
 }
 
-/// The ordinals of the rows of a batch, where a step multiplied rows.
+/// The ordinals of the rows of a batch, where rows are numbered; null counts as 0.
 pub fn ordinals(batch: &RecordBatch) -> Option<&Int64Array> {
     batch.column_by_name(ORDINAL).and_then(|column| column.as_primitive_opt::<Int64Type>())
+}
+
+/// The schema with the column [`ORDINAL`] at its end.
+pub fn with_ordinal(schema: &Schema) -> SchemaRef {
+    let others = schema.fields().iter().filter(|field| field.name() != ORDINAL).cloned();
+    let ordinal = Arc::new(Field::new(ORDINAL, DataType::Int64, false));
+    Arc::new(Schema::new(others.chain([ordinal]).collect::<Vec<_>>()))
+}
+
+/// A batch in the columns of [`with_ordinal`], each row with the number that `change` makes of the
+/// one that it had.
+///
+/// # Errors
+/// Bug: the columns do not make a batch.
+pub fn renumbered(batch: &RecordBatch, change: impl Fn(i64) -> i64) -> Result<RecordBatch> {
+    let schema = with_ordinal(batch.schema_ref());
+    let numbers: Int64Array = match ordinals(batch) {
+        None => Int64Array::from(vec![change(0); batch.num_rows()]),
+        Some(ordinals) => ordinals.iter().map(|old| Some(change(old.unwrap_or(0)))).collect(),
+    };
+    let fields = batch.schema_ref().fields().iter().zip(batch.columns());
+    let others = fields.filter(|(field, _)| field.name() != ORDINAL);
+    let others = others.map(|(_, column)| column.clone());
+    let columns = others.chain([Arc::new(numbers) as _]).collect();
+    RecordBatch::try_new(schema, columns)
+        .map_err(|error| Error::bug("rows could not be numbered").because(error))
 }
 
 /// The schema with which rows enter a sink: the user's columns, then split, position, epoch.
@@ -132,8 +158,8 @@ impl OriginSum {
         match ordinals(batch) {
             None => positions.iter().for_each(|position| self.add(seed, *position, 0)),
             Some(ordinals) => {
-                for (position, ordinal) in positions.iter().zip(ordinals.values()) {
-                    self.add(seed, *position, *ordinal);
+                for (position, ordinal) in positions.iter().zip(ordinals) {
+                    self.add(seed, *position, ordinal.unwrap_or(0));
                 }
             }
         }

@@ -162,8 +162,8 @@ fn number(batch: &RecordBatch, name: &str) -> Result<ArrayRef> {
 /// Letters as they are read.
 pub type Letters = BoxStream<'static, Result<OpenLetter>>;
 
-/// The open letters of a pipeline as they are now, by step, sink, split and position; what is
-/// written while they are read does not show.
+/// The open letters of a pipeline as they are now, by step, sink, ordinal, split and position; what
+/// is written while they are read does not show.
 ///
 /// # Errors
 /// External: the tables cannot be read.
@@ -178,7 +178,7 @@ pub async fn open(data: &Path, wanted: Wanted<'_>) -> Result<Letters> {
     if let Some(reason) = wanted.reason {
         condition = condition.and(strpos(col("reason"), lit(reason)).gt(lit(0)));
     }
-    let order = ["step", "sink", SPLIT, POSITION, "ts", ORDINAL];
+    let order = ["step", "sink", ORDINAL, SPLIT, POSITION, "ts"];
     let plan = records::letters_with_state(table, marks)
         .and_then(|letters| letters.filter(condition))
         .and_then(|letters| letters.sort(order.map(|name| col(name).sort(true, true))))

@@ -15,6 +15,7 @@ use datafusion::catalog::TableProvider;
 use datafusion::common::{Column, JoinType, NullEquality, ScalarValue};
 use datafusion::datasource::{MemTable, ViewTable, provider_as_source};
 use datafusion::error::Result as PlanResult;
+use datafusion::functions::core::expr_fn::coalesce;
 use datafusion::functions_aggregate::expr_fn::max;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, LogicalPlanBuilder, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
@@ -38,7 +39,10 @@ pub const LEDGER: &str = "ledger";
 /// The tables that exist whatever the sinks are.
 pub const ALWAYS: &[&str] = &[DEAD_LETTERS, LATE, LEDGER];
 
-/// What tells one dead letter from every other of its time.
+/// The number of the row that a mark is for; 0 where it has none.
+const MARKED: &str = "marked_ordinal";
+
+/// What tells one dead letter from every other of its time, but for the number of its row.
 const LETTER_KEY: [&str; 5] = ["pipeline", "step", "sink", SPLIT, POSITION];
 
 /// The ledger of a pipeline whose checkpoints lie outside of the data folder.
@@ -134,10 +138,24 @@ pub fn letters_with_state(
         let ts = when(col("state").eq(lit(text_view(state))), col("ts")).end()?;
         Ok(max(ts).alias(state))
     };
-    let newest = LogicalPlanBuilder::scan(MARKS, provider_as_source(marks), None)?
-        .aggregate(LETTER_KEY.map(col), [marked(REPLAYED)?, marked(ACKNOWLEDGED)?])?
+    // The table of an earlier program has no such column, and its older rows have none in it.
+    let number = match marks.schema().index_of(ORDINAL) {
+        Ok(_) => coalesce(vec![col(ORDINAL), lit(0_i64)]),
+        Err(_) => lit(0_i64),
+    };
+    let marks = LogicalPlanBuilder::scan(MARKS, provider_as_source(marks), None)?;
+    let columns = ["ts", "state"].into_iter().chain(LETTER_KEY).map(col);
+    let newest = marks
+        .project(columns.chain([number.alias(MARKED)]))?
+        .aggregate(
+            LETTER_KEY.into_iter().chain([MARKED]).map(col),
+            [marked(REPLAYED)?, marked(ACKNOWLEDGED)?],
+        )?
         .build()?;
-    let keys = |table: &str| LETTER_KEY.map(|name| Column::new(Some(table), name)).to_vec();
+    let keys = |table: &str, number: &str| -> Vec<Column> {
+        let keys = LETTER_KEY.iter().map(|name| Column::new(Some(table), *name));
+        keys.chain([Column::from_name(number)]).collect()
+    };
     let is_later = |state: &str| col(state).gt(col("dead_letters.ts"));
     let state = when(is_later(REPLAYED), lit(text_view(REPLAYED)))
         .when(is_later(ACKNOWLEDGED), lit(text_view(ACKNOWLEDGED)))
@@ -150,7 +168,7 @@ pub fn letters_with_state(
         .join_detailed(
             newest,
             JoinType::Left,
-            (keys(DEAD_LETTERS), keys(MARKS)),
+            (keys(DEAD_LETTERS, ORDINAL), keys(MARKS, MARKED)),
             None,
             // A step or a sink refused the record, so that the other one is null.
             NullEquality::NullEqualsNull,

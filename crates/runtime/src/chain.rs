@@ -79,16 +79,17 @@ impl Chain {
         for (counts, ways) in passed.counts.iter_mut().zip(&to.ways) {
             counts.expanded += ways.saturating_sub(1) * rows;
         }
-        for node in &to.nodes {
-            match *node {
+        for edge in &to.edges {
+            let batch = edge.enter(&batch)?;
+            match edge.to {
                 Consumer::Step(step) if !self.pipeline.steps[step].step.stateful() => {
                     self.apply(step, &batch, passed)?;
                 }
                 Consumer::Sink(sink) => {
                     passed.counts[sink].delivered += rows;
-                    passed.leaving.push((*node, batch.clone()));
+                    passed.leaving.push((edge.to, batch));
                 }
-                Consumer::Step(_) => passed.leaving.push((*node, batch.clone())),
+                Consumer::Step(_) => passed.leaving.push((edge.to, batch)),
             }
         }
         Ok(())

@@ -9,12 +9,13 @@ use contract::record::OriginSum;
 use contract::transform::EpochStart;
 use contract::{Error, Position, Result};
 use state::Checkpoint;
-use state::checkpoint::{Cut, KeptResource, SEMANTICS, SinkRejectState, SinkState, sha256_hex};
+use state::checkpoint::{Cut, KeptResource, SinkRejectState, SinkState, sha256_hex};
 use state::ledger::{Counts, Entry, hash_text};
 
 use crate::flow::{Sums, Tally};
 use crate::graph::{DEAD_LETTERS, Pipeline};
 use crate::metrics::Observed;
+use crate::originals;
 use crate::owner::Owner;
 use crate::sink_task::SinkReport;
 
@@ -56,12 +57,12 @@ impl Draft {
         mut gathered: Gathered,
     ) -> Result<Self> {
         let pipeline = &owner.pipeline;
-        book_rejects(before, &mut gathered)?;
+        book_rejects(pipeline, before, &mut gathered)?;
         let mut checkpoint = Checkpoint {
             epoch: ending.epoch,
             now_us: ending.now_us,
             writer: format!("{:016x}", rand::random::<u64>()),
-            semantics: SEMANTICS,
+            semantics: pipeline.semantics,
             plan: pipeline.fingerprint.clone(),
             plan_text: sha256_hex(pipeline.text.as_bytes()),
             resources: pipeline.resources().iter().map(KeptResource::from).collect(),
@@ -94,15 +95,11 @@ impl Draft {
 }
 
 /// Rows that a sink refused were counted as delivered; they are dead letters instead.
-fn book_rejects(before: &Checkpoint, gathered: &mut Gathered) -> Result<()> {
+fn book_rejects(pipeline: &Pipeline, before: &Checkpoint, gathered: &mut Gathered) -> Result<()> {
     for (sink, report) in gathered.reports.iter_mut().enumerate() {
         let Some(SinkReport { sums, prepared: Some(prepared) }) = report else { continue };
         for row in &prepared.rejects {
-            let split = before
-                .splits
-                .iter()
-                .position(|state| state.known.split.id == row.split)
-                .ok_or_else(|| Error::bug(format!("a refused row of no split: {}", row.split)))?;
+            let split = originals::split_of(pipeline, before, sink, row)?;
             let mut refused = OriginSum::default();
             let seed = contract::record::split_seed(row.split.as_str());
             refused.add(seed, row.reject.position, row.reject.ordinal);

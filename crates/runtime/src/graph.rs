@@ -7,8 +7,9 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use contract::record::sink_schema;
+use contract::record::{ORDINAL, renumbered, sink_schema, with_ordinal};
 use contract::sink::Sink;
 use contract::source::Source;
 use contract::spec::{BuildContext, Connector};
@@ -18,6 +19,7 @@ use plan::{Input, NodeRef, Plan, Settings};
 use state::CheckpointStore;
 use state::checkpoint::{Target, sha256_hex};
 
+use crate::branches::{Branch, Branches};
 use crate::dead_letters;
 use crate::joins;
 use crate::replay::DEAD_LETTER_STATES;
@@ -39,6 +41,9 @@ pub struct BindContext<'a> {
     pub data: PathBuf,
     /// Where dead letters go.
     pub dead_letters: Arc<dyn Sink>,
+    /// The rules by which rows are made: those of an earlier program for an epoch that it decided,
+    /// else [`state::checkpoint::SEMANTICS`].
+    pub semantics: u32,
 }
 
 /// A checked plan with its sources, steps and sinks made.
@@ -49,6 +54,8 @@ pub struct Pipeline {
     pub text: Arc<str>,
     /// Hash of everything that changes rows: the plan and the content of its resources.
     pub fingerprint: String,
+    /// The rules by which its rows are made.
+    pub semantics: u32,
     /// The settings of the runtime.
     pub settings: Settings,
     /// Where the embedded lake and the checkpoints live.
@@ -85,6 +92,13 @@ pub struct StepNode {
     pub reach: Vec<bool>,
 }
 
+impl StepNode {
+    /// The number of a port by its name.
+    fn port(&self, name: &str) -> Option<usize> {
+        self.step.ports().iter().position(|port| *port.name == *name)
+    }
+}
+
 /// A sink in the graph.
 pub struct SinkNode {
     /// Its name in the pipeline file.
@@ -102,10 +116,32 @@ pub struct SinkNode {
 /// Who gets the batches that leave a node by one port.
 #[derive(Default)]
 pub struct Consumers {
-    /// Steps and sinks.
-    pub nodes: Vec<Consumer>,
+    /// The ways to steps and sinks.
+    pub edges: Vec<Edge>,
     /// By how many of them each sink is reached.
     pub ways: Vec<u64>,
+}
+
+/// A way to one of those who get a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Edge {
+    /// Who gets it.
+    pub to: Consumer,
+    /// What tells its rows from those that come by other ways; none where nothing must.
+    pub branch: Option<Branch>,
+}
+
+impl Edge {
+    /// A batch as it enters the node at the end.
+    ///
+    /// # Errors
+    /// Bug: its rows could not be numbered.
+    pub fn enter(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        match self.branch {
+            Some(branch) => renumbered(batch, |ordinal| branch.number(ordinal)),
+            None => Ok(batch.clone()),
+        }
+    }
 }
 
 /// One of those who get a batch.
@@ -123,9 +159,10 @@ impl Pipeline {
     /// # Errors
     /// Config, with the place in the file.
     pub fn bind(plan: &Plan, ctx: &BindContext) -> Result<Self> {
+        let branches = Branches::of(plan, ctx.semantics)?;
         let sources = bind_sources(plan, ctx)?;
-        let steps = bind_steps(plan, ctx, &sources)?;
-        let mut sinks = bind_sinks(plan, ctx, &sources, &steps)?;
+        let steps = bind_steps(plan, ctx, &branches, &sources)?;
+        let mut sinks = bind_sinks(plan, ctx, &branches, (&sources, &steps))?;
         sinks.push(SinkNode {
             name: DEAD_LETTERS.to_owned(),
             kind: "lake".to_owned(),
@@ -142,14 +179,15 @@ impl Pipeline {
             name: plan.name.clone(),
             text: plan.text.clone(),
             fingerprint: fingerprint(plan, &steps),
+            semantics: ctx.semantics,
             settings: plan.settings.clone(),
             data: ctx.data.clone(),
             sources,
             steps,
             sinks,
         };
-        pipeline.wire(plan);
-        joins::refuse(plan, &pipeline)?;
+        pipeline.wire(plan, &branches);
+        joins::refuse(plan, &pipeline, ctx.semantics)?;
         Ok(pipeline)
     }
 
@@ -179,14 +217,21 @@ impl Pipeline {
         resources(&self.steps)
     }
 
-    fn wire(&mut self, plan: &Plan) {
+    fn wire(&mut self, plan: &Plan, branches: &Branches) {
         for (number, node) in plan.transforms.iter().enumerate() {
-            node.inputs.iter().for_each(|input| self.connect(input, Consumer::Step(number)));
+            self.connect(&node.inputs, Consumer::Step(number), branches.meet_in_step(number));
         }
         for (number, node) in plan.sinks.iter().enumerate() {
-            node.inputs.iter().for_each(|input| self.connect(input, Consumer::Sink(number)));
+            self.connect(&node.inputs, Consumer::Sink(number), branches.meet_in_sink(number));
         }
         self.count_ways();
+    }
+
+    /// Whether the rows of some node are numbered by the way on which they came.
+    pub fn numbers_rows(&self) -> bool {
+        let of_sources = self.sources.iter().map(|source| &source.consumers);
+        let mut all = of_sources.chain(self.steps.iter().flat_map(|step| &step.ports));
+        all.any(|consumers| consumers.edges.iter().any(|edge| edge.branch.is_some()))
     }
 
     /// Counts for every node by how many ways each sink is reached from it.
@@ -195,33 +240,52 @@ impl Pipeline {
             let mut ports = std::mem::take(&mut self.steps[number].ports);
             let mut reach = vec![false; self.sinks.len()];
             for port in &mut ports {
-                port.ways = self.ways(&port.nodes);
+                port.ways = self.ways(&port.edges);
                 port.ways.iter().zip(&mut reach).for_each(|(ways, reach)| *reach |= *ways > 0);
             }
             self.steps[number].ports = ports;
             self.steps[number].reach = reach;
         }
         for number in 0..self.sources.len() {
-            self.sources[number].consumers.ways = self.ways(&self.sources[number].consumers.nodes);
+            self.sources[number].consumers.ways = self.ways(&self.sources[number].consumers.edges);
         }
     }
 
-    fn connect(&mut self, input: &Input, consumer: Consumer) {
-        match input.node {
-            NodeRef::Source(number) => self.sources[number].consumers.nodes.push(consumer),
-            NodeRef::Transform(number) => {
-                let step = &mut self.steps[number];
-                let ports = step.step.ports();
-                let port = ports.iter().position(|port| *port.name == *input.port);
-                step.ports[port.expect("schemas of all inputs were found")].nodes.push(consumer);
+    fn connect(&mut self, inputs: &[Input], to: Consumer, meet: bool) {
+        let has_numbers = |input: &Input| self.schema_of(input).index_of(ORDINAL).is_ok();
+        let numbered = inputs.len() > 1 && inputs.iter().any(has_numbers);
+        for (at, input) in inputs.iter().enumerate() {
+            let branch = match meet {
+                true => Some(Branch::new(at, inputs.len())),
+                false => numbered.then(Branch::only),
+            };
+            let edge = Edge { to, branch };
+            match input.node {
+                NodeRef::Source(number) => self.sources[number].consumers.edges.push(edge),
+                NodeRef::Transform(number) => {
+                    let port = self.steps[number].port(&input.port);
+                    let port = port.expect("schemas of all inputs were found");
+                    self.steps[number].ports[port].edges.push(edge);
+                }
             }
         }
     }
 
-    fn ways(&self, nodes: &[Consumer]) -> Vec<u64> {
+    fn schema_of(&self, input: &Input) -> SchemaRef {
+        match input.node {
+            NodeRef::Source(number) => self.sources[number].source.schema(),
+            NodeRef::Transform(number) => {
+                let step = &self.steps[number];
+                let port = step.port(&input.port).expect("schemas of all inputs were found");
+                step.step.ports()[port].schema.clone()
+            }
+        }
+    }
+
+    fn ways(&self, edges: &[Edge]) -> Vec<u64> {
         let mut ways = vec![0; self.sinks.len()];
-        for node in nodes {
-            match node {
+        for edge in edges {
+            match &edge.to {
                 Consumer::Sink(number) => ways[*number] += 1,
                 Consumer::Step(number) => {
                     let reach = &self.steps[*number].reach;
@@ -269,11 +333,17 @@ fn bind_sources(plan: &Plan, ctx: &BindContext) -> Result<Vec<SourceNode>> {
     nodes.collect()
 }
 
-fn bind_steps(plan: &Plan, ctx: &BindContext, sources: &[SourceNode]) -> Result<Vec<StepNode>> {
+fn bind_steps(
+    plan: &Plan,
+    ctx: &BindContext,
+    branches: &Branches,
+    sources: &[SourceNode],
+) -> Result<Vec<StepNode>> {
     let mut steps: Vec<StepNode> = Vec::new();
-    for node in &plan.transforms {
+    for (number, node) in plan.transforms.iter().enumerate() {
         let inputs = node.inputs.iter().map(|input| input_schema(input, plan, sources, &steps));
         let inputs = inputs.collect::<Result<Vec<_>>>()?;
+        let inputs = joined(inputs, branches.meet_in_step(number));
         let step = (ctx.make_step)(&node.kind, &node.name, &node.section, &inputs)
             .map_err(|error| error.context(format!("transform {:?}", node.name)))?;
         let ports = step.ports().iter().map(|_| Consumers::default()).collect();
@@ -285,10 +355,10 @@ fn bind_steps(plan: &Plan, ctx: &BindContext, sources: &[SourceNode]) -> Result<
 fn bind_sinks(
     plan: &Plan,
     ctx: &BindContext,
-    sources: &[SourceNode],
-    steps: &[StepNode],
+    branches: &Branches,
+    (sources, steps): (&[SourceNode], &[StepNode]),
 ) -> Result<Vec<SinkNode>> {
-    let nodes = plan.sinks.iter().map(|node| {
+    let nodes = plan.sinks.iter().enumerate().map(|(number, node)| {
         if [DEAD_LETTERS, DEAD_LETTER_STATES].contains(&node.name.as_str()) {
             return Err(Error::config(format!("the name {:?} is taken", node.name))
                 .at(&node.place)
@@ -300,6 +370,7 @@ fn bind_sinks(
             .map_err(|error| error.context(format!("sink {:?}", node.name)))?;
         let inputs = node.inputs.iter().map(|input| input_schema(input, plan, sources, steps));
         let inputs = inputs.collect::<Result<Vec<_>>>()?;
+        let inputs = joined(inputs, branches.meet_in_sink(number));
         let (first, others) = inputs.split_first().ok_or_else(|| {
             Error::config(format!("sink {:?} has no input", node.name)).at(&node.place)
         })?;
@@ -341,6 +412,15 @@ fn refuse_shared_destinations(plan: &Plan, sinks: &[SinkNode]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The columns with which the rows of several inputs enter one node.
+fn joined(inputs: Vec<(String, SchemaRef)>, meet: bool) -> Vec<(String, SchemaRef)> {
+    let has_numbers = |(_, schema): &(String, SchemaRef)| schema.index_of(ORDINAL).is_ok();
+    match meet || inputs.len() > 1 && inputs.iter().any(has_numbers) {
+        true => inputs.into_iter().map(|(name, schema)| (name, with_ordinal(&schema))).collect(),
+        false => inputs,
+    }
 }
 
 /// The name and the columns of what an input refers to.

@@ -9,15 +9,22 @@ use std::collections::BTreeSet;
 use contract::{Error, Result};
 use plan::Plan;
 
-use crate::graph::{Consumer, Pipeline};
+use crate::graph::{Consumer, Edge, Pipeline};
 
-/// Looks at every step with a state.
+/// From these rules on, a step with a state gets its rows in a recorded order.
+const ORDERED_FROM: u32 = 2;
+
+/// Looks at every step with a state. `semantics` are the rules by which rows are made: what an
+/// earlier program decided must be finished as it was begun.
 ///
 /// # Errors
 /// Config, at the step: rows of several lineages would meet in it, or rows in no recorded order.
-pub fn refuse(plan: &Plan, pipeline: &Pipeline) -> Result<()> {
+pub fn refuse(plan: &Plan, pipeline: &Pipeline, semantics: u32) -> Result<()> {
     refuse_lineages(plan, pipeline)?;
-    refuse_orders(plan, pipeline)
+    match semantics < ORDERED_FROM {
+        true => Ok(()),
+        false => refuse_orders(plan, pipeline),
+    }
 }
 
 /// Looks at everything below the sources whose splits are lineages of their own.
@@ -25,7 +32,7 @@ fn refuse_lineages(plan: &Plan, pipeline: &Pipeline) -> Result<()> {
     let sources = pipeline.sources.iter();
     for source in sources.filter(|source| source.source.lineage_per_split()) {
         let mut below = vec![false; pipeline.steps.len()];
-        mark(&source.consumers.nodes, &mut below);
+        mark(&source.consumers.edges, &mut below);
         for number in 0..pipeline.steps.len() {
             if !below[number] {
                 continue;
@@ -34,16 +41,16 @@ fn refuse_lineages(plan: &Plan, pipeline: &Pipeline) -> Result<()> {
             if node.step.stateful() {
                 return Err(refused(&node.name, &source.name).at(&plan.transforms[number].place));
             }
-            node.ports.iter().for_each(|port| mark(&port.nodes, &mut below));
+            node.ports.iter().for_each(|port| mark(&port.edges, &mut below));
         }
     }
     Ok(())
 }
 
-fn mark(nodes: &[Consumer], below: &mut [bool]) {
-    for node in nodes {
-        if let Consumer::Step(step) = node {
-            below[*step] = true;
+fn mark(edges: &[Edge], below: &mut [bool]) {
+    for edge in edges {
+        if let Consumer::Step(step) = edge.to {
+            below[step] = true;
         }
     }
 }
@@ -61,7 +68,7 @@ enum Feeder {
 fn refuse_orders(plan: &Plan, pipeline: &Pipeline) -> Result<()> {
     let mut feeders = vec![BTreeSet::new(); pipeline.steps.len()];
     for source in &pipeline.sources {
-        feed(&source.consumers.nodes, &BTreeSet::from([Feeder::Readers]), &mut feeders);
+        feed(&source.consumers.edges, &BTreeSet::from([Feeder::Readers]), &mut feeders);
     }
     for (number, node) in pipeline.steps.iter().enumerate() {
         if node.step.stateful() && feeders[number].len() > 1 {
@@ -78,15 +85,15 @@ fn refuse_orders(plan: &Plan, pipeline: &Pipeline) -> Result<()> {
             true => BTreeSet::from([Feeder::Step(number)]),
             false => feeders[number].clone(),
         };
-        node.ports.iter().for_each(|port| feed(&port.nodes, &passed_on, &mut feeders));
+        node.ports.iter().for_each(|port| feed(&port.edges, &passed_on, &mut feeders));
     }
     Ok(())
 }
 
-fn feed(nodes: &[Consumer], by: &BTreeSet<Feeder>, feeders: &mut [BTreeSet<Feeder>]) {
-    for node in nodes {
-        if let Consumer::Step(step) = node {
-            feeders[*step].extend(by);
+fn feed(edges: &[Edge], by: &BTreeSet<Feeder>, feeders: &mut [BTreeSet<Feeder>]) {
+    for edge in edges {
+        if let Consumer::Step(step) = edge.to {
+            feeders[step].extend(by);
         }
     }
 }

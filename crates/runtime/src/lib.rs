@@ -3,15 +3,16 @@
 //! It sees the traits of `contract`, never a connector. One attempt at a lineage is a set of tasks
 //! joined by bounded queues; its coordinator ends epochs by the protocol of EPOCH.md.
 //!
-//! Reading order: [`graph`] (what is run), `run`, `supervisor` (all lineages), `scout` (which
-//! there are), `coordinator` (one of them), `recovery`, `feed` (what it reads again), `renamed`
-//! (what it refuses), [`targets`], `attempt`, `epochs` (its loop), `phases` (of its splits),
-//! `barrier` (the end of an epoch), `draft` (its books), the tasks, [`troubles`], then [`replay`],
-//! [`schedule`] and [`metrics`].
+//! Reading order: [`graph`] (what is run), `branches` (which rows are numbered), `run`,
+//! `supervisor` (all lineages), `scout` (which there are), `coordinator` (one of them), `recovery`,
+//! `feed` (what it reads again), `renamed` (what it refuses), [`targets`], `attempt`, `epochs` (its
+//! loop), `phases` (of its splits), `barrier` (the end of an epoch), `draft` (its books), the
+//! tasks, [`troubles`], then [`replay`], [`schedule`] and [`metrics`].
 
 mod assume;
 mod attempt;
 mod barrier;
+mod branches;
 mod chain;
 mod coordinator;
 pub mod dead_letters;

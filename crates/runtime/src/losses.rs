@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use contract::record::{OriginSum, split_seed};
-use contract::{Error, Result};
+use contract::{Error, Result, SplitId};
 use state::Checkpoint;
 use state::checkpoint::Cut;
 use state::ledger::{Counts, Entry, hash_text};
@@ -40,29 +40,24 @@ pub fn of_replay(
     let mut others = BTreeSet::new();
     for (node, report) in pipeline.sinks.iter().zip(reports) {
         let Some(report) = report else { continue };
-        let mut given: BTreeMap<usize, Given> = given_by(checkpoint, report)?;
-        for entry in checkpoint.ledger.iter().filter(|entry| entry.sink == node.name) {
-            let split = split_of(checkpoint, &entry.split)?;
+        let mut given: BTreeMap<SplitId, Given> = given_by(checkpoint, report);
+        for entry in recorded(checkpoint, &node.name) {
+            let split = SplitId::new(entry.split.as_str());
             let given = given.remove(&split).unwrap_or_default();
             match entry.counts.delivered.checked_sub(given.sum.rows) {
                 Some(0) if hash_text(given.sum.hash) == entry.hash => {}
-                Some(lost) if lost > 0 && accepts => losses.push(loss(entry, lost)),
-                Some(lost) if lost > 0 => return Err(fewer(checkpoint, entry, &given)),
-                _ if accepts => {
-                    others.insert(split);
-                }
-                _ => return Err(differs(checkpoint, entry, &given)),
+                Some(lost) if lost > 0 && accepts => losses.push(loss(&entry, lost)),
+                Some(lost) if lost > 0 => return Err(fewer(checkpoint, &entry, &given)),
+                _ if accepts => others.extend(splits_of(checkpoint, &split)),
+                _ => return Err(differs(checkpoint, &entry, &given)),
             }
         }
         let unrecorded = given.iter().find(|(_, given)| given.sum.rows > 0);
         match unrecorded {
-            Some((split, _)) if accepts => {
-                others.insert(*split);
-            }
+            Some((split, _)) if accepts => others.extend(splits_of(checkpoint, split)),
             Some((split, given)) => {
-                let split = checkpoint.splits[*split].known.split.id.to_string();
                 let entry = Entry {
-                    split,
+                    split: split.to_string(),
                     sink: node.name.clone(),
                     counts: Counts::default(),
                     hash: hash_text(0),
@@ -89,14 +84,27 @@ struct Given {
     reason: Option<String>,
 }
 
-fn given_by(checkpoint: &Checkpoint, report: &SinkReport) -> Result<BTreeMap<usize, Given>> {
-    let given = report.sums.iter().map(|(split, sum)| {
-        let given = Given { sum: *sum, ..Given::default() };
-        (*split, given)
-    });
-    let mut given: BTreeMap<_, _> = given.collect();
+/// What the checkpoint says that a sink got, by split. Two sources may read splits of one name;
+/// what a sink holds does not say which of them a row came from.
+fn recorded(checkpoint: &Checkpoint, sink: &str) -> Vec<Entry> {
+    let mut all: BTreeMap<&str, Entry> = BTreeMap::new();
+    for entry in checkpoint.ledger.iter().filter(|entry| entry.sink == sink) {
+        match all.get_mut(entry.split.as_str()) {
+            Some(known) => known.add(entry),
+            None => drop(all.insert(&entry.split, entry.clone())),
+        }
+    }
+    all.into_values().collect()
+}
+
+fn given_by(checkpoint: &Checkpoint, report: &SinkReport) -> BTreeMap<SplitId, Given> {
+    let mut given: BTreeMap<SplitId, Given> = BTreeMap::new();
+    for (split, sum) in &report.sums {
+        let id = checkpoint.splits[*split].known.split.id.clone();
+        given.entry(id).or_default().sum.merge(*sum);
+    }
     for row in report.prepared.iter().flat_map(|prepared| &prepared.rejects) {
-        let given = given.entry(split_of(checkpoint, row.split.as_str())?).or_default();
+        let given = given.entry(row.split.clone()).or_default();
         let mut refused = OriginSum::default();
         let seed = split_seed(row.split.as_str());
         refused.add(seed, row.reject.position, row.reject.ordinal);
@@ -104,7 +112,7 @@ fn given_by(checkpoint: &Checkpoint, report: &SinkReport) -> Result<BTreeMap<usi
         given.refused += 1;
         given.reason.get_or_insert_with(|| row.reject.reason.clone());
     }
-    Ok(given)
+    given
 }
 
 /// Notes the losses of the sinks that were replayed; those of others stay.
@@ -157,9 +165,10 @@ pub async fn book(owner: &Owner, checkpoint: Checkpoint) -> Result<Checkpoint> {
     Ok(next)
 }
 
-fn split_of(checkpoint: &Checkpoint, id: &str) -> Result<usize> {
-    let split = checkpoint.splits.iter().position(|state| state.known.split.id.as_str() == id);
-    split.ok_or_else(|| Error::bug(format!("the ledger names split {id:?}, which nobody knows")))
+/// The splits of a name, by number.
+fn splits_of(checkpoint: &Checkpoint, id: &SplitId) -> impl Iterator<Item = usize> {
+    let states = checkpoint.splits.iter().enumerate();
+    states.filter(move |(_, state)| state.known.split.id == *id).map(|(index, _)| index)
 }
 
 fn loss(entry: &Entry, rows: u64) -> Entry {

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use contract::sink::SinkReject;
 use contract::source::{OriginalKind, Until};
 use contract::transform::EpochStart;
-use contract::{Position, Result, SplitId};
+use contract::{Error, Position, Result, SplitId};
 use state::Checkpoint;
 use tracing::warn;
 
 use crate::dead_letters::{self, DeadLetter, add_originals};
 use crate::flow::{Parcel, Refused, Share, SplitContext};
+use crate::graph::Pipeline;
 use crate::owner::Owner;
 
 /// Refused records no farther apart than this, in positions, are read again by one reader,
@@ -32,15 +33,21 @@ pub async fn of_sink(
     rejects: &[SinkReject],
 ) -> Result<Vec<Refused>> {
     let name: Arc<str> = owner.pipeline.sinks[sink].name.as_str().into();
-    let mut by_split: BTreeMap<&SplitId, Vec<DeadLetter>> = BTreeMap::new();
+    let mut by_split: BTreeMap<usize, Vec<DeadLetter>> = BTreeMap::new();
     for row in rejects {
         let letter =
             DeadLetter { step: None, sink: Some(name.clone()), reject: row.reject.clone() };
-        by_split.entry(&row.split).or_default().push(letter);
+        let split = split_of(&owner.pipeline, checkpoint, sink, row)?;
+        by_split.entry(split).or_default().push(letter);
     }
     let mut refused = Vec::new();
-    for (id, mut letters) in by_split {
-        let Some(split) = context_of(owner, checkpoint, id) else { continue };
+    for (index, mut letters) in by_split {
+        let split = context_at(owner, checkpoint, index).ok_or_else(|| {
+            let id = &checkpoint.splits[index].known.split.id;
+            let sink = &owner.pipeline.sinks[sink].name;
+            nobodys(sink, id, letters[0].reject.position)
+        })?;
+        let id = split.id().clone();
         letters.sort_by_key(|letter| letter.reject.position);
         let is_near = |one: &DeadLetter, next: &DeadLetter| {
             next.reject.position - one.reject.position <= NEAR
@@ -65,14 +72,36 @@ pub async fn of_sink(
     Ok(refused)
 }
 
-/// The context of a split that the checkpoint knows.
-pub fn context_of(
-    owner: &Owner,
+/// The number of the split from which a row came that a sink refused. Two sources may read splits
+/// of one name: then the number of the row says by which way it came.
+///
+/// # Errors
+/// Bug: nobody knows such a split, so that the row cannot be booked.
+pub fn split_of(
+    pipeline: &Pipeline,
     checkpoint: &Checkpoint,
-    id: &SplitId,
-) -> Option<Arc<SplitContext>> {
-    let index = checkpoint.splits.iter().position(|state| state.known.split.id == *id)?;
-    context_at(owner, checkpoint, index)
+    sink: usize,
+    row: &SinkReject,
+) -> Result<usize> {
+    let states = checkpoint.splits.iter().enumerate();
+    let of_name = states.filter(|(_, state)| state.known.split.id == row.split);
+    let found: Vec<_> = of_name.collect();
+    if let [(index, _)] = found[..] {
+        return Ok(index);
+    }
+    let givers = pipeline.givers(sink, row.reject.ordinal);
+    let gave = |source: &str| givers.iter().any(|giver| pipeline.sources[*giver].name == source);
+    let given = found.iter().find(|(_, state)| gave(&state.source)).or(found.first());
+    let (index, _) = given
+        .ok_or_else(|| nobodys(&pipeline.sinks[sink].name, &row.split, row.reject.position))?;
+    Ok(*index)
+}
+
+fn nobodys(sink: &str, split: &SplitId, position: i64) -> Error {
+    Error::bug(format!(
+        "sink {sink:?} refused the row \"{split}@{position}\", of a split that no source has"
+    ))
+    .hint("nothing more was committed; report this with the pipeline file and the log")
 }
 
 /// The context of the split that the checkpoint keeps under a number.

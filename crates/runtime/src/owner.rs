@@ -44,6 +44,8 @@ pub struct Recipe {
     pub text: String,
     /// The files that its steps read: where each lay, and where its content is kept.
     pub resources: Vec<(String, PathBuf)>,
+    /// The rules by which rows are made of it.
+    pub semantics: u32,
 }
 
 /// Makes the pipeline of an earlier version of the file again.
@@ -267,7 +269,9 @@ impl Owner {
     /// # Errors
     /// Config: that version cannot be made again.
     pub async fn as_of(&self, checkpoint: &Checkpoint) -> Result<Self> {
-        if checkpoint.plan == self.pipeline.fingerprint {
+        let semantics = checkpoint.semantics;
+        let is_alike = semantics == self.pipeline.semantics || !self.pipeline.numbers_rows();
+        if checkpoint.plan == self.pipeline.fingerprint && is_alike {
             return Ok(self.clone());
         }
         let text = self.history.resource(&checkpoint.plan_text).await?;
@@ -275,7 +279,8 @@ impl Owner {
         for resource in &checkpoint.resources {
             resources.push((resource.path.clone(), self.kept(&resource.sha256).await?));
         }
-        let recipe = Recipe { text: String::from_utf8_lossy(&text).into_owned(), resources };
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let recipe = Recipe { text, resources, semantics };
         let mut pipeline = (self.options.rebuild)(&recipe)?;
         if pipeline.fingerprint != checkpoint.plan {
             return Err(Error::config(format!(

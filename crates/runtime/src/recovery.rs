@@ -10,7 +10,7 @@ use contract::transform::EpochStart;
 use contract::{Error, Result, failpoint};
 use futures::future::try_join_all;
 use state::Checkpoint;
-use state::checkpoint::SinkState;
+use state::checkpoint::{SEMANTICS, SinkState};
 use tracing::{info, warn};
 
 use crate::assume;
@@ -76,6 +76,7 @@ pub async fn recover(owner: &Owner) -> Result<Checkpoint> {
 async fn newest(owner: &Owner) -> Result<(Checkpoint, bool)> {
     let found = newest_readable(owner).await;
     if let Some(newest) = found.inspect_err(|error| owner.instruments.failed(None, error))? {
+        refuse_later_rules(&newest.checkpoint)?;
         return Ok((newest.checkpoint, newest.complete));
     }
     let incarnation = rand::random::<u32>() >> 1;
@@ -83,6 +84,19 @@ async fn newest(owner: &Owner) -> Result<(Checkpoint, bool)> {
     owner.decide(&first).await?;
     failpoint::reach("recover.first").await?;
     Ok((first, true))
+}
+
+/// What a later program decided cannot be finished here: its rules make other rows.
+fn refuse_later_rules(checkpoint: &Checkpoint) -> Result<()> {
+    let Checkpoint { epoch, semantics, .. } = checkpoint;
+    match *semantics > SEMANTICS {
+        false => Ok(()),
+        true => Err(Error::config(format!(
+            "epoch {epoch} was made by rules {semantics} of a later version, this program has \
+             rules {SEMANTICS}"
+        ))
+        .hint("use the version of logmill that made it; nothing was changed")),
+    }
 }
 
 /// Begins a new history over sinks that hold epochs of one that was lost: it goes on numbering

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use contract::source::{KnownSplit, Split};
 use contract::{Error, Result, SplitId};
 use state::Checkpoint;
-use state::checkpoint::{SplitState, Target};
+use state::checkpoint::{SEMANTICS, SplitState, Target};
 use tracing::debug;
 
 use crate::graph::{Pipeline, SinkNode};
@@ -133,7 +133,8 @@ fn place_of(target: Option<&Target>) -> Option<&str> {
 
 /// The pipeline once more, to ask its sources; none where it cannot be made of its text.
 fn again(pipeline: &Pipeline, options: &RunOptions) -> Option<Pipeline> {
-    let recipe = Recipe { text: pipeline.text.to_string(), resources: Vec::new() };
+    let recipe =
+        Recipe { text: pipeline.text.to_string(), resources: Vec::new(), semantics: SEMANTICS };
     let made = (options.rebuild)(&recipe);
     let failed = |error: &Error| debug!(error = error.chain(), "could not ask sources for names");
     made.inspect_err(failed).ok()

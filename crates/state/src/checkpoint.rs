@@ -18,9 +18,10 @@ use crate::ledger::Entry;
 /// The layout of the file; another number is refused.
 const FORMAT: u32 = 1;
 
-/// The rules by which this binary turns cuts into rows. A binary that meets another number in an
-/// unfinished epoch must not finish it.
-pub const SEMANTICS: u32 = 1;
+/// The rules by which this binary turns cuts into rows. An unfinished epoch of lower rules is
+/// finished by them; one of higher rules is left to the binary that made it. 1: rows of one record
+/// that come to a node by several ways have no number.
+pub const SEMANTICS: u32 = 2;
 
 /// The state of a lineage after an epoch.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

@@ -86,6 +86,15 @@ pub struct Entry {
     pub hash: String,
 }
 
+impl Entry {
+    /// Adds what is counted of the same split and sink elsewhere.
+    pub fn add(&mut self, other: &Self) {
+        self.counts.add(&other.counts);
+        let sum = [&self.hash, &other.hash].into_iter().filter_map(|hash| hash_number(hash));
+        self.hash = hash_text(sum.fold(0, u128::wrapping_add));
+    }
+}
+
 /// A row of the table `ledger`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LedgerRow {

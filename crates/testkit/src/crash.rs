@@ -75,6 +75,8 @@ pub struct Proof {
     pub adopt: bool,
     /// Where dead letters go.
     pub dead_letters: Arc<dyn Sink>,
+    /// The rules by which it makes rows; lower ones make it the program of an earlier version.
+    pub semantics: u32,
 }
 
 /// How one start went.
@@ -152,7 +154,8 @@ impl Proof {
         let pipeline = self.pipeline()?;
         let (_keep, stop) = watch::channel(false);
         let proof = self.clone();
-        let rebuild: Rebuild = Arc::new(move |recipe| proof.pipeline_of(&recipe.text));
+        let rebuild: Rebuild =
+            Arc::new(move |recipe| proof.pipeline_of(&recipe.text, recipe.semantics));
         let options = RunOptions {
             checkpoints: match &self.checkpoints {
                 Some(checkpoints) => checkpoints.clone(),
@@ -186,10 +189,10 @@ impl Proof {
     /// # Errors
     /// Config, from the plan.
     pub fn pipeline(&self) -> Result<Pipeline> {
-        self.pipeline_of(&self.yaml)
+        self.pipeline_of(&self.yaml, self.semantics)
     }
 
-    fn pipeline_of(&self, yaml: &str) -> Result<Pipeline> {
+    fn pipeline_of(&self, yaml: &str, semantics: u32) -> Result<Pipeline> {
         let specs = || self.connectors.iter().map(|connector| connector.spec());
         let sources: Vec<_> = specs().map(|spec| spec.name).collect();
         let vocabulary = Vocabulary {
@@ -206,6 +209,7 @@ impl Proof {
             connectors: self.connectors,
             data: self.data.clone(),
             dead_letters: self.dead_letters.clone(),
+            semantics,
         };
         Pipeline::bind(&plan, &ctx)
     }

@@ -57,7 +57,7 @@ fn each_sink_has_its_own_rule_on_names_of_columns() {
 }
 
 /// The lines that a statement gives; none where it fails.
-fn ask(url: &str, statement: &str) -> Option<String> {
+pub fn ask(url: &str, statement: &str) -> Option<String> {
     let asked = Command::new("psql").args([url, "-qAtc", statement]).output().expect("psql starts");
     let text = String::from_utf8(asked.stdout).expect("text");
     asked.status.success().then(|| text.trim().to_owned())

@@ -19,6 +19,7 @@ mod loss;
 mod memory;
 mod messages;
 mod metrics;
+mod numbers;
 mod refused;
 mod renames;
 mod replay;

@@ -1,13 +1,13 @@
 //! Notes of every record that passes that it was replayed, or seen by somebody.
 //!
-//! A later mark closes an earlier dead letter of the same record and refuser. A record that is
-//! refused again in the same epoch makes a letter as new as the mark, which stays open.
+//! A later mark closes an earlier dead letter of the same record, number and refuser. A record that
+//! is refused again in the same epoch makes a letter as new as the mark, which stays open.
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use contract::record::{POSITION, position_field};
+use contract::record::{ORDINAL, POSITION, position_field};
 use contract::transform::{EpochStart, Output, Port, Step, Transform};
 use contract::{Error, Result};
 
@@ -18,6 +18,7 @@ pub struct Marks {
     pipeline: String,
     refuser: Refuser,
     purpose: Purpose,
+    ordinal: i64,
     ports: Vec<Port>,
 }
 
@@ -26,7 +27,8 @@ impl Marks {
     pub fn new(pipeline: &str, request: &Request) -> Self {
         let ports = vec![Port { name: "".into(), schema: schema() }];
         let (refuser, purpose) = (request.refuser.clone(), request.purpose);
-        Self { pipeline: pipeline.to_owned(), refuser, purpose, ports }
+        let ordinal = request.ordinal;
+        Self { pipeline: pipeline.to_owned(), refuser, purpose, ordinal, ports }
     }
 
     /// The columns of a mark.
@@ -45,6 +47,7 @@ fn schema() -> SchemaRef {
         text("step", true),
         text("state", false),
         position_field(),
+        Field::new(ORDINAL, DataType::Int64, false),
     ]))
 }
 
@@ -59,6 +62,7 @@ impl Step for Marks {
             pipeline: self.pipeline.clone(),
             refuser: self.refuser.clone(),
             purpose: self.purpose,
+            ordinal: self.ordinal,
             now_us: 0,
         }))
     }
@@ -69,6 +73,7 @@ struct Marking {
     pipeline: String,
     refuser: Refuser,
     purpose: Purpose,
+    ordinal: i64,
     now_us: i64,
 }
 
@@ -95,6 +100,7 @@ impl Transform for Marking {
             text(step),
             text(Some(self.purpose.state())),
             positions.clone(),
+            Arc::new(Int64Array::from(vec![self.ordinal; rows])),
         ];
         let marks = RecordBatch::try_new(self.schema.clone(), columns)
             .map_err(|error| Error::bug("marks do not fit their columns").because(error))?;

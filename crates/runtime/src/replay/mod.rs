@@ -22,7 +22,7 @@ use contract::{Error, Lineage, Result, SplitId};
 use serde::{Deserialize, Serialize};
 use state::checkpoint::sha256_hex;
 
-use crate::graph::{Consumer, Consumers, Pipeline, SinkNode, StepNode};
+use crate::graph::{Consumer, Consumers, Edge, Pipeline, SinkNode, StepNode};
 use letters::Letters;
 use marks::Marks;
 use reread::Reread;
@@ -96,6 +96,10 @@ pub struct Request {
     /// When the newest of them was refused, in microseconds since 1970. Whatever the replay writes
     /// is newer.
     pub newest_us: i64,
+    /// The number of each of these rows among those made of one record: it says by which way they
+    /// came to the refuser.
+    #[serde(default)]
+    pub ordinal: i64,
     /// One letter per record, by split and position.
     pub letters: Vec<Letter>,
     /// How often the same letters were taken before, and none of their records could be had.
@@ -115,6 +119,9 @@ impl Request {
         }
         for letter in &self.letters {
             text.push_str(&format!("{}@{}\n", letter.split, letter.reject.position));
+        }
+        if self.ordinal > 0 {
+            text.push_str(&format!("row {}\n", self.ordinal));
         }
         if self.tries > 0 {
             text.push_str(&self.tries.to_string());
@@ -160,13 +167,19 @@ impl Pipeline {
         }
     }
 
-    /// Whether a source leads to the refuser by one way, and its records can be had again. Of two
-    /// ways, nobody knows by which the record came.
-    pub fn leads(&self, source: &str, refuser: &Refuser) -> bool {
-        let found = self.sources.iter().find(|node| node.name == source);
-        let Some((node, refuser)) = found.zip(self.find(refuser)) else { return false };
-        (self.gives_lines(source) || node.source.replayable())
-            && narrow::ways(self, &node.consumers, refuser) == 1
+    /// Whether rows of this number come from a source to the refuser by one way, and their records
+    /// can be had again. Of two ways, nobody knows by which the record came.
+    pub fn leads(&self, source: &str, refuser: &Refuser, ordinal: i64) -> bool {
+        let found = self.sources.iter().position(|node| node.name == source);
+        let Some((number, refuser)) = found.zip(self.find(refuser)) else { return false };
+        let ways = narrow::trace(self, refuser, ordinal).sources;
+        (self.gives_lines(source) || self.sources[number].source.replayable())
+            && ways.iter().filter(|way| **way == number).count() == 1
+    }
+
+    /// The sources from which a row of this number may have come to a sink, by number.
+    pub(crate) fn givers(&self, sink: usize, ordinal: i64) -> Vec<usize> {
+        narrow::trace(self, Consumer::Sink(sink), ordinal).sources
     }
 
     /// Whether the records of a source can be made again of their original bytes alone; those of
@@ -198,12 +211,14 @@ impl Pipeline {
         let refuser = self
             .find(&request.refuser)
             .ok_or_else(|| gone(format!("{} is not in the pipeline", request.refuser)))?;
-        let astray = request.letters.iter().find(|one| !self.leads(&one.source, &request.refuser));
+        let leads = |one: &&Letter| self.leads(&one.source, &request.refuser, request.ordinal);
+        let astray = request.letters.iter().find(|one| !leads(one));
         if let Some(letter) = astray {
             let source = &letter.source;
             return Err(gone(format!("source {source:?} does not lead to {}", request.refuser)));
         }
-        narrow::to(self, refuser);
+        let trace = narrow::trace(self, refuser, request.ordinal);
+        narrow::to(self, refuser, &trace);
         for node in &mut self.sources {
             let letters = request.letters.iter().filter(|letter| letter.source == node.name);
             node.source = match node.source.schema() == message_schema() {
@@ -246,15 +261,16 @@ impl Pipeline {
         let name = DEAD_LETTER_STATES.to_owned();
         let kind = "lake".to_owned();
         self.sinks.insert(number, SinkNode { name, kind, sink, schema, target: None });
-        let out = Consumers { nodes: vec![Consumer::Sink(number)], ways: Vec::new() };
+        let edge = |to| Edge { to, branch: None };
+        let out = Consumers { edges: vec![edge(Consumer::Sink(number))], ways: Vec::new() };
         self.steps.push(StepNode {
             name: DEAD_LETTER_STATES.to_owned(),
             step: Arc::new(marks),
             ports: vec![out],
             reach: Vec::new(),
         });
-        let step = Consumer::Step(self.steps.len() - 1);
-        self.sources.iter_mut().for_each(|node| node.consumers.nodes.push(step));
+        let step = edge(Consumer::Step(self.steps.len() - 1));
+        self.sources.iter_mut().for_each(|node| node.consumers.edges.push(step));
         self.count_ways();
     }
 }

@@ -16,6 +16,7 @@ use contract::spec::{BuildContext, Connector, Spec};
 use contract::{Error, ErrorKind, Lineage, Position, Result, Section, SplitId};
 use runtime::{Progress, Rebuild, RunOptions, Summary};
 use state::CheckpointStore;
+use state::checkpoint::SEMANTICS;
 use testkit::crash::Proof;
 use tokio::sync::watch;
 
@@ -163,6 +164,7 @@ impl Fixture {
             checkpoints: None,
             adopt: false,
             dead_letters: dead_letters(&self.name),
+            semantics: SEMANTICS,
         };
         let pipeline = proof.pipeline()?;
         let (_keep, stop) = watch::channel(false);

@@ -15,6 +15,7 @@ use contract::failpoint::{self, Action};
 use contract::sink::Sink;
 use contract::spec::{BuildContext, Connector};
 use contract::{ErrorKind, Lineage};
+use state::checkpoint::SEMANTICS;
 use state::{Checkpoint, CheckpointStore, History};
 use testkit::crash::{POINTS, Proof, RECOVERY_POINTS, Start};
 
@@ -22,9 +23,11 @@ mod cluster;
 mod isolation;
 mod lineages;
 mod losses;
+mod numbers;
 mod orders;
 mod replays;
 mod steps;
+mod strays;
 
 const ROWS: i64 = 300;
 const SPLITS: i64 = 3;
@@ -92,6 +95,7 @@ sinks:
             checkpoints: Some(self.checkpoints.clone()),
             adopt: false,
             dead_letters: dead_letters(&self.name),
+            semantics: SEMANTICS,
         }
     }
 

@@ -18,6 +18,7 @@ use contract::transform::{Output, Port, Step, Transform};
 use contract::{Error, Position, Result, Section, SplitId};
 use runtime::replay::{Letter, Purpose, Refuser, Request};
 use runtime::{Progress, Rebuild, RunOptions, Summary};
+use state::checkpoint::SEMANTICS;
 use testkit::crash::Proof;
 use tokio::sync::watch;
 
@@ -138,6 +139,7 @@ impl Fixture {
             newest_us: 1,
             letters: letters.collect(),
             tries: 0,
+            ordinal: 0,
             splits: Vec::new(),
         };
         Self { data: tempfile::tempdir().unwrap(), name, request: Arc::new(request) }
@@ -153,6 +155,7 @@ impl Fixture {
             checkpoints: None,
             adopt: false,
             dead_letters: dead_letters(&self.name),
+            semantics: SEMANTICS,
         }
     }
 

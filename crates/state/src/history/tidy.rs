@@ -14,7 +14,7 @@ use tracing::warn;
 
 use super::names::Names;
 use super::{EPOCHS_LOOSE_MAX, EPOCHS_LOOSE_MIN, History};
-use crate::ledger::{Entry, hash_number, hash_text};
+use crate::ledger::Entry;
 
 /// Epochs between two tidyings of old checkpoints.
 const COLLECT_EVERY: u64 = 16;
@@ -123,7 +123,5 @@ fn add_up(entries: &mut Vec<Entry>, entry: &Entry) {
         entries.push(entry.clone());
         return;
     };
-    known.counts.add(&entry.counts);
-    let sum = [&known.hash, &entry.hash].into_iter().filter_map(|hash| hash_number(hash));
-    known.hash = hash_text(sum.fold(0, u128::wrapping_add));
+    known.add(entry);
 }

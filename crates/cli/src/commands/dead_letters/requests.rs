@@ -135,7 +135,8 @@ impl<'a> Sorter<'a> {
             Some(_) => {}
         }
         let mut readers = self.readers.of(&open.split).map(|(source, _)| source);
-        let source = readers.find(|source| self.pipeline.leads(source, refuser));
+        let ordinal = open.reject.ordinal;
+        let source = readers.find(|source| self.pipeline.leads(source, refuser, ordinal));
         let source = source.cloned().ok_or_else(|| {
             format!("no single way leads from their source to {refuser}, or it cannot read again")
         })?;
@@ -150,28 +151,31 @@ impl<'a> Sorter<'a> {
         let purpose = self.selection.purpose;
         let size = letter.reject.original.as_ref().map_or(0, |original| original.len());
         let place = |letter: &Letter| (letter.split.clone(), letter.reject.position);
-        let last = self.request.as_ref().filter(|request| request.refuser == refuser);
+        let ordinal = letter.reject.ordinal;
+        let is_alike = |request: &Request| request.refuser == refuser && request.ordinal == ordinal;
+        let last = self.request.as_ref().filter(|request| is_alike(request));
         let last = last.and_then(|request| request.letters.last());
         let again = last.is_some_and(|last| place(last) == place(&letter));
         let room = |request: &Request| {
             request.letters.len() < LETTERS_MAX && self.bytes + size <= BYTES_MAX
         };
-        let fits = |request: &Request| request.refuser == refuser && (again || room(request));
+        let fits = |request: &Request| is_alike(request) && (again || room(request));
         let full = match self.request.as_ref().is_some_and(fits) {
             true => None,
             false => self.finish(),
         };
         let none = || Request {
             purpose,
-            refuser,
+            refuser: refuser.clone(),
             newest_us: ts_us,
+            ordinal,
             letters: Vec::new(),
             tries: 0,
             splits: Vec::new(),
         };
         let request = self.request.get_or_insert_with(none);
         request.newest_us = request.newest_us.max(ts_us);
-        // Several rows of one record may have been refused; the record is given once.
+        // A row may have been refused more than once; its record is given once.
         if !again {
             let of_source = |(source, _): &&(String, Split)| *source == letter.source;
             if let Some((_, split)) = self.readers.of(&letter.split).find(of_source)

@@ -33,13 +33,15 @@ struct Inboxes {
 }
 
 impl Inboxes {
-    fn deliver(&mut self, consumers: &Consumers, batch: &RecordBatch) {
-        for consumer in &consumers.nodes {
-            match consumer {
-                Consumer::Step(number) => self.steps[*number].push(batch.clone()),
-                Consumer::Sink(number) => self.sinks[*number].push(batch.clone()),
+    fn deliver(&mut self, consumers: &Consumers, batch: &RecordBatch) -> Result<()> {
+        for edge in &consumers.edges {
+            let batch = edge.enter(batch)?;
+            match edge.to {
+                Consumer::Step(number) => self.steps[number].push(batch),
+                Consumer::Sink(number) => self.sinks[number].push(batch),
             }
         }
+        Ok(())
     }
 }
 
@@ -58,7 +60,7 @@ pub fn run(pipeline: &Pipeline, case: &TestCase) -> Result<Seen> {
         for (name, rows) in given {
             let batch = batch_of(rows, &node.source.schema())?;
             seen.add(name, std::slice::from_ref(&batch))?;
-            inboxes.deliver(&node.consumers, &batch);
+            inboxes.deliver(&node.consumers, &batch)?;
         }
     }
     let epoch = EpochStart { epoch: 1, now_us: case.now_us.unwrap_or_default() };
@@ -74,7 +76,7 @@ pub fn run(pipeline: &Pipeline, case: &TestCase) -> Result<Seen> {
                     port => format!("{}.{port}", node.name),
                 };
                 seen.add(&name, std::slice::from_ref(&batch))?;
-                inboxes.deliver(&node.ports[port], &batch);
+                inboxes.deliver(&node.ports[port], &batch)?;
             }
             let letters = out.rejects.iter().map(|reject| letter(&node.name, reject));
             seen.dead_letters.extend(letters);
