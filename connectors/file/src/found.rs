@@ -7,6 +7,7 @@ use contract::{Error, Position, Result};
 use rustix::io::Errno;
 
 use formats::compression::Compression;
+use formats::lines::before_holes;
 
 use crate::identity::{Descriptor, Fingerprint, Note, Signature, are_related, is_packed_name};
 use crate::stream::{Likeness, Opened, Packing, is_damage};
@@ -22,6 +23,8 @@ pub struct Found {
     pub signature: Signature,
     head: Vec<u8>,
     fingerprint: Fingerprint,
+    /// The same without what stands behind NULs over which text may be written.
+    lasting: Fingerprint,
 }
 
 impl Found {
@@ -38,6 +41,7 @@ impl Found {
             is_packed: opened.compression != Compression::None,
             signature: opened.signature,
             fingerprint: Fingerprint::of(&head),
+            lasting: Fingerprint::of(&head[..before_holes(&head)]),
             head,
         }))
     }
@@ -67,7 +71,7 @@ impl Found {
             path: self.path.clone(),
             signature: self.signature,
             is_settled: self.signature.is_settled(),
-            head: self.fingerprint.clone(),
+            head: self.lasting.clone(),
         }
     }
 

@@ -14,6 +14,8 @@ use formats::lines::Start;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::hole::Hole;
+
 /// How many bytes a fingerprint covers, if the file has so many.
 pub const FINGERPRINT_BYTES: usize = 1024;
 
@@ -152,6 +154,9 @@ pub struct Note {
     /// The compressed file that ends just here: it need not be decompressed to see that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub whole: Option<Signature>,
+    /// NULs that wait behind the position, or as old as those that waited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hole: Option<Hole>,
 }
 
 fn is_line(start: &Start) -> bool {

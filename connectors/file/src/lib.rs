@@ -14,6 +14,7 @@ mod cursor;
 mod discover;
 mod expand;
 mod found;
+mod hole;
 mod identity;
 mod look;
 mod matching;

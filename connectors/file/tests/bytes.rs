@@ -8,8 +8,10 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use arrow::array::AsArray;
 use connector_file::File;
@@ -47,6 +49,8 @@ struct Case {
     /// Whether the last line has no end yet.
     is_half: bool,
     rotated: Vec<PathBuf>,
+    /// Lines of the live file that were not written where they belong yet, and their place.
+    late: Vec<(u64, String)>,
     /// NULs that stand before lines, and those that were told.
     nuls: u64,
     skipped: u64,
@@ -60,6 +64,7 @@ impl Case {
         let random = SmallRng::seed_from_u64(seed);
         let source = source(folder.path());
         let (known, rotated, read, refused) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let late = Vec::new();
         Self {
             folder,
             random,
@@ -68,6 +73,7 @@ impl Case {
             lines: 0,
             is_half: false,
             rotated,
+            late,
             nuls: 0,
             skipped: 0,
             read,
@@ -81,7 +87,7 @@ impl Case {
 
     async fn run(mut self) {
         for _ in 0..self.random.random_range(3..25) {
-            match self.random.random_range(0..12) {
+            match self.random.random_range(0..15) {
                 0..4 => self.write(),
                 4 => self.write_half(),
                 5 => self.rename(),
@@ -89,10 +95,19 @@ impl Case {
                 7 => self.compress(),
                 8 => self.source = source(self.folder.path()),
                 9 => self.leave_nuls(),
+                10 | 11 => self.write_late(),
+                12 => self.fill(),
                 _ => self.read().await,
             }
         }
         self.end_line();
+        self.fill_all();
+        self.read().await;
+        // NULs that nobody wrote over are none that anybody will write over.
+        if let Ok(live) = fs::File::options().append(true).open(self.live()) {
+            let long_ago = SystemTime::now() - Duration::from_secs(2 * 3600);
+            live.set_modified(long_ago).expect("our own file");
+        }
         self.read().await;
         self.read().await;
         let expect: Vec<_> = (0..self.lines).map(line).collect();
@@ -141,8 +156,47 @@ impl Case {
         self.write();
     }
 
+    /// Lines whose pages come after those of the lines behind them.
+    fn write_late(&mut self) {
+        self.end_line();
+        let lines = self.lines..self.lines + self.random.random_range(1..40);
+        self.lines = lines.end;
+        let text: String = lines.map(|number| line(number) + "\n").collect();
+        let place = fs::metadata(self.live()).map_or(0, |metadata| metadata.len());
+        self.append(&vec![0; text.len()]);
+        self.late.push((place, text));
+        self.write();
+    }
+
+    /// One of the pages comes, or a part of it.
+    fn fill(&mut self) {
+        if self.late.is_empty() {
+            return;
+        }
+        let (place, text) = self.late.swap_remove(self.random.random_range(0..self.late.len()));
+        let half = text[..text.len() / 2].rfind('\n').map_or(0, |end| end + 1);
+        let (now, later) = text.split_at(half);
+        let live = fs::File::options().write(true).open(self.live()).expect("it was written");
+        if self.random.random() {
+            live.write_all_at(text.as_bytes(), place).expect("a file can be written");
+        } else {
+            let behind = place + half as u64;
+            live.write_all_at(later.as_bytes(), behind).expect("a file can be written");
+            if !now.is_empty() {
+                self.late.push((place, now.to_owned()));
+            }
+        }
+    }
+
+    fn fill_all(&mut self) {
+        while !self.late.is_empty() {
+            self.fill();
+        }
+    }
+
     fn next_name(&mut self) -> Option<PathBuf> {
         self.end_line();
+        self.fill_all();
         if !self.live().exists() {
             return None;
         }

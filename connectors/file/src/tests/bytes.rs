@@ -33,13 +33,13 @@ fn utf16(text: &str) -> Vec<u8> {
 }
 
 /// Says that a file was last written so long ago.
-fn age(bench: &Bench, name: &str, seconds: u64) {
+pub fn age(bench: &Bench, name: &str, seconds: u64) {
     let file = File::options().append(true).open(bench.path(name)).expect("the file was written");
     let when = SystemTime::now() - Duration::from_secs(seconds);
     file.set_modified(when).expect("our own file");
 }
 
-async fn follow(bench: &mut Bench) -> Box<dyn SplitReader> {
+pub async fn follow(bench: &mut Bench) -> Box<dyn SplitReader> {
     bench.discover().await;
     let id = bench.known[0].split.id.clone();
     bench.open(id.as_str(), Until::Forever).await.expect("a file")

@@ -2,6 +2,7 @@
 
 mod bytes;
 mod follow;
+mod holes;
 mod hostile;
 mod identity;
 mod whole;

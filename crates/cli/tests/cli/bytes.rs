@@ -1,7 +1,10 @@
 //! Logs as they lie: pipes, damaged archives, NULs, other encodings, lines without end.
 
+use std::fs::File;
 use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::process::{Output, Stdio};
+use std::time::{Duration, SystemTime};
 
 use crate::Desk;
 
@@ -38,6 +41,12 @@ fn with_input(desk: &Desk, arguments: &[&str], input: &[u8]) -> Output {
     // A command that ends before it read all is none that these tests are about.
     child.stdin.take().expect("piped").write_all(input).expect("the program reads");
     child.wait_with_output().expect("the program ends")
+}
+
+/// Says that nobody wrote to a file for an hour.
+fn age(desk: &Desk, name: &str) {
+    let file = File::options().append(true).open(desk.path().join(name)).expect("written");
+    file.set_modified(SystemTime::now() - Duration::from_secs(3600)).expect("our own file");
 }
 
 fn paths(desk: &Desk) -> String {
@@ -133,6 +142,7 @@ fn nuls_before_a_line_are_left_out_and_told() {
     let desk = Desk::new();
     let bytes = [vec![0; 100_000], line("a").into_bytes()].concat();
     std::fs::write(desk.path().join("a.log"), bytes).expect("written");
+    age(&desk, "a.log");
     desk.write("web.yaml", PIPELINE);
     let ran = desk.done(&["run", "web.yaml", "--until-end"]);
     for part in ["NULs", "a.log", "100000"] {
@@ -145,6 +155,52 @@ fn nuls_before_a_line_are_left_out_and_told() {
     let ran = desk.done(&["query", sql, "--format", "csv"]);
     assert_eq!(ran.stdout, "ip\n192.0.2.7\n");
     assert!(ran.stderr.contains("100000 NULs left out, from byte 0 on"), "{}", ran.stderr);
+}
+
+#[test]
+fn lines_that_reach_a_file_behind_later_ones_are_delivered_once() {
+    let desk = Desk::new();
+    let late: String = (0..40).map(|number| line(&format!("late{number:02}"))).collect();
+    let bytes = [line("a").into_bytes(), vec![0; late.len()], line("z").into_bytes()].concat();
+    std::fs::write(desk.path().join("a.log"), bytes).expect("written");
+    desk.write("web.yaml", PIPELINE);
+    let ran = desk.done(&["run", "web.yaml", "--until-end"]);
+    let nuls = format!("nuls={}", late.len());
+    let is_told = |line: &str| line.contains("a.log") && line.contains(&nuls);
+    assert!(ran.stderr.lines().any(is_told), "{}", ran.stderr);
+    assert_eq!(paths(&desk), "path /a ");
+    let file = File::options().write(true).open(desk.path().join("a.log")).expect("written");
+    file.write_all_at(late.as_bytes(), line("a").len() as u64).expect("written");
+    let ran = desk.done(&["run", "web.yaml", "--until-end"]);
+    assert!(!ran.stderr.contains("NULs"), "{}", ran.stderr);
+    let count = "SELECT count(*), count(DISTINCT path), count(DISTINCT _split) FROM web";
+    let counted = desk.done(&["query", count, "--format", "csv"]).stdout;
+    assert!(counted.ends_with("\n42,42,1\n"), "{counted}");
+    desk.done(&["audit", "web.yaml"]);
+}
+
+#[test]
+fn a_hole_behind_which_somebody_writes_without_pause_holds_nothing_back_for_long() {
+    let desk = Desk::new();
+    std::fs::write(desk.path().join("a.log"), vec![0; 100_000]).expect("written");
+    desk.write("web.yaml", &PIPELINE.replace("['*.log*']", "['*.log*'], settle: 1s"));
+    let mut child = desk.command(&["run", "web.yaml"]).stderr(Stdio::null()).spawn().expect("runs");
+    let mut file = File::options().append(true).open(desk.path().join("a.log")).expect("written");
+    let mut written = 0;
+    testkit::wait::until("lines behind the hole", Duration::from_secs(60), || {
+        file.write_all(line(&written.to_string()).as_bytes()).expect("written");
+        written += 1;
+        let ran = desk.run(&["query", "SELECT count(*) FROM web", "--format", "csv"]);
+        let rows = ran.stdout.lines().nth(1).and_then(|rows| rows.parse::<usize>().ok());
+        rows.filter(|rows| *rows > 0)
+    });
+    child.kill().expect("it runs");
+    child.wait().expect("it ends");
+    desk.done(&["run", "web.yaml", "--until-end"]);
+    let counted = "SELECT count(*), count(DISTINCT path) FROM web";
+    let counted = desk.done(&["query", counted, "--format", "csv"]).stdout;
+    assert!(counted.ends_with(&format!("\n{written},{written}\n")), "{counted}");
+    desk.done(&["audit", "web.yaml"]);
 }
 
 #[test]

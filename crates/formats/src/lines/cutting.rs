@@ -85,10 +85,15 @@ impl<'a> Cutting<'a> {
         self.rest(&Stretch { begin: complete, ..*stretch }, Start::Line, unended)
     }
 
-    /// Tells of a hole, with NULs that stand in it but not in the block.
-    pub fn gap(&mut self, hole: &Range<usize>, left_out: u64) {
+    /// A hole in the block, with NULs that stand in it but not in the block.
+    pub fn gap_of(&self, hole: &Range<usize>, left_out: u64) -> Gap {
         let position = self.found.at + hole.start as i64;
-        self.found.gaps.push(Gap { position, bytes: hole.len() as u64 + left_out });
+        Gap { position, bytes: hole.len() as u64 + left_out }
+    }
+
+    /// Tells of it.
+    pub fn gap(&mut self, gap: Gap, left_out: u64) {
+        self.found.gaps.push(gap);
         self.found.at += left_out.cast_signed();
     }
 

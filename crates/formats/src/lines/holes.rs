@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use memchr::memchr;
 
-use super::Start;
+use super::{Gap, Start};
 
 /// So many NULs in the middle of a line are a hole; fewer are a part of it. At the beginning of a
 /// line one is enough.
@@ -15,20 +15,44 @@ pub const HOLE_BYTES_MIN: usize = 16;
 /// at before a position, so that it does not depend on the rest.
 const KEPT_BYTES: usize = 4 << 10;
 
+/// Disks and the memory before them are written in multiples of this.
+const SECTOR_BYTES: i64 = 512;
+
 /// The NULs of a block.
 #[derive(Debug)]
 pub struct Nuls {
-    /// The holes, ascending.
-    pub holes: Vec<Range<usize>>,
+    /// Those whose end is seen, ascending.
+    pub runs: Vec<Run>,
     /// Where the NULs begin that reach to the block's end and may go on; the end if there are
     /// none.
     pub undecided: usize,
 }
 
-/// Looks for holes in a block, which begins with what `start` says. `is_last` says that no byte
+/// NULs that stand together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// Where they stand.
+    pub place: Range<usize>,
+    /// Whether they are a hole; else they are a part of a line, as long as they stand.
+    pub is_hole: bool,
+}
+
+impl Run {
+    /// Whether text may be written there later. One NUL before a line, as some programs end each
+    /// line with, has no room for a line; where a sector ends, a part of a line may be missing.
+    pub fn may_be_written(&self, gap: &Gap) -> bool {
+        let ends_sector = gap.end() % SECTOR_BYTES == 0;
+        match self.is_hole {
+            true => gap.bytes > 1 || ends_sector,
+            false => gap.position % SECTOR_BYTES == 0 || ends_sector,
+        }
+    }
+}
+
+/// Looks for NULs in a block, which begins with what `start` says. `is_last` says that no byte
 /// will follow it.
 pub fn find(block: &[u8], start: Start, is_last: bool) -> Nuls {
-    let mut nuls = Nuls { holes: Vec::new(), undecided: block.len() };
+    let mut nuls = Nuls { runs: Vec::new(), undecided: block.len() };
     let mut from = 0;
     while let Some(found) = memchr(0, &block[from..]) {
         let begin = from + found;
@@ -42,11 +66,20 @@ pub fn find(block: &[u8], start: Start, is_last: bool) -> Nuls {
             0 => start == Start::Line,
             _ => block[begin - 1] == b'\n',
         };
-        if is_line_start || end - begin >= HOLE_BYTES_MIN {
-            nuls.holes.push(begin..end);
-        }
+        let is_hole = is_line_start || end - begin >= HOLE_BYTES_MIN;
+        nuls.runs.push(Run { place: begin..end, is_hole });
     }
     nuls
+}
+
+/// How many of a text's first bytes stand before NULs that may be written over.
+pub fn before_holes(first: &[u8]) -> usize {
+    let runs = find(first, Start::Line, true).runs;
+    let written = runs.iter().find(|run| {
+        let Range { start, end } = run.place;
+        run.may_be_written(&Gap { position: start as i64, bytes: (end - start) as u64 })
+    });
+    written.map_or(first.len(), |run| run.place.start)
 }
 
 /// Leaves out NULs at the end of bytes that wait; returns how many.
@@ -77,7 +110,8 @@ mod tests {
 
     fn check(block: &[u8], start: Start, expect: (&[Range<usize>], usize)) {
         let nuls = find(block, start, false);
-        assert_eq!((nuls.holes.as_slice(), nuls.undecided), expect, "{block:?}");
+        let holes = nuls.runs.into_iter().filter(|run| run.is_hole).map(|run| run.place);
+        assert_eq!((&*holes.collect::<Vec<_>>(), nuls.undecided), expect, "{block:?}");
     }
 
     #[test]
@@ -96,6 +130,18 @@ mod tests {
         }
         let few = [b"ab".as_slice(), &[0; HOLE_BYTES_MIN - 1], b"c\n"].concat();
         check(&few, Start::Line, (&[], few.len()));
+    }
+
+    #[test]
+    fn a_text_lasts_up_to_where_it_may_be_written_over() {
+        let check = |first: &[u8], expect: usize| assert_eq!(before_holes(first), expect);
+        check(b"one\n", 4);
+        check(b"one\n\0two\n\0\0three\n", 9);
+        check(b"\0\0one\n", 0);
+        check(&[b"one\n".as_slice(), &[0; 20], b"two\n"].concat(), 4);
+        check(&[&[b'a'; 500], [0; 11].as_slice(), b"b\n"].concat(), 513);
+        check(&[&[b'a'; 500], [0; 12].as_slice(), b"b\n"].concat(), 500);
+        check(&[&[b'\n'; 511], [0].as_slice(), b"b\n"].concat(), 511);
     }
 
     #[test]

@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use crate::blocks::Blocks;
 use crate::join::{Block, Join, Joined, Torn};
 use cutting::{Cutting, Found, Stretch, Unended};
-pub use holes::HOLE_BYTES_MIN;
+pub use holes::{HOLE_BYTES_MIN, before_holes};
 
 /// What the bytes at a position are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,6 +81,13 @@ pub struct Gap {
     pub bytes: u64,
 }
 
+impl Gap {
+    /// Where the first byte behind them stands.
+    pub fn end(&self) -> i64 {
+        self.position + self.bytes.cast_signed()
+    }
+}
+
 /// What waits behind the position for more bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tail {
@@ -105,6 +112,9 @@ pub struct LineBatch {
     pub rejects: Vec<Reject>,
     /// NULs that were left out.
     pub gaps: Vec<Gap>,
+    /// NULs that may still be written over: nothing from the line on that they interrupt is here,
+    /// and nothing of it was kept.
+    pub waits: Option<Gap>,
     /// The first byte after everything above.
     pub next: i64,
     /// What stands at `next`.
@@ -261,17 +271,24 @@ impl Lines {
 
     /// Cuts a block made by [`Lines::block`]; a line without end waits for the next one.
     pub fn cut(&mut self, block: Vec<u8>) -> LineBatch {
-        self.cut_block(block, Unended::Waits)
+        self.cut_block(block, Unended::Waits, |_| i64::MAX)
+    }
+
+    /// As [`Lines::cut`], where somebody may still write over NULs that have text behind them.
+    /// Asked with the first ones of a block, `settled` gives the position before which those end
+    /// that stay; others wait, see [`LineBatch::waits`], and are to be read again.
+    pub fn cut_settled(&mut self, block: Vec<u8>, settled: impl FnOnce(Gap) -> i64) -> LineBatch {
+        self.cut_block(block, Unended::Waits, settled)
     }
 
     /// Cuts the last block: a line without end is a record too.
     pub fn cut_last(&mut self, block: Vec<u8>) -> LineBatch {
-        self.cut_block(block, Unended::Counts)
+        self.cut_block(block, Unended::Counts, |_| i64::MAX)
     }
 
     /// Cuts the last block of a text behind which bytes of another kind follow: nothing waits.
     pub fn cut_ended(&mut self, block: Vec<u8>) -> LineBatch {
-        self.cut_block(block, Unended::Ends)
+        self.cut_block(block, Unended::Ends, |_| i64::MAX)
     }
 
     /// Takes a block, made by [`Lines::block`], of bytes that belong to no text and go on. All that
@@ -298,22 +315,42 @@ impl Lines {
         self.conclude(block, found, consumed)
     }
 
-    fn cut_block(&mut self, block: Vec<u8>, unended: Unended) -> LineBatch {
+    fn cut_block(
+        &mut self,
+        block: Vec<u8>,
+        unended: Unended,
+        settled: impl FnOnce(Gap) -> i64,
+    ) -> LineBatch {
         assert!(u32::try_from(block.len()).is_ok(), "a block is smaller than 4 GiB");
         let mut cutting = Cutting::new(&block, self.at, self.line_bytes_max, self.rows_expected);
-        let mut begin = 0;
+        let (mut begin, mut end) = (0, block.len());
         // Looked for once per block: only a file that was damaged holds any.
         let nuls = holes::find(&block, self.start, unended != Unended::Waits);
-        for hole in nuls.holes {
+        let mut settled = Some(settled);
+        let mut settled_to = i64::MAX;
+        let mut waits = None;
+        for run in nuls.runs {
+            let hole = run.place.clone();
+            let is_resumed = (hole.start + 1..=hole.end).contains(&self.tail.len());
+            let left_out = if is_resumed { std::mem::take(&mut self.left_out) } else { 0 };
+            let gap = cutting.gap_of(&hole, left_out);
+            if run.may_be_written(&gap) {
+                settled_to = settled.take().map_or(settled_to, |settled| settled(gap));
+                if gap.end() > settled_to {
+                    (waits, end) = (Some(gap), hole.start);
+                    break;
+                }
+            }
+            if !run.is_hole {
+                continue;
+            }
             let stretch = Stretch { begin, end: hole.start, kept_from: hole.start };
             cutting.stretch(&stretch, self.start, Unended::Ends);
             self.start = Start::Line;
-            let is_resumed = (hole.start + 1..=hole.end).contains(&self.tail.len());
-            let left_out = if is_resumed { std::mem::take(&mut self.left_out) } else { 0 };
-            cutting.gap(&hole, left_out);
+            cutting.gap(gap, left_out);
             begin = hole.end;
         }
-        let stretch = Stretch { begin, end: block.len(), kept_from: nuls.undecided };
+        let stretch = Stretch { begin, end, kept_from: nuls.undecided.min(end) };
         let (consumed, start) = cutting.stretch(&stretch, self.start, unended);
         self.start = start;
         let found = cutting.finish();
@@ -323,8 +360,11 @@ impl Lines {
             None => batch,
             Some(join) => self.joined(join, batch, unended),
         };
-        self.left_out += holes::shorten(&mut self.tail);
-        batch
+        match waits {
+            Some(_) => self.forget_tail(),
+            None => self.left_out += holes::shorten(&mut self.tail),
+        }
+        LineBatch { waits, ..batch }
     }
 
     /// Joins the parts in a batch; lines whose end is not there yet wait for the next block.
@@ -386,6 +426,7 @@ impl Found {
             positions: Int64Array::new(self.positions.into(), None),
             rejects: self.rejects,
             gaps: self.gaps,
+            waits: None,
             next: range.1,
             start,
             consumed,

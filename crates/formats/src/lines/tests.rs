@@ -22,6 +22,10 @@ fn describe(batch: &LineBatch, said: &mut Vec<String>) {
     said.extend(all.into_iter().map(|(_, text)| text));
 }
 
+fn owned(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|text| (*text).to_owned()).collect()
+}
+
 fn cut_in_blocks(lines: &mut Lines, bytes: &[u8], block_bytes: usize) -> Vec<String> {
     let mut said = Vec::new();
     for chunk in bytes.chunks(block_bytes) {
@@ -121,6 +125,45 @@ fn a_large_hole_is_not_kept_in_memory() {
     }
     said.retain(|text| !text.contains("NULs"));
     assert_eq!(said, ["0 one", "4 half", &format!("{behind} two")]);
+}
+
+#[test]
+fn nuls_that_may_be_written_over_wait_and_so_does_what_is_behind_them() {
+    let check =
+        |bytes: &[u8], settled: i64, expect: &[&str], at: i64, waits: Option<(i64, u64)>| {
+            for block_bytes in [1, 7, 100] {
+                let mut lines = Lines::new(20);
+                let mut said = Vec::new();
+                let mut waiting = None;
+                for chunk in bytes.chunks(block_bytes) {
+                    let mut block = lines.block(chunk.len());
+                    block.extend_from_slice(chunk);
+                    let batch = lines.cut_settled(block, |_| settled);
+                    describe(&batch, &mut said);
+                    waiting = batch.waits.map(|gap| (gap.position, gap.bytes));
+                    if waiting.is_some() {
+                        break;
+                    }
+                }
+                assert_eq!((said.as_slice(), lines.at()), (owned(expect).as_slice(), at));
+                assert_eq!(waiting, waits);
+            }
+        };
+    let bytes = b"one\n\0\0two\n\0\0\0three\n";
+    check(bytes, 0, &["0 one"], 4, Some((4, 2)));
+    check(bytes, 5, &["0 one"], 4, Some((4, 2)));
+    check(bytes, 6, &["0 one", "4. 2 NULs", "6 two"], 10, Some((10, 3)));
+    check(b"one\n\0two\n", 0, &["0 one", "4. 1 NULs", "5 two"], 9, None);
+    let hole = [b"half".as_slice(), &[0; 20], b"two\n"].concat();
+    check(&hole, 0, &[], 0, Some((4, 20)));
+    check(&hole, 24, &["0 half", "4. 20 NULs", "24 two"], 28, None);
+    check(
+        b"more than twenty bytes in it\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0two\n",
+        0,
+        &["0! line more than twenty byt"],
+        28,
+        Some((28, 16)),
+    );
 }
 
 #[test]

@@ -3,8 +3,9 @@
 //! Invariant: what was read so far and [`Cursor::step`]'s position always belong together, and a
 //! file that no longer holds what was read from it is never read on.
 
+mod waiting;
+
 use std::io::{self, ErrorKind, Seek};
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,10 +17,12 @@ use formats::blocks::Blocks;
 use formats::compression::Compression;
 use formats::decoded::{Decoded, Reached};
 use formats::join::Join;
-use formats::lines::{LineBatch, Lines, Start, Tail};
+use formats::lines::{LineBatch, Lines, Start, before_holes};
 
-use crate::identity::{Fingerprint, Note, Recent, Signature, is_rotated_name};
+use crate::hole::Hole;
+use crate::identity::{Fingerprint, Note, Recent, Signature};
 use crate::stream::{Bytes, Opened, is_damage};
+use waiting::{Look, Waiting};
 
 /// What the blocks of all files that are read side by side may take, about.
 const BLOCKS_BYTES_MAX: usize = 64 << 20;
@@ -85,13 +88,20 @@ pub struct Cursor {
     /// The bytes before the position of `lines`, and their fingerprint.
     recent: Recent,
     before: Fingerprint,
+    /// What a plain file begins with, as long as no bytes stand before the position.
+    first: Option<Fingerprint>,
     stop: Stop,
     block_bytes: usize,
     rotate_wait: Duration,
     settle: Duration,
     side_by_side: Arc<Blocks>,
-    /// Set while all that stands in the file is read.
+    /// Set while all that can be read of the file is read.
     waiting: Option<Waiting>,
+    /// NULs behind which nothing is read before they are known to stay; kept until all that are as
+    /// old were passed.
+    hole: Option<Hole>,
+    /// Whether the next position says something new of it, even where no record comes with it.
+    is_news: bool,
     /// Told after the records that could be read before it.
     failure: Option<Error>,
     /// Whether somebody heard that bytes stand behind the archive's last member.
@@ -119,25 +129,6 @@ impl Stop {
     }
 }
 
-#[derive(Debug)]
-struct Waiting {
-    since: Instant,
-    seen: Signature,
-    /// Whether a compressed file ends with a whole member.
-    is_whole: bool,
-}
-
-/// What a look at a quiet file found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Look {
-    Quiet,
-    /// The line without end was waited for long enough.
-    Settled,
-    Changed,
-    Truncated,
-    Finished,
-}
-
 impl Cursor {
     /// Begins to read an open file.
     ///
@@ -151,9 +142,11 @@ impl Cursor {
             Until::End => (Stop::AtEnd, opened.signature.size),
             Until::Position(position) => (Stop::before(&position)?, u64::MAX),
         };
-        let (start, whole) =
-            note.as_ref().map_or_else(Default::default, |note| (note.start, note.whole));
+        let (start, whole, hole) =
+            note.as_ref().map_or_else(Default::default, |note| (note.start, note.whole, note.hole));
         let is_read = whole == Some(opened.signature);
+        let first = (at == 0).then(|| first_of(&opened)).transpose();
+        let first = first.map_err(|error| unreadable(&path, at, error))?.flatten();
         let (bytes, recent) = match is_read {
             true => (Decoded::plain(Box::new(io::empty())), Recent::default()),
             false => opened
@@ -167,6 +160,7 @@ impl Cursor {
             since: Instant::now(),
             seen: opened.signature,
             is_whole: true,
+            is_at_hole: false,
         });
         Ok(Self {
             path,
@@ -179,12 +173,15 @@ impl Cursor {
                 .with_join(reading.join),
             recent,
             before,
+            first,
             stop,
             block_bytes: reading.block_bytes,
             rotate_wait: reading.rotate_wait,
             settle: reading.settle,
             side_by_side: reading.side_by_side,
             waiting,
+            hole,
+            is_news: false,
             failure: None,
             told_of_foreign: false,
         })
@@ -217,7 +214,10 @@ impl Cursor {
     /// Bytes on disk, compressed as they are, that stand behind what was read.
     pub fn left(&self) -> Option<u64> {
         let size = self.opened.file.metadata().ok()?.len();
-        let read = (&*self.opened.file).stream_position().ok()?;
+        let read = match self.hole {
+            Some(_) if self.opened.is_plain() => self.lines.at().cast_unsigned(),
+            _ => (&*self.opened.file).stream_position().ok()?,
+        };
         Some(size.saturating_sub(read))
     }
 
@@ -243,10 +243,7 @@ impl Cursor {
             Stop::AtEnd => Some(self.opened.signature),
             Stop::Never | Stop::At(_) | Stop::Before(_) => Some(seen),
         };
-        if then == Then::Wait {
-            self.side_by_side.clear();
-            self.waiting = Some(Waiting { since: Instant::now(), seen, is_whole });
-        }
+        let (settled, begin) = (self.settled(&seen), self.lines.at());
         let lines = match (refusal, reached) {
             (Some(reason), Some(Reached::End)) => self.lines.refuse_last(block, &reason),
             (Some(reason), _) => match then {
@@ -257,10 +254,20 @@ impl Cursor {
             (None, _) if then == Then::End && !self.may_grow(&seen, &block) => {
                 self.lines.cut_last(block)
             }
-            (None, _) => self.lines.cut(block),
+            (None, _) => self.lines.cut_settled(block, |first| settled.up_to(&first)),
         };
+        self.note_holes(&lines, begin, &seen);
+        let then = match lines.waits {
+            Some(_) if self.failure.is_none() => self.after_hole(),
+            _ => then,
+        };
+        if then == Then::Wait {
+            let is_at_hole = lines.waits.is_some();
+            self.side_by_side.clear();
+            self.waiting = Some(Waiting { since: Instant::now(), seen, is_whole, is_at_hole });
+        }
         if then == Then::End {
-            self.tell_of_the_rest();
+            self.tell_of_the_rest(lines.waits);
         }
         // A line that waits must be read again by whoever begins anew.
         let whole = whole.filter(|_| self.lines.waiting_bytes() == 0);
@@ -269,48 +276,6 @@ impl Cursor {
             _ => self.deliver(lines, whole),
         };
         Ok(Step { batch, then })
-    }
-
-    /// Whether the line at the end of the last block may still get an end, so that it waits for the
-    /// next run.
-    fn may_grow(&self, seen: &Signature, block: &[u8]) -> bool {
-        match self.stop {
-            Stop::At(_) | Stop::Before(_) => false,
-            Stop::Never | Stop::AtEnd => {
-                let is_done = self.opened.compression != Compression::None
-                    || self.opened.file.metadata().is_ok_and(|metadata| metadata.nlink() == 0);
-                let ends_with_nuls = block.last() == Some(&0);
-                !is_done
-                    && (*seen != self.opened.signature
-                        || !self.due_in(seen, ends_with_nuls, Duration::ZERO).is_zero())
-            }
-        }
-    }
-
-    /// How long a line without end must still wait, under a rotated name at least for `grace`. A
-    /// file whose room was taken in advance ends with NULs, however long nobody writes to it.
-    fn due_in(&self, seen: &Signature, ends_with_nuls: bool, grace: Duration) -> Duration {
-        match ends_with_nuls {
-            _ if is_rotated_name(&self.path) => grace.saturating_sub(seen.age()),
-            true => Duration::MAX,
-            false => self.settle.saturating_sub(seen.age()),
-        }
-    }
-
-    /// Says what waits for the next run.
-    fn tell_of_the_rest(&self) {
-        let (path, position, bytes) = (&self.path, self.lines.at(), self.lines.waiting_bytes());
-        match self.lines.tail() {
-            Tail::Blank => {}
-            Tail::Text => tracing::warn!(
-                path = %path.display(), position, bytes,
-                "the last line has no end; it waits until its end is written"
-            ),
-            Tail::Nuls => tracing::warn!(
-                path = %path.display(), position, bytes,
-                "the file ends with NULs; they wait until something is written behind them"
-            ),
-        }
     }
 
     /// Names the archive, once; the bytes themselves become a dead letter.
@@ -325,6 +290,14 @@ impl Cursor {
             Stop::Never | Stop::AtEnd => false,
             Stop::At(stop) => self.read_to >= stop,
             Stop::Before(stop) => self.lines.at() >= stop,
+        }
+    }
+
+    /// How it goes on where a hole waits.
+    fn after_hole(&self) -> Then {
+        match self.stop {
+            Stop::Never => Then::Wait,
+            Stop::AtEnd | Stop::At(_) | Stop::Before(_) => Then::End,
         }
     }
 
@@ -375,39 +348,6 @@ impl Cursor {
         self.opened.is_plain() && self.read_to.cast_unsigned() < self.opened.signature.size
     }
 
-    fn look(&mut self) -> Result<Look> {
-        let Some(waiting) = &self.waiting else { return Ok(Look::Changed) };
-        if self.signature()? != waiting.seen {
-            return self.read_on();
-        }
-        if waiting.since.elapsed() >= self.rotate_wait && self.is_rotated(&waiting.seen) {
-            return Ok(Look::Finished);
-        }
-        Ok(if self.settles_in() == Some(Duration::ZERO) { Look::Settled } else { Look::Quiet })
-    }
-
-    /// How long the line without end that waits must still wait, if nobody writes to the file.
-    pub fn settles_in(&self) -> Option<Duration> {
-        let waiting = self.waiting.as_ref()?;
-        let due = match self.lines.tail() {
-            Tail::Blank => return None,
-            _ if self.opened.compression == Compression::None => {
-                let ends_with_nuls = self.lines.tail() == Tail::Nuls;
-                self.due_in(&waiting.seen, ends_with_nuls, self.rotate_wait)
-            }
-            _ if waiting.is_whole => self.rotate_wait.saturating_sub(waiting.seen.age()),
-            _ => return None,
-        };
-        (due < Duration::MAX).then_some(due)
-    }
-
-    /// Whether the file was deleted, or its path belongs to another file now.
-    fn is_rotated(&self, ours: &Signature) -> bool {
-        self.opened.file.metadata().is_ok_and(|metadata| metadata.nlink() == 0)
-            || std::fs::metadata(&self.path)
-                .is_ok_and(|metadata| !Signature::of(&metadata).is_same_file(ours))
-    }
-
     fn signature(&self) -> Result<Signature> {
         let metadata = self.opened.file.metadata().map_err(|error| self.unreadable(error))?;
         Ok(Signature::of(&metadata))
@@ -418,6 +358,10 @@ impl Cursor {
         let at = self.lines.at();
         if at == 0 {
             self.opened.look().map_err(|error| self.unreadable(error))?;
+            let head = self.opened.head().map_err(|error| self.unreadable(error))?;
+            if self.first.as_ref().is_some_and(|first| !first.begins(&head)) {
+                return Ok(Look::Truncated);
+            }
         }
         let found = match self.opened.from(at, u64::MAX) {
             Err(error) if is_damage(&error) => None,
@@ -442,7 +386,8 @@ impl Cursor {
     fn deliver(&mut self, lines: LineBatch, whole: Option<Signature>) -> Option<ReadBatch> {
         self.recent.push(&lines.consumed);
         self.before = self.recent.fingerprint();
-        if lines.is_empty() {
+        let is_news = std::mem::take(&mut self.is_news);
+        if lines.is_empty() && !is_news {
             return None;
         }
         if let Some(gap) = lines.gaps.first() {
@@ -453,7 +398,7 @@ impl Cursor {
                 "NULs were left out: the file was truncated under its writer, or its writer crashed"
             );
         }
-        let note = Note { before: self.before.clone(), start: lines.start, whole };
+        let note = Note { before: self.before.clone(), start: lines.start, whole, hole: self.hole };
         let next = Position::new(lines.next).with_note(note.to_text());
         let (bytes, skipped) = (lines.bytes(), lines.skipped());
         let (records, rejects) = lines.into_records();
@@ -463,6 +408,12 @@ impl Cursor {
     fn unreadable(&self, error: io::Error) -> Error {
         unreadable(&self.path, self.read_to, error)
     }
+}
+
+/// What a plain file begins with and will begin with.
+fn first_of(opened: &Opened) -> io::Result<Option<Fingerprint>> {
+    let head = opened.is_plain().then(|| opened.head()).transpose()?;
+    Ok(head.map(|head| Fingerprint::of(&head[..before_holes(&head)])))
 }
 
 fn unreadable(path: &std::path::Path, at: i64, error: io::Error) -> Error {

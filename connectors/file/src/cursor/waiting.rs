@@ -1,0 +1,196 @@
+//! What a cursor does where it has read all that it may read: how long a line without end and NULs
+//! with text behind them wait, and when the file is finished.
+
+use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, Instant};
+
+use contract::Result;
+use formats::compression::Compression;
+use formats::lines::{Gap, LineBatch, Tail};
+
+use super::{Cursor, Stop};
+use crate::hole::{Hole, Settled};
+use crate::identity::{Signature, is_rotated_name};
+
+#[derive(Debug)]
+pub struct Waiting {
+    pub since: Instant,
+    pub seen: Signature,
+    /// Whether a compressed file ends with a whole member.
+    pub is_whole: bool,
+    /// Whether there is more behind a hole.
+    pub is_at_hole: bool,
+}
+
+/// What a look at a quiet file found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    Quiet,
+    /// The line without end was waited for long enough.
+    Settled,
+    Changed,
+    Truncated,
+    Finished,
+}
+
+impl Cursor {
+    pub(super) fn look(&mut self) -> Result<Look> {
+        let Some(waiting) = &self.waiting else { return Ok(Look::Changed) };
+        let seen = self.signature()?;
+        if waiting.is_at_hole {
+            return self.look_at_hole(seen);
+        }
+        if seen != waiting.seen {
+            return self.read_on();
+        }
+        if waiting.since.elapsed() >= self.rotate_wait && self.is_rotated(&waiting.seen) {
+            return Ok(Look::Finished);
+        }
+        Ok(if self.settles_in() == Some(Duration::ZERO) { Look::Settled } else { Look::Quiet })
+    }
+
+    /// Reads on once the NULs that are waited for changed or stood for long enough. What is written
+    /// behind them meanwhile changes nothing.
+    fn look_at_hole(&mut self, seen: Signature) -> Result<Look> {
+        let (Some(waiting), Some(hole)) = (&mut self.waiting, self.hole) else {
+            return self.read_on();
+        };
+        let has_changed = std::mem::replace(&mut waiting.seen, seen) != seen;
+        let is_due = self.fills_in(&seen).is_zero() || hole.age() >= self.settle;
+        if is_due {
+            return self.read_on();
+        }
+        if !has_changed {
+            return Ok(Look::Quiet);
+        }
+        // Where a byte on disk is no byte of the text, only reading tells.
+        let stands = self.opened.is_plain()
+            && hole.stands_in(&self.opened.file).map_err(|error| self.unreadable(error))?;
+        if stands { Ok(Look::Quiet) } else { self.read_on() }
+    }
+
+    /// How long what is held back must still wait, if nobody writes to the file: a line without
+    /// end, or NULs and what is behind them.
+    pub fn settles_in(&self) -> Option<Duration> {
+        let waiting = self.waiting.as_ref()?;
+        let due = match self.lines.tail() {
+            _ if waiting.is_at_hole => {
+                let cap = self.hole.map(|hole| self.settle.saturating_sub(hole.age()));
+                let due = self.due_in(&waiting.seen, false, self.rotate_wait);
+                due.min(cap.unwrap_or_default())
+            }
+            Tail::Blank => return None,
+            _ if self.opened.compression == Compression::None => {
+                let ends_with_nuls = self.lines.tail() == Tail::Nuls;
+                self.due_in(&waiting.seen, ends_with_nuls, self.rotate_wait)
+            }
+            _ if waiting.is_whole => self.rotate_wait.saturating_sub(waiting.seen.age()),
+            _ => return None,
+        };
+        (due < Duration::MAX).then_some(due)
+    }
+
+    /// Remembers the hole before which a block ended that began at a position, or forgets the one
+    /// that was waited for.
+    pub(super) fn note_holes(&mut self, lines: &LineBatch, begin: i64, seen: &Signature) {
+        let (at, is_plain) = (self.lines.at(), self.opened.is_plain());
+        self.hole = self.hole.filter(|hole| {
+            let is_here = begin < hole.end() && hole.end() <= at;
+            let is_written = is_here && !lines.gaps.iter().any(|gap| hole.is(gap));
+            !is_written && at < hole.stood_to(is_plain)
+        });
+        let Some(gap) = lines.waits else { return };
+        if !self.hole.is_some_and(|hole| hole.is(&gap)) {
+            self.hole = Some(Hole::new(gap, seen));
+            self.is_news = true;
+        }
+    }
+
+    /// Which NULs with text behind them stay as they are.
+    pub(super) fn settled(&self, seen: &Signature) -> Settled {
+        let is_plain = self.opened.is_plain();
+        match self.hole {
+            _ if self.fills_in(seen).is_zero() => Settled::All,
+            Some(hole) if hole.age() >= self.settle => {
+                Settled::Waited(hole, hole.stood_to(is_plain))
+            }
+            _ => Settled::Nothing,
+        }
+    }
+
+    /// How long NULs with text behind them may still be written over, if nobody writes to the file.
+    fn fills_in(&self, seen: &Signature) -> Duration {
+        let grace = match self.stop {
+            Stop::Never => self.rotate_wait,
+            Stop::AtEnd if *seen != self.opened.signature => return self.settle,
+            Stop::AtEnd => Duration::ZERO,
+            Stop::At(_) | Stop::Before(_) => return Duration::ZERO,
+        };
+        if self.opened.compression != Compression::None {
+            return Duration::ZERO;
+        }
+        match self.due_in(seen, false, grace) {
+            due if due.is_zero() => due,
+            due if self.is_rotated(seen) => due.min(grace.saturating_sub(seen.age())),
+            due => due,
+        }
+    }
+
+    /// Whether the line at the end of the last block may still get an end, so that it waits for the
+    /// next run.
+    pub(super) fn may_grow(&self, seen: &Signature, block: &[u8]) -> bool {
+        match self.stop {
+            Stop::At(_) | Stop::Before(_) => false,
+            Stop::Never | Stop::AtEnd => {
+                let is_done = self.opened.compression != Compression::None
+                    || self.opened.file.metadata().is_ok_and(|metadata| metadata.nlink() == 0);
+                let ends_with_nuls = block.last() == Some(&0);
+                !is_done
+                    && (*seen != self.opened.signature
+                        || !self.due_in(seen, ends_with_nuls, Duration::ZERO).is_zero())
+            }
+        }
+    }
+
+    /// How long a line without end must still wait, under a rotated name at least for `grace`. A
+    /// file whose room was taken in advance ends with NULs, however long nobody writes to it.
+    fn due_in(&self, seen: &Signature, ends_with_nuls: bool, grace: Duration) -> Duration {
+        match ends_with_nuls {
+            _ if is_rotated_name(&self.path) => grace.saturating_sub(seen.age()),
+            true => Duration::MAX,
+            false => self.settle.saturating_sub(seen.age()),
+        }
+    }
+
+    /// Whether the file was deleted, or its path belongs to another file now.
+    fn is_rotated(&self, ours: &Signature) -> bool {
+        self.opened.file.metadata().is_ok_and(|metadata| metadata.nlink() == 0)
+            || std::fs::metadata(&self.path)
+                .is_ok_and(|metadata| !Signature::of(&metadata).is_same_file(ours))
+    }
+
+    /// Says what waits for the next run.
+    pub(super) fn tell_of_the_rest(&self, waits: Option<Gap>) {
+        let (path, position, bytes) = (&self.path, self.lines.at(), self.lines.waiting_bytes());
+        if let Some(Gap { position: nuls_at, bytes: nuls }) = waits {
+            let bytes = self.left();
+            tracing::warn!(
+                path = %path.display(), position, bytes, nuls_at, nuls,
+                "NULs stand before text in a file that was just written; both wait until the NULs \
+                 are written over, or were left alone for `settle`"
+            );
+            return;
+        }
+        match self.lines.tail() {
+            Tail::Blank => {}
+            Tail::Text => tracing::warn!(
+                path = %path.display(), position, bytes,
+                "the last line has no end; it waits until its end is written"
+            ),
+            Tail::Nuls => tracing::warn!(
+                path = %path.display(), position, bytes,
+                "the file ends with NULs; they wait until something is written behind them"
+            ),
+        }
+    }
+}
