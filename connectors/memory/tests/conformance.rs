@@ -1,7 +1,7 @@
 //! The memory connector keeps the contract, as a source and as a sink of every kind.
 
 use connector_memory::Memory;
-use testkit::{check_sink, check_source, section};
+use testkit::{check_promise, check_source, section};
 
 #[tokio::test]
 async fn counts_the_same_from_every_position() {
@@ -10,7 +10,10 @@ async fn counts_the_same_from_every_position() {
 }
 
 #[tokio::test]
-async fn keeps_an_epoch_once_in_a_transaction() {
+async fn keeps_an_epoch_once_as_each_kind_of_sink_does() {
     let data = tempfile::tempdir().expect("a folder");
-    check_sink(&Memory, &section("{ store: conformance }"), data.path()).await;
+    for kind in ["transaction", "staged", "idempotent", "none"] {
+        let settings = section(&format!("{{ store: conformance-{kind}, kind: {kind} }}"));
+        check_promise(&Memory, &settings, data.path()).await;
+    }
 }

@@ -14,12 +14,15 @@ use contract::sink::{
 };
 use contract::spec::Connector;
 use contract::transform::EpochStart;
-use contract::{Lineage, Section, SplitId};
+use contract::{Lineage, Origin, Section, SplitId};
 use futures::TryStreamExt;
 
 use crate::{build_context, must};
 
 const INCARNATION: u32 = 7;
+/// A name that needs care wherever it stands.
+const SPLIT_NAME: &str = "proof/a b.log";
+const SPLITS: [&str; 3] = [SPLIT_NAME, "proof/left", "proof/right"];
 /// From one epoch to the next.
 const EPOCH_US: i64 = 1_000_000;
 
@@ -31,18 +34,32 @@ pub async fn check_sink(connector: &dyn Connector, settings: &Section, data: &Pa
     let sink = must(connector.sink(settings, &build_context(data)), "could not make the sink");
     let declared = connector.spec().sink.as_ref().expect("its Spec has a sink").promise;
     assert_eq!(declared.kind, sink.promise().kind, "it promises what its Spec declares");
-    let proof = SinkProof { sink, lineage: Lineage::new("main") };
-    match declared.kind {
+    check_promise(connector, settings, data).await;
+}
+
+/// As [`check_sink`], where settings make a sink of another kind than its Spec declares.
+///
+/// # Panics
+/// As for [`check_sink`].
+pub async fn check_promise(connector: &dyn Connector, settings: &Section, data: &Path) {
+    let sink = must(connector.sink(settings, &build_context(data)), "could not make the sink");
+    let kind = sink.promise().kind;
+    let proof = SinkProof { sink, lineage: Lineage::new("main"), split: SPLIT_NAME };
+    match kind {
         SinkKind::Transaction => proof.transaction().await,
         SinkKind::Staged => proof.staged().await,
         SinkKind::Idempotent => proof.idempotent().await,
-        SinkKind::None => proof.no_promise().await,
+        SinkKind::None => return proof.no_promise().await,
     }
+    proof.finds_one_record().await;
+    proof.keeps_lineages_apart().await;
 }
 
+/// Rows of one lineage, all from one split.
 struct SinkProof {
     sink: Arc<dyn Sink>,
     lineage: Lineage,
+    split: &'static str,
 }
 
 impl SinkProof {
@@ -102,12 +119,14 @@ impl SinkProof {
 
     /// Rows are accepted and flushed; nothing more is promised.
     async fn no_promise(&self) {
-        assert_eq!(self.sink.promise().proof, Proof::None, "it cannot be audited, and says so");
         let mut writer = self.writer().await;
         let prepared = self.prepare(writer.as_mut(), 1, 0..100).await;
         assert_eq!((prepared.rows, prepared.rejects.len()), (100, 0));
         let commit = self.commit_of(1, None, &prepared);
         assert_eq!(self.commit(writer.as_mut(), &commit).await, CommitOutcome::Committed);
+        if self.sink.promise().proof == Proof::Origin {
+            self.expect(100).await;
+        }
     }
 
     async fn first_epoch(&self) {
@@ -135,6 +154,58 @@ impl SinkProof {
         self.expect(200).await;
     }
 
+    /// A record is found by its origin, whole and alone; none is found where none was written.
+    async fn finds_one_record(&self) {
+        if self.sink.promise().proof != Proof::Origin {
+            return;
+        }
+        for (position, rows) in [(8, 1), (1_000_000, 0)] {
+            let origin = Origin { split: SplitId::new(self.split), position };
+            let found = self.read_back(ReadBack::Record(origin)).await;
+            let count: usize = found.iter().map(RecordBatch::num_rows).sum();
+            assert_eq!(count, rows, "rows of the record at {position}");
+            for batch in found.iter().filter(|batch| batch.num_rows() > 0) {
+                // Where records are documents, their columns are not read back.
+                let Some(number) = batch.column_by_name("number") else { continue };
+                let number = cast(number, &DataType::Utf8).expect("a number has a text");
+                assert_eq!(number.as_string::<i32>().value(0), "8", "it is the record asked for");
+            }
+        }
+    }
+
+    /// Two lineages write side by side, each with a writer of its own: what one drops or commits
+    /// leaves the other as it is.
+    async fn keeps_lineages_apart(&self) {
+        let of = |lineage: &str, split| Self {
+            sink: self.sink.clone(),
+            lineage: Lineage::new(lineage),
+            split,
+        };
+        let (left, right) = (of("left", "proof/left"), of("right", "proof/right"));
+        left.expect_token(None).await;
+        let mut lefts = left.writer().await;
+        right.expect_token(None).await;
+        let mut rights = right.writer().await;
+        left.write(lefts.as_mut(), 1, 0..40).await;
+        right.write(rights.as_mut(), 1, 0..60).await;
+        let prepared = left.prepared(lefts.as_mut(), 1).await;
+        must(rights.abort(&right.lineage).await, "could not abort");
+        let commit = left.commit_of(1, None, &prepared);
+        assert_eq!(left.commit(lefts.as_mut(), &commit).await, CommitOutcome::Committed);
+        left.expect(40).await;
+        if self.sink.promise().token {
+            right.expect(0).await;
+        }
+        let prepared = right.prepare(rights.as_mut(), 1, 0..60).await;
+        let commit = right.commit_of(1, None, &prepared);
+        assert_eq!(right.commit(rights.as_mut(), &commit).await, CommitOutcome::Committed);
+        left.expect(40).await;
+        right.expect(60).await;
+        let epoch = self.sink.promise().token.then_some(1);
+        left.expect_token(epoch).await;
+        right.expect_token(epoch).await;
+    }
+
     async fn writer(&self) -> Box<dyn Writer> {
         must(self.sink.open(self.ctx()).await, "could not open a writer")
     }
@@ -154,9 +225,16 @@ impl SinkProof {
         }
     }
 
-    /// Fences as a new owner does, and finds this token; a sink without tokens says so.
+    /// Fences as a new owner does, and finds this token, also where a history was begun anew; a
+    /// sink without tokens says so.
     async fn expect_token(&self, epoch: Option<u64>) {
-        let held = self.sink.fence_and_read(&self.ctx(), &self.lineage).await;
+        let anew = WriterContext { incarnation: INCARNATION + 1, ..self.ctx() };
+        self.expect_token_in(&anew, epoch).await;
+        self.expect_token_in(&self.ctx(), epoch).await;
+    }
+
+    async fn expect_token_in(&self, ctx: &WriterContext, epoch: Option<u64>) {
+        let held = self.sink.fence_and_read(ctx, &self.lineage).await;
         let expected = match (self.sink.promise().token, epoch) {
             (false, _) => Held::Untold,
             (true, None) => Held::Nothing,
@@ -171,7 +249,12 @@ impl SinkProof {
         epoch: u64,
         rows: std::ops::Range<i64>,
     ) -> Prepared {
-        let split = SplitId::new("proof/a b.log");
+        self.write(writer, epoch, rows).await;
+        self.prepared(writer, epoch).await
+    }
+
+    async fn write(&self, writer: &mut dyn Writer, epoch: u64, rows: std::ops::Range<i64>) {
+        let split = SplitId::new(self.split);
         let schema = self.ctx().schema;
         let now_us = EPOCH_US * epoch.cast_signed();
         writer.start_epoch(EpochStart { epoch, now_us });
@@ -180,6 +263,9 @@ impl SinkProof {
             let batch = must(for_sink(&batch, &schema, &split, epoch), "rows for a sink");
             must(writer.write(&self.lineage, batch).await, "could not write");
         }
+    }
+
+    async fn prepared(&self, writer: &mut dyn Writer, epoch: u64) -> Prepared {
         must(writer.prepare(&self.lineage, epoch).await, "could not prepare")
     }
 
@@ -193,23 +279,29 @@ impl SinkProof {
         must(outcomes, "could not commit")[0]
     }
 
-    /// The destination holds the rows 0 to `rows`, each once.
+    /// The destination holds the rows 0 to `rows` of the split, each once.
     async fn expect(&self, rows: i64) {
-        let stream = self.sink.read_back("proof", ReadBack::Origins).await;
-        let stream = must(stream, "could not read back");
-        let batches: Vec<RecordBatch> = must(stream.try_collect().await, "could not read back");
         let mut found: BTreeMap<i64, u64> = BTreeMap::new();
-        for batch in &batches {
+        for batch in self.read_back(ReadBack::Origins).await {
             let splits = batch.column_by_name(SPLIT).expect("its split is read back");
             let splits = cast(splits, &DataType::Utf8).expect("a split is text");
-            assert!(splits.as_string::<i32>().iter().all(|split| split == Some("proof/a b.log")));
             let positions = batch.column_by_name(POSITION).expect("its position is read back");
-            for position in positions.as_primitive::<Int64Type>().values() {
-                *found.entry(*position).or_default() += 1;
+            let positions = positions.as_primitive::<Int64Type>().values();
+            for (split, position) in splits.as_string::<i32>().iter().zip(positions) {
+                let split = split.expect("a row has a split");
+                assert!(SPLITS.contains(&split), "{split:?} is no split of this proof");
+                if split == self.split {
+                    *found.entry(*position).or_default() += 1;
+                }
             }
         }
         let expected: BTreeMap<i64, u64> = (0..rows).map(|row| (row, 1)).collect();
-        assert_eq!(found, expected, "each record once");
+        assert_eq!(found, expected, "each record of {:?} once", self.split);
+    }
+
+    async fn read_back(&self, what: ReadBack) -> Vec<RecordBatch> {
+        let stream = must(self.sink.read_back("proof", what).await, "could not read back");
+        must(stream.try_collect().await, "could not read back")
     }
 }
 
