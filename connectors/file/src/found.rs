@@ -135,9 +135,9 @@ pub fn unreadable(path: &Path, error: &io::Error) -> Error {
     let message = format!("could not read {path:?}: {error}");
     match (error.kind(), error.raw_os_error().map(Errno::from_raw_os_error)) {
         (io::ErrorKind::PermissionDenied, _) => Error::external(message)
-            .hint("give this user the right to read it, or leave it out by `exclude`"),
+            .hint("give this user the right to read it, or leave it out (setting `exclude`)"),
         (io::ErrorKind::InvalidFilename, None) => {
-            Error::external(message).hint("rename it, or leave it out by `exclude`")
+            Error::external(message).hint("rename it, or leave it out (setting `exclude`)")
         }
         (_, Some(Errno::MFILE)) => {
             Error::transient(message).hint("let this process open more files: `ulimit -n`")

@@ -24,13 +24,15 @@ mod tail;
 #[cfg(test)]
 mod tests;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use contract::source::{Source, Unreadable};
+use contract::source::{KnownSplit, Source, Split, Unreadable};
 use contract::spec::{BuildContext, Connector, Spec};
 use contract::{Result, Section};
 
 use crate::discover::Discoverer;
+use crate::identity::Descriptor;
 
 static SPEC: Spec = Spec {
     name: "file",
@@ -43,6 +45,17 @@ static SPEC: Spec = Spec {
 /// The connector `file`.
 #[derive(Debug)]
 pub struct File;
+
+impl File {
+    /// The path, without links, that the file of a split had when the split was given out.
+    ///
+    /// # Errors
+    /// Bug: the split is none of a source of this type.
+    pub fn path(split: &Split) -> Result<PathBuf> {
+        let known = KnownSplit { split: split.clone(), position: None };
+        Descriptor::of(&known).map(|descriptor| descriptor.path)
+    }
+}
 
 impl Connector for File {
     fn spec(&self) -> &'static Spec {

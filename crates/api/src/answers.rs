@@ -11,6 +11,8 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use tower::ServiceExt;
 
+use crate::analytics::interval::Calendar;
+use crate::analytics::params::{Bound, moment};
 use crate::options::Options;
 use crate::routes;
 use crate::site::Site;
@@ -54,6 +56,13 @@ impl Answers {
         let hint = text("hint");
         Err(if hint.is_empty() { refused } else { refused.hint(hint) })
     }
+}
+
+/// The first and the last moment that a text names as the bound of a range in UTC, in microseconds
+/// since 1970: those of a date differ. None where it names none.
+pub fn moments(text: &str) -> Option<(i64, i64)> {
+    let of = |bound| moment(text, Calendar::default(), bound);
+    of(Bound::First).zip(of(Bound::Last))
 }
 
 fn failed(path: &str) -> String {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connector_lake::table::Location;
-use contract::{Error, Result};
+use contract::{Error, Result, SplitId};
 
 use crate::host::Host;
 use crate::milling::Milling;
@@ -155,6 +155,8 @@ pub enum Backend {
     Lake {
         /// The place.
         location: Location,
+        /// Splits whose rows do not count.
+        without: Vec<SplitId>,
     },
     /// A table of PostgreSQL.
     Postgres {

@@ -32,7 +32,7 @@ fn main() -> ExitCode {
     }
     failure::stop_on_defects();
     runtime::descriptors::raise();
-    logging::start(&arguments.global);
+    logging::start(&arguments.command, &arguments.global);
     match start(&arguments) {
         Ok(exit) => exit.code(),
         Err(error) => failure::report(&error, &arguments.global).code(),

@@ -9,6 +9,7 @@ use runtime::Progress;
 use tokio::task::JoinHandle;
 
 use crate::arguments::Global;
+use crate::output::plain;
 
 /// How often a spinner is drawn.
 const DRAW_EVERY: Duration = Duration::from_millis(200);
@@ -72,12 +73,12 @@ async fn every(period: Duration, progress: Arc<Progress>, say: impl Fn(String)) 
         let seen = progress.seen();
         let speed = seen.bytes as f64 / begun.elapsed().as_secs_f64();
         say(format!(
-            "{} records, {} ({}/s), {} dead letters, {} epochs",
-            seen.read,
+            "{}, {} ({}/s), {}, {}",
+            plain(seen.read, "record"),
             HumanBytes(seen.bytes),
             HumanBytes(speed as u64),
-            seen.dead_lettered,
-            seen.epochs
+            plain(seen.dead_lettered, "dead letter"),
+            plain(seen.epochs, "epoch"),
         ));
     }
 }

@@ -12,12 +12,15 @@ use std::time::{Duration, Instant};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use connector_lake::table::{self, Location};
-use contract::Result;
 use contract::error::Context;
+use contract::record::SPLIT;
+use contract::{Result, SplitId};
 use datafusion::catalog::TableProvider;
 use datafusion::common::{ParamValues, ScalarValue};
+use datafusion::datasource::{ViewTable, provider_as_source};
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::logical_expr::{LogicalPlanBuilder, col, lit};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::TryStreamExt;
 use object_store::path::Path as FilePath;
@@ -41,8 +44,16 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// A place at which there is a table, or will be.
 pub struct TablePlace {
     location: Location,
-    runtime: Arc<RuntimeEnv>,
+    means: Means,
     newest: Mutex<Option<Newest>>,
+}
+
+/// What all versions of a table have in common.
+#[derive(Clone)]
+struct Means {
+    runtime: Arc<RuntimeEnv>,
+    /// Splits whose rows do not count.
+    without: Arc<[SplitId]>,
 }
 
 struct Newest {
@@ -54,7 +65,7 @@ struct Newest {
 pub struct OpenedTable {
     version: u64,
     table: Arc<LakeTable>,
-    runtime: Arc<RuntimeEnv>,
+    means: Means,
     context: SessionContext,
 }
 
@@ -69,7 +80,15 @@ impl TablePlace {
             .with_memory_pool(Arc::new(FairSpillPool::new(memory_bytes)))
             .build_arc()
             .map_err(from_datafusion)?;
-        Ok(Self { location, runtime, newest: Mutex::new(None) })
+        let means = Means { runtime, without: Arc::default() };
+        Ok(Self { location, means, newest: Mutex::new(None) })
+    }
+
+    /// The same, where the rows of some splits do not count.
+    #[must_use]
+    pub fn without(mut self, splits: &[SplitId]) -> Self {
+        self.means.without = splits.into();
+        self
     }
 
     /// The newest version; none while there is no table.
@@ -98,7 +117,7 @@ impl TablePlace {
         }
         match table::open(&self.location).await? {
             Some(table) => {
-                OpenedTable::new(lake::read(table, &self.location)?, &self.runtime).map(Some)
+                OpenedTable::new(lake::read(table, &self.location)?, &self.means).map(Some)
             }
             None => Ok(None),
         }
@@ -112,13 +131,28 @@ impl TablePlace {
         }
         match table.version() == Some(known.version) {
             true => Ok(Some(known.clone())),
-            false => OpenedTable::new(lake::read(table, &self.location)?, &self.runtime).map(Some),
+            false => OpenedTable::new(lake::read(table, &self.location)?, &self.means).map(Some),
         }
     }
 }
 
+impl Means {
+    /// The rows that count.
+    fn rows_of(&self, table: Arc<LakeTable>) -> Result<Arc<dyn TableProvider>> {
+        if self.without.is_empty() {
+            return Ok(table);
+        }
+        let splits = self.without.iter().map(|split| lit(split.as_str())).collect();
+        let rows = LogicalPlanBuilder::scan(TABLE, provider_as_source(table), None)
+            .and_then(|rows| rows.filter(col(SPLIT).in_list(splits, true)))
+            .and_then(LogicalPlanBuilder::build)
+            .map_err(from_datafusion)?;
+        Ok(Arc::new(ViewTable::new(rows, None)))
+    }
+}
+
 impl OpenedTable {
-    fn new(table: LakeTable, runtime: &Arc<RuntimeEnv>) -> Result<Arc<Self>> {
+    fn new(table: LakeTable, means: &Means) -> Result<Arc<Self>> {
         let version = table.delta().version().unwrap_or_default();
         let table = Arc::new(table);
         let mut config = SessionConfig::new();
@@ -127,12 +161,12 @@ impl OpenedTable {
         execution.parquet.reorder_filters = true;
         execution.skip_partial_aggregation_probe_ratio_threshold = NEW_GROUPS_FOR_ONE_STEP;
         execution.skip_partial_aggregation_probe_rows_threshold = ROWS_BEFORE_ONE_STEP;
-        let context = SessionContext::new_with_config_rt(config, runtime.clone());
+        let context = SessionContext::new_with_config_rt(config, means.runtime.clone());
         context.register_udf(DateTrunc::udf());
         context.register_udf(Fingerprint::udf());
         context.register_udf(BeginOf::udf());
-        context.register_table(TABLE, table.clone()).map_err(from_datafusion)?;
-        Ok(Arc::new(Self { version, table, runtime: runtime.clone(), context }))
+        context.register_table(TABLE, means.rows_of(table.clone())?).map_err(from_datafusion)?;
+        Ok(Arc::new(Self { version, table, means: means.clone(), context }))
     }
 
     /// The version of the table's log.
@@ -179,7 +213,7 @@ impl OpenedTable {
                 }
             }
         }
-        let opened = Self::new(self.table.only(files), &self.runtime)?;
+        let opened = Self::new(self.table.only(files), &self.means)?;
         Ok(opened)
     }
 }

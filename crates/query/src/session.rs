@@ -3,6 +3,7 @@
 //! Read only: statements that create, change or copy anything are refused. A [`Session`] costs a
 //! few milliseconds and opens no table before a query names it.
 
+use std::error::Error as StdError;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +31,8 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::catalog::{self, Elsewhere, LakeFolder};
 use crate::date_trunc::DateTrunc;
-use crate::log::{LogFunction, RefusedLines, TakenFormats};
+use crate::lake;
+use crate::log::{LogFunction, RefusedLines, TakenFormats, UnreadFiles};
 use crate::spill::SpillFolder;
 
 /// Bytes that all queries of a closed session spill to disk.
@@ -70,6 +72,7 @@ pub struct Session {
     context: SessionContext,
     limits: Limits,
     refused: Arc<RefusedLines>,
+    unread: Arc<UnreadFiles>,
     taken: Arc<TakenFormats>,
 }
 
@@ -94,10 +97,11 @@ impl Session {
         let config = config.with_extension(spill);
         let context = context(data, limits, elsewhere, (disk, config))?;
         let refused = Arc::new(RefusedLines::default());
+        let unread = Arc::new(UnreadFiles::default());
         let taken = Arc::new(TakenFormats::default());
-        let function = LogFunction::new(refused.clone(), taken.clone());
+        let function = LogFunction::new(refused.clone(), unread.clone(), taken.clone());
         context.register_udtf("log", Arc::new(function));
-        Ok(Self { context, limits, refused, taken })
+        Ok(Self { context, limits, refused, unread, taken })
     }
 
     /// A session for people whom nobody knows: the tables of the data folder and of its pipelines,
@@ -109,7 +113,8 @@ impl Session {
     pub fn closed(data: &Path, limits: Limits, elsewhere: Elsewhere, spill: &Path) -> Result<Self> {
         let disk = spilling_to(spill).with_max_temp_directory_size(SPILLED_BYTES_MAX);
         let context = context(data, limits, elsewhere, (disk, SessionConfig::new()))?;
-        Ok(Self { context, limits, refused: Arc::default(), taken: Arc::default() })
+        let (refused, unread, taken) = (Arc::default(), Arc::default(), Arc::default());
+        Ok(Self { context, limits, refused, unread, taken })
     }
 
     /// As [`Session::query`], for a `SELECT` and nothing else: no `EXPLAIN`, which tells where
@@ -194,6 +199,11 @@ impl Session {
     /// The lines that `log(…)` could not read since the session began.
     pub fn refused_lines(&self) -> &RefusedLines {
         &self.refused
+    }
+
+    /// The files of patterns that `log(…)` could not read to their end since the session began.
+    pub fn unread_files(&self) -> &UnreadFiles {
+        &self.unread
     }
 
     /// The names of all tables, sorted.
@@ -292,6 +302,9 @@ pub(crate) fn lend(error: Error) -> DataFusionError {
 
 /// Says who has to act: whoever wrote the query, or whoever owns what it reads.
 pub(crate) fn from_datafusion(error: DataFusionError) -> Error {
+    if let Some(file) = missing_file(&error) {
+        return lake::gone(None, &file);
+    }
     match error.find_root() {
         DataFusionError::External(cause) => match cause.downcast_ref::<Error>() {
             Some(ours) => again(ours),
@@ -315,6 +328,19 @@ pub(crate) fn from_datafusion(error: DataFusionError) -> Error {
         }
         _ => refused(&error),
     }
+}
+
+/// The file of a store that is not there, if that is behind the error.
+fn missing_file(error: &DataFusionError) -> Option<String> {
+    let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
+    while let Some(error) = cause {
+        let boxed = error.downcast_ref::<Box<object_store::Error>>().map(|error| &**error);
+        if let Some(object_store::Error::NotFound { path, .. }) = error.downcast_ref().or(boxed) {
+            return Some(path.clone());
+        }
+        cause = error.source();
+    }
+    None
 }
 
 /// The error of a column that is not there.

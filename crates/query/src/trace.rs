@@ -2,7 +2,8 @@
 //! letter.
 //!
 //! A text is looked for where the record came from, in the sources' own bytes, so that any part of
-//! the original line finds it; what a source no longer has is known by its origin only.
+//! the original line finds it; what a source no longer has is known by its origin only. An origin
+//! is looked up in the source too: a place at which no record begins has no way to follow.
 
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use contract::error::Context;
 use contract::record::{MESSAGE, positions};
 use contract::sink::{Proof, ReadBack};
 use contract::source::{KnownSplit, Source, Split, Until};
-use contract::{Lineage, Origin, Position, Result};
+use contract::{Error, Lineage, Origin, Position, Result};
 use futures::TryStreamExt;
 use object_store::ObjectStore;
 use serde::Serialize;
@@ -47,7 +48,10 @@ pub struct Places<'a> {
 pub struct Trace {
     /// Where it came from, `split@position`.
     pub origin: String,
-    /// The text as the source has it, if it was found by its text.
+    /// The place that was asked for, where that lies inside of the record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked: Option<String>,
+    /// The text as the source has it; none where the source no longer has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
     /// The epoch that read it; none if it was not read yet or the epoch is forgotten.
@@ -67,13 +71,96 @@ pub struct Held {
     pub rows: Vec<serde_json::Value>,
 }
 
-/// Follows a record by its origin.
+/// The records whose text was looked for.
+pub struct Found {
+    /// How many there are.
+    pub records: u64,
+    /// The ways of the first of them.
+    pub traces: Vec<Trace>,
+}
+
+/// Follows a record by its origin, or by a place inside of it.
 ///
 /// # Errors
-/// External: a checkpoint or a sink cannot be read.
+/// Config: the source has no record there. External: a source, a checkpoint or a sink cannot be
+/// read.
 pub async fn by_origin(origin: &Origin, places: &Places<'_>) -> Result<Trace> {
     let history = Checkpoints::read(places).await?;
-    follow(origin, None, places, &history).await
+    let (begin, text) = match sought(origin, places, &history).await? {
+        Sought::Gone => (origin.position, None),
+        Sought::Record(begin, text) => (begin, Some(text)),
+        Sought::Nothing(end) => {
+            return Err(Error::config(format!("no record begins at \"{origin}\"")).hint(format!(
+                "what the source has of \"{}\" ends at {end}; a part of the text finds it, too",
+                origin.split
+            )));
+        }
+    };
+    let asked = (begin != origin.position).then(|| origin.to_string());
+    let begin = Origin { position: begin, ..origin.clone() };
+    Ok(Trace { asked, ..follow(&begin, text, places, &history).await? })
+}
+
+/// What a source has at an origin.
+enum Sought {
+    /// It no longer has the split, or cannot be read twice.
+    Gone,
+    /// A record that begins there or before, and its text.
+    Record(i64, String),
+    /// Nothing: it ends before.
+    Nothing(i64),
+}
+
+async fn sought(origin: &Origin, places: &Places<'_>, history: &Checkpoints) -> Result<Sought> {
+    for traced in places.sources.iter().filter(|traced| traced.source.replayable()) {
+        let known = history.known(&traced.name);
+        if !known.iter().any(|known| known.split.id == origin.split) {
+            continue;
+        }
+        let splits = traced.source.splits(Some(&known)).await?.splits;
+        let Some(split) = splits.iter().find(|split| split.id == origin.split) else { continue };
+        // Only where positions count records, whatever stands there can be gone to.
+        let from = traced.source.lineage_per_split().then(|| Position::new(origin.position));
+        return at(traced, split, from.as_ref(), origin.position).await;
+    }
+    Ok(Sought::Gone)
+}
+
+/// The record that begins at a position or is the last one before it.
+async fn at(
+    traced: &TracedSource,
+    split: &Split,
+    from: Option<&Position>,
+    position: i64,
+) -> Result<Sought> {
+    let mut reader = traced.source.open(split, from, Until::End).await?;
+    let mut before: Option<(i64, String)> = None;
+    let mut end = from.map_or(0, |from| from.at);
+    while let Some(batch) = reader.next_batch().await? {
+        let messages = batch.records.column_by_name(MESSAGE);
+        let Some(messages) = messages.and_then(|all| all.as_string_view_opt()) else {
+            return Ok(Sought::Gone);
+        };
+        let positions = positions(&batch.records)?;
+        let rows = positions.values().iter().enumerate();
+        let row = rows.filter(|(_, at)| **at <= position).max_by_key(|(_, at)| **at);
+        let row = row.map(|(row, at)| (*at, messages.value(row).to_owned()));
+        let refused = batch.rejects.iter().filter(|reject| reject.position <= position);
+        let refused = refused.max_by_key(|reject| reject.position).map(|reject| {
+            let original = reject.original.as_deref().unwrap_or_default();
+            (reject.position, String::from_utf8_lossy(original).into_owned())
+        });
+        let nearest = [row, refused].into_iter().flatten().max_by_key(|(at, _)| *at);
+        before = nearest.or(before);
+        end = batch.next.at;
+        if end > position {
+            break;
+        }
+    }
+    Ok(match before {
+        Some((begin, text)) if end > position => Sought::Record(begin, text),
+        _ => Sought::Nothing(end),
+    })
 }
 
 /// Whether a split of this name was ever read.
@@ -87,54 +174,57 @@ pub async fn is_known(origin: &Origin, places: &Places<'_>) -> Result<bool> {
         .any(|newest| newest.splits.iter().any(|state| state.known.split.id == origin.split)))
 }
 
-/// Follows the first `limit` records whose text contains `text`.
+/// Follows the first `limit` records whose text contains `text`, and counts all of them.
 ///
 /// # Errors
 /// External: a source, a checkpoint or a sink cannot be read.
-pub async fn by_text(text: &str, limit: usize, places: &Places<'_>) -> Result<Vec<Trace>> {
+pub async fn by_text(text: &str, limit: usize, places: &Places<'_>) -> Result<Found> {
     let history = Checkpoints::read(places).await?;
-    let mut traces = Vec::new();
+    let (mut records, mut traces) = (0, Vec::new());
     for traced in places.sources.iter().filter(|traced| traced.source.replayable()) {
         let known = history.known(&traced.name);
         let splits = traced.source.splits(Some(&known)).await?.splits;
         for split in &splits {
             let room = limit - traces.len();
-            for (origin, line) in search(traced, split, text, room).await? {
+            let (count, found) = search(traced, split, text, room).await?;
+            records += count;
+            for (origin, line) in found {
                 traces.push(follow(&origin, Some(line), places, &history).await?);
             }
         }
     }
-    Ok(traces)
+    Ok(Found { records, traces })
 }
 
-/// The records of a split whose text contains `text`, up to `limit`.
+/// How many records of a split contain `text`, and the first of them, up to `limit`.
 async fn search(
     traced: &TracedSource,
     split: &Split,
     text: &str,
     limit: usize,
-) -> Result<Vec<(Origin, String)>> {
-    let mut found = Vec::new();
+) -> Result<(u64, Vec<(Origin, String)>)> {
+    let (mut count, mut found) = (0, Vec::new());
     let mut reader = traced.source.open(split, None, Until::End).await?;
     while let Some(batch) = reader.next_batch().await? {
         let records = &batch.records;
         let Some(messages) =
             records.column_by_name(MESSAGE).and_then(|all| all.as_string_view_opt())
         else {
-            return Ok(found);
+            return Ok((count, found));
         };
         let positions = positions(records)?;
         for row in 0..messages.len() {
-            if found.len() == limit {
-                return Ok(found);
+            if !messages.value(row).contains(text) {
+                continue;
             }
-            if messages.value(row).contains(text) {
+            count += 1;
+            if found.len() < limit {
                 let origin = Origin { split: split.id.clone(), position: positions.value(row) };
                 found.push((origin, messages.value(row).to_owned()));
             }
         }
     }
-    Ok(found)
+    Ok((count, found))
 }
 
 async fn follow(
@@ -150,7 +240,8 @@ async fn follow(
             if readable { rows(origin, audited, places.pipeline).await? } else { Vec::new() };
         sinks.push(Held { sink: audited.name.clone(), readable, rows });
     }
-    Ok(Trace { origin: origin.to_string(), text, epoch: history.epoch_of(origin), sinks })
+    let epoch = history.epoch_of(origin);
+    Ok(Trace { origin: origin.to_string(), asked: None, text, epoch, sinks })
 }
 
 async fn rows(

@@ -422,12 +422,12 @@ fn unreadable(path: &std::path::Path, at: i64, error: io::Error) -> Error {
         (true, ErrorKind::QuotaExceeded) => Error::external(message)
             .because(error)
             .hint("raise `zstd_window_max`, up to 2GiB; so much memory is taken while it is read"),
-        (true, ErrorKind::UnexpectedEof) => Error::external(message)
-            .because(error)
-            .hint("its compressed end is missing: complete it, or leave it out by `exclude`"),
-        (true, _) => Error::external(message)
-            .because(error)
-            .hint("its compressed form is damaged: restore it, or leave it out by `exclude`"),
+        (true, ErrorKind::UnexpectedEof) => Error::external(message).because(error).hint(
+            "its compressed end is missing: complete it, or leave it out (setting `exclude`)",
+        ),
+        (true, _) => Error::external(message).because(error).hint(
+            "its compressed form is damaged: restore it, or leave it out (setting `exclude`)",
+        ),
         (false, _) => Error::transient(message).because(error),
     }
 }

@@ -32,8 +32,8 @@ use desk::Desk;
 pub fn desk(analytics: &options::Analytics, limits: &Limits) -> Result<Desk> {
     let options::Analytics { table, time, backend } = analytics;
     let backend: Arc<dyn backend::Backend> = match backend {
-        options::Backend::Lake { location } => {
-            let place = TablePlace::new(location.clone(), limits.memory_bytes)?;
+        options::Backend::Lake { location, without } => {
+            let place = TablePlace::new(location.clone(), limits.memory_bytes)?.without(without);
             Arc::new(lake::Lake::new(place, table, time))
         }
         options::Backend::Postgres { url, password } => {

@@ -78,12 +78,13 @@ pub fn print(report: &Report, out: &mut output::Stdout) -> std::io::Result<()> {
 
 fn verdict(sink: &SinkReport) -> String {
     let SinkReport { expected, found, missing, duplicate, unexpected, .. } = sink;
+    let (rows, sent) = (output::plain(*found, "row"), output::plain(*expected, "row"));
     match sink.proof {
-        Proof::None => format!("{expected} rows sent, cannot be read back"),
-        Proof::Count if sink.is_complete() => format!("{found} rows, as many as there should be"),
-        Proof::Origin if sink.is_complete() => format!("{found} rows, each of them once"),
+        Proof::None => format!("{sent} sent, cannot be read back"),
+        Proof::Count if sink.is_complete() => format!("{rows}, as many as there should be"),
+        Proof::Origin if sink.is_complete() => format!("{rows}, each of them once"),
         _ => format!(
-            "{found} rows of {expected}: {missing} missing, {duplicate} doubled, {unexpected} not \
+            "{rows} of {expected}: {missing} missing, {duplicate} doubled, {unexpected} not \
              expected"
         ),
     }

@@ -159,9 +159,12 @@ async fn ask(session: &Session, sql: &str) -> Result<Vec<Bar>> {
 fn print(shown: &Shown, global: &Global, out: &mut output::Stdout) -> io::Result<()> {
     match shown.loaded.read {
         0 => writeln!(out, "Nothing to load: all {} lines were loaded before.", shown.lines)?,
-        read => writeln!(out, "{read} lines of {} loaded.", shown.log.display())?,
+        read => {
+            let lines = output::plain(read, "line");
+            writeln!(out, "{lines} of {} loaded.", shown.log.display())?
+        }
     }
-    writeln!(out, "The table demo holds {} rows.", shown.rows)?;
+    writeln!(out, "The table demo holds {}.", output::plain(shown.rows, "row"))?;
     let parts = [
         ("Requests by status", &shown.by_status),
         ("Top paths", &shown.by_path),

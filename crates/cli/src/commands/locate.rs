@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use contract::{Error, Origin, Result};
-use query::trace::{self, Places, Trace, TracedSource};
+use query::trace::{self, Found, Places, Trace, TracedSource};
 
 use crate::arguments::Global;
 use crate::failure::Exit;
@@ -16,7 +16,8 @@ const EXAMPLES: &str = "\
 Examples:
   logmill where web.yaml '83.149.9.216 - - [17/May/2015:10:05:03'     any part of the line
   logmill where web.yaml '/var/log/nginx/access.log@4096'            an origin, split@position
-  logmill where web.yaml 'GET /admin' --limit 3 --format json";
+  logmill where web.yaml 'GET /admin' --limit 3 --format json
+  logmill where web.yaml 'GET /admin' --all";
 
 /// Follow a line, by a part of its text or by its origin `split@position`.
 #[derive(Debug, Args)]
@@ -30,11 +31,24 @@ pub struct Where {
     wanted: String,
 
     /// Lines that are followed at most, if several contain the text.
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, value_name = "LINES", default_value_t = 10, value_parser = at_least_one)]
     limit: usize,
+
+    /// Follow all lines that contain the text.
+    #[arg(long, conflicts_with = "limit")]
+    all: bool,
+}
+
+fn at_least_one(text: &str) -> std::result::Result<usize, String> {
+    let limit = text.parse().ok().filter(|limit| *limit > 0);
+    limit.ok_or_else(|| "expected a whole number from 1 on".to_owned())
 }
 
 pub async fn start(place: &Where, global: &Global) -> Result<Exit> {
+    if place.wanted.trim().is_empty() {
+        return Err(Error::config("there is no text to look for")
+            .hint("name a part of the line as the source has it, or an origin, split@position"));
+    }
     let bound = pipeline::load(&place.file, &global.data)?.pipeline;
     let checkpoints = pipeline::checkpoints(&bound).await?;
     let sources = bound.sources.iter();
@@ -48,28 +62,40 @@ pub async fn start(place: &Where, global: &Global) -> Result<Exit> {
         sinks: &sinks,
         checkpoints: checkpoints.objects(),
     };
-    let traces = find(place, &places).await?;
+    let Found { records, traces } = find(place, &places).await?;
     if traces.is_empty() {
         return Err(Error::config(format!("no line contains {:?}", place.wanted))
             .hint("lines that the sources no longer have are found by origin, split@position"));
     }
     output::list(global, &traces, |out| traces.iter().try_for_each(|trace| print(trace, out)))?;
+    if (traces.len() as u64) < records {
+        let (shown, lines) = (traces.len(), output::counted(records, "line"));
+        output::remark(
+            global,
+            &format!("{shown} of {lines} that contain it; `--all` follows them all"),
+        );
+    }
     Ok(Exit::Done)
 }
 
-async fn find(place: &Where, places: &Places<'_>) -> Result<Vec<Trace>> {
+async fn find(place: &Where, places: &Places<'_>) -> Result<Found> {
     if let Some(origin) = Origin::parse(&place.wanted)
         && trace::is_known(&origin, places).await?
     {
-        return Ok(vec![trace::by_origin(&origin, places).await?]);
+        return Ok(Found { records: 1, traces: vec![trace::by_origin(&origin, places).await?] });
     }
-    trace::by_text(&place.wanted, place.limit, places).await
+    let limit = if place.all { usize::MAX } else { place.limit };
+    trace::by_text(&place.wanted, limit, places).await
 }
 
 fn print(trace: &Trace, out: &mut output::Stdout) -> std::io::Result<()> {
+    if let Some(asked) = &trace.asked {
+        writeln!(out, "{asked} lies inside of the record that begins at")?;
+    }
     writeln!(out, "{}", trace.origin)?;
-    if let Some(text) = &trace.text {
-        writeln!(out, "  text: {}", visible(text))?;
+    match &trace.text {
+        Some(text) => writeln!(out, "  text: {}", visible(text))?,
+        None => writeln!(out, "  text: the source no longer has it")?,
     }
     match trace.epoch {
         Some(epoch) => writeln!(out, "  read in epoch {epoch}")?,

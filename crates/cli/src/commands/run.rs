@@ -228,7 +228,8 @@ fn print(summaries: &[Summary], taken: &[String], global: &Global) -> Result<()>
 
 fn print_text(summary: &Summary, out: &mut impl Write) -> std::io::Result<()> {
     let Summary { read, epochs, seconds, .. } = summary;
-    writeln!(out, "{read} records read in {epochs} epochs, {seconds:.1} s")?;
+    let (read, epochs) = (output::plain(*read, "record"), output::plain(*epochs, "epoch"));
+    writeln!(out, "{read} read in {epochs}, {seconds:.1} s")?;
     for sink in &summary.sinks {
         let counts = &sink.counts;
         write!(out, "  {}: {} delivered", sink.sink, counts.delivered)?;

@@ -8,18 +8,20 @@ use std::io::{IsTerminal, stderr};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::arguments::{Global, LogFormat};
+use crate::arguments::{Command, Global, LogFormat};
 use lines::Lines;
 
 /// Libraries that log as errors what they return as errors, or what is none: a table that is not
 /// there yet.
 const SILENT: [&str; 2] = ["buoyant_kernel=off", "delta_kernel=off"];
+/// What `look` says itself, once and in its own words.
+const SAID_BY_LOOK: &str = "runtime::troubles=error";
 /// What the lines of this program are told from those of others by, unless `LOGMILL_SERVICE` says.
 const SERVICE: &str = "logmill";
 
 /// Starts logging. `LOGMILL_LOG` takes a filter such as `runtime=debug` and wins over `-v`, which
 /// wins over a level such as `INFO` in `LOG_LEVEL`.
-pub fn start(global: &Global) {
+pub fn start(command: &Command, global: &Global) {
     let level = match (global.quiet, global.verbose) {
         (true, _) => LevelFilter::ERROR,
         (false, 0) => level_of_environment().unwrap_or(LevelFilter::WARN),
@@ -31,7 +33,9 @@ pub fn start(global: &Global) {
         .with_default_directive(level.into())
         .with_env_var("LOGMILL_LOG")
         .from_env_lossy();
-    let silent = SILENT.iter().filter_map(|directive| directive.parse().ok());
+    let says_itself = matches!(command, Command::Look(_)) && global.verbose == 0;
+    let silent = SILENT.into_iter().chain(says_itself.then_some(SAID_BY_LOOK));
+    let silent = silent.filter_map(|directive| directive.parse().ok());
     let filter = silent.fold(filter, EnvFilter::add_directive);
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
     match global.log_format() {

@@ -5,9 +5,11 @@
 pub mod bars;
 pub mod rows;
 
+use std::fmt::Display;
 use std::io::{BufWriter, StdoutLock, Write};
 
 use contract::{Error, Result};
+use indicatif::HumanCount;
 use serde::Serialize;
 
 use crate::arguments::{Format, Global};
@@ -79,6 +81,31 @@ fn only_query_writes(format: Format) -> Error {
     let name = format!("{format:?}").to_lowercase();
     Error::config(format!("this command does not write {name}"))
         .hint("use `--format text`, `json` or `ndjson`; `query` writes csv and parquet too")
+}
+
+/// A word on stderr beside the results.
+pub fn remark(global: &Global, line: &str) {
+    if global.logs_everything() {
+        tracing::info!("{line}");
+    } else if !global.quiet && !global.format.is_for_machines() {
+        // Where stderr is closed there is nobody to tell.
+        let _ = writeln!(std::io::stderr(), "{line}");
+    }
+}
+
+/// So many of something, for people: `1 row`, `2,000 rows`.
+pub fn counted(count: u64, one: &str) -> String {
+    named(count, HumanCount(count), one)
+}
+
+/// The same without separators, as programs may read it: `2000 rows`.
+pub fn plain(count: u64, one: &str) -> String {
+    named(count, count, one)
+}
+
+fn named(count: u64, shown: impl Display, one: &str) -> String {
+    let end = if count == 1 { "" } else { "s" };
+    format!("{shown} {one}{end}")
 }
 
 /// An error of stdout.

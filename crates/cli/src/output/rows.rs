@@ -110,7 +110,14 @@ impl Printer {
     fn new(format: Format, schema: &SchemaRef, out: Out, cells: Cells) -> Result<Self> {
         let json = JsonBuilder::new().with_explicit_nulls(true);
         Ok(match format {
-            Format::Text => Self::Text(TextPrinter { out, cells, waiting: Vec::new(), rows: 0 }),
+            Format::Text => Self::Text(TextPrinter {
+                schema: schema.clone(),
+                out,
+                cells,
+                waiting: Vec::new(),
+                rows: 0,
+                is_begun: false,
+            }),
             Format::Json => Self::Json(json.build(out)),
             Format::Ndjson => Self::Lines(json.build(out)),
             Format::Csv => {
@@ -141,7 +148,9 @@ impl Printer {
     fn finish(self) -> Result<()> {
         let mut out = match self {
             Self::Text(mut text) => {
-                text.print_table()?;
+                if text.rows > 0 || !text.is_begun {
+                    text.print_table()?;
+                }
                 text.out
             }
             Self::Json(mut json) => {
@@ -160,10 +169,13 @@ impl Printer {
 
 /// Gathers rows until they fill a table.
 struct TextPrinter {
+    schema: SchemaRef,
     out: Out,
     cells: Cells,
     waiting: Vec<RecordBatch>,
     rows: usize,
+    /// Whether a table was printed.
+    is_begun: bool,
 }
 
 impl TextPrinter {
@@ -183,9 +195,8 @@ impl TextPrinter {
 
     fn print_table(&mut self) -> Result<()> {
         let batches = std::mem::take(&mut self.waiting);
-        self.rows = 0;
-        let Some(first) = batches.first() else { return Ok(()) };
-        let table = table(&first.schema(), &batches, self.cells).map_err(unprintable)?;
+        (self.rows, self.is_begun) = (0, true);
+        let table = table(&self.schema, &batches, self.cells).map_err(unprintable)?;
         writeln!(self.out, "{table}").map_err(failed)
     }
 }

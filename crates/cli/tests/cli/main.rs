@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod airflow;
+mod asked;
 mod blueprints;
 mod bytes;
 mod crash;
@@ -15,6 +16,7 @@ mod isolation;
 mod lakes;
 mod leases;
 mod look;
+mod looked_at;
 mod loss;
 mod memory;
 mod messages;

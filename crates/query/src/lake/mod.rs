@@ -8,6 +8,7 @@ mod log;
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{Array, UInt64Array};
@@ -46,6 +47,8 @@ use log::LogFiles;
 pub struct LakeTable {
     table: DeltaTable,
     store: ObjectStoreUrl,
+    /// Its folder, where it lies on this machine.
+    folder: Option<PathBuf>,
     /// The columns in the files, in order, then those in the names of folders.
     columns: TableSchema,
     /// The files that are read; all if none are named.
@@ -89,7 +92,21 @@ pub fn read(table: DeltaTable, location: &Location) -> Result<LakeTable> {
         .with_table_partition_cols(in_names)
         .build();
     let store = store_url(&table, location)?;
-    Ok(LakeTable { table, store, columns, only: None })
+    let folder = location.folder()?;
+    Ok(LakeTable { table, store, folder, columns, only: None })
+}
+
+/// The error of a file that the log of a table names and that is not there; `folder` is the
+/// table's, where that is known.
+pub fn gone(folder: Option<&Path>, file: &str) -> Error {
+    let table = match folder {
+        Some(folder) => format!("lake table {:?}", folder.display().to_string()),
+        None => "a lake table".to_owned(),
+    };
+    Error::external(format!("{table} lacks its file {file:?}")).hint(
+        "put the file back; if it is lost, `logmill audit` says which records it held, and a \
+         pipeline with another `name` and table reads them again",
+    )
 }
 
 /// The name of the table's store in a session: of its own, as one URL may name a table at each of
@@ -120,6 +137,7 @@ impl LakeTable {
         Self {
             table: self.table.clone(),
             store: self.store.clone(),
+            folder: self.folder.clone(),
             columns: self.columns.clone(),
             only: Some(files),
         }
@@ -153,8 +171,10 @@ impl LakeTable {
             if self.only.as_ref().is_some_and(|only| !only.contains(&file.object_store_path())) {
                 continue;
             }
+            let location = file.object_store_path();
+            self.refuse_missing(&location)?;
             let meta = ObjectMeta {
-                location: file.object_store_path(),
+                location,
                 last_modified: file.modification_datetime().unwrap_or_default(),
                 size: u64::try_from(file.size()).unwrap_or_default(),
                 e_tag: None,
@@ -177,6 +197,21 @@ impl LakeTable {
             files.push(file);
         }
         Ok(files)
+    }
+
+    /// Refuses a file that is gone from this machine: what the log counts is answered without
+    /// opening any file, and would count its rows.
+    fn refuse_missing(&self, file: &FilePath) -> Result<()> {
+        let Some(folder) = &self.folder else { return Ok(()) };
+        let path = folder.join(file.as_ref());
+        match path.try_exists() {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(gone(Some(folder), file.as_ref())),
+            Err(error) => {
+                let path = path.display().to_string();
+                Err(Error::external(format!("could not look for {path:?}")).because(error))
+            }
+        }
     }
 
     /// For each column in folder names, the value of each file.

@@ -10,7 +10,6 @@ use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use contract::error::Context;
 use contract::{Error, Result};
 use formats::compression::{Compression, Limits, Source};
 use formats::decoded::Decoded;
@@ -49,6 +48,19 @@ enum Form {
     Pipe(Arc<Pipe>),
 }
 
+/// What a query names.
+pub struct Named {
+    /// The files that can be opened.
+    pub files: Vec<Arc<LogFile>>,
+    /// The files of a pattern that cannot, each with why.
+    pub unread: Vec<Unread>,
+    /// Whether one file is named, without any pattern: what of it cannot be read is an error.
+    pub is_strict: bool,
+}
+
+/// A file that cannot be read, and why.
+pub type Unread = (PathBuf, Error);
+
 /// A part of a file that one thread reads.
 #[derive(Clone, Debug)]
 pub struct Piece {
@@ -80,17 +92,18 @@ pub struct Opened {
 ///
 /// # Errors
 /// Config: nothing matches, the glob is malformed, or the name is that of a folder or device.
-/// External: a file cannot be read.
-pub fn find(pattern: &str) -> Result<Vec<Arc<LogFile>>> {
+/// External: the one file that is named cannot be read.
+pub fn find(pattern: &str) -> Result<Named> {
     if let Ok(metadata) = Path::new(pattern).symlink_metadata() {
-        return Ok(vec![Arc::new(LogFile::named(Path::new(pattern), &metadata)?)]);
+        let file = Arc::new(LogFile::named(Path::new(pattern), &metadata)?);
+        return Ok(Named { files: vec![file], unread: Vec::new(), is_strict: true });
     }
-    let mut files = expand(pattern)?;
-    if files.is_empty() && pattern.contains('[') {
+    let mut named = expand(pattern)?;
+    if named.is_empty() && pattern.contains('[') {
         // Brackets that stand for themselves, as in the name of a folder.
-        files = expand(&pattern.replace('[', "[[]"))?;
+        named = expand(&pattern.replace('[', "[[]"))?;
     }
-    if files.is_empty() {
+    if named.is_empty() {
         let hint = match pattern {
             _ if pattern.starts_with("~/") => "`~` is the shell's: write the whole path",
             _ if pattern.contains('[') => {
@@ -100,28 +113,48 @@ pub fn find(pattern: &str) -> Result<Vec<Arc<LogFile>>> {
         };
         return Err(Error::config(format!("no file matches {pattern:?}")).hint(hint));
     }
-    Ok(files)
+    Ok(named)
 }
 
-fn expand(pattern: &str) -> Result<Vec<Arc<LogFile>>> {
+fn expand(pattern: &str) -> Result<Named> {
     let paths = glob::glob(pattern)
         .map_err(|error| Error::config(format!("glob {pattern:?} is wrong")).because(error))?;
-    let mut files = Vec::new();
+    let mut named = Named { files: Vec::new(), unread: Vec::new(), is_strict: false };
     for path in paths {
-        let path = path.external(|| format!("could not list {pattern:?}"))?;
+        let path = match path {
+            Ok(path) => path,
+            Err(error) => {
+                let path = error.path().to_owned();
+                named.unread.push((path.clone(), unreadable(&path, error.into())));
+                continue;
+            }
+        };
         let what = match path.metadata() {
             Ok(metadata) if metadata.is_file() => {
-                files.push(Arc::new(LogFile::regular(&path)?));
+                match LogFile::regular(&path) {
+                    Ok(file) => named.files.push(Arc::new(file)),
+                    Err(error) => named.unread.push((path, error)),
+                }
                 continue;
             }
             Ok(metadata) if metadata.is_dir() => continue,
             Ok(metadata) => kind(metadata.file_type()),
             Err(error) if error.kind() == ErrorKind::NotFound => "a link that leads nowhere",
-            Err(error) => return Err(unreadable(&path, error)),
+            Err(error) => {
+                let error = unreadable(&path, error);
+                named.unread.push((path, error));
+                continue;
+            }
         };
         tracing::warn!(path = %path.display(), "passed over {what}");
     }
-    Ok(files)
+    Ok(named)
+}
+
+impl Named {
+    fn is_empty(&self) -> bool {
+        self.files.is_empty() && self.unread.is_empty()
+    }
 }
 
 /// What something is that is neither a file nor a folder.
@@ -184,6 +217,11 @@ impl LogFile {
             (compression, _) => Form::Packed(compression),
         };
         Ok(Self { path: path.to_owned(), bytes, form })
+    }
+
+    /// Whether its text is not what stands on the disk.
+    pub fn is_packed(&self) -> bool {
+        !matches!(self.form, Form::Plain)
     }
 
     /// Where it lies.
@@ -324,7 +362,7 @@ mod tests {
 
     #[test]
     fn a_glob_without_a_match_is_the_users_error() {
-        let error = find("/nowhere/*.log").expect_err("nothing there");
+        let error = find("/nowhere/*.log").map(|_| ()).expect_err("nothing there");
         assert_eq!(error.to_string(), "no file matches \"/nowhere/*.log\"");
     }
 
@@ -341,12 +379,12 @@ mod tests {
             let name = |file: &Arc<LogFile>| {
                 file.path().strip_prefix(folder.path()).expect("inside").display().to_string()
             };
-            files.iter().map(name).collect::<Vec<_>>()
+            files.files.iter().map(name).collect::<Vec<_>>()
         };
         assert_eq!(found("access[1].log"), ["access[1].log"]);
         assert_eq!(found("access[2].log"), ["access2.log"]);
         assert_eq!(found("logs [old]/*.log"), ["logs [old]/a.log"]);
-        let error = find("/nowhere/a[1].log").expect_err("nothing there");
+        let error = find("/nowhere/a[1].log").map(|_| ()).expect_err("nothing there");
         assert!(error.hint_text().expect("a hint").contains("[[]"));
     }
 
@@ -360,14 +398,15 @@ mod tests {
         symlink("/dev/null", path("c.log")).expect("a link");
         let _socket = std::os::unix::net::UnixListener::bind(path("d.log")).expect("a socket");
         let files = find(path("*.log").to_str().expect("text")).expect("one file");
-        assert_eq!(files.len(), 1);
+        assert_eq!(files.files.len(), 1);
         for (name, expect) in [
             ("b.log", "is a link that leads nowhere"),
             ("c.log", "is a device, not a log"),
             ("d.log", "is a socket, not a log"),
             ("", "is a folder"),
         ] {
-            let error = find(path(name).to_str().expect("text")).expect_err("it is no file");
+            let error = find(path(name).to_str().expect("text"));
+            let error = error.map(|_| ()).expect_err("it is no file");
             assert!(error.to_string().ends_with(expect), "{error}");
         }
     }

@@ -2,8 +2,9 @@
 //! pipeline.
 //!
 //! Plain files are read in pieces on all threads; only the columns that the query names are made.
-//! Lines that the format refuses are left out and counted in [`RefusedLines`]; a format that was
-//! found out stands in [`TakenFormats`].
+//! Lines that the format refuses are left out and counted in [`RefusedLines`]; files of a pattern
+//! that cannot be read are in [`UnreadFiles`], and the others answer; a format that was found out
+//! stands in [`TakenFormats`].
 
 mod files;
 mod pipes;
@@ -11,5 +12,5 @@ mod scan;
 mod table;
 
 pub use pipes::take_stdin;
-pub use scan::{Refusal, RefusedLines};
+pub use scan::{Refusal, RefusedLines, UnreadFiles};
 pub use table::{LogFunction, TakenFormats};

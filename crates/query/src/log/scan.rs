@@ -7,15 +7,15 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::fs::File;
-use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::io::ErrorKind as IoErrorKind;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
 use contract::error::Context;
-use contract::{Error, Result};
+use contract::{Error, ErrorKind, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
@@ -98,6 +98,26 @@ impl RefusedLines {
     }
 }
 
+/// The files that could not be read to their end, each with why: the others answer all the same.
+#[derive(Debug, Default)]
+pub struct UnreadFiles(Mutex<BTreeMap<PathBuf, Error>>);
+
+impl UnreadFiles {
+    /// Those since the last call, by name.
+    pub fn take(&self) -> BTreeMap<PathBuf, Error> {
+        std::mem::take(&mut self.lock())
+    }
+
+    /// Adds a file; what was said of it first stays.
+    pub fn add(&self, path: PathBuf, error: Error) {
+        self.lock().entry(path).or_insert(error);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Error>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// What all partitions of one scan share.
 pub struct Scan {
     /// The columns that come out.
@@ -108,6 +128,8 @@ pub struct Scan {
     pub parser: Arc<dyn Parser>,
     /// Who is told about lines that are refused.
     pub refused: Arc<RefusedLines>,
+    /// Who is told about files that cannot be read; none where that is an error.
+    pub unread: Option<Arc<UnreadFiles>>,
     /// Which lines are parts of one.
     pub join: Option<Join>,
     /// What nobody has begun to read yet.
@@ -185,10 +207,18 @@ impl Reader {
         loop {
             let Some(piece) = &mut self.open else {
                 let Some(piece) = self.scan.next_piece() else { return Ok(None) };
-                self.open = Some(OpenPiece::new(piece, self.scan.join)?);
+                let path = piece.file().path().to_owned();
+                self.open = self.passing(&path, OpenPiece::new(piece, self.scan.join))?;
                 continue;
             };
-            let Some(lines) = piece.next_lines()? else {
+            let lines = match piece.next_lines() {
+                Ok(lines) => lines,
+                Err(error) => {
+                    let path = piece.piece.file().path().to_owned();
+                    self.passing(&path, Err(error))?
+                }
+            };
+            let (Some(lines), Some(piece)) = (lines, &self.open) else {
                 self.open = None;
                 continue;
             };
@@ -196,6 +226,20 @@ impl Reader {
             if batch.num_rows() > 0 {
                 return Ok(Some(batch));
             }
+        }
+    }
+}
+
+impl Reader {
+    /// What was read of a file of a pattern; nothing where it cannot be read.
+    fn passing<T>(&self, path: &Path, read: Result<T>) -> Result<Option<T>> {
+        match (read, &self.scan.unread) {
+            (Ok(read), _) => Ok(Some(read)),
+            (Err(error), Some(unread)) if error.kind() == ErrorKind::External => {
+                unread.add(path.to_owned(), error);
+                Ok(None)
+            }
+            (Err(error), _) => Err(error),
         }
     }
 }
@@ -256,31 +300,36 @@ impl OpenPiece {
         let mut block = self.lines.block(BLOCK_BYTES);
         let refusal = self.text.foreign_reason();
         let reached = self.text.fill(&mut block, BLOCK_BYTES);
-        let reached = reached.map_err(|error| self.failure = Some(self.broken(error)));
+        let mut failed = None;
+        let reached = reached.map_err(|error| failed = Some(error));
         self.ended = reached != Ok(Reached::Room) && reached != Ok(Reached::TextEnd);
-        Ok(Some(match (refusal, reached) {
+        let lines = match (refusal, reached) {
             (Some(reason), Ok(Reached::Room)) => self.lines.refuse(block, &reason),
             (Some(reason), _) => self.lines.refuse_last(block, &reason),
             (None, Ok(Reached::TextEnd)) => self.lines.cut_ended(block),
             (None, Ok(Reached::End)) => self.lines.cut_last(block),
             (None, Ok(Reached::Room) | Err(())) => self.lines.cut(block),
-        }))
+        };
+        // Only now it is known how far the lines go.
+        self.failure = failed.map(|error| self.broken(error));
+        Ok(Some(lines))
     }
 
     fn broken(&self, error: std::io::Error) -> Error {
         let path = self.piece.file().path().display();
         let at = self.lines.at();
+        let decompressed = if self.piece.file().is_packed() { " (decompressed)" } else { "" };
         let hint = match error.kind() {
-            ErrorKind::QuotaExceeded => {
+            IoErrorKind::QuotaExceeded => {
                 "decompress it outside: `zstd --long=31 -dc FILE | logmill query …` with \
                  '/dev/stdin' as its name"
             }
-            ErrorKind::UnexpectedEof => {
+            IoErrorKind::UnexpectedEof => {
                 "if the file is still being compressed, wait until it is complete"
             }
             _ => "its compressed form is damaged: restore it, or leave it out",
         };
-        Error::external(format!("could not read \"{path}\" beyond byte {at}"))
+        Error::external(format!("could not read \"{path}\" beyond byte {at}{decompressed}"))
             .hint(hint)
             .because(error)
     }

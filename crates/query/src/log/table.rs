@@ -17,8 +17,8 @@ use datafusion::physical_plan::streaming::StreamingTableExec;
 use formats::join::Join;
 use formats::{Detected, Format, FormatConfig, Parser};
 
-use super::files::{self, LogFile};
-use super::scan::{OpenPiece, Partition, RefusedLines, Scan};
+use super::files::{self, LogFile, Named};
+use super::scan::{OpenPiece, Partition, RefusedLines, Scan, UnreadFiles};
 use crate::session::lend;
 
 /// How the function is called, for hints.
@@ -52,14 +52,19 @@ impl TakenFormats {
 /// The function `log`.
 pub struct LogFunction {
     refused: Arc<RefusedLines>,
+    unread: Arc<UnreadFiles>,
     taken: Arc<TakenFormats>,
 }
 
 impl LogFunction {
-    /// A function that tells `refused` about lines it cannot read, and `taken` about formats that
-    /// it found out.
-    pub fn new(refused: Arc<RefusedLines>, taken: Arc<TakenFormats>) -> Self {
-        Self { refused, taken }
+    /// A function that tells `refused` about lines it cannot read, `unread` about files of a
+    /// pattern that it cannot read, and `taken` about formats that it found out.
+    pub fn new(
+        refused: Arc<RefusedLines>,
+        unread: Arc<UnreadFiles>,
+        taken: Arc<TakenFormats>,
+    ) -> Self {
+        Self { refused, unread, taken }
     }
 }
 
@@ -83,6 +88,8 @@ struct LogTable {
     join: Option<Join>,
     schema: SchemaRef,
     refused: Arc<RefusedLines>,
+    /// Who is told about files that cannot be read; none where that is an error.
+    unread: Option<Arc<UnreadFiles>>,
 }
 
 impl LogTable {
@@ -96,7 +103,17 @@ impl LogTable {
                 return Err(Error::config("log() takes one to three texts").hint(USAGE));
             }
         };
-        let files = files::find(pattern)?;
+        let Named { files, unread, is_strict } = files::find(pattern)?;
+        let mut failed = None;
+        for (path, error) in unread {
+            match files.is_empty() {
+                true => failed = failed.or(Some(error)),
+                false => function.unread.add(path, error),
+            }
+        }
+        if let Some(error) = failed {
+            return Err(error);
+        }
         let config = match Format::named(format) {
             Some(Format::Auto) if detail.is_none() => {
                 let detected = found_out(pattern, &files)?;
@@ -108,7 +125,8 @@ impl LogTable {
         let parser = formats::parser(&config)?;
         let schema = parser.schema();
         let join = Join::of(config.format);
-        Ok(Self { files, parser, join, schema, refused: function.refused.clone() })
+        let unread = (!is_strict).then(|| function.unread.clone());
+        Ok(Self { files, parser, join, schema, refused: function.refused.clone(), unread })
     }
 }
 
@@ -167,17 +185,28 @@ fn unknown(name: &str) -> Error {
         .hint(Section::did_you_mean(name, formats::formats()))
 }
 
-/// The lines of the first block that holds any.
+/// The lines of the first block that holds any. A file that cannot be read is told about when its
+/// rows are wanted; here it counts only where no other one holds a line.
 fn first_lines(files: &[Arc<LogFile>]) -> Result<StringViewArray> {
+    let mut failed = None;
     for file in files {
-        let mut piece = OpenPiece::new(files::sample(file), None)?;
-        while let Some(lines) = piece.next_lines()? {
-            if !lines.positions.is_empty() {
-                return Ok(lines.text);
-            }
+        match first_lines_of(file) {
+            Ok(Some(lines)) => return Ok(lines),
+            Ok(None) => {}
+            Err(error) => failed = failed.or(Some(error)),
         }
     }
-    Ok(StringViewArray::new_null(0))
+    failed.map_or_else(|| Ok(StringViewArray::new_null(0)), Err)
+}
+
+fn first_lines_of(file: &Arc<LogFile>) -> Result<Option<StringViewArray>> {
+    let mut piece = OpenPiece::new(files::sample(file), None)?;
+    while let Some(lines) = piece.next_lines()? {
+        if !lines.positions.is_empty() {
+            return Ok(Some(lines.text));
+        }
+    }
+    Ok(None)
 }
 
 impl fmt::Debug for LogTable {
@@ -215,6 +244,7 @@ impl TableProvider for LogTable {
             projection,
             parser: self.parser.clone(),
             refused: self.refused.clone(),
+            unread: self.unread.clone(),
             join: self.join,
             pieces: Mutex::new(VecDeque::from(pieces)),
         });

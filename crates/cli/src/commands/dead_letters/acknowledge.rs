@@ -68,7 +68,7 @@ pub async fn start(acknowledge: &Acknowledge, global: &Global) -> Result<Exit> {
     output::value(global, &report, |out| match (report.taken, report.finished_interrupted) {
         (_, true) => writeln!(out, "finished what was interrupted; call again for what is open"),
         (0, false) => writeln!(out, "{} has no such dead letter that is open", report.pipeline),
-        (taken, false) => writeln!(out, "{taken} dead letters closed"),
+        (taken, false) => writeln!(out, "{} closed", output::plain(taken, "dead letter")),
     })?;
     Ok(signals::exit())
 }

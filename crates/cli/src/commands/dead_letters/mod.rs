@@ -6,6 +6,7 @@ pub mod replay;
 pub mod requests;
 
 use std::io::Write;
+use std::path::Path;
 
 use clap::{Args, Subcommand};
 use contract::{Error, Origin, Result};
@@ -66,11 +67,14 @@ pub async fn start(letters: &DeadLetters, global: &Global) -> Result<Exit> {
     match &letters.action {
         Action::List { pipeline, limit, all, full } => {
             let found = session.query(&list(pipeline.as_deref(), *limit, *all)).await?;
-            match full {
+            let count = match full {
                 true => rows::print(found, global.format, rows::open(None)?).await?,
                 // An origin that is cut off names no record.
                 false => rows::print_short(found, global.format, "id").await?,
             };
+            if count == 0 {
+                output::remark(global, &none(pipeline.as_deref(), *all, &global.data));
+            }
         }
         Action::Show { id } => show(&session, id, global).await?,
         Action::Replay(replay) => return replay::start(replay, global).await,
@@ -92,6 +96,19 @@ fn list(pipeline: Option<&str>, limit: usize, all: bool) -> String {
         "SELECT concat(split, '@', position) AS id, ts, pipeline, step, sink, {state}reason, \
          original FROM dead_letters {condition} ORDER BY ts DESC, split, position LIMIT {limit}"
     )
+}
+
+/// What is said where there is nothing to list.
+fn none(pipeline: Option<&str>, all: bool, data: &Path) -> String {
+    if !data.is_dir() {
+        return format!(
+            "no dead letters: there is no data folder {:?}",
+            data.display().to_string()
+        );
+    }
+    let open = if all { "" } else { "open " };
+    let of = pipeline.map(|name| format!(" of pipeline {name:?}")).unwrap_or_default();
+    format!("no {open}dead letters{of}")
 }
 
 async fn show(session: &Session, id: &str, global: &Global) -> Result<()> {

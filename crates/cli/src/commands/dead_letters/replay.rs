@@ -300,7 +300,10 @@ fn print(report: &Report, out: &mut output::Stdout) -> std::io::Result<()> {
             writeln!(out, "{pipeline} has no such dead letter that is open")?
         }
         (0, _) => writeln!(out, "nothing replayed")?,
-        _ => writeln!(out, "{taken} dead letters replayed, {refused_again} refused again")?,
+        (taken, _) => {
+            let letters = output::plain(*taken, "dead letter");
+            writeln!(out, "{letters} replayed, {refused_again} refused again")?
+        }
     }
     for Delivered { sink, counts } in &report.sinks {
         writeln!(out, "  {sink}: {} delivered", counts.delivered)?;

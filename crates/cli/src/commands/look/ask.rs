@@ -1,8 +1,9 @@
 //! The questions of the dashboard, for pages and text: the same answers under the same paths.
 
 use api::Answers;
+use api::answers::moments;
 use clap::Args;
-use contract::Result;
+use contract::{Error, Result};
 use serde_json::{Map, Value, json};
 use url::form_urlencoded;
 
@@ -50,6 +51,29 @@ pub struct Scope {
 }
 
 impl Scope {
+    /// Refuses times that are none, before anything is read.
+    ///
+    /// # Errors
+    /// Config.
+    pub fn check(&self) -> Result<()> {
+        let read = |name: &str, text: &Option<String>| {
+            let read = text.as_ref().map(|text| {
+                moments(text).ok_or_else(|| {
+                    Error::config(format!("`{name}` is no time: {text:?}"))
+                        .hint("write 2026-11-21, or 2026-11-21T10:00:00Z")
+                })
+            });
+            read.transpose()
+        };
+        match (read("--from", &self.from)?, read("--to", &self.to)?) {
+            (Some((from, _)), Some((_, to))) if from > to => {
+                Err(Error::config("`--from` lies after `--to`")
+                    .hint("a date as `--to` is the whole of its day"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The same in an address, with its `?`; nothing where all rows count.
     pub fn query(&self) -> String {
         let query = self.parameters("");

@@ -24,7 +24,18 @@ pub enum Input {
         named: Vec<PathBuf>,
         /// The files that there are now.
         found: Vec<PathBuf>,
+        /// What several arguments name and is left out, a sentence each.
+        left_out: Vec<LeftOut>,
     },
+}
+
+/// What one of several arguments names and cannot be looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LeftOut {
+    /// Nothing that could hold lines: a folder, a device, a link that leads nowhere.
+    PassedOver(String),
+    /// It is not there.
+    Missing(String),
 }
 
 impl Input {
@@ -57,11 +68,12 @@ impl Input {
     }
 }
 
-/// Finds what the arguments name.
+/// Finds what the arguments name. Several names are like a pattern, which a shell may have made
+/// them from: what is no file among them is left out.
 ///
 /// # Errors
-/// Config: nothing matches, a folder is named, or standard input beside files. External: a folder
-/// cannot be listed.
+/// Config: nothing matches, a folder alone is named, or standard input beside files. External: a
+/// folder cannot be listed.
 pub fn find(arguments: &[String]) -> Result<Input> {
     if arguments.iter().any(|argument| argument == STDIN) {
         return match arguments {
@@ -69,27 +81,52 @@ pub fn find(arguments: &[String]) -> Result<Input> {
             _ => Err(Error::config("`-` stands for standard input, which is looked at alone")),
         };
     }
-    let (mut named, mut found) = (Vec::new(), Vec::new());
+    let (mut named, mut found, mut left_out) = (Vec::new(), Vec::new(), Vec::new());
+    let mut refused = None;
     for argument in arguments {
         let path =
             std::path::absolute(argument).external(|| format!("could not find {argument:?}"))?;
-        if path.is_dir() {
-            return Err(Error::config(format!("{argument:?} is a folder"))
-                .hint(format!("name its files: {}/*.log*", argument.trim_end_matches('/'))));
+        match of(argument, &path) {
+            Ok(files) => {
+                found.extend(files);
+                named.push(path);
+            }
+            Err(error) => {
+                let told = error.to_string();
+                let is_there = path.symlink_metadata().is_ok();
+                left_out.push(match is_there {
+                    true => LeftOut::PassedOver(told),
+                    false => LeftOut::Missing(told),
+                });
+                refused = refused.or(Some(error));
+            }
         }
-        if path.exists() && !path.is_file() {
-            return Err(Error::config(format!("{argument:?} is a pipe or a device"))
-                .hint(format!("look at what comes out of it: logmill look - < {argument}")));
-        }
-        match path.is_file() {
-            true => found.push(path.clone()),
-            false => found.extend(matches(argument, &path)?),
-        }
-        named.push(path);
+    }
+    if let Some(error) = refused.filter(|_| found.is_empty()) {
+        return Err(error);
     }
     found.sort();
     found.dedup();
-    Ok(Input::Files { named, found })
+    Ok(Input::Files { named, found, left_out })
+}
+
+/// The files that one argument names.
+fn of(argument: &str, path: &Path) -> Result<Vec<PathBuf>> {
+    if path.is_file() {
+        return Ok(vec![path.to_owned()]);
+    }
+    if path.is_dir() {
+        return Err(Error::config(format!("{argument:?} is a folder"))
+            .hint(format!("name its files: {}/*.log*", argument.trim_end_matches('/'))));
+    }
+    if path.exists() {
+        return Err(Error::config(format!("{argument:?} is a pipe or a device"))
+            .hint(format!("look at what comes out of it: logmill look - < {argument}")));
+    }
+    if path.is_symlink() {
+        return Err(Error::config(format!("{argument:?} is a link that leads nowhere")));
+    }
+    matches(argument, path)
 }
 
 fn matches(argument: &str, path: &Path) -> Result<Vec<PathBuf>> {
@@ -111,35 +148,21 @@ fn matches(argument: &str, path: &Path) -> Result<Vec<PathBuf>> {
     }
 }
 
-/// The first bytes of the input, decompressed; of standard input those that are there first, which
-/// are not taken away.
+/// The first bytes of a file, decompressed.
 ///
 /// # Errors
 /// External: it cannot be read.
-pub fn first_bytes(input: &Input, bytes_max: usize) -> Result<Vec<u8>> {
-    match input {
-        Input::Stdin => stdin(bytes_max),
-        Input::Files { found, .. } => {
-            let mut failed = None;
-            for path in found {
-                match of_file(path, bytes_max) {
-                    Ok(bytes) if bytes.is_empty() => {}
-                    Ok(bytes) => return Ok(bytes),
-                    Err(error) => failed = failed.or(Some(error)),
-                }
-            }
-            failed.map_or_else(|| Ok(Vec::new()), Err)
-        }
-    }
-}
-
-fn of_file(path: &Path, bytes_max: usize) -> Result<Vec<u8>> {
+pub fn of_file(path: &Path, bytes_max: usize) -> Result<Vec<u8>> {
     let unreadable = || format!("could not read {:?}", path.display().to_string());
     let file = File::open(path).external(unreadable)?;
     decoded(Box::new(BufReader::new(file)), bytes_max).external(unreadable)
 }
 
-fn stdin(bytes_max: usize) -> Result<Vec<u8>> {
+/// The bytes of standard input that are there first, which are not taken away.
+///
+/// # Errors
+/// External: it cannot be read.
+pub fn stdin(bytes_max: usize) -> Result<Vec<u8>> {
     use std::io::BufRead;
     let mut stdin = std::io::stdin().lock();
     // They stay in the buffer, from which the run reads them again.
@@ -193,6 +216,8 @@ mod tests {
         check(&["b[1].log"], "b[1].log Some(8)");
         check(&["c.log"], "there is no file \"c.log\"");
         check(&["c*"], "no file matches \"c*\"");
+        check(&["a.log", "c.log"], "a.log Some(5)");
+        check(&["c.log", "d.log"], "there is no file \"c.log\"");
         check(&["a.log", "-"], "`-` stands for standard input, which is looked at alone");
     }
 }

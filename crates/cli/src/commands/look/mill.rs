@@ -17,17 +17,18 @@ use tokio::sync::watch;
 
 use super::files::Input;
 use super::open::Browser;
-use super::place::{Decided, Place};
-use super::{Look, say, show, text};
+use super::others::Others;
+use super::place::{self, Decided, Place};
+use super::{Look, show, text, unread};
 use crate::arguments::Global;
 use crate::commands::{run, serve};
 use crate::failure::Exit;
-use crate::output::rows;
+use crate::output::{remark, rows};
 use crate::progress::Display;
 use crate::{pipeline, signals};
 
 /// The pipeline's name.
-const NAME: &str = "look";
+pub const NAME: &str = "look";
 /// The file of the pipeline, in the data folder of the look.
 const FILE: &str = "look.yaml";
 /// The longest that an epoch lasts: the first rows are seen so long after the start.
@@ -44,6 +45,8 @@ pub struct Looked {
     pub decided: Decided,
     /// The arguments, with the data folder of the look.
     pub global: Global,
+    /// What is in the lake and does not count.
+    pub others: Others,
 }
 
 /// What is in the lake.
@@ -66,12 +69,19 @@ pub struct Milled {
 /// # Errors
 /// Config: a path is no UTF-8. External: the folder cannot be written.
 pub fn write(place: &Place, input: &Input, decided: &Decided) -> Result<PathBuf> {
+    let join = decided.join.as_ref().map(|join| format!(", join: {join}")).unwrap_or_default();
     let source = match input {
-        Input::Stdin => "{ type: stdio }".to_owned(),
+        Input::Stdin => format!("{{ type: stdio{join} }}"),
         Input::Files { named, .. } => {
-            let paths = named.iter().map(|path| Ok(quoted(&text(path)?)));
-            let paths = paths.collect::<Result<Vec<_>>>()?.join(", ");
-            format!("{{ type: file, paths: [{paths}] }}")
+            let path = |path: &PathBuf| {
+                let path_text = text(path)?;
+                Ok(quoted(&match named.len() > 1 && path.is_file() {
+                    true => as_pattern(&path_text),
+                    false => path_text,
+                }))
+            };
+            let paths = named.iter().map(path).collect::<Result<Vec<_>>>()?.join(", ");
+            format!("{{ type: file, paths: [{paths}]{join} }}")
         }
     };
     let parse = decided.parse.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
@@ -95,6 +105,20 @@ pub fn write(place: &Place, input: &Input, decided: &Decided) -> Result<PathBuf>
     fs::create_dir_all(place.folder()).external(failed)?;
     fs::write(&file, yaml).external(failed)?;
     Ok(file)
+}
+
+/// A pattern that matches one path alone: of several files, one that cannot be read holds the
+/// others back no more than one of a pattern does.
+fn as_pattern(path: &str) -> String {
+    let escaped = glob::Pattern::escape(path);
+    let last = path.char_indices().rev().find(|(_, sign)| sign.is_alphanumeric());
+    match last.filter(|_| escaped == path) {
+        Some((at, sign)) => {
+            let (begin, end) = (&path[..at], &path[at + sign.len_utf8()..]);
+            format!("{begin}[{sign}]{end}")
+        }
+        None => escaped,
+    }
 }
 
 /// A text as a pipeline file has it.
@@ -135,7 +159,7 @@ impl Looked {
             analytics: Some(Analytics {
                 table: table.clone(),
                 time: time.clone(),
-                backend: Backend::Lake { location },
+                backend: Backend::Lake { location, without: self.others.splits.clone() },
             }),
             milling,
             host,
@@ -155,7 +179,7 @@ impl Looked {
     }
 
     /// What is in the lake.
-    async fn milled(&self, summary: &Summary) -> Result<Milled> {
+    async fn milled(&self, summary: Option<&Summary>) -> Result<Milled> {
         let session = Session::open(&self.global.data, query::Limits::default())?;
         let table = &self.decided.table;
         let is_there = self.global.data.join("lake").join(table).join("_delta_log").is_dir();
@@ -163,22 +187,41 @@ impl Looked {
             let rows = rows::collect(session.query(&sql).await?).await?;
             Ok(rows.first().and_then(|row| row["n"].as_u64()).unwrap_or_default())
         };
+        let counted = self.others.condition("_split");
         let found = match is_there {
-            true => count(format!("SELECT count(*) AS n FROM {table}")).await?,
+            true => count(format!("SELECT count(*) AS n FROM {table} WHERE {counted}")).await?,
             false => 0,
         };
-        let refused = count("SELECT count(*) AS n FROM dead_letters".to_owned()).await?;
-        let first = "SELECT reason, original, split, position FROM dead_letters \
-                     ORDER BY epoch, split, position LIMIT 1";
+        let letters = format!("FROM dead_letters WHERE {}", self.others.condition("split"));
+        let refused = count(format!("SELECT count(*) AS n {letters}")).await?;
+        let first = format!(
+            "SELECT reason, original, split, position {letters} \
+             ORDER BY epoch, split, position LIMIT 1"
+        );
         let first = match refused {
             0 => None,
-            _ => rows::collect(session.query(first).await?).await?.into_iter().next(),
+            _ => rows::collect(session.query(&first).await?).await?.into_iter().next(),
+        };
+        let Some(summary) = summary else {
+            return Ok(Milled { rows: found, refused, first_refused: first, ..Milled::default() });
+        };
+        let read_of_others = match self.others.splits.is_empty() {
+            true => 0,
+            false => {
+                let Others { epoch, .. } = self.others;
+                let splits = self.others.list();
+                count(format!(
+                    "SELECT sum(read) AS n FROM ledger WHERE sink = 'lake' AND epoch > {epoch} \
+                     AND split IN ({splits})"
+                ))
+                .await?
+            }
         };
         Ok(Milled {
             rows: found,
             refused,
             first_refused: first,
-            read: summary.read,
+            read: summary.read.saturating_sub(read_of_others),
             seconds: summary.seconds,
         })
     }
@@ -192,7 +235,15 @@ pub async fn to_the_end(looked: &Looked) -> Result<(Milled, Summary)> {
     let pipeline = pipeline::load(&looked.file, &looked.global.data)?.pipeline;
     let options = run::until_end(&pipeline, signals::stop()?, &looked.global.data)?;
     let summary = run::watched(pipeline, options, &looked.global).await?;
-    Ok((looked.milled(&summary).await?, summary))
+    Ok((looked.milled(Some(&summary)).await?, summary))
+}
+
+/// Says what is in the lake that another look fills.
+///
+/// # Errors
+/// External: the lake cannot be read.
+pub async fn as_it_is(looked: &Looked) -> Result<Milled> {
+    looked.milled(None).await
 }
 
 /// Serves the dashboard from the first moment, while what there is gets milled, until Ctrl-C.
@@ -222,7 +273,9 @@ pub async fn served(
     let options = looked.options(listen, host, Some(milling.clone()));
     let query = look.scope.query();
     let global = &looked.global;
+    let note = place::Address::of(&global.data);
     let serving = serve::listen_and_tell(options, ending, |address| {
+        note.write(&format!("http://{address}/"))?;
         let url = format!("http://{address}/{query}");
         show::address(global, &url)?;
         browser.open(&url);
@@ -241,6 +294,7 @@ pub async fn served(
         ran
     };
     let (served, ran) = tokio::join!(serving, running);
+    note.remove();
     ran.and(served)?;
     Ok(signals::exit())
 }
@@ -258,13 +312,11 @@ async fn milled(
     display.end();
     let summary = summary?;
     finished.send_replace(true);
-    let milled = looked.milled(&summary).await?;
+    let milled = looked.milled(Some(&summary)).await?;
     show::word(global, &milled)?;
-    if let Err(error) = summary.check_complete() {
-        say(global, &error.chain());
-    }
+    unread(global, &summary);
     if milled.rows == 0 && milled.refused > 0 {
-        say(global, "no line has the format that was taken; `--as FORMAT` names another one");
+        remark(global, "no line has the format that was taken; `--as FORMAT` names another one");
     }
     if look.follow && signals::exit() == Exit::Done {
         looked.run(false, progress, stop).await?;

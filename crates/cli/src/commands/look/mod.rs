@@ -1,16 +1,19 @@
 //! `logmill look`: the first minute with a log. Recognises it, mills it into a lake of its own, and
 //! shows what is in it.
 //!
-//! Reading order: [`files`] (what is named), [`place`] (the lake of these files), [`recognise`]
-//! (how lines are written), [`mill`] (the pipeline and its run), [`ask`] (the questions), [`show`]
-//! (the answers as text), [`open`] (the browser).
+//! Reading order: [`files`] (what is named), [`place`] (the lake of these files), [`samples`] and
+//! [`recognise`] (how lines are written), [`others`] (what else is in the lake), [`mill`] (the
+//! pipeline and its run), [`ask`] (the questions), [`show`] (the answers as text), [`open`] (the
+//! browser).
 
 mod ask;
 mod files;
 mod mill;
 mod open;
+mod others;
 mod place;
 mod recognise;
+mod samples;
 mod show;
 
 use std::io::{IsTerminal, Write};
@@ -18,16 +21,24 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use contract::error::Context;
-use contract::{Error, Result};
+use contract::{Error, ErrorKind, Result};
+use runtime::{Summary, Trouble, TroubleState};
 use serde_json::{Value, json};
 
 use crate::arguments::Global;
-use crate::failure::Exit;
-use crate::{output, signals};
+use crate::failure::{self, Exit};
+use crate::output::{self, remark};
+use crate::signals;
 use ask::Scope;
-use files::Input;
-use mill::Milled;
-use place::Place;
+use files::{Input, LeftOut};
+use mill::{Looked, Milled};
+use others::Others;
+use place::{Address, Place};
+
+/// What the hints of sources name for those who write pipeline files.
+const EXCLUDE: &str = " (setting `exclude`)";
+/// The name of a page that goes to standard output.
+const STDOUT: &str = "-";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -39,9 +50,11 @@ Examples:
   zcat old.log.gz | logmill look -
   logmill look access.log --filter 'status>=500' --from 2026-03-01 --to 2026-03-31
   logmill look app.log --as '%h %t \"%r\" %>s'  a format that was not recognised
+  logmill look app.log --as '^(?<level>\\w+) (?<text>.*)$'
 
 What was milled stays in the data folder under `look`, so that a second look reads only what is new.
-Without a browser, or where the output goes to a file or a pipe, the answer is text.";
+Without a browser, or where the output goes to a file or a pipe, the answer is text; `--follow`,
+`--no-open` and `--port` serve the dashboard there too, and print its address.";
 
 /// Look at a log: the dashboard, a page or text, within seconds and without any file of settings.
 #[derive(Debug, Args)]
@@ -52,7 +65,7 @@ pub struct Look {
     files: Vec<String>,
 
     /// How the lines are written, instead of what is recognised: a name that `logmill connectors
-    /// parse` lists, or the server's own log format.
+    /// parse` lists, the server's own log format, or a regular expression that names its groups.
     #[arg(long = "as", value_name = "FORMAT")]
     written: Option<String>,
 
@@ -60,7 +73,7 @@ pub struct Look {
     #[arg(long, conflicts_with_all = ["report", "text"])]
     follow: bool,
 
-    /// Write one page that holds everything and needs no server, and end.
+    /// Write one page that holds everything and needs no server, and end; `-` writes it to stdout.
     #[arg(long, value_name = "FILE", conflicts_with = "text")]
     report: Option<PathBuf>,
 
@@ -110,41 +123,74 @@ impl Look {
 }
 
 pub async fn start(look: &Look, global: &Global) -> Result<Exit> {
+    look_at(look, global).await.map_err(own_words)
+}
+
+async fn look_at(look: &Look, global: &Global) -> Result<Exit> {
+    look.scope.check()?;
     let shown = look.shown(global);
     let input = files::find(&look.files)?;
+    let left_out = left_out(global, &input);
     let place = Place::of(&input, look.written.as_deref(), &global.data)?;
-    let decided = match place.decided() {
-        Some(decided) => decided,
+    let (decided, odd) = match place.decided() {
+        Some(decided) => {
+            let odd = recognise::compare(&input, &decided, look.written.as_deref())?;
+            (decided, odd)
+        }
         None => {
-            let decided = recognise::decide(&input, look.written.as_deref())?;
-            say(global, &format!("{}: {}", input.name(), decided.told));
-            decided
+            let (decided, odd) = recognise::decide(&input, look.written.as_deref())?;
+            remark(global, &format!("{}: {}", input.name(), decided.told));
+            (decided, odd)
         }
     };
+    odd.iter().for_each(|line| remark(global, line));
+    let other = match place.is_busy().await? {
+        true => Some(Address::of(place.folder()).read()),
+        false => None,
+    };
+    if let (Shown::Served(_), Some(address)) = (&shown, &other) {
+        return Err(shown_already(address.as_deref()));
+    }
     let file = mill::write(&place, &input, &decided)?;
     place.keep(&input, &decided)?;
     let global = Global { data: place.folder().to_owned(), ..global.clone() };
-    let look_at = mill::Looked { file, decided, global };
-    match shown {
-        Shown::Served(browser) => mill::served(&look_at, look, &input, &browser).await,
+    let others = Others::find(&file, &input, &global.data).await?;
+    let looked = mill::Looked { file, decided, global, others };
+    let exit = match shown {
+        Shown::Served(browser) => mill::served(&looked, look, &input, &browser).await?,
         Shown::Page(page) => {
-            let (milled, summary) = mill::to_the_end(&look_at).await?;
-            write_page(&look_at, look, &page, &input, &milled).await?;
-            summary.check_complete()?;
-            Ok(ended(&milled))
+            let (milled, unread) = mill(&looked, other.as_ref()).await?;
+            write_page(&looked, look, &page, &input, &milled).await?;
+            unread.unwrap_or_else(|| ended(&milled))
         }
         Shown::Text => {
-            let (milled, summary) = mill::to_the_end(&look_at).await?;
-            let answers = ask::text(&look_at.answers()?, &look.scope).await?;
+            let (milled, unread) = mill(&looked, other.as_ref()).await?;
+            let answers = ask::text(&looked.answers()?, &look.scope).await?;
             let whole = json!({ "log": input.name(), "milled": &milled, "answers": &answers });
-            output::value(&look_at.global, &whole, |out| {
+            output::value(&looked.global, &whole, |out| {
                 show::summary(out, &milled)?;
                 show::panels(out, &answers, show::width())
             })?;
-            summary.check_complete()?;
-            Ok(ended(&milled))
+            unread.unwrap_or_else(|| ended(&milled))
         }
-    }
+    };
+    Ok(match (exit, left_out) {
+        (Exit::Done, Some(exit)) => exit,
+        (exit, _) => exit,
+    })
+}
+
+/// Mills what there is, unless another look does so; says how to end where something could not be
+/// read.
+async fn mill(looked: &Looked, other: Option<&Option<String>>) -> Result<(Milled, Option<Exit>)> {
+    let Some(address) = other else {
+        let (milled, summary) = mill::to_the_end(looked).await?;
+        return Ok((milled, unread(&looked.global, &summary)));
+    };
+    let place = address.as_ref().map(|address| format!(" at {address}")).unwrap_or_default();
+    let line = format!("another look reads these files{place}; what it has so far is shown");
+    remark(&looked.global, &line);
+    Ok((mill::as_it_is(looked).await?, None))
 }
 
 /// How the command ends where the run was not interrupted.
@@ -152,6 +198,68 @@ fn ended(milled: &Milled) -> Exit {
     match signals::exit() {
         Exit::Done if milled.rows == 0 && milled.refused > 0 => Exit::Refused,
         exit => exit,
+    }
+}
+
+/// The error of a second dashboard of the same files.
+fn shown_already(address: Option<&str>) -> Error {
+    match address {
+        Some(address) => Error::new(
+            ErrorKind::NotOwner,
+            format!("another look shows these files already, at {address}"),
+        )
+        .hint("open that address; `--text` and `--report FILE` show what it has so far"),
+        None => Error::new(ErrorKind::NotOwner, "another look reads these files just now")
+            .hint("look again once it has ended; `--text` shows what it has so far"),
+    }
+}
+
+/// Names what is left out of several arguments; says how to end where one of them is missing.
+fn left_out(global: &Global, input: &Input) -> Option<Exit> {
+    let Input::Files { left_out, .. } = input else { return None };
+    let mut exit = None;
+    for one in left_out {
+        match one {
+            LeftOut::PassedOver(what) => remark(global, &format!("passed over: {what}")),
+            LeftOut::Missing(what) => {
+                exit = Some(failure::report(&Error::external(what.as_str()), global));
+            }
+        }
+    }
+    exit
+}
+
+/// Names what a run could not read, each once; says how to end where records may be missing.
+fn unread(global: &Global, summary: &Summary) -> Option<Exit> {
+    let mut exit = None;
+    for Trouble { split, state, error, hint, .. } in &summary.unread {
+        if *state == TroubleState::PassedOver {
+            remark(global, &format!("passed over {split}: {error}"));
+            continue;
+        }
+        let error = Error::external(error.as_str());
+        let error = match hint {
+            Some(hint) => error.hint(hint.as_str()),
+            None => error,
+        };
+        exit = Some(failure::report(&own_words(error), global));
+    }
+    exit
+}
+
+/// An error without what only those know who write pipeline files: places in one, and settings.
+fn own_words(error: Error) -> Error {
+    let hint = error.hint_text().map(|hint| hint.replace(EXCLUDE, ""));
+    if error.place().is_none() && error.field_name().is_none() {
+        return match hint {
+            Some(hint) => error.hint(hint),
+            None => error,
+        };
+    }
+    let own = Error::new(error.kind(), error.chain());
+    match hint {
+        Some(hint) => own.hint(hint),
+        None => own,
     }
 }
 
@@ -169,6 +277,12 @@ async fn write_page(
         Some(text) => text,
         None => plain_page(&title, &ask::text(&answers, &look.scope).await?, milled)?,
     };
+    if page == Path::new(STDOUT) {
+        let mut summary = Vec::new();
+        show::summary(&mut summary, milled).bug("memory refuses text")?;
+        remark(&looked.global, String::from_utf8_lossy(&summary).trim_end());
+        return output::write(|out| out.write_all(text.as_bytes()));
+    }
     let shown = page.display().to_string();
     std::fs::write(page, text).external(|| format!("could not write {shown:?}"))?;
     let written = json!({ "report": shown, "milled": milled });
@@ -191,16 +305,6 @@ fn plain_page(title: &str, answers: &Value, milled: &Milled) -> Result<String> {
          <meta name=\"color-scheme\" content=\"light dark\"></head><body><h1>{title}</h1>\
          <pre>{text}</pre></body></html>\n"
     ))
-}
-
-/// A word beside the results.
-fn say(global: &Global, line: &str) {
-    if global.logs_everything() {
-        tracing::info!("{line}");
-    } else if !global.quiet && !global.format.is_for_machines() {
-        // Where stderr is closed there is nobody to tell.
-        let _ = writeln!(std::io::stderr(), "{line}");
-    }
 }
 
 /// A path as text, which pipeline files are made of.

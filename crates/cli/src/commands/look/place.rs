@@ -2,7 +2,8 @@
 //!
 //! A set is known by the names of its files without what rotation adds, and by what they hold: as
 //! long as one of the files that were looked at is still among them, the lake goes on. Where none
-//! is, the names stand for other logs, which get a lake of their own; nothing is removed.
+//! is, the names stand for other logs, which get a lake of their own; nothing is removed. A lake
+//! may hold rows of files that are not named this time: `others` finds them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -10,19 +11,27 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use contract::error::Context;
-use contract::{Error, Result};
+use contract::{Error, Lineage, Result};
 use serde::{Deserialize, Serialize};
+use state::CheckpointStore;
 use state::checkpoint::sha256_hex;
 use tempfile::TempDir;
 
 use super::files::Input;
+use super::mill;
 
 /// The folder of all lakes of `look`, in the data folder.
 const FOLDER: &str = "look";
 /// What was decided, beside the lake.
 const DECIDED: &str = "look.json";
+/// The folder of the checkpoints in a data folder, where a pipeline names no other.
+const CHECKPOINTS: &str = "checkpoints";
+/// Where the dashboard of a look is served, while it is.
+const ADDRESS: &str = "address";
 /// A file is known by so many of its first bytes.
 const HEAD_BYTES: u64 = 1024;
+/// Files of earlier looks by which a lake is known.
+const HEADS_MAX: usize = 10_000;
 /// Characters of a set's key.
 const KEY_CHARS: usize = 12;
 /// Lakes of one set of names, whose files were others each time.
@@ -35,6 +44,9 @@ const COMPRESSED: [&str; 6] = [".gz", ".zst", ".xz", ".bz2", ".Z", ".lz4"];
 pub struct Decided {
     /// The settings of the step `parse`, as a JSON object.
     pub parse: String,
+    /// How the source joins lines that stand in several parts.
+    #[serde(default)]
+    pub join: Option<String>,
     /// The lake table.
     pub table: String,
     /// Its column of times.
@@ -53,7 +65,7 @@ struct Kept {
 }
 
 /// The first bytes of a file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 struct Head {
     bytes: u64,
     sha256: String,
@@ -115,20 +127,67 @@ impl Place {
         self.kept.as_ref().map(|kept| kept.decided.clone())
     }
 
-    /// Keeps what was decided, and how the files begin now.
+    /// Whether another look fills the lake now.
+    ///
+    /// # Errors
+    /// External: the folder cannot be read.
+    pub async fn is_busy(&self) -> Result<bool> {
+        let folder = self.data.join(CHECKPOINTS);
+        if !folder.join(mill::NAME).is_dir() {
+            return Ok(false);
+        }
+        let store = CheckpointStore::local(&folder)?;
+        Ok(store.is_held(mill::NAME, &Lineage::main()).await? == Some(true))
+    }
+
+    /// Keeps what was decided, and how the files begin that were looked at.
     ///
     /// # Errors
     /// External: it cannot be written.
     pub fn keep(&self, input: &Input, decided: &Decided) -> Result<()> {
         let Input::Files { found, .. } = input else { return Ok(()) };
         let heads = found.iter().filter_map(|path| head(path, HEAD_BYTES).transpose());
-        let kept = Kept { decided: decided.clone(), heads: heads.collect::<Result<_>>()? };
+        let mut heads = heads.collect::<Result<Vec<_>>>()?;
+        let now: BTreeSet<_> = heads.iter().cloned().collect();
+        let before = self.kept.iter().flat_map(|kept| &kept.heads);
+        heads.extend(before.filter(|head| !now.contains(head)).cloned());
+        heads.truncate(HEADS_MAX.max(now.len()));
+        let kept = Kept { decided: decided.clone(), heads };
         let text = serde_json::to_vec(&kept).bug("a decision is no JSON")?;
         let file = self.data.join(DECIDED);
         let failed = || format!("could not write {:?}", file.display().to_string());
         // A file that is half written would be taken for none, and all be read again.
         let draft = self.data.join("look.json.new");
         fs::write(&draft, text).and_then(|()| fs::rename(&draft, &file)).external(failed)
+    }
+}
+
+/// The note of where the dashboard of a look is served.
+pub struct Address(PathBuf);
+
+impl Address {
+    /// That of the look whose data folder this is.
+    pub fn of(data: &Path) -> Self {
+        Self(data.join(ADDRESS))
+    }
+
+    /// Notes an address.
+    ///
+    /// # Errors
+    /// External: it cannot be written.
+    pub fn write(&self, url: &str) -> Result<()> {
+        fs::write(&self.0, url).external(|| format!("could not write {:?}", self.0.display()))
+    }
+
+    /// What is noted. A look that was killed leaves its note behind.
+    pub fn read(&self) -> Option<String> {
+        fs::read_to_string(&self.0).ok().filter(|url| !url.is_empty())
+    }
+
+    /// Forgets the address.
+    pub fn remove(&self) {
+        // What stays means nothing once nobody holds the lease.
+        let _ = fs::remove_file(&self.0);
     }
 }
 
@@ -143,9 +202,11 @@ fn read(file: &Path) -> Result<Option<Kept>> {
 
 /// Whether one of the files that were looked at is among those that there are now.
 fn goes_on(heads: &[Head], found: &[PathBuf]) -> Result<bool> {
-    for known in heads {
-        for path in found {
-            if head(path, known.bytes)?.is_some_and(|head| head == *known) {
+    let known: BTreeSet<_> = heads.iter().collect();
+    let lengths: BTreeSet<_> = heads.iter().map(|head| head.bytes).collect();
+    for path in found {
+        for bytes in &lengths {
+            if head(path, *bytes)?.is_some_and(|head| known.contains(&head)) {
                 return Ok(true);
             }
         }
@@ -225,6 +286,7 @@ mod tests {
         write("a.log", "one\n");
         let decided = Decided {
             parse: "{}".to_owned(),
+            join: None,
             table: "a_log".to_owned(),
             time: "ts".to_owned(),
             user_agent: None,
@@ -232,7 +294,7 @@ mod tests {
         };
         let of = |names: &[&str]| {
             let found = names.iter().map(|name| path(name)).collect::<Vec<_>>();
-            let input = Input::Files { named: found.clone(), found };
+            let input = Input::Files { named: found.clone(), found, left_out: Vec::new() };
             let place = Place::of(&input, None, &path("data")).expect("a place");
             fs::create_dir_all(place.folder()).expect("made");
             let known = place.decided().is_some();

@@ -6,18 +6,19 @@ use arrow::array::StringViewArray;
 use arrow::datatypes::{DataType, SchemaRef};
 use contract::error::Context;
 use contract::{Error, Result, Section};
-use formats::{Format, FormatConfig, Undecided};
+use formats::join::Join;
+use formats::{Format, FormatConfig};
 
-use super::files::{self, Input};
+use super::files::Input;
 use super::place::{Decided, family};
-use crate::output::rows::visible;
+use super::samples;
 
-/// So much of the input is looked at.
-const BYTES_MAX: usize = 256 << 10;
-/// Lines from which fields are guessed.
-const LINES_MAX: usize = 1000;
-/// Characters of a line in a message.
-const SHOWN_CHARS_MAX: usize = 160;
+/// How the pattern of a regular expression is known: it names its columns.
+const GROUPS: [&str; 2] = ["(?<", "(?P<"];
+/// A regular expression to begin with.
+const PATTERN: &str = r"^(?<level>\w+) (?<text>.*)$";
+/// A log format to begin with.
+const LOG_FORMAT: &str = "%h %l %u %t \"%r\" %>s %b";
 /// The name of a column of times, where formats agree on one.
 const TIME: &str = "ts";
 /// The column of user agents.
@@ -28,56 +29,67 @@ const TAKEN: [&str; 4] = [query::DEAD_LETTERS, query::MARKS, "ledger", "late"];
 /// Decides how lines are written, and what becomes of them.
 ///
 /// # Errors
-/// Config: there is no line, or no format fits; the format that was named is none, or fits no line.
+/// Config: there is no line, or no format fits all files; the format that was named is none.
 /// External: the input cannot be read.
-pub fn decide(input: &Input, format: Option<&str>) -> Result<Decided> {
-    let lines = lines(&files::first_bytes(input, BYTES_MAX)?);
+pub fn decide(input: &Input, format: Option<&str>) -> Result<(Decided, Vec<String>)> {
+    let samples = samples::take(input)?;
     let name = input.name();
-    if lines.is_empty() {
+    if samples.is_empty() {
         return Err(Error::config(format!("{name} holds no line yet"))
             .hint("look again once there is something in it"));
     }
-    let sample = StringViewArray::from_iter_values(&lines);
     let (config, told) = match format.filter(|name| *name != Format::Auto.name()) {
         Some(format) => {
-            let config = named(format, &sample)?;
+            let config = named(format, &samples::joined(&samples)?)?;
             let told = format!("format {}", config.format.name());
             (config, told)
         }
         None => {
-            let detected = formats::detect(&sample);
-            let detected = detected.map_err(|error| unknown(&error, &name, &lines[0]))?;
+            let detected = samples::agree(&samples)?;
             let told = detected.to_string();
             (detected.for_pipeline().format, told)
         }
     };
+    // Where one file alone has no line of it, the summary says so.
+    let odd = match samples.len() {
+        1 => Vec::new(),
+        _ => samples::without_any(&config, &samples),
+    };
     let schema = formats::parser(&config)?.schema();
     let has = |name: &str| schema.column_with_name(name).is_some();
-    Ok(Decided {
+    let decided = Decided {
         parse: serde_json::to_string(&config).bug("a format is no JSON")?,
+        join: Join::of(config.format).map(|join| join.name().to_owned()),
         table: table(input),
         time: time(&schema),
         user_agent: has(USER_AGENT).then(|| USER_AGENT.to_owned()),
         told,
-    })
+    };
+    Ok((decided, odd))
 }
 
-/// The first whole lines.
-fn lines(bytes: &[u8]) -> Vec<String> {
-    let is_cut = bytes.len() == BYTES_MAX;
-    let whole = match bytes.iter().rposition(|byte| *byte == b'\n') {
-        Some(end) if is_cut => &bytes[..end],
-        _ => bytes,
-    };
-    let text = String::from_utf8_lossy(whole);
-    let text = text.trim_start_matches('\u{feff}').trim_start_matches('\0');
-    let lines = text.split('\n').map(|line| line.trim_end_matches('\r'));
-    lines.filter(|line| !line.trim().is_empty()).take(LINES_MAX).map(str::to_owned).collect()
+/// Compares the files with what an earlier look decided; says which of them have no line of it.
+///
+/// # Errors
+/// Config: a file is of another format. External: none can be read.
+pub fn compare(input: &Input, decided: &Decided, format: Option<&str>) -> Result<Vec<String>> {
+    let config = serde_json::from_str(&decided.parse)
+        .external(|| "could not read the format that an earlier look took".to_owned())?;
+    let samples = samples::take(input)?;
+    match format {
+        Some(_) => Ok(samples::without_any(&config, &samples)),
+        None => samples::compare(&config, &samples),
+    }
 }
 
 /// What the command line names: a format, or the server's own.
 fn named(name: &str, sample: &StringViewArray) -> Result<FormatConfig> {
     let Some(format) = Format::named(name) else {
+        if GROUPS.iter().any(|group| name.contains(group)) {
+            let mut config = FormatConfig::new(Format::Regex);
+            config.pattern = Some(name.to_owned());
+            return Ok(config);
+        }
         if name.contains(['%', '$']) {
             let mut config = FormatConfig::new(Format::Custom);
             config.log_format = Some(name.to_owned());
@@ -86,6 +98,18 @@ fn named(name: &str, sample: &StringViewArray) -> Result<FormatConfig> {
         return Err(Error::config(format!("there is no format {name:?}"))
             .hint(Section::did_you_mean(name, formats::formats())));
     };
+    match format {
+        Format::Regex => {
+            return Err(Error::config("format regex needs its pattern").hint(format!(
+                "give the pattern itself, with a name for each column: --as '{PATTERN}'"
+            )));
+        }
+        Format::Custom => {
+            return Err(Error::config("format custom needs the server's own log format")
+                .hint(format!("copy it from the server's configuration: --as '{LOG_FORMAT}'")));
+        }
+        _ => {}
+    }
     let mut config = match format.is_container() {
         true => formats::detect_inside(format, sample),
         false => FormatConfig::new(format),
@@ -94,19 +118,6 @@ fn named(name: &str, sample: &StringViewArray) -> Result<FormatConfig> {
         config.fields = Some(formats::infer(format, sample)?);
     }
     Ok(config)
-}
-
-/// Says what stands there, and how to go on.
-fn unknown(undecided: &Undecided, name: &str, line: &str) -> Error {
-    let mut shown: String = line.chars().take(SHOWN_CHARS_MAX).collect();
-    if shown.len() < line.len() {
-        shown.push('…');
-    }
-    let message = format!("{name}: {undecided}; the first line is: {}", visible(&shown));
-    Error::config(message).hint(
-        "say how its lines are written: `logmill look … --as FORMAT`, with a name that `logmill \
-         connectors parse` lists, or the server's own log format: --as '%h %l %u %t \"%r\" %>s %b'",
-    )
 }
 
 /// The column of times: `ts`, or else the first.
@@ -145,19 +156,15 @@ mod tests {
     fn a_table_has_a_name_that_sql_takes() {
         let check = |path: &str, expect: &str| {
             let found = vec![path.into()];
-            assert_eq!(table(&Input::Files { named: found.clone(), found }), expect);
+            assert_eq!(
+                table(&Input::Files { named: found.clone(), found, left_out: Vec::new() }),
+                expect
+            );
         };
         check("/var/log/nginx/access.log.2.gz", "access_log");
         check("/l/Fehler-Über.log", "fehler__ber_log");
         check("/l/2026.log", "log_2026_log");
         check("/l/ledger", "log_ledger");
         assert_eq!(table(&Input::Stdin), "stdin");
-    }
-
-    #[test]
-    fn lines_are_whole_and_not_blank() {
-        assert_eq!(lines(b"\xef\xbb\xbfa\r\n\n \nb\nc"), ["a", "b", "c"]);
-        let long = [vec![b'x'; BYTES_MAX - 3], b"\nyy".to_vec()].concat();
-        assert_eq!(lines(&long).len(), 1);
     }
 }

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::mill::Milled;
 use crate::arguments::Global;
 use crate::output;
-use crate::output::bars;
 use crate::output::rows::visible;
+use crate::output::{bars, counted};
 
 /// Cells of a line where nobody says.
 pub const WIDTH: usize = 100;
@@ -50,21 +50,17 @@ pub fn word(global: &Global, milled: &Milled) -> Result<()> {
 /// Those of `out`.
 pub fn summary(out: &mut impl Write, milled: &Milled) -> io::Result<()> {
     let Milled { rows, refused, read, seconds, .. } = milled;
-    let lines = |number: u64| if number == 1 { "line" } else { "lines" };
+    let rows = counted(*rows, "row");
     match *read {
-        0 => writeln!(out, "Nothing new: {} rows", HumanCount(*rows))?,
-        read => {
-            let (read, rows, word) = (HumanCount(read), HumanCount(*rows), lines(read));
-            writeln!(out, "{read} {word} read in {seconds:.1} s; {rows} rows")?;
-        }
+        0 => writeln!(out, "Nothing new: {rows}")?,
+        read => writeln!(out, "{} read in {seconds:.1} s; {rows}", counted(read, "line"))?,
     }
     let Some(first) = &milled.first_refused else { return Ok(()) };
     let text = |key: &str| first[key].as_str().unwrap_or_default();
     writeln!(
         out,
-        "{} {} refused; the first, {}@{}: {}",
-        HumanCount(*refused),
-        lines(*refused),
+        "{} refused; the first, {}@{}: {}",
+        counted(*refused, "line"),
         text("split"),
         first["position"],
         short(text("reason"), REASON_CHARS_MAX),
@@ -78,13 +74,12 @@ pub fn summary(out: &mut impl Write, milled: &Milled) -> io::Result<()> {
 /// Those of `out`.
 pub fn panels(out: &mut impl Write, answers: &Value, width: usize) -> io::Result<()> {
     let summary = &answers["summary"];
-    let count = |key: &str| summary[key].as_u64().map(|number| HumanCount(number).to_string());
-    let requests = summary["requests"].as_u64().unwrap_or_default();
-    let mut facts = vec![format!("{} requests", HumanCount(requests))];
-    facts.extend(count("visitors").map(|visitors| format!("{visitors} visitors")));
+    let count = |key: &str, one: &str| summary[key].as_u64().map(|number| counted(number, one));
+    let mut facts = vec![count("requests", "request").unwrap_or_else(|| counted(0, "request"))];
+    facts.extend(count("visitors", "visitor"));
     let bytes = summary["bytes"].as_u64().filter(|bytes| *bytes > 0);
     facts.extend(bytes.map(|bytes| format!("{} sent", indicatif::DecimalBytes(bytes))));
-    facts.extend(count("errors").map(|errors| format!("{errors} server errors")));
+    facts.extend(count("errors", "server error"));
     writeln!(out, "\n{}", facts.join(", "))?;
     if let (Some(first), Some(last)) = (summary["first"].as_str(), summary["last"].as_str()) {
         writeln!(out, "{first} to {last}")?;

@@ -80,15 +80,34 @@ async fn answer(session: &Session, sql: &str, query: &Query, global: &Global) ->
     }
     let found = session.query(sql).await;
     report_taken(session);
-    let found = found?;
+    let found = found.map_err(|error| without_data(error, global))?;
     let out = rows::open(query.output.as_deref())?;
     let printed = rows::print(found, global.format, out).await;
     let refused = report_refused(session);
+    let unread = report_unread(session, global);
     printed?;
-    Ok(match refused {
-        Some((lines, first)) => failure::all_refused(lines, Some(first), global),
-        None => Exit::Done,
+    Ok(match (unread, refused) {
+        (Some(exit), _) => exit,
+        (None, Some((lines, first))) => failure::all_refused(lines, Some(first), global),
+        (None, None) => Exit::Done,
     })
+}
+
+/// Names each file of a pattern that `log(…)` could not read to its end; none if there is none.
+fn report_unread(session: &Session, global: &Global) -> Option<Exit> {
+    let unread = session.unread_files().take();
+    unread.values().fold(None, |_, error| Some(failure::report(error, global)))
+}
+
+/// An error of a query, with a word on a data folder that is not there.
+fn without_data(error: Error, global: &Global) -> Error {
+    if global.data.is_dir() || !error.to_string().starts_with("there is no table") {
+        return error;
+    }
+    let data = global.data.display().to_string();
+    let hint = error.hint_text().unwrap_or_default();
+    let hint = format!("there is no data folder {data:?} (`--data`); {hint}");
+    error.hint(hint)
 }
 
 /// Says on stderr which formats `log(…)` found out.

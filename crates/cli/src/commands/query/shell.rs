@@ -9,7 +9,7 @@ use query::Session;
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 
-use super::{report_refused, report_taken};
+use super::{report_refused, report_taken, report_unread, without_data};
 use crate::arguments::Global;
 use crate::failure;
 use crate::output::{self, rows};
@@ -78,9 +78,10 @@ async fn answer(session: &Session, sql: &str, global: &Global) -> Result<()> {
     let begun = Instant::now();
     let found = session.query(sql).await;
     report_taken(session);
-    let found = found?;
+    let found = found.map_err(|error| without_data(error, global))?;
     let count = rows::print(found, global.format, rows::open(None)?).await;
     report_refused(session);
+    report_unread(session, global);
     let seconds = begun.elapsed().as_secs_f64();
     let count = count?;
     let rows = if count == 1 { "row" } else { "rows" };

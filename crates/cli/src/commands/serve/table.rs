@@ -53,7 +53,7 @@ impl TableArguments {
             return Ok(Some(Analytics {
                 table: table.clone(),
                 time,
-                backend: Backend::Lake { location },
+                backend: Backend::Lake { location, without: Vec::new() },
             }));
         }
         for plan in plans {
@@ -87,7 +87,7 @@ fn of_file(plan: &Arc<Plan>, data: &Path) -> Result<Option<Analytics>> {
         (ServeBackend::Lake, url) => {
             let placed = sink.map(|sink| Lake::table(&sink.section, data)).transpose()?;
             let placed = placed.map(|(_, location)| location);
-            Backend::Lake { location: lake_place(url, placed, data, &table) }
+            Backend::Lake { location: lake_place(url, placed, data, &table), without: Vec::new() }
         }
         (ServeBackend::Postgres, Some(url)) => {
             let password = serve.password.clone().or_else(|| own("password"));
@@ -153,5 +153,9 @@ async fn holds_requests(location: &Location) -> Result<bool> {
 }
 
 fn requests(table: String, location: Location) -> Analytics {
-    Analytics { table, time: "ts".to_owned(), backend: Backend::Lake { location } }
+    Analytics {
+        table,
+        time: "ts".to_owned(),
+        backend: Backend::Lake { location, without: Vec::new() },
+    }
 }

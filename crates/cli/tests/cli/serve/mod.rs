@@ -95,6 +95,11 @@ impl Server {
         Self { child, address, _stdout: stdout }
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
     /// Ends it as Ctrl-C does; gives the exit code.
     pub fn interrupt(mut self) -> Option<i32> {
         let id = rustix::process::Pid::from_child(&self.child);
