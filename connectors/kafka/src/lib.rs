@@ -11,6 +11,7 @@
 
 mod admin;
 mod catalog;
+mod changes;
 mod client;
 mod config;
 mod end;
@@ -55,6 +56,7 @@ static SPEC: Spec = Spec {
     sink: Some(SinkSpec {
         config_schema: || schemars::schema_for!(SinkConfig),
         promise: sink::EXACTLY_ONCE,
+        changes: changes::CHANGES,
     }),
     example: include_str!("../example.yaml"),
 };

@@ -29,6 +29,7 @@ pub const EXACTLY_ONCE: Promise = Promise {
     token: true,
     proof: Proof::Origin,
     sentence: "exactly once for readers of committed records",
+    with_origin: true,
 };
 /// What is left of it without transactions.
 const AT_LEAST_ONCE: Promise = Promise {
@@ -36,6 +37,7 @@ const AT_LEAST_ONCE: Promise = Promise {
     token: false,
     proof: Proof::Origin,
     sentence: "at least once: without transactions, what was sent before a crash is sent again",
+    with_origin: true,
 };
 
 /// What librdkafka keeps beside the value of a record that waits.
@@ -217,6 +219,16 @@ impl Sink for Topics {
         let wanted = Wanted { what, with_origin: self.shared.config.origin };
         let catalog = self.shared.catalog.clone();
         read_back::stream(&self.shared.connection, pipeline, catalog, written, wanted)
+    }
+
+    async fn identities(&self) -> Result<BTreeMap<String, String>> {
+        let shared = self.shared.clone();
+        let ask = move || {
+            let written = shared.written()?;
+            shared.catalog.topic_ids(written.keys().map(String::as_str))
+        };
+        let ids = blocking(ask).await?;
+        Ok(ids.into_iter().map(|(topic, id)| (topic, id.to_string())).collect())
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
-use contract::sink::{Commit, CommitOutcome, Prepared, SinkReject, Writer};
+use contract::sink::{Commit, CommitOutcome, Identity, Prepared, SinkReject, Writer};
 use contract::{Error, Lineage, Result, failpoint};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::BaseRecord;
@@ -92,6 +92,8 @@ pub struct TopicWriter {
     values: Values,
     /// What is known of the topics that rows went to.
     topics: HashMap<String, Topic>,
+    /// Rows of the epoch, by topic.
+    sent: HashMap<String, u64>,
     rows: u64,
     rejects: Vec<SinkReject>,
 }
@@ -103,8 +105,8 @@ impl TopicWriter {
     /// Config: the settings do not suit the columns.
     pub fn new(shared: Arc<Shared>, schema: &SchemaRef, delivery: Delivery) -> Result<Self> {
         let values = Values::new(&shared.config, schema)?;
-        let topics = HashMap::new();
-        Ok(Self { shared, delivery, values, topics, rows: 0, rejects: Vec::new() })
+        let (topics, sent) = Default::default();
+        Ok(Self { shared, delivery, values, topics, sent, rows: 0, rejects: Vec::new() })
     }
 
     /// What to send with.
@@ -166,9 +168,23 @@ impl TopicWriter {
             Err(reason) => return Ok(Err(reason)),
         };
         match outgoing.row(row, &topic, &mut scratch.1) {
-            Ok(row) => self.produce(name, row).await.map(Ok),
-            Err(reason) => Ok(Err(reason)),
+            Ok(row) => self.produce(name, row).await?,
+            Err(reason) => return Ok(Err(reason)),
         }
+        match self.sent.get_mut(name) {
+            Some(rows) => *rows += 1,
+            None => _ = self.sent.insert(name.to_owned(), 1),
+        }
+        Ok(Ok(()))
+    }
+
+    /// Which topics the rows of the epoch went to, where the brokers give them ids.
+    fn take_identities(&mut self) -> Vec<Identity> {
+        let sent = self.sent.drain().filter_map(|(place, rows)| {
+            let id = self.topics.get(&place)?.id?.to_string();
+            Some(Identity { place, id, rows })
+        });
+        sent.collect()
     }
 
     async fn produce(&self, topic: &str, row: Row<'_>) -> Result<()> {
@@ -311,6 +327,7 @@ impl Writer for TopicWriter {
             rows: std::mem::take(&mut self.rows),
             rejects: std::mem::take(&mut self.rejects),
             committable: None,
+            identities: self.take_identities(),
         })
     }
 
@@ -323,7 +340,7 @@ impl Writer for TopicWriter {
     }
 
     async fn abort(&mut self, _lineage: &Lineage) -> Result<()> {
-        (self.rows, self.rejects) = (0, Vec::new());
+        (self.rows, self.rejects, self.sent) = Default::default();
         match &self.delivery {
             Delivery::Transaction(Some(session)) => {
                 let session = session.clone();

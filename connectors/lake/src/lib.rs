@@ -7,6 +7,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
+mod changes;
 mod commit;
 mod config;
 mod maintenance;
@@ -52,7 +53,11 @@ static SPEC: Spec = Spec {
     name: "lake",
     summary: "Writes Delta Lake tables on local disk, S3, Azure or GCS.",
     source: None,
-    sink: Some(SinkSpec { config_schema: Config::schema, promise: sink::PROMISE }),
+    sink: Some(SinkSpec {
+        config_schema: Config::schema,
+        promise: sink::PROMISE,
+        changes: changes::CHANGES,
+    }),
     example: include_str!("../example.yaml"),
 };
 

@@ -1,6 +1,6 @@
 //! The sink: creates the table, reads its tokens, makes writers, reads rows back.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -9,7 +9,7 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use contract::error::Context;
 use contract::sink::{
-    BatchStream, Held, Promise, Proof, ReadBack, Sink, SinkKind, Writer, WriterContext,
+    BatchStream, Held, Identity, Promise, Proof, ReadBack, Sink, SinkKind, Writer, WriterContext,
 };
 use contract::{Error, Lineage, Result};
 use deltalake::kernel::transaction::{CommitData, TransactionError};
@@ -26,12 +26,17 @@ use crate::maintenance::Caretaker;
 use crate::partition::PartitionBy;
 use crate::shared::SharedLog;
 use crate::table::Location;
-use crate::writer::{LakeWriter, Layout};
+use crate::writer::{LakeWriter, Layout, Opened};
 use crate::{read, schema, table};
 
 /// What a lake promises while rows carry their origin.
-pub const PROMISE: Promise =
-    Promise { kind: SinkKind::Staged, token: true, proof: Proof::Origin, sentence: "exactly once" };
+pub const PROMISE: Promise = Promise {
+    kind: SinkKind::Staged,
+    token: true,
+    proof: Proof::Origin,
+    sentence: "exactly once",
+    with_origin: true,
+};
 
 /// A table as a sink.
 pub struct LakeSink {
@@ -73,7 +78,9 @@ impl LakeSink {
     }
 
     /// Creates the table if there is none, else checks that rows of this layout can be added.
-    async fn ensure(&self, log_store: &LogStoreRef, layout: &Layout) -> Result<()> {
+    ///
+    /// Returns the table's id.
+    async fn ensure(&self, log_store: &LogStoreRef, layout: &Layout) -> Result<String> {
         if let Some(snapshot) = table::snapshot(log_store).await? {
             self.was_there.store(true, Ordering::Relaxed);
             return self.check_existing(&snapshot, layout);
@@ -81,12 +88,12 @@ impl LakeSink {
         if self.was_there.load(Ordering::Relaxed) {
             warn!(table = self.config.table, "the table was dropped; it is made anew, empty");
         }
-        let entry = self.first_entry(log_store, layout)?;
+        let (id, entry) = self.first_entry(log_store, layout)?;
         let put = log_store.write_commit_entry(0, entry, Uuid::new_v4()).await;
         match put {
             Ok(()) => {
                 self.was_there.store(true, Ordering::Relaxed);
-                Ok(())
+                Ok(id)
             }
             Err(TransactionError::VersionAlreadyExists(_)) => {
                 let snapshot = table::snapshot(log_store).await?;
@@ -102,7 +109,7 @@ impl LakeSink {
         }
     }
 
-    fn check_existing(&self, snapshot: &EagerSnapshot, layout: &Layout) -> Result<()> {
+    fn check_existing(&self, snapshot: &EagerSnapshot, layout: &Layout) -> Result<String> {
         let name = &self.config.table;
         let there = snapshot.metadata().partition_columns();
         let here = layout.partition_columns();
@@ -113,10 +120,16 @@ impl LakeSink {
             .field("partition_by")
             .hint("partitions are fixed once a table exists: set the old ones, or another table"));
         }
-        schema::grow(snapshot.schema().as_ref(), &layout.columns, name).map(|_| ())
+        schema::grow(snapshot.schema().as_ref(), &layout.columns, name)?;
+        Ok(snapshot.metadata().id().to_owned())
     }
 
-    fn first_entry(&self, log_store: &LogStoreRef, layout: &Layout) -> Result<CommitOrBytes> {
+    /// The id of a new table, and the entry that makes it.
+    fn first_entry(
+        &self,
+        log_store: &LogStoreRef,
+        layout: &Layout,
+    ) -> Result<(String, CommitOrBytes)> {
         let columns = StructType::try_new(layout.columns.iter().cloned())
             .map_err(|error| Error::config("the columns do not make a table").because(error))?;
         let no_settings = std::iter::empty::<(&str, &str)>();
@@ -126,6 +139,7 @@ impl LakeSink {
         let protocol: Protocol =
             serde_json::from_value(json!({ "minReaderVersion": 1, "minWriterVersion": 2 }))
                 .bug("could not write the protocol of a new table")?;
+        let id = metadata.id().to_owned();
         let operation = DeltaOperation::Create {
             mode: SaveMode::ErrorIfExists,
             location: log_store.root_url().clone(),
@@ -135,7 +149,7 @@ impl LakeSink {
         let actions = vec![Action::Protocol(protocol), Action::Metadata(metadata)];
         let entry = CommitData::new(actions, operation, HashMap::new(), Vec::new());
         let bytes = entry.get_bytes().bug("could not write the first entry of a table's log")?;
-        Ok(CommitOrBytes::LogBytes(bytes))
+        Ok((id, CommitOrBytes::LogBytes(bytes)))
     }
 }
 
@@ -143,11 +157,7 @@ impl LakeSink {
 impl Sink for LakeSink {
     fn promise(&self) -> Promise {
         let proof = if self.config.origin { Proof::Origin } else { Proof::Count };
-        Promise { proof, ..PROMISE }
-    }
-
-    fn with_origin(&self) -> bool {
-        self.config.origin
+        Promise { proof, with_origin: self.config.origin, ..PROMISE }
     }
 
     fn destination(&self, columns: &SchemaRef) -> Result<Option<String>> {
@@ -170,12 +180,23 @@ impl Sink for LakeSink {
         let layout = Layout::new(&ctx.schema, self.partitions.clone())?;
         let log_store = self.log_store()?;
         table::prove_store(&self.location, &log_store).await?;
-        self.ensure(&log_store, &layout).await?;
+        let id = self.ensure(&log_store, &layout).await?;
         let log = self.log(&ctx, &log_store);
-        Ok(Box::new(LakeWriter::new(ctx, &self.config, layout, log_store, log)?))
+        let identity = Identity { place: self.config.table.clone(), id, rows: 0 };
+        let table = Opened { layout, log_store, log, identity };
+        Ok(Box::new(LakeWriter::new(ctx, &self.config, table)?))
     }
 
     async fn read_back(&self, _pipeline: &str, what: ReadBack) -> Result<BatchStream> {
         read::read_back(&self.location, what).await
+    }
+
+    async fn identities(&self) -> Result<BTreeMap<String, String>> {
+        if !table::exists_locally(&self.location)? {
+            return Ok(BTreeMap::new());
+        }
+        let snapshot = table::snapshot(&self.log_store()?).await?;
+        let id = snapshot.map(|snapshot| snapshot.metadata().id().to_owned());
+        Ok(id.map(|id| (self.config.table.clone(), id)).into_iter().collect())
     }
 }

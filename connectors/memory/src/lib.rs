@@ -32,7 +32,9 @@ static SPEC: Spec = Spec {
             token: true,
             proof: Proof::Origin,
             sentence: "exactly once, as long as the process lives",
+            with_origin: true,
         },
+        changes: &[],
     }),
     example: include_str!("../example.yaml"),
 };

@@ -40,7 +40,7 @@ impl Sink for MemorySink {
             }
             Kind::None => (SinkKind::None, false, "at least once"),
         };
-        Promise { kind, token, proof: Proof::Origin, sentence }
+        Promise { kind, token, proof: Proof::Origin, sentence, with_origin: true }
     }
 
     async fn fence_and_read(&self, ctx: &WriterContext, lineage: &Lineage) -> Result<Held> {
@@ -121,7 +121,7 @@ impl Writer for MemoryWriter {
         let mut prepared = Prepared {
             rows: std::mem::take(&mut self.rows),
             rejects: std::mem::take(&mut self.rejects),
-            committable: None,
+            ..Prepared::default()
         };
         let mut content = self.store.content();
         match self.config.kind {

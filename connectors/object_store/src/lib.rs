@@ -8,6 +8,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 mod body;
+mod changes;
 mod commit;
 mod config;
 mod encode;
@@ -39,7 +40,11 @@ static SPEC: Spec = Spec {
     name: "object_store",
     summary: "Writes objects in S3, Azure, GCS or a local folder.",
     source: None,
-    sink: Some(SinkSpec { config_schema: Config::schema, promise: sink::PROMISE }),
+    sink: Some(SinkSpec {
+        config_schema: Config::schema,
+        promise: sink::PROMISE,
+        changes: changes::CHANGES,
+    }),
     example: include_str!("../example.yaml"),
 };
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::{cast, filter_record_batch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use arrow::error::ArrowError;
 use bytes::Bytes;
 use contract::error::Context;
 use contract::record::{EPOCH, ORDINAL, POSITION, SPLIT};
@@ -29,8 +30,8 @@ use crate::place::{Place, has_no_bucket};
 
 /// Rows of a batch that is read back.
 const BATCH_ROWS: usize = 1 << 14;
-/// Rows of an object that tell the types of its columns.
-const INFERRED_ROWS: usize = 1 << 10;
+/// Whole rows of JSON lines that are read at once.
+const DOCUMENTS: usize = 1 << 10;
 
 /// Batches of one object, read as they are asked for.
 type Batches = Box<dyn Iterator<Item = arrow::error::Result<RecordBatch>> + Send>;
@@ -107,16 +108,11 @@ impl Reader {
     }
 
     fn json(&self, bytes: Bytes) -> Result<Batches> {
+        if let ReadBack::Record(_) = &self.what {
+            return Ok(Box::new(Documents(decoded(bytes)?)));
+        }
         let broken = || "it holds no JSON lines".to_owned();
-        let schema = match &self.what {
-            ReadBack::Origins => origin_schema(),
-            ReadBack::Record(_) => {
-                let text = decoded(bytes.clone())?;
-                let inferred = arrow::json::reader::infer_json_schema(text, Some(INFERRED_ROWS));
-                Arc::new(inferred.external(broken)?.0)
-            }
-        };
-        let builder = arrow::json::ReaderBuilder::new(schema).with_batch_size(BATCH_ROWS);
+        let builder = arrow::json::ReaderBuilder::new(origin_schema()).with_batch_size(BATCH_ROWS);
         Ok(Box::new(builder.build(decoded(bytes)?).external(broken)?))
     }
 
@@ -168,6 +164,25 @@ impl Reader {
             Some(is_ours && wanted)
         });
         Ok(ours.collect())
+    }
+}
+
+/// The rows of an object of JSON lines, as many at once as a batch holds.
+struct Documents<R>(R);
+
+impl<R: BufRead> Iterator for Documents<R> {
+    type Item = arrow::error::Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let lines: std::io::Result<Vec<_>> = (&mut self.0).lines().take(DOCUMENTS).collect();
+        let lines = match lines {
+            Ok(lines) if lines.is_empty() => return None,
+            Ok(lines) => lines,
+            Err(error) => return Some(Err(error.into())),
+        };
+        let documents: Vec<&str> = lines.iter().map(String::as_str).collect();
+        let rows = formats::documents::rows(&documents);
+        Some(rows.map_err(|error| ArrowError::JsonError(error.chain())))
     }
 }
 

@@ -1,5 +1,6 @@
 //! The sink: checks the template against the columns, makes writers, reads rows back.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,6 +29,7 @@ pub const PROMISE: Promise = Promise {
     token: false,
     proof: Proof::Origin,
     sentence: "exactly once: a repeat overwrites itself",
+    with_origin: true,
 };
 
 /// Objects below a prefix as a sink.
@@ -58,17 +60,13 @@ impl ObjectSink {
 #[async_trait]
 impl Sink for ObjectSink {
     fn promise(&self) -> Promise {
+        // Names are made of split and position even where objects do not hold them.
         let proof = match (self.config.format, self.config.origin) {
             (Format::Text, _) => Proof::None,
             (_, true) => Proof::Origin,
             (_, false) => Proof::Count,
         };
         Promise { proof, ..PROMISE }
-    }
-
-    // Names are made of split and position even where objects do not hold them.
-    fn with_origin(&self) -> bool {
-        true
     }
 
     fn destination(&self, columns: &SchemaRef) -> Result<Option<String>> {
@@ -118,6 +116,13 @@ impl Sink for ObjectSink {
         }
         let place = place::open(&self.config)?;
         read::read_back(place, self.config.clone(), self.key.clone(), what)
+    }
+
+    async fn identities(&self) -> Result<BTreeMap<String, String>> {
+        if let stores::Location::Folder(_) = stores::Location::parse(self.config.url())? {
+            return Ok(BTreeMap::new());
+        }
+        Ok(place::open(&self.config)?.identity().await?.into_iter().collect())
     }
 }
 

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use contract::error::Context;
 use contract::failpoint::reach;
 use contract::record::{EPOCH, SPLIT, ordinals, positions};
-use contract::sink::{Commit, CommitOutcome, Prepared, SinkReject, Writer, WriterContext};
+use contract::sink::{self, Commit, CommitOutcome, Prepared, SinkReject, Writer, WriterContext};
 use contract::source::{OriginalKind, Reject};
 use contract::{Error, Lineage, Result, SplitId};
 use formats::template::{Groups, Values};
@@ -330,11 +330,14 @@ impl Writer for ObjectWriter {
         reach("object_store.prepare.after").await?;
         let Staged { rows, rejects, objects, .. } = staged;
         if objects.is_empty() {
-            return Ok(Prepared { rows, rejects, committable: None });
+            return Ok(Prepared { rows, rejects, ..Prepared::default() });
         }
         let committable =
             serde_json::to_value(Committable { objects }).bug("could not write a committable")?;
-        Ok(Prepared { rows, rejects, committable: Some(committable) })
+        let identity = self.means.place.identity().await?;
+        let identity = identity.map(|(place, id)| sink::Identity { place, id, rows });
+        let identities = identity.into_iter().collect();
+        Ok(Prepared { rows, rejects, committable: Some(committable), identities })
     }
 
     async fn commit(&mut self, commits: &[Commit]) -> Result<Vec<CommitOutcome>> {

@@ -5,8 +5,8 @@
 //! success, or with a conflict with a document that may stand in its place ([`version`]). What the
 //! cluster will never take is a reject.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -68,6 +68,21 @@ impl Document {
     }
 }
 
+/// What came of documents.
+#[derive(Debug, Default)]
+pub struct Done {
+    /// Those that the cluster will never take.
+    pub rejects: Vec<SinkReject>,
+    /// How many stand in which index. An alias is named by the index that it stands for.
+    pub indices: BTreeMap<String, u64>,
+}
+
+impl Done {
+    fn stands_in(&mut self, index: String) {
+        *self.indices.entry(index).or_default() += 1;
+    }
+}
+
 /// Documents that are sent together.
 #[derive(Debug, Default)]
 pub struct Bulk {
@@ -113,20 +128,20 @@ impl Bulk {
         self.documents.is_empty()
     }
 
-    /// Sends everything and returns what the cluster will never take.
+    /// Sends everything and says what came of it.
     ///
     /// # Errors
     /// External: the cluster refuses the call as a whole; retryable where it does not answer, or
     /// stays too busy.
-    pub async fn deliver(self, client: &Client) -> Result<Vec<SinkReject>> {
-        let mut rejects = Vec::new();
+    pub async fn deliver(self, client: &Client) -> Result<Done> {
+        let mut done = Done::default();
         let mut waiting = vec![self.documents];
         let (mut attempt, mut cuts) = (0, 0);
         while let Some(documents) = waiting.pop() {
             if documents.is_empty() {
                 continue;
             }
-            match send(client, documents, &mut rejects).await? {
+            match send(client, documents, &mut done).await? {
                 Sent::All => (attempt, cuts) = (0, 0),
                 Sent::TooLarge(mut documents) => {
                     let half = documents.split_off(documents.len() / 2);
@@ -152,7 +167,7 @@ impl Bulk {
                 }
             }
         }
-        Ok(rejects)
+        Ok(done)
     }
 }
 
@@ -193,11 +208,7 @@ enum Sent {
     TooLarge(Vec<Document>),
 }
 
-async fn send(
-    client: &Client,
-    documents: Vec<Document>,
-    rejects: &mut Vec<SinkReject>,
-) -> Result<Sent> {
+async fn send(client: &Client, documents: Vec<Document>, done: &mut Done) -> Result<Sent> {
     let mut body = Vec::with_capacity(documents.iter().map(|it| it.lines.len()).sum());
     documents.iter().for_each(|it| body.extend_from_slice(&it.lines));
     reach("opensearch.bulk.before").await?;
@@ -209,11 +220,11 @@ async fn send(
     };
     reach("opensearch.bulk.after").await?;
     match answer.status {
-        200..=299 => sort_out(client, &answer, documents, rejects).await,
+        200..=299 => sort_out(client, &answer, documents, done).await,
         413 if documents.len() == 1 => {
             let bytes = documents[0].lines.len();
             let reason = format!("a document of {bytes} bytes is larger than the cluster takes");
-            rejects.push(documents[0].reject(&reason));
+            done.rejects.push(documents[0].reject(&reason));
             Ok(Sent::All)
         }
         413 => Ok(Sent::TooLarge(documents)),
@@ -269,7 +280,7 @@ async fn sort_out(
     client: &Client,
     answer: &Answer,
     documents: Vec<Document>,
-    rejects: &mut Vec<SinkReject>,
+    done: &mut Done,
 ) -> Result<Sent> {
     let items = match items(answer, &documents) {
         Ok(items) => items,
@@ -278,11 +289,11 @@ async fn sort_out(
     let (mut again, mut why, mut conflicts) = (Vec::new(), Why::default(), Vec::new());
     for (document, item) in documents.into_iter().zip(items) {
         match item.verdict() {
-            Verdict::Delivered => {}
+            Verdict::Delivered => done.stands_in(item.index),
             Verdict::Conflict if document.named => conflicts.push((document, item.index)),
             // Nothing else has this `_id`: the record stands there since a later epoch.
-            Verdict::Conflict => {}
-            Verdict::Never => rejects.push(document.reject(&item.reason())),
+            Verdict::Conflict => done.stands_in(item.index),
+            Verdict::Never => done.rejects.push(document.reject(&item.reason())),
             Verdict::Again => {
                 why = Why { reason: item.reason(), hint: item.hint() };
                 again.push(document);
@@ -295,10 +306,10 @@ async fn sort_out(
         }
     }
     if !conflicts.is_empty() {
-        for ((document, _), settled) in settled(client, conflicts).await? {
+        for ((document, index), settled) in settled(client, conflicts).await? {
             match settled {
-                Settled::Delivered => {}
-                Settled::Foreign(reason) => rejects.push(document.reject(&reason)),
+                Settled::Delivered => done.stands_in(index),
+                Settled::Foreign(reason) => done.rejects.push(document.reject(&reason)),
                 Settled::Again => {
                     why = Why::new("a document was deleted while a row gave way to it");
                     again.push(document);

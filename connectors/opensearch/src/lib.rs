@@ -7,8 +7,10 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 mod bulk;
+mod changes;
 mod client;
 mod config;
+mod identity;
 mod names;
 mod read;
 mod sink;
@@ -38,6 +40,7 @@ static SPEC: Spec = Spec {
     sink: Some(SinkSpec {
         config_schema: || schemars::schema_for!(Config),
         promise: sink::PROMISE,
+        changes: changes::CHANGES,
     }),
     example: include_str!("../example.yaml"),
 };

@@ -3,14 +3,13 @@
 //! What is ours among the documents of the indices is told by the `_id`, which others make
 //! differently.
 
-use std::io::Cursor;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use contract::Result;
 use contract::error::Context;
 use contract::record::{EPOCH, ORDINAL, POSITION, SPLIT};
 use contract::sink::{BatchStream, ReadBack};
-use contract::{Error, Result};
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -165,21 +164,13 @@ impl Scroll {
 
     fn records(&self, hits: &[Hit<'_>]) -> Result<Vec<RecordBatch>> {
         let ReadBack::Record(origin) = &self.what else { return Ok(Vec::new()) };
-        let mut lines = Vec::new();
-        for hit in hits {
-            let row = self.ours(hit);
-            if row.is_some_and(|row| row.split == origin.split.as_str()) {
-                lines.extend_from_slice(hit.source.get().as_bytes());
-                lines.push(b'\n');
-            }
+        let wanted = hits
+            .iter()
+            .filter(|hit| self.ours(hit).is_some_and(|row| row.split == origin.split.as_str()));
+        let documents: Vec<&str> = wanted.map(|hit| hit.source.get()).collect();
+        match documents.is_empty() {
+            true => Ok(Vec::new()),
+            false => Ok(vec![formats::documents::rows(&documents)?]),
         }
-        let broken = || "a document is no row".to_owned();
-        let inferred = arrow::json::reader::infer_json_schema(Cursor::new(&lines), None);
-        let schema = Arc::new(inferred.external(broken)?.0);
-        let reader = arrow::json::ReaderBuilder::new(schema).build(Cursor::new(&lines));
-        reader
-            .external(broken)?
-            .map(|batch| batch.map_err(|error| Error::external(broken()).because(error)))
-            .collect()
     }
 }

@@ -1,5 +1,6 @@
 //! The sink: checks names against the columns, puts the index template, makes writers.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -15,8 +16,8 @@ use serde_json::{Map, Value, json};
 use crate::client::{Client, Method, address, shown};
 use crate::config::Config;
 use crate::names::{Names, confine};
-use crate::read;
 use crate::writer::SearchWriter;
+use crate::{identity, read};
 
 /// What documents promise whose `_id` is made of their origin.
 pub const PROMISE: Promise = Promise {
@@ -24,6 +25,7 @@ pub const PROMISE: Promise = Promise {
     token: false,
     proof: Proof::Origin,
     sentence: "effectively once: a repeat overwrites itself",
+    with_origin: true,
 };
 
 /// Above the templates that the servers bring, which stand at 100 and below.
@@ -98,6 +100,7 @@ impl Sink for SearchSink {
     fn promise(&self) -> Promise {
         match (&self.config.id, self.config.origin) {
             (None, true) => PROMISE,
+            // Ids are made of split and position even where documents do not hold them.
             (None, false) => Promise { proof: Proof::None, ..PROMISE },
             (Some(_), _) => Promise {
                 proof: Proof::None,
@@ -105,11 +108,6 @@ impl Sink for SearchSink {
                 ..PROMISE
             },
         }
-    }
-
-    // Ids are made of split and position even where documents do not hold them.
-    fn with_origin(&self) -> bool {
-        true
     }
 
     fn destination(&self, columns: &SchemaRef) -> Result<Option<String>> {
@@ -136,5 +134,11 @@ impl Sink for SearchSink {
         }
         let client = Client::new(&self.config)?;
         read::read_back(client, self.names.clone(), what).await
+    }
+
+    async fn identities(&self) -> Result<BTreeMap<String, String>> {
+        let client = Client::new(&self.config)?;
+        let ids = identity::ids(&client, &[&self.names.index_pattern()]).await?;
+        Ok(ids.unwrap_or_default())
     }
 }

@@ -4,7 +4,7 @@
 //! of the epoch is the document's version ([`version`]), so that a process that was replaced cannot
 //! overwrite what its successor wrote.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch, StringArray};
@@ -23,9 +23,10 @@ use formats::unwritable;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::bulk::{Bulk, Document};
+use crate::bulk::{Bulk, Document, Done};
 use crate::client::Client;
 use crate::config::Config;
+use crate::identity::Indices;
 use crate::names::{Names, origin_id};
 use crate::version;
 
@@ -36,7 +37,7 @@ const BULK_COPIES: usize = 2;
 
 /// Writes the epochs of lineages as documents.
 pub struct SearchWriter {
-    client: Arc<Client>,
+    indices: Indices,
     names: Arc<Names>,
     with_origin: bool,
     bulk_bytes_max: usize,
@@ -51,8 +52,10 @@ pub struct SearchWriter {
 struct Taken {
     rows: u64,
     bulk: Bulk,
-    under_way: JoinSet<Result<Vec<SinkReject>>>,
+    under_way: JoinSet<Result<Done>>,
     rejects: Vec<SinkReject>,
+    /// How many stand in which index.
+    indices: BTreeMap<String, u64>,
 }
 
 impl SearchWriter {
@@ -68,7 +71,7 @@ impl SearchWriter {
             }
         };
         Self {
-            client: Arc::new(client),
+            indices: Indices::new(Arc::new(client)),
             names,
             with_origin: config.origin,
             bulk_bytes_max,
@@ -214,21 +217,25 @@ fn lines_of(index: &str, id: &str, version: i64, source: &[u8]) -> Vec<u8> {
 
 impl Taken {
     /// Sends what waits, as soon as few enough bulks are under way.
-    async fn send(&mut self, client: &Arc<Client>, at_once: usize) -> Result<()> {
+    async fn send(&mut self, indices: &mut Indices, at_once: usize) -> Result<()> {
         if self.bulk.is_empty() {
             return Ok(());
         }
         while self.under_way.len() >= at_once {
-            self.next_answer().await?;
+            self.next_answer(indices).await?;
         }
-        let (bulk, client) = (std::mem::take(&mut self.bulk), client.clone());
+        let (bulk, client) = (std::mem::take(&mut self.bulk), indices.client.clone());
         self.under_way.spawn(async move { bulk.deliver(&client).await });
         Ok(())
     }
 
-    async fn next_answer(&mut self) -> Result<()> {
-        if let Some(answer) = self.under_way.join_next().await {
-            self.rejects.append(&mut answer.bug("a bulk was given up")??);
+    async fn next_answer(&mut self, indices: &mut Indices) -> Result<()> {
+        let Some(answer) = self.under_way.join_next().await else { return Ok(()) };
+        let mut done = answer.bug("a bulk was given up")??;
+        self.rejects.append(&mut done.rejects);
+        indices.meet(done.indices.keys().map(String::as_str)).await?;
+        for (index, rows) in done.indices {
+            *self.indices.entry(index).or_default() += rows;
         }
         Ok(())
     }
@@ -252,7 +259,7 @@ impl Writer for SearchWriter {
         for (index, document) in documents.named {
             taken.bulk.put(&index, document);
             if taken.bulk.bytes() >= self.bulk_bytes_max {
-                taken.send(&self.client, self.bulks_at_once).await?;
+                taken.send(&mut self.indices, self.bulks_at_once).await?;
             }
         }
         Ok(())
@@ -261,13 +268,14 @@ impl Writer for SearchWriter {
     async fn prepare(&mut self, lineage: &Lineage, _epoch: u64) -> Result<Prepared> {
         reach("opensearch.prepare.before").await?;
         let mut taken = self.taken.remove(lineage).unwrap_or_default();
-        taken.send(&self.client, self.bulks_at_once).await?;
+        taken.send(&mut self.indices, self.bulks_at_once).await?;
         while !taken.under_way.is_empty() {
-            taken.next_answer().await?;
+            taken.next_answer(&mut self.indices).await?;
         }
+        let identities = self.indices.confirm(&taken.indices).await?;
         reach("opensearch.prepare.after").await?;
         let rows = taken.rows - taken.rejects.len() as u64;
-        Ok(Prepared { rows, rejects: taken.rejects, committable: None })
+        Ok(Prepared { rows, rejects: taken.rejects, committable: None, identities })
     }
 
     async fn commit(&mut self, commits: &[Commit]) -> Result<Vec<CommitOutcome>> {

@@ -8,6 +8,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 mod catalog;
+mod changes;
 mod chunk;
 mod client;
 mod config;
@@ -48,6 +49,7 @@ static SPEC: Spec = Spec {
     sink: Some(SinkSpec {
         config_schema: || schemars::schema_for!(Config),
         promise: sink::PROMISE,
+        changes: changes::CHANGES,
     }),
     example: include_str!("../example.yaml"),
 };

@@ -1,13 +1,13 @@
 //! The sink: fences, makes tables and writers, reads rows back.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use contract::record::ORDINAL;
 use contract::sink::{
-    BatchStream, Held, Promise, Proof, ReadBack, Sink, SinkKind, Writer, WriterContext,
+    BatchStream, Held, Identity, Promise, Proof, ReadBack, Sink, SinkKind, Writer, WriterContext,
 };
 use contract::{Error, Lineage, Result, Section};
 
@@ -28,6 +28,7 @@ pub const PROMISE: Promise = Promise {
     token: true,
     proof: Proof::Origin,
     sentence: "exactly once",
+    with_origin: true,
 };
 const UPSERT_SENTENCE: &str = "exactly once, but a row that replaces another cannot be audited";
 
@@ -69,6 +70,11 @@ impl Shared {
     /// Remembers whom we put into the token's row.
     pub fn set_owner(&self, lineage: &Lineage, owner: Backend) {
         self.owners().insert(lineage.clone(), owner);
+    }
+
+    /// What rows went into, by the number that the server gave the table.
+    pub fn identity(&self, oid: u32, rows: u64) -> Identity {
+        Identity { place: self.table.shown(), id: oid.to_string(), rows }
     }
 
     async fn connect(&self, pipeline: &str, sink: &str) -> Result<Connection> {
@@ -228,5 +234,13 @@ impl Sink for PostgresSink {
     async fn read_back(&self, pipeline: &str, what: ReadBack) -> Result<BatchStream> {
         let connection = self.shared.connect(pipeline, "audit").await?;
         read::read_back(connection, &self.shared.table, what).await
+    }
+
+    async fn identities(&self) -> Result<BTreeMap<String, String>> {
+        let connection = self.shared.connector.connect("logmill").await?;
+        let table = &self.shared.table;
+        let shape = catalog::shape(&connection, catalog::SHAPE, table).await?;
+        let identity = shape.map(|shape| self.shared.identity(shape.id, 0));
+        Ok(identity.map(|identity| (identity.place, identity.id)).into_iter().collect())
     }
 }

@@ -237,10 +237,12 @@ impl Writer for PostgresWriter {
         session.look().await?;
         self.session = Some(session);
         self.epoch.prepared = Some(epoch);
+        let rows = self.epoch.rows;
         Ok(Prepared {
-            rows: self.epoch.rows,
+            rows,
             rejects: std::mem::take(&mut self.epoch.rejects),
             committable: None,
+            identities: vec![self.shared.identity(self.layout.shape.id, rows)],
         })
     }
 

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use contract::sink::Sink;
 use contract::source::Source;
-use contract::spec::{BuildContext, Connector, SinkSpec, Spec};
+use contract::spec::{BuildContext, Change, Connector, SinkSpec, Spec};
 use contract::{Result, Section};
 
 static SPEC: Spec = Spec {
@@ -25,6 +25,10 @@ static SPEC: Spec = Spec {
     sink: Some(SinkSpec {
         config_schema: || schemars::schema_for!(config::SinkConfig),
         promise: sink::PROMISE,
+        changes: &[Change {
+            when: "whoever reads the output goes away (`| head`)",
+            then: "the run stops (1)",
+        }],
     }),
     example: include_str!("../example.yaml"),
 };

@@ -24,6 +24,7 @@ pub const PROMISE: Promise = Promise {
     token: false,
     proof: Proof::None,
     sentence: "at least once: what was written before a crash may be written again",
+    with_origin: true,
 };
 
 /// A stream to write to, which is standard output but in tests.
@@ -46,10 +47,6 @@ impl Output {
 impl Sink for Output {
     fn promise(&self) -> Promise {
         PROMISE
-    }
-
-    fn with_origin(&self) -> bool {
-        self.config.origin
     }
 
     async fn fence_and_read(&self, _ctx: &WriterContext, _lineage: &Lineage) -> Result<Held> {

@@ -24,6 +24,31 @@ pub const SPLIT: &str = "_split";
 /// The epoch that delivered the row (`Int64`).
 pub const EPOCH: &str = "_epoch";
 
+/// The key of an Arrow field's metadata that says how the text of its column is to be understood.
+const MARK: &str = "logmill.text";
+/// The mark of columns whose every text is one JSON value.
+const JSON: &str = "json";
+
+/// Marks a column of text: each of its values is one valid JSON value, and is delivered as such.
+/// Only who makes the values may say so; a column that is computed of it has no mark.
+#[must_use]
+pub fn with_json_mark(mut field: Field) -> Field {
+    field.metadata_mut().insert(MARK.to_owned(), JSON.to_owned());
+    field
+}
+
+/// Whether each text of a column is one valid JSON value.
+pub fn is_json(field: &Field) -> bool {
+    field.metadata().get(MARK).is_some_and(|mark| mark == JSON)
+}
+
+/// Takes the mark of a column away where another column, whose rows come in between, has none.
+pub fn keep_common_mark(field: &mut Field, other: &Field) {
+    if !is_json(other) {
+        field.metadata_mut().remove(MARK);
+    }
+}
+
 /// The schema of every source that reads bytes: `message`, `_lossy`, `_position`.
 pub fn message_schema() -> SchemaRef {
     Arc::new(Schema::new(vec![
@@ -223,6 +248,16 @@ mod tests {
         doubled.add(seed, 7, 0);
         doubled.add(seed, 7, 0);
         assert_ne!(forward.hash, doubled.hash);
+    }
+
+    #[test]
+    fn a_mark_stays_where_all_inputs_have_it() {
+        let plain = || Field::new("a", DataType::Utf8View, true);
+        let mut field = with_json_mark(plain());
+        keep_common_mark(&mut field, &with_json_mark(plain()));
+        assert!(is_json(&field));
+        keep_common_mark(&mut field, &plain());
+        assert_eq!(field, plain());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! The runtime decides by creating the checkpoint between [`Writer::prepare`] and
 //! [`Writer::commit`]. A sink never decides, and a commit that is repeated changes nothing.
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 
 use arrow::array::RecordBatch;
@@ -52,6 +53,9 @@ pub struct Promise {
     pub proof: Proof,
     /// One sentence for people: `exactly once`, or what is weaker and why.
     pub sentence: &'static str,
+    /// Whether the rows that it is given carry their origin, as all do but where it has no use.
+    #[serde(skip)]
+    pub with_origin: bool,
 }
 
 /// The mark in a sink that says which epoch it holds.
@@ -93,6 +97,18 @@ pub struct WriterContext {
     pub threads: usize,
 }
 
+/// Which of all the tables, topics, indexes or buckets that ever had one name rows went into. Who
+/// deletes one and makes it anew gives the new one another number.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The name, as the other system calls it.
+    pub place: String,
+    /// What tells it from another one of that name: the number that its system gave it.
+    pub id: String,
+    /// Rows of the epoch that went into it.
+    pub rows: u64,
+}
+
 /// What is ready once everything of an epoch is flushed and answered.
 #[derive(Debug, Default)]
 pub struct Prepared {
@@ -102,6 +118,10 @@ pub struct Prepared {
     pub rejects: Vec<SinkReject>,
     /// What a staged sink needs to publish the epoch later, in whatever process.
     pub committable: Option<serde_json::Value>,
+    /// What stood under the names that rows of the epoch went to, as far as the system tells. All
+    /// of them went into these very ones: where a name changed hands in the middle of the epoch,
+    /// [`Writer::prepare`] fails, so that its rows are sent again.
+    pub identities: Vec<Identity>,
 }
 
 /// A row that a destination refuses for good.
@@ -156,11 +176,6 @@ pub trait Sink: Send + Sync {
     /// What it promises under these settings. No I/O.
     fn promise(&self) -> Promise;
 
-    /// Whether rows carry their origin (setting `origin`, default true).
-    fn with_origin(&self) -> bool {
-        true
-    }
-
     /// Where rows of these columns go; none where several sinks may write to one place. Called
     /// before anything opens; a pipeline may name each destination once, because an origin that
     /// stands twice in one place is a doubled record. No I/O: `check` calls it.
@@ -190,6 +205,15 @@ pub trait Sink: Send + Sync {
     /// # Errors
     /// Config: the sink cannot be read. External: it does not answer.
     async fn read_back(&self, pipeline: &str, what: ReadBack) -> Result<BatchStream>;
+
+    /// What stands now under the names that it writes to, as [`Identity::place`] and
+    /// [`Identity::id`]; nothing where its system does not tell. For `audit`, and for a start.
+    ///
+    /// # Errors
+    /// As for [`Sink::read_back`].
+    async fn identities(&self) -> Result<BTreeMap<String, String>> {
+        Ok(BTreeMap::new())
+    }
 }
 
 /// Writes the epochs of lineages into one destination.

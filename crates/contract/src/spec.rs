@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use schemars::Schema;
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::sink::{Promise, Sink};
@@ -32,6 +33,18 @@ pub struct SinkSpec {
     pub config_schema: fn() -> Schema,
     /// The promise under default settings; another one must not be weaker unless settings say so.
     pub promise: Promise,
+    /// What it does when somebody else changes its destination: altered, replaced, closed, emptied.
+    pub changes: &'static [Change],
+}
+
+/// What happens to a destination while a pipeline writes to it or is stopped, and what becomes of
+/// it. `check` prints it, and the connector's page has it as a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// What somebody else does.
+    pub when: &'static str,
+    /// What the sink does then.
+    pub then: &'static str,
 }
 
 /// The settings of a section that is read by [`Section::read_with`]: its own, and those that it

@@ -8,13 +8,14 @@ use arrow::array::{ArrayRef, AsArray, RecordBatch, StringViewArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use bytes::Bytes;
-use contract::record::{ordinals, positions};
+use contract::record::{keep_common_mark, ordinals, positions};
 use contract::source::{OriginalKind, Reject};
 use contract::{Error, Result, Section};
 
 use crate::steps::Site;
 
-/// The one schema of all inputs of a step. A column that is nullable in one is nullable.
+/// The one schema of all inputs of a step. A column that is nullable in one is nullable, and one
+/// that is JSON in all of them is JSON.
 ///
 /// # Errors
 /// Config: the inputs differ, and in what.
@@ -32,6 +33,7 @@ pub fn input_schema(site: &Site<'_>) -> Result<SchemaRef> {
         }
         for (field, other) in fields.iter_mut().zip(schema.fields()) {
             field.set_nullable(field.is_nullable() || other.is_nullable());
+            keep_common_mark(field, other);
         }
     }
     Ok(Arc::new(Schema::new(fields)))

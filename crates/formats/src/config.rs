@@ -132,7 +132,8 @@ pub enum FieldType {
     Boolean,
     /// A time, stored as UTC microseconds; see `time_format`.
     Timestamp,
-    /// Any JSON value, kept as its text.
+    /// Any JSON value, kept as its text. Sinks that write JSON write it byte for byte; what SQL
+    /// computes of it is text.
     Json,
 }
 

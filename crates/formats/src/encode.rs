@@ -1,13 +1,19 @@
 //! Batches to bytes: JSON lines, CSV and plain text.
 //!
+//! A column that is marked as JSON ([`contract::record::with_json_mark`]) is written into JSON as
+//! it stands, but for line ends between its values, which become blanks.
+//!
 //! Times are RFC 3339 with as many digits after the second as they need: in UTC with `Z`, in
 //! another zone with its offset.
 
-use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Schema};
-use arrow::json::LineDelimitedWriter;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayAccessor, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, FieldRef, Schema};
+use arrow::json::writer::NullableEncoder;
+use arrow::json::{EncoderFactory, EncoderOptions, LineDelimitedWriter};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use contract::record::MESSAGE;
+use contract::record::{MESSAGE, is_json};
 use contract::{Error, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -16,7 +22,8 @@ use serde::Deserialize;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EncodeFormat {
-    /// One JSON object per line, null where nothing stands.
+    /// One JSON object per line, null where nothing stands. Fields of type `json` as they stand,
+    /// byte for byte, but for line ends between their values, which become blanks.
     #[default]
     Json,
     /// Comma-separated values under a line of names.
@@ -60,9 +67,53 @@ impl Encoder {
 
 fn encode_json(batch: &RecordBatch, out: &mut Vec<u8>) -> arrow::error::Result<()> {
     let builder = arrow::json::WriterBuilder::new().with_explicit_nulls(true);
+    let builder = builder.with_encoder_factory(Arc::new(AsItStands));
     let mut writer: LineDelimitedWriter<_> = builder.build(out);
     writer.write(batch)?;
     writer.finish()
+}
+
+/// Writes columns that are marked as JSON byte for byte; all others are left to their types.
+#[derive(Debug)]
+struct AsItStands;
+
+impl EncoderFactory for AsItStands {
+    fn make_default_encoder<'a>(
+        &self,
+        field: &'a FieldRef,
+        array: &'a dyn Array,
+        _options: &'a EncoderOptions,
+    ) -> arrow::error::Result<Option<NullableEncoder<'a>>> {
+        if !is_json(field) {
+            return Ok(None);
+        }
+        let encoder: Box<dyn arrow::json::Encoder + 'a> = match array.data_type() {
+            DataType::Utf8View => Box::new(JsonText(array.as_string_view())),
+            DataType::Utf8 => Box::new(JsonText(array.as_string::<i32>())),
+            _ => return Ok(None),
+        };
+        Ok(Some(NullableEncoder::new(encoder, array.logical_nulls())))
+    }
+}
+
+struct JsonText<A>(A);
+
+impl<'a, A: ArrayAccessor<Item = &'a str>> arrow::json::Encoder for JsonText<A> {
+    fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
+        push_on_one_line(self.0.value(row).as_bytes(), out);
+    }
+}
+
+/// Adds JSON without its line ends. Inside a string JSON escapes them, so that whatever stands here
+/// is blank space between two values; a row must not become two lines.
+fn push_on_one_line(json: &[u8], out: &mut Vec<u8>) {
+    let mut begin = 0;
+    for end in memchr::memchr2_iter(b'\n', b'\r', json) {
+        out.extend_from_slice(&json[begin..end]);
+        out.push(b' ');
+        begin = end + 1;
+    }
+    out.extend_from_slice(&json[begin..]);
 }
 
 fn encode_text(
@@ -113,7 +164,8 @@ mod tests {
         ArrayRef, DictionaryArray, Float64Array, Int64Array, StringViewArray,
         TimestampMicrosecondArray,
     };
-    use arrow::datatypes::Int32Type;
+    use arrow::datatypes::{Field, Int32Type};
+    use contract::record::with_json_mark;
     use proptest::prelude::{Just, prop_assert_eq, prop_oneof, proptest};
 
     use super::*;
@@ -189,6 +241,45 @@ mod tests {
                 "\n",
             ),
         );
+    }
+
+    /// A batch of one marked column.
+    fn json_column(texts: Vec<Option<&str>>) -> RecordBatch {
+        let field = with_json_mark(Field::new("j", DataType::Utf8View, true));
+        let column: ArrayRef = Arc::new(StringViewArray::from(texts));
+        RecordBatch::try_new(Arc::new(Schema::new(vec![field])), vec![column]).expect("a column")
+    }
+
+    #[test]
+    fn a_column_that_is_json_is_written_byte_for_byte() {
+        let texts = [
+            r#"{"a":1,"a":2,"n":123456789012345678901234567890.10e+400,"b": [ 1 ,2 ]}"#,
+            r#""caf\u00e9 \ud83d \/ \n""#,
+            "[]",
+            "-0.0",
+            "true",
+        ];
+        let batch = json_column(texts.iter().copied().map(Some).chain([None]).collect());
+        let encode = |format| {
+            let mut out = Vec::new();
+            Encoder::new(format, &batch.schema()).encode(&batch, &mut out).expect("written");
+            String::from_utf8(out).expect("text")
+        };
+        let lines = texts.iter().copied().chain(["null"]).map(|it| format!("{{\"j\":{it}}}\n"));
+        assert_eq!(encode(EncodeFormat::Json), lines.collect::<String>());
+        let text = texts.map(|text| format!("{text}\n")).concat() + "\n";
+        assert_eq!(encode(EncodeFormat::Text), text, "text is text");
+    }
+
+    #[test]
+    fn line_ends_between_values_do_not_end_a_row() {
+        let batch = json_column(vec![Some("{\r\n \"a\":\n\"\\n\"\n}"), Some("\n1\n")]);
+        let mut out = Vec::new();
+        Encoder::new(EncodeFormat::Json, &batch.schema())
+            .encode(&batch, &mut out)
+            .expect("written");
+        let expect = "{\"j\":{   \"a\": \"\\n\" }}\n{\"j\": 1 }\n";
+        assert_eq!(String::from_utf8(out).expect("text"), expect);
     }
 
     #[test]

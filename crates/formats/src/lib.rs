@@ -18,6 +18,7 @@ pub mod compression;
 mod config;
 pub mod decoded;
 pub mod detect;
+pub mod documents;
 pub mod encode;
 pub mod encoding;
 mod infer;

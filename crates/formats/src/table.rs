@@ -1,7 +1,9 @@
 //! Parsed lines as text, for the tests of every format.
 
-use arrow::array::StringViewArray;
+use arrow::array::{AsArray, StringViewArray};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
+use contract::record::is_json;
+use serde::de::IgnoredAny;
 
 use crate::{FormatConfig, Parsed, parser};
 
@@ -17,6 +19,10 @@ pub fn rows(config: &FormatConfig, lines: &[&str]) -> (Vec<String>, Vec<String>)
         assert!(field.is_nullable() || column.null_count() == 0, "column {}", field.name());
         assert_eq!(column.len() + parsed.refused.len(), lines.len(), "column {}", field.name());
         column.to_data().validate_full().expect("every array is valid");
+        for text in is_json(field).then(|| column.as_string_view().iter()).into_iter().flatten() {
+            let json = text.map(serde_json::from_str::<IgnoredAny>);
+            assert!(json.is_none_or(|json| json.is_ok()), "column {}: {text:?}", field.name());
+        }
     }
     let all: Vec<usize> = (0..schema.fields().len()).rev().collect();
     let some = parser.parse(&array, Some(&all));

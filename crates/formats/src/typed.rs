@@ -9,6 +9,7 @@ use std::borrow::Cow;
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, TimestampMicrosecondType};
+use contract::record::with_json_mark;
 use contract::{Error, Result};
 use serde::de::IgnoredAny;
 
@@ -133,7 +134,11 @@ pub fn columns_of(columns: &[(String, FieldType)]) -> Result<Vec<Field>> {
                 .field("fields")
                 .hint("leave one of them out, or keep it in the column of `rest`"));
         }
-        fields.push(Field::new(name, field_type.data_type(), true));
+        let field = Field::new(name, field_type.data_type(), true);
+        fields.push(match field_type {
+            FieldType::Json => with_json_mark(field),
+            _ => field,
+        });
     }
     Ok(fields)
 }

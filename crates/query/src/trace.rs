@@ -7,15 +7,15 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, StringArray};
 use arrow::compute::cast;
-use arrow::datatypes::DataType;
-use arrow::json::LineDelimitedWriter;
+use arrow::datatypes::{DataType, Schema};
 use contract::error::Context;
 use contract::record::{MESSAGE, positions};
 use contract::sink::{Proof, ReadBack};
 use contract::source::{KnownSplit, Source, Split, Until};
 use contract::{Error, Lineage, Origin, Position, Result};
+use formats::encode::{EncodeFormat, Encoder};
 use futures::TryStreamExt;
 use object_store::ObjectStore;
 use serde::Serialize;
@@ -253,17 +253,25 @@ async fn rows(
     let batches = audited.sink.read_back(pipeline, wanted).await?;
     let batches: Vec<RecordBatch> = batches.try_collect().await?;
     let batches = batches.iter().map(readable).collect::<Result<Vec<_>>>()?;
-    let mut lines = LineDelimitedWriter::new(Vec::new());
-    lines.write_batches(&batches.iter().collect::<Vec<_>>()).bug("a row cannot become JSON")?;
-    lines.finish().bug("a row cannot become JSON")?;
-    let lines = lines.into_inner();
+    let mut lines = Vec::new();
+    for batch in &batches {
+        Encoder::new(EncodeFormat::Json, &batch.schema()).encode(batch, &mut lines)?;
+    }
     let rows = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-    rows.map(|row| serde_json::from_slice(row).bug("arrow wrote no JSON")).collect()
+    let rows = rows.map(|row| {
+        let mut row: serde_json::Value = serde_json::from_slice(row).bug("a row is no JSON")?;
+        if let Some(row) = row.as_object_mut() {
+            row.retain(|_, value| !value.is_null());
+        }
+        Ok(row)
+    });
+    rows.collect()
 }
 
 /// The rows with bytes as text: the originals of dead letters are read by people.
 fn readable(batch: &RecordBatch) -> Result<RecordBatch> {
     let schema = batch.schema();
+    let mut fields = Vec::new();
     let columns = schema.fields().iter().zip(batch.columns()).map(|(field, column)| {
         let column = match field.data_type() {
             DataType::Binary | DataType::LargeBinary | DataType::BinaryView => {
@@ -274,9 +282,14 @@ fn readable(batch: &RecordBatch) -> Result<RecordBatch> {
             }
             _ => column.clone(),
         };
-        Ok((field.name().clone(), column))
+        let field = field.as_ref().clone().with_nullable(true);
+        fields.push(field.with_data_type(column.data_type().clone()));
+        Ok(column)
     });
-    RecordBatch::try_from_iter(columns.collect::<Result<Vec<_>>>()?).bug("columns differ in length")
+    let columns = columns.collect::<Result<Vec<_>>>()?;
+    let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    let schema = Arc::new(Schema::new(fields));
+    RecordBatch::try_new_with_options(schema, columns, &rows).bug("columns differ in length")
 }
 
 /// The checkpoints of all lineages of a pipeline that read its sources. Replays read what these

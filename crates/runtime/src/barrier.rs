@@ -240,6 +240,7 @@ impl Attempt<'_> {
         failpoint::reach("decide.after").await?;
         match decision {
             Decision::Decided => {
+                self.owner.progress.tell(draft.replaced);
                 self.checkpoint = draft.checkpoint;
                 Ok(draft.observed)
             }

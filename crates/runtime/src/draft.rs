@@ -14,6 +14,7 @@ use state::ledger::{Counts, Entry, hash_text};
 
 use crate::flow::{Sums, Tally};
 use crate::graph::{DEAD_LETTERS, Pipeline};
+use crate::identities::{Known, Replaced};
 use crate::metrics::Observed;
 use crate::originals;
 use crate::owner::Owner;
@@ -43,6 +44,8 @@ pub struct Draft {
     pub checkpoint: Checkpoint,
     /// What people are told beside it.
     pub observed: Observed,
+    /// Destinations that are others than before.
+    pub replaced: Vec<Replaced>,
 }
 
 impl Draft {
@@ -75,6 +78,7 @@ impl Draft {
         for (split, position) in std::mem::take(&mut gathered.positions) {
             checkpoint.splits[split].known.position = Some(position);
         }
+        let mut replaced = Vec::new();
         for (sink, node) in pipeline.sinks.iter().enumerate() {
             let sums = gathered.reports[sink].as_ref().map(|report| &report.sums);
             let counts = gathered.tally.counts.iter().map(|(split, counts)| (split, counts[sink]));
@@ -84,13 +88,18 @@ impl Draft {
             };
             checkpoint.ledger.extend(entries);
             let report = gathered.reports[sink].take().unwrap_or_default();
+            let known = Known::before(before, &node.name);
+            let (identities, others) = known.meet(ending.epoch, report.identities());
+            replaced.extend(others);
             let prev = before.token_after(&node.name);
-            let state = SinkState { target: node.target.clone(), ..sink_state(prev, report)? };
+            let state = sink_state(prev, report)?;
+            let state = SinkState { target: node.target.clone(), identities, ..state };
             checkpoint.sinks.insert(node.name.clone(), state);
         }
         keep_absent_sinks(before, pipeline, &mut checkpoint);
         let Gathered { begun, read_at, tally, .. } = gathered;
-        Ok(Self { checkpoint, observed: Observed { begun, read_at, refused: tally.refused } })
+        let observed = Observed { begun, read_at, refused: tally.refused };
+        Ok(Self { checkpoint, observed, replaced })
     }
 }
 
@@ -169,7 +178,7 @@ fn sink_state(prev: Option<u64>, report: SinkReport) -> Result<SinkState> {
         hash: hash_text(accepted.hash),
         committable: prepared.committable,
         rejects: prepared.rejects.into_iter().map(SinkRejectState).collect(),
-        target: None,
+        ..SinkState::default()
     })
 }
 

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
-use contract::record::{ORDINAL, renumbered, sink_schema, with_ordinal};
+use arrow::datatypes::{Schema, SchemaRef};
+use contract::record::{ORDINAL, keep_common_mark, renumbered, sink_schema, with_ordinal};
 use contract::sink::Sink;
 use contract::source::Source;
 use contract::spec::{BuildContext, Connector};
@@ -374,19 +374,37 @@ fn bind_sinks(
         let (first, others) = inputs.split_first().ok_or_else(|| {
             Error::config(format!("sink {:?} has no input", node.name)).at(&node.place)
         })?;
-        if let Some(other) = others.iter().find(|other| other.1 != first.1) {
-            return Err(Error::config(format!(
-                "inputs {:?} and {:?} of sink {:?} have different columns",
-                first.0, other.0, node.name
-            ))
-            .at(&node.place)
-            .hint("bring them into one form with a `sql` transform, or use two sinks"));
+        let mut columns = first.1.as_ref().clone();
+        for (other, others_columns) in others {
+            columns = common_columns(&columns, others_columns).ok_or_else(|| {
+                Error::config(format!(
+                    "inputs {:?} and {other:?} of sink {:?} have different columns",
+                    first.0, node.name
+                ))
+                .at(&node.place)
+                .hint("bring them into one form with a `sql` transform, or use two sinks")
+            })?;
         }
-        let schema = sink_schema(&first.1, sink.with_origin());
+        let schema = sink_schema(&columns, sink.promise().with_origin);
         let (name, kind) = (node.name.clone(), node.kind.clone());
         Ok(SinkNode { name, kind, sink, schema, target: None })
     });
     nodes.collect()
+}
+
+/// The columns of two inputs of one sink, if they are the same; JSON is what is JSON in both.
+fn common_columns(one: &Schema, other: &Schema) -> Option<Schema> {
+    let common = |one: &Schema, other: &Schema| {
+        let fields = one.fields().iter().zip(other.fields()).map(|(field, other)| {
+            let mut field = field.as_ref().clone();
+            keep_common_mark(&mut field, other);
+            field
+        });
+        Schema::new(fields.collect::<Vec<_>>())
+    };
+    let same = one.fields().len() == other.fields().len();
+    let (one, other) = (common(one, other), common(other, one));
+    (same && one == other).then_some(one)
 }
 
 /// Refuses two sinks whose rows nobody could tell apart, and columns that a sink cannot take.

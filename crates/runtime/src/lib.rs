@@ -22,6 +22,7 @@ mod epochs;
 mod feed;
 mod flow;
 pub mod graph;
+mod identities;
 mod joins;
 mod losses;
 pub mod metrics;
@@ -47,6 +48,7 @@ pub mod troubles;
 
 pub use assume::Assumption;
 pub use graph::{BindContext, DEAD_LETTERS, MakeStep, Pipeline};
+pub use identities::Replaced;
 pub use owner::{Rebuild, Recipe, RunOptions};
 pub use progress::{Progress, Seen};
 pub use run::{Outcome, run};

@@ -1,14 +1,18 @@
 //! What people see of a run while it goes on: numbers, no history.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use contract::SplitId;
+use tracing::warn;
 
 use crate::dead_letters::DeadLetter;
+use crate::identities::Replaced;
 use crate::summary::FirstRefused;
-
 use crate::troubles::Troubles;
+
+/// Replaced destinations that are kept for the summary.
+const REPLACED_MAX: usize = 1_000;
 
 /// Counters of a run; they only grow, also over retries.
 #[derive(Debug, Default)]
@@ -25,6 +29,8 @@ pub struct Progress {
     pub troubles: Troubles,
     /// The record that was refused first.
     first_refused: OnceLock<FirstRefused>,
+    /// Destinations that were found to be others than before.
+    replaced: Mutex<Vec<Replaced>>,
 }
 
 /// The counters at one moment.
@@ -61,6 +67,38 @@ impl Progress {
     /// The record that was refused first; none as long as none was.
     pub fn first_refused(&self) -> Option<&FirstRefused> {
         self.first_refused.get()
+    }
+
+    /// Tells people of destinations that are others than before, of each once.
+    pub(crate) fn tell(&self, found: Vec<Replaced>) {
+        let mut known = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
+        for one in found {
+            let Replaced { sink, place, was, now, from, to, rows, .. } = &one;
+            let is_told = known.iter().any(|told| {
+                (&told.lineage, &told.sink, &told.place) == (&one.lineage, sink, place)
+                    && (&told.was, &told.now) == (was, now)
+            });
+            if is_told {
+                continue;
+            }
+            warn!(
+                sink,
+                place,
+                was,
+                now,
+                epochs = format!("{from}..={to}"),
+                rows,
+                "the destination is another one than before: what that one held may be gone"
+            );
+            if known.len() < REPLACED_MAX {
+                known.push(one);
+            }
+        }
+    }
+
+    /// Destinations that were found to be others than before.
+    pub fn replaced(&self) -> Vec<Replaced> {
+        self.replaced.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Adds a committed epoch.

@@ -18,6 +18,7 @@ use crate::attempt::{Attempt, Cast};
 use crate::barrier::{commit_of, not_owner};
 use crate::feed::Feed;
 use crate::flow::Tally;
+use crate::identities;
 use crate::losses::{self, Compared};
 use crate::owner::Owner;
 use crate::sink_task::{Skip, commit_one};
@@ -59,11 +60,12 @@ pub async fn recover(owner: &Owner) -> Result<Checkpoint> {
         }
     }
     if !replay.is_empty() {
-        replay_epoch(owner, &checkpoint, &replay).await?;
+        replay_epoch(owner, &mut checkpoint, &replay).await?;
     }
     if !behind.is_empty() {
         owner.instruments.count_ledger(&checkpoint);
     }
+    identities::look(owner, &checkpoint).await;
     let mut checkpoint = losses::book(owner, checkpoint).await?;
     if targets.assumed {
         checkpoint = assume::keep(owner, checkpoint).await?;
@@ -267,7 +269,7 @@ async fn commit_again(owner: &Owner, checkpoint: &Checkpoint, sink: usize) -> Re
 
 /// Gives the recorded cuts of the newest epoch again, to the sinks that lost them. Where a loss is
 /// accepted, a split of which other rows come than were recorded is given up.
-async fn replay_epoch(owner: &Owner, checkpoint: &Checkpoint, replay: &[&str]) -> Result<()> {
+async fn replay_epoch(owner: &Owner, checkpoint: &mut Checkpoint, replay: &[&str]) -> Result<()> {
     let mut given_up = BTreeSet::new();
     loop {
         let others = replay_without(owner, checkpoint, replay, &given_up).await?;
@@ -283,7 +285,7 @@ async fn replay_epoch(owner: &Owner, checkpoint: &Checkpoint, replay: &[&str]) -
 /// that must be given up before anything can be committed.
 async fn replay_without(
     owner: &Owner,
-    checkpoint: &Checkpoint,
+    checkpoint: &mut Checkpoint,
     replay: &[&str],
     given_up: &BTreeSet<usize>,
 ) -> Result<BTreeSet<usize>> {
@@ -302,6 +304,7 @@ async fn replay_without(
     let mut attempt = Attempt::start(&then, before, epoch, cast).await?;
     attempt.checkpoint = checkpoint.clone();
     let outcome = replay_into(&mut attempt, epoch, given_up).await;
+    checkpoint.clone_from(&attempt.checkpoint);
     let (others, error) = match outcome {
         Ok(others) => (others, None),
         Err(error) => (BTreeSet::new(), Some(error)),
@@ -334,6 +337,7 @@ async fn replay_into(
         Compared::Same(losses) => {
             losses::keep(attempt.owner, &checkpoint, &reports, losses).await?;
             attempt.commit_replayed(&reports).await?;
+            identities::meet_again(attempt, &reports).await?;
             Ok(BTreeSet::new())
         }
     }

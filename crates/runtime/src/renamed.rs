@@ -147,9 +147,15 @@ async fn found(asked: &Pipeline, name: &str, known: &[KnownSplit]) -> Result<BTr
     let Some(node) = node.filter(|_| !known.is_empty()) else { return Ok(BTreeSet::new()) };
     let ids = |splits: Vec<Split>| splits.into_iter().map(|split| split.id);
     let begun: BTreeSet<_> = ids(node.source.splits(None).await?.splits).collect();
-    let again: BTreeSet<_> = ids(node.source.splits(Some(&known)).await?.splits).collect();
-    let both = known.into_iter().map(|known| known.split.id);
-    Ok(both.filter(|id| begun.contains(id) && again.contains(id)).collect())
+    let both = known.iter().map(|known| &known.split.id).filter(|id| begun.contains(id));
+    let mut both: BTreeSet<SplitId> = both.cloned().collect();
+    // A source that finds nothing yet is asked at every start: only what it would begin with
+    // costs anything, however much the others have read.
+    if !both.is_empty() {
+        let again: BTreeSet<_> = ids(node.source.splits(Some(&known)).await?.splits).collect();
+        both.retain(|id| again.contains(id));
+    }
+    Ok(both)
 }
 
 fn renamed(name: &str, other: &str, read: &BTreeSet<SplitId>) -> Error {

@@ -10,7 +10,7 @@ use std::time::Instant;
 use arrow::array::BooleanArray;
 use arrow::compute::filter_record_batch;
 use contract::record::{for_sink, ordinals, positions};
-use contract::sink::{Commit, CommitOutcome, Prepared, SinkReject, Writer};
+use contract::sink::{Commit, CommitOutcome, Identity, Prepared, SinkReject, Writer};
 use contract::transform::EpochStart;
 use contract::{Error, Lineage, Result, failpoint};
 use state::lease::Lease;
@@ -59,6 +59,13 @@ pub struct SinkReport {
     pub sums: Sums,
     /// What it made of them; nothing if there were none.
     pub prepared: Option<Prepared>,
+}
+
+impl SinkReport {
+    /// What stood under the names that the rows went to.
+    pub fn identities(&self) -> &[Identity] {
+        self.prepared.as_ref().map_or(&[], |prepared| &prepared.identities)
+    }
 }
 
 /// The coordinator's end of a sink.

@@ -10,6 +10,7 @@ use state::Checkpoint;
 use state::ledger::Counts;
 
 use crate::graph::DEAD_LETTERS;
+use crate::identities::Replaced;
 use crate::owner::RunContext;
 use crate::run::Outcome;
 use crate::troubles::{Trouble, TroubleState};
@@ -40,6 +41,9 @@ pub struct Summary {
     pub sinks: Vec<SinkSummary>,
     /// What could not be read in the end.
     pub unread: Vec<Trouble>,
+    /// Destinations that were found to be others than before.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub replaced: Vec<Replaced>,
 }
 
 impl Summary {
@@ -184,6 +188,7 @@ impl SummaryBuilder {
             first_refused: run.progress.first_refused().cloned(),
             sinks: sinks.collect(),
             unread: run.progress.troubles.list(),
+            replaced: run.progress.replaced(),
         }
     }
 }
@@ -203,6 +208,7 @@ mod tests {
             first_refused: None,
             sinks: sinks.iter().map(sink).collect(),
             unread: Vec::new(),
+            replaced: Vec::new(),
         }
     }
 

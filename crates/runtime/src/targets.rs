@@ -197,7 +197,7 @@ impl Settled {
         let expected = [state.token_after(before.epoch), state.prev];
         if token.is_some() && expected[..1 + usize::from(state.owes)].contains(&token) {
             info!(sink = change.name, "its place has another name: {}", change.sentence());
-            state.target = Some(change.now.clone());
+            move_to(state, change.now);
             return Ok(());
         }
         self.take(owner, checkpoint, &change, token)
@@ -224,13 +224,19 @@ impl Settled {
             true => SinkState { prev: held, committable: None, ..state.clone() },
             false => SinkState { owes, ..state.at_rest(held) },
         };
-        state.target = Some(change.now.clone());
+        move_to(state, change.now);
         if owes {
             self.replay.insert(change.sink);
         }
         self.assumed = true;
         Ok(())
     }
+}
+
+/// Notes a new place. What stood under the names of the old one tells nothing of it.
+fn move_to(state: &mut SinkState, now: &Target) {
+    state.target = Some(now.clone());
+    state.identities.clear();
 }
 
 fn state_of<'a>(checkpoint: &'a mut Checkpoint, name: &str) -> &'a mut SinkState {

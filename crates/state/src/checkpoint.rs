@@ -123,6 +123,26 @@ pub struct SinkState {
     /// no pipeline file names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<Target>,
+    /// What stood under the names that its rows went to, in all epochs; of each name the newest
+    /// last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub identities: Vec<KnownIdentity>,
+}
+
+/// One of all the tables, topics, indexes or buckets that ever had a name, with the rows that went
+/// into it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownIdentity {
+    /// The name.
+    pub place: String,
+    /// What tells it from others of that name ([`contract::sink::Identity::id`]).
+    pub id: String,
+    /// The first epoch of which rows went into it.
+    pub from: u64,
+    /// The last one so far.
+    pub to: u64,
+    /// Rows that went into it, as far as they were counted.
+    pub rows: u64,
 }
 
 /// Where a sink writes. A sink whose target is another one is another sink, whatever its name.
@@ -156,7 +176,8 @@ impl SinkState {
     /// The state in an epoch that gives the sink nothing.
     #[must_use]
     pub fn at_rest(&self, prev: Option<u64>) -> Self {
-        Self { prev, target: self.target.clone(), ..Self::default() }
+        let (target, identities) = (self.target.clone(), self.identities.clone());
+        Self { prev, target, identities, ..Self::default() }
     }
 }
 

@@ -48,6 +48,10 @@ pub enum Cloud {
     S3 {
         /// The URL of the bucket.
         address: String,
+        /// The URL of the service that has it.
+        service: String,
+        /// What that calls it.
+        bucket: String,
         /// Its region.
         region: String,
         /// Who asks.
@@ -150,7 +154,8 @@ fn open_s3(settings: &Settings, place: BucketLocation, manner: &Manner) -> Resul
     let store = Arc::new(builder.build().map_err(unusable)?);
     let credentials = store.credentials().clone();
     let address = s3_address(settings, &bucket, &region);
-    let cloud = Cloud::S3 { address, region, credentials };
+    let service = s3_service(settings, &region);
+    let cloud = Cloud::S3 { address, service, bucket, region, credentials };
     Ok(Opened { objects: store.clone(), uploads: store, prefix, cloud })
 }
 
@@ -234,12 +239,18 @@ fn from_environment(prefix: &'static str) -> impl Iterator<Item = (String, Strin
 
 /// The address of a bucket of S3.
 fn s3_address(settings: &Settings, bucket: &str, region: &str) -> String {
+    let service = s3_service(settings, region);
+    match settings.addressing {
+        Addressing::Path => format!("{service}/{bucket}"),
+        Addressing::Virtual => with_bucket(&service, bucket).unwrap_or(service),
+    }
+}
+
+/// The address of a service of S3.
+fn s3_service(settings: &Settings, region: &str) -> String {
     let cloud = || format!("https://s3.{region}.amazonaws.com");
     let endpoint = settings.endpoint.clone().unwrap_or_else(cloud);
-    match settings.addressing {
-        Addressing::Path => format!("{}/{bucket}", endpoint.trim_end_matches('/')),
-        Addressing::Virtual => with_bucket(&endpoint, bucket).unwrap_or(endpoint),
-    }
+    endpoint.trim_end_matches('/').to_owned()
 }
 
 /// Puts a bucket before the host of an endpoint.

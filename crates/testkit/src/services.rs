@@ -8,6 +8,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use object_store::aws::{AwsAuthorizer, AwsCredential};
 use object_store::azure::{AzureAccessKey, AzureAuthorizer, AzureCredential};
 use object_store::client::{HttpConnector, HttpRequest, HttpRequestBody, ReqwestConnector};
 use object_store::{ClientOptions, HeaderValue};
@@ -66,6 +67,29 @@ pub async fn azure_container(prefix: &str) -> String {
     let answer = client.execute(request).await.expect("the server answers");
     assert!(answer.status().is_success(), "a container is made: {}", answer.status());
     container
+}
+
+/// Removes a bucket of MinIO with all that is in it, and makes another one of its name.
+///
+/// # Panics
+/// The server refuses.
+pub async fn remake_bucket(bucket: &str) {
+    let address = format!("{}/{bucket}", setting("s3"));
+    let credential =
+        AwsCredential { key_id: setting("s3_key"), secret_key: setting("s3_secret"), token: None };
+    let options = ClientOptions::new().with_allow_http(true);
+    let client = ReqwestConnector::default().connect(&options).expect("a client");
+    for method in ["DELETE", "PUT"] {
+        let mut request = HttpRequest::new(HttpRequestBody::empty());
+        *request.method_mut() = method.parse().expect("a method");
+        *request.uri_mut() = address.parse().expect("an address");
+        request.headers_mut().insert("content-length", HeaderValue::from(0));
+        // MinIO's own: objects go with their bucket.
+        request.headers_mut().insert("x-minio-force-delete", HeaderValue::from_static("true"));
+        AwsAuthorizer::new(&credential, "s3", "us-east-1").authorize(&mut request, None);
+        let answer = client.execute(request).await.expect("the server answers");
+        assert!(answer.status().is_success(), "{method} {bucket}: {}", answer.status());
+    }
 }
 
 fn variable(name: &str) -> String {

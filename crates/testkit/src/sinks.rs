@@ -219,7 +219,7 @@ impl SinkProof {
                 .chars()
                 .filter(char::is_ascii_digit)
                 .collect(),
-            schema: sink_schema(&row_schema(), self.sink.with_origin()),
+            schema: sink_schema(&row_schema(), self.sink.promise().with_origin),
             memory_bytes: 16 << 20,
             threads: 2,
         }

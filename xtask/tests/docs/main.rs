@@ -29,6 +29,28 @@ fn generated_pages_are_current() {
 }
 
 #[test]
+fn the_tables_of_changes_in_the_readmes_are_current() {
+    let writes = std::env::var_os("LOGMILL_DOCS").is_some_and(|wish| wish == "write");
+    for connector in registry::connectors() {
+        let spec = connector.spec();
+        let changes = spec.sink.as_ref().map_or(&[][..], |sink| sink.changes);
+        if changes.is_empty() {
+            continue;
+        }
+        let page = format!("connectors/{}/README.md", spec.name);
+        let path = root().join(&page);
+        let readme = std::fs::read_to_string(&path).expect("a README");
+        let current = pages::with_changes(&readme, changes);
+        let current = current.unwrap_or_else(|| panic!("{page} has no place for its changes"));
+        if writes {
+            std::fs::write(&path, current).expect("a checkout can be written");
+            continue;
+        }
+        assert!(readme == current, "{page} is stale; run `cargo xtask docs` and commit it");
+    }
+}
+
+#[test]
 fn every_example_is_a_pipeline() {
     for connector in registry::connectors() {
         let spec = connector.spec();

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use contract::spec::Connector;
+use contract::spec::{Change, Connector};
 use plan::table::{self, Setting};
 use schemars::Schema;
 
@@ -45,6 +45,20 @@ pub fn settings() -> String {
         write_example(&mut page, spec.example);
     }
     page
+}
+
+/// The page of a connector with its table of changes between the marks of its place; none without
+/// these marks.
+pub fn with_changes(readme: &str, changes: &[Change]) -> Option<String> {
+    let (before, rest) = readme.split_once("<!-- changes, made of ")?;
+    let (mark, rest) = rest.split_once('\n')?;
+    let (_, after) = rest.split_once("<!-- end of changes -->")?;
+    let mut page = format!("{before}<!-- changes, made of {mark}\n");
+    page.push_str("| what happens to the destination | what the sink does |\n|---|---|\n");
+    for Change { when, then } in changes {
+        let _ = writeln!(page, "| {when} | {then} |");
+    }
+    Some(format!("{page}<!-- end of changes -->{after}"))
 }
 
 fn write_connector(page: &mut String, connector: &dyn Connector) {

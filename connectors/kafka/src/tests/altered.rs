@@ -57,8 +57,7 @@ async fn a_topic_that_was_made_anew_takes_no_epoch_without_a_word() {
     let Some(broker) = Broker::find() else { return };
     let topic = broker.topic(1, &[]).await;
     let (proof, mut writer) = delivered(&broker, &topic).await;
-    broker.delete(&topic).await;
-    broker.create(&topic, 1, &[]).await;
+    broker.remake(&topic, &[]).await;
     let told = |error: Error| {
         let is_told = error.to_string().contains("made anew");
         assert!(is_told || error.retry(), "{}", error.chain());

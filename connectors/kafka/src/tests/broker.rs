@@ -84,6 +84,13 @@ impl Broker {
         .await;
     }
 
+    /// Deletes a topic, and makes another one of its name with these texts.
+    pub async fn remake(&self, topic: &str, texts: &[&str]) {
+        self.delete(topic).await;
+        self.create(topic, 1, &[]).await;
+        self.produce_texts(topic, texts);
+    }
+
     /// Changes a setting of a topic.
     pub async fn alter(&self, topic: &str, name: &str, value: &str) {
         let change = AlterConfig::new(ResourceSpecifier::Topic(topic)).set(name, value);

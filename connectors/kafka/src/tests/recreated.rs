@@ -35,33 +35,56 @@ async fn splits(source: &Arc<dyn Source>, known: &[KnownSplit], count: usize) ->
     .await
 }
 
+/// A topic of some records, and how it is read.
+struct Case {
+    broker: Broker,
+    topic: String,
+    settings: String,
+}
+
+impl Case {
+    /// A topic with these texts and a source of it with these settings more; its split.
+    async fn begin(texts: &[&str], more: &str) -> Option<(Self, Arc<dyn Source>, Split)> {
+        let broker = Broker::find()?;
+        let topic = broker.topic(1, &[]).await;
+        broker.produce_texts(&topic, texts);
+        let settings = format!("{{ brokers: \"{}\", topics: [{topic}]{more} }}", broker.address);
+        let case = Self { broker, topic, settings };
+        let source = case.source();
+        let split = source.splits(None).await.unwrap().splits.remove(0);
+        Some((case, source, split))
+    }
+
+    /// A source that knows nothing yet.
+    fn source(&self) -> Arc<dyn Source> {
+        source(&self.settings)
+    }
+
+    /// Another topic of the name, with these texts.
+    async fn remake(&self, texts: &[&str]) {
+        self.broker.remake(&self.topic, texts).await;
+    }
+}
+
 /// A topic of three records that were read, and is another one of five now.
-async fn recreated(broker: &Broker, topic: &str, settings: &str) -> KnownSplit {
-    broker.produce_texts(topic, &["a", "b", "c"]);
-    let source = source(settings);
-    let split = source.splits(None).await.unwrap().splits.remove(0);
+async fn recreated(more: &str) -> Option<(Case, KnownSplit)> {
+    let (case, source, split) = Case::begin(&["a", "b", "c"], more).await?;
     let mut known = KnownSplit { split, position: None };
     let (texts, next) = read_split(&source, &known).await;
     assert_eq!(texts, ["a", "b", "c"]);
     known.position = Some(next);
-    broker.delete(topic).await;
-    broker.create(topic, 1, &[]).await;
-    broker.produce_texts(topic, &["A", "B", "C", "D", "E"]);
-    known
+    case.remake(&["A", "B", "C", "D", "E"]).await;
+    Some((case, known))
 }
 
 #[tokio::test]
 async fn a_topic_that_was_made_anew_is_another_split_from_its_beginning() {
-    let Some(broker) = Broker::find() else { return };
-    let topic = broker.topic(1, &[]).await;
-    let settings = format!("{{ brokers: \"{}\", topics: [{topic}] }}", broker.address);
-    let old = recreated(&broker, &topic, &settings).await;
-
-    let source = source(&settings);
+    let Some((case, old)) = recreated("").await else { return };
+    let source = case.source();
     let found = splits(&source, std::slice::from_ref(&old), 2).await;
     assert_eq!(found[0].id, old.split.id, "its decided epoch may not be finished yet");
     let new = KnownSplit { split: found[1].clone(), position: None };
-    assert!(new.split.id.as_str().starts_with(&format!("{topic}/0.")), "{}", new.split.id);
+    assert!(new.split.id.as_str().starts_with(&format!("{}/0.", case.topic)), "{}", new.split.id);
     let (texts, next) = read_split(&source, &new).await;
     assert_eq!(texts, ["A", "B", "C", "D", "E"]);
     let new = KnownSplit { position: Some(next), ..new };
@@ -82,12 +105,7 @@ async fn a_topic_that_was_made_anew_is_another_split_from_its_beginning() {
 
 #[tokio::test]
 async fn a_split_without_an_id_takes_the_one_that_it_meets_and_keeps_its_name() {
-    let Some(broker) = Broker::find() else { return };
-    let topic = broker.topic(1, &[]).await;
-    broker.produce_texts(&topic, &["a", "b"]);
-    let settings = format!("{{ brokers: \"{}\", topics: [{topic}] }}", broker.address);
-    let first = source(&settings);
-    let mut split = first.splits(None).await.unwrap().splits.remove(0);
+    let Some((case, first, mut split)) = Case::begin(&["a", "b"], "").await else { return };
     split.descriptor = serde_json::json!({ "start": 0 });
     let mut known = KnownSplit { split, position: Some(Position::new(1)) };
     let found = splits(&first, std::slice::from_ref(&known), 1).await;
@@ -96,28 +114,19 @@ async fn a_split_without_an_id_takes_the_one_that_it_meets_and_keeps_its_name() 
     assert_eq!(texts, ["b"]);
     assert!(next.note.is_some(), "its position carries the id from now on");
     known.position = Some(next);
-    broker.delete(&topic).await;
-    broker.create(&topic, 1, &[]).await;
-    broker.produce_texts(&topic, &["A", "B", "C"]);
-    let found = splits(&source(&settings), std::slice::from_ref(&known), 2).await;
+    case.remake(&["A", "B", "C"]).await;
+    let found = splits(&case.source(), std::slice::from_ref(&known), 2).await;
     assert_ne!(found[1].id, known.split.id);
 }
 
 #[tokio::test]
 async fn what_was_read_while_the_topic_was_made_anew_is_not_confirmed() {
-    let Some(broker) = Broker::find() else { return };
-    let topic = broker.topic(1, &[]).await;
-    broker.produce_texts(&topic, &["a", "b"]);
-    let settings = format!("{{ brokers: \"{}\", topics: [{topic}] }}", broker.address);
-    let source = source(&settings);
-    let split = source.splits(None).await.unwrap().splits.remove(0);
+    let Some((case, source, split)) = Case::begin(&["a", "b"], "").await else { return };
     let mut reader = source.open(&split, None, Until::Forever).await.unwrap();
     let batch = reader.next_batch().await.unwrap().unwrap();
     assert!(batch.records.num_rows() > 0);
     reader.confirm().await.unwrap();
-    broker.delete(&topic).await;
-    broker.create(&topic, 1, &[]).await;
-    broker.produce_texts(&topic, &["A", "B", "C", "D"]);
+    case.remake(&["A", "B", "C", "D"]).await;
     let error = reader.confirm().await.unwrap_err();
     assert!(error.retry() && error.to_string().contains("made anew"), "{}", error.chain());
     // Opened again it gives nothing, whatever the new topic holds.
@@ -128,14 +137,8 @@ async fn what_was_read_while_the_topic_was_made_anew_is_not_confirmed() {
 
 #[tokio::test]
 async fn a_split_that_is_opened_again_at_once_sees_that_its_topic_is_another_one() {
-    let Some(broker) = Broker::find() else { return };
-    let topic = broker.topic(1, &[]).await;
-    broker.produce_texts(&topic, &["a", "b"]);
-    let settings = format!("{{ brokers: \"{}\", topics: [{topic}] }}", broker.address);
-    let source = source(&settings);
-    let split = source.splits(None).await.unwrap().splits.remove(0);
-    broker.delete(&topic).await;
-    broker.create(&topic, 1, &[]).await;
+    let Some((case, source, split)) = Case::begin(&["a", "b"], "").await else { return };
+    case.remake(&[]).await;
     // The list of topics is a moment old, and the log of the new one is shorter.
     let from = Position::new(2);
     let mut reader = source.open(&split, Some(&from), Until::End).await.unwrap();
@@ -144,11 +147,7 @@ async fn a_split_that_is_opened_again_at_once_sees_that_its_topic_is_another_one
 
 #[tokio::test]
 async fn a_topic_that_was_made_anew_stops_the_run_where_that_is_set() {
-    let Some(broker) = Broker::find() else { return };
-    let topic = broker.topic(1, &[]).await;
-    let settings =
-        format!("{{ brokers: \"{}\", topics: [{topic}], recreated: stop }}", broker.address);
-    let old = recreated(&broker, &topic, &settings).await;
-    let error = source(&settings).splits(Some(&[old])).await.unwrap_err();
+    let Some((case, old)) = recreated(", recreated: stop").await else { return };
+    let error = case.source().splits(Some(&[old])).await.unwrap_err();
     assert!(!error.retry() && error.to_string().contains("made anew"), "{}", error.chain());
 }

@@ -68,8 +68,18 @@ impl Proof {
         }
     }
 
+    /// The fence, once the broker gives it: one that is busy may have no coordinator for a while.
     pub async fn fence(&self) -> Held {
-        self.sink.fence_and_read(&self.ctx(), &self.lineage).await.unwrap()
+        until("the fence", async || {
+            match self.sink.fence_and_read(&self.ctx(), &self.lineage).await {
+                Ok(held) => Some(held),
+                Err(error) => {
+                    assert!(error.retry(), "{}", error.chain());
+                    None
+                }
+            }
+        })
+        .await
     }
 
     pub async fn writer(&self) -> Box<dyn Writer> {

@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use chrono::Utc;
 use contract::error::Context;
 use contract::failpoint::reach;
-use contract::sink::{Commit, CommitOutcome, Prepared, Writer, WriterContext};
+use contract::sink::{Commit, CommitOutcome, Identity, Prepared, Writer, WriterContext};
 use contract::{Error, Lineage, Result};
 use deltalake::kernel::{Add, StructField};
 use deltalake::logstore::LogStoreRef;
@@ -131,9 +131,22 @@ pub fn extension(compression: Compression) -> &'static str {
     }
 }
 
+/// A table that exists, as a writer needs it.
+pub struct Opened {
+    /// How rows are stored.
+    pub layout: Layout,
+    /// Its log and its files.
+    pub log_store: LogStoreRef,
+    /// The log that all writers of the sink share.
+    pub log: Arc<SharedLog>,
+    /// Which of all tables of that name it is.
+    pub identity: Identity,
+}
+
 /// Writes the epochs of a table's lineages.
 pub struct LakeWriter {
     ctx: WriterContext,
+    identity: Identity,
     layout: Layout,
     in_files: Vec<usize>,
     files: Arc<Files>,
@@ -166,13 +179,8 @@ impl LakeWriter {
     ///
     /// # Errors
     /// Bug: the layout does not fit its own schema.
-    pub fn new(
-        ctx: WriterContext,
-        config: &Config,
-        layout: Layout,
-        log_store: LogStoreRef,
-        log: Arc<SharedLog>,
-    ) -> Result<Self> {
+    pub fn new(ctx: WriterContext, config: &Config, table: Opened) -> Result<Self> {
+        let Opened { layout, log_store, log, identity } = table;
         let in_files = layout.in_files();
         let file_schema = layout.stored.project(&in_files).bug("the columns were counted wrong")?;
         let means = (ctx.memory_bytes, ctx.threads);
@@ -181,6 +189,7 @@ impl LakeWriter {
             file_bytes_max: config.file_bytes_max.0,
             extension: extension(config.compression),
             ctx,
+            identity,
             layout,
             in_files,
             files,
@@ -305,7 +314,9 @@ impl Writer for LakeWriter {
         let columns = self.layout.columns.clone();
         let committable = serde_json::to_value(Committable { files: staged.files, columns })
             .bug("could not write a committable")?;
-        Ok(Prepared { rows: staged.rows, rejects: Vec::new(), committable: Some(committable) })
+        let (rows, committable) = (staged.rows, Some(committable));
+        let identities = vec![Identity { rows, ..self.identity.clone() }];
+        Ok(Prepared { rows, rejects: Vec::new(), committable, identities })
     }
 
     async fn commit(&mut self, commits: &[Commit]) -> Result<Vec<CommitOutcome>> {

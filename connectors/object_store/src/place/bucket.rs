@@ -14,6 +14,8 @@ use url::form_urlencoded::byte_serialize;
 
 use stores::REGION;
 
+use super::made;
+
 /// What S3 must be told outside its first region.
 const LOCATION: [&str; 2] = [
     "<CreateBucketConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
@@ -28,9 +30,19 @@ pub struct Bucket {
 }
 
 enum Signer {
-    S3 { region: String, credentials: AwsCredentialProvider },
+    S3 { service: Service, credentials: AwsCredentialProvider },
     Azure { account: String, credentials: AzureCredentialProvider },
     Google(GoogleWish),
+}
+
+/// The service that has a bucket of S3.
+pub struct Service {
+    /// Its address.
+    pub address: String,
+    /// Its region.
+    pub region: String,
+    /// What it calls the bucket.
+    pub bucket: String,
 }
 
 /// A bucket of GCS that may have to be made.
@@ -47,8 +59,8 @@ pub struct GoogleWish {
 
 impl Bucket {
     /// A bucket of S3 at its address.
-    pub fn s3(address: &str, region: String, credentials: AwsCredentialProvider) -> Self {
-        Self { address: format!("{address}/"), signer: Signer::S3 { region, credentials } }
+    pub fn s3(address: &str, service: Service, credentials: AwsCredentialProvider) -> Self {
+        Self { address: format!("{address}/"), signer: Signer::S3 { service, credentials } }
     }
 
     /// A container of Azure at its address.
@@ -113,6 +125,42 @@ impl Bucket {
         }
     }
 
+    /// When the bucket was made, which tells it from another one of its name; none where the store
+    /// does not tell us. S3 tells whoever may list all buckets (`ListBuckets`), GCS whoever may see
+    /// the bucket; Azure tells nobody.
+    ///
+    /// # Errors
+    /// Retryable External: the store does not answer.
+    pub async fn made(&self) -> Result<Option<String>> {
+        let address = match &self.signer {
+            Signer::S3 { service, .. } => {
+                let bucket: String = byte_serialize(service.bucket.as_bytes()).collect();
+                format!("{}/?max-buckets=1000&prefix={bucket}", service.address)
+            }
+            Signer::Google(_) => self.address.clone(),
+            Signer::Azure { .. } => return Ok(None),
+        };
+        let (status, body) = self.send("GET", &address, Bytes::new()).await?;
+        if !(200..300).contains(&status) {
+            return Ok(None);
+        }
+        let text = String::from_utf8_lossy(&body);
+        Ok(match &self.signer {
+            Signer::S3 { service, .. } => made::of_s3(&text, &service.bucket),
+            Signer::Google(_) => made::of_google(&text),
+            Signer::Azure { .. } => None,
+        })
+    }
+
+    /// What the store calls the bucket.
+    pub fn name(&self) -> &str {
+        match &self.signer {
+            Signer::S3 { service, .. } => &service.bucket,
+            Signer::Google(wish) => &wish.name,
+            Signer::Azure { .. } => self.shown().rsplit('/').next().unwrap_or_default(),
+        }
+    }
+
     /// The request that makes the bucket.
     fn maker(&self) -> (&'static str, String) {
         let Signer::Google(wish) = &self.signer else { return ("PUT", self.address.clone()) };
@@ -131,7 +179,9 @@ impl Bucket {
                 }
                 bucket.to_string().into()
             }
-            Signer::S3 { region, .. } if region != REGION => LOCATION.join(region).into(),
+            Signer::S3 { service, .. } if service.region != REGION => {
+                LOCATION.join(&service.region).into()
+            }
             _ => Bytes::new(),
         }
     }
@@ -147,9 +197,10 @@ impl Bucket {
         request.headers_mut().insert("content-length", length);
         let unsigned = || format!("could not get credentials for bucket {:?}", self.shown());
         match &self.signer {
-            Signer::S3 { region, credentials } => {
+            Signer::S3 { service, credentials } => {
                 let credential = credentials.get_credential().await.transient(unsigned)?;
-                AwsAuthorizer::new(&credential, "s3", region).authorize(&mut request, None);
+                let signer = AwsAuthorizer::new(&credential, "s3", &service.region);
+                signer.authorize(&mut request, None);
             }
             Signer::Azure { account, credentials } => {
                 let credential = credentials.get_credential().await.transient(unsigned)?;

@@ -5,6 +5,7 @@
 mod bucket;
 pub mod left;
 mod local;
+mod made;
 
 use std::path::Path as FilePath;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use object_store::{BackoffConfig, ObjectStore, RetryConfig};
 use stores::{Cloud, DurableLocal, Location, Manner, Opened, Provider, Settings};
 
 use crate::config::Config;
-use bucket::{Bucket, GoogleWish};
+use bucket::{Bucket, GoogleWish, Service};
 use local::LocalUploads;
 
 /// Parts of an upload, except the last one, have this size: the smallest that S3 allows.
@@ -95,6 +96,16 @@ impl Place {
             _ => Ok(()),
         }
     }
+
+    /// The bucket's name and when it was made, which tells it from another one of that name; none
+    /// where the store does not tell.
+    ///
+    /// # Errors
+    /// Retryable External: the store does not answer.
+    pub async fn identity(&self) -> Result<Option<(String, String)>> {
+        let Some(bucket) = &self.bucket else { return Ok(None) };
+        Ok(bucket.made().await?.map(|made| (bucket.name().to_owned(), made)))
+    }
 }
 
 /// Checks what can be checked without a connection.
@@ -141,19 +152,24 @@ pub fn open(config: &Config) -> Result<Place> {
     let Opened { objects, uploads, prefix, cloud } =
         stores::open_bucket(&settings, place, &manner)?;
     let bucket = match cloud {
-        Cloud::S3 { address, region, credentials } => {
-            Some(Bucket::s3(&address, region, credentials))
+        Cloud::S3 { address, service, bucket, region, credentials } => {
+            let service = Service { address: service, region, bucket };
+            Bucket::s3(&address, service, credentials)
         }
         Cloud::Azure { address, account, credentials } => {
-            Some(Bucket::azure(&address, account, credentials))
+            Bucket::azure(&address, account, credentials)
         }
-        // To find out a project is only worth it for a bucket that is made.
-        Cloud::Google { .. } if !config.create_bucket => None,
         Cloud::Google { endpoint, bucket: name, credentials } => {
-            let (project, location) = (project(config)?, config.store.region.clone());
-            Some(Bucket::google(&endpoint, GoogleWish { project, name, location, credentials }))
+            // To find out a project is only worth it for a bucket that is made.
+            let project = match config.create_bucket {
+                true => project(config)?,
+                false => String::new(),
+            };
+            let location = config.store.region.clone();
+            Bucket::google(&endpoint, GoogleWish { project, name, location, credentials })
         }
     };
+    let bucket = Some(bucket);
     Ok(Place { objects, uploads, prefix, bucket, makes_bucket: config.create_bucket })
 }
 

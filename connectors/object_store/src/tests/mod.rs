@@ -1,5 +1,6 @@
 //! The sink in a local folder and on real stores: what a user and an auditor would notice.
 
+mod buckets;
 mod epochs;
 mod left;
 mod rows;

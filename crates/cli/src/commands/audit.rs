@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use contract::sink::Proof;
 use contract::{Lineage, Result};
-use query::audit::{DifferenceKind, Report, SinkReport, Unfinished};
+use query::audit::{DifferenceKind, Replaced, Report, SinkReport, Unfinished};
 
 use crate::arguments::Global;
 use crate::failure::Exit;
@@ -59,6 +59,10 @@ pub fn print(report: &Report, out: &mut output::Stdout) -> std::io::Result<()> {
         writeln!(out, "  {}: {}", sink.sink, verdict(sink))?;
         if sink.foreign > 0 {
             writeln!(out, "    {} without an origin: somebody else's", sink.foreign)?;
+        }
+        for Replaced { place, was, now, from, to, rows, .. } in &sink.replaced {
+            let epochs = output::epochs(*from, *to);
+            writeln!(out, "    {rows} of {epochs} went into an earlier {place}: {was}, now {now}")?;
         }
         for difference in &sink.differences {
             let kind = match difference.kind {

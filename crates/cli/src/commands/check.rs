@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use clap::Args;
 use contract::Result;
 use contract::sink::Promise;
-use contract::spec::BuildContext;
+use contract::spec::{BuildContext, Change};
 use plan::Plan;
 use plan::schedule::{Missed, Schedule};
 use runtime::schedule::next_times;
@@ -107,6 +107,8 @@ struct Sink {
     columns: usize,
     #[serde(flatten)]
     promise: Promise,
+    /// What it does when somebody else changes its destination.
+    changes: &'static [Change],
 }
 
 pub async fn start(check: &Check, global: &Global) -> Result<Exit> {
@@ -149,6 +151,7 @@ fn describe(plan: &Plan, bound: &Pipeline) -> Result<Checked> {
         r#type: node.kind.clone(),
         columns: node.schema.fields().len(),
         promise: node.sink.promise(),
+        changes: changes_of(&node.kind),
     });
     Ok(Checked {
         pipeline: plan.name.clone(),
@@ -160,6 +163,13 @@ fn describe(plan: &Plan, bound: &Pipeline) -> Result<Checked> {
         tests: plan.tests.len(),
         warnings: plan.warnings.clone(),
     })
+}
+
+/// The changes of a destination that a connector knows.
+fn changes_of(kind: &str) -> &'static [Change] {
+    let connector = registry::connectors().iter().find(|one| one.spec().name == kind);
+    let sink = connector.and_then(|connector| connector.spec().sink.as_ref());
+    sink.map_or(&[], |sink| sink.changes)
 }
 
 /// Compares where the sinks write with the history that lies in a folder; shared stores are not
@@ -215,6 +225,9 @@ fn print(checked: &Checked, out: &mut output::Stdout) -> std::io::Result<()> {
     }
     for sink in &checked.sinks {
         writeln!(out, "  sink {} ({}): {}", sink.sink, sink.r#type, sink.promise.sentence)?;
+        for Change { when, then } in sink.changes {
+            writeln!(out, "    {when}: {then}")?;
+        }
     }
     let Checkpoints { place, shared } = &checked.checkpoints;
     let shared = if *shared { ", shared: leases are objects there" } else { "" };

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 use contract::{Error, Lineage, Result};
 use futures::future::join_all;
-use runtime::{Assumption, Pipeline, Progress, RunOptions, Summary, Trouble, TroubleState};
+use runtime::{
+    Assumption, Pipeline, Progress, Replaced, RunOptions, Summary, Trouble, TroubleState,
+};
 use tokio::sync::watch;
 
 use crate::arguments::Global;
@@ -245,6 +247,14 @@ fn print_text(summary: &Summary, out: &mut impl Write) -> std::io::Result<()> {
             write!(out, ", {rows} {name}")?;
         }
         writeln!(out)?;
+    }
+    for Replaced { sink, place, from, to, rows, .. } in &summary.replaced {
+        let epochs = output::epochs(*from, *to);
+        writeln!(
+            out,
+            "  {sink}: {place} is another one than before: {rows} rows of {epochs} went into the \
+             earlier one"
+        )?;
     }
     for Trouble { source, split, state, error, .. } in &summary.unread {
         match state {

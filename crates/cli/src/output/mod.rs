@@ -21,6 +21,11 @@ const BUFFER_BYTES: usize = 64 << 10;
 /// Stdout, locked and buffered.
 pub type Stdout = BufWriter<StdoutLock<'static>>;
 
+/// A range of epochs, both ends with it.
+pub fn epochs(from: u64, to: u64) -> String {
+    if from == to { format!("epoch {from}") } else { format!("epochs {from} to {to}") }
+}
+
 /// Writes to stdout and flushes it.
 ///
 /// # Errors

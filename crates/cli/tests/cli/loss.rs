@@ -33,7 +33,7 @@ fn interrupted() -> Desk {
     desk
 }
 
-fn remove_files(folder: &Path) {
+pub fn remove_files(folder: &Path) {
     let files = std::fs::read_dir(folder).expect("a table").map(|entry| entry.unwrap().path());
     let mut removed = 0;
     for file in files.filter(|file| file.extension().is_some_and(|kind| kind == "parquet")) {

@@ -120,3 +120,36 @@ fn a_pipeline_under_another_name_is_refused_where_the_old_one_read_and_wrote() {
     let sql = "SELECT count(*) AS n FROM new";
     assert_eq!(desk.done(&["query", sql, "--format", "csv"]).stdout, "n\n3\n");
 }
+
+/// Each way that a refusal names leads on, with every row once.
+#[test]
+fn the_ways_that_are_named_lead_on() {
+    let source =
+        |text: &str| text.replace("access: {", "logs: {").replace("input: access", "input: logs");
+    let sink = |text: &str| text.replace("lake: {", "table: {");
+    let pipeline = |text: &str| text.replace("name: web", "name: other");
+    let anew = |text: &str| text.replace("table: web", "table: anew");
+    let ways: [(String, String, &str); 6] = [
+        (source(PIPELINE), PIPELINE.to_owned(), "web"),
+        (source(PIPELINE), anew(&pipeline(&source(PIPELINE))), "anew"),
+        (sink(PIPELINE), PIPELINE.to_owned(), "web"),
+        (sink(PIPELINE), anew(&sink(PIPELINE)), "anew"),
+        (pipeline(PIPELINE), PIPELINE.to_owned(), "web"),
+        (pipeline(PIPELINE), anew(&pipeline(PIPELINE)), "anew"),
+    ];
+    for (refused, way, table) in ways {
+        let desk = delivered();
+        desk.write("access.log", "a\nb\nc\nd\n");
+        desk.write("web.yaml", &refused);
+        let said = desk.run(&["run", "web.yaml", "--until-end"]);
+        assert_eq!(said.code, 2, "{refused}\n{}", said.stderr);
+        desk.write("web.yaml", &way);
+        desk.done(&["run", "web.yaml", "--until-end"]);
+        let sql = format!("SELECT count(*) AS n, count(DISTINCT message) AS m FROM {table}");
+        let found = desk.done(&["query", &sql, "--format", "csv"]).stdout;
+        // A sink in another place gets what is read from now on; another pipeline reads everything.
+        let expect = if way == anew(&sink(PIPELINE)) { "n,m\n1,1\n" } else { "n,m\n4,4\n" };
+        assert_eq!(found, expect, "{way}");
+        desk.done(&["audit", "web.yaml"]);
+    }
+}

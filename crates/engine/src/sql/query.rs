@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, SchemaRef, TimeUnit};
-use contract::record::{ORDINAL, POSITION, is_origin};
+use contract::record::{ORDINAL, POSITION, is_json, is_origin, with_json_mark};
 use contract::{Error, Result};
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{Column, DFSchema, DFSchemaRef};
@@ -192,8 +192,14 @@ impl Builder {
                     );
                 }
             }
-            let nullable = source.is_none_or(|index| self.fields[index].is_nullable());
-            fields.push(Field::new(name, field.data_type().clone(), nullable));
+            let source = source.map(|index| &self.fields[index]);
+            let nullable = source.is_none_or(Field::is_nullable);
+            let made = Field::new(name, field.data_type().clone(), nullable);
+            // What is computed of JSON is text, whatever it looks like.
+            fields.push(match source.is_some_and(is_json) {
+                true => with_json_mark(made),
+                false => made,
+            });
         }
         let mut carried: Vec<usize> = origins.into_values().collect();
         carried.sort_unstable();

@@ -97,7 +97,7 @@ impl Entries {
                     .field("rest")
                     .hint("give the column for everything else another name, such as `rest`"));
             }
-            columns.push(Column::new(name, Kind::Text));
+            columns.push(Column::new(name, Kind::Json));
         }
         let rest = rest.map(|_| columns.len() - 1);
         Ok(Self { columns, root, entries, paths, required, rest })

@@ -10,6 +10,7 @@ use arrow::array::ArrayRef;
 use arrow::datatypes::{
     DataType, Field, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType,
 };
+use contract::record::with_json_mark;
 
 use crate::access_log::escape::unescape;
 use crate::access_log::request;
@@ -23,6 +24,8 @@ use crate::typed::Cell;
 pub enum Kind {
     /// Text.
     Text,
+    /// Text that is JSON.
+    Json,
     /// A word that repeats.
     Word,
     /// A status of three digits.
@@ -55,7 +58,7 @@ impl Column {
     /// As a field of a schema. A line without a time is refused, so that rows always have one.
     pub fn field(&self) -> Field {
         let data_type = match self.kind {
-            Kind::Text => DataType::Utf8View,
+            Kind::Text | Kind::Json => DataType::Utf8View,
             Kind::Word => word_type(),
             Kind::Status => DataType::Int32,
             Kind::Integer => DataType::Int64,
@@ -63,7 +66,11 @@ impl Column {
             Kind::Boolean => DataType::Boolean,
             Kind::Time => timestamp_type(),
         };
-        Field::new(&self.name, data_type, self.name != "ts")
+        let field = Field::new(&self.name, data_type, self.name != "ts");
+        match self.kind {
+            Kind::Json => with_json_mark(field),
+            _ => field,
+        }
     }
 }
 
@@ -200,7 +207,7 @@ impl<'a> Columns<'a> {
         let wanted: Vec<usize> = projection.map_or_else(all, <[usize]>::to_vec);
         let rows = lines.rows();
         let begun = |at: &usize| match columns[*at].kind {
-            Kind::Text => Building::Text(TextColumn::new(lines)),
+            Kind::Text | Kind::Json => Building::Text(TextColumn::new(lines)),
             Kind::Word => Building::Word(WordColumn::new(rows)),
             Kind::Status => Building::Status(NumberColumn::new(rows)),
             Kind::Integer => Building::Integer(NumberColumn::new(rows)),

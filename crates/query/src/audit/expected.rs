@@ -6,11 +6,12 @@ use std::ops::Range;
 
 use contract::record::OriginSum;
 use contract::{Lineage, Result};
+use state::checkpoint::KnownIdentity;
 use state::ledger::hash_number;
 use state::{Checkpoint, CheckpointStore, History, LedgerRow};
 
 use super::found::Found;
-use super::report::{Complete, Difference, DifferenceKind, Unfinished};
+use super::report::{Complete, Difference, DifferenceKind, Replaced, Unfinished};
 
 /// How far the ledger is taken to be delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +46,8 @@ pub struct Expected {
     ranges: HashMap<Stretch, Range<i64>>,
     /// The epochs of each split that are compared.
     limits: HashMap<String, Limits>,
+    /// What stood under the names that rows went to, by sink, each with its lineage.
+    identities: HashMap<String, Vec<(String, KnownIdentity)>>,
     /// The lineages of each split, to be asked again once the sinks were read.
     histories: HashMap<String, Vec<History>>,
 }
@@ -109,6 +112,10 @@ impl Expected {
         let epoch = newest.checkpoint.epoch;
         if !newest.complete && epoch > 0 {
             self.unproven.push(Unfinished { lineage: lineage.to_string(), epoch });
+        }
+        for (sink, state) in &newest.checkpoint.sinks {
+            let met = state.identities.iter().map(|one| (lineage.to_string(), one.clone()));
+            self.identities.entry(sink.clone()).or_default().extend(met);
         }
         let complete = newest.complete || until == Until::Decided;
         // The existence of an epoch proves the one before it complete.
@@ -203,6 +210,34 @@ impl Expected {
     /// Rows of a sink that were rejected after they were booked as delivered.
     pub fn rejected_after(&self, sink: &str) -> u64 {
         self.rejected_after.get(sink).copied().unwrap_or_default()
+    }
+
+    /// Whether it is known what stood under the names that rows of a sink went to.
+    pub fn knows_identities(&self, sink: &str) -> bool {
+        self.identities.get(sink).is_some_and(|known| !known.is_empty())
+    }
+
+    /// What rows of a sink went into that is not what stands there `now`, by name. A name of which
+    /// nothing is said now has what it had last.
+    pub fn replaced(&self, sink: &str, now: &BTreeMap<String, String>) -> Vec<Replaced> {
+        let known = self.identities.get(sink).map_or(&[][..], Vec::as_slice);
+        let newest = |lineage: &str, place: &str| {
+            known.iter().rfind(|(of, one)| of == lineage && one.place == place)
+        };
+        let replaced = known.iter().filter_map(|(lineage, one)| {
+            let last = newest(lineage, &one.place).map(|(_, last)| &last.id);
+            let current = now.get(&one.place).or(last)?;
+            (*current != one.id).then(|| Replaced {
+                lineage: lineage.clone(),
+                place: one.place.clone(),
+                was: one.id.clone(),
+                now: current.clone(),
+                from: one.from,
+                to: one.to,
+                rows: one.rows,
+            })
+        });
+        replaced.collect()
     }
 
     /// The stretches in which a sink does not hold what it should, in order.

@@ -21,7 +21,7 @@ use state::CheckpointStore;
 
 use expected::{Expected, Until};
 use found::{Found, Positions};
-pub use report::{Complete, Difference, DifferenceKind, Report, SinkReport, Unfinished};
+pub use report::{Complete, Difference, DifferenceKind, Replaced, Report, SinkReport, Unfinished};
 
 /// A sink to be audited.
 pub struct AuditedSink {
@@ -84,6 +84,10 @@ async fn audit_sink(
 ) -> Result<SinkReport> {
     let mut report = SinkReport::new(&audited.name, audited.sink.promise().proof);
     report.expected = expected.rows_of(&audited.name);
+    if expected.knows_identities(&audited.name) {
+        let now = audited.sink.identities().await?;
+        report.replaced = expected.replaced(&audited.name, &now);
+    }
     match report.proof {
         Proof::None => Ok(report),
         Proof::Count => {

@@ -59,6 +59,29 @@ pub struct SinkReport {
     /// Where the differences are.
     #[serde(rename = "ranges")]
     pub differences: Vec<Difference>,
+    /// What its rows went into that is not what stands there now.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub replaced: Vec<Replaced>,
+}
+
+/// A table, topic, index or bucket that was deleted, or renamed away, and in whose place there is
+/// another one now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Replaced {
+    /// Whose rows went into it.
+    pub lineage: String,
+    /// Its name.
+    pub place: String,
+    /// Its id.
+    pub was: String,
+    /// The id of the one that has its name now.
+    pub now: String,
+    /// The first epoch whose rows went into it.
+    pub from: u64,
+    /// The last one.
+    pub to: u64,
+    /// How many rows went into it, as far as they were counted.
+    pub rows: u64,
 }
 
 /// What is wrong with a row.
@@ -103,6 +126,7 @@ impl SinkReport {
             unexpected: 0,
             foreign: 0,
             differences: Vec::new(),
+            replaced: Vec::new(),
         }
     }
 
@@ -123,8 +147,10 @@ impl SinkReport {
         }
     }
 
-    /// Whether nothing is wrong, as far as the sink can be read back.
+    /// Whether nothing is wrong, as far as the sink can be read back. Rows that went into something
+    /// else than what stands there now are there only where their origins prove it.
     pub fn is_complete(&self) -> bool {
-        self.missing == 0 && self.duplicate == 0 && self.unexpected == 0
+        let is_there = self.proof == Proof::Origin || self.replaced.is_empty();
+        self.missing == 0 && self.duplicate == 0 && self.unexpected == 0 && is_there
     }
 }

@@ -35,6 +35,7 @@ impl Sink for Given {
             token: true,
             proof: Proof::Origin,
             sentence: "exactly once",
+            with_origin: true,
         }
     }
 

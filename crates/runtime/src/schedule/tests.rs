@@ -104,6 +104,7 @@ fn summary(outcome: Outcome) -> Summary {
         first_refused: None,
         sinks: Vec::new(),
         unread: Vec::new(),
+        replaced: Vec::new(),
     }
 }
 

@@ -10,11 +10,17 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
-use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::topic_partition_list::Offset;
+use rdkafka::{Message, TopicPartitionList};
+
+use crate::wait;
 
 /// One record in this many is no JSON.
 const BROKEN_EVERY: u64 = 100;
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+/// Brokers look for what to clean every 15 seconds.
+const CLEANED_WITHIN: Duration = Duration::from_secs(120);
 /// How long a full queue is left to empty itself.
 const QUEUE_PAUSE: Duration = Duration::from_millis(10);
 
@@ -116,6 +122,99 @@ pub fn create_topic(brokers: &str, topic: &str, partitions: u16) {
     let options = AdminOptions::new().operation_timeout(Some(ANSWER_LIMIT));
     let made = block_on(admin.create_topics([&new], &options)).expect("the broker answers");
     assert_eq!(made, [Ok(topic.to_owned())]);
+}
+
+/// Makes a topic that keeps the newest record of each key, with records of these keys, and waits
+/// until its broker has removed earlier ones: then some of its offsets are holes.
+pub struct Compacted {
+    brokers: String,
+    topic: String,
+}
+
+impl Compacted {
+    /// A topic that is cleaned as soon as a broker comes to it.
+    ///
+    /// # Panics
+    /// The broker refuses.
+    pub fn new(brokers: &str, topic: &str) -> Self {
+        let settings = [
+            ("cleanup.policy", "compact"),
+            ("segment.ms", "100"),
+            ("min.cleanable.dirty.ratio", "0.001"),
+            ("min.compaction.lag.ms", "0"),
+            ("max.compaction.lag.ms", "100"),
+        ];
+        let new = NewTopic::new(topic, 1, TopicReplication::Fixed(1));
+        let new = settings.into_iter().fold(new, |new, (name, value)| new.set(name, value));
+        let admin: AdminClient<DefaultClientContext> =
+            ClientConfig::new().set("bootstrap.servers", brokers).create().expect("a client");
+        let options = AdminOptions::new().operation_timeout(Some(ANSWER_LIMIT));
+        let made = block_on(admin.create_topics([&new], &options)).expect("the broker answers");
+        assert_eq!(made, [Ok(topic.to_owned())]);
+        Self { brokers: brokers.to_owned(), topic: topic.to_owned() }
+    }
+
+    /// Adds a record.
+    ///
+    /// # Panics
+    /// The broker does not take it.
+    pub fn add(&self, key: &str, value: &str) {
+        let producer: BaseProducer =
+            ClientConfig::new().set("bootstrap.servers", &self.brokers).create().expect("a client");
+        let record = BaseRecord::to(&self.topic).key(key).payload(value);
+        producer.send(record).expect("there is room");
+        producer.flush(ANSWER_LIMIT).expect("it is written");
+    }
+
+    /// Waits until no more than so many of the records before an offset are left. A segment is
+    /// cleaned once it is closed, which the next record does, so that others are added meanwhile.
+    ///
+    /// # Panics
+    /// The broker removes nothing.
+    pub fn wait_for_holes(&self, before: i64, left: usize) {
+        wait::until("earlier records are removed", CLEANED_WITHIN, || {
+            self.add("later", "{}");
+            (self.records_before(before) <= left).then_some(())
+        });
+    }
+
+    fn records_before(&self, before: i64) -> usize {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", &self.brokers)
+            .set("group.id", &self.topic)
+            .set("enable.partition.eof", "true")
+            .create()
+            .expect("a client");
+        let mut from = TopicPartitionList::new();
+        from.add_partition_offset(&self.topic, 0, Offset::Beginning).expect("an offset");
+        consumer.assign(&from).expect("assigned");
+        let mut records = 0;
+        while let Some(Ok(record)) = consumer.poll(ANSWER_LIMIT) {
+            if record.offset() >= before {
+                break;
+            }
+            records += 1;
+        }
+        records
+    }
+}
+
+/// Deletes a topic with its records, and makes another one of its name.
+///
+/// # Panics
+/// The broker refuses.
+pub fn remake_topic(brokers: &str, topic: &str) {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", brokers).create().expect("a client");
+    let options = AdminOptions::new().operation_timeout(Some(ANSWER_LIMIT));
+    let gone = block_on(admin.delete_topics(&[topic], &options)).expect("the broker answers");
+    assert_eq!(gone, [Ok(topic.to_owned())]);
+    let new = NewTopic::new(topic, 1, TopicReplication::Fixed(1));
+    // The name is free once the broker has forgotten the old one.
+    wait::until("the name is free", ANSWER_LIMIT, || {
+        let made = block_on(admin.create_topics([&new], &options)).expect("the broker answers");
+        made[0].is_ok().then_some(())
+    });
 }
 
 /// Whether a consumer group is at rest and has so many members.

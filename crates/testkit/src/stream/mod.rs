@@ -24,7 +24,7 @@ use crate::wait;
 
 use destinations::{Destination, Lake, Objects, Search, Stream, Table};
 use feed::Feed;
-pub use feed::create_topic;
+pub use feed::{Compacted, create_topic, remake_topic};
 use servers::{Servers, Way, set_way};
 use tally::Tally;
 pub use upgrade::upgrade_amid;

@@ -1,0 +1,79 @@
+//! Buckets that are not there, and uploads that are given up: what a reader of the bucket sees.
+
+use super::*;
+
+/// A place without a bucket, whose sink makes none.
+fn without_bucket(store: &str) -> Option<Bench> {
+    let mut bench = Bench::new(store, "")?;
+    bench.config.create_bucket = false;
+    let ctx = BuildContext::new("shop", "archive", &bench.folder.path().join("data"));
+    bench.sink = ObjectSink::new(bench.config.clone(), &ctx).expect("a sink");
+    Some(bench)
+}
+
+async fn missing_bucket(store: &str) {
+    let Some(bench) = without_bucket(store) else { return };
+    let schema = rows(0..1, 1).schema();
+    let ctx = WriterContext {
+        pipeline: "shop".to_owned(),
+        sink: "archive".to_owned(),
+        incarnation: 7,
+        writer_id: unique("w"),
+        schema: record::sink_schema(&schema, true),
+        memory_bytes: 64 << 20,
+        threads: 2,
+    };
+    let error = bench.sink.open(ctx).await.err().expect("there is no bucket");
+    assert_eq!(error.kind(), contract::ErrorKind::Config, "{}", error.chain());
+    assert!(error.hint_text().is_some_and(|it| it.contains("create_bucket")), "{}", error.chain());
+    assert!(bench.place().has_bucket().await.is_ok_and(|is_there| !is_there), "none was made");
+}
+
+#[tokio::test]
+async fn a_missing_bucket_of_s3_ends_the_start() {
+    missing_bucket("s3").await;
+}
+
+#[tokio::test]
+async fn a_missing_container_of_azure_ends_the_start() {
+    missing_bucket("azure").await;
+}
+
+/// Rows of an upload with several parts, at every moment at which it may be given up.
+async fn given_up(store: &str) {
+    let Some(bench) = Bench::new(store, "format: jsonl") else { return };
+    let batch = rows(0..12_000, 1_000);
+    let mut killed = bench.writer(&batch.schema()).await;
+    write(killed.as_mut(), "a.log", 1, &batch, 1000).await;
+    assert_eq!(bench.objects().await, [], "while it is written");
+    // As a killed process leaves it: nobody says that it is given up.
+    drop(killed);
+    let mut prepared = bench.writer(&batch.schema()).await;
+    prepare(prepared.as_mut(), 1, &batch).await;
+    drop(prepared);
+    assert_eq!(bench.objects().await, [], "before it is decided");
+    let mut aborted = bench.writer(&batch.schema()).await;
+    write(aborted.as_mut(), "a.log", 1, &batch, 1000).await;
+    aborted.abort(&lineage()).await.expect("given up");
+    assert_eq!(bench.objects().await, [], "after it is given up");
+    let mut writer = bench.writer(&batch.schema()).await;
+    let whole = prepare(writer.as_mut(), 1, &batch).await;
+    assert_eq!(commit(writer.as_mut(), 1, &whole).await, CommitOutcome::Committed);
+    assert_eq!(bench.objects().await.len(), 1);
+    assert_eq!(bench.positions().await, (0..12_000).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn nobody_sees_an_upload_to_s3_that_is_given_up() {
+    given_up("s3").await;
+}
+
+#[tokio::test]
+async fn nobody_sees_an_upload_to_azure_that_is_given_up() {
+    given_up("azure").await;
+}
+
+#[tokio::test]
+async fn nobody_sees_an_upload_to_a_folder_that_is_given_up() {
+    given_up("local").await;
+}
