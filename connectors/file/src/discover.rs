@@ -19,7 +19,9 @@ use crate::expand::expand;
 use crate::found::{Found, unreadable};
 use crate::identity::{Descriptor, Signature, family};
 use crate::look::{Look, Looker, must_read};
-use crate::matching::{Candidate, Failures, assign, new_id, warning_if_truncated};
+use crate::matching::{
+    Candidate, Failures, assign, new_id, warning_if_filled, warning_if_truncated,
+};
 use crate::stream::{Likeness, Packing, compare};
 
 /// Finds files and recognises them.
@@ -82,8 +84,9 @@ impl Discoverer {
         let mut ids: HashSet<_> = candidates.iter().map(|one| one.id.clone()).collect();
         let mut splits = Vec::new();
         for candidate in &candidates {
-            let found = candidate.found.as_ref();
-            splits.extend(found.map(|found| self.give(&candidate.id, found)));
+            let Some(found) = &candidate.found else { continue };
+            named.warnings.extend(warning_if_filled(found, candidate));
+            splits.push(self.give(&candidate.id, found));
         }
         for found in unknown {
             named.warnings.extend(warning_if_truncated(&found, &candidates));

@@ -159,6 +159,10 @@ impl Case {
     /// Lines whose pages come after those of the lines behind them.
     fn write_late(&mut self) {
         self.end_line();
+        if fs::metadata(self.live()).map_or(0, |metadata| metadata.len()) == 0 {
+            // At the beginning only whole sectors are known to be late.
+            self.write();
+        }
         let lines = self.lines..self.lines + self.random.random_range(1..40);
         self.lines = lines.end;
         let text: String = lines.map(|number| line(number) + "\n").collect();

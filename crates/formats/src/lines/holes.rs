@@ -16,7 +16,7 @@ pub const HOLE_BYTES_MIN: usize = 16;
 const KEPT_BYTES: usize = 4 << 10;
 
 /// Disks and the memory before them are written in multiples of this.
-const SECTOR_BYTES: i64 = 512;
+pub const SECTOR_BYTES: i64 = 512;
 
 /// The NULs of a block.
 #[derive(Debug)]
