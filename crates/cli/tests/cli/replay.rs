@@ -168,6 +168,28 @@ fn what_cannot_be_given_again_as_it_was_stays_open() {
 }
 
 #[test]
+fn what_would_enter_a_state_again_stays_open_with_the_reason() {
+    let desk = Desk::new();
+    desk.write("access.log", LINES);
+    let once = "  once: { type: dedupe, input: parsed, key: [word] }\nsinks:\n";
+    let pipeline =
+        PIPELINE.replace("sinks:\n", once).replace("lake, input: parsed", "lake, input: once");
+    desk.write("web.yaml", &pipeline.replace("PATTERN", WRONG));
+    desk.done(&["run", "web.yaml", "--until-end", "-q"]);
+    assert_eq!(words(&desk, "web", "word"), ["one", "two"]);
+    // Both lines have keys that the pipeline has not seen, and it is the same for all others.
+    desk.write("web.yaml", &pipeline.replace("PATTERN", RIGHT));
+    let report = replay(&desk);
+    assert_eq!((&report["taken"], &report["left"][0]["dead_letters"]), (&0.into(), &3.into()));
+    let reason = report["left"][0]["reason"].as_str().expect("a reason");
+    assert!(reason.contains("\"once\" keeps a state") && reason.contains("ack"), "{reason}");
+    assert_eq!(words(&desk, "web", "word"), ["one", "two"]);
+    // What a sink below refused has passed it.
+    let closed = desk.done(&["dead-letters", "ack", "web.yaml", "--all", "--format", "json"]);
+    assert_eq!(closed.json()["taken"], 3);
+}
+
+#[test]
 fn a_pipeline_that_never_ran_has_nothing_to_replay() {
     let desk = Desk::new();
     desk.write("access.log", LINES);

@@ -177,6 +177,17 @@ impl Pipeline {
             && ways.iter().filter(|way| **way == number).count() == 1
     }
 
+    /// The step with a state that a letter of the refuser would enter, by name: the refuser itself,
+    /// or one below. A replay has a lineage and states of its own, so that such a step would not
+    /// know what the pipeline's has seen.
+    pub fn state_below(&self, refuser: &Refuser) -> Option<&str> {
+        let Consumer::Step(step) = self.find(refuser)? else { return None };
+        let below = narrow::below(self, Consumer::Step(step));
+        let mut steps = self.steps.iter().zip(below);
+        let found = steps.find(|(node, below)| *below && node.step.stateful());
+        found.map(|(node, _)| node.name.as_str())
+    }
+
     /// The sources from which a row of this number may have come to a sink, by number.
     pub(crate) fn givers(&self, sink: usize, ordinal: i64) -> Vec<usize> {
         narrow::trace(self, Consumer::Sink(sink), ordinal).sources

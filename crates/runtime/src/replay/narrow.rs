@@ -116,7 +116,7 @@ pub fn to(pipeline: &mut Pipeline, node: Consumer, trace: &Trace) {
 }
 
 /// By number of step: whether it is the node, or stands below it.
-fn below(pipeline: &Pipeline, node: Consumer) -> Vec<bool> {
+pub fn below(pipeline: &Pipeline, node: Consumer) -> Vec<bool> {
     let mut below = vec![false; pipeline.steps.len()];
     if let Consumer::Step(step) = node {
         below[step] = true;

@@ -134,6 +134,13 @@ impl<'a> Sorter<'a> {
             }
             Some(_) => {}
         }
+        if let Some(step) = self.pipeline.state_below(refuser) {
+            return Err(format!(
+                "{step:?} keeps a state, and what is replayed from {refuser} would not meet it: \
+                 rows that stood before would pass again; query them from `dead_letters`, or close \
+                 them with `dead-letters ack`"
+            ));
+        }
         let mut readers = self.readers.of(&open.split).map(|(source, _)| source);
         let ordinal = open.reject.ordinal;
         let source = readers.find(|source| self.pipeline.leads(source, refuser, ordinal));
