@@ -14,7 +14,7 @@ use contract::sink::Sink;
 use contract::source::Source;
 use contract::spec::{BuildContext, Connector};
 use contract::transform::{Resource, Step};
-use contract::{Error, Result, Section};
+use contract::{Error, Place, Result, Section};
 use plan::{Input, NodeRef, Plan, Settings};
 use state::CheckpointStore;
 use state::checkpoint::{Target, sha256_hex};
@@ -26,6 +26,13 @@ use crate::replay::DEAD_LETTER_STATES;
 
 /// The name under which dead letters stand in ledger and checkpoints, beside the sinks' own.
 pub const DEAD_LETTERS: &str = "dead_letters";
+
+/// The name of the records behind the watermark.
+pub const LATE: &str = "late";
+/// The name of the table of counts.
+pub const LEDGER: &str = "ledger";
+/// From these rules on, these two names are reserved.
+const RESERVED_FROM: u32 = 2;
 
 /// Makes a step from its kind, name, settings and the columns of its inputs.
 pub type MakeStep<'a> =
@@ -344,6 +351,9 @@ fn bind_steps(
         let inputs = node.inputs.iter().map(|input| input_schema(input, plan, sources, &steps));
         let inputs = inputs.collect::<Result<Vec<_>>>()?;
         let inputs = joined(inputs, branches.meet_in_step(number));
+        if ctx.semantics >= RESERVED_FROM {
+            refuse_reserved((&node.name, &node.place), ctx.semantics)?;
+        }
         let step = (ctx.make_step)(&node.kind, &node.name, &node.section, &inputs)
             .map_err(|error| error.context(format!("transform {:?}", node.name)))?;
         let ports = step.ports().iter().map(|_| Consumers::default()).collect();
@@ -359,11 +369,7 @@ fn bind_sinks(
     (sources, steps): (&[SourceNode], &[StepNode]),
 ) -> Result<Vec<SinkNode>> {
     let nodes = plan.sinks.iter().enumerate().map(|(number, node)| {
-        if [DEAD_LETTERS, DEAD_LETTER_STATES].contains(&node.name.as_str()) {
-            return Err(Error::config(format!("the name {:?} is taken", node.name))
-                .at(&node.place)
-                .hint("refused records go to a sink of this name; give yours another"));
-        }
+        refuse_reserved((&node.name, &node.place), ctx.semantics)?;
         let connector = find(ctx.connectors, &node.kind, &node.section)?;
         let sink = connector
             .sink(&node.section, &build_context(plan, ctx, &node.name))
@@ -405,6 +411,20 @@ fn common_columns(one: &Schema, other: &Schema) -> Option<Schema> {
     let same = one.fields().len() == other.fields().len();
     let (one, other) = (common(one, other), common(other, one));
     (same && one == other).then_some(one)
+}
+
+/// Refuses names under which Logmill keeps tables and books of its own.
+fn refuse_reserved((name, place): (&str, &Place), semantics: u32) -> Result<()> {
+    let mut reserved = vec![DEAD_LETTERS, DEAD_LETTER_STATES];
+    if semantics >= RESERVED_FROM {
+        reserved.extend([LATE, LEDGER]);
+    }
+    match reserved.contains(&name) {
+        false => Ok(()),
+        true => Err(Error::config(format!("the name {name:?} is taken"))
+            .at(place)
+            .hint("logmill has a table of this name in every data folder; choose another name")),
+    }
 }
 
 /// Refuses two sinks whose rows nobody could tell apart, and columns that a sink cannot take.

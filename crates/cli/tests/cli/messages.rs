@@ -64,6 +64,33 @@ fn a_name_with_capitals_is_shown_in_its_quotes() {
 }
 
 #[test]
+fn the_names_of_built_in_tables_are_refused_where_they_would_collide() {
+    let desk = Desk::new();
+    desk.write("access.log", "");
+    let check = |step: &str, sink: &str| {
+        desk.write(
+            "web.yaml",
+            &format!(
+                "name: web\nsources:\n  a: {{ type: file, paths: [access.log] }}\n\
+                 transforms:\n  {step}: {{ type: parse, input: a, format: combined }}\n\
+                 sinks:\n  {sink}: {{ type: lake, input: {step}, table: t }}\n"
+            ),
+        );
+        let ran = desk.run(&["check", "web.yaml"]);
+        (ran.code, ran.stderr)
+    };
+    assert_eq!(check("p", "t").0, 0);
+    for name in ["late", "ledger", "dead_letters"] {
+        for (step, sink) in [(name, "t"), ("p", name)] {
+            let (code, said) = check(step, sink);
+            assert_eq!(code, 2, "{step} {sink}: {said}");
+            assert!(said.contains(&format!("{name:?}")) && said.contains("web.yaml:"), "{said}");
+            assert!(said.contains("hint:") && said.contains("name"), "{said}");
+        }
+    }
+}
+
+#[test]
 fn dead_letters_are_listed_short_and_shown_whole() {
     let desk = Desk::new();
     let dead = |byte: &str| byte.repeat(300_000);

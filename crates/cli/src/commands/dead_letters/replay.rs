@@ -41,9 +41,9 @@ A record that a transform refused goes through it again, and to every sink below
 sink refused goes to that sink alone. Whatever is refused again is a new dead letter. After a replay
 that was interrupted, the next call finishes that one, exactly once, and does nothing else.
 
-What was refused above a `dedupe`, or by it, stays open: a replay does not know which keys the pipeline
-has seen. One that a sink below it refused has passed it, and is given. Rows carry the origin of the record, and the
-epoch of the replay.";
+What was refused above a `dedupe`, or by it, stays open: a replay does not know which keys the
+pipeline has seen. One that a sink below it refused has passed it, and is given. Rows carry the
+origin of the record, and the epoch of the replay.";
 
 /// Give open dead letters to the pipeline again, once its file is right.
 #[derive(Debug, Args)]
