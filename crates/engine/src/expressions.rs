@@ -19,6 +19,7 @@ use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 
+use crate::checked::checked;
 use crate::columns::reject;
 use crate::planner::{depends_on_now, explain, reason};
 
@@ -64,7 +65,8 @@ impl Expressions {
         let planning = PhysicalPlanningContext::default();
         let compile = |expr: &Expr| {
             let simple = simplifier.simplify(expr.clone())?;
-            create_physical_expr(&simple, &self.schema, &properties, &planning)
+            let expr = create_physical_expr(&simple, &self.schema, &properties, &planning)?;
+            checked(expr, self.schema.as_arrow())
         };
         self.exprs.iter().map(compile).collect::<EvalResult<_>>().map_err(explain)
     }

@@ -18,6 +18,7 @@ mod route;
 mod sql;
 
 mod address;
+mod checked;
 mod columns;
 mod expressions;
 mod functions;

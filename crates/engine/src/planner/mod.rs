@@ -3,6 +3,7 @@
 //! Everything that a pipeline cannot keep exact is refused here, with the reason and the way out:
 //! after this module a plan holds projections, filters and pure expressions only.
 
+mod bounded;
 mod refusal;
 mod vocabulary;
 mod wording;

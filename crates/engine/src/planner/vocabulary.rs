@@ -13,6 +13,8 @@ use datafusion::logical_expr::builder::LogicalTableSource;
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner};
 use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, TableSource, WindowUDF};
 
+use super::bounded::bounded;
+
 /// All that SQL may call, collected on first use.
 pub struct Vocabulary {
     pub options: ConfigOptions,
@@ -26,6 +28,7 @@ pub static VOCABULARY: LazyLock<Vocabulary> = LazyLock::new(|| {
     let mut scalars = HashMap::new();
     let ours = crate::functions().into_iter().map(Arc::new);
     for function in SessionStateDefaults::default_scalar_functions().into_iter().chain(ours) {
+        let function = bounded(function);
         for alias in function.aliases() {
             scalars.insert(alias.clone(), function.clone());
         }

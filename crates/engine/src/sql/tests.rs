@@ -128,6 +128,63 @@ fn several_queries_have_outputs_of_their_own_and_share_refusals() {
     assert_eq!((output.rejects.len(), output.expanded, output.filtered), (0, 0, 1));
 }
 
+/// The positions that a query refuses, with the reasons.
+fn refusals(query: &str, table: &Table) -> Vec<(i64, String)> {
+    let output = run("sql", &[("query", query.into())], table);
+    output.rejects.into_iter().map(|reject| (reject.position, reject.reason)).collect()
+}
+
+#[test]
+fn what_a_function_makes_of_one_row_is_bounded() {
+    let table = Table::new()
+        .texts("t", &[Some("a"), Some("bb"), None, Some("c")])
+        .integers("n", &[Some(3), Some(2_147_483_647), Some(2_147_483_647), Some(-1)]);
+    for call in [
+        "repeat(t, n)",
+        "lpad(t, n)",
+        "rpad(t, n, 'xy')",
+        "replace(repeat(t, 1000), 'bb', repeat('x', 2000))",
+        "length(repeat(t, n))",
+    ] {
+        let found = refusals(&format!("SELECT {call} AS made FROM rows"), &table);
+        let [(position, reason)] = &found[..] else { panic!("{call}: {found:?}") };
+        assert_eq!(*position, 1, "{call}");
+        assert!(reason.contains("would make more than 1048576 bytes of one row"), "{reason}");
+    }
+    // A list of nulls is as long as any other.
+    let lists = "SELECT cardinality(array_repeat(t, n)) AS made FROM rows";
+    assert_eq!(refusals(lists, &table).len(), 2);
+    // Rows that are each within the bound and together are not: the batch is worked on in parts.
+    let many = Table::new().texts("t", &vec![Some("0123456789abcdef"); 200]);
+    let output = run("sql", &[("query", "SELECT repeat(t, 65536) AS r FROM rows".into())], &many);
+    assert!(output.rejects.is_empty(), "{:?}", output.rejects);
+    assert!(output.batches.len() > 1);
+}
+
+#[test]
+fn whole_numbers_never_wrap() {
+    let table = Table::new().integers("n", &[Some(i64::MAX), Some(1), Some(i64::MIN), None]);
+    let check = |expression: &str, refused: &[i64]| {
+        let found = refusals(&format!("SELECT {expression} AS r FROM rows"), &table);
+        let positions: Vec<_> = found.iter().map(|(position, _)| *position).collect();
+        assert_eq!(positions, refused, "{expression}: {found:?}");
+        assert!(
+            found.iter().all(|(_, reason)| reason.to_lowercase().contains("overflow")),
+            "{found:?}"
+        );
+    };
+    check("n + 1", &[0]);
+    check("n - 1", &[2]);
+    check("n * 2", &[0, 2]);
+    check("-n", &[2]);
+    check("abs(n)", &[2]);
+    check("CASE WHEN n > 1 THEN n + 1 ELSE 0 END", &[0]);
+    check("n / 2", &[]);
+    check("CAST(n AS DOUBLE) * 1e300", &[]);
+    let taken = refusals("SELECT n FROM rows WHERE n + 1 > 0", &table);
+    assert_eq!(taken.len(), 1, "{taken:?}");
+}
+
 const LATER: &str = "ask for it where the rows are read: `logmill query`";
 
 #[test]

@@ -1,0 +1,206 @@
+//! Functions that can make much of little, with a bound on what they make of one row.
+//!
+//! `repeat(text, 100000000)` is one short row and no memory holds it. Beyond the bound a row is
+//! refused, alone; a batch whose rows together make too much is tried again in parts.
+
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, FieldRef, Int64Type};
+use datafusion::common::DataFusionError;
+use datafusion::error::Result;
+use datafusion::logical_expr::{
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+};
+
+/// Bytes that a function may make of one row.
+const ROW_BYTES_MAX: u64 = 1 << 20;
+/// Bytes that it may make of a batch at once.
+const BATCH_BYTES_MAX: u64 = 64 << 20;
+/// What an element of a list takes at least.
+const ELEMENT_BYTES: u64 = 8;
+
+/// How many bytes a function makes of a row, at most or nearly so.
+type Estimate = fn(&[ArrayRef], usize) -> u64;
+
+/// The functions with a bound.
+const BOUNDED: &[(&str, Estimate)] = &[
+    ("repeat", |arguments, row| times(text(arguments, 0, row).len(), count(arguments, 1, row))),
+    ("lpad", padded),
+    ("rpad", padded),
+    ("replace", replaced),
+    ("array_repeat", |arguments, row| count(arguments, 1, row).saturating_mul(ELEMENT_BYTES)),
+    ("array_resize", |arguments, row| count(arguments, 1, row).saturating_mul(ELEMENT_BYTES)),
+    ("range", series),
+    ("generate_series", series),
+];
+
+/// A function, with a bound if it needs one.
+pub fn bounded(function: Arc<ScalarUDF>) -> Arc<ScalarUDF> {
+    let known = BOUNDED.iter().find(|(name, _)| *name == function.name());
+    match known {
+        Some((_, estimate)) => {
+            Arc::new(ScalarUDF::from(Bounded { inner: function, estimate: *estimate }))
+        }
+        None => function,
+    }
+}
+
+/// Those of them that take a text and a count, and make null of a null text.
+const TEXT_FIRST: &[&str] = &["repeat", "lpad", "rpad"];
+
+#[derive(Debug)]
+struct Bounded {
+    inner: Arc<ScalarUDF>,
+    estimate: Estimate,
+}
+
+impl PartialEq for Bounded {
+    fn eq(&self, other: &Self) -> bool {
+        self.inner == other.inner
+    }
+}
+
+impl Eq for Bounded {}
+
+impl Hash for Bounded {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.inner.hash(state);
+    }
+}
+
+impl ScalarUDFImpl for Bounded {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.inner.aliases()
+    }
+
+    fn signature(&self) -> &Signature {
+        self.inner.signature()
+    }
+
+    fn coerce_types(&self, given: &[DataType]) -> Result<Vec<DataType>> {
+        self.inner.coerce_types(given)
+    }
+
+    fn return_type(&self, given: &[DataType]) -> Result<DataType> {
+        self.inner.return_type(given)
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
+        self.inner.return_field_from_args(args)
+    }
+
+    fn invoke_with_args(&self, mut call: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let is_constant = call.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
+        let rows = if is_constant { 1 } else { call.number_rows };
+        let arguments = call.args.iter().map(|arg| comparable(arg.clone().into_array(rows)?));
+        let arguments = arguments.collect::<Result<Vec<_>>>()?;
+        let mut all = 0_u64;
+        for row in 0..rows {
+            let made = (self.estimate)(&arguments, row);
+            all = all.saturating_add(made);
+            if made > ROW_BYTES_MAX || (rows > 1 && all > BATCH_BYTES_MAX) {
+                return Err(DataFusionError::Execution(format!(
+                    "{} would make more than {ROW_BYTES_MAX} bytes of one row",
+                    self.name()
+                )));
+            }
+        }
+        if TEXT_FIRST.contains(&self.name()) {
+            tame(&arguments, &mut call.args);
+        }
+        self.inner.invoke_with_args(call)
+    }
+}
+
+/// Takes counts away that nothing comes of: these functions make room for them all the same, also
+/// for those that stand behind a null and for negative ones.
+fn tame(arguments: &[ArrayRef], given: &mut [ColumnarValue]) {
+    let numbers = arguments.get(1).and_then(|one| one.as_primitive_opt::<Int64Type>());
+    let (Some(numbers), Some(given)) = (numbers, given.get_mut(1)) else { return };
+    let is_wild = |number: Option<i64>| number.is_none_or(|number| number < 0);
+    if arguments[0].null_count() == 0 && !numbers.iter().any(is_wild) {
+        return;
+    }
+    let counts = numbers.iter().enumerate().map(|(row, number)| match arguments[0].is_null(row) {
+        true => Some(0),
+        false => number.map(|number| number.max(0)),
+    });
+    *given = ColumnarValue::Array(Arc::new(counts.collect::<Int64Array>()));
+}
+
+/// A column in one of the two forms that estimates read: text and whole numbers.
+fn comparable(column: ArrayRef) -> Result<ArrayRef> {
+    let wanted = match column.data_type() {
+        DataType::Utf8 | DataType::LargeUtf8 => DataType::Utf8View,
+        DataType::Dictionary(_, values) if values.is_string() => DataType::Utf8View,
+        other if other.is_integer() => DataType::Int64,
+        _ => return Ok(column),
+    };
+    Ok(cast(&column, &wanted)?)
+}
+
+/// The text of an argument; empty where it is null or another type.
+fn text(arguments: &[ArrayRef], index: usize, row: usize) -> &str {
+    let texts = arguments.get(index).and_then(|argument| argument.as_string_view_opt());
+    texts.filter(|texts| texts.is_valid(row)).map_or("", |texts| texts.value(row))
+}
+
+/// The whole number of an argument; none where it is missing, null or another type.
+fn number(arguments: &[ArrayRef], index: usize, row: usize) -> Option<i64> {
+    let numbers = arguments.get(index).and_then(|one| one.as_primitive_opt::<Int64Type>());
+    numbers.filter(|numbers| numbers.is_valid(row)).map(|numbers| numbers.value(row))
+}
+
+/// The same as a count: 0 where it is negative.
+fn count(arguments: &[ArrayRef], index: usize, row: usize) -> u64 {
+    number(arguments, index, row).map_or(0, |number| u64::try_from(number).unwrap_or(0))
+}
+
+/// `lpad(text, characters[, fill])` of a text that is there.
+fn padded(arguments: &[ArrayRef], row: usize) -> u64 {
+    match arguments.iter().any(|argument| argument.is_null(row)) {
+        true => 0,
+        false => count(arguments, 1, row),
+    }
+}
+
+fn times(bytes: usize, count: u64) -> u64 {
+    (bytes as u64).saturating_mul(count)
+}
+
+/// `replace(text, from, to)`, counted only where it may grow beyond the bound.
+fn replaced(arguments: &[ArrayRef], row: usize) -> u64 {
+    let [whole, from, to] = [0, 1, 2].map(|index| text(arguments, index, row));
+    let at_most = times(to.len(), whole.len() as u64 + 1).saturating_add(whole.len() as u64);
+    if at_most <= ROW_BYTES_MAX {
+        return at_most;
+    }
+    let found = match from.is_empty() {
+        true => whole.chars().count() + 1,
+        false => whole.matches(from).count(),
+    };
+    match found {
+        0 => 0,
+        found => times(to.len(), found as u64),
+    }
+}
+
+/// `range([start,] stop[, step])` over whole numbers.
+fn series(arguments: &[ArrayRef], row: usize) -> u64 {
+    let number = |index| number(arguments, index, row).map(i128::from);
+    let (start, stop) = match arguments.len() {
+        1 => (Some(0), number(0)),
+        _ => (number(0), number(1)),
+    };
+    let (Some(start), Some(stop)) = (start, stop) else { return 0 };
+    let step = number(2).filter(|step| *step != 0).unwrap_or(1);
+    let steps = u64::try_from((stop - start).unsigned_abs() / step.unsigned_abs());
+    steps.unwrap_or(u64::MAX).saturating_mul(ELEMENT_BYTES)
+}
