@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use contract::source::{Discovery, KnownSplit, Split, Unreadable};
+use contract::source::{Discovery, Gone, KnownSplit, Split, Unreadable};
 use contract::{Error, Result, SplitId};
 
 use crate::config::{Included, Patterns};
@@ -44,6 +44,10 @@ pub struct Discoverer {
 struct Given {
     split: Split,
     descriptor: Arc<Descriptor>,
+    /// Where its file ended.
+    end: Option<i64>,
+    /// Whether the last listing that was whole had it.
+    is_there: bool,
 }
 
 /// What the patterns name now.
@@ -100,9 +104,23 @@ impl Discoverer {
         }
         named.warnings.retain(|warning| self.said.insert(warning.clone()));
         self.has_begun = true;
+        let is_whole = named.unreadable.values().all(|one| !one.may_hold_records);
+        let gone = if is_whole { self.gone(&splits) } else { Vec::new() };
         let unreadable = named.unreadable.into_values().map(|one| named_as_split(one, &candidates));
         let (unreadable, warnings) = (unreadable.collect(), named.warnings);
-        Ok(Discovery { splits, warnings, unreadable, ..Discovery::default() })
+        Ok(Discovery { splits, warnings, unreadable, gone, ..Discovery::default() })
+    }
+
+    /// Splits that were there and are not among those that are there now, by their ids.
+    fn gone(&mut self, splits: &[Split]) -> Vec<Gone> {
+        let is_there = |id: &SplitId| splits.binary_search_by(|one| one.id.cmp(id)).is_ok();
+        let there = self.given.values_mut().filter(|given| given.is_there);
+        let gone = there.filter(|given| !is_there(&given.split.id)).filter_map(|given| {
+            given.is_there = false;
+            let id = given.split.id.clone();
+            given.end.map(|end| Gone { id, end })
+        });
+        gone.collect()
     }
 
     /// Finds the file of one split again, wherever it is now.
@@ -153,12 +171,15 @@ impl Discoverer {
     /// The split that a file is, made again only if the file changed.
     fn give(&mut self, id: &SplitId, found: &Found) -> Split {
         let descriptor = found.descriptor();
-        if let Some(given) = self.given.get(id).filter(|given| *given.descriptor == descriptor) {
+        let known = self.given.get_mut(id).filter(|given| *given.descriptor == descriptor);
+        if let Some(given) = known {
+            given.is_there = true;
             return given.split.clone();
         }
         let text = serde_json::to_value(&descriptor).expect("paths were checked to be text");
         let split = Split { id: id.clone(), descriptor: text };
-        let given = Given { split: split.clone(), descriptor: Arc::new(descriptor) };
+        let (end, is_there) = (found.end(), true);
+        let given = Given { split: split.clone(), descriptor: Arc::new(descriptor), end, is_there };
         self.given.insert(id.clone(), given);
         split
     }

@@ -19,6 +19,7 @@ pub struct Found {
     pub path: PathBuf,
     packing: Packing,
     is_packed: bool,
+    is_plain: bool,
     /// What the file system said.
     pub signature: Signature,
     head: Vec<u8>,
@@ -39,6 +40,7 @@ impl Found {
             path,
             packing,
             is_packed: opened.compression != Compression::None,
+            is_plain: opened.is_plain(),
             signature: opened.signature,
             fingerprint: Fingerprint::of(&head),
             lasting: Fingerprint::of(&head[..before_holes(&head)]),
@@ -73,6 +75,11 @@ impl Found {
             is_settled: self.signature.is_settled(),
             head: self.lasting.clone(),
         }
+    }
+
+    /// The position behind its last byte, where that can be known without reading it.
+    pub fn end(&self) -> Option<i64> {
+        self.is_plain.then_some(self.signature.size.cast_signed())
     }
 
     /// What its first bytes are known by; none if it has fewer than count.

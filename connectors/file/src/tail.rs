@@ -122,6 +122,8 @@ impl SplitReader for Tail {
 
     fn rest(&self) -> Rest {
         match &self.state {
+            // Its descriptor is all that is left of it.
+            State::Waiting(cursor, _) if cursor.is_removed() => Rest::None,
             State::Waiting(cursor, _) => match cursor.settles_in() {
                 // One that left its place for so short a time would come back for it at once, and
                 // never look.
@@ -129,7 +131,8 @@ impl SplitReader for Tail {
                 Some(time) => Rest::AtMost(time),
                 None => Rest::UntilChanged,
             },
-            State::Ready(_) | State::Reading(_) | State::Held(..) | State::Ended => Rest::None,
+            State::Held(..) => Rest::OnceCommitted,
+            State::Ready(_) | State::Reading(_) | State::Ended => Rest::None,
         }
     }
 

@@ -58,6 +58,19 @@ pub struct Discovery {
     /// What the settings name and gives no split now; the same again each time, as long as it is
     /// so. The runtime goes on with the splits, names each once, and shows all of them.
     pub unreadable: Vec<Unreadable>,
+    /// Splits that a listing before gave and this one does not, each once, where the source knows
+    /// how far they reached. The runtime warns of those that nobody reads, as far as they reached
+    /// beyond their position.
+    pub gone: Vec<Gone>,
+}
+
+/// A split that is not there any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gone {
+    /// The split.
+    pub id: SplitId,
+    /// The position behind all that was seen in it.
+    pub end: i64,
 }
 
 /// Something that the settings of a source name and that cannot be read.
@@ -147,8 +160,11 @@ pub enum Rest {
     None,
     /// Until the source gives the split another descriptor.
     UntilChanged,
-    /// The same, but no longer than this: something is held back that is due then.
+    /// The same, but no longer than this: something is held back that is due then, and would be
+    /// lost if the split were removed before. Such a reader gives up its place last.
     AtMost(Duration),
+    /// No, but once all that it gave is committed: what it gave last must be the end of an epoch.
+    OnceCommitted,
 }
 
 /// Reads one split in order.

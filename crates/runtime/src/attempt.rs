@@ -3,7 +3,7 @@
 //! An attempt begins at a checkpoint and ends with the first error of any of its tasks. Whatever
 //! it had not decided is gone with it; the next one begins at the newest checkpoint.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -13,12 +13,13 @@ use contract::transform::EpochStart;
 use contract::{Error, Position, Result};
 use futures::future::try_join_all;
 use state::Checkpoint;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::flow::{QUEUE_MESSAGES_MAX, SplitContext, gone, is_gone};
 use crate::outlet::Outlet;
 use crate::owner::Owner;
+use crate::places::Places;
 use crate::reader_task::{Leave, ReaderHandle, ReaderReport, ReaderShared};
 use crate::sink_task::{SinkHandle, SinkTask, Skip};
 use crate::step_task::StepTask;
@@ -235,7 +236,8 @@ fn share(owner: &Owner, outlet: Arc<Outlet>) -> Arc<ReaderShared> {
         ended: AtomicU64::new(0),
         bell: Notify::new(),
         left: Mutex::default(),
-        wanted: watch::Sender::new(0),
+        places: Places::new(),
+        wants_commit: AtomicBool::new(false),
         isolates: owner.isolates(),
         progress: owner.progress.clone(),
         instruments: owner.instruments.clone(),

@@ -1,6 +1,6 @@
 //! The loop of an attempt: opens splits, ends epochs, until the end or an order.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -106,7 +106,7 @@ impl Epochs {
                 Ok(()) = self.orders.changed() => {}
                 failure = attempt.failed() => return Err(failure),
                 () = shared.bell.notified() => {
-                    if shared.full() {
+                    if shared.full() || shared.wants_commit.swap(false, Ordering::Relaxed) {
                         self.end_epoch(attempt, summary).await?;
                         ends.reset();
                     }
@@ -227,6 +227,29 @@ impl Epochs {
             }
         }
         owner.progress.troubles.found(&node.name, found.unreadable);
+        let splits = attempt.checkpoint.splits.iter().enumerate();
+        let of_source = splits.filter(|(_, state)| state.source == node.name);
+        let indexes: HashMap<_, _> =
+            of_source.map(|(index, state)| (state.known.split.id.clone(), index)).collect();
+        for gone in found.gone {
+            let Some(index) = indexes.get(&gone.id).copied() else { continue };
+            self.phases.went(index, gone.end);
+            self.tell_if_lost(attempt, index);
+        }
+    }
+
+    /// Says what of a split that rests and is gone was never read.
+    fn tell_if_lost(&mut self, attempt: &Attempt<'_>, index: usize) {
+        let Some(lost) = self.phases.lost(index) else { return };
+        let known = &attempt.checkpoint.splits[index].known;
+        let position = lost.position.as_ref().or(known.position.as_ref()).map_or(0, |one| one.at);
+        if position < lost.end {
+            let (split, end) = (known.split.id.as_str(), lost.end);
+            warn!(
+                split,
+                position, end, "the split was removed before all of it was read; the rest is lost"
+            );
+        }
     }
 
     fn take_from_checkpoint(&mut self, attempt: &Attempt<'_>) {
@@ -263,11 +286,7 @@ impl Epochs {
         }
         // Where there is an end, each reader comes to it and makes room.
         let waiting = if until == Until::End { 0 } else { self.phases.waiting() };
-        attempt.shared.wanted.send_if_modified(|wanted| {
-            let has_changed = *wanted != waiting;
-            *wanted = waiting;
-            has_changed
-        });
+        attempt.shared.places.want(waiting, Instant::now());
     }
 
     /// Decides what becomes of the splits whose readers are gone.
@@ -304,9 +323,10 @@ impl Epochs {
                 troubles.passed(source, id);
                 let due = match rest {
                     Rest::AtMost(period) => Some(now + period),
-                    Rest::None | Rest::UntilChanged => None,
+                    Rest::None | Rest::UntilChanged | Rest::OnceCommitted => None,
                 };
                 self.phases.rests(index, position, due);
+                self.tell_if_lost(attempt, index);
             }
             Some(Leave::Failed(error)) => {
                 if moved {

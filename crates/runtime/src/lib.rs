@@ -31,6 +31,7 @@ mod outlet;
 mod owner;
 mod patience;
 mod phases;
+mod places;
 mod progress;
 mod reader_task;
 mod recovery;

@@ -33,6 +33,8 @@ struct Known {
     mark: Option<Value>,
     /// Where the reader stood that left; not committed yet.
     position: Option<Position>,
+    /// Where it ended, if it is not there any more and nobody was told.
+    gone: Option<i64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +54,15 @@ enum Phase {
     GivenUp,
 }
 
+/// A split that is gone and has no reader.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// Where its reader stood; none if all of that is committed.
+    pub position: Option<Position>,
+    /// Where it ended.
+    pub end: i64,
+}
+
 /// A split that is to be opened.
 #[derive(Debug)]
 pub struct Ready {
@@ -69,12 +80,12 @@ impl Phases {
     /// Discovery saw a split.
     pub fn found(&mut self, index: usize, source: usize, split: Split, now: Instant) {
         let Some(known) = self.known.get_mut(&index) else {
-            let known = Known { source, split, phase: Phase::Waiting, mark: None, position: None };
-            self.known.insert(index, known);
+            let (phase, mark, position, gone) = (Phase::Waiting, None, None, None);
+            self.known.insert(index, Known { source, split, phase, mark, position, gone });
             self.waiting.push_back(index);
             return;
         };
-        known.split = split;
+        (known.split, known.gone) = (split, None);
         if !known.has_changed() {
             return;
         }
@@ -107,6 +118,22 @@ impl Phases {
             }
         }
         gone
+    }
+
+    /// Discovery does not see a split any more, which ended there.
+    pub fn went(&mut self, index: usize, end: i64) {
+        if let Some(known) = self.known.get_mut(&index) {
+            known.gone = Some(end);
+        }
+    }
+
+    /// What nobody will read of a split that is gone; told once. One that is read is read to its
+    /// end, and one that waits or failed is tried and told.
+    pub fn lost(&mut self, index: usize) -> Option<Lost> {
+        let known = self.known.get_mut(&index)?;
+        let Phase::Resting { .. } = known.phase else { return None };
+        let end = known.gone.take()?;
+        Some(Lost { position: known.position.clone(), end })
     }
 
     /// The next split that is to have a reader.
@@ -263,6 +290,26 @@ mod tests {
         assert!(phases.next().is_none());
         phases.wake(now + CHANGED_PAUSE_MIN);
         assert!(phases.next().is_some());
+    }
+
+    #[test]
+    fn what_nobody_reads_of_a_split_that_is_gone_is_told_once() {
+        let now = Instant::now();
+        let mut phases = Phases::default();
+        phases.found(0, 0, split(1), now);
+        phases.went(0, 10);
+        assert_eq!(phases.lost(0), None, "it waits, and is tried");
+        phases.found(0, 0, split(1), now);
+        phases.next();
+        phases.rests(0, Some(Position::new(4)), None);
+        assert_eq!(phases.lost(0), None, "it is there");
+        phases.found(0, 0, split(2), now);
+        phases.next();
+        phases.went(0, 10);
+        assert_eq!(phases.lost(0), None, "it is read");
+        phases.rests(0, Some(Position::new(4)), None);
+        let lost = Lost { position: Some(Position::new(4)), end: 10 };
+        assert_eq!((phases.lost(0), phases.lost(0)), (Some(lost), None));
     }
 
     #[test]

@@ -7,9 +7,9 @@
 //! report waits for the barrier, so that cuts, position and counts of an epoch come together or not
 //! at all.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use contract::source::{Lag, ReadBatch, Rest, SplitReader, Until};
 use contract::transform::EpochStart;
@@ -24,13 +24,11 @@ use crate::flow::{Budget, Queue, SplitContext, Tally, stand_back};
 use crate::graph::Pipeline;
 use crate::metrics::Instruments;
 use crate::outlet::{Outlet, Read};
+use crate::places::{Places, Wanted, Wish, another_waits};
 use crate::progress::Progress;
 
 /// The moments of an epoch by which the age of its records is measured.
 const MOMENTS: u32 = 1_000;
-
-/// How often a reader that waits for records sees whether another split wants its place.
-const PLACE_LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// What the coordinator says to a reader.
 pub enum ReaderCommand {
@@ -105,12 +103,14 @@ pub struct ReaderShared {
     pub epoch_bytes: AtomicU64,
     /// Splits that came to their end.
     pub ended: AtomicU64,
-    /// Rung when the epoch is full, a split is at its end, or a reader left.
+    /// Rung when the epoch is full or is to end, a split is at its end, or a reader left.
     pub bell: Notify,
     /// Readers that left, until the coordinator sees them.
     pub left: Mutex<Vec<Left>>,
-    /// Splits that wait for a place.
-    pub wanted: watch::Sender<usize>,
+    /// Who waits for a place.
+    pub places: Places,
+    /// Whether the epoch is to end so that readers can give up theirs.
+    pub wants_commit: AtomicBool,
     /// Whether a split that cannot be read closes its reader alone.
     pub isolates: bool,
     /// What people see.
@@ -128,15 +128,6 @@ impl ReaderShared {
     /// The readers that left by themselves.
     pub fn left(&self) -> MutexGuard<'_, Vec<Left>> {
         self.left.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes one of the wishes for a place, if there is one.
-    fn take_wish(&self) -> bool {
-        self.wanted.send_if_modified(|wanted| {
-            let is_wanted = *wanted > 0;
-            *wanted = wanted.saturating_sub(1);
-            is_wanted
-        })
     }
 }
 
@@ -200,7 +191,7 @@ pub struct ReaderTask {
     split: Arc<SplitContext>,
     reading: Reading,
     commands: mpsc::Receiver<ReaderCommand>,
-    wanted: watch::Receiver<usize>,
+    wanted: watch::Receiver<Wanted>,
     chain: Chain,
     epoch: EpochStart,
     position: Option<Position>,
@@ -236,7 +227,7 @@ impl ReaderTask {
             split,
             reading: Reading::Opening(Box::pin(opening)),
             commands,
-            wanted: shared.wanted.subscribe(),
+            wanted: shared.places.subscribe(),
             chain: Chain::new(shared.pipeline.clone(), epoch),
             epoch,
             position,
@@ -327,8 +318,13 @@ impl ReaderTask {
                 }
                 () = another_waits(&mut self.wanted), if self.shared.isolates && !self.ended => {
                     let rest = self.reading.rest();
-                    if rest != Rest::None && self.shared.take_wish() {
-                        return Ok(Stop::Left(Leave::Rests(rest)));
+                    match self.shared.places.wish(rest, Instant::now()) {
+                        Wish::Stay => {}
+                        Wish::Leave => return Ok(Stop::Left(Leave::Rests(rest))),
+                        Wish::Commit => {
+                            self.shared.wants_commit.store(true, Ordering::Relaxed);
+                            self.shared.bell.notify_one();
+                        }
                     }
                 }
             }
@@ -431,14 +427,6 @@ impl ReaderTask {
         stand_back().await;
         Ok(())
     }
-}
-
-/// Waits until another split wants a place. A reader that gets records meanwhile never sees that.
-async fn another_waits(wanted: &mut watch::Receiver<usize>) {
-    if wanted.wait_for(|wanted| *wanted > 0).await.is_err() {
-        std::future::pending::<()>().await;
-    }
-    tokio::time::sleep(PLACE_LOOK_EVERY).await;
 }
 
 /// What a batch and everything made of it may take: views into its buffers, and columns beside.

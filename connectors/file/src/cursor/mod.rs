@@ -5,6 +5,7 @@
 
 mod waiting;
 
+use std::fs::Metadata;
 use std::io::{self, ErrorKind, Seek};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -161,6 +162,7 @@ impl Cursor {
             seen: opened.signature,
             is_whole: true,
             is_at_hole: false,
+            is_removed: false,
         });
         Ok(Self {
             path,
@@ -264,7 +266,8 @@ impl Cursor {
         if then == Then::Wait {
             let is_at_hole = lines.waits.is_some();
             self.side_by_side.clear();
-            self.waiting = Some(Waiting { since: Instant::now(), seen, is_whole, is_at_hole });
+            let (since, is_removed) = (Instant::now(), false);
+            self.waiting = Some(Waiting { since, seen, is_whole, is_at_hole, is_removed });
         }
         if then == Then::End {
             self.tell_of_the_rest(lines.waits);
@@ -349,8 +352,11 @@ impl Cursor {
     }
 
     fn signature(&self) -> Result<Signature> {
-        let metadata = self.opened.file.metadata().map_err(|error| self.unreadable(error))?;
-        Ok(Signature::of(&metadata))
+        self.metadata().map(|metadata| Signature::of(&metadata))
+    }
+
+    fn metadata(&self) -> Result<Metadata> {
+        self.opened.file.metadata().map_err(|error| self.unreadable(error))
     }
 
     /// Goes on in a file that changed, if it still holds what was read.

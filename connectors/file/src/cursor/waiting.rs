@@ -12,7 +12,7 @@ use super::{Cursor, Stop};
 use crate::hole::{Hole, Settled};
 use crate::identity::{Signature, is_rotated_name};
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Waiting {
     pub since: Instant,
     pub seen: Signature,
@@ -20,6 +20,8 @@ pub struct Waiting {
     pub is_whole: bool,
     /// Whether there is more behind a hole.
     pub is_at_hole: bool,
+    /// Whether the file had no name any more at the last look.
+    pub is_removed: bool,
 }
 
 /// What a look at a quiet file found.
@@ -35,8 +37,13 @@ pub enum Look {
 
 impl Cursor {
     pub(super) fn look(&mut self) -> Result<Look> {
-        let Some(waiting) = &self.waiting else { return Ok(Look::Changed) };
-        let seen = self.signature()?;
+        if self.waiting.is_none() {
+            return Ok(Look::Changed);
+        }
+        let metadata = self.metadata()?;
+        let Some(waiting) = &mut self.waiting else { return Ok(Look::Changed) };
+        waiting.is_removed = metadata.nlink() == 0;
+        let (waiting, seen) = (*waiting, Signature::of(&metadata));
         if waiting.is_at_hole {
             return self.look_at_hole(seen);
         }
@@ -104,6 +111,11 @@ impl Cursor {
             self.hole = Some(Hole::new(gap, seen));
             self.is_news = true;
         }
+    }
+
+    /// Whether the file had no name any more when it was looked at last.
+    pub fn is_removed(&self) -> bool {
+        self.waiting.as_ref().is_some_and(|waiting| waiting.is_removed)
     }
 
     /// Which NULs with text behind them stay as they are.

@@ -55,7 +55,8 @@ impl Desk {
         let limited = format!("ulimit -n {descriptors}; exec \"$0\" \"$@\"");
         command.args(["-c", &limited]).arg(program.get_program());
         command.args(program.get_args()).current_dir(self.path()).env_remove("LOGMILL_DATA");
-        Follows::start(command)
+        let told = File::create(self.path().join("told")).expect("a file can be made");
+        Follows(command.stdout(Stdio::null()).stderr(told).spawn().expect("it starts"))
     }
 
     /// The rows, and how many of them are different records.
@@ -240,6 +241,58 @@ fn last_lines_without_end_come_when_more_files_wait_than_can_be_open() {
     wait::until("every last line is read", LIMIT, || rows(2 * FILES).then_some(()));
     follows.stop();
     desk.done(&["audit", "p.yaml"]);
+}
+
+#[test]
+fn last_lines_without_end_keep_no_place_until_an_epoch_ends_by_the_clock() {
+    const FILES: usize = 100;
+    let desk = desk();
+    let pipeline = PIPELINE.replace("[\"logs/*\"]", "[\"logs/*\"], settle: 1s");
+    desk.write("p.yaml", &pipeline.replace("interval: 100ms", "interval: 1h"));
+    for number in 0..FILES {
+        desk.append(&format!("{number}.log"), "one");
+    }
+    let follows = desk.follow_within(40);
+    // Those that have places when nobody waits any more keep theirs until the epoch ends.
+    wait::until("most lines are read", LIMIT, || {
+        let rows = desk.lines().len();
+        (rows >= FILES * 3 / 4).then_some(())
+    });
+    follows.stop();
+    desk.done(&["run", "p.yaml", "--until-end"]);
+    assert!(desk.counted().ends_with(&format!("\n{FILES},{FILES}\n")));
+    desk.done(&["audit", "p.yaml"]);
+}
+
+#[test]
+fn what_was_not_read_of_a_file_that_is_removed_while_it_rests_is_named() {
+    const FILES: usize = 100;
+    let desk = desk();
+    let settings = "[\"logs/*\"], settle: 1h, rotate_wait: 100ms";
+    desk.write("p.yaml", &PIPELINE.replace("[\"logs/*\"]", settings));
+    for number in 0..FILES {
+        desk.append(&format!("{number}.log"), "one\ntwo");
+    }
+    let follows = desk.follow_within(40);
+    let rows = || {
+        let counted = desk.counted();
+        counted.lines().nth(1)?.split_once(',')?.0.parse::<usize>().ok()
+    };
+    wait::until("the whole lines are read", LIMIT, || (rows() == Some(FILES)).then_some(()));
+    for number in 0..FILES {
+        fs::remove_file(desk.path().join(format!("logs/{number}.log"))).unwrap();
+    }
+    let named = || {
+        let told = fs::read_to_string(desk.path().join("told")).unwrap();
+        let is_lost = |line: &&str| line.contains("removed before") && line.contains("end=7");
+        told.lines().filter(is_lost).filter(|line| line.contains("position=4")).count()
+    };
+    wait::until("each is read or named", LIMIT, || {
+        (rows().is_some_and(|rows| rows + named() == 2 * FILES)).then_some(())
+    });
+    assert!(named() >= FILES / 2, "most of them rested");
+    follows.stop();
+    assert_eq!(rows().map(|rows| rows + named()), Some(2 * FILES), "named once");
 }
 
 #[test]
