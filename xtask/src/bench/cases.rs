@@ -21,6 +21,8 @@ const TURNS: usize = 3;
 /// Rounds of long work, of which the one that took the least processor time counts.
 const LONG_ROUNDS: usize = 3;
 
+/// What is left of the speed of an earlier program; two runs of one program differ by as much.
+const BEFORE_MIN: f64 = 0.95;
 const PLAIN_RUN: &str = "file → parse → lake";
 const ENRICHED_RUN: &str = "file → parse → user agent, GeoIP → lake";
 const DUCKDB_RUN: &str = "DuckDB: log as CSV → Parquet";
@@ -88,12 +90,7 @@ impl Bench {
 
     /// From the file into the lake, with and without enrichment.
     pub fn pipelines(&self, geoip: Option<&Path>, table: &mut Table) -> Result<(), String> {
-        let geoip = geoip.map_or_else(|| self.tools.geoip(), |path| Ok(path.to_owned()))?;
-        let enrich = format!(
-            "  enriched: {{ type: enrich, input: parsed, user_agent: user_agent, geoip: {{ field: \
-             ip, database: {:?} }} }}\n",
-            geoip.display(),
-        );
+        let enrich = self.enrichment(geoip)?;
         for (name, steps, sink, goal) in
             [("enriched", enrich.as_str(), ENRICHED, ENRICHED_MIN), ("plain", "", PLAIN, PLAIN_MIN)]
         {
@@ -109,6 +106,41 @@ impl Bench {
             table.add(&format!("{what}: memory"), memory, "MiB", Goal::AtMost(MEMORY_MAX_MIB));
         }
         Ok(())
+    }
+
+    /// From the file into the lake, each time by an earlier program right before: one best of
+    /// each, as the machine is quicker in some minutes.
+    pub fn before(
+        &self,
+        earlier: &Path,
+        geoip: Option<&Path>,
+        table: &mut Table,
+    ) -> Result<(), String> {
+        let enrich = self.enrichment(geoip)?;
+        for (what, name, steps, sink) in
+            [(PLAIN_RUN, "plain", "", PLAIN), (ENRICHED_RUN, "enriched", enrich.as_str(), ENRICHED)]
+        {
+            let yaml = pipeline(name, &self.log, steps, sink);
+            let (mut then, mut now) = (f64::INFINITY, f64::INFINITY);
+            for _ in 0..LONG_ROUNDS {
+                then = then.min(self.run_yaml_by(earlier, name, &yaml)?.cpu_seconds);
+                now = now.min(self.run_yaml(name, &yaml)?.cpu_seconds);
+            }
+            let before = format!("{what}: before");
+            table.add(&before, self.megabytes / then, "MB per CPU-second", Goal::None);
+            table.add(what, self.megabytes / now, "MB per CPU-second", Goal::None);
+            table.ratio(what, &before, Goal::AtLeast(BEFORE_MIN));
+        }
+        Ok(())
+    }
+
+    fn enrichment(&self, geoip: Option<&Path>) -> Result<String, String> {
+        let geoip = geoip.map_or_else(|| self.tools.geoip(), |path| Ok(path.to_owned()))?;
+        Ok(format!(
+            "  enriched: {{ type: enrich, input: parsed, user_agent: user_agent, geoip: {{ field: \
+             ip, database: {:?} }} }}\n",
+            geoip.display(),
+        ))
     }
 
     /// Over the lake table of the last run, beside DuckDB on the same files: as a process of its
@@ -243,16 +275,15 @@ impl Bench {
         steps: &str,
         sink: &str,
     ) -> Result<Cost, String> {
-        let yaml = format!(
-            "name: {name}\nsources:\n  access: {{ type: file, paths: [{:?}] }}\ntransforms:\n  \
-             parsed: {{ type: parse, input: access, format: combined }}\n{steps}sinks:\n  {sink}\n",
-            log.display(),
-        );
-        self.run_yaml(name, &yaml)
+        self.run_yaml(name, &pipeline(name, log, steps, sink))
     }
 
     /// Runs a pipeline file to its end, with a new data folder `name`.
     pub(super) fn run_yaml(&self, name: &str, yaml: &str) -> Result<Cost, String> {
+        self.run_yaml_by(self.tools.program(), name, yaml)
+    }
+
+    fn run_yaml_by(&self, program: &Path, name: &str, yaml: &str) -> Result<Cost, String> {
         let file = self.tools.write(&format!("{name}.yaml"), yaml)?;
         let data = self.tools.fresh_folder(name)?;
         let flags = ["--until-end", "--quiet", "--data"].map(OsStr::new);
@@ -261,7 +292,7 @@ impl Bench {
             .chain(flags)
             .chain([data.as_os_str()])
             .collect();
-        self.tools.logmill(&arguments)
+        self.tools.run(program, &arguments)
     }
 
     /// The quickest of some runs.
@@ -294,4 +325,13 @@ pub(super) fn generate(
     tools.logmill(&arguments)?;
     let metadata = fs::metadata(log).map_err(|error| format!("{}: {error}", log.display()))?;
     Ok(metadata.len() as f64 / MEGABYTE)
+}
+
+/// A pipeline file that reads a log into the lake.
+fn pipeline(name: &str, log: &Path, steps: &str, sink: &str) -> String {
+    format!(
+        "name: {name}\nsources:\n  access: {{ type: file, paths: [{:?}] }}\ntransforms:\n  \
+         parsed: {{ type: parse, input: access, format: combined }}\n{steps}sinks:\n  {sink}\n",
+        log.display(),
+    )
 }

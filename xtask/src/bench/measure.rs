@@ -99,6 +99,11 @@ impl Tools {
         self.cost(&self.logmill.with_file_name(program), arguments)
     }
 
+    /// Runs any program.
+    pub fn run(&self, program: &Path, arguments: &[&OsStr]) -> Result<Cost, String> {
+        self.cost(program, arguments)
+    }
+
     /// The program that is measured.
     pub fn program(&self) -> &Path {
         &self.logmill

@@ -54,6 +54,10 @@ pub struct Options {
     #[arg(long, conflicts_with = "write")]
     look: bool,
 
+    /// Measure parsing and the runs into the lake alone, in turn with an earlier program of ours.
+    #[arg(long, value_name = "PROGRAM", conflicts_with_all = ["write", "look"])]
+    before: Option<PathBuf>,
+
     /// A GeoIP database; without one, one of 5,000 cities is made up.
     #[arg(long, value_name = "FILE")]
     geoip: Option<PathBuf>,
@@ -85,6 +89,9 @@ fn measure(bench: &Bench, options: &Options, table: &mut Table) -> Result<(), St
         return bench.look(table);
     }
     bench.parse(table)?;
+    if let Some(program) = &options.before {
+        return bench.before(program, options.geoip.as_deref(), table);
+    }
     bench.pipelines(options.geoip.as_deref(), table)?;
     bench.queries(table)?;
     bench.raw_queries(table)?;
