@@ -31,6 +31,11 @@ impl Indices {
         Self { client, known: BTreeMap::new(), untold: false }
     }
 
+    /// Forgets what was met: rows that are sent again may go into others.
+    pub fn forget(&mut self) {
+        self.known.clear();
+    }
+
     /// Looks at those among some that rows went into for the first time.
     ///
     /// # Errors

@@ -285,6 +285,7 @@ impl Writer for SearchWriter {
     async fn abort(&mut self, lineage: &Lineage) -> Result<()> {
         // Bulks that are under way end with their tasks; the rows are sent again.
         self.taken.remove(lineage);
+        self.indices.forget();
         Ok(())
     }
 }
