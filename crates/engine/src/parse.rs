@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, StringViewArray};
 use arrow::compute::{filter, filter_record_batch, is_not_null};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Field, SchemaRef};
 use bytes::Bytes;
-use contract::record::{LOSSY, MESSAGE};
+use contract::record::{LOSSY, MESSAGE, is_origin};
 use contract::transform::{Output, Port, Step, Transform};
 use contract::{Error, Result, Section};
 use formats::{Format, FormatConfig, Parser, Refused, parser};
@@ -23,6 +23,9 @@ use crate::steps::{Site, TransformSpec};
 /// The settings that are the step's own and not the format's.
 const FIELD: &str = "field";
 const KEEP: &str = "keep";
+const RENAME: &str = "rename";
+/// What stands before the name of a column that is the origin's, where a format was found out.
+const FOUND_PREFIX: &str = "log";
 
 pub(crate) const SPEC: TransformSpec = TransformSpec {
     name: "parse",
@@ -43,10 +46,20 @@ fn config_schema() -> Schema {
         "type": "boolean",
         "default": false,
     });
+    let rename = json!({
+        "description": "Other names for columns of the format: `{ _split: log_split }`. The names \
+            `_split`, `_position`, `_ordinal` and `_epoch` belong to the origin of a row, so that \
+            a field of a log that is called so needs another; where the format was found out it \
+            gets `log` before it (`log_split`).",
+        "type": "object",
+        "additionalProperties": { "type": "string" },
+        "default": {},
+    });
     let properties = schema.ensure_object().get_mut("properties");
     if let Some(properties) = properties.and_then(|properties| properties.as_object_mut()) {
         properties.insert(FIELD.to_owned(), field);
         properties.insert(KEEP.to_owned(), keep);
+        properties.insert(RENAME.to_owned(), rename);
     }
     schema
 }
@@ -60,7 +73,8 @@ pub fn is_undecided(section: &Section) -> Result<bool> {
     if !is_auto("format") {
         return Ok(false);
     }
-    let foreign = section.entries().iter().find(|entry| !["format", KEEP].contains(&&*entry.key));
+    let own = ["format", KEEP, RENAME];
+    let foreign = section.entries().iter().find(|entry| !own.contains(&&*entry.key));
     match foreign {
         None => Ok(true),
         Some(entry) => {
@@ -93,7 +107,7 @@ pub fn decided(
 }
 
 pub(crate) fn make(site: &Site<'_>) -> Result<Arc<dyn Step>> {
-    let config: FormatConfig = site.section.without(&[FIELD, KEEP]).read()?;
+    let config: FormatConfig = site.section.without(&[FIELD, KEEP, RENAME]).read()?;
     build(site, &config, None)
 }
 
@@ -113,13 +127,47 @@ fn build(site: &Site<'_>, config: &FormatConfig, taken: Option<Arc<str>>) -> Res
     let mut columns = fields(&input);
     let keep = site.section.get(KEEP).map(Section::read).transpose()?.unwrap_or(false);
     let replaced = if keep { field + 1..field + 1 } else { field..field + 1 };
-    columns.splice(replaced.clone(), fields(&parser.schema()));
+    columns.splice(replaced.clone(), named(site, fields(&parser.schema()), taken.is_some())?);
     let schema = unique(columns).map_err(|error| {
-        error.hint("name the column of the input otherwise with a `sql` step before this one")
+        error.hint(
+            "name the column of the format otherwise with `rename`, or that of the input with a \
+             `sql` step before this one",
+        )
     })?;
     let lossy = input.index_of(LOSSY).ok();
     let lines = Lines { field, replaced, lossy, is_original: name == MESSAGE };
     Ok(Arc::new(Parse { ports: vec![Port { name: "".into(), schema }], parser, lines, taken }))
+}
+
+/// The columns of a format under the names that the file gives them.
+///
+/// # Errors
+/// Config: the format has no such column, or one would have a name of the origin's.
+fn named(site: &Site<'_>, mut columns: Vec<Field>, is_found: bool) -> Result<Vec<Field>> {
+    let setting = site.section.get(RENAME);
+    for entry in setting.map(Section::entries).unwrap_or_default() {
+        let place = |error: Error| error.at(entry.value.place()).field(RENAME);
+        let name: String = entry.value.read().map_err(place)?;
+        let wanted = columns.iter().position(|field| **field.name() == *entry.key);
+        let at = wanted.ok_or_else(|| {
+            let names = columns.iter().map(|field| field.name().as_str());
+            place(Error::config(format!("the format has no column {:?}", &*entry.key)))
+                .hint(Section::did_you_mean(&entry.key, names))
+        })?;
+        columns[at].set_name(name);
+    }
+    for column in columns.iter_mut().filter(|column| is_origin(column.name())) {
+        let name = column.name().clone();
+        if !is_found {
+            let message = format!("column {name:?} is the origin of a row");
+            let way_out = format!("`rename: {{ {name}: {FOUND_PREFIX}{name} }}`");
+            return Err(Error::config(message)
+                .field(RENAME)
+                .hint(format!("give the field of the log another name: {way_out}")));
+        }
+        column.set_name(format!("{FOUND_PREFIX}{name}"));
+    }
+    Ok(columns)
 }
 
 /// Where the lines stand in a batch.
@@ -290,6 +338,39 @@ mod tests {
     }
 
     #[test]
+    fn fields_that_are_called_as_the_origin_is_need_another_name() {
+        let line = r#"{"_split":"a","_epoch":7,"_ordinal":2,"_position":9,"x":"y"}"#;
+        let table = Table::new().texts(MESSAGE, &[Some(line)]);
+        let types = [("_split", "text"), ("_epoch", "integer"), ("_ordinal", "integer")];
+        let types: Vec<_> = types.into_iter().chain([("_position", "integer")]).collect();
+        for (name, kind) in &types {
+            let settings = [("format", "json".into()), ("fields", (&[(*name, *kind)][..]).into())];
+            let said = step_error("parse", &settings, &table);
+            let expected = format!(
+                "rename: column {name:?} is the origin of a row; give the field of the log \
+                 another name: `rename: {{ {name}: log{name} }}`"
+            );
+            assert_eq!(said, expected);
+        }
+        let names = types.iter().map(|(name, _)| (*name, format!("log{name}")));
+        let names: Vec<_> = names.collect();
+        let names: Vec<_> = names.iter().map(|(name, new)| (*name, new.as_str())).collect();
+        let settings = [
+            ("format", "json".into()),
+            ("fields", (&types[..]).into()),
+            ("rename", (&names[..]).into()),
+        ];
+        let rows = shown(&run("parse", &settings, &table));
+        let expected = "log_split=a log_epoch=7 log_ordinal=2 log_position=9 _position=0";
+        assert_eq!(rows, format!("port 0\n{expected}\n"));
+        let wrong: &[(&str, &str)] = &[("_spilt", "s")];
+        let settings =
+            [("format", "json".into()), ("fields", (&types[..1]).into()), ("rename", wrong.into())];
+        let said = step_error("parse", &settings, &table);
+        assert!(said.contains("the format has no column \"_spilt\"; did you mean"), "{said}");
+    }
+
+    #[test]
     fn wrong_settings_are_named() {
         let check = |settings: &[(&str, Setting)], expect: &str| {
             assert_eq!(step_error("parse", settings, &table()), expect);
@@ -310,7 +391,8 @@ mod tests {
         assert_eq!(
             step_error("parse", &[("format", "common".into())], &twice),
             "-: column \"ip\" would stand twice; \
-             name the column of the input otherwise with a `sql` step before this one"
+             name the column of the format otherwise with `rename`, or that of the input with a \
+             `sql` step before this one"
         );
     }
 

@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
-use contract::record::{ORDINAL, keep_common_mark, renumbered, sink_schema, with_ordinal};
+use contract::record::{
+    ORDINAL, POSITION, is_origin, keep_common_mark, renumbered, sink_schema, with_ordinal,
+};
 use contract::sink::Sink;
 use contract::source::Source;
 use contract::spec::{BuildContext, Connector};
@@ -334,6 +336,8 @@ fn bind_sources(plan: &Plan, ctx: &BindContext) -> Result<Vec<SourceNode>> {
         let source = connector
             .source(&node.section, &build_context(plan, ctx, &node.name))
             .map_err(|error| error.context(format!("source {:?}", node.name)))?;
+        refuse_origins(&source.schema())
+            .map_err(|error| error.at(&node.place).context(format!("source {:?}", node.name)))?;
         let consumers = Consumers::default();
         Ok(SourceNode { name: node.name.clone(), kind: node.kind.clone(), source, consumers })
     });
@@ -424,6 +428,16 @@ fn refuse_reserved((name, place): (&str, &Place), semantics: u32) -> Result<()> 
         true => Err(Error::config(format!("the name {name:?} is taken"))
             .at(place)
             .hint("logmill has a table of this name in every data folder; choose another name")),
+    }
+}
+
+/// Refuses columns of a source under names that the origin of a row takes before its sinks.
+fn refuse_origins(schema: &Schema) -> Result<()> {
+    let mut names = schema.fields().iter().map(|field| field.name().as_str());
+    match names.find(|name| is_origin(name) && *name != POSITION) {
+        None => Ok(()),
+        Some(name) => Err(Error::config(format!("column {name:?} is the origin of a row"))
+            .hint("give the column another name in the settings of the source")),
     }
 }
 

@@ -10,6 +10,7 @@ use contract::sink::SinkReject;
 use contract::source::{KnownSplit, Split};
 use contract::transform::Resource;
 use contract::{Error, Lineage, Position, Result};
+use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -268,6 +269,21 @@ impl Checkpoint {
             return Err(damaged());
         }
         serde_json::from_str(body).map_err(|error| damaged().because(error))
+    }
+
+    /// The checkpoint, if it is the one that was made for a place: `pipeline/lineage/epoch-number`.
+    ///
+    /// # Errors
+    /// External: it is a copy of another one, which says nothing of the epoch of this name.
+    pub fn of(self, place: &str) -> Result<Self> {
+        let own = [self.pipeline.as_str(), &self.lineage, &format!("epoch-{:020}", self.epoch)];
+        match Path::from_iter(own).as_ref() == place {
+            true => Ok(self),
+            false => Err(Error::external(format!(
+                "checkpoint is damaged: it is a copy of that of epoch {} of {}/{}",
+                self.epoch, self.pipeline, self.lineage
+            ))),
+        }
     }
 }
 

@@ -73,6 +73,37 @@ fn newest_checkpoint(desk: &Desk) -> PathBuf {
 }
 
 #[test]
+fn a_log_with_fields_that_are_called_as_the_origin_is_keeps_both() {
+    let desk = Desk::new();
+    desk.write(
+        "a.json",
+        "{\"_split\":\"s1\",\"_epoch\":5,\"_ordinal\":3,\"word\":\"one\"}\n".repeat(20).as_str(),
+    );
+    let pipeline = |format: &str| {
+        format!(
+            "name: web\nsources:\n  a: {{ type: file, paths: [a.json] }}\ntransforms:\n  \
+             p: {{ type: parse, input: a, {format} }}\nsinks:\n  \
+             t: {{ type: lake, input: p, table: web }}\n"
+        )
+    };
+    desk.write("web.yaml", &pipeline("format: json, fields: { _split: text }"));
+    let refused = desk.run(&["check", "web.yaml"]);
+    assert_eq!(refused.code, 2, "{}", refused.stderr);
+    assert!(refused.stderr.contains("rename: { _split: log_split }"), "{}", refused.stderr);
+    desk.write("web.yaml", &pipeline("format: auto"));
+    desk.done(&["run", "web.yaml", "--until-end", "-q"]);
+    let sql = "SELECT DISTINCT log_split, log_epoch, log_ordinal, _split, word FROM web";
+    let held = desk.done(&["query", "-f", "csv", sql]).stdout;
+    assert!(
+        held.lines()
+            .nth(1)
+            .is_some_and(|row| row.starts_with("s1,5,3,") && row.ends_with("a.json,one")),
+        "{held}"
+    );
+    desk.done(&["audit", "web.yaml"]);
+}
+
+#[test]
 fn places_that_would_mix_rows_are_refused_before_anything_runs() {
     let desk = desk();
     let check = |old: &str, new: &str, expect: &str| {

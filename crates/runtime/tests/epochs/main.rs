@@ -318,3 +318,19 @@ fn a_damaged_newest_checkpoint_stops_the_start_where_a_sink_cannot_prove_its_epo
     assert!(error.chain().contains("damaged"), "{}", error.chain());
     assert!(error.hint_text().unwrap().contains("backup"));
 }
+
+#[test]
+fn a_checkpoint_that_is_a_copy_of_another_is_damage_and_no_other_owner() {
+    let _alone = Proof::alone();
+    let fixture = Fixture::new();
+    fixture.proof().start().unwrap();
+    let newest = block_on(fixture.history().newest_epoch()).unwrap().unwrap();
+    let folder = fixture.data.path().join("checkpoints").join(&fixture.name).join("main");
+    let path = |epoch: u64| folder.join(format!("epoch-{epoch:020}"));
+    std::fs::copy(path(newest - 1), path(newest)).unwrap();
+    let error = fixture.proof().start().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::External, "{error:?}");
+    let copy = format!("it is a copy of that of epoch {} of {}/main", newest - 1, fixture.name);
+    assert!(error.chain().contains(&copy), "{}", error.chain());
+    assert!(error.hint_text().unwrap().contains("backup"));
+}

@@ -411,8 +411,9 @@ impl History {
 
     async fn read(&self, path: &Path) -> Result<Checkpoint> {
         let bytes = self.bytes(path).await?;
-        Checkpoint::from_bytes(&bytes)
-            .map_err(|error| error.context(format!("could not read checkpoint \"{path}\"")))
+        let place = format!("{path}");
+        let read = Checkpoint::from_bytes(&bytes).and_then(|checkpoint| checkpoint.of(&place));
+        read.map_err(|error| error.context(format!("could not read checkpoint \"{path}\"")))
     }
 
     async fn bytes(&self, path: &Path) -> Result<Bytes> {
