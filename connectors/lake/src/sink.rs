@@ -171,9 +171,18 @@ impl Sink for LakeSink {
         if !table::exists_locally(&self.location)? {
             return Ok(Held::Nothing);
         }
+        let log_store = self.log_store()?;
+        // On this machine a table is looked at even before a start, so that `check` says what it
+        // would refuse.
+        if self.location.folder()?.is_some()
+            && let Some(snapshot) = table::snapshot(&log_store).await?
+        {
+            let layout = Layout::new(&ctx.schema, self.partitions.clone())?;
+            self.check_existing(&snapshot, &layout)?;
+        }
         // Nothing shuts an earlier writer out of a log; it can only add the epoch that is decided
         // anyway, and the next commit is compared with whatever the log holds by then.
-        commit::held(&self.log_store()?, &Owner::of(ctx), lineage).await
+        commit::held(&log_store, &Owner::of(ctx), lineage).await
     }
 
     async fn open(&self, ctx: WriterContext) -> Result<Box<dyn Writer>> {

@@ -6,16 +6,17 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands;
 
-/// The exit codes, as scripts may rely on them.
+/// The exit codes, as scripts may rely on them: those of README.md in its words.
 const EXIT_CODES: &str = "\
 Exit codes:
   0        done
-  1        stopped by something outside (a disk, a server, a file that cannot be read)
-  2        the command line or the pipeline file is wrong
-  3        audit or test found a difference
+  1        stopped by something outside: a disk, a server, an unreadable file (what else was named is
+           done)
+  2        the command line or the pipeline file is wrong, or a sink changed under its name
+  3        `audit` or `test` found a difference, or an epoch that is not finished
   4        another process owns the pipeline
-  5        every record was refused: the format is another one
-  70       a defect of logmill
+  5        every record that was read was refused: `run --until-end`, `look`, `query` over `log(…)`
+  70       a defect of Logmill
   130, 143 ended by SIGINT or SIGTERM after a clean stop
 
 Start here:

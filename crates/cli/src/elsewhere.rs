@@ -24,7 +24,7 @@ const FOLDER: &str = "pipelines";
 /// # Errors
 /// External: the data folder cannot be written.
 pub fn note(plan: &Plan, file: &Path, data: &Path) -> Result<()> {
-    if plan.settings.checkpoint.url.is_none() && tables(plan, data)?.is_empty() {
+    if !is_kept(plan, data)? {
         return Ok(());
     }
     let folder = data.join(FOLDER);
@@ -32,6 +32,14 @@ pub fn note(plan: &Plan, file: &Path, data: &Path) -> Result<()> {
     let file = file.canonicalize().external(failed)?;
     fs::create_dir_all(&folder).external(failed)?;
     fs::write(folder.join(&plan.name), file.as_os_str().as_encoded_bytes()).external(failed)
+}
+
+/// Whether a pipeline keeps anything outside of the data folder.
+///
+/// # Errors
+/// Config: a lake's settings are wrong.
+pub fn is_kept(plan: &Plan, data: &Path) -> Result<bool> {
+    Ok(plan.settings.checkpoint.url.is_some() || !tables(plan, data)?.is_empty())
 }
 
 /// What the pipelines that were noted keep elsewhere. One whose file does not load any more is left

@@ -17,7 +17,9 @@ use runtime::replay::{DEAD_LETTER_STATES, Request};
 use runtime::{BindContext, MakeStep, Pipeline, Rebuild, Recipe};
 use state::CheckpointStore;
 use state::checkpoint::SEMANTICS;
+use tokio::sync::watch;
 
+use crate::commands::run;
 use crate::detection::{self, Decision};
 use crate::secrets;
 
@@ -194,6 +196,33 @@ pub async fn find_checkpoints(pipeline: &Pipeline) -> Result<Option<CheckpointSt
     let store = pipeline.checkpoint_store()?;
     let lineages = store.lineages(&pipeline.name).await?;
     Ok((!lineages.is_empty()).then_some(store))
+}
+
+/// What a start would refuse, as far as a folder of checkpoints and the lake tables of this machine
+/// tell; shared stores are not opened, and nothing is changed. Returns what only other sinks can
+/// tell, a sentence each.
+///
+/// # Errors
+/// Config: a start would be refused. External: what lies on this machine cannot be read.
+pub async fn inspect(plan: &Plan, pipeline: &Pipeline) -> Result<Vec<String>> {
+    let Some(folder) = pipeline.checkpoint_folder()? else { return Ok(Vec::new()) };
+    let (_, stop) = watch::channel(false);
+    // Where there is no folder yet, opening the store would make it.
+    let options = folder.is_dir().then(|| run::until_end(pipeline, stop, &pipeline.data));
+    let options = options.transpose()?;
+    runtime::inspect(pipeline, options.as_ref(), &only_read(plan, pipeline)?).await
+}
+
+/// The sinks that are but read when they are asked for their token: lake tables of this machine.
+fn only_read(plan: &Plan, pipeline: &Pipeline) -> Result<Vec<usize>> {
+    let mut sinks = vec![pipeline.dead_letter_sink()];
+    for (number, planned) in plan.sinks.iter().enumerate() {
+        if planned.kind == "lake" {
+            let (_, location) = connector_lake::Lake::table(&planned.section, &pipeline.data)?;
+            sinks.extend(location.folder()?.map(|_| number));
+        }
+    }
+    Ok(sinks)
 }
 
 /// The sinks of a pipeline as the audit takes them: the user's own, then dead letters, then the

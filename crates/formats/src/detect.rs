@@ -79,7 +79,11 @@ impl Detected {
 impl fmt::Display for Detected {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { matched, lines, .. } = self;
-        write!(formatter, "format {}: {matched} of the first {lines} lines have it", self.name())
+        let name = self.name();
+        match lines {
+            1 => write!(formatter, "format {name}: the first line has it"),
+            _ => write!(formatter, "format {name}: {matched} of the first {lines} lines have it"),
+        }
     }
 }
 
@@ -96,6 +100,9 @@ impl fmt::Display for Undecided {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.lines == 0 {
             return formatter.write_str("there is no line to tell the format from");
+        }
+        if self.lines == 1 {
+            return formatter.write_str("no format fits the first line");
         }
         write!(formatter, "no format fits {OF_TEN} of 10 of the first {} lines", self.lines)?;
         let mut separator = ": ";

@@ -151,7 +151,7 @@ impl Coordinator {
             let known = &checkpoint.splits;
             renamed::refuse_source(&owner.pipeline, &owner.options, &node.name, known).await?;
         }
-        renamed::refuse_sinks(owner, &checkpoint)?;
+        renamed::refuse_sinks(&owner.pipeline, &checkpoint)?;
         let epoch = owner.start_epoch(checkpoint.epoch + 1, checkpoint.now_us);
         let cast = Cast::everyone(owner.pipeline.sinks.len());
         let mut attempt = Attempt::start(owner, checkpoint, epoch, cast).await?;

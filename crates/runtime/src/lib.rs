@@ -5,8 +5,8 @@
 //!
 //! Reading order: [`graph`] (what is run), `branches` (which rows are numbered), `run`,
 //! `supervisor` (all lineages), `scout` (which there are), `coordinator` (one of them), `recovery`,
-//! `feed` (what it reads again), `renamed` (what it refuses), [`targets`], `attempt`, `epochs` (its
-//! loop), `phases` (of its splits), `barrier` (the end of an epoch), `draft` (its books), the
+//! `feed` (what it reads again), `renamed` (what it refuses), [`targets`], `inspection` (what
+//! `check` sees of that), `attempt`, `epochs` (its loop), `phases` (of its splits), `barrier` (the end of an epoch), `draft` (its books), the
 //! tasks, [`troubles`], then [`replay`], [`schedule`] and [`metrics`].
 
 mod assume;
@@ -23,6 +23,7 @@ mod feed;
 mod flow;
 pub mod graph;
 mod identities;
+mod inspection;
 mod joins;
 mod losses;
 pub mod metrics;
@@ -50,6 +51,7 @@ pub mod troubles;
 pub use assume::Assumption;
 pub use graph::{BindContext, DEAD_LETTERS, MakeStep, Pipeline};
 pub use identities::Replaced;
+pub use inspection::inspect;
 pub use owner::{Rebuild, Recipe, RunOptions};
 pub use progress::{Progress, Seen};
 pub use run::{Outcome, run};

@@ -318,26 +318,7 @@ impl Owner {
 
     /// What a sink's writer is told.
     pub fn writer_context(&self, sink: usize, incarnation: u32) -> WriterContext {
-        let node = &self.pipeline.sinks[sink];
-        let limit = self.pipeline.settings.memory_limit;
-        let dead_letters = self.pipeline.dead_letter_sink();
-        let sinks = dead_letters.max(1) as u64;
-        let (whole, least) = match sink == dead_letters {
-            true => (limit * DEAD_LETTERS_PERCENT / 100, DEAD_LETTERS_BYTES_MIN),
-            false => (limit * WRITERS_PERCENT / 100 / sinks, WRITER_BYTES_MIN),
-        };
-        let bytes = (whole / self.lineages).max(least.min(whole));
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let lineages = usize::try_from(self.lineages).unwrap_or(usize::MAX);
-        WriterContext {
-            pipeline: self.pipeline.name.clone(),
-            sink: node.name.clone(),
-            incarnation,
-            writer_id: format!("{:016x}", rand::random::<u64>()),
-            schema: node.schema.clone(),
-            memory_bytes: usize::try_from(bytes).unwrap_or(usize::MAX),
-            threads: (threads / lineages).max(1),
-        }
+        writer_context(&self.pipeline, self.lineages, sink, incarnation)
     }
 
     /// The beginning of an epoch: now, but never before the epoch that went before.
@@ -346,5 +327,34 @@ impl Owner {
         let now_us = i64::try_from(now.as_micros()).unwrap_or(i64::MAX);
         let earliest_us = not_before_us.max(self.options.not_before_us);
         EpochStart { epoch, now_us: now_us.max(earliest_us) }
+    }
+}
+
+/// Who writes into a sink of a pipeline, and with which means, where so many lineages share them.
+pub fn writer_context(
+    pipeline: &Pipeline,
+    lineages: u64,
+    sink: usize,
+    incarnation: u32,
+) -> WriterContext {
+    let node = &pipeline.sinks[sink];
+    let limit = pipeline.settings.memory_limit;
+    let dead_letters = pipeline.dead_letter_sink();
+    let sinks = dead_letters.max(1) as u64;
+    let (whole, least) = match sink == dead_letters {
+        true => (limit * DEAD_LETTERS_PERCENT / 100, DEAD_LETTERS_BYTES_MIN),
+        false => (limit * WRITERS_PERCENT / 100 / sinks, WRITER_BYTES_MIN),
+    };
+    let bytes = (whole / lineages).max(least.min(whole));
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let lineages = usize::try_from(lineages).unwrap_or(usize::MAX);
+    WriterContext {
+        pipeline: pipeline.name.clone(),
+        sink: node.name.clone(),
+        incarnation,
+        writer_id: format!("{:016x}", rand::random::<u64>()),
+        schema: node.schema.clone(),
+        memory_bytes: usize::try_from(bytes).unwrap_or(usize::MAX),
+        threads: (threads / lineages).max(1),
     }
 }

@@ -18,6 +18,7 @@ use crate::attempt::{Attempt, Cast};
 use crate::barrier::{commit_of, not_owner};
 use crate::feed::Feed;
 use crate::flow::Tally;
+use crate::graph::{Pipeline, SinkNode};
 use crate::identities;
 use crate::losses::{self, Compared};
 use crate::owner::Owner;
@@ -38,12 +39,12 @@ pub async fn recover(owner: &Owner) -> Result<Checkpoint> {
     let mut targets = targets::compare(owner, &mut checkpoint, complete)?;
     let held = fence(owner, &checkpoint).await?;
     failpoint::reach("recover.fenced").await?;
-    refuse_missing_sinks(owner, &checkpoint, complete)?;
+    refuse_missing_sinks(&owner.pipeline, &checkpoint, complete)?;
     let mut behind = Vec::new();
     for (sink, held) in held.into_iter().enumerate() {
         targets.prove(owner, &mut checkpoint, sink, held)?;
         targets.assumed |= assume::take(owner, &mut checkpoint, sink, held);
-        if is_behind(owner, &checkpoint, sink, held, complete)? {
+        if is_behind(&owner.pipeline.sinks[sink], &checkpoint, held, complete)? {
             behind.push(sink);
         }
     }
@@ -175,8 +176,15 @@ async fn fence(owner: &Owner, checkpoint: &Checkpoint) -> Result<Vec<Held>> {
 }
 
 /// A sink that still owes the newest epoch cannot be taken out of the file.
-fn refuse_missing_sinks(owner: &Owner, checkpoint: &Checkpoint, complete: bool) -> Result<()> {
-    let known = |name: &String| owner.pipeline.sinks.iter().any(|node| node.name == *name);
+///
+/// # Errors
+/// Config: one was taken out.
+pub fn refuse_missing_sinks(
+    pipeline: &Pipeline,
+    checkpoint: &Checkpoint,
+    complete: bool,
+) -> Result<()> {
+    let known = |name: &String| pipeline.sinks.iter().any(|node| node.name == *name);
     let missing = checkpoint.sinks.iter().find(|(name, state)| state.owes && !known(name));
     match missing {
         Some((name, _)) if !complete => Err(Error::config(format!(
@@ -189,14 +197,15 @@ fn refuse_missing_sinks(owner: &Owner, checkpoint: &Checkpoint, complete: bool) 
 }
 
 /// Whether a sink lacks the newest epoch.
-fn is_behind(
-    owner: &Owner,
+///
+/// # Errors
+/// Config: it holds what this history does not explain.
+pub fn is_behind(
+    node: &SinkNode,
     checkpoint: &Checkpoint,
-    sink: usize,
     held: Held,
     complete: bool,
 ) -> Result<bool> {
-    let node = &owner.pipeline.sinks[sink];
     let nothing = SinkState::default();
     let state = checkpoint.sinks.get(&node.name).unwrap_or(&nothing);
     let held = match held {

@@ -14,7 +14,7 @@ use state::checkpoint::{SEMANTICS, SplitState, Target};
 use tracing::debug;
 
 use crate::graph::{Pipeline, SinkNode};
-use crate::owner::{Owner, Recipe, RunContext, RunOptions};
+use crate::owner::{Recipe, RunOptions};
 
 /// Splits that an error names.
 const NAMED_MAX: usize = 3;
@@ -55,8 +55,8 @@ pub async fn refuse_source(
 ///
 /// # Errors
 /// Config: there is such a sink.
-pub fn refuse_sinks(owner: &Owner, checkpoint: &Checkpoint) -> Result<()> {
-    let sinks = || own_sinks(&owner.pipeline);
+pub fn refuse_sinks(pipeline: &Pipeline, checkpoint: &Checkpoint) -> Result<()> {
+    let sinks = || own_sinks(pipeline);
     for node in sinks().filter(|node| !checkpoint.sinks.contains_key(&node.name)) {
         let Some(place) = place_of(node.target.as_ref()) else { continue };
         let mut left = checkpoint.sinks.iter().filter(|(name, state)| {
@@ -82,9 +82,9 @@ pub fn refuse_sinks(owner: &Owner, checkpoint: &Checkpoint) -> Result<()> {
 ///
 /// # Errors
 /// Config: there is such a pipeline. External: the store or a source does not answer (retryable).
-pub async fn refuse_pipeline(run: &RunContext) -> Result<()> {
-    let (checkpoints, pipeline) = (&run.options.checkpoints, &run.pipeline);
-    if run.options.lineage.is_replay() || !checkpoints.lineages(&pipeline.name).await?.is_empty() {
+pub async fn refuse_pipeline(pipeline: &Pipeline, options: &RunOptions) -> Result<()> {
+    let checkpoints = &options.checkpoints;
+    if options.lineage.is_replay() || !checkpoints.lineages(&pipeline.name).await?.is_empty() {
         return Ok(());
     }
     for (other, lineage) in state::history::lineages(checkpoints.objects()).await? {
@@ -104,7 +104,7 @@ pub async fn refuse_pipeline(run: &RunContext) -> Result<()> {
         let place = targets.filter(|target| wrote(target)).find_map(|it| place_of(Some(it)));
         let Some(place) = place else { continue };
         let known: Vec<_> = newest.splits.iter().map(|state| state.known.clone()).collect();
-        let Some(asked) = again(pipeline, &run.options) else { return Ok(()) };
+        let Some(asked) = again(pipeline, options) else { return Ok(()) };
         for node in &pipeline.sources {
             if let Some(split) = found(&asked, &node.name, &known).await?.first() {
                 return Err(Error::config(format!(

@@ -198,7 +198,7 @@ impl Supervisor {
 
 /// The first look, unless the pipeline is another one under a new name.
 async fn look_first(run: &RunContext, scout: &mut Scout) -> Result<Vec<Charge>> {
-    renamed::refuse_pipeline(run).await?;
+    renamed::refuse_pipeline(&run.pipeline, &run.options).await?;
     scout.look().await
 }
 

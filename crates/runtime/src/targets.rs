@@ -72,6 +72,18 @@ pub fn changes<'a>(
 /// # Errors
 /// Config: a sink changed for certain.
 pub async fn look(pipeline: &Pipeline, checkpoints: &CheckpointStore) -> Result<Vec<String>> {
+    look_without(pipeline, checkpoints, &[]).await
+}
+
+/// The same, without a word on the tokens of sinks whose numbers are `asked`.
+///
+/// # Errors
+/// As for [`look`].
+pub async fn look_without(
+    pipeline: &Pipeline,
+    checkpoints: &CheckpointStore,
+    asked: &[usize],
+) -> Result<Vec<String>> {
     let Ok(lineages) = checkpoints.lineages(&pipeline.name).await else { return Ok(Vec::new()) };
     let lineages = lineages.into_iter().filter(|lineage| !lineage.is_replay());
     let newest = futures::stream::iter(lineages)
@@ -84,6 +96,9 @@ pub async fn look(pipeline: &Pipeline, checkpoints: &CheckpointStore) -> Result<
         for change in changes(pipeline, &newest.checkpoint, newest.complete) {
             if !change.provable {
                 return Err(change.error());
+            }
+            if asked.contains(&change.sink) {
+                continue;
             }
             told.entry(change.sink).or_insert_with(|| change.sentence());
         }
@@ -189,13 +204,9 @@ impl Settled {
         let Some(change) = changes.into_iter().find(|change| change.sink == sink) else {
             return Ok(());
         };
-        let state = state_of(checkpoint, change.name);
-        let token = match held {
-            Held::Token(token) if token.incarnation == before.incarnation => Some(token.epoch),
-            _ => None,
-        };
-        let expected = [state.token_after(before.epoch), state.prev];
-        if token.is_some() && expected[..1 + usize::from(state.owes)].contains(&token) {
+        let token = token_of(&before, held);
+        if is_proved(&before, change.name, token) {
+            let state = state_of(checkpoint, change.name);
             info!(sink = change.name, "its place has another name: {}", change.sentence());
             move_to(state, change.now);
             return Ok(());
@@ -237,6 +248,33 @@ impl Settled {
 fn move_to(state: &mut SinkState, now: &Target) {
     state.target = Some(now.clone());
     state.identities.clear();
+}
+
+/// The epoch of this history that a sink holds.
+fn token_of(checkpoint: &Checkpoint, held: Held) -> Option<u64> {
+    match held {
+        Held::Token(token) if token.incarnation == checkpoint.incarnation => Some(token.epoch),
+        _ => None,
+    }
+}
+
+/// Whether a token shows that a place is the old one under another name.
+fn is_proved(checkpoint: &Checkpoint, sink: &str, token: Option<u64>) -> bool {
+    let nothing = SinkState::default();
+    let state = checkpoint.sinks.get(sink).unwrap_or(&nothing);
+    let expected = [state.token_after(checkpoint.epoch), state.prev];
+    token.is_some() && expected[..1 + usize::from(state.owes)].contains(&token)
+}
+
+/// Whether what a sink holds proves that a changed place is but moved.
+///
+/// # Errors
+/// Config: it proves nothing.
+pub fn prove_place(change: &Change, checkpoint: &Checkpoint, held: Held) -> Result<()> {
+    match is_proved(checkpoint, change.name, token_of(checkpoint, held)) {
+        true => Ok(()),
+        false => Err(change.error()),
+    }
 }
 
 fn state_of<'a>(checkpoint: &'a mut Checkpoint, name: &str) -> &'a mut SinkState {

@@ -10,8 +10,8 @@ use contract::sink::Promise;
 use contract::spec::{BuildContext, Change};
 use plan::Plan;
 use plan::schedule::{Missed, Schedule};
+use runtime::Pipeline;
 use runtime::schedule::next_times;
-use runtime::{Pipeline, targets};
 use serde::Serialize;
 
 use crate::arguments::Global;
@@ -26,8 +26,8 @@ Examples:
   logmill check web.yaml
   logmill check web.yaml --format json | jq .sinks";
 
-/// Check a pipeline file, with the history that it has in a folder, and print the promise of every
-/// sink. Connects to nothing and changes nothing.
+/// Check a pipeline file, with the history and the lake tables that it has on this machine, and
+/// print the promise of every sink. Connects to nothing and changes nothing.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Check {
@@ -122,7 +122,9 @@ pub async fn start(check: &Check, global: &Global) -> Result<Exit> {
         let decision = decisions.find(|decision| decision.step == transform.transform);
         transform.takes = decision.map(|decision| decision.seen());
     }
-    checked.warnings.extend(compare_with_history(&loaded.pipeline).await?);
+    let told = pipeline::inspect(&loaded.plan, &loaded.pipeline).await?;
+    let told = told.iter().map(|it| format!("{it}; `run` goes on if both are one place"));
+    checked.warnings.extend(told);
     output::value(global, &checked, |out| print(&checked, out))?;
     Ok(Exit::Done)
 }
@@ -170,21 +172,6 @@ fn changes_of(kind: &str) -> &'static [Change] {
     let connector = registry::connectors().iter().find(|one| one.spec().name == kind);
     let sink = connector.and_then(|connector| connector.spec().sink.as_ref());
     sink.map_or(&[], |sink| sink.changes)
-}
-
-/// Compares where the sinks write with the history that lies in a folder; shared stores are not
-/// opened. Returns what only the sinks themselves can tell.
-///
-/// # Errors
-/// Config: a sink changed under its name, as `run` would say.
-async fn compare_with_history(bound: &Pipeline) -> Result<Vec<String>> {
-    if bound.checkpoint_folder()?.is_none() {
-        return Ok(Vec::new());
-    }
-    let Some(store) = pipeline::find_checkpoints(bound).await? else { return Ok(Vec::new()) };
-    let told = targets::look(bound, &store).await?;
-    let told = told.iter().map(|it| format!("{it}; `run` goes on if both are one place"));
-    Ok(told.collect())
 }
 
 fn scheduled(schedule: &Schedule) -> Scheduled {

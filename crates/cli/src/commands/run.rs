@@ -86,6 +86,10 @@ pub async fn start(run: &Run, global: &Global) -> Result<Exit> {
         let pipeline::Loaded { plan, pipeline, decisions } = pipeline::load(file, &global.data)?;
         detection::keep(&decisions, &pipeline).await?;
         taken.extend(decisions.iter().map(ToString::to_string));
+        if run.assume.is_none() && !run.adopt && elsewhere::is_kept(&plan, &global.data)? {
+            // What is refused must not be noted: queries would find two tables of one name.
+            pipeline::inspect(&plan, &pipeline).await?;
+        }
         elsewhere::note(&plan, file, &global.data)?;
         plan.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         pipelines.push(pipeline);

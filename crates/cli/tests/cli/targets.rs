@@ -200,8 +200,40 @@ fn check_says_it_where_a_history_lies() {
     assert!(!desk.path().join("no-history").exists(), "check makes nothing");
     let desk = self::desk(LAKE);
     desk.write("web.yaml", &pipeline("type: lake, table: u"));
-    let said = desk.done(&["check", "web.yaml"]).stdout;
-    assert!(said.contains("warning: sink \"out\" writes to"), "{said}");
+    check_says_what_run_says(&desk, "sink \"out\" writes to");
+}
+
+/// Both refuse the file with the same words.
+fn check_says_what_run_says(desk: &Desk, expect: &str) {
+    let check = desk.run(&["check", "web.yaml"]);
+    let run = desk.run(&["run", "web.yaml", "--until-end", "-q"]);
+    assert_eq!((check.code, run.code), (2, 2), "{}{}", check.stdout, run.stdout);
+    assert!(run.stderr.contains(expect), "{}", run.stderr);
+    assert_eq!(check.stderr, run.stderr);
+}
+
+#[test]
+fn what_run_would_refuse_from_what_lies_here_check_refuses_too() {
+    let desk = desk(LAKE);
+    let of = |sink: &str| desk.write("web.yaml", &pipeline(sink));
+    of(&format!("{LAKE}, partition_by: message"));
+    check_says_what_run_says(&desk, "is partitioned by [], not by [\"message\"]");
+    let place = desk.path().join("elsewhere").display().to_string();
+    of(&format!("{LAKE}, url: \"file://{place}\""));
+    check_says_what_run_says(&desk, "writes to \"file://");
+    assert!(!desk.path().join("logmill-data/pipelines").exists(), "nothing of it is noted");
+    of(LAKE);
+    let file = std::fs::read_to_string(desk.path().join("web.yaml")).expect("written");
+    desk.write("web.yaml", &file.replace("out:", "other:"));
+    check_says_what_run_says(&desk, "writes where sink \"out\" has written");
+    desk.write("web.yaml", &file.replace("name: web", "name: other"));
+    check_says_what_run_says(&desk, "reads what pipeline \"web\" has read");
+    desk.write("web.yaml", &file);
+    std::fs::remove_dir_all(desk.path().join("logmill-data/lake")).expect("removed");
+    check_says_what_run_says(&desk, "sink \"out\" holds nothing where the checkpoints say");
+    std::fs::remove_dir_all(desk.path().join("logmill-data/checkpoints")).expect("removed");
+    desk.done(&["check", "web.yaml"]);
+    assert!(!desk.path().join("logmill-data/checkpoints").exists(), "check makes nothing");
 }
 
 #[test]

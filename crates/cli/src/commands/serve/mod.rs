@@ -7,7 +7,7 @@ mod runs;
 mod table;
 mod watched;
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -67,6 +67,7 @@ const LISTEN: &str = "127.0.0.1:8000";
 #[derive(serde::Serialize)]
 struct Listening {
     address: SocketAddr,
+    url: String,
 }
 
 pub async fn start(serve: &Serve, global: &Global) -> Result<Exit> {
@@ -143,7 +144,8 @@ async fn keep_both(
 }
 
 async fn listen(options: Options, stop: watch::Receiver<bool>, global: &Global) -> Result<()> {
-    listen_and_tell(options, stop, |address| say(address, global)).await
+    let scheme = if options.access.certificate.is_some() { "https" } else { "http" };
+    listen_and_tell(options, stop, |address| say(scheme, address, global)).await
 }
 
 /// Answers on threads of its own, so that a defect in a request is not one of a pipeline's run;
@@ -177,11 +179,14 @@ pub async fn listen_and_tell(
     ended.map_err(|error| Error::bug("the server ended early").because(error))?
 }
 
-/// The address stands alone on the first line, so that scripts find a free port.
-fn say(address: SocketAddr, global: &Global) -> Result<()> {
+/// The address stands alone on the first line, so that scripts find a free port; people get what
+/// they can click.
+fn say(scheme: &str, address: SocketAddr, global: &Global) -> Result<()> {
+    let url = format!("{scheme}://{address}");
     if global.format.is_for_machines() {
-        return output::value(global, &Listening { address }, |_| Ok(()));
+        return output::value(global, &Listening { address, url }, |_| Ok(()));
     }
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{address}").and_then(|()| out.flush()).map_err(output::failed)
+    let line = if out.is_terminal() { url } else { address.to_string() };
+    writeln!(out, "{line}").and_then(|()| out.flush()).map_err(output::failed)
 }

@@ -1,0 +1,76 @@
+//! What a start would refuse, as far as that can be seen without taking or changing anything.
+//!
+//! It asks what a start asks, in the same functions: where sinks write, which names changed, and,
+//! of sinks that are but read when they are asked for their token, whether they hold what the
+//! history says.
+
+use contract::{Lineage, Result};
+use state::Checkpoint;
+
+use crate::graph::Pipeline;
+use crate::owner::{RunOptions, writer_context};
+use crate::recovery::{is_behind, refuse_missing_sinks};
+use crate::{renamed, targets};
+
+/// Inspects the history of a pipeline and its sinks. `options` say where its checkpoints are, none
+/// where there is no store yet; `quiet` are the numbers of the sinks that nothing changes when they
+/// are asked. Returns what only the tokens of other sinks can tell, a sentence each.
+///
+/// # Errors
+/// Config: a start would be refused. External: a sink that is asked, or a source, cannot be read.
+pub async fn inspect(
+    pipeline: &Pipeline,
+    options: Option<&RunOptions>,
+    quiet: &[usize],
+) -> Result<Vec<String>> {
+    let main = Lineage::main();
+    let first = Checkpoint::first(&pipeline.name, &main, 0);
+    let Some(options) = options else {
+        inspect_sinks(pipeline, (&main, &first, true), quiet).await?;
+        return Ok(Vec::new());
+    };
+    let told = targets::look_without(pipeline, &options.checkpoints, quiet).await?;
+    renamed::refuse_pipeline(pipeline, options).await?;
+    let mut is_new = true;
+    for lineage in options.checkpoints.lineages(&pipeline.name).await? {
+        if lineage.is_replay() {
+            continue;
+        }
+        is_new = false;
+        let newest = options.checkpoints.history(&pipeline.name, &lineage).newest().await;
+        // One that is damaged is a matter of the start itself, which may set it aside.
+        let Ok(Some(newest)) = newest else { continue };
+        let (checkpoint, complete) = (newest.checkpoint, newest.complete);
+        refuse_missing_sinks(pipeline, &checkpoint, complete)?;
+        inspect_sinks(pipeline, (&lineage, &checkpoint, complete), quiet).await?;
+        renamed::refuse_sinks(pipeline, &checkpoint)?;
+        let local = pipeline.sources.iter().filter(|node| !node.source.lineage_per_split());
+        for node in local.filter(|_| lineage == main) {
+            let splits = &checkpoint.splits;
+            renamed::refuse_source(pipeline, options, &node.name, splits).await?;
+        }
+    }
+    if is_new {
+        inspect_sinks(pipeline, (&main, &first, true), quiet).await?;
+    }
+    Ok(told)
+}
+
+async fn inspect_sinks(
+    pipeline: &Pipeline,
+    (lineage, checkpoint, complete): (&Lineage, &Checkpoint, bool),
+    quiet: &[usize],
+) -> Result<()> {
+    let changes = targets::changes(pipeline, checkpoint, complete);
+    for sink in quiet {
+        let node = &pipeline.sinks[*sink];
+        let ctx = writer_context(pipeline, 1, *sink, checkpoint.incarnation);
+        let held = node.sink.fence_and_read(&ctx, lineage).await;
+        let held = held.map_err(|error| error.context(format!("sink {:?}", node.name)))?;
+        match changes.iter().find(|change| change.sink == *sink) {
+            Some(change) => targets::prove_place(change, checkpoint, held)?,
+            None => is_behind(node, checkpoint, held, complete).map(|_| ())?,
+        }
+    }
+    Ok(())
+}
