@@ -10,8 +10,8 @@ use crate::commands;
 const EXIT_CODES: &str = "\
 Exit codes:
   0        done
-  1        stopped by something outside: a disk, a server, an unreadable file (what else was named is
-           done)
+  1        stopped by something outside: a disk, a server, an unreadable file (what else was
+           named is done)
   2        the command line or the pipeline file is wrong, or a sink changed under its name
   3        `audit` or `test` found a difference, or an epoch that is not finished
   4        another process owns the pipeline
@@ -137,6 +137,15 @@ impl Color {
             Self::Never => false,
         }
     }
+}
+
+/// A limit of results, which cannot be none.
+///
+/// # Errors
+/// It is no whole number, or zero.
+pub fn at_least_one(text: &str) -> Result<usize, String> {
+    let limit = text.parse().ok().filter(|limit| *limit > 0);
+    limit.ok_or_else(|| "expected a whole number from 1 on".to_owned())
 }
 
 /// All that the program can do.

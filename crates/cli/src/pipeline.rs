@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use arrow::array::StringViewArray;
 use arrow::datatypes::Schema;
 use contract::record::sink_schema;
 use contract::section::{Entry, Value};
@@ -22,6 +23,9 @@ use tokio::sync::watch;
 use crate::commands::run;
 use crate::detection::{self, Decision};
 use crate::secrets;
+
+/// Lines that tell a log from a pipeline file.
+const LOG_LINES_MAX: usize = 20;
 
 /// A pipeline file that was read, with its parts made.
 pub struct Loaded {
@@ -56,7 +60,17 @@ pub fn read(file: &Path, data: &Path) -> Result<Plan> {
             .because(error)
             .hint("`logmill connectors NAME` shows a pipeline file to begin with")
     })?;
-    parse(&text, &name, data)
+    parse(&text, &name, data).map_err(|error| match is_log(&text) {
+        true => Error::config(format!("{name:?} is a log, not a pipeline file"))
+            .hint(format!("`logmill look {name}` shows what is in it")),
+        false => error,
+    })
+}
+
+/// Whether the first lines of a text have a format of logs.
+fn is_log(text: &str) -> bool {
+    let lines = text.lines().take(LOG_LINES_MAX);
+    formats::detect(&StringViewArray::from_iter_values(lines)).is_ok()
 }
 
 /// Makes the parts of a plan.

@@ -346,8 +346,15 @@ fn missing_file(error: &DataFusionError) -> Option<String> {
 /// The error of a column that is not there.
 fn unknown(field: &Column, valid: &[Column]) -> Error {
     let valid = valid.iter().map(|column| column.name.as_str());
-    Error::config(format!("there is no column {:?}", field.name))
-        .hint(engine::missing_column(&field.name, valid))
+    let hint = engine::missing_column(&field.name, valid);
+    let is_name = |sign: char| sign.is_alphanumeric() || matches!(sign, '_' | '-' | '.');
+    let is_text = field.name.starts_with(|sign: char| sign.is_ascii_digit())
+        || !field.name.chars().all(is_name);
+    let hint = match is_text {
+        true => format!("a text stands in single quotes, a column in double ones; {hint}"),
+        false => hint,
+    };
+    Error::config(format!("there is no column {:?}", field.name)).hint(hint)
 }
 
 /// An error of the query itself, as one line and a hint.
@@ -368,11 +375,10 @@ fn refused(error: &DataFusionError) -> Error {
                 .because(text.to_owned())
         }
         text if text.starts_with("table '") => {
-            let name = text.split('\'').nth(1).and_then(|full| full.rsplit('.').next());
-            Error::config(format!("there is no table {:?}", name.unwrap_or_default())).hint(
-                "`SHOW TABLES` lists the tables (a name with capitals or hyphens stands in \
-                     double quotes); log('FILE', 'FORMAT') reads raw logs",
-            )
+            no_table(text.split('\'').nth(1).unwrap_or_default())
+        }
+        text if text.contains("only supports a single SQL statement") => {
+            Error::config("there is more than one query").hint("ask one after the other")
         }
         text => {
             let Worded { message, hint } = engine::reworded(text);
@@ -383,6 +389,23 @@ fn refused(error: &DataFusionError) -> Error {
             }
         }
     }
+}
+
+/// The error of a table that is not there, by its whole name.
+fn no_table(full: &str) -> Error {
+    let name = full.strip_prefix(catalog::CATALOG).and_then(|name| name.strip_prefix('.'));
+    let name = name.unwrap_or(full);
+    let bare = name.strip_prefix(catalog::SCHEMA).and_then(|name| name.strip_prefix('.'));
+    let is_file = |name: &&str| name.contains(['.', '/']) && Path::new(name).is_file();
+    if let Some(name) = [Some(name), bare].into_iter().flatten().find(is_file) {
+        return Error::config(format!("there is no table {name:?}"))
+            .hint(format!("a file is read by log('{name}')"));
+    }
+    let name = name.rsplit('.').next().unwrap_or_default();
+    Error::config(format!("there is no table {name:?}")).hint(
+        "`SHOW TABLES` lists the tables (a name with capitals or hyphens stands in double \
+         quotes); log('FILE', 'FORMAT') reads raw logs",
+    )
 }
 
 /// An error of ours that came back through DataFusion, which only lends it.

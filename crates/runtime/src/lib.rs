@@ -6,8 +6,9 @@
 //! Reading order: [`graph`] (what is run), `branches` (which rows are numbered), `run`,
 //! `supervisor` (all lineages), `scout` (which there are), `coordinator` (one of them), `recovery`,
 //! `feed` (what it reads again), `renamed` (what it refuses), [`targets`], `inspection` (what
-//! `check` sees of that), `attempt`, `epochs` (its loop), `phases` (of its splits), `barrier` (the end of an epoch), `draft` (its books), the
-//! tasks, [`troubles`], then [`replay`], [`schedule`] and [`metrics`].
+//! `check` sees of that), `attempt`, `epochs` (its loop), `phases` (of its splits), `barrier` (the
+//! end of an epoch), `draft` (its books), the tasks, [`troubles`], then [`replay`], [`schedule`]
+//! and [`metrics`].
 
 mod assume;
 mod attempt;

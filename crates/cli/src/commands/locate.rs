@@ -1,13 +1,13 @@
 //! `logmill where`: follows one line to its epoch, its rows in every sink, or its dead letter.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use contract::{Error, Origin, Result};
+use contract::{Error, Origin, Result, SplitId};
 use query::trace::{self, Found, Places, Trace, TracedSource};
 
-use crate::arguments::Global;
+use crate::arguments::{self, Global};
 use crate::failure::Exit;
 use crate::output::rows::visible;
 use crate::{output, pipeline};
@@ -31,7 +31,7 @@ pub struct Where {
     wanted: String,
 
     /// Lines that are followed at most, if several contain the text.
-    #[arg(long, value_name = "LINES", default_value_t = 10, value_parser = at_least_one)]
+    #[arg(long, value_name = "LINES", default_value_t = 10, value_parser = arguments::at_least_one)]
     limit: usize,
 
     /// Follow all lines that contain the text.
@@ -39,17 +39,13 @@ pub struct Where {
     all: bool,
 }
 
-fn at_least_one(text: &str) -> std::result::Result<usize, String> {
-    let limit = text.parse().ok().filter(|limit| *limit > 0);
-    limit.ok_or_else(|| "expected a whole number from 1 on".to_owned())
-}
-
 pub async fn start(place: &Where, global: &Global) -> Result<Exit> {
     if place.wanted.trim().is_empty() {
         return Err(Error::config("there is no text to look for")
             .hint("name a part of the line as the source has it, or an origin, split@position"));
     }
-    let bound = pipeline::load(&place.file, &global.data)?.pipeline;
+    let bound = pipeline::load(&place.file, &global.data);
+    let bound = bound.map_err(|error| if_exchanged(error, place))?.pipeline;
     let checkpoints = pipeline::checkpoints(&bound).await?;
     let sources = bound.sources.iter();
     let sources: Vec<_> = sources
@@ -78,11 +74,27 @@ pub async fn start(place: &Where, global: &Global) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
+/// The error of a pipeline file that is none, where it stands second.
+fn if_exchanged(error: Error, place: &Where) -> Error {
+    if place.file.exists() || !Path::new(&place.wanted).is_file() {
+        return error;
+    }
+    let (file, wanted) = (place.file.display(), &place.wanted);
+    error.hint(format!("the pipeline file comes first: logmill where {wanted} '{file}'"))
+}
+
 async fn find(place: &Where, places: &Places<'_>) -> Result<Found> {
-    if let Some(origin) = Origin::parse(&place.wanted)
-        && trace::is_known(&origin, places).await?
-    {
-        return Ok(Found { records: 1, traces: vec![trace::by_origin(&origin, places).await?] });
+    if let Some(origin) = Origin::parse(&place.wanted) {
+        // Files are named by their whole path, and by a part of it where one stands beside them.
+        let whole = std::path::absolute(origin.split.as_str()).ok();
+        let whole = whole.and_then(|path| path.to_str().map(SplitId::new));
+        let whole = whole.map(|split| Origin { split, ..origin.clone() });
+        for origin in [Some(origin), whole].into_iter().flatten() {
+            if trace::is_known(&origin, places).await? {
+                let trace = trace::by_origin(&origin, places).await?;
+                return Ok(Found { records: 1, traces: vec![trace] });
+            }
+        }
     }
     let limit = if place.all { usize::MAX } else { place.limit };
     trace::by_text(&place.wanted, limit, places).await

@@ -181,7 +181,7 @@ fn lines_of_containers_are_read_by_the_format_inside() {
     let expect =
         json!({ "level": "info", "stream": "stderr", "ts": "2026-03-03T10:00:00.123456Z" });
     assert_eq!(row, expect);
-    assert!(ran.stderr.contains("format docker, inner: json: 1 of the first 1"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("format docker, inner: json: the first line"), "{}", ran.stderr);
 }
 
 /// A line of a program as Docker writes it: in parts of so many bytes.

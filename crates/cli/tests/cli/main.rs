@@ -23,6 +23,7 @@ mod loss;
 mod memory;
 mod messages;
 mod metrics;
+mod mistakes;
 mod numbers;
 mod refused;
 mod renames;

@@ -105,6 +105,9 @@ pub fn find(pattern: &str) -> Result<Named> {
     }
     if named.is_empty() {
         let hint = match pattern {
+            _ if pattern.contains("://") => {
+                "log() reads files: `curl … | logmill query …` with '/dev/stdin' as the name"
+            }
             _ if pattern.starts_with("~/") => "`~` is the shell's: write the whole path",
             _ if pattern.contains('[') => {
                 "`[…]` stands for one of several characters; write `[[]` for a bracket itself"

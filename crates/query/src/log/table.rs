@@ -100,7 +100,8 @@ impl LogTable {
             Some([pattern, format]) => (pattern, format.as_str(), None),
             Some([pattern, format, detail]) => (pattern, format.as_str(), Some(detail.clone())),
             _ => {
-                return Err(Error::config("log() takes one to three texts").hint(USAGE));
+                return Err(Error::config("log() takes one to three texts")
+                    .hint(format!("texts stand in single quotes: {USAGE}")));
             }
         };
         let Named { files, unread, is_strict } = files::find(pattern)?;

@@ -13,7 +13,7 @@ use contract::{Error, Origin, Result};
 use query::{Limits, Session};
 use serde_json::Value;
 
-use crate::arguments::Global;
+use crate::arguments::{self, Global};
 use crate::failure::Exit;
 use crate::output::{self, rows, rows::visible};
 
@@ -43,7 +43,7 @@ enum Action {
         #[arg(long)]
         pipeline: Option<String>,
         /// How many at most.
-        #[arg(long, default_value_t = 100)]
+        #[arg(long, default_value_t = 100, value_parser = arguments::at_least_one)]
         limit: usize,
         /// Also those that were replayed or closed.
         #[arg(long)]

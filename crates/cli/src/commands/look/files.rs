@@ -141,10 +141,21 @@ fn matches(argument: &str, path: &Path) -> Result<Vec<PathBuf>> {
     let found = paths.collect::<Vec<_>>();
     match (found.is_empty(), is_pattern) {
         (false, _) => Ok(found),
-        (true, true) => Err(Error::config(format!("no file matches {argument:?}"))
-            .hint("paths are relative to the folder that the command runs in")),
-        (true, false) => Err(Error::config(format!("there is no file {argument:?}"))
-            .hint("paths are relative to the folder that the command runs in")),
+        (true, true) => {
+            Err(Error::config(format!("no file matches {argument:?}")).hint(where_is(argument)))
+        }
+        (true, false) => {
+            Err(Error::config(format!("there is no file {argument:?}")).hint(where_is(argument)))
+        }
+    }
+}
+
+/// How what is not there may be found.
+fn where_is(argument: &str) -> &'static str {
+    match argument {
+        _ if argument.contains("://") => "fetch it first: `curl … | logmill look -`",
+        _ if argument.starts_with("~/") => "`~` is the shell's: write the whole path",
+        _ => "paths are relative to the folder that the command runs in",
     }
 }
 

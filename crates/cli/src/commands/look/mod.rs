@@ -129,6 +129,9 @@ pub async fn start(look: &Look, global: &Global) -> Result<Exit> {
 async fn look_at(look: &Look, global: &Global) -> Result<Exit> {
     look.scope.check()?;
     let shown = look.shown(global);
+    if let Shown::Page(page) = &shown {
+        refuse_page(page)?;
+    }
     let input = files::find(&look.files)?;
     let left_out = left_out(global, &input);
     let place = Place::of(&input, look.written.as_deref(), &global.data)?;
@@ -178,6 +181,23 @@ async fn look_at(look: &Look, global: &Global) -> Result<Exit> {
         (Exit::Done, Some(exit)) => exit,
         (exit, _) => exit,
     })
+}
+
+/// Refuses a page that cannot be written, before anything is read.
+fn refuse_page(page: &Path) -> Result<()> {
+    let shown = page.display().to_string();
+    if page.is_dir() {
+        return Err(Error::config(format!("{shown:?} is a folder"))
+            .hint("name the page: --report out.html, or `-` for standard output"));
+    }
+    match page.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
+        Some(folder) => {
+            let folder = folder.display().to_string();
+            Err(Error::config(format!("could not write {shown:?}: there is no folder {folder:?}"))
+                .hint("make the folder, or name another one"))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Mills what there is, unless another look does so; says how to end where something could not be

@@ -196,6 +196,10 @@ fn differ(files: &[(&Sample, String)]) -> Error {
 /// Says what stands there, and how to go on.
 fn unknown(undecided: &Undecided, sample: &Sample) -> Error {
     let message = format!("{}: {undecided}; the first line is: {}", sample.name, begin(sample));
+    if [".yaml", ".yml"].iter().any(|end| sample.name.ends_with(end)) {
+        let name = &sample.name;
+        return Error::config(message).hint(format!("a pipeline is run: `logmill run {name}`"));
+    }
     Error::config(message).hint(
         "say how its lines are written: `logmill look … --as FORMAT`, with a name that `logmill \
          connectors parse` lists, or the server's own log format: --as '%h %l %u %t \"%r\" %>s %b'",

@@ -3,7 +3,7 @@
 mod shell;
 
 use std::io::{IsTerminal, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -78,6 +78,7 @@ async fn answer(session: &Session, sql: &str, query: &Query, global: &Global) ->
     if global.format == Format::Parquet && query.output.is_none() {
         return Err(Error::config("Parquet needs a file").hint("name it with `-o FILE`"));
     }
+    refuse_no_query(sql)?;
     let found = session.query(sql).await;
     report_taken(session);
     let found = found.map_err(|error| without_data(error, global))?;
@@ -91,6 +92,20 @@ async fn answer(session: &Session, sql: &str, query: &Query, global: &Global) ->
         (None, Some((lines, first))) => failure::all_refused(lines, Some(first), global),
         (None, None) => Exit::Done,
     })
+}
+
+/// Refuses what is no query at first sight: nothing, or the name of a file.
+fn refuse_no_query(sql: &str) -> Result<()> {
+    let sql = sql.trim();
+    if sql.is_empty() {
+        return Err(Error::config("there is no query")
+            .hint("logmill query \"SELECT status, count(*) FROM log('access.log*') GROUP BY 1\""));
+    }
+    if Path::new(sql).is_file() {
+        let hint = format!("logmill query \"SELECT * FROM log('{sql}') LIMIT 10\"");
+        return Err(Error::config(format!("{sql:?} is a file, not a query")).hint(hint));
+    }
+    Ok(())
 }
 
 /// Names each file of a pattern that `log(…)` could not read to its end; none if there is none.

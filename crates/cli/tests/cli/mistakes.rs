@@ -1,0 +1,68 @@
+//! What a new user types wrong, and what the program says to it.
+
+use crate::Desk;
+
+const PIPELINE: &str = "\
+name: web
+sources:
+  access: { type: file, paths: [access.log] }
+sinks:
+  lake: { type: lake, input: access, table: web }
+";
+
+/// A folder with a log, and a pipeline that has read it.
+fn milled() -> Desk {
+    let desk = Desk::new();
+    let line = "192.0.2.1 - - [03/Mar/2026:10:00:00 +0000] \"GET /a HTTP/1.1\" 200 1 \"-\" \"-\"\n";
+    desk.write("access.log", &line.repeat(9));
+    desk.write("web.yaml", PIPELINE);
+    desk.done(&["run", "web.yaml", "--until-end"]);
+    desk
+}
+
+fn check(desk: &Desk, arguments: &[&str], expect: &str) {
+    let ran = desk.run(arguments);
+    assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{arguments:?}: {}", ran.stderr);
+    assert!(ran.stderr.contains(expect), "{arguments:?}: {expect}: {}", ran.stderr);
+}
+
+#[test]
+fn a_query_that_is_none_is_shown_how_one_is_written() {
+    let desk = milled();
+    let query = |sql: &str, expect: &str| check(&desk, &["query", sql], expect);
+    query("", "there is no query");
+    query("access.log", "SELECT * FROM log('access.log') LIMIT 10");
+    query("SELECT * FROM access.log", "hint: a file is read by log('access.log')");
+    query("SELECT * FROM 'access.log'", "hint: a file is read by log('access.log')");
+    query("SELECT * FROM log(access.log)", "hint: texts stand in single quotes");
+    query("SELECT * FROM web WHERE message = \"200 OK\"", "a text stands in single quotes");
+    query("SELECT 1; SELECT 2", "there is more than one query");
+    query("SELECT * FROM log('http://localhost/a.log')", "curl");
+}
+
+#[test]
+fn what_is_no_log_and_no_page_is_told_before_anything_is_read() {
+    let desk = milled();
+    let look = |arguments: &[&str], expect: &str| {
+        check(&desk, &[&["look"], arguments].concat(), expect);
+    };
+    look(&["http://localhost/a.log"], "hint: fetch it first");
+    look(&["~/access.log"], "`~` is the shell's");
+    look(&["web.yaml"], "hint: a pipeline is run: `logmill run web.yaml`");
+    look(&["access.log", "--report", "."], "\".\" is a folder");
+    look(&["access.log", "--report", "no/such/out.html"], "there is no folder \"no/such\"");
+}
+
+#[test]
+fn a_log_in_the_place_of_a_pipeline_file_is_called_a_log() {
+    let desk = milled();
+    for command in ["check", "run", "audit", "test", "serve"] {
+        check(&desk, &[command, "access.log"], "`logmill look access.log` shows what is in it");
+    }
+    check(&desk, &["where", "access.log", "GET"], "\"access.log\" is a log, not a pipeline file");
+    let exchanged = "the pipeline file comes first: logmill where web.yaml 'GET /a'";
+    check(&desk, &["where", "GET /a", "web.yaml"], exchanged);
+    let short = desk.done(&["where", "web.yaml", "access.log@0"]).stdout;
+    assert!(short.contains("read in epoch 1"), "{short}");
+    check(&desk, &["dead-letters", "list", "--limit", "0"], "a whole number from 1 on");
+}
