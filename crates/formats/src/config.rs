@@ -47,7 +47,7 @@ pub enum Format {
     /// Server access log of Amazon S3, old lines with fewer fields too.
     S3Access,
     /// HTTP log of HAProxy (`option httplog`), with what syslog puts in front or without. Its times
-    /// carry no zone and count as UTC.
+    /// carry no zone: they are the machine's, and count as UTC unless `time_zone` says where it is.
     Haproxy,
     /// Container logs of Docker's `json-file`, around the lines of another format: see `inner`.
     Docker,
@@ -234,13 +234,15 @@ pub struct FormatConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_format: Option<String>,
 
-    /// Where the clock stands that writes times without an offset: a place such as
+    /// Where the clock stands that writes times without an offset (for `custom` those of
+    /// `%{…}t`, for `haproxy` all): a place such as
     /// `Europe/Berlin`, or an offset such as `+01:00`. UTC if left out. An hour that stands twice,
     /// at the end of summer time, is its first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_zone: Option<String>,
 
-    /// What the letters of time zones mean that `%Z` in `time_format` reads, such as
+    /// What the letters of time zones mean that `%Z` in `time_format`, or in `%{…}t` of
+    /// `custom`, reads, such as
     /// `{ PST: "-08:00", PDT: "-07:00" }`. `UTC`, `GMT`, `Z` and offsets need no entry; a line with
     /// other letters is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -265,7 +267,7 @@ impl FormatConfig {
 
     /// Refuses settings that the format does not read.
     pub(crate) fn check(&self) -> Result<()> {
-        use Format::{Caddy, Custom, Json, Logfmt, Regex, TraefikJson};
+        use Format::{Caddy, Custom, Haproxy, Json, Logfmt, Regex, TraefikJson};
         if self.inner.is_some() && !self.format.is_container() {
             return Err(self.foreign("inner", &[Format::Docker, Format::Cri]));
         }
@@ -276,8 +278,8 @@ impl FormatConfig {
             ("fields", self.fields.is_some(), &[Json, Logfmt, Regex]),
             ("rest", self.rest.is_some(), &[Json, Logfmt, Caddy, TraefikJson]),
             ("time_format", self.time_format.is_some(), &[Json, Logfmt, Regex]),
-            ("time_zone", self.time_zone.is_some(), &[Json, Logfmt, Regex]),
-            ("zones", self.zones.is_some(), &[Json, Logfmt, Regex]),
+            ("time_zone", self.time_zone.is_some(), &[Json, Logfmt, Regex, Custom, Haproxy]),
+            ("zones", self.zones.is_some(), &[Json, Logfmt, Regex, Custom]),
         ];
         for (name, set, formats) in settings {
             if set && !formats.contains(&reads) {

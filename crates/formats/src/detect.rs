@@ -266,14 +266,24 @@ fn is_logfmt(text: &str) -> bool {
     count >= 2
 }
 
-/// The lines inside the envelopes of containers, without those that go on in another one.
+/// The lines inside the envelopes of containers, without those of which an envelope holds only a
+/// part: their rest looks like nothing.
 fn contents(format: Format, lines: &StringViewArray) -> StringViewArray {
     let text = Lines::new(lines);
     let lines = (0..lines.len()).filter_map(|row| text.line(row)).map(|line| line.text);
+    // The streams whose last envelope did not end its line.
+    let mut open: Vec<&str> = Vec::new();
     let contents = lines.filter_map(|line| {
         let envelope = container::open(format, line).ok()?;
-        let text = envelope.content.text().to_owned();
-        (!envelope.partial && !text.trim_ascii().is_empty()).then_some(text)
+        let is_rest = open.contains(&envelope.stream);
+        match (is_rest, envelope.partial) {
+            (false, true) => open.push(envelope.stream),
+            (true, false) => open.retain(|stream| *stream != envelope.stream),
+            _ => {}
+        }
+        let text = envelope.content.text();
+        let is_whole = !is_rest && !envelope.partial && !text.trim_ascii().is_empty();
+        is_whole.then(|| text.to_owned())
     });
     StringViewArray::from_iter_values(contents)
 }
@@ -357,6 +367,23 @@ mod tests {
             assert!(detect(&lines(&[line])).is_err(), "{line}");
         }
         assert!(detect(&lines(&["see a=b and c", "SELECT x=1"])).is_err());
+    }
+
+    #[test]
+    fn parts_of_long_lines_inside_a_container_say_nothing() {
+        let envelope = |stream: &str, tag: &str, text: &str| {
+            format!("2026-03-03T10:00:00.1Z {stream} {tag} {text}")
+        };
+        let mut all = vec![envelope("stdout", "F", COMBINED)];
+        for _ in 0..20 {
+            all.push(envelope("stdout", "P", &COMBINED[..40]));
+            all.push(envelope("stderr", "F", COMBINED));
+            all.push(envelope("stdout", "P", "more of it"));
+            all.push(envelope("stdout", "F", &COMBINED[40..]));
+        }
+        let all: Vec<_> = all.iter().map(String::as_str).collect();
+        let detected = detect(&lines(&all)).expect("it is told");
+        assert_eq!(detected.name(), "cri, inner: combined");
     }
 
     #[test]

@@ -25,6 +25,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use contract::{Error, Result};
 
 use crate::text::Lines;
+use crate::timestamp::Zones;
 use crate::{Format, FormatConfig, Parsed, Parser, Refused};
 use columns::Columns;
 use layout::{Layout, Tail};
@@ -50,23 +51,28 @@ impl AccessLog {
     /// # Errors
     /// Config: `log_format` is missing or cannot be read.
     pub fn new(config: &FormatConfig) -> Result<Self> {
+        let zones = Zones::read(config.time_zone.as_deref(), config.zones.as_ref())?;
         let layout = match config.format {
-            Format::Common => Layout::new(notation::apache(COMMON)?, Tail::ResponseTime)?
+            Format::Common => Layout::new(notation::apache(COMMON, &zones)?, Tail::ResponseTime)?
                 .with_absent(&["referrer", "user_agent"]),
             Format::VhostCombined => {
-                Layout::new(notation::apache(VHOST_COMBINED)?, Tail::ResponseTime)?
+                Layout::new(notation::apache(VHOST_COMBINED, &zones)?, Tail::ResponseTime)?
             }
-            Format::Nginx => Layout::new(notation::apache(NGINX)?, Tail::ResponseTime)?,
+            Format::Nginx => Layout::new(notation::apache(NGINX, &zones)?, Tail::ResponseTime)?,
             Format::Custom => {
                 let text = config.log_format.as_deref().ok_or_else(|| {
                     Error::config("format \"custom\" needs the form of the lines")
                         .field("log_format")
                         .hint("copy it from the web server's configuration")
                 })?;
-                let layout = notation::read(text).and_then(|form| Layout::new(form, Tail::None));
-                layout.map_err(|error| error.field("log_format"))?
+                let form = notation::read(text, &zones);
+                let layout = form.and_then(|form| Layout::new(form, Tail::None));
+                layout.map_err(|error| match error.field_name() {
+                    Some(_) => error,
+                    None => error.field("log_format"),
+                })?
             }
-            _ => Layout::new(notation::apache(COMBINED)?, Tail::ResponseTime)?,
+            _ => Layout::new(notation::apache(COMBINED, &zones)?, Tail::ResponseTime)?,
         };
         let schema = Arc::new(Schema::new(layout.columns()));
         Ok(Self { layout, schema })

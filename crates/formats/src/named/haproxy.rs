@@ -6,15 +6,19 @@
 //! captured_response_cookie termination_state actconn/feconn/beconn/srv_conn/retries
 //! srv_queue/backend_queue {captured_headers} "http_request"`.
 //!
-//! The date has milliseconds and no zone: it counts as UTC. What syslog puts in front is a column
+//! The date has milliseconds and no zone. It is the machine's local time (`%tr`, `%t`), so that
+//! `time_zone` says where that is; else it counts as UTC. What syslog puts in front is a column
 //! of its own; what `option httpslog` writes behind the request is `more`. A `+` before a number
 //! (logged early, or sent to another server) is left out but for the retries, which then are
 //! `redispatched`. Which of the two lists of captured headers a single one is cannot be told, so
 //! they are one column, as they stand.
 
+use contract::Result;
+
 use super::Form;
 use super::fields::{address, digits, quoted_end};
 use super::rows::{BYTES, Column, HEAD, IP, Kind, RESPONSE_TIME_MS, Row, STATUS, TS, with_head};
+use crate::timestamp::Zones;
 use crate::typed::Cell;
 
 const OWN: [(&str, Kind); 24] = [
@@ -62,22 +66,28 @@ const MORE: usize = TRUNCATED + 1;
 const DATE_BYTES: usize = 24;
 
 /// The form of such a line.
-pub struct Haproxy(Vec<Column>);
+pub struct Haproxy {
+    columns: Vec<Column>,
+    zones: Zones,
+}
 
 impl Haproxy {
     /// The form with its columns.
-    pub fn new() -> Self {
-        Self(with_head(&OWN))
+    ///
+    /// # Errors
+    /// Config: there is no such time zone.
+    pub fn new(time_zone: Option<&str>) -> Result<Self> {
+        Ok(Self { columns: with_head(&OWN), zones: Zones::read(time_zone, None)? })
     }
 }
 
 impl Form for Haproxy {
     fn columns(&self) -> &[Column] {
-        &self.0
+        &self.columns
     }
 
-    fn read<'a>(&self, line: &'a str, row: &mut Row<'a>) -> Result<(), String> {
-        let rest = accepted(line, row)
+    fn read<'a>(&self, line: &'a str, row: &mut Row<'a>) -> std::result::Result<(), String> {
+        let rest = accepted(line, row, &self.zones)
             .ok_or("expected `address:port [03/Mar/2026:10:00:02.655] ` before the frontend")?;
         let mut words = Words { line, at: line.len() - rest.len() };
         row.set(FRONTEND, words.word("the frontend")?);
@@ -109,7 +119,7 @@ impl Form for Haproxy {
 }
 
 /// Reads up to the date and gives what follows it.
-fn accepted<'a>(line: &'a str, row: &mut Row<'a>) -> Option<&'a str> {
+fn accepted<'a>(line: &'a str, row: &mut Row<'a>, zones: &Zones) -> Option<&'a str> {
     let mut from = 0;
     loop {
         let open = from + line.get(from..)?.find('[')?;
@@ -118,7 +128,8 @@ fn accepted<'a>(line: &'a str, row: &mut Row<'a>) -> Option<&'a str> {
         if rest.get(DATE_BYTES..DATE_BYTES + 2) != Some(b"] ") || open == 0 {
             continue;
         }
-        let Some(time) = date(&rest[..DATE_BYTES], row) else { continue };
+        let time = date(&rest[..DATE_BYTES], row);
+        let Some(time) = time.and_then(|local| zones.instant(local, None)) else { continue };
         let before = line[..open].strip_suffix(' ')?;
         let (syslog, client) = match before.rsplit_once(' ') {
             Some((syslog, client)) => (Some(syslog), client),
@@ -135,7 +146,7 @@ fn accepted<'a>(line: &'a str, row: &mut Row<'a>) -> Option<&'a str> {
     }
 }
 
-/// `03/Mar/2026:10:00:02.655` as microseconds since 1970.
+/// `03/Mar/2026:10:00:02.655` as microseconds since 1970 on the clock that wrote it.
 fn date(text: &[u8], row: &mut Row<'_>) -> Option<i64> {
     let (seconds, millis) = text.split_at_checked(20)?;
     let [b'.', millis @ ..] = millis else { return None };
@@ -188,7 +199,7 @@ impl<'a> Words<'a> {
         format!("expected {what} at byte {}", self.at + 1)
     }
 
-    fn word(&mut self, what: &str) -> Result<Cell<'a>, String> {
+    fn word(&mut self, what: &str) -> std::result::Result<Cell<'a>, String> {
         let expected = self.expected(what);
         let word = self.next().ok_or(expected)?;
         Ok(if word == "-" { Cell::Null } else { Cell::Piece(word) })
@@ -198,7 +209,7 @@ impl<'a> Words<'a> {
     fn parts<const COUNT: usize>(
         &mut self,
         what: &str,
-    ) -> Result<[Option<&'a str>; COUNT], String> {
+    ) -> std::result::Result<[Option<&'a str>; COUNT], String> {
         let expected = self.expected(what);
         let word = self.next().ok_or_else(|| expected.clone())?;
         let mut parts = word.split('/');
@@ -217,7 +228,7 @@ impl<'a> Words<'a> {
         parts: &[Option<&str>],
         places: &[usize],
         row: &mut Row<'a>,
-    ) -> Result<(), String> {
+    ) -> std::result::Result<(), String> {
         for (part, place) in parts.iter().zip(places) {
             let Some(part) = part else { continue };
             let number = digits(part.strip_prefix('+').unwrap_or(part)).ok_or_else(|| {

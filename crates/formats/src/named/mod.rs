@@ -54,7 +54,7 @@ impl Named {
             Format::Elb => Box::new(aws::elb()),
             Format::Alb => Box::new(aws::alb()),
             Format::S3Access => Box::new(aws::s3_access()),
-            Format::Haproxy => Box::new(haproxy::Haproxy::new()),
+            Format::Haproxy => Box::new(haproxy::Haproxy::new(config.time_zone.as_deref())?),
             Format::Text => Box::new(plain::Plain::new()),
             _ => return Ok(None),
         };

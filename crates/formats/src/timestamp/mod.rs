@@ -33,14 +33,6 @@ pub enum TimeFormat {
 }
 
 impl TimeFormat {
-    /// The format that a setting describes, in UTC where no offset stands.
-    ///
-    /// # Errors
-    /// Config: it is no pattern, or one that gives no instant.
-    pub fn read(setting: Option<&str>) -> Result<Self> {
-        Self::new(setting, Zones::default())
-    }
-
     /// The format that a setting describes, with the zones of times that name none, or by a name.
     ///
     /// # Errors
@@ -283,7 +275,7 @@ mod tests {
     #[test]
     fn reads_times_as_settings_say() {
         let check = |setting, text: &str, expect| {
-            let format = TimeFormat::read(setting).expect("a valid setting");
+            let format = TimeFormat::new(setting, Zones::default()).expect("a valid setting");
             assert_eq!(shown(format.parse(text)), expect, "{text} as {setting:?}");
         };
         check(None, "2015-05-17T10:05:03Z", "2015-05-17T10:05:03Z");

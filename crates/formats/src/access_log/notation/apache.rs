@@ -14,6 +14,7 @@ use contract::{Error, Result};
 use super::parts::{BYTES_SENT, MICROSECONDS, MILLISECONDS, Parts, column_name, header};
 use super::quoting;
 use crate::access_log::layout::{Alphabet, Escape, Form, Kind};
+use crate::timestamp::Zones;
 
 const SECOND_NS: i64 = 1_000_000_000;
 const MILLISECOND_NS: i64 = 1_000_000;
@@ -23,7 +24,7 @@ const MICROSECOND_NS: i64 = 1_000;
 ///
 /// # Errors
 /// Config: the form is missing or not valid.
-pub fn directive(arguments: &str, number: usize) -> Result<Form> {
+pub fn directive(arguments: &str, number: usize, zones: &Zones) -> Result<Form> {
     let form = quoting::arguments(arguments).and_then(|(arguments, _)| {
         let form = arguments.into_iter().nth(number)?;
         form.text.contains('%').then_some(form.text)
@@ -32,14 +33,14 @@ pub fn directive(arguments: &str, number: usize) -> Result<Form> {
         Error::config("the directive has no form of the lines")
             .hint("it stands in quotes: `LogFormat \"%h %l %u %t \\\"%r\\\" %>s %b\" common`")
     })?;
-    apache(&form)
+    apache(&form, zones)
 }
 
-/// Reads Apache's notation.
+/// Reads Apache's notation; `zones` are those of times that have no offset.
 ///
 /// # Errors
 /// Config: a directive is not complete.
-pub fn apache(text: &str) -> Result<Form> {
+pub fn apache(text: &str, zones: &Zones) -> Result<Form> {
     let mut parts = Parts::default();
     let mut rest = text;
     while let Some(at) = rest.find('%') {
@@ -52,7 +53,7 @@ pub fn apache(text: &str) -> Result<Form> {
         rest = directive.rest;
     }
     parts.literal(&quoting::unescape(rest));
-    Ok(Form { parts: parts.finish()?, escape: Escape::Backslash, empty_numbers: false })
+    Ok(Form { parts: parts.finish(zones)?, escape: Escape::Backslash, empty_numbers: false })
 }
 
 /// A directive of Apache's: `%{argument}letter`.

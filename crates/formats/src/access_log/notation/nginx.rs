@@ -8,6 +8,7 @@ use super::parts::Parts;
 use super::quoting;
 use super::variables::field_of;
 use crate::access_log::layout::{Escape, Form};
+use crate::timestamp::Zones;
 
 /// Reads the arguments of `log_format`.
 ///
@@ -60,7 +61,11 @@ pub fn nginx(text: &str) -> Result<Form> {
         rest = after;
     }
     parts.literal(rest);
-    Ok(Form { parts: parts.finish()?, escape: Escape::Backslash, empty_numbers: true })
+    Ok(Form {
+        parts: parts.finish(&Zones::default())?,
+        escape: Escape::Backslash,
+        empty_numbers: true,
+    })
 }
 
 /// The name of a variable and what follows it.

@@ -1,9 +1,9 @@
 //! The parts of a form in the making.
 
-use contract::Result;
+use contract::{Error, Result};
 
 use crate::access_log::layout::{Kind, Part};
-use crate::timestamp::TimeFormat;
+use crate::timestamp::{TimeFormat, Zones};
 
 /// All bytes sent, headers too: the standard column `bytes` where nothing else fills it.
 pub const BYTES_SENT: &str = "bytes_sent";
@@ -91,11 +91,16 @@ impl Parts {
     /// The parts, with `bytes` and `ip` filled by what comes nearest to them.
     ///
     /// # Errors
-    /// Config: a time is no pattern, or one that gives no instant.
-    pub fn finish(mut self) -> Result<Vec<Part>> {
+    /// Config: a time is no pattern, or one that gives no instant; nothing reads the zones.
+    pub fn finish(mut self, zones: &Zones) -> Result<Vec<Part>> {
+        if self.times.is_empty() && !zones.is_utc() {
+            return Err(no_local_time());
+        }
         for (place, setting) in &self.times {
-            self.parts[*place] =
-                Part::Field("ts".into(), Kind::Time(TimeFormat::read(Some(setting))?));
+            self.parts[*place] = Part::Field(
+                "ts".into(),
+                Kind::Time(TimeFormat::new(Some(setting), zones.clone())?),
+            );
         }
         let has = |parts: &[Part], wanted: &str| {
             parts.iter().any(|part| matches!(part, Part::Field(name, _) if name == wanted))
@@ -113,6 +118,13 @@ impl Parts {
         }
         Ok(self.parts)
     }
+}
+
+/// The error of zones where every time has its own offset.
+pub fn no_local_time() -> Error {
+    Error::config("the form of the lines has no time without an offset")
+        .field("time_zone")
+        .hint("leave `time_zone` and `zones` out: `%t` and `$time_local` carry their offset")
 }
 
 fn has_date(pattern: &str) -> bool {

@@ -1,8 +1,8 @@
 //! Forms pasted from configurations.
 
 use super::{custom, names};
-use crate::parser;
 use crate::table::said;
+use crate::{FormatConfig, parser};
 
 fn check(form: &str, line: &str, expect: &str) {
     assert_eq!(said(&custom(form), &[line]), expect, "{form}\n{line}");
@@ -128,6 +128,23 @@ fn times_are_put_together() {
     check("%{end}t %{msec_frac}t", "[03/Mar/2026:10:00:00 +0000] 250", "2026-03-03T10:00:00Z|250");
     assert_eq!(names(&custom("%t %h %{sec}t")), "ts ip ts_2");
     check("%t %{msec}t", "[03/Mar/2026:10:00:00 +0000] -", "2026-03-03T10:00:00Z|~");
+}
+
+#[test]
+fn times_without_an_offset_are_read_in_the_zone_that_is_set() {
+    let local =
+        |form: &str| FormatConfig { time_zone: Some("Europe/Berlin".into()), ..custom(form) };
+    let form = "%h %{%Y-%m-%d %H:%M:%S}t.%{msec_frac}t";
+    let line = "::1 2026-07-03 10:00:00.250";
+    assert_eq!(said(&local(form), &[line]), "::1|2026-07-03T08:00:00.250Z");
+    assert_eq!(said(&custom(form), &[line]), "::1|2026-07-03T10:00:00.250Z");
+    let zones = Some([("PST".to_owned(), "-08:00".to_owned())].into());
+    let letters = FormatConfig { zones, ..custom("%h %{%Y-%m-%d %H:%M:%S %Z}t") };
+    assert_eq!(said(&letters, &["::1 2026-03-03 10:00:00 PST"]), "::1|2026-03-03T18:00:00Z");
+    for form in ["%h %t", "$remote_addr [$time_local]", "log_format a '$remote_addr $msec';"] {
+        let error = parser(&local(form)).err().expect("nothing reads it");
+        assert_eq!(error.field_name(), Some("time_zone"), "{form}: {error}");
+    }
 }
 
 #[test]

@@ -206,3 +206,20 @@ proptest! {
         let _ = crate::detect(&StringViewArray::from(texts));
     }
 }
+
+#[test]
+fn times_of_haproxy_are_those_of_its_machine() {
+    let line = "1.2.3.4:5 [03/Mar/2026:10:00:02.655] www www/a 1/2/3/4/5 200 1 - - ---- 1/1/1/1/0 \
+                0/0 \"GET / HTTP/1.1\"";
+    let cases = [
+        (None, "ts=2026-03-03T10:00:02.655Z"),
+        (Some("Europe/Berlin"), "ts=2026-03-03T09:00:02.655Z"),
+        (Some("-08:00"), "ts=2026-03-03T18:00:02.655Z"),
+    ];
+    for (zone, expect) in cases {
+        let time_zone = zone.map(str::to_owned);
+        let config = FormatConfig { time_zone, ..FormatConfig::new(Format::Haproxy) };
+        let said = row(&config, line);
+        assert!(said.contains(expect), "{said}");
+    }
+}
