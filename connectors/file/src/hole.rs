@@ -99,7 +99,6 @@ impl Settled {
             Self::Waited(hole, stood_to) if hole.is(first) || first.position >= hole.end => {
                 stood_to
             }
-            Self::Waited(..) | Self::Nothing if first.is_left_by_truncation() => first.end(),
             Self::Waited(..) | Self::Nothing => 0,
         }
     }

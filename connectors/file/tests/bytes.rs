@@ -22,6 +22,10 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
 const CASES: u64 = 150;
+/// What comes late ends where a page does.
+const PAGE_BYTES: usize = 4096;
+/// Fewer NULs may be a part of a line.
+const LATE_BYTES_MIN: usize = 16;
 /// Files cost a thousand times what memory does.
 const CASES_OF_MEMORY: u64 = 1_000;
 
@@ -156,40 +160,32 @@ impl Case {
         self.write();
     }
 
-    /// Lines whose pages come after those of the lines behind them.
+    /// Lines of which a page, or the rest of one, comes after what is behind it.
     fn write_late(&mut self) {
         self.end_line();
-        if fs::metadata(self.live()).map_or(0, |metadata| metadata.len()) == 0 {
-            // At the beginning only whole sectors are known to be late.
-            self.write();
-        }
-        let lines = self.lines..self.lines + self.random.random_range(1..40);
+        let lines = self.lines..self.lines + self.random.random_range(1..200);
         self.lines = lines.end;
         let text: String = lines.map(|number| line(number) + "\n").collect();
-        let place = fs::metadata(self.live()).map_or(0, |metadata| metadata.len());
-        self.append(&vec![0; text.len()]);
-        self.late.push((place, text));
+        let place = fs::metadata(self.live()).map_or(0, |metadata| metadata.len()) as usize;
+        let page_end = (place + 1).next_multiple_of(PAGE_BYTES) - place;
+        let mut bytes = text.clone().into_bytes();
+        if (LATE_BYTES_MIN..bytes.len()).contains(&page_end) {
+            let begin = self.random.random_range(0..=page_end - LATE_BYTES_MIN);
+            bytes[begin..page_end].fill(0);
+            self.late.push(((place + begin) as u64, text[begin..page_end].to_owned()));
+        }
+        self.append(&bytes);
         self.write();
     }
 
-    /// One of the pages comes, or a part of it.
+    /// One of the pages comes.
     fn fill(&mut self) {
         if self.late.is_empty() {
             return;
         }
         let (place, text) = self.late.swap_remove(self.random.random_range(0..self.late.len()));
-        let half = text[..text.len() / 2].rfind('\n').map_or(0, |end| end + 1);
-        let (now, later) = text.split_at(half);
         let live = fs::File::options().write(true).open(self.live()).expect("it was written");
-        if self.random.random() {
-            live.write_all_at(text.as_bytes(), place).expect("a file can be written");
-        } else {
-            let behind = place + half as u64;
-            live.write_all_at(later.as_bytes(), behind).expect("a file can be written");
-            if !now.is_empty() {
-                self.late.push((place, now.to_owned()));
-            }
-        }
+        live.write_all_at(text.as_bytes(), place).expect("a file can be written");
     }
 
     fn fill_all(&mut self) {

@@ -15,8 +15,9 @@ pub const HOLE_BYTES_MIN: usize = 16;
 /// at before a position, so that it does not depend on the rest.
 const KEPT_BYTES: usize = 4 << 10;
 
-/// Disks and the memory before them are written in multiples of this.
-pub const SECTOR_BYTES: i64 = 512;
+/// What is written late is written in whole pages of memory: what a client of a server of files
+/// sends in any order, and what another program downloads in parts.
+const PAGE_BYTES: i64 = 4096;
 
 /// The NULs of a block.
 #[derive(Debug)]
@@ -38,14 +39,10 @@ pub struct Run {
 }
 
 impl Run {
-    /// Whether text may be written there later. One NUL before a line, as some programs end each
-    /// line with, has no room for a line; where a sector ends, a part of a line may be missing.
+    /// Whether text may be written there later: up to where a page ends behind which there is text.
+    /// NULs that end elsewhere were written as they are, as single ones are.
     pub fn may_be_written(&self, gap: &Gap) -> bool {
-        let ends_sector = gap.end() % SECTOR_BYTES == 0;
-        match self.is_hole {
-            true => gap.bytes > 1 || ends_sector,
-            false => gap.position % SECTOR_BYTES == 0 || ends_sector,
-        }
+        self.is_hole && gap.bytes > 1 && gap.end() % PAGE_BYTES == 0
     }
 }
 
@@ -77,7 +74,8 @@ pub fn before_holes(first: &[u8]) -> usize {
     let runs = find(first, Start::Line, true).runs;
     let written = runs.iter().find(|run| {
         let Range { start, end } = run.place;
-        run.may_be_written(&Gap { position: start as i64, bytes: (end - start) as u64 })
+        let gap = Gap { position: start as i64, bytes: (end - start) as u64 };
+        end == first.len() || run.may_be_written(&gap)
     });
     written.map_or(first.len(), |run| run.place.start)
 }
@@ -136,12 +134,13 @@ mod tests {
     fn a_text_lasts_up_to_where_it_may_be_written_over() {
         let check = |first: &[u8], expect: usize| assert_eq!(before_holes(first), expect);
         check(b"one\n", 4);
-        check(b"one\n\0two\n\0\0three\n", 9);
-        check(b"\0\0one\n", 0);
-        check(&[b"one\n".as_slice(), &[0; 20], b"two\n"].concat(), 4);
-        check(&[&[b'a'; 500], [0; 11].as_slice(), b"b\n"].concat(), 513);
-        check(&[&[b'a'; 500], [0; 12].as_slice(), b"b\n"].concat(), 500);
-        check(&[&[b'\n'; 511], [0].as_slice(), b"b\n"].concat(), 511);
+        check(b"one\n\0two\n\0\0three\n", 17);
+        check(b"\0\0one\n", 6);
+        check(&[b"one\n".as_slice(), &[0; 20]].concat(), 4);
+        check(&[b"one\n".as_slice(), &[0; 4092], b"two\n"].concat(), 4);
+        check(&[b"one\n".as_slice(), &[0; 4091], b"two\n"].concat(), 4099);
+        check(&[&[b'a'; 4080], [0; 16].as_slice(), b"b\n"].concat(), 4080);
+        check(&[&[b'a'; 4081], [0; 15].as_slice(), b"b\n"].concat(), 4098);
     }
 
     #[test]

@@ -86,12 +86,6 @@ impl Gap {
     pub fn end(&self) -> i64 {
         self.position + self.bytes.cast_signed()
     }
-
-    /// Whether these are what a truncation leaves under a writer that goes on where it stood. Text
-    /// that comes late begins with a text and ends where a sector does.
-    pub fn is_left_by_truncation(&self) -> bool {
-        self.position == 0 && self.end() % holes::SECTOR_BYTES != 0
-    }
 }
 
 /// What waits behind the position for more bytes.

@@ -149,20 +149,26 @@ fn nuls_that_may_be_written_over_wait_and_so_does_what_is_behind_them() {
                 assert_eq!(waiting, waits);
             }
         };
-    let bytes = b"one\n\0\0two\n\0\0\0three\n";
-    check(bytes, 0, &["0 one"], 4, Some((4, 2)));
-    check(bytes, 5, &["0 one"], 4, Some((4, 2)));
-    check(bytes, 6, &["0 one", "4. 2 NULs", "6 two"], 10, Some((10, 3)));
+    let nuls = |count: usize| vec![0; count];
+    let bytes = [b"one\n".as_slice(), &nuls(4092), b"two\n", &nuls(4092), b"three\n"].concat();
+    check(&bytes, 0, &["0 one"], 4, Some((4, 4092)));
+    check(&bytes, 4095, &["0 one"], 4, Some((4, 4092)));
+    let passed = ["0 one", "4. 4092 NULs", "4096 two"];
+    check(&bytes, 4096, &passed, 4100, Some((4100, 4092)));
+    // What does not end where a page does was written so.
+    let written = b"one\n\0\0two\n\0\0\0three\n";
+    let all = ["0 one", "4. 2 NULs", "6 two", "10. 3 NULs", "13 three"];
+    check(written, 0, &all, 19, None);
     check(b"one\n\0two\n", 0, &["0 one", "4. 1 NULs", "5 two"], 9, None);
-    let hole = [b"half".as_slice(), &[0; 20], b"two\n"].concat();
-    check(&hole, 0, &[], 0, Some((4, 20)));
-    check(&hole, 24, &["0 half", "4. 20 NULs", "24 two"], 28, None);
+    let hole = [b"half".as_slice(), &nuls(4092), b"two\n"].concat();
+    check(&hole, 0, &[], 0, Some((4, 4092)));
+    check(&hole, 4096, &["0 half", "4. 4092 NULs", "4096 two"], 4100, None);
     check(
-        b"more than twenty bytes in it\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0two\n",
+        &[b"more than twenty bytes in it".as_slice(), &nuls(4068), b"two\n"].concat(),
         0,
         &["0! line more than twenty byt"],
         28,
-        Some((28, 16)),
+        Some((28, 4068)),
     );
 }
 
