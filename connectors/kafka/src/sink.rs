@@ -173,7 +173,13 @@ impl Sink for Topics {
         self.shared.templates.check(columns)?;
         Values::new(&self.shared.config, columns)?;
         let brokers = self.shared.connection.brokers();
-        Ok(Some(format!("kafka://{brokers}/{}", self.shared.config.topic)))
+        let topic = &self.shared.config.topic;
+        let place = format!("kafka://{brokers}/{topic}");
+        let token_topic = &self.shared.token_topic;
+        Ok(Some(match self.shared.config.transactional && token_topic != topic {
+            true => format!("{place}, tokens in {token_topic}"),
+            false => place,
+        }))
     }
 
     async fn fence_and_read(&self, ctx: &WriterContext, lineage: &Lineage) -> Result<Held> {

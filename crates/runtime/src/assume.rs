@@ -20,8 +20,8 @@ pub enum Assumption {
     Missing,
 }
 
-/// Changes what the checkpoint says of a sink to what the operator says, if the sink's token is
-/// not explained and does not belong to another history. Returns whether it was.
+/// Changes what the checkpoint says of a sink whose token is not explained to what the operator
+/// says, unless the token belongs to another history. Returns whether it was.
 pub fn take(owner: &Owner, checkpoint: &mut Checkpoint, sink: usize, held: Held) -> bool {
     let Some(assumption) = owner.options.assume else { return false };
     let held = match held {
@@ -32,9 +32,6 @@ pub fn take(owner: &Owner, checkpoint: &mut Checkpoint, sink: usize, held: Held)
     let epoch = checkpoint.epoch;
     let name = &owner.pipeline.sinks[sink].name;
     let state = checkpoint.sinks.entry(name.clone()).or_default();
-    if held == state.token_after(epoch) || (state.owes && held == state.prev) {
-        return false;
-    }
     let taken = match assumption {
         Assumption::Held => "taken to hold every epoch, as `--assume held` says",
         Assumption::Missing => "taken to miss the newest epoch, as `--assume missing` says",

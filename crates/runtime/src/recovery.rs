@@ -43,8 +43,12 @@ pub async fn recover(owner: &Owner) -> Result<Checkpoint> {
     let mut behind = Vec::new();
     for (sink, held) in held.into_iter().enumerate() {
         targets.prove(owner, &mut checkpoint, sink, held)?;
-        targets.assumed |= assume::take(owner, &mut checkpoint, sink, held);
-        if is_behind(&owner.pipeline.sinks[sink], &checkpoint, held, complete)? {
+        let node = &owner.pipeline.sinks[sink];
+        let assumed = is_behind(node, &checkpoint, held, complete).is_err()
+            && assume::take(owner, &mut checkpoint, sink, held);
+        targets.assumed |= assumed;
+        let complete = complete && !assumed && !targets.replay.contains(&sink);
+        if is_behind(node, &checkpoint, held, complete)? {
             behind.push(sink);
         }
     }
@@ -196,7 +200,8 @@ pub fn refuse_missing_sinks(
     }
 }
 
-/// Whether a sink lacks the newest epoch.
+/// Whether a sink lacks the newest epoch. One that had it once (`complete`) and does not hold it
+/// any more has lost its token alone, or its rows as well: nobody knows.
 ///
 /// # Errors
 /// Config: it holds what this history does not explain.
@@ -223,7 +228,7 @@ pub fn is_behind(
     if held == state.token_after(checkpoint.epoch) {
         return Ok(false);
     }
-    if state.owes && held == state.prev {
+    if state.owes && !complete && held == state.prev {
         return Ok(true);
     }
     let held = held.map_or("nothing".to_owned(), |epoch| format!("epoch {epoch}"));

@@ -509,7 +509,8 @@ fn settings_that_do_not_fit_are_named_before_anything_runs() {
     check("topic: t, key: \"{s}\"", "kafka://a:1/t");
     check("topic: t, key: \"{u}\"", "there is no column \"u\"");
     check("topic: \"t-{s}\"", "the token has no place");
-    check("topic: \"t-{s}\", token_topic: t", "kafka://a:1/t-{s}");
+    check("topic: \"t-{s}\", token_topic: t", "kafka://a:1/t-{s}, tokens in t");
+    check("topic: t, token_topic: u", "kafka://a:1/t, tokens in u");
     check("topic: \"t-{s}\", transactional: false", "kafka://a:1/t-{s}");
     check("topic: \"a b\"", "\"a b\" is no name for a topic");
     check("topic: t, format: text", "there is no column \"message\"");

@@ -304,6 +304,36 @@ fn lost_checkpoints_over_kept_sinks_stop_the_start() {
 }
 
 #[test]
+fn a_token_that_is_lost_after_a_clean_end_stops_the_start_and_doubles_nothing() {
+    let _alone = Proof::alone();
+    let one_epoch = |mut fixture: Fixture| {
+        fixture.yaml = fixture.yaml.replace("2KiB", "64MiB");
+        fixture
+    };
+    for (fixture, epochs) in [(one_epoch(Fixture::new()), 1), (Fixture::new(), 2)] {
+        for sink in ["transaction", "staged"] {
+            let Start::Ended(summary) = fixture.proof().start().unwrap() else {
+                panic!("no crash")
+            };
+            assert!(sink == "staged" || summary.epochs.min(2) == epochs, "{}", summary.epochs);
+            let store = store(&format!("{}-{sink}", fixture.name));
+            let held = store.content().tokens.clone();
+            for token in store.content().tokens.values_mut() {
+                token.epoch -= 1;
+            }
+            store.content().tokens.retain(|_, token| token.epoch > 0);
+            let error = fixture.proof().start().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config, "{error:?}");
+            assert!(error.hint_text().unwrap().contains("--assume missing"), "{error:?}");
+            fixture.check();
+            store.content().tokens = held;
+        }
+        fixture.proof().start().unwrap();
+        fixture.check();
+    }
+}
+
+#[test]
 fn a_damaged_newest_checkpoint_stops_the_start_where_a_sink_cannot_prove_its_epoch() {
     let _alone = Proof::alone();
     let fixture = Fixture::new();
