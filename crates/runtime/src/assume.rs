@@ -42,7 +42,7 @@ pub fn take(owner: &Owner, checkpoint: &mut Checkpoint, sink: usize, held: Held)
     true
 }
 
-/// Makes an epoch of no rows that says of every sink what it is known to hold now.
+/// Makes an epoch of no rows that says of every sink what it is known to hold now, and where.
 ///
 /// # Errors
 /// NotOwner: another process made that epoch. External, from the store.

@@ -4,12 +4,14 @@
 //! was delivered. The history keeps what it met under each name, so that nobody finds out by
 //! chance: it is told by whoever writes next, by the next start, and by every audit.
 
+use std::collections::BTreeMap;
+
 use contract::Result;
-use contract::sink::Identity;
+use contract::sink::{Identity, SinkKind};
 use serde::Serialize;
 use state::Checkpoint;
 use state::checkpoint::{KnownIdentity, SinkState};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::attempt::Attempt;
 use crate::owner::Owner;
@@ -94,6 +96,14 @@ impl<'a> Known<'a> {
         })
     }
 
+    /// What the newest rows went into, if nothing stands under its name. That older names go is
+    /// the way of indexes by the day.
+    fn gone(&self, now: &BTreeMap<String, String>) -> Vec<&'a KnownIdentity> {
+        let newest = self.all().iter().map(|one| one.to).max();
+        let last = self.all().iter().filter(|one| Some(one.to) == newest);
+        last.filter(|one| !now.contains_key(&one.place)).collect()
+    }
+
     fn all(&self) -> &'a [KnownIdentity] {
         self.state.map_or(&[], |state| &state.identities)
     }
@@ -111,6 +121,10 @@ pub async fn look(owner: &Owner, checkpoint: &Checkpoint) {
             Ok(now) => {
                 let replaced = now.iter().filter_map(|(place, id)| known.replaced(place, id));
                 owner.progress.tell(replaced.collect());
+                for KnownIdentity { place, id, from, to, rows } in known.gone(&now) {
+                    let sink = &node.name;
+                    warn!(sink, place, id, from, to, rows, "the destination is not there any more");
+                }
             }
             Err(error) => {
                 debug!(
@@ -121,6 +135,29 @@ pub async fn look(owner: &Owner, checkpoint: &Checkpoint) {
             }
         }
     }
+}
+
+/// Whether rows of the newest epoch are gone that an idempotent sink took before it was decided:
+/// what they went into does not stand there any more. One that does not answer is asked by its
+/// writer.
+pub async fn lost(owner: &Owner, checkpoint: &Checkpoint, sink: usize) -> bool {
+    let node = &owner.pipeline.sinks[sink];
+    let known = Known::before(checkpoint, &node.name);
+    let newest = || known.all().iter().filter(|one| one.to == checkpoint.epoch);
+    if node.sink.promise().kind != SinkKind::Idempotent || newest().next().is_none() {
+        return false;
+    }
+    let Ok(now) = node.sink.identities().await else { return false };
+    newest().any(|one| now.get(&one.place) != Some(&one.id))
+}
+
+/// Whether a replay met other destinations than the epoch recorded; of each sink in any order.
+pub fn differ(recorded: &Checkpoint, met: &Checkpoint) -> bool {
+    met.sinks.iter().any(|(name, state)| {
+        let known = recorded.sinks.get(name).map_or(&[][..], |state| &state.identities);
+        known.len() != state.identities.len()
+            || !state.identities.iter().all(|one| known.contains(one))
+    })
 }
 
 /// Notes what rows that were sent again went into, in the place of what their epoch recorded.
@@ -201,6 +238,29 @@ mod tests {
         let before = checkpoint(6, SinkState { prev: Some(5), ..SinkState::default() });
         let (known, replaced) = Known::before(&before, "out").meet(7, &[identity("t", "1")]);
         assert_eq!((known[0].from, known[0].to, replaced.len()), (1, 7, 0));
+    }
+
+    #[test]
+    fn only_what_the_newest_rows_went_into_is_missed() {
+        let check = |met: &[(&str, u64)], now: &[&str], expect: &[&str]| {
+            let known = met.iter().map(|(place, to)| KnownIdentity {
+                place: (*place).to_owned(),
+                id: "x".to_owned(),
+                from: 1,
+                to: *to,
+                rows: 10,
+            });
+            let identities = known.collect();
+            let before = checkpoint(3, SinkState { identities, ..SinkState::default() });
+            let now = now.iter().map(|place| ((*place).to_owned(), "x".to_owned())).collect();
+            let gone = Known::before(&before, "out").gone(&now);
+            let gone: Vec<_> = gone.iter().map(|one| one.place.as_str()).collect();
+            assert_eq!(gone, expect);
+        };
+        check(&[("a", 1), ("b", 2)], &["a", "b"], &[]);
+        check(&[("a", 1), ("b", 2)], &["b"], &[]);
+        check(&[("a", 1), ("b", 2), ("c", 2)], &["a"], &["b", "c"]);
+        check(&[], &[], &[]);
     }
 
     #[test]

@@ -55,7 +55,7 @@ pub async fn recover(owner: &Owner) -> Result<Checkpoint> {
     let mut replay = Vec::new();
     for sink in &behind {
         let name = owner.pipeline.sinks[*sink].name.as_str();
-        if targets.replay.contains(sink) {
+        if targets.replay.contains(sink) || identities::lost(owner, &checkpoint, *sink).await {
             replay.push(name);
             continue;
         }
@@ -64,15 +64,18 @@ pub async fn recover(owner: &Owner) -> Result<Checkpoint> {
             replay.push(name);
         }
     }
+    let mut changed = targets.assumed;
     if !replay.is_empty() {
+        let recorded = checkpoint.clone();
         replay_epoch(owner, &mut checkpoint, &replay).await?;
+        changed |= identities::differ(&recorded, &checkpoint);
     }
     if !behind.is_empty() {
         owner.instruments.count_ledger(&checkpoint);
     }
     identities::look(owner, &checkpoint).await;
     let mut checkpoint = losses::book(owner, checkpoint).await?;
-    if targets.assumed {
+    if changed {
         checkpoint = assume::keep(owner, checkpoint).await?;
     }
     failpoint::reach("recover.done").await?;

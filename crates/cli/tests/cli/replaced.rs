@@ -16,6 +16,16 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// A pipeline of numbered rows into one sink, of which three are delivered.
 fn begin(name: &str, sink: &str) -> Desk {
+    let desk = pipeline(name, sink);
+    let ran = desk.done(&["run", "replaced.yaml", "--until-end", "--format", "json"]).json();
+    assert_eq!(ran["sinks"][0]["delivered"], 3, "{ran}");
+    assert_eq!(ran["replaced"], Value::Null, "{ran}");
+    desk.done(&["audit", "replaced.yaml"]);
+    desk
+}
+
+/// The same, not run yet.
+fn pipeline(name: &str, sink: &str) -> Desk {
     let desk = Desk::new();
     desk.write("a.json", "{\"n\":1}\n{\"n\":2}\n{\"n\":3}\n");
     desk.write(
@@ -27,10 +37,6 @@ fn begin(name: &str, sink: &str) -> Desk {
              sinks:\n  out: {{ input: parsed, {sink} }}\n"
         ),
     );
-    let ran = desk.done(&["run", "replaced.yaml", "--until-end", "--format", "json"]).json();
-    assert_eq!(ran["sinks"][0]["delivered"], 3, "{ran}");
-    assert_eq!(ran["replaced"], Value::Null, "{ran}");
-    desk.done(&["audit", "replaced.yaml"]);
     desk
 }
 
@@ -204,6 +210,47 @@ fn rows_that_are_sent_again_into_a_new_table_are_not_called_gone() {
     assert!(ran.stderr.contains("replayed an epoch"), "{}", ran.stderr);
     assert_eq!(ran.json()["replaced"], Value::Null, "{}", ran.stdout);
     desk.done(&["audit", "replaced.yaml"]);
+}
+
+/// The pipeline of [`begin`], killed before its sink commits the first epoch.
+fn killed(name: &str, sink: &str) -> Desk {
+    let desk = pipeline(name, sink);
+    let mut command = desk.command(&["run", "replaced.yaml", "--until-end", "--quiet"]);
+    command.env("LOGMILL_FAILPOINT", "commit.sink.before:1").stdout(Stdio::null());
+    assert!(!command.status().expect("it starts").success(), "it was killed");
+    desk
+}
+
+/// What a replay met is known to later starts too, whether or not there are new rows.
+#[test]
+fn a_decided_epoch_that_is_sent_again_into_a_new_table_is_never_called_gone() {
+    let Some(url) = find("postgres") else { return };
+    let name = unique("replaced");
+    let desk = killed(&name, &table(&name, &url));
+    ask(&url, &format!("DROP TABLE {name}"));
+    for _ in 0..2 {
+        let ran = desk.done(&["run", "replaced.yaml", "--until-end", "--format", "json"]);
+        assert_eq!(ran.json()["replaced"], Value::Null, "{}", ran.stdout);
+    }
+    assert_eq!(ask(&url, &format!("SELECT count(*) FROM {name}")), "3");
+    desk.done(&["audit", "replaced.yaml"]);
+}
+
+#[test]
+fn an_index_that_is_deleted_is_told_and_gets_a_decided_epoch_again() {
+    let Some(url) = find("opensearch") else { return };
+    let name = unique("replaced");
+    let sink = format!("type: opensearch, url: '{url}', index: '{name}'");
+    let delete = || http::send("DELETE", &url, &format!("/{name}"), "").expect("it is there");
+    let desk = killed(&name, &sink);
+    delete();
+    let ran = desk.done(&["run", "replaced.yaml", "--until-end"]);
+    assert!(ran.stderr.contains("replayed an epoch"), "{}", ran.stderr);
+    desk.done(&["audit", "replaced.yaml"]);
+    delete();
+    let ran = desk.done(&["run", "replaced.yaml", "--until-end"]);
+    assert!(ran.stderr.contains("the destination is not there any more"), "{}", ran.stderr);
+    assert!(ran.stderr.contains(&name), "{}", ran.stderr);
 }
 
 #[test]
