@@ -189,9 +189,17 @@ impl MemoryWriter {
         let numbers = records
             .column_by_name("number")
             .and_then(|column| column.as_primitive_opt::<Int64Type>());
-        let (Some(numbers), 1..) = (numbers, divisor) else { return Ok(records) };
-        let keep: BooleanArray =
-            numbers.iter().map(|number| number.map(|number| number % divisor != 0)).collect();
+        let refuses = self.store.content().refuses;
+        let (keep, reason): (BooleanArray, _) = match (numbers, divisor) {
+            _ if refuses => {
+                (vec![false; records.num_rows()].into(), "every row is refused".to_owned())
+            }
+            (Some(numbers), 1..) => {
+                let keep = numbers.iter().map(|number| number.map(|number| number % divisor != 0));
+                (keep.collect(), format!("a multiple of {divisor}"))
+            }
+            _ => return Ok(records),
+        };
         for (row, (split, position, ordinal)) in origins(&records)?.into_iter().enumerate() {
             if keep.value(row) {
                 continue;
@@ -199,7 +207,7 @@ impl MemoryWriter {
             let reject = Reject {
                 position,
                 ordinal,
-                reason: format!("a multiple of {divisor}"),
+                reason: reason.clone(),
                 kind: OriginalKind::Row,
                 original: None,
             };

@@ -351,6 +351,10 @@ impl Attempt<'_> {
         for (sink, report) in reports.iter().enumerate() {
             let node = &self.owner.pipeline.sinks[sink];
             let Some(SinkReport { prepared: Some(prepared), .. }) = report else { continue };
+            // Whoever lost every row keeps the token before, as its losses are booked.
+            if prepared.rows == 0 {
+                continue;
+            }
             let Some(state) = self.checkpoint.sinks.get(&node.name) else { continue };
             let commit = Commit {
                 committable: prepared.committable.clone(),

@@ -237,6 +237,20 @@ fn holes_that_nobody_told_of_are_named_and_the_rest_is_delivered() {
 }
 
 #[test]
+fn a_sink_that_takes_nothing_of_a_replay_any_more_loses_the_epoch_and_goes_on() {
+    let _alone = Proof::alone();
+    let fixture = Fixture::new(Shape::default());
+    let refuse = |refuses| store(&format!("{}-out", fixture.name)).content().refuses = refuses;
+    refuse(true);
+    let error = block_on(fixture.run(false)).unwrap_err();
+    assert!(error.chain().contains("every row is refused"), "{}", error.chain());
+    block_on(fixture.run(true)).unwrap();
+    refuse(false);
+    block_on(fixture.run(false)).unwrap();
+    assert_eq!((fixture.held(), fixture.lost()), (Vec::new(), END as u64 / 2));
+}
+
+#[test]
 fn a_split_of_which_other_records_come_is_left_out_whole() {
     let _alone = Proof::alone();
     let shape = Shape { moved: Some(10), ..Shape::default() };
