@@ -19,8 +19,8 @@ use crate::owner::{Recipe, RunOptions};
 /// Splits that an error names.
 const NAMED_MAX: usize = 3;
 
-/// Refuses a source that nobody knows yet and that finds splits which another source has read, and
-/// does not read any more. `known` are the splits of all sources.
+/// Refuses a source that finds splits which it did not read yet, and which another source has
+/// read and does not read any more. `known` are the splits of all sources.
 ///
 /// # Errors
 /// Config: there is such a source. Others as for [`contract::source::Source::splits`].
@@ -30,12 +30,14 @@ pub async fn refuse_source(
     name: &str,
     known: &[SplitState],
 ) -> Result<()> {
-    let others: BTreeSet<&str> = known.iter().map(|state| state.source.as_str()).collect();
-    if others.is_empty() || others.contains(name) {
-        return Ok(());
-    }
+    let own = known.iter().filter(|state| state.source == name);
+    let own: BTreeSet<&SplitId> = own.map(|state| &state.known.split.id).collect();
+    let is_others =
+        |state: &&SplitState| state.source != name && !own.contains(&state.known.split.id);
+    let others: BTreeSet<&str> =
+        known.iter().filter(is_others).map(|state| state.source.as_str()).collect();
     for other in others {
-        let of_other = known.iter().filter(|state| state.source == other);
+        let of_other = known.iter().filter(is_others).filter(|state| state.source == other);
         let of_other: Vec<KnownSplit> = of_other.map(|state| state.known.clone()).collect();
         let Some(asked) = again(pipeline, options) else { return Ok(()) };
         let mut read = found(&asked, name, &of_other).await?;
@@ -44,7 +46,11 @@ pub async fn refuse_source(
             read.retain(|split| !still.contains(split));
         }
         if !read.is_empty() {
-            return Err(renamed(name, other, &read));
+            let stays = !own.is_empty() || pipeline.sources.iter().any(|node| node.name == other);
+            return Err(match stays {
+                true => moved(name, other, &read),
+                false => renamed(name, other, &read),
+            });
         }
     }
     Ok(())
@@ -159,16 +165,25 @@ async fn found(asked: &Pipeline, name: &str, known: &[KnownSplit]) -> Result<BTr
 }
 
 fn renamed(name: &str, other: &str, read: &BTreeSet<SplitId>) -> Error {
+    reads_what_was_read(name, other, read).hint(format!(
+        "call it {other:?} again to go on, or give the pipeline another `name`, and its sinks \
+         other places, to read everything anew"
+    ))
+}
+
+fn moved(name: &str, other: &str, read: &BTreeSet<SplitId>) -> Error {
+    reads_what_was_read(name, other, read).hint(format!(
+        "let source {other:?} read it again to go on, or give the pipeline another `name`, and \
+         its sinks other places, to read everything anew"
+    ))
+}
+
+fn reads_what_was_read(name: &str, other: &str, read: &BTreeSet<SplitId>) -> Error {
     let named = read.iter().take(NAMED_MAX).map(|split| format!("\"{split}\""));
     let mut splits: Vec<_> = named.collect();
     if read.len() > NAMED_MAX {
         splits.push(format!("{} more", read.len() - NAMED_MAX));
     }
     let splits = splits.join(", ");
-    Error::config(format!("source {name:?} reads what source {other:?} has read: {splits}")).hint(
-        format!(
-            "call it {other:?} again to go on, or give the pipeline another `name`, and its sinks \
-             other places, to read everything anew"
-        ),
-    )
+    Error::config(format!("source {name:?} reads what source {other:?} has read: {splits}"))
 }

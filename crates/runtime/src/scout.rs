@@ -120,7 +120,13 @@ impl Scout {
     /// Where the splits start that were there when the source was first looked at. Decided once,
     /// before any of them has a checkpoint.
     async fn starts(&mut self, node: &SourceNode) -> Result<Vec<Split>> {
-        let (checkpoints, pipeline) = (&self.run.options.checkpoints, &self.run.pipeline.name);
+        let RunContext { pipeline, options, .. } = &self.run;
+        if !self.starts.contains_key(&node.name) {
+            let known = self.known.iter().flat_map(BTreeMap::values);
+            let known: Vec<_> = known.cloned().collect();
+            renamed::refuse_source(pipeline, options, &node.name, &known).await?;
+        }
+        let (checkpoints, pipeline) = (&options.checkpoints, &pipeline.name);
         let found = match self.starts.get(&node.name) {
             Some(Starts { splits, decided: true }) => return Ok(splits.clone()),
             // Nobody knows whether it was decided; the source would not say the same again.
@@ -130,10 +136,6 @@ impl Scout {
                 // A history without starts: all that was there then has begun.
                 None if self.known_of(&node.name).next().is_some() => Vec::new(),
                 None => {
-                    let known = self.known.iter().flat_map(BTreeMap::values);
-                    let known: Vec<_> = known.cloned().collect();
-                    let RunContext { pipeline, options, .. } = &self.run;
-                    renamed::refuse_source(pipeline, options, &node.name, &known).await?;
                     let found = node.source.splits(None).await?;
                     warn_of(node, &found);
                     found.splits

@@ -48,6 +48,46 @@ fn a_source_under_another_name_is_refused_before_it_reads_anything_again() {
     desk.done(&["audit", "web.yaml"]);
 }
 
+const TWO: &str = "\
+name: web
+sources:
+  a: { type: file, paths: [a.log] }
+  b: { type: file, paths: [b.log] }
+sinks:
+  lake: { type: lake, input: [a, b], table: web }
+";
+
+/// What one known source has read is not read again by another one.
+#[test]
+fn a_file_that_moves_between_known_sources_is_refused_before_it_is_read_again() {
+    let swapped = TWO.replace("a.log", "c.log").replace("b.log", "a.log").replace("c.log", "b.log");
+    let alone = TWO.replace("a.log", "a.log, b.log").replace("[a, b]", "a");
+    let alone = alone.replace("  b: { type: file, paths: [b.log] }\n", "");
+    for changed in [swapped, alone] {
+        let desk = Desk::new();
+        desk.write("a.log", "a\n");
+        desk.write("b.log", "b\nc\n");
+        desk.write("web.yaml", TWO);
+        desk.done(&["run", "web.yaml", "--until-end"]);
+        desk.write("web.yaml", &changed);
+        for command in [&["run", "web.yaml", "--until-end"][..], &["check", "web.yaml"]] {
+            let refused = desk.run(command);
+            assert_eq!(refused.code, 2, "{changed}: {}{}", refused.stdout, refused.stderr);
+            for part in
+                ["source \"a\" reads what source \"b\" has read", "let source \"b\" read it"]
+            {
+                assert!(refused.stderr.contains(part), "{part}: {}", refused.stderr);
+            }
+        }
+        assert_eq!(rows(&desk), "n\n3\n");
+        // As it was it goes on, and both may read the same file.
+        desk.write("web.yaml", &TWO.replace("[a.log]", "[a.log, b.log]"));
+        desk.done(&["run", "web.yaml", "--until-end"]);
+        desk.done(&["run", "web.yaml", "--until-end"]);
+        assert_eq!(rows(&desk), "n\n5\n");
+    }
+}
+
 #[test]
 fn a_second_source_may_read_the_same_files_beside_the_first() {
     let desk = delivered();
