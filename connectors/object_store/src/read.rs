@@ -6,9 +6,12 @@
 use std::io::{BufRead, BufReader, Cursor};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions,
+    StringBuilder,
+};
 use arrow::compute::{cast, filter_record_batch};
-use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use arrow::error::ArrowError;
 use bytes::Bytes;
 use contract::error::Context;
@@ -23,6 +26,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use regex::Regex;
+use serde::Deserialize;
 
 use crate::config::{Config, Format};
 use crate::key::KeyTemplate;
@@ -108,12 +112,11 @@ impl Reader {
     }
 
     fn json(&self, bytes: Bytes) -> Result<Batches> {
-        if let ReadBack::Record(_) = &self.what {
-            return Ok(Box::new(Documents(decoded(bytes)?)));
+        let lines = decoded(bytes)?;
+        match &self.what {
+            ReadBack::Record(_) => Ok(Box::new(Documents(lines))),
+            ReadBack::Origins => Ok(Box::new(Origins { lines, line: Vec::new() })),
         }
-        let broken = || "it holds no JSON lines".to_owned();
-        let builder = arrow::json::ReaderBuilder::new(origin_schema()).with_batch_size(BATCH_ROWS);
-        Ok(Box::new(builder.build(decoded(bytes)?).external(broken)?))
     }
 
     fn csv(&self, bytes: Bytes) -> Result<Batches> {
@@ -186,6 +189,64 @@ impl<R: BufRead> Iterator for Documents<R> {
     }
 }
 
+/// The origins of the rows of an object of JSON lines. Nothing else of a line is looked into: what
+/// stands in it may be no text at all, such as half a pair of surrogates.
+struct Origins<R> {
+    lines: R,
+    line: Vec<u8>,
+}
+
+/// Where a line says that it came from.
+#[derive(Deserialize)]
+struct OriginOf {
+    #[serde(rename = "_split", default)]
+    split: Option<String>,
+    #[serde(rename = "_position", default)]
+    position: Option<i64>,
+    #[serde(rename = "_ordinal", default)]
+    ordinal: Option<i64>,
+    #[serde(rename = "_epoch", default)]
+    epoch: Option<i64>,
+}
+
+impl<R: BufRead> Origins<R> {
+    /// The next rows; none behind the last.
+    fn read(&mut self) -> arrow::error::Result<Option<RecordBatch>> {
+        let mut splits = StringBuilder::new();
+        let (mut positions, mut ordinals, mut epochs) = (Vec::new(), Vec::new(), Vec::new());
+        while positions.len() < BATCH_ROWS {
+            self.line.clear();
+            if self.lines.read_until(b'\n', &mut self.line)? == 0 {
+                break;
+            }
+            if self.line.trim_ascii().is_empty() {
+                continue;
+            }
+            let row: OriginOf = serde_json::from_slice(&self.line)
+                .map_err(|error| ArrowError::JsonError(error.to_string()))?;
+            splits.append_option(row.split);
+            positions.push(row.position);
+            ordinals.push(row.ordinal);
+            epochs.push(row.epoch);
+        }
+        if positions.is_empty() {
+            return Ok(None);
+        }
+        let numbers = |numbers| -> ArrayRef { Arc::new(Int64Array::from(numbers)) };
+        let splits = Arc::new(splits.finish());
+        let columns = vec![splits, numbers(positions), numbers(ordinals), numbers(epochs)];
+        RecordBatch::try_new(Arc::new(Schema::new(origin_fields())), columns).map(Some)
+    }
+}
+
+impl<R: BufRead> Iterator for Origins<R> {
+    type Item = arrow::error::Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.read().transpose()
+    }
+}
+
 fn decoded(bytes: Bytes) -> Result<impl BufRead + Send> {
     let (compression, whole) = Compression::detect(Cursor::new(bytes)).bug("memory can be read")?;
     let stream = Decoded::new(compression, Box::new(whole), Limits::default(), Growth::Closed);
@@ -199,10 +260,6 @@ fn origin_fields() -> Vec<Field> {
         Field::new(ORDINAL, DataType::Int64, true),
         Field::new(EPOCH, DataType::Int64, true),
     ]
-}
-
-fn origin_schema() -> SchemaRef {
-    Arc::new(Schema::new(origin_fields()))
 }
 
 /// Gives the columns of the origin their types, whatever the format made of them. A column without

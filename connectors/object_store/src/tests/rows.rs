@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::{
     ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
+use arrow::datatypes::{DataType, Field, Schema};
 use contract::sink::{ReadBack, Sink};
 use contract::spec::BuildContext;
 use contract::{Origin, SplitId, record};
@@ -75,6 +76,31 @@ async fn hostile_values_arrive_intact_and_below_the_prefix() {
         check(store, "format: jsonl", &[0, 1, 5, 6]).await;
         check(store, "format: csv, compression: zstd", &[5, 6]).await;
         check(store, "format: parquet", &[]).await;
+    }
+}
+
+/// JSON whose text is none: half a pair of surrogates, which no reader of text takes.
+#[tokio::test]
+async fn origins_are_read_whatever_else_stands_in_a_line() {
+    let values = [r#"{"t":"cut \ud83d","_split":"x"}"#, r#"{"\udc00":[1]}"#, r#"{"t":"whole"}"#];
+    let numbers: ArrayRef = Arc::new((0..3).collect::<Int64Array>());
+    let fields = [Field::new("j", DataType::Utf8, true), record::position_field()];
+    let [json, position] = fields;
+    let schema = Arc::new(Schema::new(vec![record::with_json_mark(json), position]));
+    let columns = vec![Arc::new(StringArray::from(values.to_vec())) as ArrayRef, numbers];
+    let batch = RecordBatch::try_new(schema, columns).expect("a batch");
+    for store in ["local", "s3"] {
+        let Some(bench) = Bench::new(store, "format: jsonl, compression: gzip") else { continue };
+        let mut writer = bench.writer(&batch.schema()).await;
+        let prepared = prepare(writer.as_mut(), 1, &batch).await;
+        commit(writer.as_mut(), 1, &prepared).await;
+        assert_eq!(bench.positions().await, [0, 1, 2], "{store}");
+        let origin = Origin { split: SplitId::new("a.log"), position: 0 };
+        let found = bench.sink.read_back("shop", ReadBack::Record(origin)).await.expect("readable");
+        let found: Vec<RecordBatch> = found.try_collect().await.expect("readable");
+        let column = found[0].column_by_name("j").expect("its column").clone();
+        let text = arrow::compute::cast(&column, &DataType::Utf8).expect("text");
+        assert_eq!(arrow::array::AsArray::as_string::<i32>(&text).value(0), values[0]);
     }
 }
 
