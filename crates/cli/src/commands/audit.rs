@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use contract::sink::Proof;
 use contract::{Lineage, Result};
-use query::audit::{DifferenceKind, Replaced, Report, SinkReport, Unfinished};
+use query::audit::{DifferenceKind, Replaced, Report, SinkReport, Unfinished, Unreadable};
 
 use crate::arguments::Global;
 use crate::failure::Exit;
@@ -18,7 +18,7 @@ Examples:
   logmill audit web.yaml --format json | jq .complete
 
 Exits with 3 if anything is missing, doubled or unexpected, or if an epoch was decided and is not
-finished.";
+finished; else with 1 if a sink cannot be read. The others are audited all the same.";
 
 /// Compare what every sink holds with the ledger, row by row.
 #[derive(Debug, Args)]
@@ -34,7 +34,17 @@ pub async fn start(audit: &Audit, global: &Global) -> Result<Exit> {
     let sinks = pipeline::audited(&bound, &checkpoints).await?;
     let report = query::audit::audit(&bound.name, &sinks, &checkpoints).await?;
     output::value(global, &report, |out| print(&report, out))?;
-    Ok(if report.complete { Exit::Done } else { Exit::Difference })
+    Ok(exit(&report))
+}
+
+/// How a command ends with this report: what is known to be wrong weighs more than what is not
+/// known.
+pub fn exit(report: &Report) -> Exit {
+    match report {
+        Report { complete: true, .. } => Exit::Done,
+        report if report.differs() => Exit::Difference,
+        _ => Exit::External,
+    }
 }
 
 /// Prints a report for people.
@@ -57,6 +67,9 @@ pub fn print(report: &Report, out: &mut output::Stdout) -> std::io::Result<()> {
     }
     for sink in &report.sinks {
         writeln!(out, "  {}: {}", sink.sink, verdict(sink))?;
+        if let Some(hint) = sink.unreadable.as_ref().and_then(|why| why.hint.as_ref()) {
+            writeln!(out, "    hint: {hint}")?;
+        }
         if sink.foreign > 0 {
             writeln!(out, "    {} without an origin: somebody else's", sink.foreign)?;
         }
@@ -82,6 +95,9 @@ pub fn print(report: &Report, out: &mut output::Stdout) -> std::io::Result<()> {
 
 fn verdict(sink: &SinkReport) -> String {
     let SinkReport { expected, found, missing, duplicate, unexpected, .. } = sink;
+    if let Some(Unreadable { error, .. }) = &sink.unreadable {
+        return format!("not read: {error}");
+    }
     let (rows, sent) = (output::plain(*found, "row"), output::plain(*expected, "row"));
     match sink.proof {
         Proof::None => format!("{sent} sent, cannot be read back"),

@@ -107,7 +107,7 @@ pub async fn start(demo: &Demo, global: &Global) -> Result<Exit> {
         let serve = serve::Serve::of(shown.pipeline.clone(), listen);
         return serve::start(&serve, global).await;
     }
-    Ok(if shown.audit.complete { Exit::Done } else { Exit::Difference })
+    Ok(audit::exit(&shown.audit))
 }
 
 /// Writes the log and the pipeline file, unless they are there already.

@@ -1,5 +1,7 @@
 //! Fields of type `json` reach every destination as the JSON that they are.
 
+use std::path::PathBuf;
+
 use serde_json::Value;
 use testkit::http;
 use testkit::services::{find, unique};
@@ -54,20 +56,26 @@ fn check_text(text: &str) {
     }
 }
 
-#[test]
-fn objects_hold_json_byte_for_byte() {
-    let desk = deliver("json", "type: object_store, url: out, create_bucket: true, format: jsonl");
-    let mut text = String::new();
-    let mut folders = vec![desk.path().join("out")];
+/// The objects that stand in the folder.
+fn objects(desk: &Desk) -> Vec<PathBuf> {
+    let (mut objects, mut folders) = (Vec::new(), vec![desk.path().join("out")]);
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).expect("a folder") {
             let path = entry.expect("an entry").path();
             match path.is_dir() {
                 true => folders.push(path),
-                false => text.push_str(&std::fs::read_to_string(path).expect("text")),
+                false => objects.push(path),
             }
         }
     }
+    objects
+}
+
+#[test]
+fn objects_hold_json_byte_for_byte() {
+    let desk = deliver("json", "type: object_store, url: out, create_bucket: true, format: jsonl");
+    let texts = objects(&desk).into_iter().map(std::fs::read_to_string);
+    let text: String = texts.map(|text| text.expect("text")).collect();
     check_text(&text);
     let found = desk.done(&["where", "json.yaml", "\"id\":0", "--format", "json"]).stdout;
     assert!(found.contains("{\"b\":[1,\"x\",{\"d\":true}]"), "{found}");
@@ -159,4 +167,32 @@ fn tables_hold_the_same_text() {
 
 fn own(row: &Value) -> Option<&str> {
     row["own"].as_str()
+}
+
+/// Half a pair of surrogates is no text; it is delivered as it stands, and one sink that cannot be
+/// read keeps no other one from being audited.
+#[test]
+fn json_that_holds_half_a_character_is_audited() {
+    let desk = Desk::new();
+    desk.write("a.json", "{\"id\":1,\"j\":{\"t\":\"cut \\ud83d\"}}\n");
+    let sinks = "type: object_store, url: out, create_bucket: true, format: jsonl }\n  \
+                 lake: { input: named, type: lake, table: json";
+    desk.write("json.yaml", &pipeline("json", sinks));
+    desk.done(&["run", "json.yaml", "--until-end", "--quiet"]);
+    let audit = || {
+        let ran = desk.run(&["audit", "json.yaml", "--format", "json"]);
+        (ran.code, ran.json())
+    };
+    let (code, report) = audit();
+    assert_eq!((code, &report["sinks"][0]["found"]), (0, &1.into()), "{report}");
+    for path in objects(&desk) {
+        std::fs::write(path, "{\"id\":1,").expect("written");
+    }
+    let (code, report) = audit();
+    assert_eq!((code, &report["complete"]), (1, &false.into()), "{report}");
+    let why = &report["sinks"][0]["unreadable"]["error"];
+    assert!(why.as_str().is_some_and(|why| why.contains("could not read object")), "{report}");
+    assert_eq!(report["sinks"][1]["found"], 1, "{report}");
+    let text = desk.run(&["audit", "json.yaml"]).stdout;
+    assert!(text.contains("out: not read: ") && text.contains("lake: 1 row, each of"), "{text}");
 }

@@ -15,13 +15,15 @@ mod tests;
 use std::sync::Arc;
 
 use contract::sink::{Proof, ReadBack, Sink};
-use contract::{Lineage, Result};
+use contract::{Error, ErrorKind, Lineage, Result};
 use futures::TryStreamExt;
 use state::CheckpointStore;
 
 use expected::{Expected, Until};
 use found::{Found, Positions};
-pub use report::{Complete, Difference, DifferenceKind, Replaced, Report, SinkReport, Unfinished};
+pub use report::{
+    Complete, Difference, DifferenceKind, Replaced, Report, SinkReport, Unfinished, Unreadable,
+};
 
 /// A sink to be audited.
 pub struct AuditedSink {
@@ -34,7 +36,7 @@ pub struct AuditedSink {
 /// Audits the sinks of a pipeline against the ledger in a store of checkpoints.
 ///
 /// # Errors
-/// External: a checkpoint or a sink cannot be read.
+/// External: a checkpoint cannot be read. A sink that cannot be read is named in its report.
 pub async fn audit(
     pipeline: &str,
     sinks: &[AuditedSink],
@@ -43,7 +45,7 @@ pub async fn audit(
     let mut expected = Expected::read(pipeline, checkpoints, Until::Decided).await?;
     let mut reports = audit_all(pipeline, sinks, &expected).await?;
     let mut unfinished = Vec::new();
-    if !expected.unproven.is_empty() && !reports.iter().all(SinkReport::is_complete) {
+    if !expected.unproven.is_empty() && reports.iter().any(SinkReport::differs) {
         let unproven = expected.unproven;
         expected = Expected::read(pipeline, checkpoints, Until::Complete).await?;
         reports = audit_all(pipeline, sinks, &expected).await?;
@@ -71,19 +73,33 @@ async fn audit_all(
 ) -> Result<Vec<SinkReport>> {
     let mut reports = Vec::with_capacity(sinks.len());
     for audited in sinks {
-        let report = audit_sink(pipeline, audited, expected).await;
-        reports.push(report.map_err(|error| error.context(format!("sink {:?}", audited.name)))?);
+        let mut report = SinkReport::new(&audited.name, audited.sink.promise().proof);
+        report.expected = expected.rows_of(&audited.name);
+        let read = audit_sink(pipeline, audited, expected, report.clone()).await;
+        reports.push(match read {
+            Ok(report) => report,
+            Err(error) if error.kind() == ErrorKind::Bug => {
+                return Err(error.context(format!("sink {:?}", audited.name)));
+            }
+            Err(error) => {
+                report.unreadable = Some(unreadable(&error));
+                report
+            }
+        });
     }
     Ok(reports)
+}
+
+fn unreadable(error: &Error) -> Unreadable {
+    Unreadable { error: error.chain(), hint: error.hint_text().map(str::to_owned) }
 }
 
 async fn audit_sink(
     pipeline: &str,
     audited: &AuditedSink,
     expected: &Expected,
+    mut report: SinkReport,
 ) -> Result<SinkReport> {
-    let mut report = SinkReport::new(&audited.name, audited.sink.promise().proof);
-    report.expected = expected.rows_of(&audited.name);
     if expected.knows_identities(&audited.name) {
         let now = audited.sink.identities().await?;
         report.replaced = expected.replaced(&audited.name, &now);

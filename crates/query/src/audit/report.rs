@@ -62,6 +62,26 @@ pub struct SinkReport {
     /// What its rows went into that is not what stands there now.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub replaced: Vec<Replaced>,
+    /// Why it could not be read; the numbers then say nothing of what it holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unreadable: Option<Unreadable>,
+}
+
+/// Why a sink could not be read back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Unreadable {
+    /// What was tried, and what came of it.
+    pub error: String,
+    /// The way out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+impl Report {
+    /// Whether something is known to be wrong; else it is complete, or a sink could not be read.
+    pub fn differs(&self) -> bool {
+        !self.unfinished.is_empty() || self.sinks.iter().any(SinkReport::differs)
+    }
 }
 
 /// A table, topic, index or bucket that was deleted, or renamed away, and in whose place there is
@@ -127,6 +147,7 @@ impl SinkReport {
             foreign: 0,
             differences: Vec::new(),
             replaced: Vec::new(),
+            unreadable: None,
         }
     }
 
@@ -147,10 +168,15 @@ impl SinkReport {
         }
     }
 
-    /// Whether nothing is wrong, as far as the sink can be read back. Rows that went into something
-    /// else than what stands there now are there only where their origins prove it.
+    /// Whether nothing is wrong, as far as the sink can be read back, and it was read.
     pub fn is_complete(&self) -> bool {
+        self.unreadable.is_none() && !self.differs()
+    }
+
+    /// Whether something is known to be wrong. Rows that went into something else than what stands
+    /// there now are there only where their origins prove it.
+    pub fn differs(&self) -> bool {
         let is_there = self.proof == Proof::Origin || self.replaced.is_empty();
-        self.missing == 0 && self.duplicate == 0 && self.unexpected == 0 && is_there
+        self.missing > 0 || self.duplicate > 0 || self.unexpected > 0 || !is_there
     }
 }

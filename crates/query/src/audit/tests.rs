@@ -64,6 +64,28 @@ impl Sink for Given {
     }
 }
 
+/// A sink that does not answer.
+struct Silent;
+
+#[async_trait]
+impl Sink for Silent {
+    fn promise(&self) -> Promise {
+        Given(&[]).promise()
+    }
+
+    async fn fence_and_read(&self, _: &WriterContext, _: &Lineage) -> Result<Held> {
+        Ok(Held::Untold)
+    }
+
+    async fn open(&self, _: WriterContext) -> Result<Box<dyn Writer>> {
+        Err(Error::bug("an audit writes nothing"))
+    }
+
+    async fn read_back(&self, _: &str, _: ReadBack) -> Result<BatchStream> {
+        Err(Error::external("it does not answer").hint("wake it"))
+    }
+}
+
 /// A history of two epochs that delivered the positions 0 to 2 and 3 to 5.
 async fn store(complete: bool) -> Arc<dyn ObjectStore> {
     let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
@@ -223,4 +245,25 @@ async fn rows_without_an_origin_are_somebody_elses() {
     let report = audit("p", &sinks, &checkpoints(store(true).await)).await.expect("audited");
     assert!(report.complete);
     assert_eq!((report.sinks[0].found, report.sinks[0].foreign), (6, 1));
+}
+
+#[tokio::test]
+async fn a_sink_that_cannot_be_read_does_not_keep_the_others_from_being_audited() {
+    let audit_beside = async |rows: Rows, complete: bool| {
+        let silent = AuditedSink { name: "silent".into(), sink: Arc::new(Silent) };
+        let lake = AuditedSink { name: "lake".into(), sink: Arc::new(Given(rows)) };
+        let checkpoints = checkpoints(store(complete).await);
+        audit("p", &[silent, lake], &checkpoints).await.expect("audited")
+    };
+    let whole: Rows = &[(1, 0), (1, 1), (1, 2), (2, 3), (2, 4), (2, 5)];
+    for complete in [true, false] {
+        let report = audit_beside(whole, complete).await;
+        assert!(!report.complete && !report.differs() && report.unfinished.is_empty());
+        let why = report.sinks[0].unreadable.as_ref().expect("it was not read");
+        assert_eq!(why.error, "it does not answer");
+        assert_eq!(why.hint.as_deref(), Some("wake it"));
+        assert!(report.sinks[1].is_complete() && report.sinks[1].found == 6);
+    }
+    let report = audit_beside(&whole[1..], true).await;
+    assert!(report.differs() && report.sinks[1].missing == 1);
 }
