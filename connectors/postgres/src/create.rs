@@ -4,7 +4,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use contract::record::{ORDINAL, POSITION, is_origin};
 use contract::{Error, Result, Section};
 
-use crate::catalog;
+use crate::catalog::{self, TableColumn};
 use crate::client::Connection;
 use crate::config::TableConfig;
 use crate::layout::written;
@@ -78,8 +78,13 @@ impl NewTable<'_> {
             ))
             .hint("convert it in a `sql` transform")
         })?;
-        let not_null = if is_origin(name) { " NOT NULL" } else { "" };
-        Ok(format!("{} {fitting}{not_null}", quoted(name)))
+        let rule = match is_origin(name) {
+            // Fewer ways may lead to the sink later: then no row has a number.
+            true if name == ORDINAL => " NOT NULL DEFAULT 0",
+            true => " NOT NULL",
+            false => "",
+        };
+        Ok(format!("{} {fitting}{rule}", quoted(name)))
     }
 
     fn check_names(&self, names: &[&str]) -> Result<()> {
@@ -149,6 +154,22 @@ pub async fn number_rows(connection: &Connection, table: &TableName) -> Result<(
     let add = format!("ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {column}");
     connection.execute(&what, &add).await?;
     connection.execute(&what, "COMMIT").await
+}
+
+/// Gives the numbers of rows, which come no more once a single way leads to the sink, a value that
+/// stands for none. Tables that were made before had none.
+///
+/// # Errors
+/// From the server.
+pub async fn leave_rows_unnumbered(connection: &Connection, table: &TableName) -> Result<()> {
+    let columns = catalog::columns(connection, table).await?;
+    let starves = |column: &TableColumn| column.not_null && !column.has_default;
+    if !columns.iter().any(|column| column.name == ORDINAL && starves(column)) {
+        return Ok(());
+    }
+    let what = format!("could not alter a column of table \"{}\"", table.shown());
+    let alter = format!("ALTER TABLE {table} ALTER COLUMN {} SET DEFAULT 0", quoted(ORDINAL));
+    connection.execute(&what, &alter).await
 }
 
 /// Makes the schema of a table in a transaction of its own, unless it is there.
@@ -297,6 +318,23 @@ mod tests {
                 r#"CREATE TABLE "logs"."hits" ("id" bigserial PRIMARY KEY, "ip" text, "ts" timestamptz, "tags" jsonb, UNIQUE ("ip", "ts"))"#,
             ],
         );
+    }
+
+    /// Rows of a single way have no number, and may come into a table of several ways later.
+    #[test]
+    fn a_number_that_is_not_given_stands_for_none() {
+        let field = Field::new(ORDINAL, DataType::Int64, false);
+        let schema = sink_schema(&Schema::new(vec![position_field(), field.clone()]), true);
+        let table = TableName::parse("logs.hits").unwrap();
+        let config = TableConfig::default();
+        let new = NewTable {
+            table: &table,
+            schema: &schema,
+            with_origin: true,
+            config: &config,
+            key: &[],
+        };
+        assert_eq!(new.column(&field).unwrap(), "\"_ordinal\" bigint NOT NULL DEFAULT 0");
     }
 
     #[test]

@@ -115,8 +115,9 @@ impl PostgresSink {
         if let Some(statements) = self.statements(schema)? {
             self.refuse_lost_rows(connection, ctx).await?;
             create::make_if_absent(connection, table, &statements).await?;
-            if self.config.origin && schema.index_of(ORDINAL).is_ok() {
-                create::number_rows(connection, table).await?;
+            match schema.index_of(ORDINAL) {
+                Ok(_) if self.config.origin => create::number_rows(connection, table).await?,
+                _ => create::leave_rows_unnumbered(connection, table).await?,
             }
         }
         let missing = || {
