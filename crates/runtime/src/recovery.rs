@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use contract::sink::{CommitOutcome, Held, SinkKind};
 use contract::transform::EpochStart;
-use contract::{Error, Result, failpoint};
+use contract::{Error, ErrorKind, Result, failpoint};
 use futures::future::try_join_all;
 use state::Checkpoint;
 use state::checkpoint::{SEMANTICS, SinkState};
@@ -269,7 +269,8 @@ async fn commit_again(owner: &Owner, checkpoint: &Checkpoint, sink: usize) -> Re
     let node = &owner.pipeline.sinks[sink];
     let Some(state) = checkpoint.sinks.get(&node.name) else { return Ok(true) };
     let ctx = owner.writer_context(sink, checkpoint.incarnation);
-    let mut writer = node.sink.open(ctx).await?;
+    let opened = node.sink.open(ctx).await;
+    let mut writer = opened.map_err(|error| of_decided(error, checkpoint.epoch))?;
     failpoint::reach("recover.commit.before").await?;
     let commit = commit_of(owner, checkpoint.epoch, state);
     let outcome = commit_one(&owner.lease, writer.as_mut(), commit).await?;
@@ -282,6 +283,19 @@ async fn commit_again(owner: &Owner, checkpoint: &Checkpoint, sink: usize) -> Re
         CommitOutcome::NeedsReplay => Ok(false),
         CommitOutcome::NotOwner => Err(not_owner(&node.name)),
     }
+}
+
+/// The error of a destination that does not take a decided epoch's columns. What helps later ones,
+/// a step in the pipeline file, does not help it. Errors that name a setting have their own ways.
+fn of_decided(error: Error, epoch: u64) -> Error {
+    if error.kind() != ErrorKind::Config || error.field_name().is_some() {
+        return error;
+    }
+    error.hint(format!(
+        "epoch {epoch} is decided and is finished as it was read, whatever the pipeline file says \
+         now: bring the destination back to what it was, start once, and change both then; or \
+         name another one and `run --until-end --assume missing` once"
+    ))
 }
 
 /// Gives the recorded cuts of the newest epoch again, to the sinks that lost them. Where a loss is
@@ -318,7 +332,8 @@ async fn replay_without(
             .then(|| Skip::new(state.rejects.iter().map(|reject| &reject.0)))
     });
     let cast = Cast { sinks: sinks.collect() };
-    let mut attempt = Attempt::start(&then, before, epoch, cast).await?;
+    let attempt = Attempt::start(&then, before, epoch, cast).await;
+    let mut attempt = attempt.map_err(|error| of_decided(error, checkpoint.epoch))?;
     attempt.checkpoint = checkpoint.clone();
     let outcome = replay_into(&mut attempt, epoch, given_up).await;
     checkpoint.clone_from(&attempt.checkpoint);

@@ -134,3 +134,77 @@ fn a_replayed_letter_arrives_under_an_id_of_its_own() {
     let found = http::send("GET", &url, &format!("/{index}/_doc/y"), "").expect("it is there");
     assert!(found.contains("\"n\":1.5"), "{found}");
 }
+
+/// Several ways lead to a table, which therefore numbers its rows; then one of them goes.
+#[test]
+fn a_table_of_numbered_rows_takes_those_of_a_single_way() {
+    let Some(url) = find("postgres") else { return };
+    for before in ["SELECT 1", "ALTER TABLE {t} ALTER COLUMN _ordinal DROP DEFAULT"] {
+        let table = unique("ways");
+        let desk = Desk::new();
+        desk.write("a.json", "{\"n\":1}\n");
+        let pipeline = |input: &str| {
+            format!(
+                "name: {table}\nsources:\n  lines: {{ type: file, paths: ['a.json'] }}\n\
+                 transforms:\n  parsed: {{ type: parse, input: lines, format: json, \
+                 fields: {{ n: integer }} }}\n  \
+                 small: {{ type: sql, query: 'SELECT n FROM parsed' }}\n  \
+                 large: {{ type: sql, query: 'SELECT n + 10 AS n FROM parsed' }}\nsinks:\n  \
+                 out: {{ type: postgres, input: {input}, url: '{url}', table: {table}, \
+                 create: true }}\n"
+            )
+        };
+        desk.write("ways.yaml", &pipeline("[small, large]"));
+        desk.done(&["run", "ways.yaml", "--until-end", "--quiet"]);
+        // As tables were made before.
+        assert!(ask(&url, &before.replace("{t}", &table)).is_some());
+        desk.write("ways.yaml", &pipeline("[small]"));
+        desk.write("a.json", "{\"n\":1}\n{\"n\":2}\n");
+        desk.done(&["run", "ways.yaml", "--until-end", "--quiet"]);
+        let sql = format!("SELECT string_agg(n::text, ' ' ORDER BY n) FROM {table}");
+        assert_eq!(ask(&url, &sql).as_deref(), Some("1 2 11"), "{before}");
+        desk.done(&["audit", "ways.yaml"]);
+    }
+}
+
+/// What is decided is finished as it was read: a step that is added later does not help it.
+#[test]
+fn a_table_that_is_altered_before_a_decided_epoch_is_finished_names_ways_that_work() {
+    let Some(url) = find("postgres") else { return };
+    let table = unique("decided");
+    let desk = Desk::new();
+    desk.write("a.json", "{\"n\":1,\"v\":1}\n");
+    let pipeline = |step: &str| {
+        format!(
+            "name: {table}\nsources:\n  lines: {{ type: file, paths: ['a.json'] }}\n\
+             transforms:\n  parsed: {{ type: parse, input: lines, format: json, \
+             fields: {{ n: integer, v: integer }} }}\n  \
+             made: {{ type: sql, query: 'SELECT {step} FROM parsed' }}\nsinks:\n  \
+             out: {{ type: postgres, input: made, url: '{url}', table: {table}, create: true }}\n"
+        )
+    };
+    desk.write("decided.yaml", &pipeline("n, v"));
+    desk.done(&["run", "decided.yaml", "--until-end", "--quiet"]);
+    desk.write("a.json", "{\"n\":1,\"v\":1}\n{\"n\":2,\"v\":2}\n");
+    let killed = desk
+        .command(&["run", "decided.yaml", "--until-end", "--quiet"])
+        .env("LOGMILL_FAILPOINT", "postgres.commit.before:1")
+        .status()
+        .expect("the program starts");
+    assert_eq!(killed.code(), None, "the epoch is decided");
+    assert!(ask(&url, &format!("ALTER TABLE {table} RENAME COLUMN v TO w")).is_some());
+    for step in ["n, v", "n"] {
+        desk.write("decided.yaml", &pipeline(step));
+        let ran = desk.run(&["run", "decided.yaml", "--until-end"]);
+        assert_eq!(ran.code, 2, "{}", ran.stderr);
+        for part in ["epoch 2 is decided", "start once", "--assume missing"] {
+            assert!(ran.stderr.contains(part), "{step}: {}", ran.stderr);
+        }
+        assert!(!ran.stderr.contains("in a `sql` transform"), "{}", ran.stderr);
+    }
+    assert!(ask(&url, &format!("ALTER TABLE {table} RENAME COLUMN w TO v")).is_some());
+    desk.done(&["run", "decided.yaml", "--until-end", "--quiet"]);
+    let sql = format!("SELECT string_agg(n || ':' || v, ' ' ORDER BY n) FROM {table}");
+    assert_eq!(ask(&url, &sql).as_deref(), Some("1:1 2:2"));
+    desk.done(&["audit", "decided.yaml"]);
+}
