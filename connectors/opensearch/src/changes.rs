@@ -10,7 +10,11 @@ pub const CHANGES: &[Change] = &[
         then: "the next rows are taken or refused by the new mapping, which changes how \
                a value is indexed and never what `_source` holds",
     },
-    Change { when: "closed, blocked", then: "waits, and goes on once it is opened" },
+    Change {
+        when: "closed, blocked",
+        then: "waits, and goes on once it is opened; what is closed cannot be read, which \
+               `audit` says",
+    },
     Change {
         when: "deleted",
         then: "the cluster makes it anew, from `template` where there is one, and the \

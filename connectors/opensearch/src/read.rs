@@ -6,14 +6,15 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
-use contract::Result;
 use contract::error::Context;
 use contract::record::{EPOCH, ORDINAL, POSITION, SPLIT};
 use contract::sink::{BatchStream, ReadBack};
+use contract::{Error, Result};
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
+use tracing::warn;
 
 use crate::client::{Client, Method};
 use crate::names::{Names, origin_id};
@@ -27,9 +28,21 @@ const KEPT: &str = "1m";
 /// Reads back what the indices hold, with all that was written before.
 ///
 /// # Errors
-/// External: the cluster does not answer, or refuses.
+/// External: the cluster does not answer, or refuses, or the one index is closed.
 pub async fn read_back(client: Client, names: Arc<Names>, what: ReadBack) -> Result<BatchStream> {
     let indices = names.index_pattern();
+    let closed = closed(&client, &indices).await?;
+    if closed.contains(&indices) {
+        return Err(Error::external(format!(
+            "index {indices:?} is closed, so nothing can be read"
+        ))
+        .hint(format!("open it: POST /{indices}/_open")));
+    }
+    if !closed.is_empty() {
+        // Among those that a pattern meets there may be some of others.
+        let indices = closed.join(", ");
+        warn!(indices, "these indices are closed: the rows that they hold cannot be read");
+    }
     let lenient = "ignore_unavailable=true&allow_no_indices=true";
     let refresh = format!("/{indices}/_refresh?{lenient}");
     let refreshed = client.call(Method::Post, &refresh, None).await?;
@@ -40,6 +53,29 @@ pub async fn read_back(client: Client, names: Arc<Names>, what: ReadBack) -> Res
         Ok(scroll.page().await?.map(|batches| (batches, scroll)))
     });
     Ok(pages.map_ok(|batches| stream::iter(batches).map(Ok)).try_flatten().boxed())
+}
+
+#[derive(Deserialize)]
+struct Resolved {
+    indices: Vec<ResolvedIndex>,
+}
+
+#[derive(Deserialize)]
+struct ResolvedIndex {
+    name: String,
+    #[serde(default)]
+    attributes: Vec<String>,
+}
+
+/// The closed ones among the indices of a pattern, as far as the login may see them.
+async fn closed(client: &Client, pattern: &str) -> Result<Vec<String>> {
+    let path = format!("/_resolve/index/{pattern}?expand_wildcards=all&ignore_unavailable=true");
+    let answer = client.call(Method::Get, &path, None).await?;
+    // A cluster that does not tell is asked for documents all the same.
+    let resolved = serde_json::from_slice::<Resolved>(&answer.body).ok();
+    let indices = resolved.map(|resolved| resolved.indices).unwrap_or_default();
+    let is_closed = |index: &ResolvedIndex| index.attributes.iter().any(|it| it == "closed");
+    Ok(indices.into_iter().filter(is_closed).map(|index| index.name).collect())
 }
 
 struct Scroll {

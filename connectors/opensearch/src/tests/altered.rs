@@ -59,6 +59,9 @@ async fn a_closed_index_and_a_blocked_one_wait() {
         let error = attempt(&sink, 2, &texts(&["a", "b"])).await.expect_err("it is closed");
         let hint = error.hint_text().unwrap_or_default();
         assert!(error.retry() && hint.contains("_open"), "{error:?} {hint}");
+        let error = sink.read_back("shop", ReadBack::Origins).await.err().expect("it is closed");
+        let hint = error.hint_text().unwrap_or_default();
+        assert!(error.to_string().contains("is closed") && hint.contains("_open"), "{error:?}");
         call(&url, Method::Post, &format!("/{index}/_open"), None).await;
         let prepared = deliver(&sink, 2, &texts(&["a", "b"])).await;
         assert_eq!((prepared.rows, prepared.rejects.len()), (2, 0));
