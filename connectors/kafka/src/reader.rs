@@ -91,10 +91,8 @@ pub struct Reading {
 pub struct Reader {
     batches: mpsc::Receiver<Result<Option<ReadBatch>>>,
     acknowledged: Arc<AtomicI64>,
-    partition: Partition,
     member: Option<Arc<Member>>,
-    schema: SchemaRef,
-    format: SourceFormat,
+    remaker: Remaker,
     ended: bool,
     /// The offset behind the last batch that was handed over.
     next: i64,
@@ -103,15 +101,36 @@ pub struct Reader {
     identity: Option<(TopicId, Arc<Identities>)>,
 }
 
-/// A reader of a split that gives nothing any more, because its topic is gone.
+/// Makes records of values that were kept.
+#[derive(Clone, Debug)]
+pub struct Remaker {
+    /// The partition that they stood in.
+    pub partition: Partition,
+    /// The columns to make.
+    pub schema: SchemaRef,
+    /// What values are.
+    pub format: SourceFormat,
+}
+
+impl Remaker {
+    fn remake(&self, position: i64, original: &[u8]) -> Result<Option<RecordBatch>> {
+        let mut records = Records::new(self.schema.clone(), self.partition.clone(), self.format);
+        records.push_kept(position, original);
+        records.finish().map(Some)
+    }
+}
+
+/// A reader of a split that gives nothing any more, because its topic is gone, or nothing is asked
+/// for.
 pub struct Gone {
     waits: bool,
+    remaker: Remaker,
 }
 
 impl Gone {
     /// One that is at its end, or waits there for ever.
-    pub fn new(waits: bool) -> Self {
-        Self { waits }
+    pub fn new(waits: bool, remaker: Remaker) -> Self {
+        Self { waits, remaker }
     }
 }
 
@@ -126,6 +145,10 @@ impl SplitReader for Gone {
 
     async fn acknowledge(&mut self, _position: &Position) -> Result<()> {
         Ok(())
+    }
+
+    fn remake(&self, position: i64, original: &[u8]) -> Result<Option<RecordBatch>> {
+        self.remaker.remake(position, original)
     }
 }
 
@@ -142,7 +165,11 @@ impl Reader {
         let (sender, batches) = mpsc::channel(1);
         let acknowledged = Arc::new(AtomicI64::new(NONE));
         let (partition, next) = (reading.partition.clone(), reading.from);
-        let (schema, format) = (reading.schema.clone(), reading.format);
+        let remaker = Remaker {
+            partition: reading.partition.clone(),
+            schema: reading.schema.clone(),
+            format: reading.format,
+        };
         let identity = reading.identity.clone();
         let consumer = consumer(connection, &reading)?;
         let end = consumer.context().end.clone();
@@ -160,18 +187,7 @@ impl Reader {
             .name(format!("kafka {}", partition.split()))
             .spawn(move || thread.run())
             .external(|| "could not start a thread".to_owned())?;
-        Ok(Self {
-            batches,
-            acknowledged,
-            partition,
-            member,
-            schema,
-            format,
-            ended: false,
-            next,
-            end,
-            identity,
-        })
+        Ok(Self { batches, acknowledged, member, remaker, ended: false, next, end, identity })
     }
 }
 
@@ -182,7 +198,10 @@ impl SplitReader for Reader {
             return Ok(None);
         }
         let answer = self.batches.recv().await.unwrap_or_else(|| {
-            Err(Error::bug(format!("the thread that reads \"{}\" ended", self.partition.split())))
+            Err(Error::bug(format!(
+                "the thread that reads \"{}\" ended",
+                self.remaker.partition.split()
+            )))
         });
         self.ended = matches!(answer, Ok(None));
         if let Ok(Some(batch)) = &answer {
@@ -193,22 +212,20 @@ impl SplitReader for Reader {
 
     async fn confirm(&mut self) -> Result<()> {
         let Some((id, identities)) = self.identity.clone() else { return Ok(()) };
-        let topic = self.partition.topic.clone();
+        let topic = self.remaker.partition.topic.clone();
         blocking(move || identities.confirm(&topic, id)).await
     }
 
     async fn acknowledge(&mut self, position: &Position) -> Result<()> {
         match &self.member {
-            Some(member) => member.commit(&self.partition, position.at),
+            Some(member) => member.commit(&self.remaker.partition, position.at),
             None => self.acknowledged.store(position.at, Ordering::Release),
         }
         Ok(())
     }
 
     fn remake(&self, position: i64, original: &[u8]) -> Result<Option<RecordBatch>> {
-        let mut records = Records::new(self.schema.clone(), self.partition.clone(), self.format);
-        records.push_kept(position, original);
-        records.finish().map(Some)
+        self.remaker.remake(position, original)
     }
 
     fn lag(&self) -> Lag {

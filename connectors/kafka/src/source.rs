@@ -19,7 +19,7 @@ use crate::client::{Connection, blocking};
 use crate::config::{Recreated, SourceConfig, SourceFormat};
 use crate::identity::{Descriptor, Identities, Listing};
 use crate::member::Member;
-use crate::reader::{Gone, Reader, Reading};
+use crate::reader::{Gone, Reader, Reading, Remaker};
 use crate::records;
 use crate::start::Start;
 use crate::topics::TopicSet;
@@ -221,17 +221,25 @@ impl Shared {
         schema: SchemaRef,
     ) -> Result<Box<dyn SplitReader>> {
         let partition = Partition::of_split(&split.id)?;
+        let remaker =
+            Remaker { partition: partition.clone(), schema: schema.clone(), format: self.format };
+        if let (Some(from), Until::Position(until)) = (from, until)
+            && from.at == until.at
+        {
+            // Nothing is asked for, whether or not the topic is there.
+            return Ok(Box::new(Gone::new(false, remaker)));
+        }
         let descriptor = Descriptor::of(split)?;
         let topic_id = match self.identities.of(split, from, &partition)? {
             Ok(topic_id) => topic_id,
-            Err(anew) => return self.open_gone(split, until, anew),
+            Err(anew) => return self.open_gone(remaker, until, anew),
         };
         if let Some(id) = topic_id
             && let Err(error) = self.identities.confirm(&partition.topic, id)
         {
             // What was listed a moment ago may be another topic now.
             return match self.identities.of(split, from, &partition)? {
-                Err(anew) => self.open_gone(split, until, anew),
+                Err(anew) => self.open_gone(remaker, until, anew),
                 Ok(_) => Err(error),
             };
         }
@@ -259,7 +267,12 @@ impl Shared {
     }
 
     /// A split of a topic in whose place there is another one.
-    fn open_gone(&self, split: &Split, until: &Until, anew: Error) -> Result<Box<dyn SplitReader>> {
+    fn open_gone(
+        &self,
+        remaker: Remaker,
+        until: &Until,
+        anew: Error,
+    ) -> Result<Box<dyn SplitReader>> {
         match (until, self.recreated) {
             (Until::Position(_), _) => Err(anew.hint(
                 "go on without its records by `run --accept-loss`; nobody has them any more",
@@ -270,11 +283,11 @@ impl Shared {
             )),
             (until, Recreated::Read) => {
                 warn!(
-                    split = split.id.as_str(),
+                    split = remaker.partition.split().as_str(),
                     error = anew.chain(),
                     "what was not read of the old topic is gone; the new one is another split"
                 );
-                Ok(Box::new(Gone::new(*until == Until::Forever)))
+                Ok(Box::new(Gone::new(*until == Until::Forever, remaker)))
             }
         }
     }

@@ -200,7 +200,8 @@ pub trait SplitReader: Send {
     }
 
     /// A record that is gone from the source, made again of its original bytes, in the columns of
-    /// [`Source::schema`]; none where they do not make one. For dead letters; no I/O.
+    /// [`Source::schema`]; none where they do not make one. For dead letters; no I/O. A source
+    /// whose readers do so opens a range without records even where its split is gone.
     ///
     /// # Errors
     /// Bug: the columns were counted wrong.

@@ -151,3 +151,19 @@ async fn a_topic_that_was_made_anew_stops_the_run_where_that_is_set() {
     let error = case.source().splits(Some(&[old])).await.unwrap_err();
     assert!(!error.retry() && error.to_string().contains("made anew"), "{}", error.chain());
 }
+
+#[tokio::test]
+async fn what_a_deleted_topic_held_is_made_again_of_what_was_kept() {
+    let Some((case, _, split)) = Case::begin(&["a", "b"], "").await else { return };
+    case.broker.delete(&case.topic).await;
+    let source = case.source();
+    let from = Position::new(1);
+    let range = Until::Position(Position::new(2));
+    assert!(source.open(&split, Some(&from), range).await.is_err(), "its records are gone");
+    let nothing = Until::Position(from.clone());
+    let mut reader = source.open(&split, Some(&from), nothing).await.unwrap();
+    assert!(reader.next_batch().await.unwrap().is_none());
+    let made = reader.remake(1, b"b").unwrap().expect("a record");
+    assert_eq!(made.column_by_name("message").unwrap().as_string_view().value(0), "b");
+    assert_eq!(made.column_by_name("topic").unwrap().as_string_view().value(0), case.topic);
+}

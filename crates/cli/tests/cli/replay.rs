@@ -1,6 +1,8 @@
 //! Refused records that come in after all: replayed once, audited, closed.
 
 use serde_json::Value;
+use testkit::services::{find, unique};
+use testkit::stream::{Compacted, remake_topic};
 
 use crate::{Desk, Ran};
 
@@ -218,5 +220,35 @@ fn what_nobody_needs_is_closed_and_kept() {
     assert_eq!((closed(), states(&desk).len()), (3, 3));
     assert_eq!(replay(&desk)["taken"], 0, "closed ones are not given again");
     assert_eq!(words(&desk, "web", "word").len(), 2);
+    desk.done(&["audit", "web.yaml"]);
+}
+
+/// Nobody has the records of a topic that was deleted, but for the bytes that letters keep.
+#[test]
+fn letters_of_a_topic_that_was_made_anew_are_given_as_they_were_kept() {
+    let Some(brokers) = find("kafka") else { return };
+    let topic = unique("letters");
+    let records = Compacted::new(&brokers, &topic);
+    records.add("a", "{\"n\":1}");
+    records.add("b", "{\"n\":\"two\"}");
+    let desk = Desk::new();
+    let pipeline = |kind: &str| {
+        format!(
+            "name: {topic}\nsources:\n  records: {{ type: kafka, brokers: '{brokers}', \
+             topics: [{topic}], start: earliest }}\ntransforms:\n  \
+             parsed: {{ type: parse, input: records, format: json, fields: {{ n: {kind} }} }}\n  \
+             made: {{ type: sql, query: 'SELECT CAST(n AS VARCHAR) AS n, topic FROM parsed' }}\n\
+             sinks:\n  lake: {{ type: lake, input: made, table: letters }}\n"
+        )
+    };
+    desk.write("web.yaml", &pipeline("integer"));
+    desk.done(&["run", "web.yaml", "--until-end", "--quiet"]);
+    remake_topic(&brokers, &topic);
+    desk.write("web.yaml", &pipeline("text"));
+    let report = replay(&desk);
+    assert_eq!((&report["taken"], &report["refused_again"]), (&1.into(), &0.into()), "{report}");
+    let sql = "SELECT n, topic FROM letters ORDER BY n";
+    let expected = format!("n,topic\n1,{topic}\ntwo,{topic}\n");
+    assert_eq!(desk.done(&["query", sql, "--format", "csv"]).stdout, expected);
     desk.done(&["audit", "web.yaml"]);
 }

@@ -111,6 +111,12 @@ impl LetterReader {
         }
     }
 
+    /// A reader that gives nothing and may make records again; none if the source has none.
+    async fn open_none(&mut self, at: i64) -> Option<Box<dyn SplitReader>> {
+        let at = Position::new(at);
+        self.source.open(&self.split, Some(&at), Until::Position(at.clone())).await.ok()
+    }
+
     /// The records of the letters before a position, of those that the source gave and, where it
     /// did not, of what the letters keep; none if no letter stands there.
     fn choose(&mut self, given: &RecordBatch, before: i64) -> Result<Option<ReadBatch>> {
@@ -208,6 +214,7 @@ impl SplitReader for LetterReader {
                 Err(error) if self.passes_gaps => {
                     let split = self.split.id.as_str();
                     warn!(split, error = error.chain(), "could not read records again");
+                    self.reader = self.open_none(to).await;
                     return self.choose_rest();
                 }
                 Err(_) => {
@@ -228,6 +235,9 @@ mod tests {
     use contract::source::{OriginalKind, Reject};
 
     use super::*;
+
+    /// Where a split begins that was deleted.
+    const NEVER: i64 = i64::MAX;
 
     /// Even positions below a hundred, three in a batch; odd ones are gone, and those before the
     /// beginning.
@@ -255,6 +265,8 @@ mod tests {
         ) -> Result<Box<dyn SplitReader>> {
             let from = from.map_or(0, |from| from.at);
             let (next, end) = match until {
+                Until::Position(until) if from == until.at => (from, from),
+                _ if self.begins == NEVER => return Err(Error::external("it is deleted")),
                 Until::Position(_) if from < self.begins => {
                     return Err(Error::external("records are gone"));
                 }
@@ -347,5 +359,6 @@ mod tests {
         check(even(10), &[4, 5, 40, 41, 98], &[4, 5, 40, 41, 98]).await;
         check(even(100), &[4, 6], &[4, 6]).await;
         check(even(0), &[4, 100], &[4, 100]).await;
+        check(even(NEVER), &[4, 5, 98], &[4, 5, 98]).await;
     }
 }
