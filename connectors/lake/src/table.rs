@@ -181,6 +181,12 @@ fn unreadable(location: &str, error: DeltaTableError) -> Error {
         matches!(error, DeltaTableError::ObjectStore { .. }) || may_pass(&error.to_string());
     let outer = Error::new(ErrorKind::External, format!("could not read lake table {shown:?}"));
     let outer = outer.because(error);
+    if stores::names_no_bucket(&outer.chain()) {
+        return Error::external(format!(
+            "could not read lake table {shown:?}: the bucket is not there"
+        ))
+        .hint("make the bucket, or correct `url`, `endpoint` and `region`");
+    }
     if retry {
         return outer.retryable();
     }

@@ -19,7 +19,7 @@ use url::Url;
 
 pub use durable::{DurableLocal, make_folders, sync_folder};
 pub use location::{BucketLocation, Location, local_folder};
-pub use open::{Cloud, Manner, Opened, REGION, check, open, open_bucket};
+pub use open::{Cloud, Manner, Opened, REGION, check, names_no_bucket, open, open_bucket};
 pub use promise::creates_once;
 pub use settings::{Addressing, Provider, Settings};
 pub use staging::STAGING;

@@ -263,6 +263,14 @@ fn with_bucket(endpoint: &str, bucket: &str) -> Result<String> {
     }
 }
 
+/// What stores call a bucket that is not there.
+const NO_BUCKET: [&str; 3] = ["NoSuchBucket", "ContainerNotFound", "The specified bucket does not"];
+
+/// Whether the text of an error says that there is no such bucket or container.
+pub fn names_no_bucket(text: &str) -> bool {
+    NO_BUCKET.iter().any(|code| text.contains(code))
+}
+
 fn unusable(error: object_store::Error) -> Error {
     Error::config("the settings do not open the object store").because(error)
 }

@@ -144,3 +144,13 @@ async fn a_refusal_names_the_place_and_no_key_and_may_pass() {
         assert!(error.retry(), "keys may be put right meanwhile: {said}");
     }
 }
+
+#[tokio::test]
+async fn a_bucket_that_is_not_there_ends_the_start_with_the_way_out() {
+    let Some(mut place) = place() else { return };
+    place["url"] = json!(format!("s3://{}/hits", unique("none")));
+    let ctx = context(rows(0..1).schema(), "w1");
+    let error = sink(&place).fence_and_read(&ctx, &main_lineage()).await.expect_err("no bucket");
+    assert!(!error.retry() && error.chain().contains("is not there"), "{}", error.chain());
+    assert!(error.hint_text().is_some_and(|hint| hint.contains("make the bucket")));
+}

@@ -30,14 +30,11 @@ pub const PART_BYTES: usize = 5 << 20;
 const RETRIES_MAX: usize = 5;
 /// A request is not tried again after this.
 const RETRY_TIMEOUT: Duration = Duration::from_secs(60);
-/// What stores call a bucket that is not there.
-const NO_BUCKET: [&str; 3] = ["NoSuchBucket", "ContainerNotFound", "The specified bucket does not"];
 
 /// Whether the store says that there is no such bucket or folder, and so no object in it.
 pub fn has_no_bucket(error: &object_store::Error) -> bool {
-    let text = error.to_string();
     matches!(error, object_store::Error::NotFound { .. })
-        || NO_BUCKET.iter().any(|code| text.contains(code))
+        || stores::names_no_bucket(&error.to_string())
 }
 
 /// An opened store.
