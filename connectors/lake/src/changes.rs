@@ -27,7 +27,15 @@ pub const CHANGES: &[Change] = &[
                made anew then has another id, which is told, in the log, the summary \
                and by `audit`",
     },
-    Change { when: "it is restored to an earlier version", then: "an earlier token: as above" },
+    Change {
+        when: "it is restored to an earlier version (`RESTORE`)",
+        then: "goes on: that is a new version, which keeps our tokens; the rows that went \
+               with it are missing, which `audit` says",
+    },
+    Change {
+        when: "the files of its log are put back from a copy",
+        then: "an earlier token: exit code 2 and the ways to go on",
+    },
     Change { when: "files are removed without the log", then: "`audit` names their rows" },
     Change {
         when: "rows are deleted in place (deletion vectors)",
