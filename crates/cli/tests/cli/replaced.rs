@@ -236,6 +236,25 @@ fn a_decided_epoch_that_is_sent_again_into_a_new_table_is_never_called_gone() {
     desk.done(&["audit", "replaced.yaml"]);
 }
 
+/// A table that takes nothing of a decided epoch any more loses it and gets what comes later.
+#[test]
+fn a_table_that_refuses_all_of_a_decided_epoch_goes_on_with_the_next() {
+    let Some(url) = find("postgres") else { return };
+    let name = unique("replaced");
+    let desk = killed(&name, &table(&name, &url));
+    ask(&url, &format!("ALTER TABLE {name} ADD CONSTRAINT large CHECK (n > 3)"));
+    desk.write("a.json", "{\"n\":1}\n{\"n\":2}\n{\"n\":3}\n{\"n\":4}\n");
+    let stopped = desk.run(&["run", "replaced.yaml", "--until-end"]);
+    assert_eq!(stopped.code, 1, "{}", stopped.stderr);
+    assert!(stopped.stderr.contains("3 of them were refused now"), "{}", stopped.stderr);
+    desk.done(&["run", "replaced.yaml", "--until-end", "--accept-loss"]);
+    desk.done(&["run", "replaced.yaml", "--until-end"]);
+    assert_eq!(ask(&url, &format!("SELECT string_agg(n::text, ',') FROM {name}")), "4");
+    let sql = "SELECT sum(lost) AS lost FROM ledger WHERE sink = 'out'";
+    assert_eq!(desk.done(&["query", sql, "--format", "csv"]).stdout, "lost\n3\n");
+    desk.done(&["audit", "replaced.yaml"]);
+}
+
 #[test]
 fn an_index_that_is_deleted_is_told_and_gets_a_decided_epoch_again() {
     let Some(url) = find("opensearch") else { return };
