@@ -48,6 +48,8 @@ struct Given {
     end: Option<i64>,
     /// Whether the last listing that was whole had it.
     is_there: bool,
+    /// Whether NULs at its beginning stood there when something behind them had been read.
+    began_with_nuls: bool,
 }
 
 /// What the patterns name now.
@@ -89,8 +91,15 @@ impl Discoverer {
         let mut splits = Vec::new();
         for candidate in &candidates {
             let Some(found) = &candidate.found else { continue };
-            named.warnings.extend(warning_if_filled(found, candidate));
+            if self.given.get(&candidate.id).is_some_and(|given| given.began_with_nuls) {
+                named.warnings.extend(warning_if_filled(found));
+            }
             splits.push(self.give(&candidate.id, found));
+            let is_behind = candidate.position.as_ref().is_some_and(|it| it.at > 0);
+            if let Some(given) = self.given.get_mut(&candidate.id) {
+                let head = &given.descriptor.head;
+                given.began_with_nuls = is_behind && head.length == 0;
+            }
         }
         for found in unknown {
             named.warnings.extend(warning_if_truncated(&found, &candidates));
@@ -179,7 +188,8 @@ impl Discoverer {
         let text = serde_json::to_value(&descriptor).expect("paths were checked to be text");
         let split = Split { id: id.clone(), descriptor: text };
         let (end, is_there) = (found.end(), true);
-        let given = Given { split: split.clone(), descriptor: Arc::new(descriptor), end, is_there };
+        let (descriptor, began_with_nuls) = (Arc::new(descriptor), false);
+        let given = Given { split: split.clone(), descriptor, end, is_there, began_with_nuls };
         self.given.insert(id.clone(), given);
         split
     }

@@ -32,9 +32,13 @@ pub struct Hole {
 impl Hole {
     /// NULs that are seen for the first time, in a file that looks so.
     pub fn new(gap: Gap, seen: &Signature) -> Self {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let seen_ms = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
-        Self { begin: gap.position, end: gap.end(), size: seen.size, seen_ms }
+        Self { begin: gap.position, end: gap.end(), size: seen.size, seen_ms: now_ms() }
+    }
+
+    /// The same after a restart: where the clock was set back meanwhile, they are seen now.
+    #[must_use]
+    pub fn resumed(self) -> Self {
+        Self { seen_ms: self.seen_ms.min(now_ms()), ..self }
     }
 
     /// Whether just these NULs were seen.
@@ -49,9 +53,7 @@ impl Hole {
 
     /// For how long they have stood there.
     pub fn age(&self) -> Duration {
-        let seen = Duration::from_millis(u64::try_from(self.seen_ms).unwrap_or(0));
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        now.saturating_sub(seen)
+        Duration::from_millis(u64::try_from(now_ms() - self.seen_ms).unwrap_or(0))
     }
 
     /// The position before which all NULs have stood there for as long: text never becomes NULs.
@@ -77,6 +79,11 @@ impl Hole {
         }
         Ok(true)
     }
+}
+
+fn now_ms() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Which NULs of a file are no text that is still to come.

@@ -143,13 +143,9 @@ pub fn warning_if_truncated(found: &Found, candidates: &[Candidate]) -> Option<S
     ))
 }
 
-/// A word about a file that began with NULs when something was read behind them, and begins with
-/// text now.
-pub fn warning_if_filled(found: &Found, candidate: &Candidate) -> Option<String> {
-    let (then, now) = (&candidate.descriptor, found.descriptor());
-    let began_with_nuls = then.signature.size > 0 && then.head.length == 0;
-    let is_behind = candidate.position.as_ref().is_some_and(|position| position.at > 0);
-    (began_with_nuls && is_behind && now.head.length > 0).then(|| {
+/// A word about a file that begins with text now where it began with NULs that were left out.
+pub fn warning_if_filled(found: &Found) -> Option<String> {
+    (found.descriptor().head.length > 0).then(|| {
         format!(
             "text was written at the beginning of file {:?}, where NULs had been left out; it is \
              not read",

@@ -202,6 +202,9 @@ pub enum Likeness {
 /// # Errors
 /// One of them cannot be read.
 pub fn compare(first: &Opened, second: &Opened) -> io::Result<Likeness> {
+    if first.is_plain() && second.is_plain() && !are_alike_at_the_end(first, second)? {
+        return Ok(Likeness::Different);
+    }
     let mut first = first.start(u64::MAX, Growth::Open)?;
     let mut second = second.start(u64::MAX, Growth::Open)?;
     let (mut one, mut other) = (Vec::new(), Vec::new());
@@ -219,6 +222,24 @@ pub fn compare(first: &Opened, second: &Opened) -> io::Result<Likeness> {
             return Ok(Likeness::SecondIsPart);
         }
     }
+}
+
+/// Whether two plain files are alike right before the end of the shorter one. Where they are not,
+/// as much as they have in common before, such as the NULs that a truncation leaves, need not be
+/// read.
+fn are_alike_at_the_end(first: &Opened, second: &Opened) -> io::Result<bool> {
+    let end = first.signature.size.min(second.signature.size);
+    let begin = end.saturating_sub(SKIP_BYTES as u64);
+    let (mut one, mut other) = (Vec::new(), Vec::new());
+    for (opened, piece) in [(first, &mut one), (second, &mut other)] {
+        piece.resize((end - begin) as usize, 0);
+        match opened.file.read_exact_at(piece, begin) {
+            // It was truncated meanwhile: what is there is compared.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(true),
+            read => read?,
+        }
+    }
+    Ok(one == other)
 }
 
 fn read_piece(bytes: &mut Bytes, piece: &mut Vec<u8>) -> io::Result<()> {

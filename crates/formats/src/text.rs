@@ -55,7 +55,7 @@ impl<'a> Lines<'a> {
     }
 
     /// A line; none where it is null.
-    #[inline]
+    #[inline(always)]
     pub fn line(&self, row: usize) -> Option<Line<'a>> {
         if self.array.is_null(row) {
             return None;

@@ -143,8 +143,9 @@ impl Cursor {
             Until::End => (Stop::AtEnd, opened.signature.size),
             Until::Position(position) => (Stop::before(&position)?, u64::MAX),
         };
-        let (start, whole, hole) =
-            note.as_ref().map_or_else(Default::default, |note| (note.start, note.whole, note.hole));
+        let (start, whole, hole) = note.as_ref().map_or_else(Default::default, |note| {
+            (note.start, note.whole, note.hole.map(Hole::resumed))
+        });
         let is_read = whole == Some(opened.signature);
         let first = (at == 0).then(|| first_of(&opened)).transpose();
         let first = first.map_err(|error| unreadable(&path, at, error))?.flatten();

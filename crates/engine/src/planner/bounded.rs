@@ -14,6 +14,7 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
 };
+use regex::Regex;
 
 /// Bytes that a function may make of one row.
 const ROW_BYTES_MAX: u64 = 1 << 20;
@@ -21,6 +22,9 @@ const ROW_BYTES_MAX: u64 = 1 << 20;
 const BATCH_BYTES_MAX: u64 = 64 << 20;
 /// What an element of a list takes at least.
 const ELEMENT_BYTES: u64 = 8;
+
+/// Comparing so many pairs of letters costs as much as making a byte.
+const COMPARED_PER_BYTE: u64 = 100;
 
 /// How many bytes a function makes of a row, at most or nearly so.
 type Estimate = fn(&[ArrayRef], usize) -> u64;
@@ -31,8 +35,13 @@ const BOUNDED: &[(&str, Estimate)] = &[
     ("lpad", padded),
     ("rpad", padded),
     ("replace", replaced),
-    ("array_repeat", |arguments, row| count(arguments, 1, row).saturating_mul(ELEMENT_BYTES)),
-    ("array_resize", |arguments, row| count(arguments, 1, row).saturating_mul(ELEMENT_BYTES)),
+    ("regexp_replace", replaced_by_pattern),
+    ("levenshtein", |arguments, row| {
+        let [one, other] = [0, 1].map(|index| text(arguments, index, row).len());
+        times(one, other as u64) / COMPARED_PER_BYTE
+    }),
+    ("array_repeat", |arguments, row| times(size(arguments, 0, row), count(arguments, 1, row))),
+    ("array_resize", |arguments, row| times(size(arguments, 2, row), count(arguments, 1, row))),
     ("range", series),
     ("generate_series", series),
 ];
@@ -152,6 +161,16 @@ fn text(arguments: &[ArrayRef], index: usize, row: usize) -> &str {
     texts.filter(|texts| texts.is_valid(row)).map_or("", |texts| texts.value(row))
 }
 
+/// How many bytes a value takes in a list.
+fn size(arguments: &[ArrayRef], index: usize, row: usize) -> usize {
+    let Some(argument) = arguments.get(index) else { return ELEMENT_BYTES as usize };
+    let taken = match argument.data_type() {
+        DataType::Utf8View => text(arguments, index, row).len(),
+        _ => argument.slice(row, 1).to_data().get_slice_memory_size().unwrap_or_default(),
+    };
+    taken.max(ELEMENT_BYTES as usize)
+}
+
 /// The whole number of an argument; none where it is missing, null or another type.
 fn number(arguments: &[ArrayRef], index: usize, row: usize) -> Option<i64> {
     let numbers = arguments.get(index).and_then(|one| one.as_primitive_opt::<Int64Type>());
@@ -190,6 +209,22 @@ fn replaced(arguments: &[ArrayRef], row: usize) -> u64 {
         0 => 0,
         found => times(to.len(), found as u64),
     }
+}
+
+/// `regexp_replace(text, pattern, replacement[, flags])`, counted only where it may grow beyond the
+/// bound; `\\1` and `$1` in a replacement stand for what was found.
+fn replaced_by_pattern(arguments: &[ArrayRef], row: usize) -> u64 {
+    let [whole, pattern, to, flags] = [0, 1, 2, 3].map(|index| text(arguments, index, row));
+    let groups = to.bytes().filter(|byte| matches!(byte, b'\\' | b'$')).count() as u64;
+    let whole_bytes = whole.len() as u64;
+    let at_most = times(to.len(), whole_bytes + 1).saturating_add((groups + 1) * whole_bytes);
+    if at_most <= ROW_BYTES_MAX {
+        return at_most;
+    }
+    let Ok(pattern) = Regex::new(pattern) else { return 0 };
+    let found = pattern.find_iter(whole).take(if flags.contains('g') { usize::MAX } else { 1 });
+    let of_one = |found: regex::Match<'_>| to.len() as u64 + groups * found.len() as u64;
+    found.map(of_one).fold(whole_bytes, u64::saturating_add)
 }
 
 /// `range([start,] stop[, step])` over whole numbers.

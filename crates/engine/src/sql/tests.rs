@@ -145,6 +145,9 @@ fn what_a_function_makes_of_one_row_is_bounded() {
         "rpad(t, n, 'xy')",
         "replace(repeat(t, 1000), 'bb', repeat('x', 2000))",
         "length(repeat(t, n))",
+        "regexp_replace(repeat(t, 40000), 'b', repeat(t, 40), 'g')",
+        "array_to_string(array_repeat(repeat(t, 600), CASE t WHEN 'bb' THEN 1000 ELSE 1 END), '')",
+        "levenshtein(repeat(t, 8000), repeat(t, 8000))",
     ] {
         let found = refusals(&format!("SELECT {call} AS made FROM rows"), &table);
         let [(position, reason)] = &found[..] else { panic!("{call}: {found:?}") };

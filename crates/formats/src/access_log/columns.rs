@@ -93,7 +93,7 @@ impl<'a> Columns<'a> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn push_number(&mut self, at: usize, found: &Found<'_>) {
         let value = (found.number != ABSENT).then_some(found.number);
         match &mut self.columns[at] {

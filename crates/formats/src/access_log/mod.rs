@@ -94,14 +94,14 @@ impl Parser for AccessLog {
                 refused.push(Refused { row, reason: "the line is null".into() });
                 continue;
             };
-            // Blanks behind a line are looked at only where it would be refused for them.
-            match scanner.scan(line.text).or_else(|broken| match line.without_blanks() {
-                Some(shorter) => scanner.scan(shorter.text).map_err(|_| broken),
-                None => Err(broken),
-            }) {
-                Ok(()) => columns.push(line, scanner.fields()),
-                Err(broken) => refused.push(Refused { row, reason: broken.reason(line.text) }),
+            if let Err(broken) = scanner.scan(line.text) {
+                // Blanks behind a line are looked at only where it would be refused for them.
+                if !scanner.takes_without_blanks(line) {
+                    refused.push(Refused { row, reason: broken.reason(line.text) });
+                    continue;
+                }
             }
+            columns.push(line, scanner.fields());
         }
         Parsed { columns: columns.finish(), refused }
     }

@@ -11,6 +11,7 @@ use super::kind::Kind;
 use super::layout::{End, Escape, Field, Layout};
 use super::refusal::{Broken, Want};
 use super::value::{ABSENT, Reading, fits, integer, value};
+use crate::text::Line;
 use crate::timestamp::ClfClock;
 
 /// Fields shorter than this are the rule outside quotes; a call would cost more than a loop.
@@ -83,8 +84,16 @@ impl<'l> Scanner<'l> {
         &self.found
     }
 
-    /// Finds the fields of a line.
-    #[inline]
+    /// Finds the fields of a line that was refused as it stands, without the blanks at its end.
+    #[cold]
+    #[inline(never)]
+    pub fn takes_without_blanks(&mut self, line: Line<'_>) -> bool {
+        line.without_blanks().is_some_and(|shorter| self.scan(shorter.text).is_ok())
+    }
+
+    /// Finds the fields of a line. This and what it calls is one function, so that what stands at
+    /// the end of a field is known where the next one begins.
+    #[inline(always)]
     pub fn scan(&mut self, line: &str) -> Result<(), Broken<'l>> {
         if line.as_bytes().first().is_none_or(u8::is_ascii_whitespace) && line.trim().is_empty() {
             return Err(Broken { at: 0, want: Want::Text });
@@ -99,15 +108,22 @@ impl<'l> Scanner<'l> {
         }
         self.places_left = PLACES_MAX;
         self.reading = Reading::Strict;
-        let read = self.read(line);
-        if self.layout.is_lenient && read.as_ref().is_err_and(Broken::may_be_unusual) {
-            self.reading = Reading::Lenient;
-            return self.read(line);
+        match self.read(line) {
+            Err(broken) if self.layout.is_lenient && broken.may_be_unusual() => {
+                self.read_leniently(line)
+            }
+            read => read,
         }
-        read
     }
 
-    #[inline]
+    #[cold]
+    #[inline(never)]
+    fn read_leniently(&mut self, line: &str) -> Result<(), Broken<'l>> {
+        self.reading = Reading::Lenient;
+        self.read(line)
+    }
+
+    #[inline(always)]
     fn read(&mut self, line: &str) -> Result<(), Broken<'l>> {
         let start = self.layout.prefix.len();
         let mut searched = None;
@@ -125,7 +141,7 @@ impl<'l> Scanner<'l> {
     }
 
     /// Reads fields up to the end of the line. The last one whose end was searched for is noted.
-    #[inline]
+    #[inline(always)]
     fn read_from(
         &mut self,
         place: Place,
@@ -154,6 +170,7 @@ impl<'l> Scanner<'l> {
     /// hold what stands after it may end. Fields before that stay: if the rest does not fit from
     /// the first place on, it does not from a later one.
     #[cold]
+    #[inline(never)]
     fn search_on(
         &mut self,
         mut searched: Option<usize>,
@@ -177,6 +194,7 @@ impl<'l> Scanner<'l> {
     /// Refuses a line in which a field could end at a second place with the rest of the line read
     /// otherwise. Where all such fields may hold any text, it is enough to look no further than
     /// the end of the next one: if any other reading fits, one fits that moves one end alone.
+    #[inline(never)]
     fn check_unique(&mut self, line: &str) -> Result<(), Broken<'l>> {
         self.dead_ends.clear();
         let layout = self.layout;
@@ -247,7 +265,7 @@ fn is_shifted(line: &str, found: &Found<'_>) -> bool {
 }
 
 /// Finds a field that ends where its kind or a mark says so, and gives the byte after what ends it.
-#[inline]
+#[inline(always)]
 fn scan_field<'l>(
     found: &mut Found<'l>,
     clock: &mut ClfClock,
@@ -285,7 +303,7 @@ fn state(field: &Field, text: &str, escaped: bool) -> State {
 }
 
 /// The end of a field, and whether there are escapes in it.
-#[inline]
+#[inline(always)]
 fn field_end<'l>(line: &str, start: usize, field: &'l Field) -> Result<(usize, bool), Broken<'l>> {
     let rest = &line.as_bytes()[start..];
     let end = match field.end {

@@ -25,7 +25,7 @@ pub enum Reading {
 
 /// The number or time of a field: 0 for a kind that has none, [`ABSENT`] where there is none; none
 /// where it should hold one and does not.
-#[inline]
+#[inline(always)]
 pub fn value(field: &Field, clock: &mut ClfClock, text: &str) -> Option<i64> {
     match &field.kind {
         Kind::Text | Kind::Word | Kind::Request | Kind::Target | Kind::Query => Some(0),

@@ -148,7 +148,7 @@ impl<'a> Cutting<'a> {
                 (all, Start::Overlong)
             }
             (_, Unended::Waits) => (begin, start),
-            (_, Unended::Counts) if is_blank(rest) => (begin, start),
+            (_, Unended::Counts) if is_blank(without_mark(rest)) => (begin, start),
             (Start::Line | Start::Torn(_), Unended::Counts | Unended::Ends) => {
                 self.valid = simdutf8::basic::from_utf8(rest).is_ok();
                 self.line(begin, all);
@@ -230,10 +230,10 @@ fn without_return(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
-fn without_mark(line: &[u8]) -> &[u8] {
+pub fn without_mark(line: &[u8]) -> &[u8] {
     line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line)
 }
 
-fn is_blank(line: &[u8]) -> bool {
+pub fn is_blank(line: &[u8]) -> bool {
     line.iter().all(u8::is_ascii_whitespace)
 }

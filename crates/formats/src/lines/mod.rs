@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::blocks::Blocks;
 use crate::join::{Block, Join, Joined, Torn};
-use cutting::{Cutting, Found, Stretch, Unended};
+use cutting::{Cutting, Found, Stretch, Unended, is_blank, without_mark};
 pub use holes::{HOLE_BYTES_MIN, before_holes};
 
 /// What the bytes at a position are.
@@ -252,7 +252,7 @@ impl Lines {
     pub fn tail(&self) -> Tail {
         match self.tail.last() {
             Some(0) => Tail::Nuls,
-            _ if self.tail.iter().all(u8::is_ascii_whitespace) => Tail::Blank,
+            _ if is_blank(without_mark(&self.tail)) => Tail::Blank,
             _ => Tail::Text,
         }
     }

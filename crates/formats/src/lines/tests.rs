@@ -173,6 +173,25 @@ fn nuls_that_may_be_written_over_wait_and_so_does_what_is_behind_them() {
 }
 
 #[test]
+fn a_byte_order_mark_alone_is_no_line_that_is_continued() {
+    let mut lines = Lines::new(20);
+    let mut said = Vec::new();
+    for (bytes, is_last) in [("\u{feff}", true), ("\u{feff}one\ntwo\n", false)] {
+        let mut block = lines.block(bytes.len());
+        block.extend_from_slice(bytes.as_bytes());
+        let batch = if is_last { lines.cut_last(block) } else { lines.cut(block) };
+        describe(&batch, &mut said);
+        lines = match is_last {
+            true => Lines::new(20),
+            false => lines,
+        };
+        assert_eq!(lines.at(), batch.next * i64::from(!is_last));
+        assert_eq!(batch.start, Start::Line);
+    }
+    assert_eq!(said, ["3 one", "7 two"]);
+}
+
+#[test]
 fn a_byte_order_mark_is_taken_off() {
     check("\u{feff}one\n\u{feff}two\n".as_bytes(), &["3 one", "10 two"]);
     check("\u{feff}\na\u{feff}b\n".as_bytes(), &["4 a\u{feff}b"]);
