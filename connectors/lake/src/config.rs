@@ -54,7 +54,9 @@ pub struct Config {
 /// Tables that `query` fills itself.
 const RESERVED: [&str; 2] = ["late", "ledger"];
 /// Tables of ours in the embedded lake, of which there is no other.
-const OURS: [&str; 2] = ["dead_letters", "dead_letter_states"];
+const OURS: [&str; 2] = [DEAD_LETTERS, "dead_letter_states"];
+/// The table of dead letters; its rows say in the column `pipeline` whose they are.
+pub const DEAD_LETTERS: &str = "dead_letters";
 
 /// Partition expressions: one, or a list.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::array::{StringArray, new_null_array};
+use arrow::compute::kernels::cmp::eq;
 use arrow::compute::{cast, filter_record_batch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use bytes::Bytes;
@@ -69,11 +70,19 @@ impl CurrentFile {
     }
 }
 
-/// Reads back what a table holds; nothing where there is no table, nor of a file that is gone.
+/// Whose a row is, in the table of dead letters.
+const PIPELINE: &str = "pipeline";
+
+/// Reads back what a table holds; nothing where there is no table, nor of a file that is gone. With
+/// a pipeline, only the rows that are its own by their column `pipeline`.
 ///
 /// # Errors
 /// External: the table cannot be read.
-pub async fn read_back(location: &Location, what: ReadBack) -> Result<BatchStream> {
+pub async fn read_back(
+    location: &Location,
+    what: ReadBack,
+    of: Option<String>,
+) -> Result<BatchStream> {
     if !table::exists_locally(location)? {
         return Ok(stream::empty().boxed());
     }
@@ -97,7 +106,7 @@ pub async fn read_back(location: &Location, what: ReadBack) -> Result<BatchStrea
         ReadBack::Origins => origin_schema(),
         ReadBack::Record(_) => schema::arrow_schema(snapshot.schema().as_ref())?,
     };
-    let reader = Arc::new(Reader { log_store, wanted, what });
+    let reader = Arc::new(Reader { log_store, wanted, what, of });
     let batches = stream::iter(files).then(move |file| {
         let reader = reader.clone();
         async move { reader.read(file).await }
@@ -125,13 +134,17 @@ struct Reader {
     log_store: LogStoreRef,
     wanted: SchemaRef,
     what: ReadBack,
+    of: Option<String>,
 }
 
 impl Reader {
     async fn read(self: Arc<Self>, file: CurrentFile) -> Result<BatchStream> {
         let store = self.log_store.object_store(None);
-        let names: Vec<String> =
+        let mut names: Vec<String> =
             self.wanted.fields().iter().map(|field| field.name().clone()).collect();
+        if self.of.is_some() && !names.iter().any(|name| name == PIPELINE) {
+            names.push(PIPELINE.to_owned());
+        }
         let batches = match read_columns(store.clone(), &file, &names).await {
             Err(_) if is_gone(&store, &file).await => {
                 warn!(file = %file.path, "a file of the lake table is gone, and its rows with it");
@@ -145,6 +158,8 @@ impl Reader {
 
     /// Brings what a file holds into the wanted columns, and leaves only the wanted rows.
     fn shape(&self, batch: &RecordBatch, file: &CurrentFile) -> Result<RecordBatch> {
+        let owned = self.of.as_ref().map(|pipeline| of_pipeline(batch, pipeline)).transpose()?;
+        let batch = owned.as_ref().unwrap_or(batch);
         match &self.what {
             ReadBack::Record(origin) => {
                 let matching = matching(batch, origin)?;
@@ -160,6 +175,14 @@ impl Reader {
             }
         }
     }
+}
+
+/// The rows of a pipeline.
+fn of_pipeline(batch: &RecordBatch, pipeline: &str) -> Result<RecordBatch> {
+    let Some(column) = batch.column_by_name(PIPELINE) else { return Ok(batch.clone()) };
+    let names = cast(column, &DataType::Utf8).bug("a name is text")?;
+    let is_own = eq(&names, &StringArray::new_scalar(pipeline)).bug("names are compared")?;
+    filter_record_batch(batch, &is_own).bug("could not filter rows")
 }
 
 /// Brings rows of a file into the columns of a table; what the file lacks is a partition's value

@@ -21,7 +21,7 @@ use tracing::warn;
 use uuid::Uuid;
 
 use crate::commit::{self, Log, Owner};
-use crate::config::Config;
+use crate::config::{Config, DEAD_LETTERS};
 use crate::maintenance::Caretaker;
 use crate::partition::PartitionBy;
 use crate::shared::SharedLog;
@@ -196,8 +196,10 @@ impl Sink for LakeSink {
         Ok(Box::new(LakeWriter::new(ctx, &self.config, table)?))
     }
 
-    async fn read_back(&self, _pipeline: &str, what: ReadBack) -> Result<BatchStream> {
-        read::read_back(&self.location, what).await
+    async fn read_back(&self, pipeline: &str, what: ReadBack) -> Result<BatchStream> {
+        // Pipelines that share a folder share this table, which says of each row whose it is.
+        let of = (self.config.table == DEAD_LETTERS).then(|| pipeline.to_owned());
+        read::read_back(&self.location, what, of).await
     }
 
     async fn identities(&self) -> Result<BTreeMap<String, String>> {

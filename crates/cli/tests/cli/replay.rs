@@ -252,3 +252,23 @@ fn letters_of_a_topic_that_was_made_anew_are_given_as_they_were_kept() {
     assert_eq!(desk.done(&["query", sql, "--format", "csv"]).stdout, expected);
     desk.done(&["audit", "web.yaml"]);
 }
+
+#[test]
+fn each_pipeline_of_a_folder_is_audited_by_its_own_letters() {
+    let desk = Desk::new();
+    desk.write("in.log", "{\"a\":1}\nbad\n{\"a\":2}\n");
+    for name in ["one", "two"] {
+        let pipeline = format!(
+            "name: {name}\nsources:\n  f: {{ type: file, paths: [in.log] }}\ntransforms:\n  \
+             p: {{ type: parse, input: f, format: json, fields: {{ a: integer }} }}\n\
+             sinks:\n  s: {{ type: lake, input: p, table: t_{name} }}\n"
+        );
+        desk.write(&format!("{name}.yaml"), &pipeline);
+        desk.done(&["run", &format!("{name}.yaml"), "--until-end", "--quiet"]);
+    }
+    for name in ["one", "two"] {
+        let file = format!("{name}.yaml");
+        let audit = desk.done(&["audit", &file, "--format", "json"]).json();
+        assert_eq!(audit["complete"], true, "{audit}");
+    }
+}
