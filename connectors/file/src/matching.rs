@@ -136,11 +136,17 @@ pub fn warning_if_truncated(found: &Found, candidates: &[Candidate]) -> Option<S
         .filter(|one| one.descriptor.signature.is_same_file(&found.signature))
         .max_by_key(|one| one.descriptor.signature.modified_ns)?;
     let position = before.position.as_ref().filter(|position| position.at > 0)?;
-    Some(format!(
-        "file {:?} was truncated or rewritten; it is read as a new split, and what was not read \
-         of \"{}\" behind byte {} is lost",
-        found.path, before.id, position.at
-    ))
+    let path = &found.path;
+    let told = format!("file {path:?} was truncated or rewritten; it is read as a new split");
+    // Of a file that was read to its end nothing is lost: it often just made room for another one.
+    let is_whole = position.at.cast_unsigned() >= before.descriptor.signature.size;
+    Some(match is_whole {
+        true => told,
+        false => format!(
+            "{told}, and what was not read of \"{}\" behind byte {} is lost",
+            before.id, position.at
+        ),
+    })
 }
 
 /// A word about a file that begins with text now where it began with NULs that were left out.

@@ -73,6 +73,7 @@ async fn a_rewritten_file_is_a_new_split_with_a_warning() {
         bench.restart();
         let warnings = bench.discover().await.warnings;
         assert!(warnings[0].contains("was truncated or rewritten"), "{warnings:?}");
+        assert!(!warnings[0].contains("lost"), "all of it was read: {warnings:?}");
         let records = bench.read().await;
         assert_eq!(records[0], format!("a#2@0 {}", after.lines().next().expect("a line")));
     }

@@ -272,3 +272,49 @@ fn each_pipeline_of_a_folder_is_audited_by_its_own_letters() {
         assert_eq!(audit["complete"], true, "{audit}");
     }
 }
+
+#[test]
+fn letters_are_not_given_to_a_place_that_a_run_refuses() {
+    let desk = Desk::new();
+    desk.write("in.log", "{\"a\":1}\n{\"a\":\"x\"}\n");
+    let write = |fields: &str, table: &str| {
+        let pipeline = format!(
+            "name: p\nsources:\n  f: {{ type: file, paths: [in.log] }}\ntransforms:\n  \
+             p: {{ type: parse, input: f, format: json, fields: {{ {fields} }} }}\n\
+             sinks:\n  s: {{ type: lake, input: p, table: {table} }}\n"
+        );
+        desk.write("p.yaml", &pipeline);
+    };
+    write("a: integer", "t1");
+    desk.done(&["run", "p.yaml", "--until-end", "--quiet"]);
+    write("a: text", "t2");
+    let ran = desk.run(&["dead-letters", "replay", "p.yaml"]);
+    assert_eq!(ran.code, 2, "{}", ran.stderr);
+    assert!(ran.stderr.contains("t2"), "{}", ran.stderr);
+    let open = desk.done(&["dead-letters", "list", "--format", "ndjson"]).stdout;
+    assert_eq!(open.lines().count(), 1, "{open}");
+}
+
+#[test]
+fn a_replay_that_is_refused_has_not_begun() {
+    let desk = Desk::new();
+    desk.write("in.log", "{\"a\":1}\n{\"a\":\"x\"}\n");
+    let write = |fields: &str| {
+        let pipeline = format!(
+            "name: p\nsources:\n  f: {{ type: file, paths: [in.log] }}\ntransforms:\n  \
+             p: {{ type: parse, input: f, format: json, fields: {{ {fields} }} }}\n\
+             sinks:\n  s: {{ type: lake, input: p, table: t }}\n"
+        );
+        desk.write("p.yaml", &pipeline);
+    };
+    write("a: integer");
+    desk.done(&["run", "p.yaml", "--until-end", "--quiet"]);
+    write("a: text");
+    assert_eq!(desk.run(&["dead-letters", "replay", "p.yaml"]).code, 2);
+    write("a: integer");
+    let ran = desk.done(&["dead-letters", "ack", "p.yaml", "--all"]);
+    assert!(!ran.stderr.contains("interrupted"), "{}", ran.stderr);
+    let rows = desk.done(&["query", "SELECT count(*) FROM t", "--format", "csv"]).stdout;
+    assert!(rows.ends_with("\n1\n"), "{rows}");
+    assert_eq!(desk.done(&["audit", "p.yaml", "--format", "json"]).json()["complete"], true);
+}

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use contract::{Error, Lineage, Result, Section};
+use contract::{Error, ErrorKind, Lineage, Result, Section};
 use futures::TryStreamExt;
 use query::letters::Wanted;
 use runtime::replay::{DEAD_LETTER_STATES, Purpose, Request};
@@ -110,7 +110,12 @@ pub async fn take(
     global: &Global,
     stop: watch::Receiver<bool>,
 ) -> Result<Report> {
-    let bound = pipeline::load(file, &global.data)?.pipeline;
+    let loaded = pipeline::load(file, &global.data)?;
+    if selection.purpose == Purpose::Replay {
+        // Rows that are given again go where a run's would go, or nowhere.
+        pipeline::inspect(&loaded.plan, &loaded.pipeline).await?;
+    }
+    let bound = loaded.pipeline;
     refuse_unknown_sink(selection, &bound)?;
     let mut report = Report { pipeline: bound.name.clone(), ..Report::default() };
     if let Some(checkpoints) = pipeline::find_checkpoints(&bound).await? {
@@ -218,7 +223,13 @@ impl Replayer<'_> {
             .hint("restore the table; a second replay would deliver the records twice"));
         }
         history.keep_input(request.to_bytes()?).await?;
-        self.run(&history, lineage, request).await
+        let ran = self.run(&history, lineage, request).await;
+        let is_refused = ran.as_ref().is_err_and(|error| error.kind() == ErrorKind::Config);
+        if is_refused && history.newest_epoch().await?.is_none() {
+            // Nothing of it was decided: whoever calls next need not finish it.
+            history.forget_input().await?;
+        }
+        ran
     }
 
     async fn run(
