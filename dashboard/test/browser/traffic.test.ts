@@ -96,6 +96,8 @@ test("a filter is typed in, with the columns and the values that there are", asy
 describe("a range", () => {
   test("is marked in a chart, and back undoes it", async () => {
     const page = await visit("");
+    // The chart is drawn anew when visitors were counted, too.
+    await page.waitForLoadState("networkidle");
     const plot = page.locator(".charts .wide .u-over");
     await plot.waitFor();
     const box = await plot.boundingBox();
