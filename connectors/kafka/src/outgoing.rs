@@ -4,12 +4,10 @@
 
 use std::io::Write;
 
-use arrow::array::{AsArray, DictionaryArray, Int64Array, RecordBatch, StringArray};
-use arrow::datatypes::{Int32Type, Int64Type};
-use contract::record::{EPOCH, SPLIT, ordinals, positions};
+use arrow::array::RecordBatch;
+use contract::Result;
+use contract::record::Origins;
 use contract::sink::SinkReject;
-use contract::source::{OriginalKind, Reject};
-use contract::{Error, Result, SplitId};
 use rdkafka::message::{Header, OwnedHeaders};
 
 use crate::admin::Topic;
@@ -31,7 +29,7 @@ pub struct Outgoing<'a> {
     key: Option<Cells>,
     partition: Option<Cells>,
     headers: Vec<(&'a str, Cells)>,
-    origin: Origins<'a>,
+    origins: Origins,
     carries_origin: bool,
 }
 
@@ -77,7 +75,7 @@ impl<'a> Outgoing<'a> {
             key: cells(&templates.key)?,
             partition: cells(&templates.partition)?,
             headers: headers.collect::<Result<_>>()?,
-            origin: Origins::of(records)?,
+            origins: Origins::of(records)?,
             carries_origin,
         })
     }
@@ -156,8 +154,8 @@ impl<'a> Outgoing<'a> {
             }
         }
         if self.carries_origin {
-            building = building.with(headers::SPLIT, self.origin.split(row).as_bytes());
-            for (name, number) in self.origin.numbers(row) {
+            building = building.with(headers::SPLIT, self.origins.split(row).as_bytes());
+            for (name, number) in self.numbers(row) {
                 scratch.clear();
                 write!(scratch, "{number}").expect("memory takes it");
                 building = building.with(name, scratch);
@@ -166,16 +164,17 @@ impl<'a> Outgoing<'a> {
         (building.headers, building.bytes)
     }
 
+    /// The headers that say which record a row is of.
+    fn numbers(&self, row: usize) -> impl Iterator<Item = (&'static str, i64)> {
+        let numbers = self.origins.numbers();
+        let ordinal = numbers.has_ordinals().then(|| (headers::ORDINAL, numbers.ordinal(row)));
+        let position = (headers::POSITION, numbers.position(row));
+        [position, (headers::EPOCH, self.origins.epoch(row))].into_iter().chain(ordinal)
+    }
+
     /// A row that is refused.
     pub fn reject(&self, row: usize, reason: String) -> SinkReject {
-        let reject = Reject {
-            position: self.origin.positions.value(row),
-            ordinal: self.origin.ordinals.map_or(0, |ordinals| ordinals.value(row)),
-            reason,
-            kind: OriginalKind::Bytes,
-            original: None,
-        };
-        SinkReject { split: SplitId::new(self.origin.split(row)), reject }
+        self.origins.refuse(row, reason)
     }
 }
 
@@ -190,43 +189,5 @@ impl Building {
             bytes: self.bytes + key.len() + value.len() + HEADER_OVERHEAD_BYTES,
             headers: self.headers.insert(Header { key, value: Some(value) }),
         }
-    }
-}
-
-/// Where the rows of a batch came from.
-struct Origins<'a> {
-    splits: &'a DictionaryArray<Int32Type>,
-    names: &'a StringArray,
-    positions: &'a Int64Array,
-    ordinals: Option<&'a Int64Array>,
-    epochs: &'a Int64Array,
-}
-
-impl<'a> Origins<'a> {
-    fn of(records: &'a RecordBatch) -> Result<Self> {
-        let lost = || Error::bug("a batch lost its origin");
-        let splits = records.column_by_name(SPLIT);
-        let splits = splits.and_then(|column| column.as_dictionary_opt::<Int32Type>());
-        let splits = splits.ok_or_else(lost)?;
-        let epochs = records.column_by_name(EPOCH);
-        let epochs = epochs.and_then(|column| column.as_primitive_opt::<Int64Type>());
-        Ok(Self {
-            splits,
-            names: splits.values().as_string_opt().ok_or_else(lost)?,
-            positions: positions(records)?,
-            ordinals: ordinals(records),
-            epochs: epochs.ok_or_else(lost)?,
-        })
-    }
-
-    fn split(&self, row: usize) -> &'a str {
-        let key = self.splits.keys().value(row);
-        self.names.value(usize::try_from(key).unwrap_or(0))
-    }
-
-    fn numbers(&self, row: usize) -> impl Iterator<Item = (&'static str, i64)> {
-        let ordinal = self.ordinals.map(|ordinals| (headers::ORDINAL, ordinals.value(row)));
-        let position = (headers::POSITION, self.positions.value(row));
-        [position, (headers::EPOCH, self.epochs.value(row))].into_iter().chain(ordinal)
     }
 }

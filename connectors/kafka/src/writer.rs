@@ -11,7 +11,7 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
-use contract::sink::{Commit, CommitOutcome, Identity, Prepared, SinkReject, Writer};
+use contract::sink::{Commit, CommitOutcome, Identity, Prepared, Room, SinkReject, Writer};
 use contract::{Error, Lineage, Result, failpoint};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::BaseRecord;
@@ -294,7 +294,7 @@ fn too_large_for_queue(topic: &str) -> Error {
 
 #[async_trait]
 impl Writer for TopicWriter {
-    async fn write(&mut self, lineage: &Lineage, records: RecordBatch) -> Result<()> {
+    async fn write(&mut self, lineage: &Lineage, records: RecordBatch) -> Result<Room> {
         self.take_session(lineage)?;
         let shared = self.shared.clone();
         let origin = shared.config.origin;
@@ -306,7 +306,7 @@ impl Writer for TopicWriter {
                 Err(reason) => self.rejects.push(outgoing.reject(row, reason)),
             }
         }
-        Ok(())
+        Ok(Room::Left)
     }
 
     async fn prepare(&mut self, _lineage: &Lineage, epoch: u64) -> Result<Prepared> {
@@ -331,12 +331,8 @@ impl Writer for TopicWriter {
         })
     }
 
-    async fn commit(&mut self, commits: &[Commit]) -> Result<Vec<CommitOutcome>> {
-        let mut outcomes = Vec::with_capacity(commits.len());
-        for commit in commits {
-            outcomes.push(self.commit_one(commit).await?);
-        }
-        Ok(outcomes)
+    async fn commit(&mut self, commit: &Commit) -> Result<CommitOutcome> {
+        self.commit_one(commit).await
     }
 
     async fn abort(&mut self, _lineage: &Lineage) -> Result<()> {

@@ -4,13 +4,12 @@ use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::Int64Type;
 use async_trait::async_trait;
-use contract::record::{EPOCH, ORDINAL, POSITION, SPLIT};
+use contract::record::{EPOCH, ORDINAL, Origins, POSITION, SPLIT};
 use contract::sink::{
-    BatchStream, Commit, CommitOutcome, Held, Prepared, Promise, Proof, ReadBack, Sink, SinkKind,
-    SinkReject, Token, Writer, WriterContext,
+    BatchStream, Commit, CommitOutcome, Held, Prepared, Promise, Proof, ReadBack, Room, Sink,
+    SinkKind, SinkReject, Token, Writer, WriterContext,
 };
-use contract::source::{OriginalKind, Reject};
-use contract::{Error, Lineage, Origin, Result, SplitId, failpoint};
+use contract::{Error, Lineage, Origin, Result, failpoint};
 
 use crate::config::{Kind, SinkConfig};
 use crate::store::{Store, origins, store};
@@ -93,7 +92,7 @@ struct MemoryWriter {
 
 #[async_trait]
 impl Writer for MemoryWriter {
-    async fn write(&mut self, lineage: &Lineage, records: RecordBatch) -> Result<()> {
+    async fn write(&mut self, lineage: &Lineage, records: RecordBatch) -> Result<Room> {
         let records = self.without_refused(records)?;
         self.rows += records.num_rows() as u64;
         let key = key(&self.ctx, lineage);
@@ -113,7 +112,7 @@ impl Writer for MemoryWriter {
                 }
             }
         }
-        Ok(())
+        Ok(Room::Left)
     }
 
     async fn prepare(&mut self, lineage: &Lineage, epoch: u64) -> Result<Prepared> {
@@ -136,14 +135,11 @@ impl Writer for MemoryWriter {
         Ok(prepared)
     }
 
-    async fn commit(&mut self, commits: &[Commit]) -> Result<Vec<CommitOutcome>> {
-        let mut outcomes = Vec::new();
-        for commit in commits {
-            failpoint::reach("memory.commit.before").await?;
-            outcomes.push(self.commit_one(commit));
-            failpoint::reach("memory.commit.after").await?;
-        }
-        Ok(outcomes)
+    async fn commit(&mut self, commit: &Commit) -> Result<CommitOutcome> {
+        failpoint::reach("memory.commit.before").await?;
+        let outcome = self.commit_one(commit);
+        failpoint::reach("memory.commit.after").await?;
+        Ok(outcome)
     }
 
     async fn abort(&mut self, _lineage: &Lineage) -> Result<()> {
@@ -200,19 +196,9 @@ impl MemoryWriter {
             }
             _ => return Ok(records),
         };
-        for (row, (split, position, ordinal)) in origins(&records)?.into_iter().enumerate() {
-            if keep.value(row) {
-                continue;
-            }
-            let reject = Reject {
-                position,
-                ordinal,
-                reason: reason.clone(),
-                kind: OriginalKind::Row,
-                original: None,
-            };
-            self.rejects.push(SinkReject { split: SplitId::new(split), reject });
-        }
+        let origins = Origins::of(&records)?;
+        let refused = (0..records.num_rows()).filter(|row| !keep.value(*row));
+        self.rejects.extend(refused.map(|row| origins.refuse(row, reason.clone())));
         filter_record_batch(&records, &keep)
             .map_err(|error| Error::bug("could not leave out refused rows").because(error))
     }

@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use arrow::array::RecordBatch;
-use contract::record::{EPOCH, ORDINAL, POSITION, SPLIT};
+use contract::Result;
+use contract::record::Origins;
 use contract::sink::Token;
-use contract::{Error, Result};
 
 static STORES: LazyLock<Mutex<HashMap<String, Store>>> = LazyLock::new(Mutex::default);
 
@@ -59,23 +59,10 @@ impl Store {
 /// # Errors
 /// Bug: the batch has no origin columns.
 pub fn origins(batch: &RecordBatch) -> Result<Vec<(String, i64, i64)>> {
-    use arrow::array::AsArray;
-    use arrow::datatypes::{Int32Type, Int64Type};
-    let missing = || Error::bug("rows in a memory sink have no origin");
-    let numbers = |name: &str| {
-        batch.column_by_name(name).and_then(|column| column.as_primitive_opt::<Int64Type>())
-    };
-    let splits = batch
-        .column_by_name(SPLIT)
-        .and_then(|column| column.as_dictionary_opt::<Int32Type>())
-        .and_then(|column| column.downcast_dict::<arrow::array::StringArray>())
-        .ok_or_else(missing)?;
-    let positions = numbers(POSITION).ok_or_else(missing)?;
-    numbers(EPOCH).ok_or_else(missing)?;
-    let ordinals = numbers(ORDINAL);
-    let rows = splits.into_iter().enumerate().map(|(row, split)| {
-        let ordinal = ordinals.map_or(0, |ordinals| ordinals.value(row));
-        (split.unwrap_or_default().to_owned(), positions.value(row), ordinal)
+    let origins = Origins::of(batch)?;
+    let rows = (0..batch.num_rows()).map(|row| {
+        let numbers = origins.numbers();
+        (origins.split(row).to_owned(), numbers.position(row), numbers.ordinal(row))
     });
     Ok(rows.collect())
 }

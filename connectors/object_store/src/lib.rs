@@ -11,6 +11,7 @@ mod body;
 mod changes;
 mod commit;
 mod config;
+mod crowd;
 mod encode;
 mod fill;
 mod key;

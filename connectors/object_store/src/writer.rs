@@ -6,16 +6,17 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{AsArray, BooleanArray, RecordBatch, StringArray, UInt64Array};
+use arrow::array::{AsArray, BooleanArray, RecordBatch, UInt64Array};
 use arrow::compute::{filter_record_batch, take_record_batch};
-use arrow::datatypes::{Int32Type, Int64Type};
+use arrow::datatypes::Int64Type;
 use async_trait::async_trait;
 use contract::error::Context;
 use contract::failpoint::reach;
-use contract::record::{EPOCH, SPLIT, ordinals, positions};
-use contract::sink::{self, Commit, CommitOutcome, Prepared, SinkReject, Writer, WriterContext};
-use contract::source::{OriginalKind, Reject};
-use contract::{Error, Lineage, Result, SplitId};
+use contract::record::{EPOCH, Origins, positions};
+use contract::sink::{
+    self, Commit, CommitOutcome, Prepared, Room, SinkReject, Writer, WriterContext,
+};
+use contract::{Error, Lineage, Result};
 use formats::template::{Groups, Values};
 use formats::{Refused, unwritable};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -24,6 +25,7 @@ use tokio::sync::Semaphore;
 use crate::body::{Body, Means};
 use crate::commit::{self, Committable, StagedObject};
 use crate::config::Config;
+use crate::crowd::{Crowd, OBJECTS_OPEN_MAX};
 use crate::encode::{Form, Rows};
 use crate::fill::Fill;
 use crate::key::{Identity, KeyTemplate};
@@ -35,9 +37,6 @@ use crate::spill::Spill;
 const INLINE_BYTES_PER_EPOCH: u64 = 1 << 20;
 /// Open objects that are closed at once.
 const CLOSED_AT_ONCE: usize = 8;
-/// Objects that are open at once; what a further one would hold is refused. So no column of
-/// countless values exhausts memory, and no object ends because of another one.
-const OBJECTS_OPEN_MAX: usize = if cfg!(test) { 100 } else { 10_000 };
 /// While so many objects are open, rows wait in each of them to be encoded with those that follow.
 const OBJECTS_WAITING_MAX: usize = 16;
 /// Parts on their way at once, at most; fewer where memory is short.
@@ -55,6 +54,8 @@ pub struct ObjectWriter {
     means: Means,
     memory_bytes: usize,
     open: HashMap<Address, OpenObject>,
+    /// How many of them the rows of each split hold open.
+    crowds: HashMap<OfSplit, Crowd>,
     /// Bytes that open objects hold in memory.
     held_bytes: usize,
     staged: HashMap<Lineage, Staged>,
@@ -69,6 +70,15 @@ struct Address {
     values: Values,
 }
 
+/// A split of a lineage.
+type OfSplit = (Lineage, String);
+
+impl Address {
+    fn of_split(&self) -> OfSplit {
+        (self.lineage.clone(), self.split.clone())
+    }
+}
+
 struct OpenObject {
     encoder: Rows,
     body: Body,
@@ -79,6 +89,7 @@ struct OpenObject {
 #[derive(Default)]
 struct Staged {
     rows: u64,
+    room: Room,
     rejects: Vec<SinkReject>,
     inline_bytes: u64,
     objects: Vec<StagedObject>,
@@ -113,6 +124,7 @@ impl ObjectWriter {
             means,
             memory_bytes,
             open: HashMap::new(),
+            crowds: HashMap::new(),
             held_bytes: 0,
             staged: HashMap::new(),
             published: HashMap::new(),
@@ -120,12 +132,7 @@ impl ObjectWriter {
     }
 
     /// Leaves out rows that the format cannot hold; they are rejects.
-    fn writable(
-        &mut self,
-        lineage: &Lineage,
-        split: &str,
-        records: RecordBatch,
-    ) -> Result<RecordBatch> {
+    fn writable(&mut self, lineage: &Lineage, records: RecordBatch) -> Result<RecordBatch> {
         let Some(format) = self.config.format.lines() else { return Ok(records) };
         let refused = unwritable::rows(format, &records)?;
         if refused.is_empty() {
@@ -135,31 +142,65 @@ impl ObjectWriter {
         for row in &refused {
             keep[row.row] = false;
         }
-        self.reject(lineage, split, &records, refused)?;
+        self.reject(lineage, &records, refused)?;
         filter_record_batch(&records, &BooleanArray::from(keep)).bug("could not leave out rows")
     }
 
     fn reject(
         &mut self,
         lineage: &Lineage,
-        split: &str,
         records: &RecordBatch,
         refused: impl IntoIterator<Item = Refused>,
     ) -> Result<()> {
-        let (positions, ordinals) = (positions(records)?, ordinals(records));
-        let split = SplitId::new(split);
-        let rejects = refused.into_iter().map(|Refused { row, reason }| {
-            let reject = Reject {
-                position: positions.value(row),
-                ordinal: ordinals.map_or(0, |ordinals| ordinals.value(row)),
-                reason,
-                kind: OriginalKind::Row,
-                original: None,
-            };
-            SinkReject { split: split.clone(), reject }
-        });
+        let origins = Origins::of(records)?;
+        let rejects =
+            refused.into_iter().map(|Refused { row, reason }| origins.refuse(row, reason));
         self.staged.entry(lineage.clone()).or_default().rejects.extend(rejects);
         Ok(())
+    }
+
+    /// Writes rows of one split, object by object.
+    async fn write_groups(
+        &mut self,
+        of: &OfSplit,
+        rows: &RecordBatch,
+        groups: Groups,
+    ) -> Result<()> {
+        for (values, part) in parts(rows, groups)? {
+            let (lineage, split) = of.clone();
+            let address = Address { lineage, split, values };
+            self.write_part(&address, &part).await?;
+        }
+        self.crowds.entry(of.clone()).or_default().passed(positions(rows)?.values());
+        let staged = self.staged.entry(of.0.clone()).or_default();
+        staged.rows += rows.num_rows() as u64;
+        Ok(())
+    }
+
+    /// The first row with which a split would hold too many objects open.
+    fn overflow(&self, of: &OfSplit, rows: &RecordBatch, groups: &Groups) -> Result<Option<usize>> {
+        let crowd = self.crowds.get(of).copied().unwrap_or_default();
+        if crowd.takes(groups.values.len()) {
+            return Ok(None);
+        }
+        let is_new = groups.values.iter().map(|values| {
+            let (lineage, split) = of.clone();
+            !self.open.contains_key(&Address { lineage, split, values: values.clone() })
+        });
+        let is_new: Vec<bool> = is_new.collect();
+        Ok(crowd.overflow(positions(rows)?.values(), &groups.of_row, is_new))
+    }
+
+    /// Closes all objects of a split.
+    async fn close_split(&mut self, of: &OfSplit) -> Result<()> {
+        let open = self.take_open(|address| address.lineage == of.0 && address.split == of.1);
+        self.stage_open(&of.0, open).await
+    }
+
+    async fn stage_open(&mut self, lineage: &Lineage, open: Vec<OpenObject>) -> Result<()> {
+        let bodies = stream::iter(open).map(OpenObject::finish).buffered(CLOSED_AT_ONCE);
+        let bodies = bodies.try_collect().await?;
+        self.stage(lineage, bodies).await
     }
 
     /// Writes rows with equal values, closing objects as they become full.
@@ -196,6 +237,10 @@ impl ObjectWriter {
         };
         self.held_bytes += object.memory_bytes();
         self.open.insert(address.clone(), object);
+        self.crowds.entry(address.of_split()).or_default().open += 1;
+        if self.open.len() >= OBJECTS_OPEN_MAX {
+            self.staged.entry(address.lineage.clone()).or_default().room = Room::Full;
+        }
         Ok(())
     }
 
@@ -227,6 +272,7 @@ impl ObjectWriter {
     async fn close(&mut self, address: &Address) -> Result<()> {
         let Some(object) = self.open.remove(address) else { return Ok(()) };
         self.held_bytes -= object.memory_bytes();
+        self.crowds.entry(address.of_split()).or_default().open -= 1;
         let body = object.finish().await?;
         self.stage(&address.lineage, vec![body]).await
     }
@@ -269,9 +315,12 @@ impl ObjectWriter {
         Ok(())
     }
 
-    fn take_open(&mut self, lineage: &Lineage) -> Vec<OpenObject> {
-        let open = self.open.extract_if(|address, _| address.lineage == *lineage);
+    fn take_open(&mut self, wanted: impl Fn(&Address) -> bool) -> Vec<OpenObject> {
+        let open = self.open.extract_if(|address, _| wanted(address));
         let mut open: Vec<_> = open.collect();
+        for (address, _) in &open {
+            self.crowds.entry(address.of_split()).or_default().open -= 1;
+        }
         self.held_bytes = self.open.values().map(OpenObject::memory_bytes).sum();
         // The checkpoint lists objects in the same order whenever rows are the same.
         open.sort_by(|(one, _), (other, _)| {
@@ -299,33 +348,30 @@ impl ObjectWriter {
 
 #[async_trait]
 impl Writer for ObjectWriter {
-    async fn write(&mut self, lineage: &Lineage, records: RecordBatch) -> Result<()> {
+    async fn write(&mut self, lineage: &Lineage, records: RecordBatch) -> Result<Room> {
         if records.num_rows() == 0 {
-            return Ok(());
+            return Ok(Room::Left);
         }
-        let split = split_of(&records)?;
-        let records = self.writable(lineage, &split, records)?;
-        let groups = self.key.divide(&records)?;
-        for (values, part) in parts(&records, groups)? {
-            let address = Address { lineage: lineage.clone(), split: split.clone(), values };
-            if self.open.len() >= OBJECTS_OPEN_MAX && !self.open.contains_key(&address) {
-                let reason = format!("an epoch makes more than {OBJECTS_OPEN_MAX} objects");
-                let rows = (0..part.num_rows()).map(|row| Refused { row, reason: reason.clone() });
-                self.reject(lineage, &split, &part, rows)?;
-                continue;
-            }
-            self.write_part(&address, &part).await?;
-            let staged = self.staged.entry(lineage.clone()).or_default();
-            staged.rows += part.num_rows() as u64;
+        let split = Origins::of(&records)?.split(0).to_owned();
+        let records = self.writable(lineage, records)?;
+        let (of, mut rest) = ((lineage.clone(), split), records);
+        let mut groups = self.key.divide(&rest)?;
+        while let Some(row) = self.overflow(&of, &rest, &groups)? {
+            let before = rest.slice(0, row);
+            self.write_groups(&of, &before, self.key.divide(&before)?).await?;
+            self.close_split(&of).await?;
+            rest = rest.slice(row, rest.num_rows() - row);
+            groups = self.key.divide(&rest)?;
         }
-        Ok(())
+        self.write_groups(&of, &rest, groups).await?;
+        Ok(self.staged.get(lineage).map_or(Room::Left, |staged| staged.room))
     }
 
     async fn prepare(&mut self, lineage: &Lineage, _epoch: u64) -> Result<Prepared> {
         reach("object_store.prepare.before").await?;
-        let open = stream::iter(self.take_open(lineage)).map(OpenObject::finish);
-        let bodies = open.buffered(CLOSED_AT_ONCE).try_collect().await?;
-        self.stage(lineage, bodies).await?;
+        let open = self.take_open(|address| address.lineage == *lineage);
+        self.stage_open(lineage, open).await?;
+        self.crowds.retain(|(of, _), _| of != lineage);
         let staged = self.staged.remove(lineage).unwrap_or_default();
         reach("object_store.prepare.after").await?;
         let Staged { rows, rejects, objects, .. } = staged;
@@ -340,20 +386,18 @@ impl Writer for ObjectWriter {
         Ok(Prepared { rows, rejects, committable: Some(committable), identities })
     }
 
-    async fn commit(&mut self, commits: &[Commit]) -> Result<Vec<CommitOutcome>> {
-        let mut outcomes = Vec::with_capacity(commits.len());
-        for commit in commits {
-            reach("object_store.commit.before").await?;
-            outcomes.push(self.commit_one(commit).await?);
-            reach("object_store.commit.after").await?;
-        }
-        Ok(outcomes)
+    async fn commit(&mut self, commit: &Commit) -> Result<CommitOutcome> {
+        reach("object_store.commit.before").await?;
+        let outcome = self.commit_one(commit).await?;
+        reach("object_store.commit.after").await?;
+        Ok(outcome)
     }
 
     async fn abort(&mut self, lineage: &Lineage) -> Result<()> {
-        for object in self.take_open(lineage) {
+        for object in self.take_open(|address| address.lineage == *lineage) {
             object.body.abandon().await;
         }
+        self.crowds.retain(|(of, _), _| of != lineage);
         // What was prepared may have been decided: only uploads that no epoch names are dropped.
         let staged = self.staged.remove(lineage).unwrap_or_default();
         for object in staged.objects {
@@ -380,16 +424,6 @@ impl OpenObject {
         body.push(&encoder.finish().await?).await?;
         Ok(body)
     }
-}
-
-/// The split of a batch; all its rows have the same.
-fn split_of(batch: &RecordBatch) -> Result<String> {
-    let splits = batch
-        .column_by_name(SPLIT)
-        .and_then(|column| column.as_dictionary_opt::<Int32Type>())
-        .and_then(|column| column.downcast_dict::<StringArray>())
-        .ok_or_else(|| Error::bug("rows do not say their split"))?;
-    Ok(splits.into_iter().flatten().next().unwrap_or_default().to_owned())
 }
 
 /// The rows of each group, in their order.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use contract::failpoint::reach;
 use contract::sink::SinkReject;
-use contract::source::{OriginalKind, Reject};
+use contract::source::Reject;
 use contract::{Error, Result, SplitId};
 use serde::Deserialize;
 
@@ -57,13 +57,8 @@ pub struct Document {
 impl Document {
     /// The row as one that the cluster will never take.
     pub fn reject(&self, reason: &str) -> SinkReject {
-        let reject = Reject {
-            position: self.position,
-            ordinal: self.ordinal,
-            reason: reason.chars().take(REASON_CHARS_MAX).collect(),
-            kind: OriginalKind::Row,
-            original: None,
-        };
+        let reason: String = reason.chars().take(REASON_CHARS_MAX).collect();
+        let reject = Reject::new(self.position, reason).with_ordinal(self.ordinal);
         SinkReject { split: self.split.clone(), reject }
     }
 }

@@ -7,14 +7,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use arrow::array::{AsArray, BooleanArray, RecordBatch, StringArray};
+use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::Int32Type;
 use async_trait::async_trait;
 use contract::error::Context;
 use contract::failpoint::reach;
-use contract::record::{SPLIT, is_origin, ordinals, positions};
-use contract::sink::{Commit, CommitOutcome, Prepared, SinkReject, Writer, WriterContext};
+use contract::record::{Origins, is_origin};
+use contract::sink::{Commit, CommitOutcome, Prepared, Room, SinkReject, Writer, WriterContext};
 use contract::transform::EpochStart;
 use contract::{Error, Lineage, Result, SplitId};
 use formats::encode::{EncodeFormat, Encoder};
@@ -83,7 +82,7 @@ impl SearchWriter {
 
     /// Makes documents of rows; those that have no name or no JSON are rejects.
     fn documents(&self, records: &RecordBatch, version: i64) -> Result<Documents> {
-        let rows = Rows::of(records)?;
+        let origins = Origins::of(records)?;
         let written = self.written(records)?;
         let mut refused: HashMap<usize, String> = HashMap::new();
         for row in unwritable::rows(EncodeFormat::Json, &written)? {
@@ -102,14 +101,19 @@ impl SearchWriter {
         });
         let ids = self.names.id_template().map(|ids| ids.divide(records)).transpose()?;
         let ids = ids.map(|ids| Named::new(ids, |values| self.names.id(values)));
-        let split_id = self.names.split_id(rows.split.as_str());
+        let split_id = self.names.split_id(origins.split(0));
+        let split = SplitId::new(origins.split(0));
         let mut documents = Documents::default();
         for row in 0..records.num_rows() {
             let mut document = Document {
+                split: split.clone(),
+                position: origins.numbers().position(row),
+                ordinal: origins.numbers().ordinal(row),
+                id: String::new(),
                 version,
                 named: ids.is_some(),
                 with_origin: self.with_origin,
-                ..rows.document(row)
+                lines: Vec::new(),
             };
             if let Some(reason) = refused.get(&row) {
                 documents.rejects.push(document.reject(reason));
@@ -168,43 +172,6 @@ impl Named {
     }
 }
 
-/// Where the rows of a batch came from.
-struct Rows<'a> {
-    split: SplitId,
-    positions: &'a [i64],
-    ordinals: Option<&'a [i64]>,
-}
-
-impl<'a> Rows<'a> {
-    fn of(batch: &'a RecordBatch) -> Result<Self> {
-        let lost = || Error::bug("rows do not say where they came from");
-        let splits = batch
-            .column_by_name(SPLIT)
-            .and_then(|column| column.as_dictionary_opt::<Int32Type>())
-            .and_then(|column| column.downcast_dict::<StringArray>())
-            .ok_or_else(lost)?;
-        let split = splits.into_iter().flatten().next().unwrap_or_default();
-        Ok(Self {
-            split: SplitId::new(split),
-            positions: positions(batch)?.values(),
-            ordinals: ordinals(batch).map(|ordinals| &ordinals.values()[..]),
-        })
-    }
-
-    fn document(&self, row: usize) -> Document {
-        Document {
-            split: self.split.clone(),
-            position: self.positions[row],
-            ordinal: self.ordinals.map_or(0, |ordinals| ordinals[row]),
-            id: String::new(),
-            version: 0,
-            named: false,
-            with_origin: true,
-            lines: Vec::new(),
-        }
-    }
-}
-
 fn lines_of(index: &str, id: &str, version: i64, source: &[u8]) -> Vec<u8> {
     let action = json!({ "index": {
         "_index": index, "_id": id, "version": version, "version_type": "external_gte",
@@ -247,9 +214,9 @@ impl Writer for SearchWriter {
         self.now_us = Some(epoch.now_us);
     }
 
-    async fn write(&mut self, lineage: &Lineage, records: RecordBatch) -> Result<()> {
+    async fn write(&mut self, lineage: &Lineage, records: RecordBatch) -> Result<Room> {
         if records.num_rows() == 0 {
-            return Ok(());
+            return Ok(Room::Left);
         }
         let now_us = self.now_us.ok_or_else(|| Error::bug("rows came before their epoch"))?;
         let mut documents = self.documents(&records, version::of(lineage, now_us))?;
@@ -262,7 +229,7 @@ impl Writer for SearchWriter {
                 taken.send(&mut self.indices, self.bulks_at_once).await?;
             }
         }
-        Ok(())
+        Ok(Room::Left)
     }
 
     async fn prepare(&mut self, lineage: &Lineage, _epoch: u64) -> Result<Prepared> {
@@ -278,8 +245,8 @@ impl Writer for SearchWriter {
         Ok(Prepared { rows, rejects: taken.rejects, committable: None, identities })
     }
 
-    async fn commit(&mut self, commits: &[Commit]) -> Result<Vec<CommitOutcome>> {
-        Ok(vec![CommitOutcome::Committed; commits.len()])
+    async fn commit(&mut self, _commit: &Commit) -> Result<CommitOutcome> {
+        Ok(CommitOutcome::Committed)
     }
 
     async fn abort(&mut self, lineage: &Lineage) -> Result<()> {

@@ -5,13 +5,9 @@
 
 use std::ops::Range;
 
-use arrow::array::{Array, AsArray, Int64Array, RecordBatch};
-use arrow::datatypes::Int32Type;
 use bytes::Bytes;
-use contract::record::{SPLIT, ordinals, positions};
+use contract::record::Origins;
 use contract::sink::SinkReject;
-use contract::source::{OriginalKind, Reject};
-use contract::{Error, Result, SplitId};
 
 /// Where a row ends in the bytes of its part, and which row of its batch it was.
 #[derive(Clone, Copy, Debug)]
@@ -24,45 +20,6 @@ pub struct RowEnd {
 
 /// A row that was refused.
 pub type Refused = SinkReject;
-
-/// Where the rows of a batch came from.
-#[derive(Debug)]
-pub struct Origins {
-    split: SplitId,
-    positions: Int64Array,
-    ordinals: Option<Int64Array>,
-}
-
-impl Origins {
-    /// The origins of a batch of one split.
-    ///
-    /// # Errors
-    /// Bug: the rows do not carry their origin.
-    pub fn of(batch: &RecordBatch) -> Result<Self> {
-        let splits = batch.column_by_name(SPLIT).and_then(|column| {
-            let splits = column.as_dictionary_opt::<Int32Type>()?;
-            splits.values().as_string_opt::<i32>().filter(|names| !names.is_empty()).cloned()
-        });
-        let splits = splits.ok_or_else(|| Error::bug("rows lost the split they came from"))?;
-        Ok(Self {
-            split: SplitId::new(splits.value(0)),
-            positions: positions(batch)?.clone(),
-            ordinals: ordinals(batch).cloned(),
-        })
-    }
-
-    /// A row of the batch as a refused one.
-    pub fn refuse(&self, index: usize, reason: String) -> Refused {
-        let reject = Reject {
-            position: self.positions.value(index),
-            ordinal: self.ordinals.as_ref().map_or(0, |ordinals| ordinals.value(index)),
-            reason,
-            kind: OriginalKind::Bytes,
-            original: None,
-        };
-        SinkReject { split: self.split.clone(), reject }
-    }
-}
 
 /// The encoded rows of one batch.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
-use contract::sink::{Commit, CommitOutcome, Prepared, Writer, WriterContext};
+use contract::sink::{Commit, CommitOutcome, Prepared, Room, Writer, WriterContext};
 use contract::{Error, ErrorKind, Lineage, Result, failpoint};
 use tokio::task::JoinSet;
 use tracing::debug;
@@ -218,14 +218,14 @@ impl PostgresWriter {
 
 #[async_trait]
 impl Writer for PostgresWriter {
-    async fn write(&mut self, lineage: &Lineage, records: RecordBatch) -> Result<()> {
+    async fn write(&mut self, lineage: &Lineage, records: RecordBatch) -> Result<Room> {
         let (part, refused) = encode(&records, &self.layout.columns)?;
         self.epoch.rejects.extend(refused);
         self.chunk.push(part);
-        match self.chunk.bytes() >= self.chunk_bytes {
-            true => self.ship(lineage).await,
-            false => Ok(()),
+        if self.chunk.bytes() >= self.chunk_bytes {
+            self.ship(lineage).await?;
         }
+        Ok(Room::Left)
     }
 
     async fn prepare(&mut self, lineage: &Lineage, epoch: u64) -> Result<Prepared> {
@@ -246,12 +246,8 @@ impl Writer for PostgresWriter {
         })
     }
 
-    async fn commit(&mut self, commits: &[Commit]) -> Result<Vec<CommitOutcome>> {
-        let mut outcomes = Vec::with_capacity(commits.len());
-        for commit in commits {
-            outcomes.push(self.commit_one(commit).await?);
-        }
-        Ok(outcomes)
+    async fn commit(&mut self, commit: &Commit) -> Result<CommitOutcome> {
+        self.commit_one(commit).await
     }
 
     async fn abort(&mut self, _lineage: &Lineage) -> Result<()> {

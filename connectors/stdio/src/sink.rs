@@ -10,8 +10,8 @@ use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use contract::error::Context;
 use contract::sink::{
-    BatchStream, Commit, CommitOutcome, Held, Prepared, Promise, Proof, ReadBack, Sink, SinkKind,
-    Writer, WriterContext,
+    BatchStream, Commit, CommitOutcome, Held, Prepared, Promise, Proof, ReadBack, Room, Sink,
+    SinkKind, Writer, WriterContext,
 };
 use contract::{Error, Lineage, Result, failpoint};
 use formats::encode::Encoder;
@@ -100,12 +100,12 @@ impl RowWriter {
 
 #[async_trait]
 impl Writer for RowWriter {
-    async fn write(&mut self, lineage: &Lineage, records: RecordBatch) -> Result<()> {
+    async fn write(&mut self, lineage: &Lineage, records: RecordBatch) -> Result<Room> {
         let mut encoded = Vec::new();
         self.encoder.encode(&records, &mut encoded)?;
         self.with_stream(move |stream| stream.write_all(&encoded)).await?;
         *self.rows.entry(lineage.clone()).or_default() += records.num_rows() as u64;
-        Ok(())
+        Ok(Room::Left)
     }
 
     async fn prepare(&mut self, lineage: &Lineage, _epoch: u64) -> Result<Prepared> {
@@ -114,8 +114,8 @@ impl Writer for RowWriter {
         Ok(Prepared { rows: self.rows.remove(lineage).unwrap_or(0), ..Prepared::default() })
     }
 
-    async fn commit(&mut self, commits: &[Commit]) -> Result<Vec<CommitOutcome>> {
-        Ok(vec![CommitOutcome::Committed; commits.len()])
+    async fn commit(&mut self, _commit: &Commit) -> Result<CommitOutcome> {
+        Ok(CommitOutcome::Committed)
     }
 
     async fn abort(&mut self, lineage: &Lineage) -> Result<()> {

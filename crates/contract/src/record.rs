@@ -6,9 +6,13 @@
 
 use std::sync::Arc;
 
-use arrow::array::{AsArray, DictionaryArray, Int32Array, Int64Array, RecordBatch, StringArray};
+use arrow::array::{
+    Array, AsArray, DictionaryArray, Int32Array, Int64Array, RecordBatch, StringArray,
+};
 use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef};
 
+use crate::sink::SinkReject;
+use crate::source::Reject;
 use crate::{Error, Result, SplitId};
 
 /// The text of a record as a byte source gives it (`Utf8View`).
@@ -82,6 +86,97 @@ pub fn positions(batch: &RecordBatch) -> Result<&Int64Array> {
 /// The ordinals of the rows of a batch, where rows are numbered; null counts as 0.
 pub fn ordinals(batch: &RecordBatch) -> Option<&Int64Array> {
     batch.column_by_name(ORDINAL).and_then(|column| column.as_primitive_opt::<Int64Type>())
+}
+
+/// The numbers of the rows of a batch in the flow: which record, and which row of it.
+#[derive(Clone, Debug)]
+pub struct Numbers {
+    positions: Int64Array,
+    ordinals: Option<Int64Array>,
+}
+
+impl Numbers {
+    /// The numbers of a batch, whose columns they share.
+    ///
+    /// # Errors
+    /// Bug: the batch lost its positions.
+    pub fn of(batch: &RecordBatch) -> Result<Self> {
+        Ok(Self { positions: positions(batch)?.clone(), ordinals: ordinals(batch).cloned() })
+    }
+
+    /// The number of a row's record in its split.
+    pub fn position(&self, row: usize) -> i64 {
+        self.positions.value(row)
+    }
+
+    /// The number of a row among those made of its record; 0 where rows have none.
+    pub fn ordinal(&self, row: usize) -> i64 {
+        let ordinals = self.ordinals.as_ref().filter(|ordinals| ordinals.is_valid(row));
+        ordinals.map_or(0, |ordinals| ordinals.value(row))
+    }
+
+    /// Whether rows have ordinals of their own.
+    pub fn has_ordinals(&self) -> bool {
+        self.ordinals.is_some()
+    }
+
+    /// A row as one that is refused. Its original is read again by who knows the source, unless
+    /// [`Reject::with_original`] gives it.
+    pub fn refuse(&self, row: usize, reason: impl Into<String>) -> Reject {
+        Reject::new(self.position(row), reason).with_ordinal(self.ordinal(row))
+    }
+}
+
+/// Where the rows of a batch came from, as [`for_sink`] gives them to a sink.
+#[derive(Clone, Debug)]
+pub struct Origins {
+    splits: Int32Array,
+    names: StringArray,
+    numbers: Numbers,
+    epochs: Int64Array,
+}
+
+impl Origins {
+    /// The origins of a batch, whose columns they share.
+    ///
+    /// # Errors
+    /// Bug: the batch is not as it entered the sink.
+    pub fn of(batch: &RecordBatch) -> Result<Self> {
+        let lost = || Error::bug("a batch lost its origin");
+        let splits = batch.column_by_name(SPLIT);
+        let splits = splits.and_then(|column| column.as_dictionary_opt::<Int32Type>());
+        let splits = splits.ok_or_else(lost)?;
+        let names = splits.values().as_string_opt::<i32>().ok_or_else(lost)?;
+        let epochs = batch.column_by_name(EPOCH);
+        let epochs = epochs.and_then(|column| column.as_primitive_opt::<Int64Type>());
+        Ok(Self {
+            splits: splits.keys().clone(),
+            names: names.clone(),
+            numbers: Numbers::of(batch)?,
+            epochs: epochs.ok_or_else(lost)?.clone(),
+        })
+    }
+
+    /// The split of a row.
+    pub fn split(&self, row: usize) -> &str {
+        self.names.value(usize::try_from(self.splits.value(row)).unwrap_or(0))
+    }
+
+    /// The numbers of the rows in their splits.
+    pub fn numbers(&self) -> &Numbers {
+        &self.numbers
+    }
+
+    /// The epoch that delivers a row.
+    pub fn epoch(&self, row: usize) -> i64 {
+        self.epochs.value(row)
+    }
+
+    /// A row as one that the sink will never take.
+    pub fn refuse(&self, row: usize, reason: impl Into<String>) -> SinkReject {
+        let split = SplitId::new(self.split(row));
+        SinkReject { split, reject: self.numbers.refuse(row, reason) }
+    }
 }
 
 /// The schema with the column [`ORDINAL`] at its end.
@@ -248,6 +343,24 @@ mod tests {
         doubled.add(seed, 7, 0);
         doubled.add(seed, 7, 0);
         assert_ne!(forward.hash, doubled.hash);
+    }
+
+    #[test]
+    fn a_row_is_refused_by_its_origin_whatever_its_original() {
+        let schema = with_ordinal(&Schema::new(vec![position_field()]));
+        let numbers = |numbers: [i64; 2]| Arc::new(Int64Array::from_iter_values(numbers)) as _;
+        let flow = RecordBatch::try_new(schema, vec![numbers([4, 5]), numbers([0, 3])]);
+        let flow = flow.expect("a batch");
+        let split = SplitId::new("a.log");
+        let entered = for_sink(&flow, &sink_schema(&flow.schema(), true), &split, 7);
+        let origins = Origins::of(&entered.expect("a batch")).expect("origins");
+        assert_eq!((origins.split(1), origins.epoch(1)), ("a.log", 7));
+        let SinkReject { split, reject } = origins.refuse(1, "too long");
+        assert_eq!(split.as_str(), "a.log");
+        assert_eq!(reject, Numbers::of(&flow).expect("numbers").refuse(1, "too long"));
+        assert_eq!((reject.position, reject.ordinal, reject.original), (5, 3, None));
+        let error = Origins::of(&flow).expect_err("it entered no sink");
+        assert!(error.to_string().contains("lost its origin"), "{error}");
     }
 
     #[test]

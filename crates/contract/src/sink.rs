@@ -134,6 +134,17 @@ pub struct SinkReject {
     pub reject: Reject,
 }
 
+/// Whether a writer can hold more in the epoch under way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Room {
+    /// It can.
+    #[default]
+    Left,
+    /// The epoch is to end: what is read from now on goes into the next one. Rows that are under
+    /// way already still come, and so do all rows of an epoch that is sent again; they are taken.
+    Full,
+}
+
 /// An epoch that was decided and is to be made visible.
 #[derive(Clone, Debug)]
 pub struct Commit {
@@ -229,7 +240,7 @@ pub trait Writer: Send {
     /// # Errors
     /// Retryable External: the attempt is dropped and repeated. A row that the destination will
     /// never accept is no error: it is a reject of [`Writer::prepare`].
-    async fn write(&mut self, lineage: &Lineage, records: RecordBatch) -> Result<()>;
+    async fn write(&mut self, lineage: &Lineage, records: RecordBatch) -> Result<Room>;
 
     /// Flushes and waits for every answer. After it returns, everything staged is durable.
     /// Called once per epoch in which the sink got rows; no `write` comes before the decision.
@@ -238,12 +249,12 @@ pub trait Writer: Send {
     /// As for [`Writer::write`].
     async fn prepare(&mut self, lineage: &Lineage, epoch: u64) -> Result<Prepared>;
 
-    /// Makes decided epochs visible: the same call when all goes well and in recovery, where the
+    /// Makes a decided epoch visible: the same call when all goes well and in recovery, where the
     /// writer is new and has prepared nothing. Changes nothing the second time.
     ///
     /// # Errors
     /// The outcome is unknown: the runtime fences, reads the token and decides.
-    async fn commit(&mut self, commits: &[Commit]) -> Result<Vec<CommitOutcome>>;
+    async fn commit(&mut self, commit: &Commit) -> Result<CommitOutcome>;
 
     /// Drops all that is undecided. The writer can be used again afterwards.
     ///

@@ -268,6 +268,27 @@ pub struct Reject {
     pub original: Option<Bytes>,
 }
 
+impl Reject {
+    /// A record that is refused, without its original: the runtime reads it again by origin, and
+    /// says what it found.
+    pub fn new(position: i64, reason: impl Into<String>) -> Self {
+        let (kind, original) = (OriginalKind::Row, None);
+        Self { position, ordinal: 0, reason: reason.into(), kind, original }
+    }
+
+    /// The same of one of the rows that were made of the record.
+    #[must_use]
+    pub fn with_ordinal(self, ordinal: i64) -> Self {
+        Self { ordinal, ..self }
+    }
+
+    /// The same with the bytes that the source delivered.
+    #[must_use]
+    pub fn with_original(self, bytes: Bytes) -> Self {
+        Self { kind: OriginalKind::Bytes, original: Some(bytes), ..self }
+    }
+}
+
 /// Bytes inside JSON: text where they are UTF-8, else a list of numbers.
 mod original {
     use bytes::Bytes;

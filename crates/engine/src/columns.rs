@@ -7,9 +7,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray, RecordBatch, StringViewArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use bytes::Bytes;
-use contract::record::{keep_common_mark, ordinals, positions};
-use contract::source::{OriginalKind, Reject};
+use contract::record::keep_common_mark;
 use contract::{Error, Result, Section};
 
 use crate::steps::Site;
@@ -125,25 +123,6 @@ pub fn unique(fields: Vec<Field>) -> Result<SchemaRef> {
         }
     }
     Ok(Arc::new(Schema::new(fields)))
-}
-
-/// Refuses a row of a batch.
-///
-/// # Errors
-/// Bug: the batch lost its positions.
-pub fn reject(
-    batch: &RecordBatch,
-    row: usize,
-    reason: String,
-    original: Option<Bytes>,
-) -> Result<Reject> {
-    Ok(Reject {
-        position: positions(batch)?.value(row),
-        ordinal: ordinals(batch).map_or(0, |ordinals| ordinals.value(row)),
-        reason,
-        kind: OriginalKind::Bytes,
-        original,
-    })
 }
 
 /// A batch of columns that were made for a schema.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{filter_record_batch, prep_null_mask_filter};
 use chrono::DateTime;
+use contract::record::Numbers;
 use contract::transform::Output;
 use contract::{Error, Result};
 use datafusion::common::{DFSchemaRef, DataFusionError};
@@ -20,7 +21,6 @@ use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 
 use crate::checked::checked;
-use crate::columns::reject;
 use crate::planner::{depends_on_now, explain, reason};
 
 /// Expressions over the columns of one schema, ready to be compiled for an epoch.
@@ -125,7 +125,9 @@ pub fn run_or_reject<T>(
             Err(error) if matches!(error.find_root(), DataFusionError::Internal(_)) => {
                 return Err(Error::bug("could not evaluate an expression").because(error));
             }
-            Err(error) if rows == 1 => out.rejects.push(reject(&part, 0, reason(&error), None)?),
+            Err(error) if rows == 1 => {
+                out.rejects.push(Numbers::of(&part)?.refuse(0, reason(&error)));
+            }
             Err(_) => {
                 parts.push(part.slice(rows / 2, rows - rows / 2));
                 parts.push(part.slice(0, rows / 2));

@@ -10,14 +10,14 @@ use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, StringViewArray};
 use arrow::compute::{filter, filter_record_batch, is_not_null};
 use arrow::datatypes::{Field, SchemaRef};
 use bytes::Bytes;
-use contract::record::{LOSSY, MESSAGE, is_origin};
+use contract::record::{LOSSY, MESSAGE, Numbers, is_origin};
 use contract::transform::{Output, Port, Step, Transform};
 use contract::{Error, Result, Section};
 use formats::{Format, FormatConfig, Parser, Refused, parser};
 use schemars::{Schema, schema_for};
 use serde_json::json;
 
-use crate::columns::{as_text, assemble, fields, input_schema, reject, text_column, unique};
+use crate::columns::{as_text, assemble, fields, input_schema, text_column, unique};
 use crate::steps::{Site, TransformSpec};
 
 /// The settings that are the step's own and not the format's.
@@ -229,9 +229,9 @@ impl Transform for Worker {
             return self.parse(batch, &lines, out);
         }
         let present = is_not_null(&lines).map_err(cannot_filter)?;
-        for row in (0..lines.len()).filter(|row| !present.value(*row)) {
-            out.rejects.push(reject(batch, row, "the field is null".to_owned(), None)?);
-        }
+        let numbers = Numbers::of(batch)?;
+        let absent = (0..lines.len()).filter(|row| !present.value(*row));
+        out.rejects.extend(absent.map(|row| numbers.refuse(row, "the field is null")));
         let batch = filter_record_batch(batch, &present).map_err(cannot_filter)?;
         let lines = as_text(batch.column(self.lines.field))?;
         self.parse(&batch, &lines, out)
@@ -246,6 +246,7 @@ impl Worker {
             columns = filter_all(&columns, &accepted(lines.len(), &parsed.refused))?;
         }
         columns.splice(self.lines.replaced.clone(), parsed.columns);
+        let numbers = Numbers::of(batch)?;
         for Refused { row, reason } in parsed.refused {
             let original = self.lines.original(batch, lines, row);
             let reason = match &self.taken {
@@ -254,7 +255,11 @@ impl Worker {
                     format!("{reason}; `format: auto` took {taken} from the first lines")
                 }
             };
-            out.rejects.push(reject(batch, row, reason, original)?);
+            let reject = numbers.refuse(row, reason);
+            out.rejects.push(match original {
+                Some(original) => reject.with_original(original),
+                None => reject,
+            });
         }
         out.push(assemble(&self.schema, columns)?);
         Ok(())

@@ -14,7 +14,7 @@ use arrow::array::{Array, BooleanArray, Int64Array, StringViewArray};
 use arrow::compute::interleave;
 use bytes::Bytes;
 use contract::quantity::ByteSize;
-use contract::source::{OriginalKind, Reject};
+use contract::source::Reject;
 use memchr::memchr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -360,8 +360,7 @@ fn overlong(position: i64, bytes: &[u8], line_bytes_max: usize) -> Reject {
 }
 
 fn reject(position: i64, reason: String, bytes: &[u8]) -> Reject {
-    let (kind, original) = (OriginalKind::Bytes, Some(Bytes::copy_from_slice(bytes)));
-    Reject { position, ordinal: 0, reason, kind, original }
+    Reject::new(position, reason).with_original(Bytes::copy_from_slice(bytes))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! An attempt begins at a checkpoint and ends with the first error of any of its tasks. Whatever
 //! it had not decided is gone with it; the next one begins at the newest checkpoint.
 
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -13,9 +13,10 @@ use contract::transform::EpochStart;
 use contract::{Error, Position, Result};
 use futures::future::try_join_all;
 use state::Checkpoint;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 
+use crate::ends::Ends;
 use crate::flow::{QUEUE_MESSAGES_MAX, SplitContext, gone, is_gone};
 use crate::outlet::Outlet;
 use crate::owner::Owner;
@@ -94,6 +95,7 @@ impl<'a> Attempt<'a> {
     ) -> Result<Attempt<'a>> {
         let mut tasks = JoinSet::new();
         let writers = open_writers(owner, &checkpoint, &cast).await?;
+        let ends = Arc::new(Ends::new(owner.pipeline.settings.epoch_bytes_max));
         let mut queues = Vec::new();
         let mut sinks = Vec::new();
         for (sink, (writer, skip)) in writers.into_iter().zip(cast.sinks).enumerate() {
@@ -117,6 +119,7 @@ impl<'a> Attempt<'a> {
                 messages,
                 control,
                 skip,
+                ends: ends.clone(),
                 instruments: owner.instruments.clone(),
             };
             tasks.spawn(task.run());
@@ -139,7 +142,7 @@ impl<'a> Attempt<'a> {
         for (task, messages) in step_tasks {
             steps.push(tasks.spawn(task(messages, outlet.clone()).run()));
         }
-        let shared = share(owner, outlet);
+        let shared = share(owner, outlet, ends);
         Ok(Self {
             owner,
             checkpoint,
@@ -227,17 +230,15 @@ impl<'a> Attempt<'a> {
 }
 
 /// What the readers of an attempt share.
-fn share(owner: &Owner, outlet: Arc<Outlet>) -> Arc<ReaderShared> {
+fn share(owner: &Owner, outlet: Arc<Outlet>, ends: Arc<Ends>) -> Arc<ReaderShared> {
     Arc::new(ReaderShared {
         pipeline: owner.pipeline.clone(),
         outlet,
         budget: owner.budget.clone(),
-        epoch_bytes: AtomicU64::new(0),
         ended: AtomicU64::new(0),
-        bell: Notify::new(),
         left: Mutex::default(),
         places: Places::new(),
-        wants_commit: AtomicBool::new(false),
+        ends,
         isolates: owner.isolates(),
         progress: owner.progress.clone(),
         instruments: owner.instruments.clone(),

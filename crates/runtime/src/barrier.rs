@@ -3,7 +3,6 @@
 //! The order of the steps is the protocol; each has a failpoint before and after it.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use contract::sink::{Commit, CommitOutcome};
@@ -58,7 +57,7 @@ impl Attempt<'_> {
         let states = self.pass_barrier(next, &mut tally).await?;
         self.epoch = next;
         let begun = std::mem::replace(&mut self.begun, Instant::now());
-        self.shared.epoch_bytes.store(0, Ordering::Relaxed);
+        self.shared.ends.begin();
         self.resume_readers().await?;
 
         let reports = self.prepare(ending).await?;

@@ -105,8 +105,8 @@ impl Epochs {
                 biased;
                 Ok(()) = self.orders.changed() => {}
                 failure = attempt.failed() => return Err(failure),
-                () = shared.bell.notified() => {
-                    if shared.full() || shared.wants_commit.swap(false, Ordering::Relaxed) {
+                () = shared.ends.rung() => {
+                    if shared.ends.is_due(attempt.epoch.epoch) {
                         self.end_epoch(attempt, summary).await?;
                         ends.reset();
                     }

@@ -19,6 +19,7 @@ mod coordinator;
 pub mod dead_letters;
 pub mod descriptors;
 mod draft;
+mod ends;
 mod epochs;
 mod feed;
 mod flow;

@@ -7,7 +7,7 @@
 //! report waits for the barrier, so that cuts, position and counts of an epoch come together or not
 //! at all.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -16,10 +16,11 @@ use contract::transform::EpochStart;
 use contract::{Error, ErrorKind, Position, Result};
 use futures::future::BoxFuture;
 use state::ledger::Counts;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::chain::Chain;
 use crate::dead_letters::{DeadLetter, add_originals};
+use crate::ends::Ends;
 use crate::flow::{Budget, Queue, SplitContext, Tally, stand_back};
 use crate::graph::Pipeline;
 use crate::metrics::Instruments;
@@ -99,18 +100,14 @@ pub struct ReaderShared {
     pub outlet: Arc<Outlet>,
     /// Bytes under way.
     pub budget: Budget,
-    /// Bytes read in this epoch.
-    pub epoch_bytes: AtomicU64,
     /// Splits that came to their end.
     pub ended: AtomicU64,
     /// Rung when the epoch is full or is to end, a split is at its end, or a reader left.
-    pub bell: Notify,
+    pub ends: Arc<Ends>,
     /// Readers that left, until the coordinator sees them.
     pub left: Mutex<Vec<Left>>,
     /// Who waits for a place.
     pub places: Places,
-    /// Whether the epoch is to end so that readers can give up theirs.
-    pub wants_commit: AtomicBool,
     /// Whether a split that cannot be read closes its reader alone.
     pub isolates: bool,
     /// What people see.
@@ -120,11 +117,6 @@ pub struct ReaderShared {
 }
 
 impl ReaderShared {
-    /// Whether the epoch has all the bytes that it may have.
-    pub fn full(&self) -> bool {
-        self.epoch_bytes.load(Ordering::Relaxed) >= self.pipeline.settings.epoch_bytes_max
-    }
-
     /// The readers that left by themselves.
     pub fn left(&self) -> MutexGuard<'_, Vec<Left>> {
         self.left.lock().unwrap_or_else(PoisonError::into_inner)
@@ -278,7 +270,7 @@ impl ReaderTask {
         if !ended {
             shared.ended.fetch_add(1, Ordering::Relaxed);
         }
-        shared.bell.notify_one();
+        shared.ends.ring();
         // Whoever finds the queue closed finds the report.
         drop(commands);
     }
@@ -309,7 +301,7 @@ impl ReaderTask {
                 },
                 // An ended split stays for the acknowledgement of its last epoch; a full epoch is
                 // left to end first.
-                batch = self.reading.next_batch(), if !self.ended && !self.shared.full() => {
+                batch = self.reading.next_batch(), if !self.ended && !self.is_full() => {
                     match batch {
                         Ok(Some(batch)) => self.pass_on(batch).await?,
                         Ok(None) => self.end(),
@@ -321,10 +313,7 @@ impl ReaderTask {
                     match self.shared.places.wish(rest, Instant::now()) {
                         Wish::Stay => {}
                         Wish::Leave => return Ok(Stop::Left(Leave::Rests(rest))),
-                        Wish::Commit => {
-                            self.shared.wants_commit.store(true, Ordering::Relaxed);
-                            self.shared.bell.notify_one();
-                        }
+                        Wish::Commit => self.shared.ends.want_commit(),
                     }
                 }
             }
@@ -334,7 +323,12 @@ impl ReaderTask {
     fn end(&mut self) {
         self.ended = true;
         self.shared.ended.fetch_add(1, Ordering::Relaxed);
-        self.shared.bell.notify_one();
+        self.shared.ends.ring();
+    }
+
+    /// Whether nothing more is to be read in this epoch.
+    fn is_full(&self) -> bool {
+        self.shared.ends.is_full(self.epoch.epoch)
     }
 
     /// Asks the connector whether what was read since the last report was what it seemed to be.
@@ -420,10 +414,7 @@ impl ReaderTask {
         let from = self.position.replace(batch.next.clone());
         let read = Read { split: &self.split, from, to: batch.next };
         self.shared.outlet.send_read(read, passed, share, self.epoch.now_us).await?;
-        self.shared.epoch_bytes.fetch_add(batch.bytes, Ordering::Relaxed);
-        if self.shared.full() {
-            self.shared.bell.notify_one();
-        }
+        self.shared.ends.add(self.epoch.epoch, batch.bytes);
         stand_back().await;
         Ok(())
     }

@@ -10,13 +10,14 @@ use std::time::Instant;
 use arrow::array::BooleanArray;
 use arrow::compute::filter_record_batch;
 use contract::record::{for_sink, ordinals, positions};
-use contract::sink::{Commit, CommitOutcome, Identity, Prepared, SinkReject, Writer};
+use contract::sink::{Commit, CommitOutcome, Identity, Prepared, Room, SinkReject, Writer};
 use contract::transform::EpochStart;
 use contract::{Error, Lineage, Result, failpoint};
 use state::lease::Lease;
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
+use crate::ends::Ends;
 use crate::flow::{Parcel, Queue, Sums};
 use crate::graph::Pipeline;
 use crate::metrics::Instruments;
@@ -96,6 +97,8 @@ pub struct SinkTask {
     pub control: mpsc::Receiver<SinkControl>,
     /// Rows that a replay leaves out because the sink refused them before.
     pub skip: Skip,
+    /// Who is told that the writer can hold no more.
+    pub ends: Arc<Ends>,
     /// Who counts.
     pub instruments: Arc<Instruments>,
 }
@@ -146,8 +149,11 @@ impl SinkTask {
             self.writer.start_epoch(EpochStart { epoch: self.epoch, now_us: parcel.now_us });
         }
         let begun = Instant::now();
-        self.writer.write(&self.lineage, records).await?;
+        let room = self.writer.write(&self.lineage, records).await?;
         self.instruments.wrote(self.sink, begun.elapsed());
+        if room == Room::Full {
+            self.ends.sink_full(self.epoch);
+        }
         Ok(())
     }
 
@@ -203,9 +209,9 @@ pub async fn commit_one(
 ) -> Result<CommitOutcome> {
     failpoint::reach("commit.sink.before").await?;
     lease.verify().await?;
-    let outcomes = writer.commit(std::slice::from_ref(&commit)).await?;
+    let outcome = writer.commit(&commit).await?;
     failpoint::reach("commit.sink.after").await?;
-    outcomes.first().copied().ok_or_else(|| Error::bug("a commit has no outcome"))
+    Ok(outcome)
 }
 
 /// Rows that a replay leaves out: (split, position, ordinal).

@@ -148,8 +148,8 @@ impl SinkProof {
         let prepared = self.prepare(old.as_mut(), 3, 200..300).await;
         self.expect_token(Some(2)).await;
         let commit = self.commit_of(3, Some(2), &prepared);
-        let outcome = old.commit(std::slice::from_ref(&commit)).await;
-        let committed = matches!(outcome.as_deref(), Ok([CommitOutcome::Committed]));
+        let outcome = old.commit(&commit).await;
+        let committed = matches!(outcome, Ok(CommitOutcome::Committed));
         assert!(!committed, "a writer that was shut out commits nothing");
         self.expect(200).await;
     }
@@ -275,8 +275,8 @@ impl SinkProof {
     }
 
     async fn commit(&self, writer: &mut dyn Writer, commit: &Commit) -> CommitOutcome {
-        let outcomes = writer.commit(std::slice::from_ref(commit)).await;
-        must(outcomes, "could not commit")[0]
+        let outcome = writer.commit(commit).await;
+        must(outcome, "could not commit")
     }
 
     /// The destination holds the rows 0 to `rows` of the split, each once.

@@ -11,7 +11,7 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use connector_memory::Memory;
 use contract::sink::{
-    BatchStream, Commit, CommitOutcome, Held, Prepared, Promise, ReadBack, Sink, Writer,
+    BatchStream, Commit, CommitOutcome, Held, Prepared, Promise, ReadBack, Room, Sink, Writer,
     WriterContext,
 };
 use contract::source::{Discovery, KnownSplit, ReadBatch, Source, Split, SplitReader, Until};
@@ -159,7 +159,7 @@ impl Writer for FaultyWriter {
         self.inner.start_epoch(epoch);
     }
 
-    async fn write(&mut self, lineage: &Lineage, records: RecordBatch) -> Result<()> {
+    async fn write(&mut self, lineage: &Lineage, records: RecordBatch) -> Result<Room> {
         let from = usize::from(self.fault == Fault::LosesARow);
         let records = records.slice(from, records.num_rows() - from);
         self.written.push((lineage.clone(), records.clone()));
@@ -170,11 +170,11 @@ impl Writer for FaultyWriter {
         self.inner.prepare(lineage, epoch).await
     }
 
-    async fn commit(&mut self, commits: &[Commit]) -> Result<Vec<CommitOutcome>> {
-        let outcomes = self.inner.commit(commits).await?;
+    async fn commit(&mut self, commit: &Commit) -> Result<CommitOutcome> {
+        let outcome = self.inner.commit(commit).await?;
         if self.fault == Fault::CommitsEveryTime {
             // The rows once more, as an epoch that nobody decided.
-            let Commit { lineage, epoch, .. } = &commits[0];
+            let Commit { lineage, epoch, .. } = commit;
             for (of, records) in std::mem::take(&mut self.written) {
                 self.inner.write(&of, records).await?;
             }
@@ -185,9 +185,9 @@ impl Writer for FaultyWriter {
                 prev: Some(*epoch),
                 committable: prepared.committable,
             };
-            self.inner.commit(&[commit]).await?;
+            self.inner.commit(&commit).await?;
         }
-        Ok(outcomes)
+        Ok(outcome)
     }
 
     async fn abort(&mut self, lineage: &Lineage) -> Result<()> {

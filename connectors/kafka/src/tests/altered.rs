@@ -28,8 +28,8 @@ async fn delivered(broker: &Broker, topic: &str) -> (Proof, Box<dyn Writer>) {
     let mut writer = proof.writer().await;
     let prepared = try_prepare(&proof, writer.as_mut(), 1).await.unwrap();
     assert_eq!((prepared.rows, prepared.rejects.len()), (2, 0));
-    let outcome = writer.commit(&[proof.commit_of(1)]).await.unwrap();
-    assert_eq!(outcome, [CommitOutcome::Committed]);
+    let outcome = writer.commit(&proof.commit_of(1)).await.unwrap();
+    assert_eq!(outcome, CommitOutcome::Committed);
     (proof, writer)
 }
 
@@ -48,8 +48,8 @@ async fn a_topic_that_becomes_compacted_refuses_the_rows_without_a_key_and_no_mo
     let prepared = try_prepare(&proof, writer.as_mut(), 2).await.unwrap();
     assert_eq!(prepared.rows, 1);
     assert!(prepared.rejects[0].reject.reason.contains("compacted"), "{:?}", prepared.rejects);
-    let outcome = writer.commit(&[proof.commit_of(2)]).await.unwrap();
-    assert_eq!(outcome, [CommitOutcome::Committed]);
+    let outcome = writer.commit(&proof.commit_of(2)).await.unwrap();
+    assert_eq!(outcome, CommitOutcome::Committed);
 }
 
 #[tokio::test]

@@ -110,8 +110,8 @@ impl Proof {
         let mut writer = self.writer().await;
         let prepared = self.prepare(writer.as_mut(), 1).await;
         if prepared.rows > 0 {
-            let outcome = writer.commit(&[self.commit_of(1)]).await.unwrap();
-            assert_eq!(outcome, [CommitOutcome::Committed]);
+            let outcome = writer.commit(&self.commit_of(1)).await.unwrap();
+            assert_eq!(outcome, CommitOutcome::Committed);
         }
         let rejects = prepared.rejects.into_iter();
         rejects.map(|row| (row.reject.position, row.reject.reason)).collect()
@@ -331,7 +331,7 @@ async fn an_aborted_epoch_leaves_nothing_and_the_token_is_an_offset() {
     assert_eq!(rows_of(&broker, &topic).await.len(), 0);
     proof.prepare(writer.as_mut(), 1).await;
     assert_eq!(rows_of(&broker, &topic).await.len(), 0, "nothing is seen before the commit");
-    writer.commit(&[proof.commit_of(1)]).await.unwrap();
+    writer.commit(&proof.commit_of(1)).await.unwrap();
     let group = format!("logmill.{}.out.main", proof.pipeline);
     assert_eq!(broker.committed(&group, &topic), Some((1, "7".to_owned())));
     // Each fence writes the token again, and changes nothing by that.
@@ -364,8 +364,8 @@ async fn lineages_do_not_shut_each_other_out() {
     one.prepare(first.as_mut(), 1).await;
     two.prepare(second.as_mut(), 1).await;
     for (proof, writer) in [(&two, &mut second), (&one, &mut first)] {
-        let outcome = writer.commit(&[proof.commit_of(1)]).await.unwrap();
-        assert_eq!(outcome, [CommitOutcome::Committed]);
+        let outcome = writer.commit(&proof.commit_of(1)).await.unwrap();
+        assert_eq!(outcome, CommitOutcome::Committed);
     }
     assert_eq!(texts_of(&broker, &topic, "message").await.len(), 2);
 }
@@ -379,18 +379,18 @@ async fn a_writer_that_was_shut_out_commits_nothing_and_can_begin_anew() {
     let mut old = proof.writer().await;
     proof.prepare(old.as_mut(), 1).await;
     assert_eq!(proof.fence().await, Held::Nothing);
-    let error = old.commit(&[proof.commit_of(1)]).await.unwrap_err();
+    let error = old.commit(&proof.commit_of(1)).await.unwrap_err();
     assert!(error.retry(), "{}", error.chain());
     assert!(error.chain().contains("another producer took over"), "{}", error.chain());
     let mut new = proof.writer().await;
-    let unprepared = new.commit(&[proof.commit_of(1)]).await.unwrap();
-    assert_eq!(unprepared, [CommitOutcome::NeedsReplay]);
+    let unprepared = new.commit(&proof.commit_of(1)).await.unwrap();
+    assert_eq!(unprepared, CommitOutcome::NeedsReplay);
     proof.prepare(new.as_mut(), 1).await;
-    let committed = new.commit(&[proof.commit_of(1)]).await.unwrap();
-    assert_eq!(committed, [CommitOutcome::Committed]);
+    let committed = new.commit(&proof.commit_of(1)).await.unwrap();
+    assert_eq!(committed, CommitOutcome::Committed);
     assert_eq!(rows_of(&broker, &topic).await[0].num_rows(), 1);
     let foreign = Commit { prev: Some(5), ..proof.commit_of(6) };
-    assert_eq!(new.commit(&[foreign]).await.unwrap(), [CommitOutcome::NotOwner]);
+    assert_eq!(new.commit(&foreign).await.unwrap(), CommitOutcome::NotOwner);
 }
 
 #[tokio::test]
@@ -410,13 +410,13 @@ async fn a_transaction_that_was_open_too_long_is_replayed() {
         (split.descriptor["start"].as_i64() == Some(2)).then_some(())
     })
     .await;
-    let error = writer.commit(&[proof.commit_of(1)]).await.unwrap_err();
+    let error = writer.commit(&proof.commit_of(1)).await.unwrap_err();
     assert!(error.retry(), "{}", error.chain());
     drop(writer);
     assert_eq!(proof.fence().await, Held::Nothing);
     let mut writer = proof.writer().await;
     proof.prepare(writer.as_mut(), 1).await;
-    writer.commit(&[proof.commit_of(1)]).await.unwrap();
+    writer.commit(&proof.commit_of(1)).await.unwrap();
     assert_eq!(rows_of(&broker, &topic).await[0].num_rows(), 1);
 }
 

@@ -65,8 +65,8 @@ async fn race(place: &Value, name: &str, start: &Barrier) {
         let prev = epoch.checked_sub(1).filter(|prev| *prev > 0);
         let commit = Commit { lineage: lineage.clone(), ..decided(&prepared, epoch, prev) };
         start.wait().await;
-        let outcomes = writer.commit(&[commit]).await.expect("an outcome");
-        assert_eq!(outcomes, [CommitOutcome::Committed]);
+        let outcomes = writer.commit(&commit).await.expect("an outcome");
+        assert_eq!(outcomes, CommitOutcome::Committed);
     }
 }
 

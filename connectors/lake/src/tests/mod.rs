@@ -99,7 +99,7 @@ fn decided(prepared: &Prepared, epoch: u64, prev: Option<u64>) -> Commit {
 }
 
 async fn commit(writer: &mut dyn Writer, commit: Commit) -> CommitOutcome {
-    writer.commit(&[commit]).await.expect("an outcome")[0]
+    writer.commit(&commit).await.expect("an outcome")
 }
 
 /// All positions that a table holds, sorted.

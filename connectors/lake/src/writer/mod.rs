@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use chrono::Utc;
 use contract::error::Context;
 use contract::failpoint::reach;
-use contract::sink::{Commit, CommitOutcome, Identity, Prepared, Writer, WriterContext};
+use contract::sink::{Commit, CommitOutcome, Identity, Prepared, Room, Writer, WriterContext};
 use contract::{Error, Lineage, Result};
 use deltalake::kernel::{Add, StructField};
 use deltalake::logstore::LogStoreRef;
@@ -286,7 +286,7 @@ impl LakeWriter {
 
 #[async_trait]
 impl Writer for LakeWriter {
-    async fn write(&mut self, lineage: &Lineage, records: RecordBatch) -> Result<()> {
+    async fn write(&mut self, lineage: &Lineage, records: RecordBatch) -> Result<Room> {
         let rows = records.num_rows() as u64;
         let stored = schema::convert(&records, &self.layout.stored)?;
         for (key, part) in partition::split(stored, &self.layout.partitions)? {
@@ -294,7 +294,8 @@ impl Writer for LakeWriter {
             self.write_part(lineage, key, part).await?;
         }
         self.staged.entry(lineage.clone()).or_default().rows += rows;
-        self.keep_budget().await
+        self.keep_budget().await?;
+        Ok(Room::Left)
     }
 
     async fn prepare(&mut self, lineage: &Lineage, epoch: u64) -> Result<Prepared> {
@@ -319,13 +320,10 @@ impl Writer for LakeWriter {
         Ok(Prepared { rows, rejects: Vec::new(), committable, identities })
     }
 
-    async fn commit(&mut self, commits: &[Commit]) -> Result<Vec<CommitOutcome>> {
-        let wishes = commits.iter().map(|commit| {
-            let written = self.written.remove(&(commit.lineage.clone(), commit.epoch));
-            let (incarnation, written) = (self.ctx.incarnation, written.unwrap_or_default());
-            self.log.publish(Wish { commit: commit.clone(), incarnation, written })
-        });
-        try_join_all(wishes.collect::<Vec<_>>()).await
+    async fn commit(&mut self, commit: &Commit) -> Result<CommitOutcome> {
+        let written = self.written.remove(&(commit.lineage.clone(), commit.epoch));
+        let (incarnation, written) = (self.ctx.incarnation, written.unwrap_or_default());
+        self.log.publish(Wish { commit: commit.clone(), incarnation, written }).await
     }
 
     async fn abort(&mut self, lineage: &Lineage) -> Result<()> {

@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringViewArray};
 use arrow::datatypes::{Int64Type, Schema};
-use contract::sink::{Commit, CommitOutcome, Prepared, ReadBack, Sink, Writer, WriterContext};
+use contract::sink::{
+    Commit, CommitOutcome, Prepared, ReadBack, Room, Sink, Writer, WriterContext,
+};
 use contract::spec::BuildContext;
 use contract::{Lineage, SplitId, record};
 use futures::TryStreamExt;
@@ -151,14 +153,22 @@ fn rows(positions: std::ops::Range<i64>, bytes: usize) -> RecordBatch {
     .expect("a batch")
 }
 
-/// Writes rows as a split's, in batches of so many rows.
-async fn write(writer: &mut dyn Writer, split: &str, epoch: u64, batch: &RecordBatch, step: usize) {
+/// Writes rows as a split's, in batches of so many rows. Returns what the writer said last.
+async fn write(
+    writer: &mut dyn Writer,
+    split: &str,
+    epoch: u64,
+    batch: &RecordBatch,
+    step: usize,
+) -> Room {
+    let mut room = Room::Left;
     let schema = record::sink_schema(&batch.schema(), true);
     for from in (0..batch.num_rows()).step_by(step) {
         let part = batch.slice(from, step.min(batch.num_rows() - from));
         let part = record::for_sink(&part, &schema, &SplitId::new(split), epoch).expect("rows");
-        writer.write(&lineage(), part).await.expect("written");
+        room = writer.write(&lineage(), part).await.expect("written");
     }
+    room
 }
 
 async fn prepare(writer: &mut dyn Writer, epoch: u64, batch: &RecordBatch) -> Prepared {
@@ -170,5 +180,5 @@ async fn commit(writer: &mut dyn Writer, epoch: u64, prepared: &Prepared) -> Com
     let committable = prepared.committable.clone();
     let prev = epoch.checked_sub(1).filter(|prev| *prev > 0);
     let commit = Commit { lineage: lineage(), epoch, prev, committable };
-    writer.commit(&[commit]).await.expect("an outcome")[0]
+    writer.commit(&commit).await.expect("an outcome")
 }

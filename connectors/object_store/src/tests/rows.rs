@@ -6,7 +6,7 @@ use arrow::array::{
     ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{DataType, Field, Schema};
-use contract::sink::{ReadBack, Sink};
+use contract::sink::{ReadBack, Room, Sink};
 use contract::spec::BuildContext;
 use contract::{Origin, SplitId, record};
 use futures::TryStreamExt;
@@ -134,14 +134,36 @@ async fn each_split_has_objects_of_its_own() {
 }
 
 #[tokio::test]
-async fn countless_values_are_refused_and_the_others_arrive() {
+async fn countless_values_end_the_epoch_and_all_arrive() {
     let bench = Bench::local("key: \"{text}/{split}-{position}\"");
-    let batch = rows(0..150, 20);
+    let batch = rows(0..99, 20);
     let mut writer = bench.writer(&batch.schema()).await;
-    let prepared = prepare(writer.as_mut(), 1, &batch).await;
-    assert_eq!((prepared.rows, prepared.rejects.len()), (100, 50));
+    assert_eq!(write(writer.as_mut(), "a.log", 1, &batch, 50).await, Room::Left);
+    assert_eq!(write(writer.as_mut(), "a.log", 1, &rows(99..250, 20), 50).await, Room::Full);
+    let prepared = writer.prepare(&super::lineage(), 1).await.expect("prepared");
+    assert_eq!((prepared.rows, prepared.rejects.len()), (250, 0), "rows on their way are taken");
     commit(writer.as_mut(), 1, &prepared).await;
-    assert_eq!(bench.positions().await, (0..100).collect::<Vec<_>>());
-    let next = prepare(writer.as_mut(), 2, &rows(150..200, 20)).await;
-    assert_eq!((next.rows, next.rejects.len()), (50, 0), "another epoch has room again");
+    assert_eq!(bench.positions().await, (0..250).collect::<Vec<_>>());
+    let room = write(writer.as_mut(), "a.log", 2, &rows(250..300, 20), 50).await;
+    assert_eq!(room, Room::Left, "another epoch has room again");
+}
+
+#[tokio::test]
+async fn countless_values_make_the_same_objects_whatever_the_batches() {
+    let mut made = Vec::new();
+    for step in [1000, 7] {
+        let bench = Bench::local("key: \"{host}/{number}/{split}-{position}\", format: jsonl");
+        let numbers = (0..600_i64).map(|row| row % 130).collect::<Int64Array>();
+        let mut columns = rows(0..600, 5).columns().to_vec();
+        columns.push(Arc::new(numbers));
+        let names = ["host", "text", record::POSITION, "number"];
+        let batch = RecordBatch::try_from_iter(names.into_iter().zip(columns)).expect("a batch");
+        let mut writer = bench.writer(&batch.schema()).await;
+        write(writer.as_mut(), "a.log", 1, &batch, step).await;
+        let prepared = writer.prepare(&super::lineage(), 1).await.expect("prepared");
+        commit(writer.as_mut(), 1, &prepared).await;
+        made.push(bench.objects().await);
+    }
+    assert!(made[0].len() > 130, "{} objects", made[0].len());
+    assert!(made[0] == made[1]);
 }

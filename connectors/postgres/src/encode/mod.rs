@@ -18,9 +18,10 @@ use arrow::datatypes::{DataType, Float32Type, Float64Type};
 use bytes::Bytes;
 use contract::Result;
 use contract::error::Context;
+use contract::record::Origins;
 
 use crate::catalog::Target;
-use crate::chunk::{Origins, Part, Refused, RowEnd};
+use crate::chunk::{Part, Refused, RowEnd};
 use crate::layout::Column;
 
 /// The length that stands for null.

@@ -203,7 +203,7 @@ async fn lineages_of_one_table_keep_tokens_of_their_own() {
     }
     for (writer, lineage) in writers.iter_mut().zip(&lineages) {
         let commit = Commit { lineage: lineage.clone(), ..commit_of(1, None) };
-        assert_eq!(writer.commit(&[commit]).await.unwrap(), [CommitOutcome::Committed]);
+        assert_eq!(writer.commit(&commit).await.unwrap(), CommitOutcome::Committed);
     }
     assert_eq!(place.count().await, 20);
 }

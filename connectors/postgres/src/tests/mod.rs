@@ -144,7 +144,7 @@ async fn refused(sink: &PostgresSink, schema: &Schema) -> String {
 async fn write(writer: &mut dyn Writer, records: RecordBatch, epoch: u64) -> Result<()> {
     let schema = sink_schema(&records.schema(), true);
     let records = for_sink(&records, &schema, &SplitId::new("a.log"), epoch)?;
-    writer.write(&lineage(), records).await
+    writer.write(&lineage(), records).await.map(drop)
 }
 
 async fn prepare(writer: &mut dyn Writer, records: RecordBatch, epoch: u64) -> Prepared {
@@ -157,7 +157,7 @@ fn commit_of(epoch: u64, prev: Option<u64>) -> Commit {
 }
 
 async fn commit(writer: &mut dyn Writer, epoch: u64, prev: Option<u64>) -> Result<CommitOutcome> {
-    Ok(writer.commit(&[commit_of(epoch, prev)]).await?[0])
+    writer.commit(&commit_of(epoch, prev)).await
 }
 
 /// Writes one epoch into a new table with these settings; returns what was refused.

@@ -5,7 +5,7 @@ use std::ops::Range;
 use arrow::array::make_view;
 use bytes::Bytes;
 use contract::quantity::ByteSize;
-use contract::source::{OriginalKind, Reject};
+use contract::source::Reject;
 use memchr::{memchr, memchr_iter, memrchr};
 
 use super::{Gap, Start};
@@ -216,13 +216,8 @@ impl<'a> Cutting<'a> {
     /// Refuses bytes of the block that begin at a place in it.
     pub fn refuse(&mut self, begin: usize, line: &[u8], reason: String) {
         let kept = &line[..line.len().min(self.line_bytes_max)];
-        self.found.rejects.push(Reject {
-            position: self.found.at + begin as i64,
-            ordinal: 0,
-            reason,
-            kind: OriginalKind::Bytes,
-            original: Some(Bytes::copy_from_slice(kept)),
-        });
+        let reject = Reject::new(self.found.at + begin as i64, reason);
+        self.found.rejects.push(reject.with_original(Bytes::copy_from_slice(kept)));
     }
 }
 

@@ -121,18 +121,12 @@ fn original(letter: &Letter) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use contract::record::positions;
-    use contract::source::{OriginalKind, Reject};
+    use contract::source::Reject;
 
     use super::*;
 
     fn letter(split: &str, position: i64) -> Letter {
-        let reject = Reject {
-            position,
-            ordinal: 0,
-            reason: "broken".into(),
-            kind: OriginalKind::Bytes,
-            original: Some(b"line"[..].into()),
-        };
+        let reject = Reject::new(position, "broken").with_original(b"line"[..].into());
         Letter { source: "access".into(), split: SplitId::new(split), reject }
     }
 

@@ -232,7 +232,7 @@ impl SplitReader for LetterReader {
 
 #[cfg(test)]
 mod tests {
-    use contract::source::{OriginalKind, Reject};
+    use contract::source::Reject;
 
     use super::*;
 
@@ -319,13 +319,7 @@ mod tests {
     }
 
     fn letter(position: i64) -> Letter {
-        let reject = Reject {
-            position,
-            ordinal: 0,
-            reason: "broken".into(),
-            kind: OriginalKind::Bytes,
-            original: Some(b"line"[..].into()),
-        };
+        let reject = Reject::new(position, "broken").with_original(b"line"[..].into());
         Letter { source: "orders".into(), split: SplitId::new("orders/0"), reject }
     }
 

@@ -10,7 +10,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use contract::sink::{
-    BatchStream, Commit, CommitOutcome, Held, Prepared, Promise, ReadBack, Sink, Writer,
+    BatchStream, Commit, CommitOutcome, Held, Prepared, Promise, ReadBack, Room, Sink, Writer,
     WriterContext,
 };
 use contract::source::{Discovery, KnownSplit, ReadBatch, Source, Split, SplitReader, Until};
@@ -203,7 +203,7 @@ impl Sink for Troubled {
 
 #[async_trait]
 impl Writer for TroubledWriter {
-    async fn write(&mut self, lineage: &Lineage, records: RecordBatch) -> Result<()> {
+    async fn write(&mut self, lineage: &Lineage, records: RecordBatch) -> Result<Room> {
         self.inner.write(lineage, records).await
     }
 
@@ -211,14 +211,14 @@ impl Writer for TroubledWriter {
         self.inner.prepare(lineage, epoch).await
     }
 
-    async fn commit(&mut self, commits: &[Commit]) -> Result<Vec<CommitOutcome>> {
+    async fn commit(&mut self, commit: &Commit) -> Result<CommitOutcome> {
         let times = &self.trouble.times;
-        let ours = commits.iter().any(|commit| commit.lineage == self.trouble.lineage);
+        let ours = commit.lineage == self.trouble.lineage;
         let less = |left: u64| left.checked_sub(1);
         if ours && times.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok() {
-            return (self.trouble.answer)().map(|outcome| vec![outcome; commits.len()]);
+            return (self.trouble.answer)();
         }
-        self.inner.commit(commits).await
+        self.inner.commit(commit).await
     }
 
     async fn abort(&mut self, lineage: &Lineage) -> Result<()> {

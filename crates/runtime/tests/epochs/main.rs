@@ -23,6 +23,7 @@ mod cluster;
 mod isolation;
 mod lineages;
 mod losses;
+mod narrow;
 mod numbers;
 mod orders;
 mod replays;

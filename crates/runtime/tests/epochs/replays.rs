@@ -12,7 +12,7 @@ use contract::failpoint::{self, Action};
 use contract::record::{POSITION, message_schema};
 use contract::sink::Sink;
 use contract::source::Until;
-use contract::source::{Discovery, KnownSplit, OriginalKind, Reject, Source, Split, SplitReader};
+use contract::source::{Discovery, KnownSplit, Reject, Source, Split, SplitReader};
 use contract::spec::{BuildContext, Connector, Spec};
 use contract::transform::{Output, Port, Step, Transform};
 use contract::{Error, Position, Result, Section, SplitId};
@@ -125,13 +125,7 @@ impl Fixture {
         let letters = positions.iter().map(|position| Letter {
             source: "lines".into(),
             split: SplitId::new("a"),
-            reject: Reject {
-                position: *position,
-                ordinal: 0,
-                reason: "broken".into(),
-                kind: OriginalKind::Bytes,
-                original: Some(b"line"[..].into()),
-            },
+            reject: Reject::new(*position, "broken").with_original(b"line"[..].into()),
         });
         let request = Request {
             purpose: Purpose::Replay,

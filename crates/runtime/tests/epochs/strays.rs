@@ -6,10 +6,10 @@ use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use connector_memory::store::store;
 use contract::sink::{
-    BatchStream, Commit, CommitOutcome, Held, Prepared, Promise, ReadBack, Sink, SinkReject,
+    BatchStream, Commit, CommitOutcome, Held, Prepared, Promise, ReadBack, Room, Sink, SinkReject,
     Writer, WriterContext,
 };
-use contract::source::{OriginalKind, Reject};
+use contract::source::Reject;
 use contract::spec::{BuildContext, Connector, Spec};
 use contract::{ErrorKind, Lineage, Result, Section, SplitId};
 use testkit::crash::Proof;
@@ -55,26 +55,20 @@ struct StrayWriter(Box<dyn Writer>);
 
 #[async_trait]
 impl Writer for StrayWriter {
-    async fn write(&mut self, lineage: &Lineage, records: RecordBatch) -> Result<()> {
+    async fn write(&mut self, lineage: &Lineage, records: RecordBatch) -> Result<Room> {
         self.0.write(lineage, records).await
     }
 
     async fn prepare(&mut self, lineage: &Lineage, epoch: u64) -> Result<Prepared> {
         let mut prepared = self.0.prepare(lineage, epoch).await?;
-        let reject = Reject {
-            position: 3,
-            ordinal: 0,
-            reason: "too long".into(),
-            kind: OriginalKind::Row,
-            original: None,
-        };
+        let reject = Reject::new(3, "too long");
         prepared.rejects.push(SinkReject { split: SplitId::new("elsewhere"), reject });
         prepared.rows -= 1;
         Ok(prepared)
     }
 
-    async fn commit(&mut self, commits: &[Commit]) -> Result<Vec<CommitOutcome>> {
-        self.0.commit(commits).await
+    async fn commit(&mut self, commit: &Commit) -> Result<CommitOutcome> {
+        self.0.commit(commit).await
     }
 
     async fn abort(&mut self, lineage: &Lineage) -> Result<()> {
