@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands;
+use crate::variables::Given;
 
 /// The exit codes, as scripts may rely on them: those of README.md in its words.
 const EXIT_CODES: &str = "\
@@ -67,6 +68,9 @@ pub struct Global {
     /// The form of logs on stderr. By default `short`, and `json` where `--format` is for programs.
     #[arg(long, value_enum, env = "LOGMILL_LOG_FORMAT", value_name = "FORMAT", global = true)]
     pub log_format: Option<LogFormat>,
+
+    #[command(flatten)]
+    pub given: Given,
 }
 
 impl Global {

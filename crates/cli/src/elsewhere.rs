@@ -4,6 +4,7 @@
 //! Only the place of the pipeline file is noted; credentials stay where that file has them from.
 //! Nothing is opened before somebody asks for it.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -14,7 +15,7 @@ use plan::Plan;
 use query::{Elsewhere, Ledger, PlacedTable};
 use tracing::warn;
 
-use crate::pipeline;
+use crate::pipeline::{self, Named};
 
 /// The folder of the notes, one for each pipeline.
 const FOLDER: &str = "pipelines";
@@ -61,7 +62,8 @@ pub fn of(data: &Path) -> Elsewhere {
 
 fn add(note: &Path, data: &Path, elsewhere: &mut Elsewhere) -> Result<()> {
     let file = fs::read_to_string(note).external(|| "could not read a note".to_owned())?;
-    let plan = pipeline::read(&PathBuf::from(file), data)?;
+    let name = note.file_name().and_then(OsStr::to_str).map(str::to_owned);
+    let plan = Named { file: PathBuf::from(file), name }.read(data)?;
     elsewhere.tables.extend(tables(&plan, data)?);
     if plan.settings.checkpoint.url.is_some() {
         let checkpoints = pipeline::bind(&plan, data)?.checkpoint_store()?;

@@ -48,6 +48,22 @@ impl Exit {
         ExitCode::from(self.number())
     }
 
+    /// Of two ends the one that matters more to whoever has to act: a defect, a wrong file, an
+    /// owner elsewhere, a difference, something outside, refused records.
+    pub fn worse(self, other: Self) -> Self {
+        let weight = |exit: Self| match exit {
+            Self::Done => 0,
+            Self::Interrupted | Self::Terminated => 1,
+            Self::Refused => 2,
+            Self::External => 3,
+            Self::Difference => 4,
+            Self::NotOwner => 5,
+            Self::Config => 6,
+            Self::Defect => 7,
+        };
+        if weight(other) > weight(self) { other } else { self }
+    }
+
     /// The same as a number.
     pub fn number(self) -> u8 {
         match self {

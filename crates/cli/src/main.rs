@@ -10,11 +10,13 @@ mod detection;
 mod elsewhere;
 mod failure;
 mod logging;
+mod memory;
 mod output;
 mod pipeline;
 mod progress;
 mod secrets;
 mod signals;
+mod variables;
 mod watch;
 
 use std::process::ExitCode;
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
 }
 
 fn start(arguments: &Arguments) -> contract::Result<Exit> {
+    arguments.global.given.install()?;
     let tasks = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -2,17 +2,18 @@
 //!
 //! What `run`, `check`, `test`, `audit`, `where` and `demo` share. Nothing is opened here.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::StringViewArray;
 use arrow::datatypes::Schema;
+use clap::Args;
 use contract::record::sink_schema;
 use contract::section::{Entry, Value};
 use contract::sink::Sink;
 use contract::spec::{BuildContext, Connector};
 use contract::{Error, Lineage, Place, Result, Section};
-use plan::{Plan, Vocabulary};
+use plan::{Document, Plan, Vocabulary};
 use query::audit::AuditedSink;
 use runtime::replay::{DEAD_LETTER_STATES, Request};
 use runtime::{BindContext, MakeStep, Pipeline, Rebuild, Recipe};
@@ -22,13 +23,16 @@ use tokio::sync::watch;
 
 use crate::commands::run;
 use crate::detection::{self, Decision};
-use crate::secrets;
+use crate::secrets::Secrets;
+use crate::variables::{self, Variable, Variables};
 
 /// Lines that tell a log from a pipeline file.
 const LOG_LINES_MAX: usize = 20;
 
-/// A pipeline file that was read, with its parts made.
+/// A pipeline that was read, with its parts made.
 pub struct Loaded {
+    /// Where it stands.
+    pub place: Named,
     /// What the file says.
     pub plan: Plan,
     /// The parts, wired.
@@ -36,41 +40,190 @@ pub struct Loaded {
     /// The formats that were found out where the file says `format: auto`. Who runs the pipeline
     /// keeps them before.
     pub decisions: Vec<Decision>,
+    /// Where the values of its variables and secrets come from.
+    pub provenance: Provenance,
 }
 
-/// Reads and checks a pipeline file and makes its parts.
+/// A pipeline by its file, and by its name where the file holds several.
+#[derive(Clone, Debug, Args)]
+pub struct Named {
+    /// The pipeline file.
+    pub file: PathBuf,
+
+    /// Which of the pipelines in the file, where it holds several.
+    #[arg(long = "pipeline", value_name = "NAME")]
+    pub name: Option<String>,
+}
+
+/// Pipeline files, and which of the pipelines in them.
+#[derive(Clone, Debug, Args)]
+pub struct Several {
+    /// Pipeline files; each of their documents is a pipeline.
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+
+    /// Only this pipeline of the files; may be repeated.
+    #[arg(long = "pipeline", value_name = "NAME")]
+    pub names: Vec<String>,
+}
+
+/// Where the values of a pipeline come from that do not stand in its file.
+#[derive(Clone, Debug, Default)]
+pub struct Provenance {
+    /// Each variable that it names.
+    pub variables: Vec<Variable>,
+    /// Each secret that it names, and the file that has it.
+    pub secrets: Vec<(String, PathBuf)>,
+}
+
+impl Named {
+    /// Reads and checks the pipeline and makes its parts.
+    ///
+    /// # Errors
+    /// Config, with the place in the file; the file holds several pipelines and none is named.
+    pub fn load(&self, data: &Path) -> Result<Loaded> {
+        let documents = documents(&self.file)?;
+        make(&self.file, self.choose(&documents)?, data)
+    }
+
+    /// Reads and checks the pipeline alone; none of its parts is made. The only one of a file may
+    /// have got another name.
+    ///
+    /// # Errors
+    /// As for [`Named::load`].
+    pub fn read(&self, data: &Path) -> Result<Plan> {
+        let documents = documents(&self.file)?;
+        let document = match &documents[..] {
+            [only] => only,
+            several => self.choose(several)?,
+        };
+        Ok(checked(&self.file, document, data)?.0)
+    }
+
+    fn choose<'a>(&self, documents: &'a [Document]) -> Result<&'a Document> {
+        match (documents, &self.name) {
+            ([only], None) => Ok(only),
+            (several, None) => {
+                let (count, file) = (several.len(), self.file.display().to_string());
+                Err(Error::config(format!("{file:?} holds {count} pipelines: {}", names(several)))
+                    .hint("name one of them with `--pipeline`"))
+            }
+            (documents, Some(name)) => {
+                let found = documents.iter().find(|one| name_of(one).as_ref() == Some(name));
+                found.ok_or_else(|| unknown(name, documents))
+            }
+        }
+    }
+}
+
+impl Several {
+    /// Reads and checks all of the pipelines, makes their parts, and refuses two of one name.
+    ///
+    /// # Errors
+    /// Config, with the document and the place in the file.
+    pub fn load(&self, data: &Path) -> Result<Vec<Loaded>> {
+        load_all(&self.files, &self.names, data)
+    }
+}
+
+/// As [`Several::load`].
+pub fn load_all(files: &[PathBuf], names: &[String], data: &Path) -> Result<Vec<Loaded>> {
+    let mut read = Vec::new();
+    for file in files {
+        read.extend(documents(file)?.into_iter().map(|document| (file, document)));
+    }
+    refuse_same_names(&read)?;
+    if let Some(name) = names.iter().find(|&name| !read.iter().any(|(_, one)| is(one, name))) {
+        let documents: Vec<_> = read.into_iter().map(|(_, document)| document).collect();
+        return Err(unknown(name, &documents));
+    }
+    let wanted = read
+        .iter()
+        .filter(|(_, document)| names.is_empty() || names.iter().any(|name| is(document, name)));
+    wanted.map(|(file, document)| make(file, document, data)).collect()
+}
+
+/// Two pipelines of one name would own the same checkpoints.
+fn refuse_same_names(read: &[(&PathBuf, Document)]) -> Result<()> {
+    for (number, (_, document)) in read.iter().enumerate() {
+        let Some(name) = name_of(document) else { continue };
+        if let Some((_, first)) = read[..number].iter().find(|(_, other)| is(other, &name)) {
+            return Err(Error::config(format!(
+                "two pipelines have the name {name:?}, the first at {}",
+                first.place()
+            ))
+            .at(document.place())
+            .hint("checkpoints are kept under the name; give each pipeline its own"));
+        }
+    }
+    Ok(())
+}
+
+fn is(document: &Document, name: &str) -> bool {
+    name_of(document).as_deref() == Some(name)
+}
+
+fn name_of(document: &Document) -> Option<String> {
+    let outside = document.outside(&variables::of_environment).unwrap_or_default();
+    let variables = Variables::of(&outside.values).ok()?;
+    document.name(&|name| variables.find(name))
+}
+
+fn names(documents: &[Document]) -> String {
+    documents.iter().filter_map(name_of).collect::<Vec<_>>().join(", ")
+}
+
+fn unknown(name: &str, documents: &[Document]) -> Error {
+    Error::config(format!("there is no pipeline {name:?}"))
+        .hint(format!("there are: {}", names(documents)))
+}
+
+/// Reads and checks the only pipeline of a file and makes its parts.
 ///
 /// # Errors
-/// Config, with the place in the file.
+/// As for [`Named::load`].
 pub fn load(file: &Path, data: &Path) -> Result<Loaded> {
-    let plan = read(file, data)?;
-    let decisions = detection::decide(&plan, data)?;
-    let pipeline = bind_decided((&plan, SEMANTICS), data, &decisions)?;
-    Ok(Loaded { plan, pipeline, decisions })
+    Named { file: file.to_owned(), name: None }.load(data)
 }
 
-/// Reads and checks a pipeline file alone; none of its parts is made.
+fn make(file: &Path, document: &Document, data: &Path) -> Result<Loaded> {
+    let (plan, provenance) = checked(file, document, data)?;
+    let within = |error| document.within(error);
+    let decisions = detection::decide(&plan, data).map_err(within)?;
+    let pipeline = bind_decided((&plan, SEMANTICS), data, &decisions).map_err(within)?;
+    let place = Named { file: file.to_owned(), name: Some(plan.name.clone()) };
+    Ok(Loaded { place, plan, pipeline, decisions, provenance })
+}
+
+fn checked(file: &Path, document: &Document, data: &Path) -> Result<(Plan, Provenance)> {
+    plan_of(document, data).map_err(|error| unless_log(error, file, document.text()))
+}
+
+/// The documents of a pipeline file.
 ///
 /// # Errors
-/// Config, with the place in the file.
-pub fn read(file: &Path, data: &Path) -> Result<Plan> {
+/// Config, with the place in the file: it cannot be read, is a log, or is not YAML.
+fn documents(file: &Path) -> Result<Vec<Document>> {
     let name = file.display().to_string();
     let text = std::fs::read_to_string(file).map_err(|error| {
         Error::config(format!("could not read pipeline file {name:?}"))
             .because(error)
             .hint("`logmill connectors NAME` shows a pipeline file to begin with")
     })?;
-    parse(&text, &name, data).map_err(|error| match is_log(&text) {
-        true => Error::config(format!("{name:?} is a log, not a pipeline file"))
-            .hint(format!("`logmill look {name}` shows what is in it")),
-        false => error,
-    })
+    plan::documents(&text, &name).map_err(|error| unless_log(error, file, &text))
 }
 
-/// Whether the first lines of a text have a format of logs.
-fn is_log(text: &str) -> bool {
+/// The error, or what to do where the first lines of a text have a format of logs.
+fn unless_log(error: Error, file: &Path, text: &str) -> Error {
     let lines = text.lines().take(LOG_LINES_MAX);
-    formats::detect(&StringViewArray::from_iter_values(lines)).is_ok()
+    match formats::detect(&StringViewArray::from_iter_values(lines)) {
+        Ok(_) => {
+            let name = file.display().to_string();
+            Error::config(format!("{name:?} is a log, not a pipeline file"))
+                .hint(format!("`logmill look {name}` shows what is in it"))
+        }
+        Err(_) => error,
+    }
 }
 
 /// Makes the parts of a plan.
@@ -121,28 +274,39 @@ fn refuse_marks(plan: &Plan, pipeline: &Pipeline, data: &Path) -> Result<()> {
     Ok(())
 }
 
-fn parse(text: &str, name: &str, data: &Path) -> Result<Plan> {
+/// Checks a document.
+///
+/// # Errors
+/// Config, with the document and the place in the file.
+fn plan_of(document: &Document, data: &Path) -> Result<(Plan, Provenance)> {
     let specs = || registry::connectors().iter().map(|connector| connector.spec());
     let sources = specs().filter(|spec| spec.source.is_some()).map(|spec| spec.name);
     let sinks = specs().filter(|spec| spec.sink.is_some()).map(|spec| spec.name);
     let transforms = engine::specs().iter().map(|spec| spec.name);
-    let secrets = secrets::file(data);
+    let outside = document.outside(&variables::of_environment)?;
+    let variables = Variables::of(&outside.values).map_err(|error| document.within(error))?;
+    let secrets = Secrets::of(&outside.secrets, data);
     let vocabulary = Vocabulary {
         sources: &sources.collect::<Vec<_>>(),
         transforms: &transforms.collect::<Vec<_>>(),
         sinks: &sinks.collect::<Vec<_>>(),
         inputs: &engine::inputs,
-        environment: &|variable| std::env::var(variable).ok(),
-        secrets: &|path| secrets::find(&secrets, path),
+        environment: &|variable| variables.find(variable),
+        secrets: &|path| secrets.find(path),
     };
-    plan::read(text, name, &vocabulary)
+    let plan = document.read(&vocabulary)?;
+    Ok((plan, Provenance { variables: variables.seen(), secrets: secrets.seen() }))
 }
 
 /// Makes earlier versions of a pipeline again, with the files that their steps read as they were.
 pub fn rebuild(data: &Path) -> Rebuild {
     let data = data.to_owned();
     Arc::new(move |recipe: &Recipe| {
-        let mut plan = parse(&recipe.text, "the earlier version", &data)?;
+        let document = plan::documents(&recipe.text, "the earlier version")?;
+        let [document] = &document[..] else {
+            return Err(Error::bug("the earlier version holds several pipelines"));
+        };
+        let (mut plan, _) = plan_of(document, &data)?;
         for node in &mut plan.transforms {
             node.section = node.section.with_texts(&|text| {
                 let kept = recipe.resources.iter().find(|(path, _)| path == text);

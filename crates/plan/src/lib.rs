@@ -6,6 +6,7 @@
 //! its transforms stand in an order in which each comes after what it reads.
 
 mod cases;
+mod document;
 mod graph;
 mod hash;
 mod nodes;
@@ -21,9 +22,11 @@ use std::sync::Arc;
 use contract::{Error, Place, Result, Section};
 
 pub use cases::TestCase;
+pub use document::{Document, Outside, Values, documents};
 pub use settings::{OnSplitError, Serve, ServeBackend, Settings};
 
 use substitute::{Lookups, substitute};
+use yaml::Scalars;
 
 /// The keys at the top level of a pipeline file.
 const KEYS: &[&str] = &[
@@ -39,6 +42,8 @@ const KEYS: &[&str] = &[
     "history",
     "serve",
     "schedule",
+    "values",
+    "secrets",
     "tests",
 ];
 
@@ -49,7 +54,8 @@ pub struct Plan {
     pub name: String,
     /// The file as the user named it.
     pub file: Arc<str>,
-    /// The file as it was read, before anything was substituted; it holds no secret.
+    /// The file as it was read, or its document where it has several, before anything was
+    /// substituted; it holds no secret.
     pub text: Arc<str>,
     /// What holds for the pipeline as a whole.
     pub settings: Settings,
@@ -159,36 +165,55 @@ impl<'a> Vocabulary<'a> {
     }
 }
 
-/// Reads YAML into a tree of values with their places: the settings of one connector, secrets.
+/// Reads YAML into a tree of values with their places: the settings of one connector.
 ///
 /// # Errors
 /// Config, with the place: the text is not YAML.
 pub fn parse_section(text: &str, file: &str) -> Result<Section> {
-    yaml::parse(text, &file.into())
+    yaml::parse(text, &file.into(), Scalars::Typed)
 }
 
-/// Reads and checks a pipeline file. `file` is how errors name it.
+/// Reads YAML, JSON too, in which every value is the text that stands there, `0123` and `1e5` too:
+/// values of variables, secrets.
+///
+/// # Errors
+/// Config, with the place: the text is not YAML. What it says quotes nothing but keys.
+pub fn parse_texts(text: &str, file: &str) -> Result<Section> {
+    yaml::parse(text, &file.into(), Scalars::Text)
+}
+
+/// Reads and checks a pipeline file with one pipeline. `file` is how errors name it.
 ///
 /// # Errors
 /// Config, with place, setting and a hint: the text is not YAML, a key or name is unknown, an
-/// input does not exist, the graph has a cycle.
+/// input does not exist, the graph has a cycle, there are several pipelines.
 pub fn read(text: &str, file: &str, vocabulary: &Vocabulary<'_>) -> Result<Plan> {
-    let file: Arc<str> = file.into();
-    let written = yaml::parse(text, &file)?;
-    nodes::expect_map(&written, "the file")?;
-    nodes::check_keys(&written, KEYS)?;
+    let documents = documents(text, file)?;
+    match &documents[..] {
+        [document] => document.read(vocabulary),
+        several => Err(Error::config(format!("the file holds {} pipelines", several.len()))
+            .at(several[1].place())
+            .hint("name one of them")),
+    }
+}
+
+/// Makes the plan of a document.
+fn assemble(document: &Document, vocabulary: &Vocabulary<'_>) -> Result<Plan> {
+    let written = &document.root;
+    nodes::expect_map(written, "the file")?;
+    nodes::check_keys(written, KEYS)?;
     // Nodes are substituted one by one: what is disabled may name variables that are not set.
     let rest = written.without(&["sources", "transforms", "sinks"]);
     let rest = substitute(&rest, &vocabulary.lookups())?;
     let name = pipeline_name(&rest)?;
     let settings = settings::read(&rest)?;
-    let declared = nodes::declare(&written, vocabulary)?;
+    let declared = nodes::declare(written, vocabulary)?;
     let tests = cases::read(rest.get("tests"), &declared)?;
     let graph = graph::link(declared, &name, written.place())?;
     let mut plan = Plan {
         name,
-        file,
-        text: text.into(),
+        file: document.file.clone(),
+        text: document.text.clone(),
         settings,
         sources: graph.sources,
         transforms: graph.transforms,
@@ -197,7 +222,7 @@ pub fn read(text: &str, file: &str, vocabulary: &Vocabulary<'_>) -> Result<Plan>
         warnings: graph.warnings,
         hash: String::new(),
     };
-    plan.hash = hash::of(&plan, &written, vocabulary)?;
+    plan.hash = hash::of(&plan, written, vocabulary)?;
     Ok(plan)
 }
 

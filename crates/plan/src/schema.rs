@@ -5,6 +5,7 @@
 use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value, json};
 
+use crate::document::Values;
 use crate::schedule::Written;
 use crate::settings::{Epoch, History, Memory, Retry, Serve, TopLevel};
 
@@ -32,6 +33,8 @@ pub fn pipeline_schema(sources: Kinds<'_>, transforms: Kinds<'_>, sinks: Kinds<'
         "history": part::<History>("history", &mut definitions),
         "serve": part::<Serve>("serve", &mut definitions),
         "schedule": schedule(&mut definitions),
+        "values": part::<Values>("values", &mut definitions),
+        "secrets": top_level("secrets"),
         "tests": tests(),
     });
     definitions.insert("input".to_owned(), input());
@@ -58,6 +61,7 @@ pub fn settings() -> Vec<(&'static str, Schema)> {
         ("history", schemars::schema_for!(History)),
         ("serve", schemars::schema_for!(Serve)),
         ("schedule", schemars::schema_for!(Written)),
+        ("values", schemars::schema_for!(Values)),
     ]
 }
 

@@ -13,6 +13,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::document::Values;
 use crate::schedule::Schedule;
 
 /// The settings of a pipeline, checked.
@@ -54,7 +55,7 @@ impl Default for Epoch {
     }
 }
 
-/// How much memory the pipeline uses.
+/// How much memory the pipeline uses. Several in one process share the largest of their limits.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Memory {
@@ -86,6 +87,11 @@ pub(crate) struct TopLevel {
     /// names it and tries it again and again; `stop` begins again at the last checkpoint while the
     /// error may pass, and else stops.
     on_split_error: OnSplitError,
+
+    /// Files of secrets for `${secret:path}`: YAML or JSON with mode 600. The first that has a
+    /// secret gives it; `LOGMILL_SECRETS` goes before them, `secrets.json` in the data folder
+    /// behind. Those that are empty or do not exist are left out.
+    secrets: Vec<Option<String>>,
 }
 
 /// What becomes of a run in which a split cannot be read.
@@ -189,7 +195,9 @@ pub(crate) fn read(root: &Section) -> Result<Settings> {
     let checkpoint: stores::Settings = part(root, "checkpoint")?;
     let retry: Retry = part(root, "retry")?;
     let history: History = part(root, "history")?;
-    let top_level = TopLevel { on_split_error: part(root, "on_split_error")? };
+    let top_level =
+        TopLevel { on_split_error: part(root, "on_split_error")?, secrets: part(root, "secrets")? };
+    let _: Values = part(root, "values")?;
     let serve: Serve = part(root, "serve")?;
     if epoch.interval.0.is_zero() {
         return Err(zero(root, "epoch", "interval"));
@@ -225,7 +233,11 @@ fn schedule(root: &Section) -> Result<Option<Schedule>> {
     schedule.map_err(|error| within(error, "schedule"))
 }
 
-fn part<T: Default + DeserializeOwned>(root: &Section, key: &str) -> Result<T> {
+/// Reads a part of the top level; without it, its default.
+///
+/// # Errors
+/// Config, with place and setting.
+pub(crate) fn part<T: Default + DeserializeOwned>(root: &Section, key: &str) -> Result<T> {
     match root.get(key) {
         Some(section) => section.read().map_err(|error| within(error, key)),
         None => Ok(T::default()),

@@ -16,25 +16,32 @@ pub(crate) fn said<T: ToString>(result: Result<T>) -> String {
     }
 }
 
-fn read_with(text: &str, port: &str) -> Result<Plan> {
+/// Does something with a vocabulary of few words.
+pub(crate) fn vocabulary<T>(
+    environment: &dyn Fn(&str) -> Option<String>,
+    then: impl FnOnce(&Vocabulary<'_>) -> T,
+) -> T {
     let inputs = |kind: &str, section: &Section| {
         let query = section.get("from").and_then(Section::as_text);
         Ok((kind == "sql").then(|| query.into_iter().map(str::to_owned).collect()))
     };
-    let environment = |name: &str| (name == "PORT").then(|| port.to_owned());
     let secrets = |path: &str| match path {
-        "password" => Ok(format!("hunter{port}")),
+        "password" => Ok(format!("hunter{}", environment("PORT").unwrap_or_default())),
         other => Err(Error::config(format!("there is no secret {other:?}"))),
     };
-    let vocabulary = Vocabulary {
+    then(&Vocabulary {
         sources: &["file", "memory"],
         transforms: &["parse", "sql", "route"],
         sinks: &["lake", "postgres"],
         inputs: &inputs,
-        environment: &environment,
+        environment,
         secrets: &secrets,
-    };
-    read(text, "p.yaml", &vocabulary)
+    })
+}
+
+fn read_with(text: &str, port: &str) -> Result<Plan> {
+    let environment = |name: &str| (name == "PORT").then(|| port.to_owned());
+    vocabulary(&environment, |vocabulary| read(text, "p.yaml", vocabulary))
 }
 
 fn plan(text: &str) -> Plan {

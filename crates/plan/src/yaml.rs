@@ -1,7 +1,7 @@
 //! Turns YAML 1.2 text into a tree of [`Section`]s that remember their place.
 //!
-//! Not a general YAML loader: one document, keys are text, no tags, no merge keys. Everything has
-//! a limit, aliases included, so that a hostile file ends with an error and not with the memory.
+//! Not a general YAML loader: keys are text, no tags, no merge keys. Everything has a limit,
+//! aliases included, so that a hostile file ends with an error and not with the memory.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,25 +17,62 @@ pub(crate) const DEPTH_MAX: usize = 64;
 /// Most values in a file, counted after aliases are replaced by what they stand for.
 pub(crate) const NODES_MAX: usize = 100_000;
 
+/// What a scalar without quotes becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scalars {
+    /// What the core schema says.
+    Typed,
+    /// Text as it stands, `0123` and `1e5` too; only what is nothing is nothing.
+    Text,
+}
+
+/// A document of a file.
+#[derive(Debug)]
+pub(crate) struct Parsed {
+    /// What stands in it.
+    pub section: Section,
+    /// The line on which it begins, from 1.
+    pub line: usize,
+}
+
 /// Reads one document.
 ///
 /// # Errors
 /// Config, with the place and what to do.
-pub(crate) fn parse(text: &str, file: &Arc<str>) -> Result<Section> {
+pub(crate) fn parse(text: &str, file: &Arc<str>, scalars: Scalars) -> Result<Section> {
+    let mut documents = parse_all(text, file, scalars)?;
+    if let Some(second) = documents.get(1) {
+        return Err(Error::config("a second document begins here")
+            .at(&Place { file: Arc::clone(file), line: second.line, column: 1 })
+            .hint("remove it: this file holds one"));
+    }
+    Ok(documents.swap_remove(0).section)
+}
+
+/// Reads the documents of a file, one at least; those that hold nothing are left out.
+///
+/// # Errors
+/// Config, with the place and what to do.
+pub(crate) fn parse_all(text: &str, file: &Arc<str>, scalars: Scalars) -> Result<Vec<Parsed>> {
     let start = Place { file: Arc::clone(file), line: 1, column: 1 };
     if text.len() > FILE_BYTES_MAX {
         return Err(Error::config(format!("the file is longer than {FILE_BYTES_MAX} bytes"))
             .at(&start)
-            .hint("split it into several pipelines"));
+            .hint("split it into several files"));
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut builder = Builder::new(text, file);
-    let root = match builder.first()? {
-        Some((event, place)) => builder.node(event, place, 0)?,
-        None => return Err(Error::config("the file is empty").at(&start).hint(FIRST_LINES)),
-    };
-    builder.end()?;
-    Ok(root.section)
+    let mut documents = Builder::new(text, file, scalars).documents()?;
+    if documents.is_empty() {
+        return Err(Error::config("the file is empty").at(&start).hint(FIRST_LINES));
+    }
+    if documents.len() > 1 && documents.iter().any(|one| !is_nothing(&one.section)) {
+        documents.retain(|document| !is_nothing(&document.section));
+    }
+    Ok(documents)
+}
+
+fn is_nothing(section: &Section) -> bool {
+    matches!(section.value(), Value::Null)
 }
 
 /// What a plain scalar is by the core schema of YAML 1.2.
@@ -126,41 +163,47 @@ struct Builder<'text> {
     text: &'text str,
     file: Arc<str>,
     parser: Parser<'text, StrInput<'text>>,
+    scalars: Scalars,
     anchors: HashMap<usize, Built>,
+    /// The largest anchor of the documents before; they are numbered through the whole file.
+    foreign: usize,
     nodes: usize,
 }
 
 impl<'text> Builder<'text> {
-    fn new(text: &'text str, file: &Arc<str>) -> Self {
+    fn new(text: &'text str, file: &Arc<str>, scalars: Scalars) -> Self {
         Self {
             text,
             file: Arc::clone(file),
             parser: Parser::new_from_str(text),
+            scalars,
             anchors: HashMap::new(),
+            foreign: 0,
             nodes: 0,
         }
     }
 
-    /// The event with which the document's content begins; none if there is no document.
-    fn first(&mut self) -> Result<Option<(Event<'text>, Place)>> {
+    fn documents(mut self) -> Result<Vec<Parsed>> {
+        let mut documents: Vec<Parsed> = Vec::new();
+        let mut line = 1;
         loop {
-            match self.next()? {
-                (Event::StreamStart | Event::DocumentStart(_), _) => {}
-                (Event::StreamEnd, _) => return Ok(None),
-                (event, place) => return Ok(Some((event, place))),
-            }
-        }
-    }
-
-    fn end(&mut self) -> Result<()> {
-        loop {
-            match self.next()? {
-                (Event::StreamEnd, _) => return Ok(()),
-                (Event::DocumentEnd, _) => {}
-                (_, place) => {
-                    return Err(Error::config("a second document begins here")
-                        .at(&place)
-                        .hint("put each pipeline into a file of its own"));
+            let number = documents.len() + 1;
+            let within = |error: Error| match number {
+                1 => error,
+                _ => error.context(format!("document {number}")),
+            };
+            match self.next().map_err(within)? {
+                (Event::StreamEnd, _) => return Ok(documents),
+                (Event::DocumentStart(_), place) => {
+                    // A name that an earlier document gave to a value means nothing in this one.
+                    let named = self.anchors.drain().map(|(anchor, _)| anchor);
+                    self.foreign = named.fold(self.foreign, usize::max);
+                    line = place.line;
+                }
+                (Event::StreamStart | Event::DocumentEnd, _) => {}
+                (event, place) => {
+                    let root = self.node(event, place, 0).map_err(within)?;
+                    documents.push(Parsed { section: root.section, line });
                 }
             }
         }
@@ -203,7 +246,7 @@ impl<'text> Builder<'text> {
             }
             Event::Scalar(text, style, anchor, None) => {
                 self.count(1, &place)?;
-                (Built::leaf(place, scalar(&text, style)), anchor)
+                (Built::leaf(place, scalar(&text, style, self.scalars)), anchor)
             }
             Event::SequenceStart(anchor, None) => (self.list(place, depth)?, anchor),
             Event::MappingStart(anchor, None) => (self.map(place, depth)?, anchor),
@@ -255,9 +298,11 @@ impl<'text> Builder<'text> {
 
     fn alias(&mut self, anchor: usize, place: &Place, depth: usize) -> Result<Built> {
         let Some(target) = self.anchors.get(&anchor).cloned() else {
-            return Err(Error::config("the alias stands inside the value that it names")
-                .at(place)
-                .hint("write the value out"));
+            let what = match anchor <= self.foreign {
+                true => "the alias names a value of another document",
+                false => "the alias stands inside the value that it names",
+            };
+            return Err(Error::config(what).at(place).hint("write the value out"));
         };
         self.count(target.nodes, place)?;
         check_depth(depth + target.depth, place)?;
@@ -289,10 +334,15 @@ fn check_depth(depth: usize, place: &Place) -> Result<()> {
         .hint("flatten the settings"))
 }
 
-fn scalar(text: &str, style: ScalarStyle) -> Value {
-    match style {
-        ScalarStyle::Plain => plain_scalar(text),
-        _ => Value::Text(text.into()),
+fn scalar(text: &str, style: ScalarStyle, scalars: Scalars) -> Value {
+    let as_text = || Value::Text(text.into());
+    match (style, scalars) {
+        (ScalarStyle::Plain, Scalars::Typed) => plain_scalar(text),
+        (ScalarStyle::Plain, Scalars::Text) => match plain_scalar(text) {
+            Value::Null => Value::Null,
+            _ => as_text(),
+        },
+        _ => as_text(),
     }
 }
 
@@ -316,7 +366,8 @@ mod tests {
     use crate::tests::said;
 
     fn check(text: &str, expect: &str) {
-        let shown = parse(text, &"p.yaml".into()).map(|section| format!("{section:?}"));
+        let shown =
+            parse(text, &"p.yaml".into(), Scalars::Typed).map(|section| format!("{section:?}"));
         assert_eq!(said(shown), expect, "of {text:?}");
     }
 
@@ -347,7 +398,7 @@ mod tests {
 
     #[test]
     fn an_alias_stands_for_the_anchored_value() {
-        let root = parse("a: &x {k: 1}\nb: *x\n", &"p.yaml".into()).expect("valid");
+        let root = parse("a: &x {k: 1}\nb: *x\n", &"p.yaml".into(), Scalars::Typed).expect("valid");
         assert_eq!(root.get("a"), root.get("b"));
     }
 
@@ -365,7 +416,7 @@ mod tests {
             (
                 "a: 1\n--- \nb: 2\n",
                 "p.yaml:2:1: a second document begins here; \
-                 put each pipeline into a file of its own",
+                 remove it: this file holds one",
             ),
             (
                 "a: &x {}\nb:\n  <<: *x\n",
@@ -388,9 +439,39 @@ mod tests {
     }
 
     #[test]
+    fn documents_are_told_apart_by_their_lines() {
+        let lines = |text: &str| {
+            let documents = parse_all(text, &"p.yaml".into(), Scalars::Typed);
+            said(
+                documents
+                    .map(|all| format!("{:?}", all.iter().map(|one| one.line).collect::<Vec<_>>())),
+            )
+        };
+        assert_eq!(lines("a: 1\n---\nb: 2\n--- {c: 3}\n"), "[1, 2, 4]");
+        assert_eq!(lines("---\na: 1\n---\n---\nb: 2\n---\n"), "[1, 4]");
+        assert_eq!(lines("a: 1\n...\nb: 2\n"), "[1, 3]");
+        assert_eq!(
+            lines("a: &x 1\n---\nb: *x\n").split(';').next(),
+            Some("p.yaml:3:4: document 2: the alias names a value of another document")
+        );
+        assert_eq!(
+            lines("a: 1\n---\nb: 1\nb: 2\n"),
+            "p.yaml:4:1: document 2: duplicate key \"b\", first set at p.yaml:3:1; remove one of them"
+        );
+    }
+
+    #[test]
+    fn values_can_be_taken_as_they_stand() {
+        let text = "a: 0123\nb: 1e5\nc: ~\nd: true\n";
+        let root = parse(text, &"p.yaml".into(), Scalars::Text).expect("valid");
+        let texts = ["a", "b", "c", "d"].map(|key| root.get(key).and_then(Section::as_text));
+        assert_eq!(texts, [Some("0123"), Some("1e5"), None, Some("true")]);
+    }
+
+    #[test]
     fn broken_yaml_gets_a_hint_that_fits() {
         let hint_of = |text: &str| {
-            let error = parse(text, &"p.yaml".into()).expect_err("broken");
+            let error = parse(text, &"p.yaml".into(), Scalars::Typed).expect_err("broken");
             assert!(error.to_string().starts_with("not valid YAML: "), "{error}");
             let place = error.place().expect("a place").to_string();
             format!("{place} {}", error.hint_text().unwrap_or_default())
@@ -418,7 +499,9 @@ mod tests {
             (&bomb, "more than 100000 values"),
             (&chain, "nested deeper than 64 levels"),
         ] {
-            let error = parse(text, &"p.yaml".into()).expect_err("over the limit").to_string();
+            let error = parse(text, &"p.yaml".into(), Scalars::Typed)
+                .expect_err("over the limit")
+                .to_string();
             assert!(error.contains(expect), "{error}");
         }
     }
@@ -428,12 +511,12 @@ mod tests {
 
         #[test]
         fn no_text_makes_it_panic(text in "[-a-z0-9:&*#|>?!%@`'\"{}\\[\\], \t\n~<$\\\\.]{0,80}") {
-            let _ = parse(&text, &"p.yaml".into());
+            let _ = parse(&text, &"p.yaml".into(), Scalars::Typed);
         }
 
         #[test]
         fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = parse(&String::from_utf8_lossy(&bytes), &"p.yaml".into());
+            let _ = parse(&String::from_utf8_lossy(&bytes), &"p.yaml".into(), Scalars::Typed);
         }
     }
 }

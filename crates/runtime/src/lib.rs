@@ -7,8 +7,8 @@
 //! `supervisor` (all lineages), `scout` (which there are), `coordinator` (one of them), `recovery`,
 //! `feed` (what it reads again), `renamed` (what it refuses), [`targets`], `inspection` (what
 //! `check` sees of that), `attempt`, `epochs` (its loop), `phases` (of its splits), `barrier` (the
-//! end of an epoch), `draft` (its books), the tasks, [`troubles`], then [`replay`], [`schedule`]
-//! and [`metrics`].
+//! end of an epoch), `draft` (its books), the tasks, [`troubles`], then [`replay`], [`schedule`],
+//! [`shares`] and [`metrics`].
 
 mod assume;
 mod attempt;
@@ -43,6 +43,7 @@ pub mod replay;
 mod run;
 pub mod schedule;
 mod scout;
+pub mod shares;
 mod sink_task;
 mod step_task;
 mod summary;

@@ -139,8 +139,7 @@ impl RunContext {
     /// Divides the memory of writers among so many lineages.
     pub fn divide_among(&mut self, lineages: u64) {
         self.lineages = lineages;
-        let sinks = self.pipeline.dead_letter_sink().max(1) as u64;
-        let needed = WRITER_BYTES_MIN * lineages * sinks * 100 / WRITERS_PERCENT;
+        let needed = writers_need(&self.pipeline, lineages);
         if lineages > 1 && needed > self.pipeline.settings.memory_limit {
             let limit = needed.div_ceil(MIB);
             warn!("{lineages} lineages need a `memory.limit` of {limit} MiB and will take it");
@@ -290,6 +289,7 @@ impl Owner {
             ))
             .hint("run once with the old environment, stop cleanly, then change it"));
         }
+        pipeline.settings.memory_limit = self.pipeline.settings.memory_limit;
         for node in &mut pipeline.sinks {
             let now = self.pipeline.sinks.iter().find(|now| now.name == node.name);
             if let Some(now) = now.filter(|now| now.kind == node.kind) {
@@ -328,6 +328,12 @@ impl Owner {
         let earliest_us = not_before_us.max(self.options.not_before_us);
         EpochStart { epoch, now_us: now_us.max(earliest_us) }
     }
+}
+
+/// The memory limit at which the writers of so many lineages have what they need at least.
+pub fn writers_need(pipeline: &Pipeline, lineages: u64) -> u64 {
+    let sinks = pipeline.dead_letter_sink().max(1) as u64;
+    WRITER_BYTES_MIN * lineages * sinks * 100 / WRITERS_PERCENT
 }
 
 /// Who writes into a sink of a pipeline, and with which means, where so many lineages share them.

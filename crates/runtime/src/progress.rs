@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use contract::SplitId;
+use contract::{Error, SplitId};
 use tracing::warn;
 
 use crate::dead_letters::DeadLetter;
@@ -23,6 +23,8 @@ pub struct Progress {
     epochs: AtomicU64,
     /// Whether the lineages are known.
     begun: AtomicBool,
+    /// Why the run ended early, if it did.
+    failure: OnceLock<String>,
     /// Lineages that do not read yet, or not again.
     recovering: AtomicU64,
     /// What cannot be read.
@@ -117,8 +119,16 @@ impl Progress {
         Recovering(self.clone())
     }
 
+    /// Notes that the run ended early, and why.
+    pub fn fail(&self, error: &Error) {
+        self.failure.get_or_init(|| format!("it stopped: {}", error.chain()));
+    }
+
     /// Why the run does not get on now; none if it does.
     pub fn trouble(&self) -> Option<String> {
+        if let Some(failure) = self.failure.get() {
+            return Some(failure.clone());
+        }
         match (self.begun.load(Ordering::Relaxed), self.recovering.load(Ordering::Relaxed)) {
             (false, _) => Some("it has not begun to read".to_owned()),
             (true, 0) => None,

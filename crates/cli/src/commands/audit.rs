@@ -1,16 +1,17 @@
 //! `logmill audit`: proves that every sink holds what was delivered to it, once.
 
 use std::io::Write;
-use std::path::PathBuf;
 
 use clap::Args;
 use contract::sink::Proof;
 use contract::{Lineage, Result};
 use query::audit::{DifferenceKind, Replaced, Report, SinkReport, Unfinished, Unreadable};
+use runtime::Pipeline;
 
 use crate::arguments::Global;
 use crate::failure::Exit;
-use crate::{output, pipeline};
+use crate::pipeline::{self, Loaded, Several};
+use crate::{failure, output};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -18,23 +19,45 @@ Examples:
   logmill audit web.yaml --format json | jq .complete
 
 Exits with 3 if anything is missing, doubled or unexpected, or if an epoch was decided and is not
-finished; else with 1 if a sink cannot be read. The others are audited all the same.";
+finished; else with 1 if a sink cannot be read. The others are audited all the same, and so are the
+other pipelines where the file has several: the exit code is the worst.";
 
 /// Compare what every sink holds with the ledger, row by row.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Audit {
-    /// The pipeline file.
-    file: PathBuf,
+    #[command(flatten)]
+    pipelines: Several,
 }
 
 pub async fn start(audit: &Audit, global: &Global) -> Result<Exit> {
-    let bound = pipeline::load(&audit.file, &global.data)?.pipeline;
-    let checkpoints = pipeline::checkpoints(&bound).await?;
-    let sinks = pipeline::audited(&bound, &checkpoints).await?;
-    let report = query::audit::audit(&bound.name, &sinks, &checkpoints).await?;
-    output::value(global, &report, |out| print(&report, out))?;
-    Ok(exit(&report))
+    let all = audit.pipelines.load(&global.data)?;
+    if let [one] = &all[..] {
+        let report = report_of(&one.pipeline).await?;
+        output::value(global, &report, |out| print(&report, out))?;
+        return Ok(exit(&report));
+    }
+    let (mut reports, mut worst) = (Vec::new(), Exit::Done);
+    for Loaded { pipeline, .. } in &all {
+        match report_of(pipeline).await {
+            Ok(report) => {
+                worst = worst.worse(exit(&report));
+                reports.push(report);
+            }
+            Err(error) => {
+                let error = error.context(format!("pipeline {:?}", pipeline.name));
+                worst = worst.worse(failure::report(&error, global));
+            }
+        }
+    }
+    output::list(global, &reports, |out| reports.iter().try_for_each(|report| print(report, out)))?;
+    Ok(worst)
+}
+
+async fn report_of(pipeline: &Pipeline) -> Result<Report> {
+    let checkpoints = pipeline::checkpoints(pipeline).await?;
+    let sinks = pipeline::audited(pipeline, &checkpoints).await?;
+    query::audit::audit(&pipeline.name, &sinks, &checkpoints).await
 }
 
 /// How a command ends with this report: what is known to be wrong weighs more than what is not

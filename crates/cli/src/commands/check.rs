@@ -8,7 +8,6 @@ use clap::Args;
 use contract::Result;
 use contract::sink::Promise;
 use contract::spec::{BuildContext, Change};
-use plan::Plan;
 use plan::schedule::{Missed, Schedule};
 use runtime::Pipeline;
 use runtime::schedule::next_times;
@@ -16,7 +15,10 @@ use serde::Serialize;
 
 use crate::arguments::Global;
 use crate::failure::Exit;
-use crate::{output, pipeline};
+use crate::memory::Memory;
+use crate::output;
+use crate::pipeline::{self, Loaded, Provenance, Several};
+use crate::variables::{Giver, Variable};
 
 /// The next times of a schedule that are shown.
 const TIMES: usize = 3;
@@ -26,13 +28,16 @@ Examples:
   logmill check web.yaml
   logmill check web.yaml --format json | jq .sinks";
 
-/// Check a pipeline file, with the history and the lake tables that it has on this machine, and
+/// Check pipeline files, with the history and the lake tables that it has on this machine, and
 /// print the promise of every sink. Connects to nothing and changes nothing.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Check {
-    /// The pipeline file.
-    file: PathBuf,
+    #[command(flatten)]
+    pipelines: Several,
+
+    #[command(flatten)]
+    memory: Memory,
 }
 
 /// What `check` prints.
@@ -43,6 +48,11 @@ struct Checked {
     transforms: Vec<Transform>,
     sinks: Vec<Sink>,
     checkpoints: Checkpoints,
+    /// Bytes that it may hold, of those of the process.
+    memory_limit: u64,
+    /// Where the values of its variables come from.
+    variables: Vec<Variable>,
+    secrets: Vec<Secret>,
     schedule: Option<Scheduled>,
     tests: usize,
     warnings: Vec<String>,
@@ -91,6 +101,13 @@ struct Scheduled {
     next: Vec<DateTime<Utc>>,
 }
 
+/// A secret, and the file that has it.
+#[derive(Serialize)]
+struct Secret {
+    secret: String,
+    file: PathBuf,
+}
+
 #[derive(Serialize)]
 struct Transform {
     transform: String,
@@ -112,11 +129,26 @@ struct Sink {
 }
 
 pub async fn start(check: &Check, global: &Global) -> Result<Exit> {
-    let loaded = pipeline::load(&check.file, &global.data)?;
+    let mut all = check.pipelines.load(&global.data)?;
+    check.memory.divide(&mut all);
+    let mut checked = Vec::with_capacity(all.len());
+    for one in &all {
+        checked.push(look_at(one).await?);
+    }
+    match &checked[..] {
+        [one] => output::value(global, one, |out| print(one, false, out))?,
+        several => output::list(global, several, |out| {
+            several.iter().try_for_each(|one| print(one, true, out))
+        })?,
+    }
+    Ok(Exit::Done)
+}
+
+async fn look_at(loaded: &Loaded) -> Result<Checked> {
     if loaded.plan.settings.schedule.is_some() {
         runtime::schedule::check(&loaded.pipeline)?;
     }
-    let mut checked = describe(&loaded.plan, &loaded.pipeline)?;
+    let mut checked = describe(loaded)?;
     for transform in &mut checked.transforms {
         let mut decisions = loaded.decisions.iter();
         let decision = decisions.find(|decision| decision.step == transform.transform);
@@ -125,11 +157,11 @@ pub async fn start(check: &Check, global: &Global) -> Result<Exit> {
     let told = pipeline::inspect(&loaded.plan, &loaded.pipeline).await?;
     let told = told.iter().map(|it| format!("{it}; `run` goes on if both are one place"));
     checked.warnings.extend(told);
-    output::value(global, &checked, |out| print(&checked, out))?;
-    Ok(Exit::Done)
+    Ok(checked)
 }
 
-fn describe(plan: &Plan, bound: &Pipeline) -> Result<Checked> {
+fn describe(loaded: &Loaded) -> Result<Checked> {
+    let Loaded { plan, pipeline: bound, provenance, .. } = loaded;
     let sources = plan.sources.iter().zip(&bound.sources).map(|(planned, node)| {
         let ctx = BuildContext::new(&plan.name, &planned.name, &bound.data);
         let connectors = registry::connectors().iter();
@@ -161,10 +193,18 @@ fn describe(plan: &Plan, bound: &Pipeline) -> Result<Checked> {
         transforms: transforms.collect(),
         sinks: sinks.collect(),
         checkpoints: checkpoints(bound)?,
+        memory_limit: bound.settings.memory_limit,
+        variables: provenance.variables.clone(),
+        secrets: secrets(provenance),
         schedule: plan.settings.schedule.as_ref().map(scheduled),
         tests: plan.tests.len(),
         warnings: plan.warnings.clone(),
     })
+}
+
+fn secrets(provenance: &Provenance) -> Vec<Secret> {
+    let secrets = provenance.secrets.iter().cloned();
+    secrets.map(|(secret, file)| Secret { secret, file }).collect()
 }
 
 /// The changes of a destination that a connector knows.
@@ -191,7 +231,7 @@ fn checkpoints(bound: &Pipeline) -> Result<Checkpoints> {
     Ok(Checkpoints { place: store.shown().to_owned(), shared: true })
 }
 
-fn print(checked: &Checked, out: &mut output::Stdout) -> std::io::Result<()> {
+fn print(checked: &Checked, several: bool, out: &mut output::Stdout) -> std::io::Result<()> {
     writeln!(out, "pipeline {} is right", checked.pipeline)?;
     for source in &checked.sources {
         let replay = if source.replayable { "" } else { ", cannot be read twice" };
@@ -219,12 +259,38 @@ fn print(checked: &Checked, out: &mut output::Stdout) -> std::io::Result<()> {
     let Checkpoints { place, shared } = &checked.checkpoints;
     let shared = if *shared { ", shared: leases are objects there" } else { "" };
     writeln!(out, "  checkpoints in {place}{shared}")?;
+    if several {
+        writeln!(out, "  memory {} MiB, its share of the process's", checked.memory_limit >> 20)?;
+    }
+    print_provenance(checked, out)?;
     if let Some(Scheduled { cron, time_zone, next, .. }) = &checked.schedule {
         let next: Vec<_> = next.iter().map(|time| time.format("%F %R").to_string()).collect();
         writeln!(out, "  schedule {cron} ({time_zone}): {} UTC", next.join(", "))?;
     }
     for warning in &checked.warnings {
         writeln!(out, "  warning: {warning}")?;
+    }
+    Ok(())
+}
+
+/// Where values come from, never what they are.
+fn print_provenance(checked: &Checked, out: &mut output::Stdout) -> std::io::Result<()> {
+    let mut by_default = Vec::new();
+    for Variable { name, from, file } in &checked.variables {
+        match (from, file) {
+            (Giver::Default, _) => by_default.push(name.as_str()),
+            (Giver::Flag, _) => writeln!(out, "  variable {name} from --set")?,
+            (Giver::File, Some(file)) => writeln!(out, "  variable {name} from {file}")?,
+            (Giver::Environment | Giver::File, _) => {
+                writeln!(out, "  variable {name} from the environment")?;
+            }
+        }
+    }
+    if !by_default.is_empty() {
+        writeln!(out, "  variables by default: {}", by_default.join(", "))?;
+    }
+    for Secret { secret, file } in &checked.secrets {
+        writeln!(out, "  secret {secret} from {}", file.display())?;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! `logmill where`: follows one line to its epoch, its rows in every sink, or its dead letter.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::Args;
 use contract::{Error, Origin, Result, SplitId};
@@ -9,8 +9,9 @@ use query::trace::{self, Found, Places, Trace, TracedSource};
 
 use crate::arguments::{self, Global};
 use crate::failure::Exit;
+use crate::output;
 use crate::output::rows::visible;
-use crate::{output, pipeline};
+use crate::pipeline::{self, Named};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -23,8 +24,8 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Where {
-    /// The pipeline file.
-    file: PathBuf,
+    #[command(flatten)]
+    place: Named,
 
     /// A part of the line as the source has it, or an origin.
     #[arg(value_name = "TEXT|ID")]
@@ -44,7 +45,7 @@ pub async fn start(place: &Where, global: &Global) -> Result<Exit> {
         return Err(Error::config("there is no text to look for")
             .hint("name a part of the line as the source has it, or an origin, split@position"));
     }
-    let bound = pipeline::load(&place.file, &global.data);
+    let bound = place.place.load(&global.data);
     let bound = bound.map_err(|error| if_exchanged(error, place))?.pipeline;
     let checkpoints = pipeline::checkpoints(&bound).await?;
     let sources = bound.sources.iter();
@@ -76,10 +77,10 @@ pub async fn start(place: &Where, global: &Global) -> Result<Exit> {
 
 /// The error of a pipeline file that is none, where it stands second.
 fn if_exchanged(error: Error, place: &Where) -> Error {
-    if place.file.exists() || !Path::new(&place.wanted).is_file() {
+    if place.place.file.exists() || !Path::new(&place.wanted).is_file() {
         return error;
     }
-    let (file, wanted) = (place.file.display(), &place.wanted);
+    let (file, wanted) = (place.place.file.display(), &place.wanted);
     error.hint(format!("the pipeline file comes first: logmill where {wanted} '{file}'"))
 }
 

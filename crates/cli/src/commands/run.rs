@@ -1,22 +1,25 @@
 //! `logmill run`: runs pipelines until they are stopped, or until their input ends.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use contract::{Error, Lineage, Result};
+use contract::{Lineage, Result};
 use futures::future::join_all;
 use runtime::{
     Assumption, Pipeline, Progress, Replaced, RunOptions, Summary, Trouble, TroubleState,
 };
+use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::arguments::Global;
 use crate::failure::Exit;
+use crate::memory::Memory;
+use crate::pipeline::{self, Loaded, Several};
 use crate::progress::Display;
 use crate::watch::Watch;
-use crate::{detection, elsewhere, failure, output, pipeline, signals};
+use crate::{detection, elsewhere, failure, output, signals};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -24,15 +27,27 @@ Examples:
   logmill run web.yaml --until-end        stop at the end that the sources have now
   zcat old.log.gz | logmill run stdin.yaml --until-end
   logmill run web.yaml --until-end --format json | jq .read
-  logmill run web.yaml --metrics 127.0.0.1:8001";
+  logmill run web.yaml --metrics 127.0.0.1:8001
+  logmill run all.yaml --memory-limit 1GiB     each document of the file is a pipeline
+  logmill run all.yaml --pipeline orders --values production.yaml
+
+Several pipelines run side by side, and one that fails is reported at once and leaves the others
+running; `--fail-fast` stops them after their epochs. The exit code is the worst of all. A wrong
+file is refused before any of them begins.";
 
 /// Run pipelines: read, transform, and deliver exactly once.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Run {
-    /// Pipeline files; each runs on its own.
-    #[arg(required = true)]
-    files: Vec<PathBuf>,
+    #[command(flatten)]
+    pipelines: Several,
+
+    #[command(flatten)]
+    memory: Memory,
+
+    /// Where several pipelines run, stop all after their epochs when one fails.
+    #[arg(long)]
+    fail_fast: bool,
 
     /// Stop at the end that the sources have when the run begins, instead of following.
     #[arg(long)]
@@ -80,23 +95,15 @@ impl Assume {
 }
 
 pub async fn start(run: &Run, global: &Global) -> Result<Exit> {
-    let mut pipelines = Vec::with_capacity(run.files.len());
+    let mut loaded = run.pipelines.load(&global.data)?;
+    run.memory.divide(&mut loaded);
     let mut taken = Vec::new();
-    for file in &run.files {
-        let pipeline::Loaded { plan, pipeline, decisions } = pipeline::load(file, &global.data)?;
-        detection::keep(&decisions, &pipeline).await?;
-        taken.extend(decisions.iter().map(ToString::to_string));
-        if run.assume.is_none() && !run.adopt && elsewhere::is_kept(&plan, &global.data)? {
-            // What is refused must not be noted: queries would find two tables of one name.
-            pipeline::inspect(&plan, &pipeline).await?;
-        }
-        elsewhere::note(&plan, file, &global.data)?;
-        plan.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-        pipelines.push(pipeline);
+    for one in &loaded {
+        prepare(one, run, global).await?;
+        taken.extend(one.decisions.iter().map(ToString::to_string));
     }
-    refuse_same_names(&pipelines)?;
+    let pipelines: Vec<_> = loaded.into_iter().map(|one| one.pipeline).collect();
     let rows_on_stdout = pipelines.iter().any(writes_to_stdout);
-    let stop = signals::stop()?;
     let progress: Vec<_> = pipelines.iter().map(|_| Arc::new(Progress::default())).collect();
     let watching = match &run.metrics {
         Some(address) => {
@@ -105,73 +112,171 @@ pub async fn start(run: &Run, global: &Global) -> Result<Exit> {
         }
         None => None,
     };
-    let runs = pipelines.into_iter().zip(progress).map(|(pipeline, progress)| async {
-        let options = RunOptions {
-            until_end: run.until_end,
-            adopt: run.adopt,
-            assume: run.assume.map(Assume::assumption),
-            accept_loss: run.accept_loss,
-            ..until_end(&pipeline, stop.clone(), &global.data)?
-        };
-        shown(pipeline, options, progress, global).await
-    });
-    let ended = join_all(runs).await;
+    let ended = match pipelines.len() {
+        1 => alone(pipelines, progress, run, global).await?,
+        _ => side_by_side(pipelines, progress, run, global).await?,
+    };
     drop(watching);
-    let summaries = all(ended)?;
     if rows_on_stdout && !global.format.is_for_machines() {
         // The rows are the result, and whoever reads them wants nothing else among them.
         let mut stderr = std::io::stderr().lock();
-        let _ = summaries.iter().try_for_each(|summary| print_text(summary, &mut stderr));
+        let _ = ended.print_text(&mut stderr);
         let _ = taken.iter().try_for_each(|taken| writeln!(stderr, "  {taken}"));
     } else {
-        print(&summaries, &taken, global)?;
+        ended.print(&taken, global)?;
     }
     match signals::exit() {
-        Exit::Done if run.until_end => {
-            summaries.iter().try_for_each(Summary::check_complete)?;
-            Ok(refused(&summaries, global))
-        }
-        exit => Ok(exit),
+        Exit::Done if run.until_end => ended.judge(global),
+        signal => Ok(signal.worse(ended.exit)),
     }
 }
 
-/// How runs end in which all went well but perhaps the records.
-fn refused(summaries: &[Summary], global: &Global) -> Exit {
-    let mut exit = Exit::Done;
-    for summary in summaries.iter().filter(|summary| summary.all_refused()) {
-        exit = failure::all_refused(summary.read, summary.first_refused.clone(), global);
+/// Does what must be done before any of the pipelines begins.
+async fn prepare(loaded: &Loaded, run: &Run, global: &Global) -> Result<()> {
+    let Loaded { place, plan, pipeline, decisions, .. } = loaded;
+    detection::keep(decisions, pipeline).await?;
+    if run.assume.is_none() && !run.adopt && elsewhere::is_kept(plan, &global.data)? {
+        // What is refused must not be noted: queries would find two tables of one name.
+        pipeline::inspect(plan, pipeline).await?;
     }
-    exit
+    elsewhere::note(plan, &place.file, &global.data)?;
+    plan.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    Ok(())
+}
+
+/// How the runs of a command ended.
+struct Ended {
+    /// Whether there were several.
+    several: bool,
+    /// Those that came to their end.
+    done: Vec<Done>,
+    /// The worst that became of those that failed, which were told of.
+    exit: Exit,
+}
+
+/// A run that came to its end.
+#[derive(Serialize)]
+struct Done {
+    pipeline: String,
+    #[serde(flatten)]
+    summary: Summary,
+}
+
+async fn alone(
+    mut pipelines: Vec<Pipeline>,
+    mut progress: Vec<Arc<Progress>>,
+    run: &Run,
+    global: &Global,
+) -> Result<Ended> {
+    let (pipeline, progress) = (pipelines.swap_remove(0), progress.swap_remove(0));
+    let options = run.options(&pipeline, signals::stop()?, global)?;
+    let name = pipeline.name.clone();
+    let summary = shown(pipeline, options, progress, global).await?;
+    let done = vec![Done { pipeline: name, summary }];
+    Ok(Ended { several: false, done, exit: Exit::Done })
+}
+
+/// Runs pipelines until all have ended. Who fails is told of at once, and stops the others only
+/// where the command line says so.
+async fn side_by_side(
+    pipelines: Vec<Pipeline>,
+    progress: Vec<Arc<Progress>>,
+    run: &Run,
+    global: &Global,
+) -> Result<Ended> {
+    let mut told = signals::stop()?;
+    let (end, stop) = watch::channel(false);
+    let forward = async {
+        let _ = told.wait_for(|told| *told).await;
+        end.send_replace(true);
+        std::future::pending::<()>().await
+    };
+    let (end, stop) = (&end, &stop);
+    let runs = pipelines.into_iter().zip(progress).map(|(pipeline, progress)| async move {
+        let name = pipeline.name.clone();
+        let ran = match run.options(&pipeline, stop.clone(), global) {
+            Ok(options) => shown(pipeline, options, progress.clone(), global).await,
+            Err(error) => Err(error),
+        };
+        ran.map(|summary| Done { pipeline: name.clone(), summary }).map_err(|error| {
+            progress.fail(&error);
+            if run.fail_fast {
+                end.send_replace(true);
+            }
+            failure::report(&error.context(format!("pipeline {name:?}")), global)
+        })
+    });
+    let runs: Vec<_> = tokio::select! {
+        runs = join_all(runs) => runs,
+        () = forward => Vec::new(),
+    };
+    let (done, failed): (Vec<_>, Vec<_>) = runs.into_iter().partition(|run| run.is_ok());
+    let exit = failed.into_iter().filter_map(|run| run.err()).fold(Exit::Done, Exit::worse);
+    Ok(Ended { several: true, done: done.into_iter().flatten().collect(), exit })
+}
+
+impl Run {
+    fn options(
+        &self,
+        pipeline: &Pipeline,
+        stop: watch::Receiver<bool>,
+        global: &Global,
+    ) -> Result<RunOptions> {
+        Ok(RunOptions {
+            until_end: self.until_end,
+            adopt: self.adopt,
+            assume: self.assume.map(Assume::assumption),
+            accept_loss: self.accept_loss,
+            ..until_end(pipeline, stop, &global.data)?
+        })
+    }
+}
+
+impl Ended {
+    /// How the command ends whose runs came to their ends.
+    fn judge(&self, global: &Global) -> Result<Exit> {
+        let mut exit = self.exit;
+        for Done { pipeline, summary } in &self.done {
+            match summary.check_complete() {
+                Err(error) if !self.several => return Err(error),
+                Err(error) => {
+                    let error = error.context(format!("pipeline {pipeline:?}"));
+                    exit = exit.worse(failure::report(&error, global));
+                }
+                Ok(()) if summary.all_refused() => {
+                    let first = summary.first_refused.clone();
+                    exit = exit.worse(failure::all_refused(summary.read, first, global));
+                }
+                Ok(()) => {}
+            }
+        }
+        Ok(exit)
+    }
+
+    /// The summaries, and the formats that were found out.
+    fn print(&self, taken: &[String], global: &Global) -> Result<()> {
+        let text = |out: &mut output::Stdout| {
+            self.print_text(out)?;
+            taken.iter().try_for_each(|taken| writeln!(out, "  {taken}"))
+        };
+        match &self.done[..] {
+            [done] if !self.several => output::value(global, done, text),
+            all => output::list(global, all, text),
+        }
+    }
+
+    fn print_text(&self, out: &mut impl Write) -> std::io::Result<()> {
+        self.done.iter().try_for_each(|Done { pipeline, summary }| {
+            if self.several {
+                write!(out, "{pipeline}: ")?;
+            }
+            print_text(summary, out)
+        })
+    }
 }
 
 fn writes_to_stdout(pipeline: &Pipeline) -> bool {
     pipeline.sinks.iter().any(|sink| sink.kind == "stdio")
-}
-
-/// The summaries, or the first error once all runs have ended: one that stops must not stop the
-/// others.
-fn all(ended: Vec<Result<Summary>>) -> Result<Vec<Summary>> {
-    let (done, failed): (Vec<_>, Vec<_>) = ended.into_iter().partition(Result::is_ok);
-    let mut errors = failed.into_iter().filter_map(Result::err);
-    match errors.next() {
-        None => done.into_iter().collect(),
-        Some(first) => {
-            errors.for_each(|error| tracing::error!("{}", error.chain()));
-            Err(first)
-        }
-    }
-}
-
-/// Two runs of one name would own the same checkpoints.
-fn refuse_same_names(pipelines: &[Pipeline]) -> Result<()> {
-    for (number, pipeline) in pipelines.iter().enumerate() {
-        if pipelines[..number].iter().any(|other| other.name == pipeline.name) {
-            let name = &pipeline.name;
-            return Err(Error::config(format!("two of the files have the name {name:?}"))
-                .hint("checkpoints are kept under the name; give each pipeline its own"));
-        }
-    }
-    Ok(())
 }
 
 /// Runs one pipeline while its progress is shown.
@@ -214,22 +319,6 @@ pub fn until_end(
         accept_loss: false,
         stop,
     })
-}
-
-/// The summaries, and the formats that were found out.
-fn print(summaries: &[Summary], taken: &[String], global: &Global) -> Result<()> {
-    let formats =
-        |out: &mut output::Stdout| taken.iter().try_for_each(|taken| writeln!(out, "  {taken}"));
-    match summaries {
-        [summary] => output::value(global, summary, |out| {
-            print_text(summary, out)?;
-            formats(out)
-        }),
-        all => output::list(global, all, |out| {
-            all.iter().try_for_each(|summary| print_text(summary, out))?;
-            formats(out)
-        }),
-    }
 }
 
 fn print_text(summary: &Summary, out: &mut impl Write) -> std::io::Result<()> {

@@ -31,8 +31,10 @@ mod replaced;
 mod replay;
 mod schedules;
 mod serve;
+mod several;
 mod targets;
 mod times;
+mod values;
 
 use std::io::Write;
 use std::path::Path;

@@ -4,7 +4,6 @@
 //! epochs, as a replay is, so that an interrupted call is finished by the next one.
 
 use std::io::Write;
-use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
 use contract::{Error, Origin, Result};
@@ -14,6 +13,7 @@ use super::replay;
 use super::requests::Selection;
 use crate::arguments::Global;
 use crate::failure::Exit;
+use crate::pipeline::Named;
 use crate::{output, signals};
 
 const EXAMPLES: &str = "\
@@ -28,8 +28,8 @@ They are not deleted: `dead-letters list --all` shows them as acknowledged.";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES, group = which())]
 pub struct Acknowledge {
-    /// The pipeline file.
-    file: PathBuf,
+    #[command(flatten)]
+    place: Named,
 
     /// Origins of records, `split@position`, as `list` prints them.
     ids: Vec<String>,
@@ -64,7 +64,7 @@ pub async fn start(acknowledge: &Acknowledge, global: &Global) -> Result<Exit> {
         reason: acknowledge.reason.clone(),
         origins: origins.collect::<Result<_>>()?,
     };
-    let report = replay::take(&acknowledge.file, &selection, global, signals::stop()?).await?;
+    let report = replay::take(&acknowledge.place, &selection, global, signals::stop()?).await?;
     output::value(global, &report, |out| match (report.taken, report.finished_interrupted) {
         (_, true) => writeln!(out, "finished what was interrupted; call again for what is open"),
         (0, false) => writeln!(out, "{} has no such dead letter that is open", report.pipeline),

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
@@ -24,7 +23,8 @@ use super::requests::{Readers, Selection, Sorter};
 use crate::arguments::Global;
 use crate::commands::run;
 use crate::failure::Exit;
-use crate::{output, pipeline, signals};
+use crate::pipeline::{self, Named};
+use crate::{output, signals};
 
 /// Why a letter stays open that was to be replayed.
 const GONE: &str = "their records are gone from the source, and what was kept does not make them";
@@ -49,8 +49,8 @@ origin of the record, and the epoch of the replay.";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Replay {
-    /// The pipeline file.
-    file: PathBuf,
+    #[command(flatten)]
+    place: Named,
 
     /// Only dead letters that this sink lacks, and no other.
     #[arg(long, value_name = "NAME")]
@@ -98,19 +98,19 @@ pub async fn start(replay: &Replay, global: &Global) -> Result<Exit> {
         reason: replay.reason.clone(),
         origins: Vec::new(),
     };
-    let report = take(&replay.file, &selection, global, signals::stop()?).await?;
+    let report = take(&replay.place, &selection, global, signals::stop()?).await?;
     output::value(global, &report, |out| print(&report, out))?;
     Ok(signals::exit())
 }
 
 /// Takes the open dead letters that are selected, until `stop` turns true.
 pub async fn take(
-    file: &Path,
+    place: &Named,
     selection: &Selection,
     global: &Global,
     stop: watch::Receiver<bool>,
 ) -> Result<Report> {
-    let loaded = pipeline::load(file, &global.data)?;
+    let loaded = place.load(&global.data)?;
     if selection.purpose == Purpose::Replay {
         // Rows that are given again go where a run's would go, or nowhere.
         pipeline::inspect(&loaded.plan, &loaded.pipeline).await?;
@@ -123,7 +123,7 @@ pub async fn take(
         let lease = lease.map_err(|error| error.context("could not begin a replay"))?;
         let report = &mut report;
         let mut replayer =
-            Replayer { file, selection, global, pipeline: &bound, checkpoints, stop, report };
+            Replayer { place, selection, global, pipeline: &bound, checkpoints, stop, report };
         let replayed = replayer.replay_all().await;
         lease.release().await;
         replayed?;
@@ -144,7 +144,7 @@ fn refuse_unknown_sink(selection: &Selection, bound: &Pipeline) -> Result<()> {
 
 /// Runs requests one after the other.
 struct Replayer<'a> {
-    file: &'a Path,
+    place: &'a Named,
     selection: &'a Selection,
     global: &'a Global,
     pipeline: &'a Pipeline,
@@ -240,7 +240,7 @@ impl Replayer<'_> {
     ) -> Result<Outcome> {
         let request = Arc::new(request);
         let data = &self.global.data;
-        let bound = pipeline::load(self.file, data)?.pipeline;
+        let bound = self.place.load(data)?.pipeline;
         let bound = pipeline::replaying(bound, &request, data)?;
         let options = RunOptions {
             checkpoints: self.checkpoints.clone(),

@@ -145,7 +145,7 @@ impl Looked {
         let files = [self.file.clone()];
         let exporter = Exporter::install()?;
         tokio::spawn(exporter.clone().tidy());
-        Ok(Arc::new(serve::host::Pipelines::load(&files, exporter, stop, &self.global)?))
+        Ok(Arc::new(serve::host::Pipelines::load((&files, &[]), exporter, stop, &self.global)?))
     }
 
     fn options(&self, listen: String, host: Arc<dyn Host>, milling: Option<Milling>) -> Options {

@@ -21,7 +21,8 @@ use super::runs;
 use crate::arguments::Global;
 use crate::commands::dead_letters;
 use crate::commands::dead_letters::requests::Selection;
-use crate::{elsewhere, pipeline};
+use crate::elsewhere;
+use crate::pipeline::{self, Named};
 
 /// The pipelines of a server.
 pub struct Pipelines {
@@ -38,8 +39,8 @@ pub struct Pipelines {
 
 /// A pipeline with its file.
 pub struct Loaded {
-    /// Where the file lies.
-    pub file: PathBuf,
+    /// Where it stands.
+    pub place: Named,
     /// What stands in it.
     pub plan: Arc<Plan>,
     /// Its parts.
@@ -52,21 +53,16 @@ impl Pipelines {
     /// # Errors
     /// Config, with the place in the file.
     pub fn load(
-        files: &[PathBuf],
+        (files, names): (&[PathBuf], &[String]),
         exporter: Exporter,
         stop: watch::Receiver<bool>,
         global: &Global,
     ) -> Result<Self> {
-        let mut loaded: Vec<Loaded> = Vec::new();
-        for file in files {
-            let pipeline::Loaded { plan, pipeline, .. } = pipeline::load(file, &global.data)?;
-            if loaded.iter().any(|other| other.plan.name == plan.name) {
-                let name = &plan.name;
-                return Err(Error::config(format!("two of the files have the name {name:?}"))
-                    .hint("a pipeline is known by its name; give each its own"));
-            }
-            loaded.push(Loaded { file: file.clone(), plan: Arc::new(plan), pipeline });
-        }
+        let loaded = pipeline::load_all(files, names, &global.data)?.into_iter().map(|loaded| {
+            let pipeline::Loaded { place, plan, pipeline, .. } = loaded;
+            Loaded { place, plan: Arc::new(plan), pipeline }
+        });
+        let loaded: Vec<_> = loaded.collect();
         let elsewhere = match files {
             [] => elsewhere::of(&global.data).ledgers,
             _ => Vec::new(),
@@ -137,7 +133,7 @@ impl Host for Pipelines {
             };
             served.push(Served {
                 name: loaded.plan.name.clone(),
-                file: Some((loaded.file.clone(), loaded.plan.clone())),
+                file: Some((loaded.place.file.clone(), loaded.plan.clone())),
                 promises: sinks.map(promise).collect(),
                 checkpoints: pipeline::find_checkpoints(&loaded.pipeline).await?,
                 state,
@@ -175,20 +171,20 @@ impl Host for Pipelines {
     fn worker(&self) -> Command {
         // The same program, even if its file was replaced meanwhile.
         let mut command = Command::new("/proc/self/exe");
-        command.arg("answer-query").env_remove("LOGMILL_TOKEN");
+        command.arg("answer-query").args(self.global.given.arguments()).env_remove("LOGMILL_TOKEN");
         command
     }
 
     async fn replay(&self, pipeline: &str, replay: Replay) -> Result<Replayed> {
         let loaded = self.files.iter().find(|loaded| loaded.plan.name == pipeline);
-        let file = loaded.map(|loaded| loaded.file.clone()).ok_or_else(|| {
+        let place = loaded.map(|loaded| loaded.place.clone()).ok_or_else(|| {
             Error::config(format!("the file of pipeline {pipeline:?} is not served"))
         })?;
         let Replay { sink, origins } = replay;
         let selection = Selection { purpose: Purpose::Replay, sink, reason: None, origins };
         let (global, stop) = (self.global.clone(), self.stop.clone());
         let work = self.tasks.spawn(async move {
-            dead_letters::replay::take(&file, &selection, &global, stop).await
+            dead_letters::replay::take(&place, &selection, &global, stop).await
         });
         let report = work.await.map_err(|error| Error::bug("a replay failed").because(error))??;
         let open = query::letters::open_counts(&self.global.data).await?;

@@ -20,6 +20,7 @@ use tokio::sync::watch;
 
 use crate::arguments::Global;
 use crate::failure::Exit;
+use crate::memory::Memory;
 use crate::{elsewhere, output, signals};
 use host::Pipelines;
 use running::Running;
@@ -41,8 +42,16 @@ pub const THREADS: &str = "logmill-serve";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Serve {
-    /// Pipeline files; without any, all pipelines of the data folder are shown.
+    /// Pipeline files, each of their documents a pipeline; without any, all pipelines of the data
+    /// folder are shown.
     files: Vec<PathBuf>,
+
+    /// Only this pipeline of the files; may be repeated.
+    #[arg(long = "pipeline", value_name = "NAME", requires = "files")]
+    names: Vec<String>,
+
+    #[command(flatten)]
+    memory: Memory,
 
     /// Where to listen; port 0 takes a free one. By default what a pipeline file says, else
     /// 127.0.0.1:8000.
@@ -73,8 +82,9 @@ struct Listening {
 pub async fn start(serve: &Serve, global: &Global) -> Result<Exit> {
     let stop = signals::stop()?;
     let exporter = Exporter::install()?;
-    let pipelines = Pipelines::load(&serve.files, exporter.clone(), stop.clone(), global)?;
-    let running = Running::find(&serve.files, serve.run, global)?;
+    let pipelines =
+        Pipelines::load((&serve.files, &serve.names), exporter.clone(), stop.clone(), global)?;
+    let running = Running::find(serve, global)?;
     let plans = pipelines.plans();
     let said = |find: fn(&plan::Serve) -> Option<String>| {
         let mut found = plans.iter().filter_map(|plan| find(&plan.settings.serve));
@@ -104,6 +114,8 @@ impl Serve {
     pub fn of(file: PathBuf, listen: String) -> Self {
         Self {
             files: vec![file],
+            names: Vec::new(),
+            memory: Memory::default(),
             listen: Some(listen),
             run: false,
             table: table::TableArguments::default(),

@@ -13,9 +13,11 @@ use runtime::schedule::{Scheduled, Start, SystemClock};
 use runtime::{Progress, RunOptions};
 use tokio::sync::watch;
 
+use super::Serve;
 use crate::arguments::Global;
 use crate::commands::run;
-use crate::{detection, elsewhere, pipeline};
+use crate::pipeline::{self, Named};
+use crate::{detection, elsewhere};
 
 /// What the server runs.
 pub struct Running {
@@ -26,7 +28,9 @@ pub struct Running {
 /// A pipeline that the server runs.
 struct Kept {
     name: String,
-    file: PathBuf,
+    place: Named,
+    /// The share of the process's memory.
+    memory_limit: u64,
     /// None: it follows its sources.
     schedule: Option<Schedule>,
 }
@@ -36,24 +40,24 @@ impl Running {
     ///
     /// # Errors
     /// Config: a schedule cannot be kept, or there is nothing to run where `--run` says so.
-    pub fn find(files: &[PathBuf], all: bool, global: &Global) -> Result<Self> {
-        if all && files.is_empty() {
+    pub fn find(serve: &Serve, global: &Global) -> Result<Self> {
+        if serve.run && serve.files.is_empty() {
             return Err(Error::config("`serve --run` needs pipeline files")
                 .hint("write `logmill serve --run FILE…`"));
         }
+        let mut all = pipeline::load_all(&serve.files, &serve.names, &global.data)?;
+        all.retain(|loaded| serve.run || loaded.pipeline.settings.schedule.is_some());
+        serve.memory.divide(&mut all);
         let mut pipelines = Vec::new();
-        for file in files {
-            let loaded = pipeline::load(file, &global.data)?;
+        for loaded in all {
             let schedule = loaded.pipeline.settings.schedule.clone();
-            if schedule.is_none() && !all {
-                continue;
-            }
             if schedule.is_some() {
                 runtime::schedule::check(&loaded.pipeline)?;
             }
-            elsewhere::note(&loaded.plan, file, &global.data)?;
+            elsewhere::note(&loaded.plan, &loaded.place.file, &global.data)?;
             let name = loaded.pipeline.name.clone();
-            pipelines.push(Kept { name, file: file.clone(), schedule });
+            let memory_limit = loaded.pipeline.settings.memory_limit;
+            pipelines.push(Kept { name, place: loaded.place, memory_limit, schedule });
         }
         Ok(Self { pipelines, data: global.data.clone() })
     }
@@ -87,27 +91,29 @@ impl Running {
 }
 
 async fn keep(kept: Kept, data: PathBuf, stop: watch::Receiver<bool>) -> Result<()> {
-    let Some(schedule) = kept.schedule else {
-        return begin(&kept.file, &data, stop, false).await.map(drop);
+    let Some(schedule) = kept.schedule.clone() else {
+        return begin(&kept, &data, stop, false).await.map(drop);
     };
-    let runs = pipeline::load(&kept.file, &data)?.pipeline.checkpoint_store()?.runs(&kept.name);
-    let (file, stopped) = (kept.file, stop.clone());
+    let name = kept.name.clone();
+    let runs = kept.place.load(&data)?.pipeline.checkpoint_store()?.runs(&name);
+    let (kept, stopped) = (Arc::new(kept), stop.clone());
     let start: Start = Arc::new(move || {
-        let (file, data, stop) = (file.clone(), data.clone(), stopped.clone());
-        Box::pin(async move { begin(&file, &data, stop, true).await })
+        let (kept, data, stop) = (kept.clone(), data.clone(), stopped.clone());
+        Box::pin(async move { begin(&kept, &data, stop, true).await })
     });
     let clock = Arc::new(SystemClock);
-    Scheduled { pipeline: kept.name, schedule, runs, start, clock, stop }.keep().await
+    Scheduled { pipeline: name, schedule, runs, start, clock, stop }.keep().await
 }
 
 /// Runs a pipeline as its file is now.
 async fn begin(
-    file: &Path,
+    kept: &Kept,
     data: &Path,
     stop: watch::Receiver<bool>,
     until_end: bool,
 ) -> Result<runtime::Summary> {
-    let loaded = pipeline::load(file, data)?;
+    let mut loaded = kept.place.load(data)?;
+    loaded.pipeline.settings.memory_limit = kept.memory_limit;
     loaded.plan.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     detection::keep(&loaded.decisions, &loaded.pipeline).await?;
     let options = run::until_end(&loaded.pipeline, stop, data)?;

@@ -7,7 +7,6 @@ mod compare;
 mod rehearsal;
 
 use std::io::Write;
-use std::path::PathBuf;
 
 use clap::Args;
 use contract::{Error, Result};
@@ -17,7 +16,8 @@ use serde::Serialize;
 
 use crate::arguments::Global;
 use crate::failure::Exit;
-use crate::{output, pipeline};
+use crate::output;
+use crate::pipeline::{Loaded, Several};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -33,32 +33,39 @@ A test in the pipeline file:
 
 Exits with 3 if a test fails.";
 
-/// Run the unit tests of a pipeline file.
+/// Run the unit tests of pipeline files.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Test {
-    /// The pipeline file.
-    file: PathBuf,
+    #[command(flatten)]
+    pipelines: Several,
 }
 
 /// The outcome of one test.
 #[derive(Serialize)]
 struct Outcome {
+    pipeline: String,
     test: String,
     passed: bool,
     differences: Vec<String>,
 }
 
 pub fn start(test: &Test, global: &Global) -> Result<Exit> {
-    let pipeline::Loaded { plan, pipeline, .. } = pipeline::load(&test.file, &global.data)?;
-    if plan.tests.is_empty() {
-        return Err(Error::config(format!("{} has no tests", test.file.display()))
+    let all = test.pipelines.load(&global.data)?;
+    if all.iter().all(|one| one.plan.tests.is_empty()) {
+        let files = test.pipelines.files.iter().map(|file| file.display().to_string());
+        let files = files.collect::<Vec<_>>().join(", ");
+        return Err(Error::config(format!("{files} has no tests"))
             .hint("add a section `tests`; `logmill help test` shows one"));
     }
-    let outcomes = plan.tests.iter().map(|case| outcome(&pipeline, case));
-    let outcomes = outcomes.collect::<Result<Vec<_>>>()?;
+    let mut outcomes = Vec::new();
+    for Loaded { plan, pipeline, .. } in &all {
+        for case in &plan.tests {
+            outcomes.push(outcome(pipeline, case)?);
+        }
+    }
     output::list(global, &outcomes, |out| {
-        outcomes.iter().try_for_each(|outcome| print(outcome, out))
+        outcomes.iter().try_for_each(|outcome| print(outcome, all.len() > 1, out))
     })?;
     let passed = outcomes.iter().all(|outcome| outcome.passed);
     Ok(if passed { Exit::Done } else { Exit::Difference })
@@ -69,11 +76,13 @@ fn outcome(pipeline: &Pipeline, case: &TestCase) -> Result<Outcome> {
         error.at(&case.place).context(format!("could not run the test {:?}", case.name))
     })?;
     let differences = compare::differences(case, &seen);
-    Ok(Outcome { test: case.name.clone(), passed: differences.is_empty(), differences })
+    let (pipeline, test) = (pipeline.name.clone(), case.name.clone());
+    Ok(Outcome { pipeline, test, passed: differences.is_empty(), differences })
 }
 
-fn print(outcome: &Outcome, out: &mut output::Stdout) -> std::io::Result<()> {
+fn print(outcome: &Outcome, several: bool, out: &mut output::Stdout) -> std::io::Result<()> {
     let verdict = if outcome.passed { "passed" } else { "FAILED" };
-    writeln!(out, "{verdict}: {}", outcome.test)?;
+    let of = if several { format!("{}: ", outcome.pipeline) } else { String::new() };
+    writeln!(out, "{verdict}: {of}{}", outcome.test)?;
     outcome.differences.iter().try_for_each(|difference| writeln!(out, "  {difference}"))
 }
