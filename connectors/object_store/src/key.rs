@@ -9,7 +9,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 use contract::error::Context;
 use contract::record::split_seed;
-use contract::{Error, Result};
+use contract::{Error, Lineage, Result};
 use formats::template::{Groups, Part, Template, Values};
 use regex::Regex;
 
@@ -27,6 +27,9 @@ const NULL: &str = "__HIVE_DEFAULT_PARTITION__";
 const VALUE_BYTES_MAX: usize = 80;
 /// Digits of a hash in a name.
 const HASH_DIGITS: usize = 16;
+/// Digits of a hash behind the position, in names of what a replay of dead letters wrote. They have
+/// room beyond what a folder or file name may have.
+const REPLAY_DIGITS: usize = 12;
 /// Digits of a number in a name, with its sign.
 const NUMBER_DIGITS_MAX: usize = 20;
 /// Longest folder or file name; file systems allow 255 bytes.
@@ -55,6 +58,8 @@ pub struct Identity<'a> {
     pub position: i64,
     /// The epoch that it belongs to.
     pub epoch: i64,
+    /// Whose rows they are.
+    pub lineage: &'a Lineage,
     /// The seconds since 1970 of its first row; empty where nobody asks, none where null.
     pub unix: Option<String>,
 }
@@ -139,7 +144,15 @@ impl KeyTemplate {
             PIPELINE => confine(&self.pipeline, name),
             SINK => confine(&self.sink, name),
             SPLIT => name.push_str(&self.split_hash(identity.split)),
-            POSITION => name.push_str(&identity.position.to_string()),
+            POSITION => {
+                name.push_str(&identity.position.to_string());
+                // A row of the same record may stand where the pipeline itself wrote, or an
+                // earlier replay.
+                if identity.lineage.is_replay() {
+                    name.push('r');
+                    name.push_str(&hash(identity.lineage.as_str())[..REPLAY_DIGITS]);
+                }
+            }
             EPOCH => name.push_str(&identity.epoch.to_string()),
             _ => name.push_str(identity.unix.as_deref().unwrap_or("null")),
         }
@@ -177,7 +190,10 @@ impl KeyTemplate {
                 Part::Value(_) => "[^/]+".to_owned(),
                 Part::Time(_) => ".+".to_owned(),
                 Part::Word(SPLIT) => format!("([0-9a-f]{{{HASH_DIGITS}}})"),
-                Part::Word(POSITION | EPOCH) => "-?[0-9]+".to_owned(),
+                Part::Word(POSITION) => {
+                    format!("-?[0-9]+(?:r[0-9a-f]{{{REPLAY_DIGITS}}})?")
+                }
+                Part::Word(EPOCH) => "-?[0-9]+".to_owned(),
                 Part::Word(UNIX) => "(?:-?[0-9]+|null)".to_owned(),
                 Part::Word(word) => {
                     let mut constant = String::new();
@@ -268,7 +284,7 @@ fn hash(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::sync::{Arc, LazyLock};
 
     use object_store::local::LocalFileSystem;
     use object_store::path::Path;
@@ -281,7 +297,9 @@ mod tests {
     }
 
     fn identity(split: &str) -> Identity<'_> {
-        Identity { split, position: 42, epoch: 7, unix: Some("1431857103".to_owned()) }
+        static MAIN: LazyLock<Lineage> = LazyLock::new(Lineage::main);
+        let unix = Some("1431857103".to_owned());
+        Identity { split, position: 42, epoch: 7, lineage: &MAIN, unix }
     }
 
     #[test]
@@ -314,6 +332,20 @@ mod tests {
             name("shop", "other", "a"),
             name("shop2", "archive", "a"),
         ];
+        let distinct: std::collections::HashSet<_> = names.iter().collect();
+        assert_eq!(distinct.len(), names.len());
+    }
+
+    #[test]
+    fn a_replay_never_takes_the_name_of_what_is_there_and_is_known_again() {
+        let key = key("{split}-{position}-{epoch}.jsonl");
+        let (one, other) = (Lineage::replay("1"), Lineage::replay("2"));
+        let names = [Lineage::main(), one, other].map(|lineage| {
+            let name = key.name(&Vec::new(), &Identity { lineage: &lineage, ..identity("a") });
+            let pattern = key.pattern().expect("a pattern");
+            assert_eq!(&pattern.captures(&name).expect("its own name")[1], key.split_hash("a"));
+            name
+        });
         let distinct: std::collections::HashSet<_> = names.iter().collect();
         assert_eq!(distinct.len(), names.len());
     }

@@ -227,6 +227,7 @@ impl ObjectWriter {
             split: &address.split,
             position: positions(part)?.value(row),
             epoch: epochs.value(row),
+            lineage: &address.lineage,
             unix: self.key.unix(part, row)?,
         };
         let name = self.key.name(&address.values, &identity);

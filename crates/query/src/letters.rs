@@ -39,6 +39,8 @@ pub struct Wanted<'a> {
 pub struct OpenLetter {
     /// When it was refused, in microseconds since 1970.
     pub ts_us: i64,
+    /// The epoch in which it was refused.
+    pub epoch: u64,
     /// The step that refused it; none if a sink did.
     pub step: Option<String>,
     /// The sink that refused it.
@@ -69,10 +71,8 @@ pub struct Page<'a> {
 /// A dead letter in whatever state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShownLetter {
-    /// Who refused it, why, and its original.
+    /// Who refused it, in which epoch, why, and its original.
     pub letter: OpenLetter,
-    /// The epoch in which it was refused.
-    pub epoch: i64,
     /// `open`, `replayed` or `acknowledged`.
     pub state: String,
 }
@@ -101,13 +101,11 @@ pub async fn page(data: &Path, page: Page<'_>) -> Result<(u64, Vec<ShownLetter>)
         .map_err(from_datafusion)?;
     let mut shown = Vec::new();
     for batch in rows.collect().await.map_err(from_datafusion)? {
-        let epoch = number(&batch, EPOCH)?;
-        let epoch = epoch.as_primitive::<Int64Type>();
         let state = column(&batch, "state", &DataType::Utf8)?;
         let state = state.as_string::<i32>();
         for (row, letter) in letters_of(&batch)?.into_iter().enumerate() {
-            let (epoch, state) = (epoch.value(row), state.value(row).to_owned());
-            shown.push(ShownLetter { letter, epoch, state });
+            let state = state.value(row).to_owned();
+            shown.push(ShownLetter { letter, state });
         }
     }
     Ok((total as u64, shown))
@@ -207,6 +205,8 @@ fn letters_of(batch: &RecordBatch) -> Result<Vec<OpenLetter>> {
     let instant = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     let ts = column("ts", &instant)?;
     let ts = ts.as_primitive::<TimestampMicrosecondType>();
+    let epoch = number(batch, EPOCH)?;
+    let epoch = epoch.as_primitive::<Int64Type>();
     let original = column("original", &DataType::Binary)?;
     let original = original.as_binary::<i32>();
     let rows = (0..batch.num_rows()).map(|row| {
@@ -216,6 +216,7 @@ fn letters_of(batch: &RecordBatch) -> Result<Vec<OpenLetter>> {
         let bytes = || Bytes::copy_from_slice(original.value(row));
         OpenLetter {
             ts_us: ts.value(row),
+            epoch: epoch.value(row).cast_unsigned(),
             step: named(step),
             sink: named(sink),
             split: SplitId::new(split.value(row)),

@@ -8,6 +8,7 @@ use std::time::Instant;
 use contract::sink::{Commit, CommitOutcome};
 use contract::transform::EpochStart;
 use contract::{Error, ErrorKind, Position, Result, failpoint};
+use state::Checkpoint;
 use state::checkpoint::SinkState;
 use state::history::Decision;
 use tokio::sync::oneshot;
@@ -231,7 +232,9 @@ impl Attempt<'_> {
 
     /// Writes the checkpoint. From here on the epoch happens, whoever finishes it.
     async fn decide(&mut self, draft: Draft) -> Result<Observed> {
-        if draft.checkpoint.plan != self.checkpoint.plan {
+        let recipe =
+            |checkpoint: &Checkpoint| (checkpoint.plan.clone(), checkpoint.plan_text.clone());
+        if recipe(&draft.checkpoint) != recipe(&self.checkpoint) {
             self.owner.keep_recipe(&draft.checkpoint).await?;
         }
         failpoint::reach("decide.before").await?;

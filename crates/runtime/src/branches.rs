@@ -34,6 +34,16 @@ impl Branch {
         Self { number: 0, base: 1 }
     }
 
+    /// The way whose rows have numbers as its [`Branch::parts`] say.
+    pub fn with(number: i64, base: i64) -> Self {
+        Self { number, base: base.max(1) }
+    }
+
+    /// What is added to a row's number, once that was multiplied by the second.
+    pub fn parts(self) -> (i64, i64) {
+        (self.number, self.base)
+    }
+
     /// The number of a row that comes by this way.
     pub fn number(self, ordinal: i64) -> i64 {
         ordinal * self.base + self.number

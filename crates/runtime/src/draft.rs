@@ -69,6 +69,7 @@ impl Draft {
             plan: pipeline.fingerprint.clone(),
             plan_text: sha256_hex(pipeline.text.as_bytes()),
             resources: pipeline.resources().iter().map(KeptResource::from).collect(),
+            numbering: pipeline.numbering.clone(),
             cuts: std::mem::take(&mut gathered.cuts),
             states: std::mem::take(&mut gathered.states),
             sinks: BTreeMap::new(),

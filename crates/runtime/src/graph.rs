@@ -19,7 +19,7 @@ use contract::transform::{Resource, Step};
 use contract::{Error, Place, Result, Section};
 use plan::{Input, NodeRef, Plan, Settings};
 use state::CheckpointStore;
-use state::checkpoint::{Target, sha256_hex};
+use state::checkpoint::{NumberedEdge, Target, sha256_hex};
 
 use crate::branches::{Branch, Branches};
 use crate::dead_letters;
@@ -65,6 +65,8 @@ pub struct Pipeline {
     pub fingerprint: String,
     /// The rules by which its rows are made.
     pub semantics: u32,
+    /// In a replay of dead letters, how rows are numbered, where the file says otherwise.
+    pub numbering: Vec<NumberedEdge>,
     /// The settings of the runtime.
     pub settings: Settings,
     /// Where the embedded lake and the checkpoints live.
@@ -189,6 +191,7 @@ impl Pipeline {
             text: plan.text.clone(),
             fingerprint: fingerprint(plan, &steps),
             semantics: ctx.semantics,
+            numbering: Vec::new(),
             settings: plan.settings.clone(),
             data: ctx.data.clone(),
             sources,

@@ -1,7 +1,7 @@
 //! The owner of a lineage: what every attempt at it needs and none of them changes.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -11,7 +11,7 @@ use contract::sink::WriterContext;
 use contract::transform::EpochStart;
 use contract::{Error, ErrorKind, Lineage, Result};
 use plan::OnSplitError;
-use state::checkpoint::{SinkState, sha256_hex};
+use state::checkpoint::{KeptResource, SinkState, sha256_hex};
 use state::history::Decision;
 use state::lease::Lease;
 use state::ledger::Entry;
@@ -46,6 +46,44 @@ pub struct Recipe {
     pub resources: Vec<(String, PathBuf)>,
     /// The rules by which rows are made of it.
     pub semantics: u32,
+}
+
+impl Recipe {
+    /// What made the epoch of a checkpoint, as it is kept beside the checkpoints of the pipeline.
+    ///
+    /// # Errors
+    /// External: it is not there, or the store does not answer (retryable).
+    pub async fn of(
+        checkpoint: &Checkpoint,
+        pipeline: &Pipeline,
+        checkpoints: &CheckpointStore,
+    ) -> Result<Self> {
+        // What is kept by content is the same for all lineages.
+        let history = checkpoints.history(&pipeline.name, &Lineage::main());
+        let text = history.resource(&checkpoint.plan_text).await?;
+        let mut resources = Vec::new();
+        for KeptResource { path, sha256 } in &checkpoint.resources {
+            let file = match checkpoints.resource_file(&pipeline.name, sha256) {
+                Some(file) => file,
+                None => copy(&history, sha256, &pipeline.data).await?,
+            };
+            resources.push((path.clone(), file));
+        }
+        let text = String::from_utf8_lossy(&text).into_owned();
+        Ok(Self { text, resources, semantics: checkpoint.semantics })
+    }
+}
+
+/// Copies a resource that was kept to a file on this machine.
+async fn copy(history: &History, sha256: &str, data: &Path) -> Result<PathBuf> {
+    let content = history.resource(sha256).await?;
+    let folder = data.join("resources");
+    let failed = || format!("could not copy a resource to {:?}", folder.display());
+    tokio::fs::create_dir_all(&folder).await.external(failed)?;
+    let (file, part) = (folder.join(sha256), folder.join(format!("{sha256}.part")));
+    tokio::fs::write(&part, &content).await.external(failed)?;
+    tokio::fs::rename(&part, &file).await.external(failed)?;
+    Ok(file)
 }
 
 /// Makes the pipeline of an earlier version of the file again.
@@ -273,13 +311,7 @@ impl Owner {
         if checkpoint.plan == self.pipeline.fingerprint && is_alike {
             return Ok(self.clone());
         }
-        let text = self.history.resource(&checkpoint.plan_text).await?;
-        let mut resources = Vec::new();
-        for resource in &checkpoint.resources {
-            resources.push((resource.path.clone(), self.kept(&resource.sha256).await?));
-        }
-        let text = String::from_utf8_lossy(&text).into_owned();
-        let recipe = Recipe { text, resources, semantics };
+        let recipe = Recipe::of(checkpoint, &self.pipeline, &self.options.checkpoints).await?;
         let mut pipeline = (self.options.rebuild)(&recipe)?;
         if pipeline.fingerprint != checkpoint.plan {
             return Err(Error::config(format!(
@@ -298,22 +330,6 @@ impl Owner {
             }
         }
         Ok(Self { pipeline: Arc::new(pipeline), ..self.clone() })
-    }
-
-    /// A file with the content of a resource that was kept: where it lies, or a copy of it.
-    async fn kept(&self, sha256: &str) -> Result<PathBuf> {
-        let checkpoints = &self.options.checkpoints;
-        if let Some(file) = checkpoints.resource_file(&self.pipeline.name, sha256) {
-            return Ok(file);
-        }
-        let content = self.history.resource(sha256).await?;
-        let folder = self.pipeline.data.join("resources");
-        let failed = || format!("could not copy a resource to {:?}", folder.display());
-        tokio::fs::create_dir_all(&folder).await.external(failed)?;
-        let (file, part) = (folder.join(sha256), folder.join(format!("{sha256}.part")));
-        tokio::fs::write(&part, &content).await.external(failed)?;
-        tokio::fs::rename(&part, &file).await.external(failed)?;
-        Ok(file)
     }
 
     /// What a sink's writer is told.

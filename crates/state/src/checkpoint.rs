@@ -49,6 +49,10 @@ pub struct Checkpoint {
     /// The files that the epoch's steps read.
     #[serde(default)]
     pub resources: Vec<KeptResource>,
+    /// In a replay of dead letters, how the rows of all edges were numbered that it has, where the
+    /// plan says otherwise: rows that are given again keep their numbers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub numbering: Vec<NumberedEdge>,
     /// All splits that were ever known, with the next record of each.
     pub splits: Vec<SplitState>,
     /// What was read, in the order in which it entered the steps.
@@ -85,6 +89,19 @@ pub struct Cut {
     pub from: Option<Position>,
     /// The record after the last.
     pub to: Position,
+}
+
+/// How rows that go from one node to another are numbered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NumberedEdge {
+    /// Whose output they are, as an input is written in a pipeline file.
+    pub from: String,
+    /// Who takes them: `transform "name"` or `sink "name"`.
+    pub to: String,
+    /// The number of the way from 1; 0 where rows keep the number that they have.
+    pub number: i64,
+    /// What the number of a row is multiplied by before that is added.
+    pub base: i64,
 }
 
 /// A resource, kept by content under `resources/<sha256>`.

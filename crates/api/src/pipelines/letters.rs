@@ -58,7 +58,7 @@ pub struct Letter {
 
 impl From<ShownLetter> for Letter {
     fn from(shown: ShownLetter) -> Self {
-        let ShownLetter { letter, epoch, state } = shown;
+        let ShownLetter { letter, state } = shown;
         let original = letter.reject.original;
         let (text, base64) = match original.map(|bytes| String::from_utf8(bytes.to_vec())) {
             None => (None, None),
@@ -71,7 +71,7 @@ impl From<ShownLetter> for Letter {
             step: letter.step,
             split: letter.split.as_str().to_owned(),
             position: letter.reject.position,
-            epoch,
+            epoch: letter.epoch.cast_signed(),
             reason: letter.reject.reason,
             kind: match letter.reject.kind {
                 OriginalKind::Bytes => "bytes",

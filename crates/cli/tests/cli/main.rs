@@ -35,6 +35,7 @@ mod several;
 mod targets;
 mod times;
 mod values;
+mod ways;
 
 use std::io::Write;
 use std::path::Path;

@@ -191,6 +191,33 @@ fn what_would_enter_a_state_again_stays_open_with_the_reason() {
     assert_eq!(closed.json()["taken"], 3);
 }
 
+/// Both rows passed the step, which had forgotten the first key; it must not ask again.
+#[test]
+fn what_passed_a_state_once_passes_it_again() {
+    let desk = Desk::new();
+    desk.write("a.log", "a NaN\nb 1\na NaN\nb 2\n");
+    let pipeline = |value: &str| {
+        format!(
+            "name: p\nsources:\n  f: {{ type: file, paths: [a.log] }}\ntransforms:\n  \
+             parsed: {{ type: parse, input: f, format: regex, \
+             pattern: '^(?<word>[a-z]+) (?<value>.+)$' }}\n  \
+             once: {{ type: dedupe, input: parsed, key: [word], keys_max: 1 }}\n  \
+             made: {{ type: sql, query: \"SELECT word, {value} AS value FROM once\" }}\nsinks:\n  \
+             out: {{ type: object_store, input: made, url: 'objects', create_bucket: true, \
+             format: jsonl, key: '{{split}}-{{position}}.jsonl' }}\n"
+        )
+    };
+    desk.write("p.yaml", &pipeline("CAST(value AS DOUBLE)"));
+    let summary = desk.done(&["run", "p.yaml", "--until-end", "--format", "json"]).json();
+    assert_eq!(summary["sinks"][0]["dead_lettered"], 2, "{summary}");
+    desk.write("p.yaml", &pipeline("value"));
+    let report = desk.done(&["dead-letters", "replay", "p.yaml", "--format", "json"]).json();
+    assert_eq!(report["taken"], 2, "{report}");
+    assert_eq!(report["sinks"][0]["delivered"], 2, "{report}");
+    let audit = desk.done(&["audit", "p.yaml", "--format", "json"]).json();
+    assert_eq!((&audit["complete"], &audit["sinks"][0]["found"]), (&true.into(), &4.into()));
+}
+
 #[test]
 fn a_pipeline_that_never_ran_has_nothing_to_replay() {
     let desk = Desk::new();

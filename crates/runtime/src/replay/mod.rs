@@ -9,8 +9,12 @@
 mod letters;
 mod marks;
 mod narrow;
+mod passing;
+mod plans;
 mod reread;
+mod ways;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -20,12 +24,16 @@ use contract::sink::Sink;
 use contract::source::{Reject, Split};
 use contract::{Error, Lineage, Result, SplitId};
 use serde::{Deserialize, Serialize};
-use state::checkpoint::sha256_hex;
+use state::checkpoint::{NumberedEdge, sha256_hex};
 
 use crate::graph::{Consumer, Consumers, Edge, Pipeline, SinkNode, StepNode};
 use letters::Letters;
 use marks::Marks;
+use narrow::{Leg, Rows};
+use passing::Passing;
+pub use plans::Plans;
 use reread::Reread;
+pub use ways::{Refused, Route, Way};
 
 /// The name under which replayed letters are noted, in ledger, checkpoints and lake.
 pub const DEAD_LETTER_STATES: &str = "dead_letter_states";
@@ -96,10 +104,16 @@ pub struct Request {
     /// When the newest of them was refused, in microseconds since 1970. Whatever the replay writes
     /// is newer.
     pub newest_us: i64,
-    /// The number of each of these rows among those made of one record: it says by which way they
-    /// came to the refuser.
+    /// The number of each of these rows among those made of one record: in the plan of its epoch
+    /// it says by which way they came to the refuser.
     #[serde(default)]
     pub ordinal: i64,
+    /// Those ways, one for each source. Earlier programs kept none.
+    #[serde(default)]
+    pub ways: Vec<Way>,
+    /// The numbers that rows had in the plan of that epoch.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub numbering: Vec<NumberedEdge>,
     /// One letter per record, by split and position.
     pub letters: Vec<Letter>,
     /// How often the same letters were taken before, and none of their records could be had.
@@ -167,14 +181,10 @@ impl Pipeline {
         }
     }
 
-    /// Whether rows of this number come from a source to the refuser by one way, and their records
-    /// can be had again. Of two ways, nobody knows by which the record came.
-    pub fn leads(&self, source: &str, refuser: &Refuser, ordinal: i64) -> bool {
-        let found = self.sources.iter().position(|node| node.name == source);
-        let Some((number, refuser)) = found.zip(self.find(refuser)) else { return false };
-        let ways = narrow::trace(self, refuser, ordinal).sources;
-        (self.gives_lines(source) || self.sources[number].source.replayable())
-            && ways.iter().filter(|way| **way == number).count() == 1
+    /// Whether the records of a source can be had again.
+    pub fn gives_again(&self, source: &str) -> bool {
+        let found = self.sources.iter().find(|node| node.name == source);
+        found.is_some_and(|node| self.gives_lines(source) || node.source.replayable())
     }
 
     /// The step with a state that a letter of the refuser would enter, by name: the refuser itself,
@@ -188,9 +198,29 @@ impl Pipeline {
         found.map(|(node, _)| node.name.as_str())
     }
 
+    /// The step with a state on a way to the refuser, by name, that nobody can do without. What a
+    /// step let pass that sends rows on as they came, passes again whatever it has seen: a replay
+    /// goes by it.
+    pub fn state_on(&self, way: &Way, refuser: &Refuser) -> Option<&str> {
+        let legs = way.find(self, self.find(refuser)?)?;
+        let mut found =
+            self.stateful_on(&legs).filter(|step| !narrow::sends_on_what_came(self, *step));
+        found.next().map(|step| self.steps[step].name.as_str())
+    }
+
+    fn stateful_on<'a>(&'a self, legs: &'a [Leg]) -> impl Iterator<Item = usize> + 'a {
+        legs.iter().filter_map(|(giver, _)| match giver {
+            narrow::Giver::Step(step, _) if self.steps[*step].step.stateful() => Some(*step),
+            _ => None,
+        })
+    }
+
     /// The sources from which a row of this number may have come to a sink, by number.
     pub(crate) fn givers(&self, sink: usize, ordinal: i64) -> Vec<usize> {
-        narrow::trace(self, Consumer::Sink(sink), ordinal).sources
+        let rows = Rows::Numbered(ordinal);
+        let gave =
+            |source: &usize| !narrow::ways(self, Consumer::Sink(sink), rows, *source).is_empty();
+        (0..self.sources.len()).filter(gave).collect()
     }
 
     /// Whether the records of a source can be made again of their original bytes alone; those of
@@ -222,20 +252,55 @@ impl Pipeline {
         let refuser = self
             .find(&request.refuser)
             .ok_or_else(|| gone(format!("{} is not in the pipeline", request.refuser)))?;
-        let leads = |one: &&Letter| self.leads(&one.source, &request.refuser, request.ordinal);
-        let astray = request.letters.iter().find(|one| !leads(one));
-        if let Some(letter) = astray {
-            let source = &letter.source;
-            return Err(gone(format!("source {source:?} does not lead to {}", request.refuser)));
+        let mut ways = Vec::new();
+        let sources: BTreeSet<_> = request.letters.iter().map(|one| one.source.as_str()).collect();
+        for source in sources {
+            let way = self.way_from(source, refuser, request).ok_or_else(|| {
+                gone(format!("source {source:?} does not lead to {}", request.refuser))
+            })?;
+            ways.push(way);
         }
-        let trace = narrow::trace(self, refuser, request.ordinal);
-        narrow::to(self, refuser, &trace);
+        if let Some(step) = self.state_below(&request.refuser) {
+            return Err(gone(format!("{step:?} keeps a state below {}", request.refuser)));
+        }
+        self.pass_by(&ways).map_err(gone)?;
+        narrow::to(self, &narrow::kept(self, refuser, &ways));
+        // Earlier programs numbered rows as their file says, and kept no ways.
+        if !request.ways.is_empty() && !self.number_as(&request.numbering).is_empty() {
+            return Err(gone(format!("rows of {} have no numbers", request.refuser)));
+        }
         for node in &mut self.sources {
             let letters = request.letters.iter().filter(|letter| letter.source == node.name);
             node.source = match node.source.schema() == message_schema() {
                 true => Arc::new(Letters::new(letters)),
                 false => Arc::new(Reread::new(node.source.clone(), letters, &request.splits)),
             };
+        }
+        Ok(())
+    }
+
+    /// The way from a source on which the rows of a request come to the one who refused them.
+    fn way_from(&self, source: &str, refuser: Consumer, request: &Request) -> Option<Vec<Leg>> {
+        if !self.gives_again(source) {
+            return None;
+        }
+        if let Some(way) = request.ways.iter().find(|way| way.source() == source) {
+            return way.find(self, refuser);
+        }
+        let number = self.sources.iter().position(|node| node.name == source)?;
+        let mut ways = narrow::ways(self, refuser, Rows::Numbered(request.ordinal), number);
+        ways.pop().filter(|_| ways.is_empty())
+    }
+
+    /// Lets rows go by the steps with a state that let them pass once.
+    fn pass_by(&mut self, ways: &[Vec<Leg>]) -> std::result::Result<(), String> {
+        let stateful: BTreeSet<_> = ways.iter().flat_map(|legs| self.stateful_on(legs)).collect();
+        for step in stateful {
+            let node = &self.steps[step];
+            if !narrow::sends_on_what_came(self, step) {
+                return Err(format!("{:?} keeps a state", node.name));
+            }
+            self.steps[step].step = Arc::new(Passing::by(node.step.ports()));
         }
         Ok(())
     }

@@ -1,115 +1,198 @@
 //! Leaves of a pipeline only the ways through one node.
 //!
 //! A record that a node refused came to all sinks that are not below it. Given again, it must
-//! reach only those below, and come by the way on which its row was refused: the row's number says
-//! which of several that was.
+//! reach only those below, and come by the way on which its row was refused.
 
 use std::collections::BTreeSet;
 
-use contract::record::ORDINAL;
+use arrow::datatypes::SchemaRef;
+use contract::record::{ORDINAL, with_ordinal};
 
-use crate::graph::{Consumer, Pipeline};
+use crate::graph::{Consumer, Consumers, Edge, Pipeline};
+
+/// Ways that are looked for: with two of them, nobody knows which of all it was.
+const WAYS_MAX: usize = 2;
 
 /// Whose output it is: a source's, or that of a step by one of its ports.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Giver {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Giver {
+    /// A source, by number.
     Source(usize),
+    /// A step, by number, and one of its ports.
     Step(usize, usize),
 }
 
-/// The ways on which a row may have come to a node.
-#[derive(Default)]
-pub struct Trace {
-    /// Their edges, each with its place among those of its giver.
-    edges: BTreeSet<(Giver, usize)>,
-    /// The source at the beginning of each, by number.
-    pub sources: Vec<usize>,
+/// An edge, by its place among those of its giver.
+pub type Leg = (Giver, usize);
+
+/// Which rows are followed back.
+#[derive(Clone, Copy, Debug)]
+pub enum Rows {
+    /// Those of this number.
+    Numbered(i64),
+    /// All of them.
+    All,
 }
 
-/// The ways on which a row of this number came to a node; more than one only if they begin at
-/// different sources.
-pub fn trace(pipeline: &Pipeline, node: Consumer, ordinal: i64) -> Trace {
-    let mut trace = Trace::default();
-    follow(pipeline, node, ordinal, &mut trace);
-    trace
+/// The ways on which rows come from a source to a node, two at most.
+pub fn ways(pipeline: &Pipeline, node: Consumer, rows: Rows, source: usize) -> Vec<Vec<Leg>> {
+    let mut search = Search { pipeline, source, reached: reached_by(pipeline, source) };
+    let mut found = Vec::new();
+    search.follow(node, rows, &mut Vec::new(), &mut found);
+    found
 }
 
-/// Goes back from a node; says whether a source stands at the beginning.
-fn follow(pipeline: &Pipeline, node: Consumer, ordinal: i64, trace: &mut Trace) -> bool {
-    let mut begins = false;
-    for (giver, place) in leading_to(pipeline, node) {
-        let branch = consumers(pipeline, giver)[place].branch;
-        let before = branch.map_or(Some(ordinal), |branch| branch.before(ordinal));
-        let came = match (giver, before) {
-            (Giver::Source(source), Some(0)) => {
-                trace.sources.push(source);
-                true
+/// Looks for ways from one source.
+struct Search<'a> {
+    pipeline: &'a Pipeline,
+    source: usize,
+    /// By number of step: whether rows of the source come to it.
+    reached: Vec<bool>,
+}
+
+impl Search<'_> {
+    fn follow(
+        &mut self,
+        node: Consumer,
+        rows: Rows,
+        legs: &mut Vec<Leg>,
+        found: &mut Vec<Vec<Leg>>,
+    ) {
+        for leg in leading_to(self.pipeline, node) {
+            let (giver, place) = leg;
+            let branch = consumers(self.pipeline, giver).edges[place].branch;
+            let before = match (rows, branch) {
+                (Rows::Numbered(number), Some(branch)) => branch.before(number).map(Rows::Numbered),
+                (rows, _) => Some(rows),
+            };
+            let Some(before) = before.filter(|_| found.len() < WAYS_MAX) else { continue };
+            legs.push(leg);
+            match giver {
+                Giver::Source(source) if source == self.source => {
+                    if matches!(before, Rows::All | Rows::Numbered(0)) {
+                        found.push(legs.iter().rev().copied().collect());
+                    }
+                }
+                Giver::Step(step, port)
+                    if self.reached[step] && self.is_known(before, step, port) =>
+                {
+                    self.follow(Consumer::Step(step), before, legs, found);
+                }
+                Giver::Source(_) | Giver::Step(..) => {}
             }
-            (Giver::Step(step, port), Some(before)) if keeps_numbers(pipeline, step, port) => {
-                follow(pipeline, Consumer::Step(step), before, trace)
-            }
-            _ => false,
-        };
-        if came {
-            trace.edges.insert((giver, place));
-            begins = true;
+            legs.pop();
         }
     }
-    begins
+
+    fn is_known(&self, rows: Rows, step: usize, port: usize) -> bool {
+        matches!(rows, Rows::All) || keeps_numbers(self.pipeline, step, port)
+    }
+}
+
+fn reached_by(pipeline: &Pipeline, source: usize) -> Vec<bool> {
+    let mut reached = vec![false; pipeline.steps.len()];
+    let reach = |edges: &[Edge], reached: &mut Vec<bool>| {
+        for edge in edges {
+            if let Consumer::Step(step) = edge.to {
+                reached[step] = true;
+            }
+        }
+    };
+    reach(&pipeline.sources[source].consumers.edges, &mut reached);
+    for step in 0..pipeline.steps.len() {
+        if reached[step] {
+            pipeline.steps[step].ports.iter().for_each(|port| reach(&port.edges, &mut reached));
+        }
+    }
+    reached
 }
 
 /// Whether the rows of a port have the numbers with which they came into the step. One that makes
 /// several rows of one gives them numbers of its own, which tell no way.
 fn keeps_numbers(pipeline: &Pipeline, step: usize, port: usize) -> bool {
     let numbered = pipeline.steps[step].step.ports()[port].schema.index_of(ORDINAL).is_ok();
-    let mut inputs = leading_to(pipeline, Consumer::Step(step));
-    !numbered
-        || inputs.any(|(giver, place)| {
-            let of_giver = match giver {
-                Giver::Source(source) => pipeline.sources[source].source.schema(),
-                Giver::Step(above, port) => pipeline.steps[above].step.ports()[port].schema.clone(),
-            };
-            consumers(pipeline, giver)[place].branch.is_some() || of_giver.index_of(ORDINAL).is_ok()
-        })
+    !numbered || leading_to(pipeline, Consumer::Step(step)).any(|leg| takes_numbers(pipeline, leg))
 }
 
-fn consumers(pipeline: &Pipeline, giver: Giver) -> &[crate::graph::Edge] {
-    match giver {
-        Giver::Source(source) => &pipeline.sources[source].consumers.edges,
-        Giver::Step(step, port) => &pipeline.steps[step].ports[port].edges,
+/// Whether the rows of an edge have numbers where they come in.
+pub fn takes_numbers(pipeline: &Pipeline, leg: Leg) -> bool {
+    entering(pipeline, leg).index_of(ORDINAL).is_ok()
+}
+
+/// The columns with which the rows of an edge come in.
+fn entering(pipeline: &Pipeline, (giver, place): Leg) -> SchemaRef {
+    let schema = match giver {
+        Giver::Source(source) => pipeline.sources[source].source.schema(),
+        Giver::Step(step, port) => pipeline.steps[step].step.ports()[port].schema.clone(),
+    };
+    match consumers(pipeline, giver).edges[place].branch {
+        Some(_) => with_ordinal(&schema),
+        None => schema,
     }
 }
 
-/// The edges that lead to a node.
-fn leading_to(pipeline: &Pipeline, node: Consumer) -> impl Iterator<Item = (Giver, usize)> {
+/// Whether a step with a state sends rows on as they came: those that it let pass once may go by
+/// it.
+pub fn sends_on_what_came(pipeline: &Pipeline, step: usize) -> bool {
+    let [port] = pipeline.steps[step].step.ports() else { return false };
+    let mut legs = leading_to(pipeline, Consumer::Step(step));
+    legs.all(|leg| entering(pipeline, leg).fields() == port.schema.fields())
+}
+
+/// All that a giver gives to.
+pub fn consumers(pipeline: &Pipeline, giver: Giver) -> &Consumers {
+    match giver {
+        Giver::Source(source) => &pipeline.sources[source].consumers,
+        Giver::Step(step, port) => &pipeline.steps[step].ports[port],
+    }
+}
+
+/// The same, to be changed.
+pub fn consumers_mut(pipeline: &mut Pipeline, giver: Giver) -> &mut Consumers {
+    match giver {
+        Giver::Source(source) => &mut pipeline.sources[source].consumers,
+        Giver::Step(step, port) => &mut pipeline.steps[step].ports[port],
+    }
+}
+
+/// All sources, then all ports of steps.
+pub fn givers(pipeline: &Pipeline) -> Vec<Giver> {
     let of_sources = (0..pipeline.sources.len()).map(Giver::Source);
     let ports = |step: usize| (0..pipeline.steps[step].ports.len()).map(move |port| (step, port));
     let of_steps = (0..pipeline.steps.len()).flat_map(ports);
-    let givers = of_sources.chain(of_steps.map(|(step, port)| Giver::Step(step, port)));
-    givers.flat_map(move |giver| {
-        let edges = consumers(pipeline, giver).iter().enumerate();
-        edges.filter(move |(_, edge)| edge.to == node).map(move |(place, _)| (giver, place))
+    of_sources.chain(of_steps.map(|(step, port)| Giver::Step(step, port))).collect()
+}
+
+/// Every edge of a pipeline.
+pub fn legs(pipeline: &Pipeline) -> impl Iterator<Item = Leg> {
+    givers(pipeline).into_iter().flat_map(|giver| {
+        (0..consumers(pipeline, giver).edges.len()).map(move |place| (giver, place))
     })
 }
 
-/// Takes away every edge that neither leads to `node` on the ways of `trace` nor goes on from it,
-/// and every sink that is not reached any more.
-pub fn to(pipeline: &mut Pipeline, node: Consumer, trace: &Trace) {
+/// The edges that lead to a node.
+fn leading_to(pipeline: &Pipeline, node: Consumer) -> impl Iterator<Item = Leg> {
+    legs(pipeline)
+        .filter(move |(giver, place)| consumers(pipeline, *giver).edges[*place].to == node)
+}
+
+/// The edges that stay where only some ways to a node are left: these, and those from it on.
+pub fn kept(pipeline: &Pipeline, node: Consumer, ways: &[Vec<Leg>]) -> BTreeSet<Leg> {
     let below = below(pipeline, node);
-    for (number, source) in pipeline.sources.iter_mut().enumerate() {
+    let mut kept: BTreeSet<Leg> = ways.iter().flatten().copied().collect();
+    kept.extend(
+        legs(pipeline).filter(|(giver, _)| matches!(giver, Giver::Step(step, _) if below[*step])),
+    );
+    kept
+}
+
+/// Takes away every edge but these, and every sink that is not reached any more.
+pub fn to(pipeline: &mut Pipeline, kept: &BTreeSet<Leg>) {
+    for giver in givers(pipeline) {
         let mut place = 0..;
-        source.consumers.edges.retain(|_| {
-            place.next().is_some_and(|place| trace.edges.contains(&(Giver::Source(number), place)))
-        });
-    }
-    for (number, step) in pipeline.steps.iter_mut().enumerate().filter(|(at, _)| !below[*at]) {
-        for (port, consumers) in step.ports.iter_mut().enumerate() {
-            let giver = Giver::Step(number, port);
-            let mut place = 0..;
-            consumers.edges.retain(|_| {
-                place.next().is_some_and(|place| trace.edges.contains(&(giver, place)))
-            });
-        }
+        consumers_mut(pipeline, giver)
+            .edges
+            .retain(|_| place.next().is_some_and(|place| kept.contains(&(giver, place))));
     }
     remove_idle_sinks(pipeline);
     pipeline.count_ways();

@@ -134,6 +134,8 @@ impl Fixture {
             letters: letters.collect(),
             tries: 0,
             ordinal: 0,
+            ways: Vec::new(),
+            numbering: Vec::new(),
             splits: Vec::new(),
         };
         Self { data: tempfile::tempdir().unwrap(), name, request: Arc::new(request) }

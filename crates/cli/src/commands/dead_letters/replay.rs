@@ -11,7 +11,7 @@ use clap::Args;
 use contract::{Error, ErrorKind, Lineage, Result, Section};
 use futures::TryStreamExt;
 use query::letters::Wanted;
-use runtime::replay::{DEAD_LETTER_STATES, Purpose, Request};
+use runtime::replay::{DEAD_LETTER_STATES, Plans, Purpose, Request};
 use runtime::{DEAD_LETTERS, Outcome, Pipeline, RunOptions};
 use serde::Serialize;
 use state::ledger::Counts;
@@ -161,9 +161,13 @@ impl Replayer<'_> {
         for lineage in lineages.into_iter().filter(Lineage::is_replay) {
             let history = self.history(&lineage);
             if let Some(input) = history.input().await? {
+                let request = Request::from_bytes(&input)?;
+                if !self.can_be_finished(&history, &request).await? {
+                    history.forget_input().await?;
+                    continue;
+                }
                 info!(%lineage, "finishing an interrupted replay");
                 self.report.finished_interrupted = true;
-                let request = Request::from_bytes(&input)?;
                 if self.run(&history, lineage, request).await? == Outcome::Stopped {
                     return Ok(());
                 }
@@ -175,17 +179,43 @@ impl Replayer<'_> {
         }
     }
 
+    /// Whether an interrupted replay is finished; else it has not begun, and its letters are taken
+    /// anew. Earlier programs kept the numbers of rows without the ways that these stand for.
+    async fn can_be_finished(&self, history: &History, request: &Request) -> Result<bool> {
+        if !request.lacks_ways() {
+            return Ok(true);
+        }
+        match history.newest().await? {
+            None => Ok(false),
+            Some(newest) if newest.checkpoint.epoch == 0 => Ok(false),
+            Some(newest) if newest.checkpoint.plan == self.pipeline.fingerprint => Ok(true),
+            Some(_) => Err(Error::config(
+                "an earlier version began a replay of rows that came by one of several ways, and \
+                 the pipeline file has changed since",
+            )
+            .hint("bring the file back to what it was until that replay is through")),
+        }
+    }
+
     async fn replay_open(&mut self) -> Result<()> {
         let wanted =
             Wanted { pipeline: &self.pipeline.name, reason: self.selection.reason.as_deref() };
         let mut letters = query::letters::open(&self.global.data, wanted).await?;
+        let mut next = letters.try_next().await?;
         let readers = Readers::read(&self.pipeline.name, &self.checkpoints).await?;
-        let mut sorter = Sorter::new(self.pipeline, readers, self.selection);
+        let plans = match self.selection.purpose {
+            Purpose::Replay if next.is_some() => {
+                let rebuild = pipeline::rebuild(&self.global.data);
+                Some(Plans::read(self.pipeline, &self.checkpoints, rebuild).await?)
+            }
+            Purpose::Replay | Purpose::Acknowledge => None,
+        };
+        let mut sorter = Sorter::new(self.pipeline, plans, readers, self.selection);
         loop {
-            let letter = letters.try_next().await?;
+            let letter = next.take();
             let ended = letter.is_none();
             let request = match letter {
-                Some(letter) => sorter.add(letter),
+                Some(letter) => sorter.add(letter).await,
                 None => sorter.finish(),
             };
             if let Some(request) = request
@@ -196,6 +226,7 @@ impl Replayer<'_> {
             if ended {
                 break;
             }
+            next = letters.try_next().await?;
         }
         let left = sorter.left.into_iter();
         for (reason, dead_letters) in left {

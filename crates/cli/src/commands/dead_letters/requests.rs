@@ -9,7 +9,7 @@ use contract::source::{OriginalKind, Split};
 use contract::{Origin, Result, SplitId};
 use query::letters::OpenLetter;
 use runtime::Pipeline;
-use runtime::replay::{Letter, Purpose, Refuser, Request};
+use runtime::replay::{Letter, Plans, Purpose, Refused, Refuser, Request, Route};
 use state::CheckpointStore;
 
 /// Letters of one request.
@@ -60,6 +60,7 @@ pub struct Selection {
 /// Gathers letters into requests.
 pub struct Sorter<'a> {
     pipeline: &'a Pipeline,
+    plans: Option<Plans<'a>>,
     readers: Readers,
     selection: &'a Selection,
     request: Option<Request>,
@@ -69,14 +70,21 @@ pub struct Sorter<'a> {
 }
 
 impl<'a> Sorter<'a> {
-    /// A sorter for the letters of a pipeline.
-    pub fn new(pipeline: &'a Pipeline, readers: Readers, selection: &'a Selection) -> Self {
-        Self { pipeline, readers, selection, request: None, bytes: 0, left: BTreeMap::new() }
+    /// A sorter for the letters of a pipeline. `plans` say by which way they came; none where they
+    /// are only closed.
+    pub fn new(
+        pipeline: &'a Pipeline,
+        plans: Option<Plans<'a>>,
+        readers: Readers,
+        selection: &'a Selection,
+    ) -> Self {
+        let left = BTreeMap::new();
+        Self { pipeline, plans, readers, selection, request: None, bytes: 0, left }
     }
 
     /// Takes the next letter, in the order of [`query::letters::open`]; gives a request that is
     /// full.
-    pub fn add(&mut self, open: OpenLetter) -> Option<Request> {
+    pub async fn add(&mut self, open: OpenLetter) -> Option<Request> {
         let refuser = match (&open.step, &open.sink) {
             (_, Some(sink)) => Refuser::Sink(sink.clone()),
             (step, None) => Refuser::Step(step.clone().unwrap_or_default()),
@@ -85,20 +93,25 @@ impl<'a> Sorter<'a> {
         if !self.is_selected(&open, lacking.as_deref()) {
             return None;
         }
-        let source = match self.selection.purpose {
-            Purpose::Replay => self.source_of(&open, &refuser, lacking.as_deref()),
+        let route = match self.selection.purpose {
+            Purpose::Replay => match refuse(self.pipeline, self.selection, (&open, &refuser)) {
+                Ok(()) => self.route_of(&open, &refuser).await.map(Some),
+                Err(reason) => Err(reason),
+            },
             // Nothing is read, so that it does not matter who read it.
-            Purpose::Acknowledge => Ok(String::new()),
+            Purpose::Acknowledge => Ok(None),
         };
-        let source = match source {
-            Ok(source) => source,
+        let route = match route {
+            Ok(route) => route,
             Err(reason) => {
                 *self.left.entry(reason).or_default() += 1;
                 return None;
             }
         };
+        let source = route.as_ref().map(|route| route.way.source().to_owned());
+        let source = source.unwrap_or_default();
         let letter = Letter { source, split: open.split, reject: open.reject };
-        self.take(refuser, open.ts_us, letter)
+        self.take((refuser, route), open.ts_us, letter)
     }
 
     fn is_selected(&self, open: &OpenLetter, lacking: Option<&[&str]>) -> bool {
@@ -115,51 +128,52 @@ impl<'a> Sorter<'a> {
         self.request.take()
     }
 
-    /// The source that a letter takes the place of, or why it must be left.
-    fn source_of(
-        &self,
+    /// The way that a letter takes, or why it must be left.
+    async fn route_of(
+        &mut self,
         open: &OpenLetter,
         refuser: &Refuser,
-        lacking: Option<&[&str]>,
-    ) -> std::result::Result<String, String> {
-        let mut sources = self.pipeline.sources.iter();
-        match lacking {
-            None if sources.any(|node| Some(&node.name) == open.step.as_ref()) => {
-                return Err("a source refused them, and what it kept may not be the whole".into());
-            }
-            None => return Err(format!("{refuser} is not in the pipeline file")),
-            Some([]) => return Err(format!("no sink is below {refuser}")),
-            Some([_, _, ..]) if self.selection.sink.is_some() => {
-                return Err(format!("other sinks below {refuser} lack them too"));
-            }
-            Some(_) => {}
-        }
-        if let Some(step) = self.pipeline.state_below(refuser) {
+    ) -> std::result::Result<Route, String> {
+        let pipeline = self.pipeline;
+        let sources: Vec<_> =
+            self.readers.of(&open.split).map(|(source, _)| source.as_str()).collect();
+        let row = Refused { refuser, ordinal: open.reject.ordinal, sources: &sources };
+        let then = match &mut self.plans {
+            Some(plans) => plans.of(open.epoch, open.ts_us).await,
+            None => None,
+        };
+        let route = pipeline.route(then, row)?;
+        if let Some(step) = pipeline.state_on(&route.way, refuser) {
             return Err(format!(
-                "{step:?} keeps a state, and what is replayed from {refuser} would not meet it: \
-                 rows that stood before would pass again; query them from `dead_letters`, or close \
-                 them with `dead-letters ack`"
+                "{step:?} keeps a state, and what is replayed to {refuser} would not meet it; \
+                 query them from `dead_letters`, or close them with `dead-letters ack`"
             ));
         }
-        let mut readers = self.readers.of(&open.split).map(|(source, _)| source);
-        let ordinal = open.reject.ordinal;
-        let source = readers.find(|source| self.pipeline.leads(source, refuser, ordinal));
-        let source = source.cloned().ok_or_else(|| {
-            format!("no single way leads from their source to {refuser}, or it cannot read again")
-        })?;
+        let source = route.way.source();
+        if !pipeline.gives_again(source) {
+            return Err(format!("source {source:?} cannot read them again"));
+        }
         let has_bytes = open.reject.kind == OriginalKind::Bytes && open.reject.original.is_some();
-        match has_bytes || !self.pipeline.gives_lines(&source) {
-            true => Ok(source),
+        match has_bytes || !pipeline.gives_lines(source) {
+            true => Ok(route),
             false => Err("their original bytes were not to be had".to_owned()),
         }
     }
 
-    fn take(&mut self, refuser: Refuser, ts_us: i64, letter: Letter) -> Option<Request> {
+    fn take(
+        &mut self,
+        (refuser, route): (Refuser, Option<Route>),
+        ts_us: i64,
+        letter: Letter,
+    ) -> Option<Request> {
         let purpose = self.selection.purpose;
         let size = letter.reject.original.as_ref().map_or(0, |original| original.len());
         let place = |letter: &Letter| (letter.split.clone(), letter.reject.position);
         let ordinal = letter.reject.ordinal;
-        let is_alike = |request: &Request| request.refuser == refuser && request.ordinal == ordinal;
+        let is_alike = |request: &Request| {
+            let goes_along = route.as_ref().is_none_or(|route| request.goes_along(route));
+            request.refuser == refuser && request.ordinal == ordinal && goes_along
+        };
         let last = self.request.as_ref().filter(|request| is_alike(request));
         let last = last.and_then(|request| request.letters.last());
         let again = last.is_some_and(|last| place(last) == place(&letter));
@@ -176,12 +190,17 @@ impl<'a> Sorter<'a> {
             refuser: refuser.clone(),
             newest_us: ts_us,
             ordinal,
+            ways: Vec::new(),
+            numbering: Vec::new(),
             letters: Vec::new(),
             tries: 0,
             splits: Vec::new(),
         };
         let request = self.request.get_or_insert_with(none);
         request.newest_us = request.newest_us.max(ts_us);
+        if let Some(route) = route {
+            request.take_along(route);
+        }
         // A row may have been refused more than once; its record is given once.
         if !again {
             let of_source = |(source, _): &&(String, Split)| *source == letter.source;
@@ -194,5 +213,33 @@ impl<'a> Sorter<'a> {
             self.bytes += size;
         }
         full
+    }
+}
+
+/// Why letters of a refuser must be left, whatever their way.
+fn refuse(
+    pipeline: &Pipeline,
+    selection: &Selection,
+    (open, refuser): (&OpenLetter, &Refuser),
+) -> std::result::Result<(), String> {
+    let mut sources = pipeline.sources.iter();
+    match pipeline.sinks_below(refuser).as_deref() {
+        None if sources.any(|node| Some(&node.name) == open.step.as_ref()) => {
+            return Err("a source refused them, and what it kept may not be the whole".into());
+        }
+        None => return Err(format!("{refuser} is not in the pipeline file")),
+        Some([]) => return Err(format!("no sink is below {refuser}")),
+        Some([_, _, ..]) if selection.sink.is_some() => {
+            return Err(format!("other sinks below {refuser} lack them too"));
+        }
+        Some(_) => {}
+    }
+    match pipeline.state_below(refuser) {
+        None => Ok(()),
+        Some(step) => Err(format!(
+            "{step:?} keeps a state, and what is replayed from {refuser} would not meet it: rows \
+             that stood before would pass again; query them from `dead_letters`, or close them \
+             with `dead-letters ack`"
+        )),
     }
 }
