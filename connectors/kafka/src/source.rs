@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
-use contract::source::{Discovery, KnownSplit, Source, Split, SplitReader, Until};
+use contract::source::{Discovery, KnownSplit, Lineages, Source, Split, SplitReader, Until};
 use contract::spec::BuildContext;
 use contract::{Error, Position, Result, SplitId};
 use rdkafka::topic_partition_list::Offset;
@@ -83,8 +83,8 @@ impl Source for Partitions {
         self.schema.clone()
     }
 
-    fn lineage_per_split(&self) -> bool {
-        true
+    fn lineages(&self) -> &'static [Lineages] {
+        &[Lineages::Split]
     }
 
     async fn begin(&self, until: &Until) -> Result<()> {

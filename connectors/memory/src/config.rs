@@ -17,10 +17,6 @@ pub struct SourceConfig {
     /// Splits, named `0`, `1`, ….
     #[serde(default = "splits_default")]
     pub splits: u32,
-
-    /// Whether each split is a lineage of its own, as a partition of Kafka is.
-    #[serde(default)]
-    pub lineages: bool,
 }
 
 /// Settings of a `memory` sink.

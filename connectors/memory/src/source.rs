@@ -6,7 +6,9 @@ use arrow::array::{Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use contract::record::position_field;
-use contract::source::{Discovery, KnownSplit, Lag, ReadBatch, Source, Split, SplitReader, Until};
+use contract::source::{
+    Discovery, KnownSplit, Lag, Lineages, ReadBatch, Source, Split, SplitReader, Until,
+};
 use contract::{Error, Position, Result, SplitId};
 
 use crate::config::SourceConfig;
@@ -31,8 +33,8 @@ impl Source for Counter {
         self.schema.clone()
     }
 
-    fn lineage_per_split(&self) -> bool {
-        self.config.lineages
+    fn lineages(&self) -> &'static [Lineages] {
+        &[Lineages::One, Lineages::Split]
     }
 
     async fn splits(&self, _known: Option<&[KnownSplit]>) -> Result<Discovery> {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use arrow::array::{AsArray, StringViewArray};
 use contract::error::Context;
 use contract::record::MESSAGE;
-use contract::source::{Source, Until};
+use contract::source::{Lineages, Source, Until};
 use contract::spec::BuildContext;
 use contract::{Error, Place, Result, Section};
 use formats::join::Join;
@@ -191,7 +191,8 @@ fn source(node: &SourceNode, plan: &Plan, data: &Path) -> Result<Option<Arc<dyn 
     let source = connector
         .source(&node.section, &ctx)
         .map_err(|error| error.context(format!("source {:?}", node.name)))?;
-    Ok(Some(source).filter(|source| source.replayable() && !source.lineage_per_split()))
+    Ok(Some(source)
+        .filter(|source| source.replayable() && source.lineages().first() == Some(&Lineages::One)))
 }
 
 /// Adds the first lines of a source.

@@ -45,6 +45,27 @@ pub enum Until {
     Position(Position),
 }
 
+/// How the splits of a source are divided among lineages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Lineages {
+    /// Each split is a lineage of its own, with checkpoints, a lease and writers of its own, and
+    /// can move to another process.
+    Split,
+    /// All splits share one lineage with those of other sources that say so.
+    One,
+}
+
+impl Lineages {
+    /// The word in the pipeline file.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Split => "split",
+            Self::One => "one",
+        }
+    }
+}
+
 /// How a source came to its splits this time.
 #[derive(Clone, Debug, Default)]
 pub struct Discovery {
@@ -100,9 +121,10 @@ pub trait Source: Send + Sync {
         true
     }
 
-    /// Whether each split is a lineage of its own, so that it can move to another process.
-    fn lineage_per_split(&self) -> bool {
-        false
+    /// The ways in which its splits can be divided among lineages, at least one; the first is taken
+    /// where the pipeline file says nothing.
+    fn lineages(&self) -> &'static [Lineages] {
+        &[Lineages::One]
     }
 
     /// Learns where the readers of a run will stop. Called once, before the run asks for splits

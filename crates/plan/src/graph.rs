@@ -184,7 +184,8 @@ fn renumber(inputs: &[Input], numbers: &Numbers) -> Vec<Input> {
 }
 
 fn source(node: Node) -> SourceNode {
-    SourceNode { name: node.name, kind: node.kind, section: node.section, place: node.place }
+    let Node { name, kind, section, place, lineages, .. } = node;
+    SourceNode { name, kind, lineages, section, place }
 }
 
 fn fed_transforms(

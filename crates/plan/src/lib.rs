@@ -19,6 +19,7 @@ mod yaml;
 
 use std::sync::Arc;
 
+use contract::source::Lineages;
 use contract::{Error, Place, Result, Section};
 
 pub use cases::TestCase;
@@ -82,6 +83,8 @@ pub struct SourceNode {
     pub name: String,
     /// The connector.
     pub kind: String,
+    /// How its splits are divided among lineages; as its connector does where the file is silent.
+    pub lineages: Option<Lineages>,
     /// The connector's settings.
     pub section: Section,
     /// Where its name stands.

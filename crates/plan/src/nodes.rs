@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 
 use contract::section::{Entry, Value};
+use contract::source::Lineages;
 use contract::{Error, Place, Result, Section};
 
 use crate::Vocabulary;
@@ -22,6 +23,7 @@ pub(crate) struct Node {
     pub section: Section,
     pub place: Place,
     pub enabled: bool,
+    pub lineages: Option<Lineages>,
     pub inputs: Vec<Reference>,
 }
 
@@ -113,7 +115,7 @@ fn node(entry: &Entry, half: Half, vocabulary: &Vocabulary<'_>) -> Result<Node> 
     };
     let kind = kind(&section, entry, half, vocabulary)?;
     let own_keys: &[&str] = match half {
-        Half::Source => &["type", "enabled"],
+        Half::Source => &["type", "enabled", "lineages"],
         Half::Transform => &["type", "input"],
         Half::Sink => &["type", "enabled", "input"],
     };
@@ -123,6 +125,7 @@ fn node(entry: &Entry, half: Half, vocabulary: &Vocabulary<'_>) -> Result<Node> 
         section: section.without(own_keys),
         place: entry.place.clone(),
         enabled,
+        lineages: lineages(&section, half)?,
         inputs: Vec::new(),
     };
     node.inputs = match half {
@@ -137,6 +140,12 @@ fn enabled(section: &Section, vocabulary: &Vocabulary<'_>) -> Result<bool> {
     let Some(written) = section.get("enabled") else { return Ok(true) };
     let value = substitute(written, &vocabulary.lookups())?;
     value.read().map_err(|error| error.field("enabled"))
+}
+
+/// How a source's splits are to be divided among lineages, where the file says so.
+fn lineages(section: &Section, half: Half) -> Result<Option<Lineages>> {
+    let written = section.get("lineages").filter(|_| half == Half::Source);
+    written.map(|written| written.read().map_err(|error| error.field("lineages"))).transpose()
 }
 
 fn kind(

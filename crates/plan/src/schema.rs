@@ -107,9 +107,10 @@ fn node(half: &str, kind: &str, schema: &Schema, definitions: &mut Map<String, V
         let enabled = json!({ "type": ["boolean", "string"], "default": true });
         properties.insert("enabled".to_owned(), enabled);
     }
-    if half != "source" {
-        properties.insert("input".to_owned(), json!({ "$ref": "#/$defs/input" }));
-    }
+    match half {
+        "source" => properties.insert("lineages".to_owned(), lineages()),
+        _ => properties.insert("input".to_owned(), json!({ "$ref": "#/$defs/input" })),
+    };
     let mut required = node["required"].as_array().cloned().unwrap_or_default();
     required.push(json!("type"));
     if half == "sink" {
@@ -193,6 +194,14 @@ fn admit_references(map: &mut Map<String, Value>) {
     }
     let reference = json!({ "$ref": format!("#/$defs/{REFERENCE}") });
     map.insert("anyOf".to_owned(), json!([inner, reference]));
+}
+
+fn lineages() -> Value {
+    json!({
+        "description": "Whether each split is a lineage of its own (`split`), or all of them share \
+                        one (`one`). Decided at the first start, for good.",
+        "enum": ["split", "one"],
+    })
 }
 
 fn input() -> Value {

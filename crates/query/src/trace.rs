@@ -13,7 +13,7 @@ use arrow::datatypes::{DataType, Schema};
 use contract::error::Context;
 use contract::record::{MESSAGE, positions};
 use contract::sink::{Proof, ReadBack};
-use contract::source::{KnownSplit, Source, Split, Until};
+use contract::source::{KnownSplit, Lineages, Source, Split, Until};
 use contract::{Error, Lineage, Origin, Position, Result};
 use formats::encode::{EncodeFormat, Encoder};
 use futures::TryStreamExt;
@@ -120,7 +120,11 @@ async fn sought(origin: &Origin, places: &Places<'_>, history: &Checkpoints) -> 
         let splits = traced.source.splits(Some(&known)).await?.splits;
         let Some(split) = splits.iter().find(|split| split.id == origin.split) else { continue };
         // Only where positions count records, whatever stands there can be gone to.
-        let from = traced.source.lineage_per_split().then(|| Position::new(origin.position));
+        let from = traced
+            .source
+            .lineages()
+            .contains(&Lineages::Split)
+            .then(|| Position::new(origin.position));
         return at(traced, split, from.as_ref(), origin.position).await;
     }
     Ok(Sought::Gone)

@@ -13,7 +13,7 @@ use contract::record::{
     ORDINAL, POSITION, is_origin, keep_common_mark, renumbered, sink_schema, with_ordinal,
 };
 use contract::sink::Sink;
-use contract::source::Source;
+use contract::source::{Lineages, Source};
 use contract::spec::{BuildContext, Connector};
 use contract::transform::{Resource, Step};
 use contract::{Error, Place, Result, Section};
@@ -87,6 +87,8 @@ pub struct SourceNode {
     pub kind: String,
     /// The connector's reading side.
     pub source: Arc<dyn Source>,
+    /// How its splits are divided among lineages.
+    pub lineages: Lineages,
     /// Who gets its batches.
     pub consumers: Consumers,
 }
@@ -333,6 +335,24 @@ pub fn checkpoint_folder(settings: &Settings, data: &Path) -> Result<Option<Path
     }
 }
 
+/// How the splits of a source are divided among lineages, of the ways that its connector has.
+fn lineages_of(node: &plan::SourceNode, possible: &[Lineages]) -> Result<Lineages> {
+    let wanted = node.lineages.or(possible.first().copied()).unwrap_or(Lineages::One);
+    if possible.contains(&wanted) {
+        return Ok(wanted);
+    }
+    let why = match wanted {
+        Lineages::One => "each of its splits has an owner of its own, given to it by the system",
+        Lineages::Split => "its splits are found, and found again, together",
+    };
+    let (kind, word) = (&node.kind, wanted.word());
+    Err(Error::config(format!("a source of type {kind} cannot have `lineages: {word}`: {why}"))
+        .at(&node.place)
+        .field("lineages")
+        .hint("leave `lineages` out")
+        .context(format!("source {:?}", node.name)))
+}
+
 fn bind_sources(plan: &Plan, ctx: &BindContext) -> Result<Vec<SourceNode>> {
     let nodes = plan.sources.iter().map(|node| {
         let connector = find(ctx.connectors, &node.kind, &node.section)?;
@@ -341,8 +361,9 @@ fn bind_sources(plan: &Plan, ctx: &BindContext) -> Result<Vec<SourceNode>> {
             .map_err(|error| error.context(format!("source {:?}", node.name)))?;
         refuse_origins(&source.schema())
             .map_err(|error| error.at(&node.place).context(format!("source {:?}", node.name)))?;
-        let consumers = Consumers::default();
-        Ok(SourceNode { name: node.name.clone(), kind: node.kind.clone(), source, consumers })
+        let lineages = lineages_of(node, source.lineages())?;
+        let (name, kind) = (node.name.clone(), node.kind.clone());
+        Ok(SourceNode { name, kind, source, lineages, consumers: Consumers::default() })
     });
     nodes.collect()
 }

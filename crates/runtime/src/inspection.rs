@@ -4,13 +4,14 @@
 //! of sinks that are but read when they are asked for their token, whether they hold what the
 //! history says.
 
+use contract::source::Lineages;
 use contract::{Lineage, Result};
 use state::Checkpoint;
 
 use crate::graph::Pipeline;
 use crate::owner::{RunOptions, writer_context};
 use crate::recovery::{is_behind, refuse_missing_sinks};
-use crate::{renamed, targets};
+use crate::{division, renamed, targets};
 
 /// Inspects the history of a pipeline and its sinks. `options` say where its checkpoints are, none
 /// where there is no store yet; `quiet` are the numbers of the sinks that nothing changes when they
@@ -31,6 +32,7 @@ pub async fn inspect(
     };
     let told = targets::look_without(pipeline, &options.checkpoints, quiet).await?;
     renamed::refuse_pipeline(pipeline, options).await?;
+    division::look(pipeline, &options.checkpoints).await?;
     let mut is_new = true;
     for lineage in options.checkpoints.lineages(&pipeline.name).await? {
         if lineage.is_replay() {
@@ -44,7 +46,7 @@ pub async fn inspect(
         refuse_missing_sinks(pipeline, &checkpoint, complete)?;
         inspect_sinks(pipeline, (&lineage, &checkpoint, complete), quiet).await?;
         renamed::refuse_sinks(pipeline, &checkpoint)?;
-        let local = pipeline.sources.iter().filter(|node| !node.source.lineage_per_split());
+        let local = pipeline.sources.iter().filter(|node| node.lineages == Lineages::One);
         for node in local.filter(|_| lineage == main) {
             let splits = &checkpoint.splits;
             renamed::refuse_source(pipeline, options, &node.name, splits).await?;

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use contract::source::Lineages;
 use contract::{Error, Result};
 use plan::Plan;
 
@@ -30,7 +31,7 @@ pub fn refuse(plan: &Plan, pipeline: &Pipeline, semantics: u32) -> Result<()> {
 /// Looks at everything below the sources whose splits are lineages of their own.
 fn refuse_lineages(plan: &Plan, pipeline: &Pipeline) -> Result<()> {
     let sources = pipeline.sources.iter();
-    for source in sources.filter(|source| source.source.lineage_per_split()) {
+    for source in sources.filter(|source| source.lineages == Lineages::Split) {
         let mut below = vec![false; pipeline.steps.len()];
         mark(&source.consumers.edges, &mut below);
         for number in 0..pipeline.steps.len() {

@@ -4,11 +4,11 @@
 //! joined by bounded queues; its coordinator ends epochs by the protocol of EPOCH.md.
 //!
 //! Reading order: [`graph`] (what is run), `branches` (which rows are numbered), `run`,
-//! `supervisor` (all lineages), `scout` (which there are), `coordinator` (one of them), `recovery`,
-//! `feed` (what it reads again), `renamed` (what it refuses), [`targets`], `inspection` (what
-//! `check` sees of that), `attempt`, `epochs` (its loop), `phases` (of its splits), `barrier` (the
-//! end of an epoch), `draft` (its books), the tasks, [`troubles`], then [`replay`], [`schedule`],
-//! [`shares`] and [`metrics`].
+//! `supervisor` (all lineages), `division` (how splits share them), `scout` (which there are),
+//! `coordinator` (one of them), `recovery`, `feed` (what it reads again), `renamed` (what it
+//! refuses), [`targets`], `inspection` (what `check` sees of that), `attempt`, `epochs` (its
+//! loop), `phases` (of its splits), `barrier` (the end of an epoch), `draft` (its books), the
+//! tasks, [`troubles`], then [`replay`], [`schedule`], [`shares`] and [`metrics`].
 
 mod assume;
 mod attempt;
@@ -18,6 +18,7 @@ mod chain;
 mod coordinator;
 pub mod dead_letters;
 pub mod descriptors;
+mod division;
 mod draft;
 mod ends;
 mod epochs;

@@ -8,6 +8,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use contract::error::Context;
 use contract::sink::WriterContext;
+use contract::source::Lineages;
 use contract::transform::EpochStart;
 use contract::{Error, ErrorKind, Lineage, Result};
 use plan::OnSplitError;
@@ -222,7 +223,7 @@ impl Owner {
     pub fn sources(&self) -> impl Iterator<Item = (usize, &crate::graph::SourceNode)> {
         let asks = self.scope == Scope::Sources;
         let sources = self.pipeline.sources.iter().enumerate();
-        sources.filter(move |(_, node)| asks && !node.source.lineage_per_split())
+        sources.filter(move |(_, node)| asks && node.lineages == Lineages::One)
     }
 
     /// Creates a checkpoint if none stands under its number, once it is certain that the lease is

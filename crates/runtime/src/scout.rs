@@ -6,8 +6,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use contract::source::{Discovery, KnownSplit, Split, Until};
-use contract::{Error, Lineage, Result, failpoint};
+use contract::source::{Discovery, KnownSplit, Lineages, Split, Until};
+use contract::{Lineage, Result, failpoint};
 use futures::future::try_join_all;
 use state::Checkpoint;
 use state::checkpoint::SplitState;
@@ -55,8 +55,7 @@ impl Scout {
     /// The lineages that this process may run now.
     ///
     /// # Errors
-    /// From the sources and the checkpoint store. Config: the splits of a source were one lineage
-    /// together before.
+    /// From the sources and the checkpoint store.
     pub async fn look(&mut self) -> Result<Vec<Charge>> {
         if self.has_work() && self.known.is_none() {
             self.known = Some(self.read_known().await?);
@@ -87,7 +86,7 @@ impl Scout {
 
     fn per_split(&self) -> impl Iterator<Item = (usize, &SourceNode)> {
         let sources = self.run.pipeline.sources.iter().enumerate();
-        sources.filter(|(_, node)| node.source.lineage_per_split())
+        sources.filter(|(_, node)| node.lineages == Lineages::Split)
     }
 
     fn has_main(&self) -> bool {
@@ -166,8 +165,6 @@ impl Scout {
             for state in splits {
                 if lineage == Lineage::of_split(&state.source, &state.known.split.id) {
                     known.insert(lineage.clone(), state);
-                } else if self.per_split().any(|(_, node)| node.name == state.source) {
-                    return Err(together_before(&state.source, &lineage));
                 }
             }
         }
@@ -208,13 +205,4 @@ async fn begin_one(run: &RunContext, source: &str, split: &Split) -> Result<()> 
     let history = run.options.checkpoints.history(&run.pipeline.name, &lineage);
     history.decide(&first).await?;
     failpoint::reach("scout.begun").await
-}
-
-fn together_before(source: &str, lineage: &Lineage) -> Error {
-    Error::config(format!(
-        "the splits of source {source:?} were read in one lineage, {:?}, and are to be lineages \
-         of their own now",
-        lineage.as_str()
-    ))
-    .hint("set it back, or give the pipeline another `name` to begin anew")
 }

@@ -16,6 +16,7 @@ use tokio::time::MissedTickBehavior;
 use tracing::{debug, error, info, warn};
 
 use crate::coordinator::{Charge, Coordinator, End, Finished, Order};
+use crate::division;
 use crate::epochs::DISCOVER_EVERY;
 use crate::owner::RunContext;
 use crate::patience::Patience;
@@ -199,6 +200,7 @@ impl Supervisor {
 /// The first look, unless the pipeline is another one under a new name.
 async fn look_first(run: &RunContext, scout: &mut Scout) -> Result<Vec<Charge>> {
     renamed::refuse_pipeline(&run.pipeline, &run.options).await?;
+    division::agree(&run.pipeline, &run.options).await?;
     scout.look().await
 }
 

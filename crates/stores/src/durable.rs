@@ -20,8 +20,8 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
-    ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
-    UploadPart,
+    ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult,
+    Result, UploadPart,
 };
 use tokio::task::spawn_blocking;
 
@@ -61,6 +61,34 @@ impl DurableLocal {
     }
 }
 
+impl DurableLocal {
+    /// For an update that names the state which it replaces: looks whether that state stands, and
+    /// keeps other updates of the folder out until the lock is dropped.
+    async fn as_expected(
+        &self,
+        location: &Path,
+        mode: &PutMode,
+        path: &FilePath,
+    ) -> Result<Option<File>> {
+        let PutMode::Update(expected) = mode else { return Ok(None) };
+        let folder = path.parent().unwrap_or(FilePath::new("/")).to_owned();
+        let lock = blocking(move || {
+            let folder = File::open(folder)?;
+            rustix::fs::flock(&folder, rustix::fs::FlockOperation::LockExclusive)?;
+            Ok(folder)
+        });
+        let lock = lock.await?;
+        match self.inner.head(location).await {
+            Ok(standing) if standing.e_tag == expected.e_tag => Ok(Some(lock)),
+            Ok(_) | Err(Error::NotFound { .. }) => Err(Error::Precondition {
+                path: location.to_string(),
+                source: "another state stands there".into(),
+            }),
+            Err(error) => Err(error),
+        }
+    }
+}
+
 impl fmt::Display for DurableLocal {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "DurableLocal({})", self.root.display())
@@ -75,12 +103,6 @@ impl ObjectStore for DurableLocal {
         payload: PutPayload,
         options: PutOptions,
     ) -> Result<PutResult> {
-        if let PutMode::Update(_) = options.mode {
-            return Err(Error::NotImplemented {
-                operation: "conditional update".into(),
-                implementer: self.to_string(),
-            });
-        }
         let path = self.inner.path_to_filesystem(location)?;
         let staging = self.staging.clone();
         let staged = blocking(move || {
@@ -92,7 +114,9 @@ impl ObjectStore for DurableLocal {
         })
         .await?;
         reach("store.put.staged").await?;
+        let alone = self.as_expected(location, &options.mode, &staged.path).await?;
         blocking(move || staged.publish(&options.mode)).await?;
+        drop(alone);
         Ok(PutResult { e_tag: None, version: None })
     }
 
@@ -291,7 +315,7 @@ async fn blocking<T: Send + 'static>(
 
 #[cfg(test)]
 mod tests {
-    use object_store::ObjectStoreExt;
+    use object_store::UpdateVersion;
 
     use super::*;
 
@@ -312,6 +336,26 @@ mod tests {
         assert_eq!(&bytes[..], b"one");
         let names: Vec<_> = fs::read_dir(store.root().join("deep/er")).expect("listed").collect();
         assert_eq!(names.len(), 1, "nothing hidden is left behind");
+    }
+
+    #[tokio::test]
+    async fn of_updates_that_replace_one_state_the_first_alone_does() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = open(&folder);
+        let path = Path::from("deep/name");
+        store.put(&path, "one".into()).await.expect("written");
+        let state = store.head(&path).await.expect("there");
+        let update = |text: &'static str| {
+            let expected = UpdateVersion { e_tag: state.e_tag.clone(), version: None };
+            let options = PutOptions { mode: PutMode::Update(expected), ..PutOptions::default() };
+            store.put_opts(&path, text.into(), options)
+        };
+        let (first, second) = futures::join!(update("two"), update("six"));
+        assert!(first.is_ok() != second.is_ok(), "{first:?} {second:?}");
+        let refused = first.and(second).expect_err("one is refused");
+        assert!(matches!(refused, Error::Precondition { .. }), "{refused:?}");
+        let bytes = store.get(&path).await.expect("there").bytes().await.expect("read");
+        assert_ne!(&bytes[..], b"one");
     }
 
     #[tokio::test]

@@ -21,6 +21,8 @@ use tokio::sync::watch;
 
 /// Every point of the protocol that the runtime passes, in the order of a run (EPOCH §9).
 pub const POINTS: &[&str] = &[
+    "lineages.before",
+    "lineages.after",
     "recover.first",
     "recover.owned",
     "recover.fenced",

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use clap::Args;
 use contract::Result;
 use contract::sink::Promise;
+use contract::source::Lineages;
 use contract::spec::{BuildContext, Change};
 use plan::schedule::{Missed, Schedule};
 use runtime::Pipeline;
@@ -63,8 +64,8 @@ struct Source {
     source: String,
     r#type: String,
     replayable: bool,
-    /// Whether each split is a lineage of its own, which may move to another process.
-    lineage_per_split: bool,
+    /// How its splits are divided among lineages.
+    lineages: Lineages,
     /// What its settings name and cannot be read now.
     unreadable: Vec<Unreadable>,
 }
@@ -171,7 +172,7 @@ fn describe(loaded: &Loaded) -> Result<Checked> {
             source: node.name.clone(),
             r#type: planned.kind.clone(),
             replayable: node.source.replayable(),
-            lineage_per_split: node.source.lineage_per_split(),
+            lineages: node.lineages,
             unreadable: unreadable.into_iter().flatten().map(Unreadable::from).collect(),
         })
     });
@@ -235,9 +236,9 @@ fn print(checked: &Checked, several: bool, out: &mut output::Stdout) -> std::io:
     writeln!(out, "pipeline {} is right", checked.pipeline)?;
     for source in &checked.sources {
         let replay = if source.replayable { "" } else { ", cannot be read twice" };
-        let lineages = match source.lineage_per_split {
-            true => ", each split a lineage of its own",
-            false => "",
+        let lineages = match source.lineages {
+            Lineages::Split => ", each split a lineage of its own",
+            Lineages::One => "",
         };
         writeln!(out, "  source {} ({}{replay}{lineages})", source.source, source.r#type)?;
         for Unreadable { name, reason, may_hold_records, .. } in &source.unreadable {

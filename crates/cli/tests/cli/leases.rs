@@ -29,7 +29,7 @@ checkpoint:
   access_key: ${{LOGMILL_TEST_S3_KEY}}
   secret_key: ${{LOGMILL_TEST_S3_SECRET}}
 sources:
-  numbers: {{ type: memory, rows_max: {ROWS_PER_SPLIT}, splits: {SPLITS}, lineages: true }}
+  numbers: {{ type: memory, rows_max: {ROWS_PER_SPLIT}, splits: {SPLITS}, lineages: split }}
 sinks:
   kept: {{ type: lake, input: numbers, table: kept }}
 "

@@ -9,6 +9,7 @@ mod bytes;
 mod compacted;
 mod crash;
 mod destinations;
+mod divided;
 mod formats;
 mod hostile;
 mod interop;

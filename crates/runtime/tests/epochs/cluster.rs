@@ -13,7 +13,9 @@ use contract::sink::{
     BatchStream, Commit, CommitOutcome, Held, Prepared, Promise, ReadBack, Room, Sink, Writer,
     WriterContext,
 };
-use contract::source::{Discovery, KnownSplit, ReadBatch, Source, Split, SplitReader, Until};
+use contract::source::{
+    Discovery, KnownSplit, Lineages, ReadBatch, Source, Split, SplitReader, Until,
+};
 use contract::{Error, Lineage, Position, Result, SplitId};
 use runtime::{Pipeline, Progress, RunOptions, Summary};
 use testkit::crash::Proof;
@@ -61,8 +63,8 @@ impl Source for Member {
         self.inner.schema()
     }
 
-    fn lineage_per_split(&self) -> bool {
-        true
+    fn lineages(&self) -> &'static [Lineages] {
+        &[Lineages::Split]
     }
 
     async fn splits(&self, known: Option<&[KnownSplit]>) -> Result<Discovery> {
@@ -105,8 +107,8 @@ impl Source for StartsLate {
         self.inner.schema()
     }
 
-    fn lineage_per_split(&self) -> bool {
-        true
+    fn lineages(&self) -> &'static [Lineages] {
+        &[Lineages::Split]
     }
 
     async fn splits(&self, known: Option<&[KnownSplit]>) -> Result<Discovery> {

@@ -14,7 +14,7 @@ use state::history::Decision;
 use testkit::crash::{POINTS, Proof, RECOVERY_POINTS, Start};
 
 use super::cluster::{Following, Group, StartsLate, Trouble, until};
-use super::{Fixture, LEASE_TTL, ROWS, SPLITS, block_on, steps};
+use super::{Fixture, LEASE_TTL, ROWS, SPLITS, steps};
 
 const LINEAGES: [&str; SPLITS as usize] = ["numbers.0", "numbers.1", "numbers.2"];
 
@@ -341,21 +341,85 @@ fn splits_start_together_whatever_happens_between_their_first_checkpoints() {
 
 #[test]
 fn a_stateful_step_below_lineages_of_splits_is_refused() {
-    let fixture = Fixture::of(", lineages: true");
+    let fixture = Fixture::of(", lineages: split");
     let Err(error) = fixture.proof().pipeline() else { panic!("it is not refused") };
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!(error.to_string().contains("\"first\" keeps a state"), "{error}");
     assert!(error.place().is_some_and(|place| place.line > 0), "at the step");
 }
 
+/// The same pipeline with its splits in one lineage, and with a lineage for each.
+fn both_ways(fixture: &Fixture) -> [Proof; 2] {
+    let one = fixture.yaml.replace("lineages: split", "lineages: one");
+    [Proof { yaml: one, ..fixture.proof() }, fixture.proof()]
+}
+
+fn refused(proof: &Proof) -> String {
+    let error = proof.start().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config, "{error:?}");
+    assert!(error.hint_text().unwrap().contains("set it back to"), "{error:?}");
+    error.to_string()
+}
+
 #[test]
-fn splits_that_were_one_lineage_do_not_become_many() {
+fn splits_stay_in_the_lineages_in_which_they_were_begun() {
+    let _alone = Proof::alone();
+    for (first, second) in [(0, 1), (1, 0)] {
+        let fixture = Fixture::of_lineages();
+        let ways = both_ways(&fixture);
+        ways[first].start().unwrap();
+        let begun = fixture.lineages();
+        let said = refused(&ways[second]);
+        let words = ["one", "split"];
+        assert!(said.contains(&format!("begun with `lineages: {}`", words[first])), "{said}");
+        assert_eq!(fixture.lineages(), begun, "nothing was begun");
+        // A history of a program that had no plan shows how its splits were divided.
+        let object = fixture.data.path().join("checkpoints").join(&fixture.name).join("lineages");
+        std::fs::remove_file(&object).unwrap();
+        refused(&ways[second]);
+        let Start::Ended(summary) = ways[first].start().unwrap() else { panic!("no crash") };
+        assert_eq!(summary.read, 0, "it goes on");
+        assert!(object.exists());
+    }
+}
+
+#[test]
+fn a_source_that_left_the_file_keeps_its_lineages() {
     let _alone = Proof::alone();
     let fixture = Fixture::of_lineages();
-    let mut together = fixture.proof();
-    together.yaml = fixture.yaml.replace(", lineages: true", "");
-    together.start().unwrap();
-    let error = fixture.proof().start().unwrap_err();
+    let [one, split] = both_ways(&fixture);
+    one.start().unwrap();
+    let others = |proof: &Proof, store: &str| Proof {
+        yaml: proof.yaml.replace("numbers", "others").replace("-staged", store),
+        ..proof.clone()
+    };
+    // Another source in its place: what it reads has other names of splits.
+    let mut without = others(&split, "-staged");
+    without.yaml = without.yaml.replace("rows_max: 300", "rows_max: 0");
+    let Start::Ended(_) = without.start().unwrap() else { panic!("no crash") };
+    refused(&split);
+    refused(&others(&one, "-staged"));
+}
+
+#[test]
+fn of_two_first_starts_with_different_plans_one_is_refused() {
+    let _alone = Proof::alone();
+    let fixture = Fixture::of_lineages();
+    let ways = both_ways(&fixture);
+    let outcomes = std::thread::scope(|scope| {
+        let begun = ways.each_ref().map(|proof| scope.spawn(|| proof.start()));
+        begun.map(|start| start.join().unwrap())
+    });
+    let errors: Vec<_> = outcomes.into_iter().filter_map(Result::err).collect();
+    let [error] = &errors[..] else { panic!("{errors:?}") };
     assert_eq!(error.kind(), ErrorKind::Config, "{error:?}");
-    assert!(block_on(fixture.checkpoints.lineages(&fixture.name)).unwrap().len() == 1);
+    fixture.check();
+}
+
+#[test]
+fn what_a_source_cannot_be_is_refused_when_the_file_is_checked() {
+    let fixture = Fixture::of_lineages();
+    let yaml = fixture.yaml.replace("lineages: split", "lineages: many");
+    let Err(error) = (Proof { yaml, ..fixture.proof() }).pipeline() else { panic!("accepted") };
+    assert_eq!((error.kind(), error.field_name()), (ErrorKind::Config, Some("lineages")));
 }

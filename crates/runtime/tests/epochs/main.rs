@@ -50,7 +50,7 @@ impl Fixture {
 
     /// Each split is a lineage; no state.
     fn of_lineages() -> Self {
-        let fixture = Self::of(", lineages: true");
+        let fixture = Self::of(", lineages: split");
         let yaml = fixture.yaml.replace("input: first", "input: numbers").replace("2KiB", "512B");
         let without_first = yaml.lines().filter(|line| !line.contains("first:"));
         Self { yaml: without_first.collect::<Vec<_>>().join("\n"), ..fixture }

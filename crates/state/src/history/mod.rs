@@ -5,6 +5,7 @@
 //! `<lineage>/pack-<first>-<last>`, so that a folder stays short however long a pipeline runs.
 
 mod names;
+mod packs;
 mod tidy;
 mod troubles;
 
@@ -89,7 +90,7 @@ pub struct Since {
 }
 
 /// What stays of epochs that are older than `history.keep`: one row per split and sink.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Folded {
     until: u64,
     entries: Vec<Entry>,
@@ -321,14 +322,6 @@ impl History {
         let Some(path) = names.folds.last() else { return Ok(Folded::default()) };
         let bytes = self.bytes(path).await?;
         serde_json::from_slice(&bytes).external(|| format!("\"{path}\" is damaged"))
-    }
-
-    async fn unpack(&self, path: &Path) -> Result<Vec<Checkpoint>> {
-        let bytes = self.bytes(path).await?;
-        let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        let checkpoints = lines
-            .map(|line| serde_json::from_slice(line).external(|| format!("\"{path}\" is damaged")));
-        checkpoints.collect()
     }
 
     /// All checkpoints that are kept, old ones without state and committables, in order.

@@ -4,24 +4,24 @@
 //! A crash between any two steps leaves something twice, never nothing; readers take each epoch
 //! once.
 
-use std::time::Duration;
+use std::ops::ControlFlow;
 
 use bytes::Bytes;
+use contract::Result;
 use contract::error::Context;
-use contract::{Result, failpoint};
 use object_store::ObjectStoreExt;
+use object_store::path::Path;
+use serde::Deserialize;
 use tracing::warn;
 
 use super::names::Names;
-use super::{EPOCHS_LOOSE_MAX, EPOCHS_LOOSE_MIN, History};
+use super::{EPOCHS_LOOSE_MAX, EPOCHS_LOOSE_MIN, Folded, History};
 use crate::ledger::Entry;
 
 /// Epochs between two tidyings of old checkpoints.
 const COLLECT_EVERY: u64 = 16;
 /// The same in a store that several machines share.
 const COLLECT_EVERY_SHARED: u64 = 256;
-/// Decisions stay under their names for so long where others may sleep on the same history.
-const SHARED_LOOSE_FOR: Duration = Duration::from_secs(24 * 3600);
 
 impl History {
     /// How many epochs are made between two calls of [`History::collect`]. It lists all decisions,
@@ -56,50 +56,15 @@ impl History {
         Ok(())
     }
 
-    /// Writes the pack first and deletes the loose epochs afterwards: a crash between leaves both,
-    /// and readers take each epoch once.
-    async fn pack(&self, names: &Names) -> Result<()> {
-        let keep = names.epochs.len() - EPOCHS_LOOSE_MIN;
-        let loose_for = if self.is_shared { SHARED_LOOSE_FOR } else { Duration::ZERO };
-        let young = |epoch: &u64| names.is_younger(*epoch, loose_for);
-        let old = names.epochs.iter().take(keep).take_while(|(epoch, _)| !young(epoch));
-        let old: Vec<_> = old.collect();
-        if old.len() < EPOCHS_LOOSE_MAX - EPOCHS_LOOSE_MIN {
-            return Ok(());
-        }
-        let (Some((first, _)), Some((last, _))) = (old.first(), old.last()) else { return Ok(()) };
-        let mut lines = String::new();
-        for (_, path) in &old {
-            let mut checkpoint = self.read(path).await?;
-            checkpoint.states.clear();
-            checkpoint.sinks.values_mut().for_each(|sink| sink.committable = None);
-            lines.push_str(&serde_json::to_string(&checkpoint).bug("a checkpoint is no JSON")?);
-            lines.push('\n');
-        }
-        let path = self.prefix.clone().join(format!("pack-{first:020}-{last:020}"));
-        let put = self.store.put(&path, Bytes::from(lines).into()).await;
-        put.transient(|| format!("could not write \"{path}\""))?;
-        failpoint::reach("pack.written").await?;
-        for (_, path) in old {
-            self.delete(path).await?;
-        }
-        Ok(())
-    }
-
     /// Adds up the packs that ended before `keep_from_us`, then deletes them.
     async fn fold(&self, names: &Names, keep_from_us: i64) -> Result<()> {
         let mut folded = self.folded(names).await?;
         let mut done = Vec::new();
         for path in &names.packs {
-            let checkpoints = self.unpack(path).await?;
-            let Some(last) = checkpoints.last().filter(|last| last.now_us < keep_from_us) else {
+            let Some(more) = self.add_pack(path, folded.clone(), keep_from_us).await? else {
                 break;
             };
-            let until = last.epoch;
-            checkpoints.iter().filter(|old| old.epoch > folded.until).for_each(|old| {
-                old.ledger.iter().for_each(|entry| add_up(&mut folded.entries, entry));
-            });
-            folded.until = folded.until.max(until);
+            folded = more;
             done.push(path);
         }
         if done.is_empty() {
@@ -114,6 +79,41 @@ impl History {
         }
         Ok(())
     }
+}
+
+impl History {
+    /// The sums with those of a pack; none unless all of it ended before `keep_from_us`.
+    async fn add_pack(
+        &self,
+        path: &Path,
+        mut folded: Folded,
+        keep_from_us: i64,
+    ) -> Result<Option<Folded>> {
+        let mut all_old = true;
+        self.for_each_packed(path, |packed: Packed| {
+            all_old = packed.now_us < keep_from_us;
+            if all_old && packed.epoch > folded.until {
+                packed.ledger.iter().for_each(|entry| add_up(&mut folded.entries, entry));
+                folded.until = packed.epoch;
+            }
+            // Later epochs are younger.
+            match all_old {
+                true => ControlFlow::Continue(()),
+                false => ControlFlow::Break(()),
+            }
+        })
+        .await?;
+        Ok(Some(folded).filter(|_| all_old))
+    }
+}
+
+/// What a fold takes of a packed checkpoint.
+#[derive(Deserialize)]
+struct Packed {
+    epoch: u64,
+    now_us: i64,
+    #[serde(default)]
+    ledger: Vec<Entry>,
 }
 
 /// Adds an epoch's counts to the cumulative ones of its split and sink.
