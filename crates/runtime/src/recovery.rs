@@ -138,7 +138,8 @@ async fn adopt(owner: &Owner, first: Checkpoint) -> Result<Checkpoint> {
 /// of its epoch was committed.
 async fn newest_readable(owner: &Owner) -> Result<Option<state::history::Newest>> {
     let error = match owner.history.newest().await {
-        Err(error) if !error.retry() => error,
+        // What a later version wrote is no damage.
+        Err(error) if !error.retry() && error.kind() != ErrorKind::Config => error,
         other => return other,
     };
     let Some(damaged) = owner.history.newest_epoch().await?.filter(|epoch| *epoch > 0) else {

@@ -16,8 +16,10 @@ use sha2::{Digest, Sha256};
 
 use crate::ledger::Entry;
 
-/// The layout of the file; another number is refused.
+/// The layout of the file; numbers above the next one are refused.
 const FORMAT: u32 = 1;
+/// The layout of one that names a file of refused rows, which a program that knows none would miss.
+const FORMAT_WITH_FILE: u32 = 2;
 
 /// The rules by which this binary turns cuts into rows. An unfinished epoch of lower rules is
 /// finished by them; one of higher rules is left to the binary that made it. 1: rows of one record
@@ -64,9 +66,21 @@ pub struct Checkpoint {
     /// What each sink got, by name.
     #[serde(default)]
     pub sinks: BTreeMap<String, SinkState>,
+    /// Where the refused rows of its sinks stand, where they are too many to stand in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejects_file: Option<RejectsFile>,
     /// The epoch's counts.
     #[serde(default)]
     pub ledger: Vec<Entry>,
+}
+
+/// A file of refused rows beside a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RejectsFile {
+    /// Its name in the folder of the lineage.
+    pub name: String,
+    /// SHA-256 of its content.
+    pub sha256: String,
 }
 
 /// A split of a source with the next record to read.
@@ -259,7 +273,8 @@ impl Checkpoint {
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let body = serde_json::to_string(self)
             .map_err(|error| Error::bug("could not write a checkpoint as JSON").because(error))?;
-        let header = Header { format: FORMAT, sha256: sha256_hex(body.as_bytes()) };
+        let format = if self.rejects_file.is_some() { FORMAT_WITH_FILE } else { FORMAT };
+        let header = Header { format, sha256: sha256_hex(body.as_bytes()) };
         let header = serde_json::to_string(&header)
             .map_err(|error| Error::bug("could not write a checkpoint as JSON").because(error))?;
         Ok(format!("{header}\n{body}\n").into_bytes())
@@ -268,18 +283,19 @@ impl Checkpoint {
     /// Reads the bytes of a file.
     ///
     /// # Errors
-    /// External: the bytes are not a whole checkpoint of a format that this binary knows.
+    /// External: the bytes are not a whole checkpoint. Config: a later version wrote them.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let text = std::str::from_utf8(bytes).map_err(|error| damaged().because(error))?;
         let (header, body) = text.split_once('\n').ok_or_else(damaged)?;
         let header: Header =
             serde_json::from_str(header).map_err(|error| damaged().because(error))?;
-        if header.format != FORMAT {
-            return Err(Error::external(format!(
-                "checkpoint has format {}, this program reads format {FORMAT}",
+        if ![FORMAT, FORMAT_WITH_FILE].contains(&header.format) {
+            return Err(Error::config(format!(
+                "checkpoint has format {}, this program reads formats {FORMAT} and \
+                 {FORMAT_WITH_FILE}",
                 header.format
             ))
-            .hint("use the version of logmill that wrote it"));
+            .hint("use the version of logmill that wrote it; nothing was changed"));
         }
         let body = body.strip_suffix('\n').ok_or_else(damaged)?;
         if sha256_hex(body.as_bytes()) != header.sha256 {

@@ -29,6 +29,7 @@ mod orders;
 mod replays;
 mod steps;
 mod strays;
+mod wordy;
 
 const ROWS: i64 = 300;
 const SPLITS: i64 = 3;

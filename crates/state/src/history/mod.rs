@@ -6,6 +6,7 @@
 
 mod names;
 mod packs;
+mod rejects;
 mod tidy;
 mod troubles;
 
@@ -158,7 +159,8 @@ impl History {
     }
 
     async fn create(&self, checkpoint: &Checkpoint) -> Result<Decision> {
-        let bytes = Bytes::from(checkpoint.to_bytes()?);
+        let slim = self.set_rejects_apart(checkpoint).await?;
+        let bytes = Bytes::from(slim.as_ref().unwrap_or(checkpoint).to_bytes()?);
         let path = self.path_of(checkpoint.epoch);
         let mut failure = None;
         for _ in 0..PUT_ATTEMPTS_MAX {
@@ -403,6 +405,12 @@ impl History {
     }
 
     async fn read(&self, path: &Path) -> Result<Checkpoint> {
+        let failed = |error: Error| error.context(format!("could not read checkpoint \"{path}\""));
+        self.with_rejects(self.read_alone(path).await?).await.map_err(failed)
+    }
+
+    /// A checkpoint without the refused rows that stand beside it.
+    async fn read_alone(&self, path: &Path) -> Result<Checkpoint> {
         let bytes = self.bytes(path).await?;
         let place = format!("{path}");
         let read = Checkpoint::from_bytes(&bytes).and_then(|checkpoint| checkpoint.of(&place));

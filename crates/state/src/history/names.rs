@@ -16,6 +16,8 @@ pub struct Names {
     pub complete: Vec<u64>,
     /// States of steps, with their epochs.
     pub states: Vec<(u64, Path)>,
+    /// Files of refused rows, with their epochs.
+    pub rejects: Vec<(u64, Path)>,
     /// Packed epochs, in order.
     pub packs: Vec<Path>,
     /// Cumulative ledgers, in order; the last one counts.
@@ -55,6 +57,7 @@ impl Names {
             }
             ("complete", Some(epoch)) => self.complete.push(epoch),
             ("state", Some(epoch)) => self.states.push((epoch, path)),
+            ("rejects", Some(epoch)) => self.rejects.push((epoch, path)),
             ("pack", Some(_)) => self.packs.push(path),
             ("fold", Some(_)) => self.folds.push(path),
             _ => {}

@@ -39,12 +39,16 @@ impl History {
         let (Some((first, _)), Some((last, _))) = (old.first(), old.last()) else { return Ok(()) };
         let path = self.prefix.clone().join(format!("pack-{first:020}-{last:020}"));
         let mut pack = BufWriter::with_capacity(self.store.clone(), path.clone(), PART_BYTES);
-        if let Err(error) = self.write_pack(&mut pack, old.iter().map(|(_, path)| *path)).await {
-            // What was uploaded so far is no object yet.
-            let _ = pack.abort().await;
-            return Err(error.context(format!("could not write \"{path}\"")));
-        }
+        let named = match self.write_pack(&mut pack, old.iter().map(|(_, path)| *path)).await {
+            Ok(named) => named,
+            Err(error) => {
+                // What was uploaded so far is no object yet.
+                let _ = pack.abort().await;
+                return Err(error.context(format!("could not write \"{path}\"")));
+            }
+        };
         failpoint::reach("pack.written").await?;
+        self.forget_unnamed_rejects(names, **first..=**last, &named).await?;
         for (_, path) in old {
             self.delete(path).await?;
         }
@@ -52,21 +56,24 @@ impl History {
     }
 
     /// Writes checkpoints one after the other, so that no more than one of them and a part of the
-    /// pack are in memory.
+    /// pack are in memory. Returns the files of refused rows that they name.
     async fn write_pack(
         &self,
         pack: &mut BufWriter,
         old: impl Iterator<Item = &Path>,
-    ) -> Result<()> {
+    ) -> Result<Vec<String>> {
+        let mut named = Vec::new();
         for path in old {
-            let mut checkpoint = self.read(path).await?;
+            let mut checkpoint = self.read_alone(path).await?;
+            named.extend(checkpoint.rejects_file.iter().map(|file| file.name.clone()));
             checkpoint.states.clear();
             checkpoint.sinks.values_mut().for_each(|sink| sink.committable = None);
             let mut line = serde_json::to_vec(&checkpoint).bug("a checkpoint is no JSON")?;
             line.push(b'\n');
             pack.put(line.into()).await.transient(|| "could not write a part".to_owned())?;
         }
-        pack.shutdown().await.transient(|| "could not write the end".to_owned())
+        pack.shutdown().await.transient(|| "could not write the end".to_owned())?;
+        Ok(named)
     }
 
     /// All checkpoints of a pack.

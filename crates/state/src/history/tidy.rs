@@ -77,6 +77,11 @@ impl History {
         for path in done.into_iter().chain(&names.folds) {
             self.delete(path).await?;
         }
+        // What is still loose names its own.
+        let loose = |epoch: &u64| *epoch > folded.until || names.epochs.contains_key(epoch);
+        for (_, path) in names.rejects.iter().filter(|(epoch, _)| !loose(epoch)) {
+            self.delete(path).await?;
+        }
         Ok(())
     }
 }

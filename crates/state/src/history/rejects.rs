@@ -1,0 +1,204 @@
+//! Refused rows that are too many for their checkpoint: they stand in a file beside it, which it
+//! names.
+//!
+//! The file is durable before the checkpoint is decided, under a name that is used once. Whoever
+//! reads the checkpoint finds the rows in it, as if they had never been elsewhere; packs keep the
+//! name alone. A file goes when its epoch is packed without naming it, or is folded.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use contract::error::Context;
+use contract::{Error, Result, failpoint};
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
+
+use super::History;
+use super::names::Names;
+use crate::Checkpoint;
+use crate::checkpoint::{RejectsFile, SinkRejectState, sha256_hex};
+
+/// Bytes of refused rows that stand in a checkpoint itself.
+const INLINE_BYTES_MAX: usize = 1 << 20;
+/// What a refused row takes beside its texts.
+const ROW_BYTES: usize = 64;
+
+/// Refused rows by the sink that refused them.
+type BySink = BTreeMap<String, Vec<SinkRejectState>>;
+
+impl History {
+    /// The checkpoint without its refused rows, where they are too many to be written in it. By
+    /// then they are kept. None where it is written as it is.
+    ///
+    /// # Errors
+    /// Retryable External: the store does not answer.
+    pub(super) async fn set_rejects_apart(
+        &self,
+        checkpoint: &Checkpoint,
+    ) -> Result<Option<Checkpoint>> {
+        if bytes_of(checkpoint) <= INLINE_BYTES_MAX {
+            return Ok(None);
+        }
+        let mut slim = checkpoint.clone();
+        let mut rejects = BySink::new();
+        for (name, sink) in slim.sinks.iter_mut().filter(|(_, sink)| !sink.rejects.is_empty()) {
+            rejects.insert(name.clone(), std::mem::take(&mut sink.rejects));
+        }
+        let bytes = serde_json::to_vec(&rejects).bug("refused rows are no JSON")?;
+        let (epoch, writer) = (checkpoint.epoch, &checkpoint.writer);
+        let file = RejectsFile {
+            name: format!("rejects-{epoch:020}-{writer}"),
+            sha256: sha256_hex(&bytes),
+        };
+        let path = self.prefix.clone().join(file.name.as_str());
+        failpoint::reach("rejects.before").await?;
+        let put = self.store.put(&path, Bytes::from(bytes).into()).await;
+        put.transient(|| format!("could not write \"{path}\""))?;
+        failpoint::reach("rejects.after").await?;
+        slim.rejects_file = Some(file);
+        Ok(Some(slim))
+    }
+
+    /// The checkpoint with the refused rows that stand beside it.
+    ///
+    /// # Errors
+    /// External: the store does not answer (retryable), or the file is gone or damaged.
+    pub(super) async fn with_rejects(&self, mut checkpoint: Checkpoint) -> Result<Checkpoint> {
+        let Some(file) = checkpoint.rejects_file.take() else { return Ok(checkpoint) };
+        let path = self.prefix.clone().join(file.name.as_str());
+        let bytes = self.bytes(&path).await?;
+        let damaged =
+            || Error::external(format!("\"{path}\" is damaged: refused rows stand there"));
+        if sha256_hex(&bytes) != file.sha256 {
+            return Err(damaged());
+        }
+        let rejects: BySink =
+            serde_json::from_slice(&bytes).map_err(|error| damaged().because(error))?;
+        for (name, rejects) in rejects {
+            checkpoint.sinks.entry(name).or_default().rejects = rejects;
+        }
+        Ok(checkpoint)
+    }
+
+    /// Deletes the files of packed epochs that no checkpoint of them names: those of attempts that
+    /// were dropped before they decided.
+    pub(super) async fn forget_unnamed_rejects(
+        &self,
+        names: &Names,
+        epochs: std::ops::RangeInclusive<u64>,
+        named: &[String],
+    ) -> Result<()> {
+        let of_epochs = names.rejects.iter().filter(|(epoch, _)| epochs.contains(epoch));
+        let is_named = |path: &Path| named.iter().any(|name| path.filename() == Some(name));
+        for (_, path) in of_epochs.filter(|(_, path)| !is_named(path)) {
+            self.delete(path).await?;
+        }
+        Ok(())
+    }
+}
+
+fn bytes_of(checkpoint: &Checkpoint) -> usize {
+    let rejects = checkpoint.sinks.values().flat_map(|sink| &sink.rejects);
+    let bytes = rejects.map(|SinkRejectState(row)| {
+        let original = row.reject.original.as_ref().map_or(0, Bytes::len);
+        ROW_BYTES + row.split.as_str().len() + row.reject.reason.len() + original
+    });
+    bytes.sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use contract::sink::SinkReject;
+    use contract::source::Reject;
+    use contract::{Lineage, SplitId};
+    use futures::TryStreamExt;
+    use object_store::memory::InMemory;
+    use object_store::{ObjectStore, ObjectStoreExt};
+
+    use super::*;
+    use crate::checkpoint::SinkState;
+    use crate::history::Decision;
+
+    fn history() -> History {
+        History::new(Arc::new(InMemory::new()), "logs", &Lineage::main())
+    }
+
+    /// An epoch of which a sink refused rows with reasons of so many bytes together.
+    fn refused(epoch: u64, writer: &str, bytes: usize) -> Checkpoint {
+        let rejects = (0..8).map(|row| {
+            let reject = Reject::new(row, "x".repeat(bytes / 8)).with_original(b"line"[..].into());
+            SinkRejectState(SinkReject { split: SplitId::new("a.log"), reject })
+        });
+        let sink = SinkState { rejects: rejects.collect(), ..SinkState::default() };
+        Checkpoint {
+            epoch,
+            writer: writer.to_owned(),
+            sinks: [("lake".to_owned(), sink)].into(),
+            ..Checkpoint::first("logs", &Lineage::main(), 7)
+        }
+    }
+
+    async fn files(history: &History) -> Vec<String> {
+        let listed = history.store.list(Some(&history.prefix)).try_collect::<Vec<_>>().await;
+        let names = listed.expect("listed").into_iter();
+        let mut names: Vec<_> =
+            names.filter_map(|meta| meta.location.filename().map(str::to_owned)).collect();
+        names.retain(|name| name.starts_with("rejects-"));
+        names.sort();
+        names
+    }
+
+    #[tokio::test]
+    async fn rows_that_are_too_many_stand_beside_their_checkpoint() {
+        let history = history();
+        for (epoch, bytes, beside) in [(1, 1000, 0), (2, 2 << 20, 1)] {
+            let checkpoint = refused(epoch, "a", bytes);
+            // Who offers the same once more meets its own bytes.
+            for _ in 0..2 {
+                assert_eq!(history.decide(&checkpoint).await.expect("put"), Decision::Decided);
+            }
+            assert_eq!(files(&history).await.len(), beside, "{bytes} bytes");
+            let path = history.path_of(epoch);
+            let size = history.store.head(&path).await.expect("there").size;
+            assert!(size < 10_000, "{size} bytes");
+            let read = history.newest().await.expect("read").expect("there").checkpoint;
+            assert_eq!(read.sinks["lake"], checkpoint.sinks["lake"]);
+            assert_eq!(read.rejects_file, None, "the next epoch does not name it");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_gone_or_damaged_is_named() {
+        let history = history();
+        history.decide(&refused(1, "a", 2 << 20)).await.expect("put");
+        let path = history.prefix.clone().join(files(&history).await[0].as_str());
+        history.store.put(&path, "{}".into()).await.expect("put");
+        for said in ["is damaged", "is not in the checkpoint store"] {
+            let error = history.newest().await.expect_err("no refused rows");
+            assert!(error.chain().contains("rejects-"), "{error:?}");
+            assert!(error.chain().contains(said), "{error:?}");
+            history.delete(&path).await.expect("deleted");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_stays_as_long_as_a_checkpoint_names_it() {
+        let history = history();
+        // An attempt that was killed between the file and the checkpoint.
+        history.set_rejects_apart(&refused(2, "killed", 2 << 20)).await.expect("put");
+        for epoch in 1..=300 {
+            let bytes = if epoch == 2 { 2 << 20 } else { 0 };
+            history.decide(&refused(epoch, "a", bytes)).await.expect("put");
+        }
+        assert_eq!(files(&history).await.len(), 2);
+        history.collect(300, 0).await;
+        assert_eq!(files(&history).await, [format!("rejects-{:020}-a", 2)], "a pack names it");
+        for epoch in 301..=600 {
+            history.decide(&refused(epoch, "a", 0)).await.expect("put");
+        }
+        history.collect(600, i64::MAX).await;
+        assert!(files(&history).await.is_empty(), "its epoch is folded");
+    }
+}
