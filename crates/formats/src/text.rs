@@ -35,14 +35,6 @@ pub struct Line<'a> {
     place: u64,
 }
 
-impl Line<'_> {
-    /// The line without blanks and tabs at its end; none if it has none there.
-    pub fn without_blanks(&self) -> Option<Self> {
-        let text = self.text.trim_end_matches([' ', '\t', '\r']);
-        (text.len() < self.text.len()).then_some(Self { text, place: self.place })
-    }
-}
-
 impl<'a> Lines<'a> {
     /// Takes a column of lines.
     pub fn new(array: &'a StringViewArray) -> Self {
@@ -94,10 +86,15 @@ impl TextColumn {
     }
 
     /// Adds a piece of a line, by its bytes from 0.
-    #[inline]
+    #[inline(always)]
     pub fn push(&mut self, line: Line<'_>, range: Range<usize>) {
-        let offset = (range.start as u64) << 32;
-        self.views.push(view(line.text[range].as_bytes(), line.place.wrapping_add(offset)));
+        let place = line.place.wrapping_add((range.start as u64) << 32);
+        let text = line.text[range.clone()].as_bytes();
+        let view = match line.text.as_bytes()[range.start..].first_chunk() {
+            Some(sixteen) => view_of_head(*sixteen, text.len(), place),
+            None => view(text, place),
+        };
+        self.views.push(view);
     }
 
     /// Adds text that was cut from a line; text from elsewhere is copied.
@@ -173,6 +170,27 @@ fn view(text: &[u8], place: u64) -> u128 {
         _ => length | (inline(text) << 32),
     }
 }
+
+/// The same from the first 16 bytes from the text on, whatever stands behind it. Whether a text is
+/// short is often as good as random, so both views are made and one is taken, without a branch.
+#[inline(always)]
+fn view_of_head(head: [u8; 16], length: usize, place: u64) -> u128 {
+    let head = u128::from_le_bytes(head);
+    let short = (head & INLINE_MASKS[length.min(INLINE_BYTES_MAX)]) << 32;
+    let long = (u128::from(head as u32) << 32) | (u128::from(place) << 64);
+    length as u128 | if length > INLINE_BYTES_MAX { long } else { short }
+}
+
+/// Masks of the first bytes of a number, by how many.
+const INLINE_MASKS: [u128; INLINE_BYTES_MAX + 1] = {
+    let mut masks = [0; INLINE_BYTES_MAX + 1];
+    let mut bytes = 0;
+    while bytes < masks.len() {
+        masks[bytes] = (1 << (8 * bytes)) - 1;
+        bytes += 1;
+    }
+    masks
+};
 
 /// The view of a text that stands in its view; none for a longer one.
 #[inline]

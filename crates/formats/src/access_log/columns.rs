@@ -7,10 +7,13 @@ use arrow::datatypes::{
     DataType, Float64Type, Int32Type, Int64Type, SchemaRef, TimestampMicrosecondType,
 };
 
+use memchr::memchr;
+
+use super::block::Block;
 use super::escape::unescape;
 use super::kind::{Items, Kind};
 use super::request;
-use super::scan::{Found, State, find};
+use super::scan::{Found, State};
 use super::value::ABSENT;
 use crate::column::{NumberColumn, WordColumn};
 use crate::text::{Line, Lines, TextColumn};
@@ -56,69 +59,96 @@ impl<'a> Columns<'a> {
         Self { schema: schema.clone(), columns, wanted, rows: 0 }
     }
 
-    /// Adds a row.
-    #[inline]
-    pub fn push(&mut self, line: Line<'a>, fields: &[Found<'_>]) {
-        self.rows += 1;
-        for found in fields {
-            let at = found.field.column;
-            match found.field.kind {
-                Kind::Text | Kind::Label(_) | Kind::Address | Kind::Mark => {
-                    self.push_text(at, line, found);
-                }
-                Kind::Addresses { client: false } | Kind::List(Items::Labels) => {
-                    self.push_text(at, line, found);
-                }
-                Kind::Addresses { client: true } => {
-                    let end = found.start + found.number as usize;
-                    self.push_text(at, line, &Found { end, ..*found });
-                    self.push_text(at + 1, line, found);
-                }
-                Kind::List(_) => {
-                    self.push_text(at, line, found);
-                    self.push_number(at + 1, found);
-                }
-                Kind::Request => self.push_request(at, line, found),
-                Kind::Target => {
-                    let range = (found.state != State::Missing).then_some(found.start..found.end);
-                    self.push_target(at, line, range, found.state);
-                }
-                Kind::Query => self.push_query(at, line, found),
-                Kind::Word => {
-                    let word = &line.text[found.start..found.end];
-                    self.push_word(at, (found.state != State::Missing).then_some(word));
-                }
-                _ => self.push_number(at, found),
-            }
+    /// Adds the rows of a block, column by column: what a field is is asked once for all of them.
+    pub fn store(&mut self, block: &Block<'a, '_>) {
+        self.rows += block.rows();
+        for number in 0..block.width() {
+            self.store_field(block, number);
         }
     }
 
-    #[inline(always)]
-    fn push_number(&mut self, at: usize, found: &Found<'_>) {
-        let value = (found.number != ABSENT).then_some(found.number);
-        match &mut self.columns[at] {
-            Column::Status(column) => column.push(value.map(|status| status as i32)),
-            Column::Number(column) => column.push(value),
-            Column::Float(column) => {
-                column.push(value.map(|bits| f64::from_bits(bits as u64)));
+    fn store_field(&mut self, block: &Block<'a, '_>, number: usize) {
+        let Some((_, first)) = block.fields(number).next() else { return };
+        let (field, fields) = (first.field, block.fields(number));
+        let at = field.column;
+        match field.kind {
+            Kind::Text | Kind::Label(_) | Kind::Address | Kind::Mark => self.store_text(at, fields),
+            Kind::Addresses { client: false } | Kind::List(Items::Labels) => {
+                self.store_text(at, fields);
             }
-            Column::Time(column) => column.push(value),
+            Kind::Addresses { client: true } => {
+                self.store_text(at + 1, block.fields(number));
+                if let Column::Text(column) = &mut self.columns[at] {
+                    for (line, found) in fields {
+                        let end = found.start + found.number as usize;
+                        push_piece(column, line, found.start..end, found.state);
+                    }
+                }
+            }
+            Kind::List(_) => {
+                self.store_text(at, block.fields(number));
+                self.store_numbers(at + 1, fields);
+            }
+            Kind::Request => self.store_requests(at, fields),
+            Kind::Target => {
+                for (line, found) in fields {
+                    let range = (found.state != State::Missing).then_some(found.start..found.end);
+                    self.push_target(at, line, range, found.state);
+                }
+            }
+            Kind::Query => self.store_queries(at, fields),
+            Kind::Word => {
+                for (line, found) in fields {
+                    let word = &line.text[found.start..found.end];
+                    self.push_word(at, (found.state != State::Missing).then_some(word));
+                }
+            }
+            _ => self.store_numbers(at, fields),
+        }
+    }
+
+    fn store_numbers<'f>(
+        &mut self,
+        at: usize,
+        fields: impl Iterator<Item = (Line<'a>, &'f Found<'f>)>,
+    ) {
+        let numbers = fields.map(|(_, found)| (found.number != ABSENT).then_some(found.number));
+        match &mut self.columns[at] {
+            Column::Status(column) => {
+                numbers.for_each(|number| column.push(number.map(|status| status as i32)));
+            }
+            Column::Number(column) => numbers.for_each(|number| column.push(number)),
+            Column::Float(column) => numbers.for_each(|number| {
+                column.push(number.map(|bits| f64::from_bits(bits as u64)));
+            }),
+            Column::Time(column) => numbers.for_each(|number| column.push(number)),
             _ => {}
         }
     }
 
-    #[inline]
-    fn push_text(&mut self, at: usize, line: Line<'a>, found: &Found<'_>) {
+    fn store_text<'f>(
+        &mut self,
+        at: usize,
+        fields: impl Iterator<Item = (Line<'a>, &'f Found<'f>)>,
+    ) {
         let Column::Text(column) = &mut self.columns[at] else { return };
-        push_piece(column, line, found.start..found.end, found.state);
+        for (line, found) in fields {
+            push_piece(column, line, found.start..found.end, found.state);
+        }
     }
 
-    fn push_query(&mut self, at: usize, line: Line<'a>, found: &Found<'_>) {
+    fn store_queries<'f>(
+        &mut self,
+        at: usize,
+        fields: impl Iterator<Item = (Line<'a>, &'f Found<'f>)>,
+    ) {
         let Column::Text(column) = &mut self.columns[at] else { return };
-        let mark = line.text[found.start..found.end].starts_with('?');
-        let range = found.start + usize::from(mark)..found.end;
-        let state = if range.is_empty() { State::Missing } else { found.state };
-        push_piece(column, line, range, state);
+        for (line, found) in fields {
+            let mark = line.text[found.start..found.end].starts_with('?');
+            let range = found.start + usize::from(mark)..found.end;
+            let state = if range.is_empty() { State::Missing } else { found.state };
+            push_piece(column, line, range, state);
+        }
     }
 
     #[inline]
@@ -129,7 +159,20 @@ impl<'a> Columns<'a> {
     }
 
     /// Method, endpoint, path, query and protocol, from column `at` on.
-    #[inline]
+    fn store_requests<'f>(
+        &mut self,
+        at: usize,
+        fields: impl Iterator<Item = (Line<'a>, &'f Found<'f>)>,
+    ) {
+        if self.columns[at..at + 5].iter().all(|column| matches!(column, Column::Skipped)) {
+            return;
+        }
+        for (line, found) in fields {
+            self.push_request(at, line, found);
+        }
+    }
+
+    #[inline(always)]
     fn push_request(&mut self, at: usize, line: Line<'a>, found: &Found<'_>) {
         let text = &line.text[found.start..found.end];
         if found.state == State::Missing || text.is_empty() {
@@ -146,7 +189,7 @@ impl<'a> Columns<'a> {
     }
 
     /// Endpoint, path and query, from column `at` on.
-    #[inline]
+    #[inline(always)]
     fn push_target(
         &mut self,
         at: usize,
@@ -170,7 +213,7 @@ impl<'a> Columns<'a> {
             push_copy(query, after);
             return;
         }
-        let mark = find(b'?', line.text[target.clone()].as_bytes());
+        let mark = memchr(b'?', &line.text.as_bytes()[target.clone()]);
         let path_end = mark.map_or(target.end, |mark| target.start + mark);
         if let Column::Text(endpoint) = endpoint {
             endpoint.push(line, target.clone());
@@ -210,7 +253,7 @@ impl<'a> Columns<'a> {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn push_piece(column: &mut TextColumn, line: Line<'_>, range: Range<usize>, state: State) {
     match state {
         State::Plain => column.push(line, range),

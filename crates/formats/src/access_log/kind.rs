@@ -152,6 +152,12 @@ impl Kind {
         }
     }
 
+    /// Whether it holds a number or a time, or text of which something is to be known.
+    pub fn has_value(&self) -> bool {
+        let is_text = matches!(self, Self::Text | Self::Mark | Self::Label(_) | Self::Word);
+        !is_text && !matches!(self, Self::Request | Self::Target | Self::Query)
+    }
+
     /// Whether it is a time, without which a row would be lost among the others.
     pub fn is_time(&self) -> bool {
         matches!(self, Self::ClfTime | Self::Time(_))

@@ -9,6 +9,7 @@ use arrow::datatypes::{DataType, Field as ArrowField};
 use contract::{Error, Result};
 
 pub use super::kind::{Alphabet, Items, Kind};
+use super::literal::Literal;
 use crate::timestamp::TimeFormat;
 
 /// A piece of a form: text that stands in every line, or a field.
@@ -54,13 +55,15 @@ pub struct Field {
     /// How its end is found.
     pub end: End,
     /// What stands after it; empty at the end of the line, or where its kind alone ends it.
-    pub until: Vec<u8>,
+    pub until: Literal,
     /// Whether a line without it is refused.
     pub required: bool,
     /// Whether nothing at all may stand for a number or a time.
     pub may_be_empty: bool,
     /// Whether each of its bytes is looked at: where a longer or shorter field could take them.
     pub is_checked: bool,
+    /// Whether its end is searched for, it may hold any text, and a blank stands behind it.
+    pub is_plain_search: bool,
     /// How what stands in it is to be read.
     pub escape: Escape,
 }
@@ -106,7 +109,7 @@ pub struct Free {
 /// The form of a line.
 pub struct Layout {
     /// What every line begins with.
-    pub prefix: Vec<u8>,
+    pub prefix: Literal,
     /// The fields, in their order. With a tail, the last one is the response time.
     pub fields: Vec<Field>,
     /// What may follow.
@@ -130,7 +133,7 @@ impl Layout {
     /// could be read in two ways.
     pub fn new(form: Form, tail: Tail) -> Result<Self> {
         let mut layout = Self {
-            prefix: Vec::new(),
+            prefix: Literal::default(),
             fields: Vec::new(),
             tail,
             free: Vec::new(),
@@ -168,6 +171,9 @@ impl Layout {
         for field in &mut layout.fields {
             let is_open = layout.is_loose || field.end == End::Rest;
             field.is_checked = is_open && field.end != End::Quote;
+            field.is_plain_search = field.end == End::Search
+                && field.kind == Kind::Text
+                && field.until.first() == Some(&b' ');
         }
         Ok(layout)
     }
@@ -202,8 +208,8 @@ impl Layout {
                 .hint("each record is one line; leave the line end out"));
         }
         match self.fields.last_mut() {
-            Some(before) => before.until = between.into_bytes(),
-            None => self.prefix = between.into_bytes(),
+            Some(before) => before.until = between.into(),
+            None => self.prefix = between.into(),
         }
         Ok(())
     }
@@ -221,10 +227,11 @@ impl Layout {
             kind,
             column,
             end: End::Rest,
-            until: Vec::new(),
+            until: Literal::default(),
             required,
             may_be_empty: false,
             is_checked: false,
+            is_plain_search: false,
             escape,
         });
     }

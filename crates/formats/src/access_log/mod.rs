@@ -8,10 +8,13 @@
 //! protocol. A line is refused if its frame is broken, or if it could be read in two ways: a
 //! column never shifts.
 
+mod block;
 mod columns;
 pub mod escape;
 mod kind;
 mod layout;
+mod literal;
+mod marks;
 mod notation;
 mod refusal;
 pub mod request;
@@ -27,6 +30,7 @@ use contract::{Error, Result};
 use crate::text::Lines;
 use crate::timestamp::Zones;
 use crate::{Format, FormatConfig, Parsed, Parser, Refused};
+use block::Block;
 use columns::Columns;
 use layout::{Layout, Tail};
 use scan::Scanner;
@@ -88,21 +92,29 @@ impl Parser for AccessLog {
         let lines = Lines::new(lines);
         let mut columns = Columns::new(&self.schema, &lines, projection);
         let mut scanner = Scanner::new(&self.layout);
+        let mut block = Block::new(self.layout.fields.len());
         let mut refused = Vec::new();
         for row in 0..lines.rows() {
             let Some(line) = lines.line(row) else {
                 refused.push(Refused { row, reason: "the line is null".into() });
                 continue;
             };
-            if let Err(broken) = scanner.scan(line.text) {
-                // Blanks behind a line are looked at only where it would be refused for them.
-                if !scanner.takes_without_blanks(line) {
-                    refused.push(Refused { row, reason: broken.reason(line.text) });
-                    continue;
-                }
+            if !scanner.divide(line.text)
+                && let Err(broken) = scanner.scan(line.text)
+            {
+                refused.push(Refused { row, reason: broken.reason(line.text) });
+                continue;
             }
-            columns.push(line, scanner.fields());
+            block.push(row, line, scanner.fields());
+            if block.is_full() {
+                refused.extend(block.read_values(&mut scanner, self.layout.framed()));
+                columns.store(&block);
+                block.clear();
+            }
         }
+        refused.extend(block.read_values(&mut scanner, self.layout.framed()));
+        columns.store(&block);
+        refused.sort_by_key(|refused| refused.row);
         Parsed { columns: columns.finish(), refused }
     }
 }

@@ -21,11 +21,11 @@ pub struct Request {
 }
 
 /// Splits `GET /path HTTP/1.1`, HTTP/0.9's `GET /path`, or anything else.
-#[inline]
+#[inline(always)]
 pub fn split(text: &str) -> Request {
     let bytes = text.as_bytes();
     let raw = Request { method: None, target: 0..bytes.len(), protocol: None };
-    let Some(first) = find(b' ', bytes).filter(|first| is_method(&bytes[..*first])) else {
+    let Some(first) = find(b' ', bytes).filter(|first| is_method(bytes, *first)) else {
         return raw;
     };
     let method = Some(0..first);
@@ -42,6 +42,9 @@ pub fn split(text: &str) -> Request {
 /// Where the protocol begins, behind the last blank and at least a byte of target before that.
 #[inline]
 fn protocol(rest: &[u8]) -> Option<usize> {
+    if let [.., _, b' ', b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] = rest {
+        return Some(rest.len() - "HTTP/1.1".len());
+    }
     let of_length = |length| {
         let at = rest.len().checked_sub(length).filter(|at| *at > 1)?;
         (rest[at - 1] == b' ' && is_protocol(&rest[at..])).then_some(at)
@@ -49,9 +52,27 @@ fn protocol(rest: &[u8]) -> Option<usize> {
     of_length("HTTP/1.1".len()).or_else(|| of_length("HTTP/2".len()))
 }
 
-fn is_method(word: &[u8]) -> bool {
-    (1..=METHOD_BYTES_MAX).contains(&word.len())
-        && word.iter().all(|byte| byte.is_ascii_alphabetic() || matches!(byte, b'-' | b'_'))
+/// Whether the first so many bytes are a method.
+#[inline]
+fn is_method(text: &[u8], length: usize) -> bool {
+    let may_stand = |byte: &u8| byte.is_ascii_alphabetic() || matches!(byte, b'-' | b'_');
+    match text.first_chunk() {
+        Some(eight) if (1..=eight.len()).contains(&length) && is_letters(*eight, length) => true,
+        _ => (1..=METHOD_BYTES_MAX).contains(&length) && text[..length].iter().all(may_stand),
+    }
+}
+
+/// Whether the first one to eight bytes are letters; all at once, as a loop's end would be guessed
+/// wrong.
+#[inline]
+fn is_letters(text: [u8; 8], length: usize) -> bool {
+    const LOW: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = LOW << 7;
+    let text = u64::from_le_bytes(text) | (LOW * u64::from(b' '));
+    let from_a = (text & !HIGH) + LOW * u64::from(0x80 - b'a');
+    let past_z = (text & !HIGH) + LOW * u64::from(0x80 - b'z' - 1);
+    let letters = from_a & !past_z & !text & HIGH;
+    letters << (64 - 8 * length) == HIGH << (64 - 8 * length)
 }
 
 fn is_protocol(word: &[u8]) -> bool {

@@ -5,13 +5,13 @@
 //! A field that could hold what stands after it ends at the first place from which on the rest of
 //! the line fits. A line is accepted only if no other place fits as well.
 
-use memchr::{memchr, memchr2};
+use memchr::memchr;
 
 use super::kind::Kind;
 use super::layout::{End, Escape, Field, Layout};
+use super::marks::Marks;
 use super::refusal::{Broken, Want};
 use super::value::{ABSENT, Reading, fits, integer, value};
-use crate::text::Line;
 use crate::timestamp::ClfClock;
 
 /// Fields shorter than this are the rule outside quotes; a call would cost more than a loop.
@@ -50,6 +50,7 @@ pub enum State {
 pub struct Scanner<'l> {
     layout: &'l Layout,
     clock: ClfClock,
+    marks: Marks,
     found: Vec<Found<'l>>,
     reading: Reading,
     places_left: usize,
@@ -76,7 +77,8 @@ impl<'l> Scanner<'l> {
         let found = layout.fields.iter().map(missing).collect();
         let clock = ClfClock::default();
         let (reading, places_left) = (Reading::Strict, 0);
-        Self { layout, clock, found, reading, places_left, dead_ends: Vec::new() }
+        let (marks, dead_ends) = (Marks::default(), Vec::new());
+        Self { layout, clock, marks, found, reading, places_left, dead_ends }
     }
 
     /// The fields of the last line that was accepted.
@@ -84,17 +86,47 @@ impl<'l> Scanner<'l> {
         &self.found
     }
 
-    /// Finds the fields of a line that was refused as it stands, without the blanks at its end.
-    #[cold]
-    #[inline(never)]
-    pub fn takes_without_blanks(&mut self, line: Line<'_>) -> bool {
-        line.without_blanks().is_some_and(|shorter| self.scan(shorter.text).is_ok())
+    /// Divides a line as [`Self::scan`] does at its first try, but for what numbers and times hold:
+    /// [`super::block`] reads them for many lines at once. False says only that it is to be
+    /// scanned. This and what it calls is one function, so that what stands at the end of a field
+    /// is known where the next one begins.
+    #[inline(always)]
+    pub fn divide(&mut self, line: &str) -> bool {
+        if self.layout.is_loose {
+            return false;
+        }
+        self.reading = Reading::Strict;
+        let divided = self.begin(line).and_then(|line| {
+            self.read_from::<false>(self.first_place(), line, &mut None)?;
+            self.refuse_shifted(line)
+        });
+        divided.is_ok()
     }
 
-    /// Finds the fields of a line. This and what it calls is one function, so that what stands at
-    /// the end of a field is known where the next one begins.
-    #[inline(always)]
+    /// Finds the fields of a line, and reads what they hold.
+    #[inline(never)]
     pub fn scan(&mut self, line: &str) -> Result<(), Broken<'l>> {
+        let line = self.begin(line)?;
+        self.places_left = PLACES_MAX;
+        self.reading = Reading::Strict;
+        match self.read(line) {
+            Err(broken) if self.layout.is_lenient && broken.may_be_unusual() => {
+                self.reading = Reading::Lenient;
+                self.read(line)
+            }
+            read => read,
+        }
+    }
+
+    /// What a divided field holds, as [`value`] says it.
+    #[inline]
+    pub fn value(&mut self, field: &Field, text: &str) -> Option<i64> {
+        value(field, &mut self.clock, text)
+    }
+
+    /// The line without blanks at its end, marked.
+    #[inline(always)]
+    fn begin<'t>(&mut self, line: &'t str) -> Result<&'t str, Broken<'l>> {
         if line.as_bytes().first().is_none_or(u8::is_ascii_whitespace) && line.trim().is_empty() {
             return Err(Broken { at: 0, want: Want::Text });
         }
@@ -102,47 +134,45 @@ impl<'l> Scanner<'l> {
             Some(b' ' | b'\t' | b'\r') => line.trim_end_matches([' ', '\t', '\r']),
             _ => line,
         };
-        let prefix = self.layout.prefix.as_slice();
-        if !continues(line.as_bytes(), prefix) {
+        let prefix = &self.layout.prefix;
+        if !prefix.begins(line.as_bytes()) {
             return Err(Broken { at: 0, want: Want::Prefix(prefix) });
         }
-        self.places_left = PLACES_MAX;
-        self.reading = Reading::Strict;
-        match self.read(line) {
-            Err(broken) if self.layout.is_lenient && broken.may_be_unusual() => {
-                self.read_leniently(line)
-            }
-            read => read,
-        }
+        self.marks.read(line.as_bytes());
+        Ok(line)
     }
 
-    #[cold]
-    #[inline(never)]
-    fn read_leniently(&mut self, line: &str) -> Result<(), Broken<'l>> {
-        self.reading = Reading::Lenient;
-        self.read(line)
-    }
-
-    #[inline(always)]
-    fn read(&mut self, line: &str) -> Result<(), Broken<'l>> {
+    #[inline]
+    fn first_place(&self) -> Place {
         let start = self.layout.prefix.len();
+        Place { index: 0, start, from: start }
+    }
+
+    #[inline]
+    fn read(&mut self, line: &str) -> Result<(), Broken<'l>> {
         let mut searched = None;
-        let first = Place { index: 0, start, from: start };
-        if let Err(broken) = self.read_from(first, line, &mut searched) {
+        if let Err(broken) = self.read_from::<true>(self.first_place(), line, &mut searched) {
             self.search_on(searched, line, broken)?;
         }
+        self.refuse_shifted(line)?;
+        if self.layout.is_loose { self.check_unique(line) } else { Ok(()) }
+    }
+
+    /// Refuses a line in which a value begins or ends with the `-` of a field of its own.
+    #[inline(always)]
+    fn refuse_shifted(&self, line: &str) -> Result<(), Broken<'l>> {
         for free in self.layout.free.iter().rev() {
             let found = &self.found[free.index];
             if matches!(found.field.kind, Kind::Text) && is_shifted(line, found) {
                 return Err(Broken { at: found.start, want: Want::OneField(found.field) });
             }
         }
-        if self.layout.is_loose { self.check_unique(line) } else { Ok(()) }
+        Ok(())
     }
 
     /// Reads fields up to the end of the line. The last one whose end was searched for is noted.
     #[inline(always)]
-    fn read_from(
+    fn read_from<const VALUES: bool>(
         &mut self,
         place: Place,
         line: &str,
@@ -151,11 +181,17 @@ impl<'l> Scanner<'l> {
         let framed = self.layout.framed();
         let (mut at, mut from) = (place.start, place.from);
         for (number, found) in self.found[place.index..framed].iter_mut().enumerate() {
-            if found.field.end == End::Search {
+            if !VALUES
+                && found.field.is_plain_search
+                && let Some(after) = search_plain(found, (line, &self.marks), at)
+            {
+                at = after;
+            } else if found.field.end == End::Search {
                 at = search_field(found, &mut self.clock, line, (at, from, self.reading))?;
                 *searched = Some(place.index + number);
             } else {
-                at = scan_field(found, &mut self.clock, line, at)?;
+                let line = (line, &self.marks);
+                at = scan_field::<VALUES>(found, &mut self.clock, line, at)?;
             }
             from = at;
         }
@@ -184,7 +220,7 @@ impl<'l> Scanner<'l> {
             }
             let Found { start, end, .. } = self.found[index];
             let place = Place { index, start, from: end + 1 };
-            if self.read_from(place, line, &mut searched).is_ok() {
+            if self.read_from::<true>(place, line, &mut searched).is_ok() {
                 return Ok(());
             }
         }
@@ -227,7 +263,8 @@ impl<'l> Scanner<'l> {
         let next = layout.free.get(number + 1).map(|free| free.index);
         let mut at = end + layout.fields[index].until.len();
         for found in &self.found[index + 1..next.unwrap_or(layout.framed())] {
-            match scan_field(&mut { *found }, &mut self.clock, line, at) {
+            let line = (line, &self.marks);
+            match scan_field::<true>(&mut { *found }, &mut self.clock, line, at) {
                 Ok(after) => at = after,
                 Err(_) => return false,
             }
@@ -265,27 +302,28 @@ fn is_shifted(line: &str, found: &Found<'_>) -> bool {
 }
 
 /// Finds a field that ends where its kind or a mark says so, and gives the byte after what ends it.
+/// What it holds is read only if that is asked for.
 #[inline(always)]
-fn scan_field<'l>(
+fn scan_field<'l, const VALUES: bool>(
     found: &mut Found<'l>,
     clock: &mut ClfClock,
-    line: &str,
+    (line, marks): (&str, &Marks),
     start: usize,
 ) -> Result<usize, Broken<'l>> {
     let field = found.field;
-    let (end, escaped) = field_end(line, start, field)?;
-    let Some(text) = line.get(start..end) else {
-        return Err(Broken { at: start, want: Want::Value(field) });
-    };
+    let (end, escaped) = field_end((line, marks), start, field)?;
     found.start = start;
     found.end = end;
-    found.state = state(field, text, escaped);
-    if field.is_checked && !fits(field, text, Reading::Lenient) {
-        return Err(Broken { at: start, want: Want::Value(field) });
+    found.state = state(field, &line.as_bytes()[start..end], escaped);
+    if VALUES || field.is_checked {
+        let text = &line[start..end];
+        if field.is_checked && !fits(field, text, Reading::Lenient) {
+            return Err(Broken { at: start, want: Want::Value(field) });
+        }
+        let number = value(field, clock, text);
+        found.number = number.ok_or(Broken { at: start, want: Want::Value(field) })?;
     }
-    found.number =
-        value(field, clock, text).ok_or(Broken { at: start, want: Want::Value(field) })?;
-    if continues(&line.as_bytes()[end..], &field.until) {
+    if field.until.begins(&line.as_bytes()[end..]) {
         Ok(end + field.until.len())
     } else {
         Err(Broken { at: end, want: Want::After(field) })
@@ -293,8 +331,8 @@ fn scan_field<'l>(
 }
 
 #[inline]
-fn state(field: &Field, text: &str, escaped: bool) -> State {
-    match text.as_bytes() {
+fn state(field: &Field, text: &[u8], escaped: bool) -> State {
+    match text {
         b"-" if !matches!(field.kind, Kind::Mark) => State::Missing,
         [] if field.escape != Escape::Backslash => State::Missing,
         _ if escaped => State::Escaped,
@@ -304,23 +342,41 @@ fn state(field: &Field, text: &str, escaped: bool) -> State {
 
 /// The end of a field, and whether there are escapes in it.
 #[inline(always)]
-fn field_end<'l>(line: &str, start: usize, field: &'l Field) -> Result<(usize, bool), Broken<'l>> {
+fn field_end<'l>(
+    (line, marks): (&str, &Marks),
+    start: usize,
+    field: &'l Field,
+) -> Result<(usize, bool), Broken<'l>> {
+    // Two branches for nearly all fields: a table of jumps would be guessed wrong between them.
+    if field.end == End::Until {
+        // The marks are those of a whole line, of which this may be the beginning.
+        let end = marks.blank(start).filter(|end| *end < line.len()).map(|end| (end, false));
+        return end.ok_or(Broken { at: line.len(), want: Want::After(field) });
+    }
+    if field.end == End::Quote {
+        let end = quoted_end(line.as_bytes(), marks, start);
+        return end.ok_or(Broken { at: start, want: Want::Quote(field) });
+    }
+    other_end(line, start, field)
+}
+
+/// The same for a field that ends in a way of its own.
+#[inline]
+fn other_end<'l>(line: &str, start: usize, field: &'l Field) -> Result<(usize, bool), Broken<'l>> {
     let rest = &line.as_bytes()[start..];
     let end = match field.end {
-        End::Quote => {
-            let end = quoted_end(line.as_bytes(), start);
-            return end.ok_or(Broken { at: start, want: Want::Quote(field) });
-        }
-        End::Until => find(b' ', rest).map(|length| start + length),
-        End::Blank => Some(find(b' ', rest).map_or(line.len(), |length| start + length)),
-        End::Rest => Some(rest_end(line, start, field)?),
         End::Length(length) => {
             let is_missing = !field.required && rest.first() == Some(&b'-');
-            Some(line.len().min(start + if is_missing { 1 } else { length }))
+            line.len().min(start + if is_missing { 1 } else { length })
         }
-        End::Span | End::Search => Some(start + span(rest, field)),
+        End::Blank => find(b' ', rest).map_or(line.len(), |length| start + length),
+        End::Rest => rest_end(line, start, field)?,
+        _ => start + span(rest, field),
     };
-    let end = end.ok_or(Broken { at: line.len(), want: Want::After(field) })?;
+    // The other ends are before a sign of ASCII.
+    if !line.is_char_boundary(end) {
+        return Err(Broken { at: start, want: Want::Value(field) });
+    }
     let may_be_escaped = field.end == End::Rest && field.escape != Escape::None;
     Ok((end, may_be_escaped && memchr(b'\\', rest).is_some()))
 }
@@ -350,17 +406,38 @@ fn span(rest: &[u8], field: &Field) -> usize {
 
 /// The quote that ends a field, and whether there are escapes before it.
 #[inline]
-fn quoted_end(line: &[u8], start: usize) -> Option<(usize, bool)> {
+fn quoted_end(line: &[u8], marks: &Marks, start: usize) -> Option<(usize, bool)> {
     let mut at = start;
     let mut escaped = false;
     loop {
-        at += memchr2(b'"', b'\\', line.get(at..)?)?;
-        if line[at] == b'"' {
+        at = marks.quote(at)?;
+        if *line.get(at)? == b'"' {
             return Some((at, escaped));
         }
         escaped = true;
         at += 2;
     }
+}
+
+/// The same as [`search_field`] for any text before a blank, without quotes or backslashes; none
+/// where it is not as simple as that.
+#[inline(always)]
+fn search_plain<'l>(
+    found: &mut Found<'l>,
+    (line, marks): (&str, &Marks),
+    start: usize,
+) -> Option<usize> {
+    let field = found.field;
+    let mut end = marks.blank(start)?;
+    while !field.until.begins(&line.as_bytes()[end..]) {
+        end = marks.blank(end + 1)?;
+    }
+    if marks.quote(start).is_some_and(|quote| quote < end) {
+        return None;
+    }
+    found.state = state(field, &line.as_bytes()[start..end], false);
+    (found.start, found.end) = (start, end);
+    Some(end + field.until.len())
 }
 
 /// Finds a field that could hold what stands after it: from one place on, the first end with
@@ -383,7 +460,7 @@ fn search_field<'l>(
         };
         if let Some(number) = number {
             let is_escaped = field.escape != Escape::None && find(b'\\', text.as_bytes()).is_some();
-            let state = state(field, text, is_escaped);
+            let state = state(field, text.as_bytes(), is_escaped);
             *found = Found { field, start, end, state, number };
             return Ok(end + field.until.len());
         }
@@ -396,13 +473,12 @@ fn search_field<'l>(
 /// The first place from `from` on where what stands after a field that begins at `start` does.
 #[inline]
 fn place_of(field: &Field, line: &[u8], (start, from): (usize, usize)) -> Option<usize> {
-    let until = field.until.as_slice();
-    let first = *until.first()?;
+    let first = *field.until.first()?;
     let mut at = from;
     loop {
         at += find(first, line.get(at..)?)?;
-        if continues(&line[at..], until) && !(first == b'"' && is_escaped(field, &line[start..at]))
-        {
+        let is_escaped = || first == b'"' && is_escaped(field, &line[start..at]);
+        if field.until.begins(&line[at..]) && !is_escaped() {
             return Some(at);
         }
         at += 1;
@@ -413,12 +489,6 @@ fn place_of(field: &Field, line: &[u8], (start, from): (usize, usize)) -> Option
 fn is_escaped(field: &Field, text: &[u8]) -> bool {
     let backslashes = text.iter().rev().take_while(|byte| **byte == b'\\').count();
     field.escape != Escape::None && backslashes % 2 == 1
-}
-
-/// Whether the text goes on with these few bytes; a call would cost more than the loop.
-#[inline]
-fn continues(text: &[u8], with: &[u8]) -> bool {
-    text.len() >= with.len() && text.iter().zip(with).all(|(one, other)| one == other)
 }
 
 /// Where a byte stands, eight at a time: most fields outside quotes end within the first or second

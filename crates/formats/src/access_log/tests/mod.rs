@@ -1,5 +1,6 @@
 //! Tables of lines with what becomes of them, and properties over lines made up.
 
+mod blocks;
 mod directives;
 mod forms;
 mod unique;
