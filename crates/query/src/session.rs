@@ -240,6 +240,11 @@ fn context(
         context.register_udf(function);
     }
     context.register_udf(DateTrunc::udf());
+    let functions: Vec<_> = context.state().scalar_functions().values().cloned().collect();
+    for function in functions {
+        let function = engine::bounded(function, engine::QUERY_BATCH_BYTES_MAX);
+        context.register_udf(Arc::unwrap_or_clone(function));
+    }
     Ok(context)
 }
 

@@ -5,11 +5,13 @@
 mod airflow;
 mod asked;
 mod blueprints;
+mod bounds;
 mod bytes;
 mod compacted;
 mod crash;
 mod destinations;
 mod divided;
+mod environment;
 mod formats;
 mod hostile;
 mod interop;

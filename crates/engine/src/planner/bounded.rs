@@ -1,27 +1,42 @@
 //! Functions that can make much of little, with a bound on what they make of one row.
 //!
 //! `repeat(text, 100000000)` is one short row and no memory holds it. Beyond the bound a row is
-//! refused, alone; a batch whose rows together make too much is tried again in parts.
+//! refused: alone in a pipeline, which tries a batch again in parts, with its whole query elsewhere.
+//! Rows that may make too much together are worked on in parts, of which each is counted.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, FieldRef, Int64Type};
+use arrow::compute::{cast, concat};
+use arrow::datatypes::{
+    DataType, FieldRef, Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, TimeUnit,
+};
 use datafusion::common::DataFusionError;
 use datafusion::error::Result;
 use datafusion::logical_expr::{
-    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
+    Signature,
 };
 use regex::Regex;
 
 /// Bytes that a function may make of one row.
 const ROW_BYTES_MAX: u64 = 1 << 20;
-/// Bytes that it may make of a batch at once.
-const BATCH_BYTES_MAX: u64 = 64 << 20;
+/// Bytes that it may make of rows at once, by what is known before.
+const PART_BYTES_MAX: u64 = 64 << 20;
+/// Bytes that it may make of a batch in a pipeline, which tries again in parts.
+pub const BATCH_BYTES_MAX: u64 = 64 << 20;
+/// Bytes that it may make of a batch in a query.
+pub const QUERY_BATCH_BYTES_MAX: u64 = 256 << 20;
 /// What an element of a list takes at least.
 const ELEMENT_BYTES: u64 = 8;
+
+/// Days of the shortest month.
+const DAYS_OF_MONTH: i128 = 28;
+/// Nanoseconds of a day.
+const NANOS_OF_DAY: i128 = 86_400_000_000_000;
+/// Nanoseconds of a millisecond.
+const NANOS: u128 = 1_000_000;
 
 /// Comparing so many pairs of letters costs as much as making a byte.
 const COMPARED_PER_BYTE: u64 = 100;
@@ -46,12 +61,13 @@ const BOUNDED: &[(&str, Estimate)] = &[
     ("generate_series", series),
 ];
 
-/// A function, with a bound if it needs one.
-pub fn bounded(function: Arc<ScalarUDF>) -> Arc<ScalarUDF> {
+/// A function, with a bound if it needs one on what it makes of a row and of a batch.
+pub fn bounded(function: Arc<ScalarUDF>, batch_bytes_max: u64) -> Arc<ScalarUDF> {
     let known = BOUNDED.iter().find(|(name, _)| *name == function.name());
     match known {
         Some((_, estimate)) => {
-            Arc::new(ScalarUDF::from(Bounded { inner: function, estimate: *estimate }))
+            let estimate = *estimate;
+            Arc::new(ScalarUDF::from(Bounded { inner: function, estimate, batch_bytes_max }))
         }
         None => function,
     }
@@ -64,6 +80,7 @@ const TEXT_FIRST: &[&str] = &["repeat", "lpad", "rpad"];
 struct Bounded {
     inner: Arc<ScalarUDF>,
     estimate: Estimate,
+    batch_bytes_max: u64,
 }
 
 impl PartialEq for Bounded {
@@ -89,6 +106,10 @@ impl ScalarUDFImpl for Bounded {
         self.inner.aliases()
     }
 
+    fn documentation(&self) -> Option<&Documentation> {
+        self.inner.documentation()
+    }
+
     fn signature(&self) -> &Signature {
         self.inner.signature()
     }
@@ -110,21 +131,62 @@ impl ScalarUDFImpl for Bounded {
         let rows = if is_constant { 1 } else { call.number_rows };
         let arguments = call.args.iter().map(|arg| comparable(arg.clone().into_array(rows)?));
         let arguments = arguments.collect::<Result<Vec<_>>>()?;
-        let mut all = 0_u64;
-        for row in 0..rows {
-            let made = (self.estimate)(&arguments, row);
-            all = all.saturating_add(made);
-            if made > ROW_BYTES_MAX || (rows > 1 && all > BATCH_BYTES_MAX) {
-                return Err(DataFusionError::Execution(format!(
-                    "{} would make more than {ROW_BYTES_MAX} bytes of one row",
-                    self.name()
-                )));
-            }
-        }
+        let ends = self.parts(&arguments, rows)?;
         if TEXT_FIRST.contains(&self.name()) {
             tame(&arguments, &mut call.args);
         }
-        self.inner.invoke_with_args(call)
+        match ends.as_slice() {
+            [] | [_] => self.inner.invoke_with_args(call),
+            ends => self.in_parts(&call, ends),
+        }
+    }
+}
+
+impl Bounded {
+    /// Where the parts end that can be worked on at once.
+    fn parts(&self, arguments: &[ArrayRef], rows: usize) -> Result<Vec<usize>> {
+        let (mut ends, mut part) = (Vec::new(), 0_u64);
+        for row in 0..rows {
+            let made = (self.estimate)(arguments, row);
+            if made > ROW_BYTES_MAX {
+                return Err(self.too_much(ROW_BYTES_MAX, "one row"));
+            }
+            part = part.saturating_add(made);
+            if part > PART_BYTES_MAX {
+                ends.push(row);
+                part = made;
+            }
+        }
+        ends.push(rows);
+        Ok(ends)
+    }
+
+    fn in_parts(&self, call: &ScalarFunctionArgs, ends: &[usize]) -> Result<ColumnarValue> {
+        let (mut from, mut all) = (0, 0_u64);
+        let mut parts = Vec::with_capacity(ends.len());
+        for end in ends {
+            let rows = end - from;
+            let of_part = |arg: &ColumnarValue| match arg {
+                ColumnarValue::Array(array) => ColumnarValue::Array(array.slice(from, rows)),
+                constant => constant.clone(),
+            };
+            let args = call.args.iter().map(of_part).collect();
+            let part = ScalarFunctionArgs { args, number_rows: rows, ..call.clone() };
+            let part = self.inner.invoke_with_args(part)?.into_array(rows)?;
+            all = all.saturating_add(part.get_array_memory_size() as u64);
+            if all > self.batch_bytes_max {
+                return Err(self.too_much(self.batch_bytes_max, "one batch of rows"));
+            }
+            parts.push(part);
+            from = *end;
+        }
+        let parts: Vec<&dyn Array> = parts.iter().map(|part| part as _).collect();
+        Ok(ColumnarValue::Array(concat(&parts)?))
+    }
+
+    fn too_much(&self, bytes: u64, of: &str) -> DataFusionError {
+        let name = self.name();
+        DataFusionError::Execution(format!("{name} would make more than {bytes} bytes of {of}"))
     }
 }
 
@@ -144,12 +206,17 @@ fn tame(arguments: &[ArrayRef], given: &mut [ColumnarValue]) {
     *given = ColumnarValue::Array(Arc::new(counts.collect::<Int64Array>()));
 }
 
-/// A column in one of the two forms that estimates read: text and whole numbers.
+/// A column in one of the two forms that estimates read: text and whole numbers. Times are numbers
+/// of milliseconds.
 fn comparable(column: ArrayRef) -> Result<ArrayRef> {
     let wanted = match column.data_type() {
         DataType::Utf8 | DataType::LargeUtf8 => DataType::Utf8View,
         DataType::Dictionary(_, values) if values.is_string() => DataType::Utf8View,
         other if other.is_integer() => DataType::Int64,
+        DataType::Date32 | DataType::Date64 | DataType::Timestamp(..) => {
+            let times = cast(&column, &DataType::Timestamp(TimeUnit::Millisecond, None))?;
+            return Ok(cast(&times, &DataType::Int64)?);
+        }
         _ => return Ok(column),
     };
     Ok(cast(&column, &wanted)?)
@@ -227,7 +294,7 @@ fn replaced_by_pattern(arguments: &[ArrayRef], row: usize) -> u64 {
     found.map(of_one).fold(whole_bytes, u64::saturating_add)
 }
 
-/// `range([start,] stop[, step])` over whole numbers.
+/// `range([start,] stop[, step])` over whole numbers, or over times with a span between them.
 fn series(arguments: &[ArrayRef], row: usize) -> u64 {
     let number = |index| number(arguments, index, row).map(i128::from);
     let (start, stop) = match arguments.len() {
@@ -235,7 +302,19 @@ fn series(arguments: &[ArrayRef], row: usize) -> u64 {
         _ => (number(0), number(1)),
     };
     let (Some(start), Some(stop)) = (start, stop) else { return 0 };
-    let step = number(2).filter(|step| *step != 0).unwrap_or(1);
-    let steps = u64::try_from((stop - start).unsigned_abs() / step.unsigned_abs());
+    let spans = arguments.get(2).and_then(|one| one.as_primitive_opt::<IntervalMonthDayNanoType>());
+    let (distance, step) = match spans {
+        Some(spans) if spans.is_null(row) => return 0,
+        // Times are known to the millisecond.
+        Some(spans) => (((stop - start).unsigned_abs() + 1) * NANOS, shortest(spans.value(row))),
+        None => ((stop - start).unsigned_abs(), number(2).unwrap_or(1).unsigned_abs()),
+    };
+    let steps = u64::try_from(distance / step.max(1));
     steps.unwrap_or(u64::MAX).saturating_mul(ELEMENT_BYTES)
+}
+
+/// Nanoseconds that a span takes at least, in whatever months it falls.
+fn shortest(span: IntervalMonthDayNano) -> u128 {
+    let days = i128::from(span.months) * DAYS_OF_MONTH + i128::from(span.days);
+    (days * NANOS_OF_DAY + i128::from(span.nanoseconds)).unsigned_abs()
 }

@@ -13,7 +13,7 @@ use datafusion::logical_expr::builder::LogicalTableSource;
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner};
 use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, TableSource, WindowUDF};
 
-use super::bounded::bounded;
+use super::bounded::{BATCH_BYTES_MAX, bounded};
 
 /// All that SQL may call, collected on first use.
 pub struct Vocabulary {
@@ -28,7 +28,7 @@ pub static VOCABULARY: LazyLock<Vocabulary> = LazyLock::new(|| {
     let mut scalars = HashMap::new();
     let ours = crate::functions().into_iter().map(Arc::new);
     for function in SessionStateDefaults::default_scalar_functions().into_iter().chain(ours) {
-        let function = bounded(function);
+        let function = bounded(function, BATCH_BYTES_MAX);
         for alias in function.aliases() {
             scalars.insert(alias.clone(), function.clone());
         }

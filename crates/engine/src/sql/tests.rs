@@ -148,6 +148,10 @@ fn what_a_function_makes_of_one_row_is_bounded() {
         "regexp_replace(repeat(t, 40000), 'b', repeat(t, 40), 'g')",
         "array_to_string(array_repeat(repeat(t, 600), CASE t WHEN 'bb' THEN 1000 ELSE 1 END), '')",
         "levenshtein(repeat(t, 8000), repeat(t, 8000))",
+        "generate_series(DATE '0001-01-01', CASE t WHEN 'bb' THEN DATE '9999-01-01' END, \
+         INTERVAL '1 day')",
+        "range(TIMESTAMP '2026-01-01', CASE t WHEN 'bb' THEN TIMESTAMP '2026-01-02' END, \
+         INTERVAL '1 microsecond')",
     ] {
         let found = refusals(&format!("SELECT {call} AS made FROM rows"), &table);
         let [(position, reason)] = &found[..] else { panic!("{call}: {found:?}") };
@@ -162,6 +166,9 @@ fn what_a_function_makes_of_one_row_is_bounded() {
     let output = run("sql", &[("query", "SELECT repeat(t, 65536) AS r FROM rows".into())], &many);
     assert!(output.rejects.is_empty(), "{:?}", output.rejects);
     assert!(output.batches.len() > 1);
+    let days = "SELECT cardinality(range(DATE '2026-01-01', DATE '2027-01-01', \
+                INTERVAL '1 month')) AS made FROM rows";
+    assert!(refusals(days, &many).is_empty());
 }
 
 #[test]

@@ -137,7 +137,7 @@ impl Server {
         self.send(&format!("GET {path} HTTP/1.0\r\nHost: {host}\r\n{headers}\r\n"))
     }
 
-    fn post(&self, path: &str, json: &str) -> Got {
+    pub fn post(&self, path: &str, json: &str) -> Got {
         let (host, length) = (&self.address, json.len());
         self.send(&format!(
             "POST {path} HTTP/1.0\r\nHost: {host}\r\nContent-Type: application/json\r\n\

@@ -137,7 +137,7 @@ fn sql_reads_its_tables_and_nothing_else() {
         "SELECT array_agg(value) FROM generate_series(1, 1000000000) AS t(value)",
     ] {
         let got = ask(greedy);
-        assert_eq!(got.status, 422, "{greedy}: {got:?}");
+        assert!(matches!(got.status, 400 | 422), "{greedy}: {got:?}");
     }
     assert!(server.resident() < before + (64 << 20), "the server itself held nothing of it");
     assert_eq!(ask("SELECT count(*) FROM web_logs").json()["rows"][0][0], 4, "nothing changed");

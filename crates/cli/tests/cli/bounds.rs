@@ -1,0 +1,53 @@
+//! Functions that make much of little, in questions as in pipelines.
+
+use crate::Desk;
+use crate::serve::{Server, wait_for};
+
+/// Calls of which one row would be more than any memory holds.
+const GREEDY: [&str; 6] = [
+    "rpad('a', 2147483647)",
+    "lpad('a', 2147483647, 'xy')",
+    "repeat('a', 2147483647)",
+    "replace(repeat('a', 100000), 'a', repeat('b', 100000))",
+    "cardinality(generate_series(1, 100000000000))",
+    "cardinality(range(TIMESTAMP '2026-01-01', TIMESTAMP '2026-01-02', INTERVAL '1 microsecond'))",
+];
+
+#[test]
+fn a_call_that_makes_more_than_a_row_may_hold_is_a_plain_error() {
+    let desk = Desk::new();
+    for call in GREEDY {
+        let ran = desk.run(&["query", &format!("SELECT {call} AS made")]);
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{call}: {}", ran.stderr);
+        let part = "would make more than 1048576 bytes of one row";
+        assert!(ran.stderr.contains(part), "{call}: {}", ran.stderr);
+        assert!(!ran.stderr.contains("defect"), "{call}: {}", ran.stderr);
+    }
+    // Of many rows each within the bound, all together are not.
+    let many = "SELECT sum(length(rpad(CAST(value AS TEXT), 100000))) AS n \
+                FROM generate_series(1, 30000) AS t(value)";
+    let ran = desk.run(&["query", many]);
+    assert_eq!(ran.code, 2, "{}", ran.stderr);
+    assert!(ran.stderr.contains("bytes of one batch of rows"), "{}", ran.stderr);
+    let usual = "SELECT sum(length(replace(repeat('ab', 500), 'a', 'xyz'))) AS n, \
+                 max(length(rpad(CAST(value AS TEXT), 1000))) AS m \
+                 FROM generate_series(1, 30000) AS t(value)";
+    let ran = desk.done(&["query", usual, "--format", "csv"]);
+    assert_eq!(ran.stdout, "n,m\n60000000,1000\n");
+}
+
+#[test]
+fn the_same_call_is_a_problem_over_http_and_the_server_goes_on() {
+    let desk = Desk::new();
+    let mut command = desk.command(&["serve", "--listen", "127.0.0.1:0"]);
+    command.env_remove("LOGMILL_TOKEN");
+    let server = Server::of(command);
+    wait_for("the server", || server.get("/session").status == 200);
+    for call in GREEDY {
+        let sql = serde_json::json!({ "sql": format!("SELECT {call} AS made") }).to_string();
+        let got = server.post("/query", &sql);
+        assert_eq!(got.status, 400, "{call}: {got:?}");
+        assert!(got.body.contains("would make more than"), "{call}: {got:?}");
+    }
+    assert_eq!(server.get("/session").status, 200);
+}
