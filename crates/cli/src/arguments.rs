@@ -1,8 +1,10 @@
 //! The command line: what every command understands, and the list of commands.
 
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::Resettable;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::commands;
 use crate::variables::Given;
@@ -33,6 +35,32 @@ pub struct Arguments {
     pub global: Global,
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Arguments {
+    /// Reads the command line and the variables that stand for options of it.
+    ///
+    /// # Errors
+    /// It is wrong, or asks for help only.
+    pub fn read() -> std::result::Result<Self, clap::Error> {
+        let mut command = without_empty_variables(Self::command());
+        let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+        Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    }
+}
+
+/// A command for which a variable that is empty counts as one that is not set.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let command = command.mut_args(|argument| {
+        let is_empty = argument.get_env().is_some_and(|name| environment(name).is_none());
+        if is_empty { argument.env(Resettable::Reset) } else { argument }
+    });
+    command.mut_subcommands(without_empty_variables)
+}
+
+/// The value of a variable; none where it is empty, as scripts leave those that they do not need.
+pub fn environment(name: impl AsRef<OsStr>) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
 /// What every command understands.
@@ -136,7 +164,7 @@ impl Color {
     /// The decision for a stream.
     pub fn on(self, terminal: bool) -> bool {
         match self {
-            Self::Auto => terminal && std::env::var_os("NO_COLOR").is_none(),
+            Self::Auto => terminal && environment("NO_COLOR").is_none(),
             Self::Always => true,
             Self::Never => false,
         }

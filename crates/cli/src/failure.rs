@@ -12,7 +12,7 @@ use contract::{Error, ErrorKind};
 use runtime::FirstRefused;
 use serde::Serialize;
 
-use crate::arguments::Global;
+use crate::arguments::{Global, environment};
 use crate::commands::serve;
 use crate::output::rows::visible;
 
@@ -115,7 +115,8 @@ pub fn report(error: &Error, global: &Global) -> Exit {
     show(error, global);
     match error.kind() {
         ErrorKind::Config => Exit::Config,
-        ErrorKind::Record | ErrorKind::External => Exit::External,
+        ErrorKind::Record => Exit::Refused,
+        ErrorKind::External => Exit::External,
         ErrorKind::NotOwner => Exit::NotOwner,
         ErrorKind::Bug => Exit::Defect,
     }
@@ -174,7 +175,7 @@ pub fn misread(error: clap::Error) -> ! {
     let Some(hint) = ways_for(word) else { error.exit() };
     let mut stderr = io::stderr().lock();
     let message = Error::config(format!("{word:?} is a file, not a command")).hint(hint);
-    let colored = stderr.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let colored = stderr.is_terminal() && environment("NO_COLOR").is_none();
     // Where stderr is closed, the exit code has to do.
     let _ = print_text(&message, colored, &mut stderr);
     std::process::exit(i32::from(Exit::Config.number()))

@@ -11,6 +11,7 @@ mod elsewhere;
 mod failure;
 mod logging;
 mod memory;
+mod origins;
 mod output;
 mod pipeline;
 mod progress;
@@ -22,12 +23,11 @@ mod watch;
 use std::process::ExitCode;
 
 use arguments::{Arguments, Command};
-use clap::Parser;
 use contract::error::Context;
 use failure::Exit;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::try_parse().unwrap_or_else(|error| failure::misread(error));
+    let arguments = Arguments::read().unwrap_or_else(|error| failure::misread(error));
     match &arguments.command {
         Command::Query(_) => allocator::keep_until_the_end(),
         _ => allocator::give_back_soon(),

@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 use contract::error::Context;
 use contract::{Error, Result, Section};
 
+use crate::arguments::environment;
+
 /// The permission bits that others than the owner must not have.
 const OTHERS: u32 = 0o077;
 /// The largest file of secrets.
@@ -30,7 +32,7 @@ pub struct Secrets {
 impl Secrets {
     /// The files in which the secrets of a pipeline are searched.
     pub fn of(named: &[Option<String>], data: &Path) -> Self {
-        let first = std::env::var_os("LOGMILL_SECRETS").map(PathBuf::from);
+        let first = environment("LOGMILL_SECRETS").map(PathBuf::from);
         let named = named.iter().flatten().filter(|file| !file.is_empty()).map(PathBuf::from);
         let files = first.into_iter().chain(named).chain([data.join("secrets.json")]).collect();
         Self { files, seen: RefCell::default() }

@@ -89,7 +89,9 @@ fn refuse_home(section: &Section) -> Result<()> {
 }
 
 fn variable(name: &str, default: Option<&str>, lookups: &Lookups<'_>) -> Result<String> {
-    (lookups.environment)(name).or_else(|| default.map(str::to_owned)).ok_or_else(|| {
+    // One that is empty counts as not set, where something else is there to take.
+    let set = (lookups.environment)(name).filter(|value| default.is_none() || !value.is_empty());
+    set.or_else(|| default.map(str::to_owned)).ok_or_else(|| {
         Error::config(format!("the environment variable {name:?} is not set")).hint(format!(
             "set it, give a default with `${{{name}:…}}`, or write `$${{` for a literal `${{`"
         ))
@@ -172,6 +174,7 @@ mod tests {
         let environment = |name: &str| match name {
             "PORT" => Some("8080".to_owned()),
             "HOST" => Some("localhost".to_owned()),
+            "EMPTY" => Some(String::new()),
             "SELF" => Some("${HOST}".to_owned()),
             _ => None,
         };
@@ -193,6 +196,8 @@ mod tests {
             ("${HOST}:${PORT}", "Text(\"localhost:8080\")"),
             ("${NO:true}", "Bool(true)"),
             ("${NO:}", "Null"),
+            ("${EMPTY:true}", "Bool(true)"),
+            ("${EMPTY}", "Null"),
             ("${NO:http://a:1}", "Text(\"http://a:1\")"),
             ("${SELF}", "Text(\"${HOST}\")"),
             ("$${HOST} ${HOST}", "Text(\"${HOST} localhost\")"),

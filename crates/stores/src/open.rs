@@ -167,7 +167,7 @@ fn open_azure(settings: &Settings, place: BucketLocation, manner: &Manner) -> Re
             builder = builder.with_config(key, value);
         }
     }
-    if let Ok(endpoint) = std::env::var("IDENTITY_ENDPOINT") {
+    if let Some(endpoint) = variable("IDENTITY_ENDPOINT") {
         builder = builder.with_msi_endpoint(endpoint);
     }
     if let Some(account) = account {
@@ -188,7 +188,7 @@ fn open_google(settings: &Settings, place: BucketLocation, manner: &Manner) -> R
     let BucketLocation { bucket, prefix, .. } = place;
     let options = client(settings, manner)?;
     let mut builder = GoogleCloudStorageBuilder::new().with_client_options(options);
-    if let Ok(file) = std::env::var("SERVICE_ACCOUNT") {
+    if let Some(file) = variable("SERVICE_ACCOUNT") {
         builder = builder.with_service_account_path(file);
     }
     for (name, value) in from_environment("google_").chain(settings.provided(Provider::Google)?) {
@@ -229,10 +229,16 @@ fn certificates(file: &FilePath) -> Result<Vec<Certificate>> {
     Ok(found)
 }
 
+/// A variable of the environment. One that is empty counts as not set.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
 /// The variables of a provider by the names of options. Those that are none are somebody else's.
 fn from_environment(prefix: &'static str) -> impl Iterator<Item = (String, String)> {
     let named = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
-        Some((name.to_str()?.to_ascii_lowercase(), value.into_string().ok()?))
+        let value = value.into_string().ok().filter(|value| !value.is_empty())?;
+        Some((name.to_str()?.to_ascii_lowercase(), value))
     };
     std::env::vars_os().filter_map(named).filter(move |(name, _)| name.starts_with(prefix))
 }

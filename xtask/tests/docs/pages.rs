@@ -13,8 +13,8 @@ const INTRODUCTION: &str = "\
 
 Everything that a pipeline file may say. A *size* is a whole number of bytes or one with a unit
 (`4096`, `256MiB`, `10MB`); a *duration* has a unit (`200ms`, `10s`, `5m`, `1h`, `30d`). A value may
-hold `${VAR}`, `${VAR:default}` or `${secret:path}`; `$${` stands for `${` itself. A key that is not
-listed here is an error.
+hold `${VAR}`, `${VAR:default}` (which a variable that is empty takes, too) or `${secret:path}`; `$${`
+stands for `${` itself. A key that is not listed here is an error.
 
 Each source also takes `lineages`: whether each of its splits is a lineage of its own (`split`: `kafka`) or all share
 one (`one`: all else), decided by the first start for good. Each source and sink takes `enabled` (default `true`); each

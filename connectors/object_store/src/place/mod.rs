@@ -188,7 +188,9 @@ fn project(config: &Config) -> Result<String> {
         key.get("project_id")?.as_str().map(str::to_owned)
     };
     let project = config.project.clone().or_else(of_key);
-    project.or_else(|| std::env::var("GOOGLE_CLOUD_PROJECT").ok()).ok_or_else(|| {
+    // A variable that is empty counts as not set.
+    let given = || std::env::var("GOOGLE_CLOUD_PROJECT").ok().filter(|name| !name.is_empty());
+    project.or_else(given).ok_or_else(|| {
         Error::config("a bucket of GCS is made in a project, and none is named")
             .field("create_bucket")
             .hint("set `project: …`, or the environment variable GOOGLE_CLOUD_PROJECT")

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use crate::arguments::environment;
+
 /// What opens an address in the desktop's browser.
 const OPENER: &str = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
 /// One of these is set where there is a desktop.
@@ -20,10 +22,10 @@ impl Browser {
 
     /// What `BROWSER` names, or what the desktop has.
     pub fn find() -> Self {
-        if let Some(named) = std::env::var_os("BROWSER").filter(|named| !named.is_empty()) {
+        if let Some(named) = environment("BROWSER") {
             return Self(Some(named.into()));
         }
-        let is_set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let is_set = |name: &&str| environment(name).is_some();
         if !cfg!(target_os = "macos") && !DESKTOPS.iter().any(is_set) {
             return Self(None);
         }
