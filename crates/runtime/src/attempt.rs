@@ -241,6 +241,7 @@ fn share(owner: &Owner, outlet: Arc<Outlet>, ends: Arc<Ends>) -> Arc<ReaderShare
         ends,
         isolates: owner.isolates(),
         progress: owner.progress.clone(),
+        underway: owner.progress.underway(),
         instruments: owner.instruments.clone(),
     })
 }

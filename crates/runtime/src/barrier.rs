@@ -59,11 +59,14 @@ impl Attempt<'_> {
         self.epoch = next;
         let begun = std::mem::replace(&mut self.begun, Instant::now());
         self.shared.ends.begin();
+        let batches = self.shared.underway.of_epoch();
         self.resume_readers().await?;
 
         let reports = self.prepare(ending).await?;
         failpoint::reach("prepare.done").await?;
-        let gathered = Gathered { cuts, positions, states, tally, reports, begun, read_at };
+        let gathered =
+            Gathered { cuts, positions, states, tally, reports, begun, read_at, batches };
+
         Draft::new(self.owner, &self.checkpoint, ending, gathered).map(Some)
     }
 
@@ -77,7 +80,6 @@ impl Attempt<'_> {
         self.owner.instruments.committed(&self.checkpoint, &observed);
         self.acknowledge().await?;
         self.go_on().await?;
-        self.owner.progress.add_epoch();
         self.collect();
         Ok(())
     }
@@ -243,6 +245,8 @@ impl Attempt<'_> {
         match decision {
             Decision::Decided => {
                 self.owner.progress.tell(draft.replaced);
+                self.shared.underway.decided(draft.batches);
+                self.owner.progress.add_epoch();
                 self.checkpoint = draft.checkpoint;
                 Ok(draft.observed)
             }

@@ -18,6 +18,7 @@ use crate::identities::{Known, Replaced};
 use crate::metrics::Observed;
 use crate::originals;
 use crate::owner::Owner;
+use crate::progress::Batches;
 use crate::sink_task::SinkReport;
 
 /// What the tasks reported.
@@ -36,6 +37,8 @@ pub struct Gathered {
     pub begun: Instant,
     /// When its batches were read.
     pub read_at: Vec<Instant>,
+    /// What they hold.
+    pub batches: Batches,
 }
 
 /// A checkpoint that adds up.
@@ -46,6 +49,8 @@ pub struct Draft {
     pub observed: Observed,
     /// Destinations that are others than before.
     pub replaced: Vec<Replaced>,
+    /// What was read.
+    pub batches: Batches,
 }
 
 impl Draft {
@@ -98,9 +103,9 @@ impl Draft {
             checkpoint.sinks.insert(node.name.clone(), state);
         }
         keep_absent_sinks(before, pipeline, &mut checkpoint);
-        let Gathered { begun, read_at, tally, .. } = gathered;
+        let Gathered { begun, read_at, tally, batches, .. } = gathered;
         let observed = Observed { begun, read_at, refused: tally.refused };
-        Ok(Self { checkpoint, observed, replaced })
+        Ok(Self { checkpoint, observed, replaced, batches })
     }
 }
 

@@ -375,9 +375,14 @@ impl Epochs {
             instruments.through_barrier(&attempt.owner.lineage);
             return Ok(Ended::Nothing);
         };
-        attempt.commit_epoch(draft).await?;
+        let before = attempt.checkpoint.epoch;
+        let committed = attempt.commit_epoch(draft).await;
+        // What is decided happens, whoever finishes it, and nobody decides it again.
+        if attempt.checkpoint.epoch > before {
+            summary.add(&attempt.checkpoint);
+        }
+        committed?;
         instruments.through_barrier(&attempt.owner.lineage);
-        summary.add(&attempt.checkpoint);
         Ok(Ended::Committed)
     }
 

@@ -1,7 +1,7 @@
 //! What people see of a run while it goes on: numbers, no history.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use contract::{Error, SplitId};
 use tracing::warn;
@@ -14,7 +14,8 @@ use crate::troubles::Troubles;
 /// Replaced destinations that are kept for the summary.
 const REPLACED_MAX: usize = 1_000;
 
-/// Counters of a run; they only grow, also over retries.
+/// Counters of a run. What an attempt did not decide leaves them with it, and is counted when it is
+/// read again.
 #[derive(Debug, Default)]
 pub struct Progress {
     read: AtomicU64,
@@ -44,16 +45,14 @@ pub struct Seen {
     pub bytes: u64,
     /// Records refused by steps.
     pub dead_lettered: u64,
-    /// Epochs committed.
+    /// Epochs decided.
     pub epochs: u64,
 }
 
 impl Progress {
-    /// Adds a batch.
-    pub fn add(&self, read: u64, bytes: u64, dead_lettered: u64) {
-        self.read.fetch_add(read, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.dead_lettered.fetch_add(dead_lettered, Ordering::Relaxed);
+    /// Begins to count for an attempt.
+    pub(crate) fn underway(self: &Arc<Self>) -> Underway {
+        Underway { progress: self.clone(), undecided: Mutex::default() }
     }
 
     /// Notes the first record that was refused, from those of one batch with their originals.
@@ -103,7 +102,7 @@ impl Progress {
         self.replaced.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Adds a committed epoch.
+    /// Adds an epoch that is decided.
     pub fn add_epoch(&self) {
         self.epochs.fetch_add(1, Ordering::Relaxed);
     }
@@ -147,11 +146,90 @@ impl Progress {
     }
 }
 
+/// What an attempt read and did not decide yet. It is taken back when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Underway {
+    progress: Arc<Progress>,
+    undecided: Mutex<Batches>,
+}
+
+/// What batches hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Batches {
+    /// Records.
+    pub read: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Those of them that steps refused.
+    pub dead_lettered: u64,
+}
+
+impl Underway {
+    /// Adds a batch.
+    pub fn add(&self, batch: Batches) {
+        let Batches { read, bytes, dead_lettered } = batch;
+        let Progress { read: all_read, bytes: all_bytes, dead_lettered: all, .. } = &*self.progress;
+        all_read.fetch_add(read, Ordering::Relaxed);
+        all_bytes.fetch_add(bytes, Ordering::Relaxed);
+        all.fetch_add(dead_lettered, Ordering::Relaxed);
+        let mut undecided = self.undecided();
+        undecided.read += read;
+        undecided.bytes += bytes;
+        undecided.dead_lettered += dead_lettered;
+    }
+
+    /// What the epoch under way holds, once its readers stand still.
+    pub fn of_epoch(&self) -> Batches {
+        *self.undecided()
+    }
+
+    /// An epoch is decided: what it holds stays counted.
+    pub fn decided(&self, epoch: Batches) {
+        let mut undecided = self.undecided();
+        undecided.read -= epoch.read;
+        undecided.bytes -= epoch.bytes;
+        undecided.dead_lettered -= epoch.dead_lettered;
+    }
+
+    fn undecided(&self) -> MutexGuard<'_, Batches> {
+        self.undecided.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        let Batches { read, bytes, dead_lettered } = *self.undecided();
+        self.progress.read.fetch_sub(read, Ordering::Relaxed);
+        self.progress.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.progress.dead_lettered.fetch_sub(dead_lettered, Ordering::Relaxed);
+    }
+}
+
 /// Held while a lineage recovers.
 pub(crate) struct Recovering(Arc<Progress>);
 
 impl Drop for Recovering {
     fn drop(&mut self) {
         self.0.recovering.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_attempt_did_not_decide_is_not_counted() {
+        let progress = Arc::<Progress>::default();
+        let batch = Batches { read: 10, bytes: 100, dead_lettered: 1 };
+        let attempt = progress.underway();
+        attempt.add(batch);
+        let epoch = attempt.of_epoch();
+        attempt.add(batch);
+        attempt.decided(epoch);
+        assert_eq!(progress.seen().read, 20, "what is under way is shown");
+        drop(attempt);
+        let Seen { read, bytes, dead_lettered, .. } = progress.seen();
+        assert_eq!(Batches { read, bytes, dead_lettered }, batch);
     }
 }

@@ -26,7 +26,7 @@ use crate::graph::Pipeline;
 use crate::metrics::Instruments;
 use crate::outlet::{Outlet, Read};
 use crate::places::{Places, Wanted, Wish, another_waits};
-use crate::progress::Progress;
+use crate::progress::{Batches, Progress, Underway};
 
 /// The moments of an epoch by which the age of its records is measured.
 const MOMENTS: u32 = 1_000;
@@ -112,6 +112,8 @@ pub struct ReaderShared {
     pub isolates: bool,
     /// What people see.
     pub progress: Arc<Progress>,
+    /// What is counted there and not decided.
+    pub underway: Underway,
     /// Who counts.
     pub instruments: Arc<Instruments>,
 }
@@ -410,7 +412,8 @@ impl ReaderTask {
         self.tally.refuse(&passed.dead_letters);
         self.shared.progress.refuse(self.split.id(), &passed.dead_letters);
         self.note_time();
-        self.shared.progress.add(read, batch.bytes, passed.dead_letters.len() as u64);
+        let dead_lettered = passed.dead_letters.len() as u64;
+        self.shared.underway.add(Batches { read, bytes: batch.bytes, dead_lettered });
         let from = self.position.replace(batch.next.clone());
         let read = Read { split: &self.split, from, to: batch.next };
         self.shared.outlet.send_read(read, passed, share, self.epoch.now_us).await?;

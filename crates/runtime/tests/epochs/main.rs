@@ -241,6 +241,30 @@ fn a_lost_answer_is_settled_by_asking_again() {
 }
 
 #[test]
+fn what_is_read_again_after_a_failure_is_counted_once() {
+    let _alone = Proof::alone();
+    let ended = |proof: Proof| match proof.start().unwrap() {
+        Start::Ended(summary) => summary,
+        Start::Crashed => panic!("no crash"),
+    };
+    let plain = ended(Fixture::new().proof());
+    for (point, pass) in
+        [("flow.batch", 5), ("prepare.done", 2), ("decide.before", 2), ("publish.done", 2)]
+    {
+        let fixture = Fixture::new();
+        failpoint::arm(point, pass, Action::Fail);
+        let again = ended(fixture.proof());
+        failpoint::disarm();
+        fixture.check();
+        assert_eq!((again.read, again.bytes), (plain.read, plain.bytes), "{point}");
+        let delivered = |summary: &runtime::Summary| {
+            summary.sinks.iter().map(|sink| sink.counts.delivered).sum::<u64>()
+        };
+        assert_eq!(delivered(&again), delivered(&plain), "{point}");
+    }
+}
+
+#[test]
 fn a_decided_epoch_is_finished_by_the_version_that_decided_it() {
     let _alone = Proof::alone();
     let fixture = Fixture::new();
