@@ -1,8 +1,10 @@
 //! Access logs of Caddy.
 //!
 //! Source: "How Logging Works" and the directive `log` (caddyserver.com/docs/logging,
-//! caddyserver.com/docs/caddyfile/directives/log): objects with `request`, `duration` in seconds,
-//! `size` and `status`; `client_ip` since 2.7, `remote_ip` since 2.5, `remote_addr` before.
+//! caddyserver.com/docs/caddyfile/directives/log), and what writes them (github.com/caddyserver/
+//! caddy, modules/caddyhttp/marshalers.go and server.go): objects with `request`, `duration` in
+//! seconds, `size` and `status`; `client_ip` since 2.7, `remote_ip` since 2.5, `remote_addr` before;
+//! headers as lists, those that are secret as `REDACTED`; `tls.version` as its number.
 
 use contract::Result;
 
@@ -10,7 +12,7 @@ use super::entries::Value::{
     Address, Integer, Seconds, Status, Target, Text, Time, TlsVersion, Word,
 };
 use super::entries::{Entries, Entry};
-use super::rows::{IP, STATUS};
+use super::rows::{BYTES, IP, STATUS};
 
 const TABLE: [Entry; 21] = [
     ("request/client_ip", Text, "ip"),
@@ -41,5 +43,6 @@ const TABLE: [Entry; 21] = [
 /// # Errors
 /// Config: `rest` names a column of the format.
 pub fn form(rest: Option<&str>) -> Result<Entries> {
-    Entries::new(&TABLE, &[IP, STATUS], rest)
+    // An error is logged beside the access that it is part of, with request and status and no size.
+    Entries::new(&TABLE, &[IP, STATUS, BYTES], rest)
 }

@@ -1,8 +1,10 @@
 //! Lines of containers around lines of another format: Docker's `json-file`, and CRI.
 //!
 //! Sources: Docker's "JSON File logging driver"
-//! (docs.docker.com/engine/logging/drivers/json-file/): objects with `log`, `stream` and `time`,
-//! where `log` ends with a line break unless the line goes on in the next object; and Kubernetes'
+//! (docs.docker.com/engine/logging/drivers/json-file/), and what writes it (github.com/moby/moby,
+//! daemon/logger/jsonfilelog/jsonlog/jsonlogbytes.go): objects with `log`, `stream`, `attrs` where
+//! labels are asked for, and `time`, where `log` ends with a line break unless the line goes on in
+//! the next object, and `<`, `>` and `&` are escaped as control characters are; and Kubernetes'
 //! "CRI log format" (design-proposals-archive, node/kubelet-cri-logging.md): `time stream tag
 //! content`, where the tag is `F`, or `P` for a part that goes on in the next line.
 //!

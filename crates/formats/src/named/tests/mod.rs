@@ -93,6 +93,11 @@ fn what_is_not_of_the_format_is_refused_with_its_place() {
         "expected a whole number before byte 57, found \"x\"",
     );
     check(Format::Caddy, r#"{"ts":1,"msg":"started"}"#, "the object has no \"request.client_ip\"");
+    check(
+        Format::Caddy,
+        r#"{"logger":"http.log.error","request":{"client_ip":"192.0.2.7"},"duration":0.1,"status":502}"#,
+        "the object has no \"size\"",
+    );
     check(Format::Caddy, "plain", "expected a JSON object: expected value at line 1 column 1");
     check(Format::TraefikJson, r#"{"DownstreamStatus":200}"#, "the line has no time");
     check(
@@ -119,15 +124,27 @@ fn what_is_not_of_the_format_is_refused_with_its_place() {
 }
 
 #[test]
+fn what_docker_escapes_is_undone() {
+    let escaped = concat!(
+        r#"{"log":"\u003ca\u003e \u0026 \u001b[0m \ufffd\n","stream":"stdout","#,
+        r#""attrs":{"tag":"x"},"time":"2026-03-03T10:00:00.1Z"}"#
+    );
+    assert_eq!(
+        row(&FormatConfig::new(Format::Docker), escaped),
+        "message=<a> & \u{1b}[0m \u{fffd} stream=stdout ts=2026-03-03T10:00:00.100Z"
+    );
+}
+
+#[test]
 fn older_forms_of_caddy_and_what_is_left_over_are_read() {
     let config = FormatConfig { rest: Some("rest".into()), ..FormatConfig::new(Format::Caddy) };
     let line = concat!(
         r#"{"ts":"2026-03-03T10:00:00Z","request":{"remote_addr":"192.0.2.7:5","uri":"/","x":1},"#,
-        r#""status":200,"msg":"m"}"#
+        r#""status":200,"size":0,"msg":"m"}"#
     );
     assert_eq!(
         row(&config, line),
-        "ip=192.0.2.7 ts=2026-03-03T10:00:00Z endpoint=/ path=/ status=200 \
+        "ip=192.0.2.7 ts=2026-03-03T10:00:00Z endpoint=/ path=/ status=200 bytes=0 \
          rest={\"request\":{\"x\":1},\"msg\":\"m\"}"
     );
     let config = FormatConfig { rest: Some("ip".into()), ..FormatConfig::new(Format::Caddy) };
