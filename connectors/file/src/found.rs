@@ -132,7 +132,7 @@ impl Found {
         match opened.from(position.at, u64::MAX) {
             Err(error) if is_damage(&error) => Ok(false),
             Err(error) => Err(unreadable(&self.path, &error)),
-            Ok(found) => Ok(found.is_some_and(|(_, recent)| recent.fingerprint() == note.before)),
+            Ok(found) => Ok(found.is_some_and(|found| found.recent.fingerprint() == note.before)),
         }
     }
 }

@@ -63,6 +63,12 @@ impl Recent {
         self.0.extend_from_slice(fresh);
     }
 
+    /// Those from the first character on that is whole.
+    pub fn from_character(&self) -> &[u8] {
+        let is_inside = |byte: &&u8| matches!(byte, 0x80..=0xbf);
+        &self.0[self.0.iter().take_while(is_inside).count()..]
+    }
+
     /// Their fingerprint.
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of(&self.0)

@@ -19,6 +19,8 @@ use crate::identity::{FINGERPRINT_BYTES, Recent, Signature};
 
 /// How far a compressed file is read at once where only its bytes before a position count.
 const SKIP_BYTES: usize = 64 << 10;
+/// Bytes of a unit of UTF-16.
+const UNIT_BYTES: u64 = 2;
 
 /// What the settings say of how files are compressed.
 #[derive(Clone, Copy, Debug)]
@@ -120,12 +122,17 @@ impl Opened {
         Ok(head)
     }
 
+    /// Whether its bytes are text of UTF-16.
+    pub fn is_utf16(&self) -> bool {
+        self.compression == Compression::None && self.encoding != Encoding::Utf8
+    }
+
     /// Its bytes from a position on, and the last ones before it; none if it ends before it.
     /// Reads no further than the first `size` bytes on disk.
     ///
     /// # Errors
     /// The file cannot be read, or what stands before the position is damaged.
-    pub fn from(&self, at: i64, size: u64) -> io::Result<Option<(Bytes, Recent)>> {
+    pub fn from(&self, at: i64, size: u64) -> io::Result<Option<Placed>> {
         let at = at.max(0).cast_unsigned();
         let growth = match self.compression {
             Compression::None => Growth::Open,
@@ -137,6 +144,23 @@ impl Opened {
         }
     }
 
+    /// The same of UTF-16 behind so many units, with the last bytes before them as they were read;
+    /// none if others stand there.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn from_units(&self, units: u64, recent: &Recent) -> io::Result<Option<Placed>> {
+        let before = recent.from_character();
+        let begin = units.saturating_sub(encoding::units(before));
+        let mut file = self.file.clone();
+        file.seek(SeekFrom::Start(begin * UNIT_BYTES))?;
+        let mut bytes = Decoded::utf16(Box::new(file), self.encoding);
+        let mut found = Vec::with_capacity(before.len());
+        bytes.by_ref().take(before.len() as u64).read_to_end(&mut found)?;
+        let recent = recent.clone();
+        Ok((found == before).then_some(Placed { bytes, recent, units }))
+    }
+
     fn start(&self, size: u64, growth: Growth) -> io::Result<Bytes> {
         let mut file = self.file.clone();
         file.seek(SeekFrom::Start(0))?;
@@ -144,7 +168,7 @@ impl Opened {
         Ok(Decoded::new(self.compression, Box::new(file.take(size)), limits, growth))
     }
 
-    fn seek(&self, at: u64, size: u64) -> io::Result<Option<(Bytes, Recent)>> {
+    fn seek(&self, at: u64, size: u64) -> io::Result<Option<Placed>> {
         let mut file = self.file.clone();
         let mut before = vec![0; FINGERPRINT_BYTES.min(at as usize)];
         file.seek(SeekFrom::Start(at - before.len() as u64))?;
@@ -155,12 +179,29 @@ impl Opened {
         let mut recent = Recent::default();
         recent.push(&before);
         let rest = file.take(size.saturating_sub(at));
-        Ok(Some((Decoded::plain(Box::new(rest)), recent)))
+        Ok(Some(Placed { bytes: Decoded::plain(Box::new(rest)), recent, units: 0 }))
     }
 }
 
 /// Decompressed bytes.
 pub type Bytes = Decoded;
+
+/// The bytes from a position on.
+pub struct Placed {
+    /// What follows.
+    pub bytes: Bytes,
+    /// The last bytes before.
+    pub recent: Recent,
+    /// How many units of UTF-16 stand before; meaningless where it is something else.
+    pub units: u64,
+}
+
+impl Placed {
+    /// The beginning.
+    pub fn first(bytes: Bytes) -> Self {
+        Self { bytes, recent: Recent::default(), units: 0 }
+    }
+}
 
 /// Whether an error comes from what the file holds rather than from the system that holds it.
 pub fn is_damage(error: &io::Error) -> bool {
@@ -168,8 +209,8 @@ pub fn is_damage(error: &io::Error) -> bool {
     error.raw_os_error().is_none()
 }
 
-fn skip(mut bytes: Bytes, at: u64) -> io::Result<Option<(Bytes, Recent)>> {
-    let mut recent = Recent::default();
+fn skip(mut bytes: Bytes, at: u64) -> io::Result<Option<Placed>> {
+    let (mut recent, mut units) = (Recent::default(), 0);
     let mut piece = Vec::with_capacity(SKIP_BYTES);
     let mut left = at;
     while left > 0 {
@@ -181,9 +222,10 @@ fn skip(mut bytes: Bytes, at: u64) -> io::Result<Option<(Bytes, Recent)>> {
             outcome => outcome?,
         };
         recent.push(&piece);
+        units += encoding::units(&piece);
         left -= piece.len() as u64;
     }
-    Ok(Some((bytes, recent)))
+    Ok(Some(Placed { bytes, recent, units }))
 }
 
 /// How the bytes of two files compare.

@@ -52,6 +52,17 @@ impl Encoding {
     }
 }
 
+/// How many units of two bytes a text had as UTF-16, from what [`Utf16`] made of it, or from any
+/// part of that.
+pub fn units(text: &[u8]) -> u64 {
+    let of = |byte: &u8| match byte {
+        0x80..=0xbf => 0,
+        0xf0..=0xf7 => 2,
+        _ => 1,
+    };
+    text.iter().map(of).sum()
+}
+
 fn is_text(byte: u8) -> bool {
     (b' '..=b'~').contains(&byte)
 }
@@ -221,6 +232,7 @@ mod tests {
             for encoding in [Encoding::Utf16Le, Encoding::Utf16Be] {
                 let bytes = utf16(&text, encoding);
                 let said = read(&bytes, encoding, Growth::Open, at_once);
+                prop_assert_eq!(units(&said) * 2, bytes.len() as u64);
                 prop_assert_eq!(said, text.as_bytes());
             }
         }
@@ -230,6 +242,9 @@ mod tests {
             let whole = read(&bytes, Encoding::Utf16Le, Growth::Closed, 1000);
             let drops = read(&bytes, Encoding::Utf16Le, Growth::Closed, 3);
             prop_assert_eq!(drops, whole);
+            let even = &bytes[..bytes.len() / 2 * 2];
+            let closed = read(even, Encoding::Utf16Be, Growth::Closed, 1000);
+            prop_assert_eq!(units(&closed) * 2, even.len() as u64);
         }
     }
 }

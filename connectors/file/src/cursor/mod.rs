@@ -17,12 +17,13 @@ use formats::ahead::Ahead;
 use formats::blocks::Blocks;
 use formats::compression::Compression;
 use formats::decoded::{Decoded, Reached};
+use formats::encoding;
 use formats::join::Join;
 use formats::lines::{LineBatch, Lines, Start, before_holes};
 
 use crate::hole::Hole;
 use crate::identity::{Fingerprint, Note, Recent, Signature};
-use crate::stream::{Bytes, Opened, is_damage};
+use crate::stream::{Bytes, Opened, Placed, is_damage};
 use waiting::{Look, Waiting};
 
 /// What the blocks of all files that are read side by side may take, about.
@@ -89,6 +90,8 @@ pub struct Cursor {
     /// The bytes before the position of `lines`, and their fingerprint.
     recent: Recent,
     before: Fingerprint,
+    /// How many units of two bytes stand before that position in a file of UTF-16.
+    units: u64,
     /// What a plain file begins with, as long as no bytes stand before the position.
     first: Option<Fingerprint>,
     stop: Stop,
@@ -149,8 +152,8 @@ impl Cursor {
         let is_read = whole == Some(opened.signature);
         let first = (at == 0).then(|| first_of(&opened)).transpose();
         let first = first.map_err(|error| unreadable(&path, at, error))?.flatten();
-        let (bytes, recent) = match is_read {
-            true => (Decoded::plain(Box::new(io::empty())), Recent::default()),
+        let Placed { bytes, recent, units } = match is_read {
+            true => Placed::first(Decoded::plain(Box::new(io::empty()))),
             false => opened
                 .from(at, size)
                 .map_err(|error| unreadable(&path, at, error))?
@@ -176,6 +179,7 @@ impl Cursor {
                 .with_join(reading.join),
             recent,
             before,
+            units,
             first,
             stop,
             block_bytes: reading.block_bytes,
@@ -370,14 +374,19 @@ impl Cursor {
                 return Ok(Look::Truncated);
             }
         }
-        let found = match self.opened.from(at, u64::MAX) {
+        let found = match self.opened.is_utf16() && at > 0 {
+            true => self.opened.from_units(self.units, &self.recent),
+            false => self.opened.from(at, u64::MAX),
+        };
+        let found = match found {
             Err(error) if is_damage(&error) => None,
             other => other.map_err(|error| self.unreadable(error))?,
         };
-        let is_ours = |(_, recent): &(Bytes, Recent)| recent.fingerprint() == self.before;
-        let Some((bytes, recent)) = found.filter(is_ours) else { return Ok(Look::Truncated) };
-        self.bytes = bytes;
-        self.recent = recent;
+        let is_ours = |found: &Placed| found.recent.fingerprint() == self.before;
+        let Some(found) = found.filter(is_ours) else { return Ok(Look::Truncated) };
+        self.bytes = found.bytes;
+        self.recent = found.recent;
+        self.units = found.units;
         self.read_to = at;
         self.lines.forget_tail();
         self.waiting = None;
@@ -392,6 +401,11 @@ impl Cursor {
     /// Makes a batch of lines; `whole` is the compressed file if it ends behind them.
     fn deliver(&mut self, lines: LineBatch, whole: Option<Signature>) -> Option<ReadBatch> {
         self.recent.push(&lines.consumed);
+        if self.opened.is_utf16() {
+            // NULs that were left out were units, too.
+            let left_out = lines.bytes().saturating_sub(lines.consumed.len() as u64);
+            self.units += encoding::units(&lines.consumed) + left_out;
+        }
         self.before = self.recent.fingerprint();
         let is_news = std::mem::take(&mut self.is_news);
         if lines.is_empty() && !is_news {

@@ -83,6 +83,35 @@ async fn a_growing_file_of_utf_16_is_read_on() {
 }
 
 #[tokio::test]
+async fn what_was_read_of_utf_16_is_not_decoded_again_when_it_grows() {
+    let mut bench = waiting();
+    let line = |n: usize| format!("line {n} \u{1f600} zw\u{f6}lf\n");
+    let first: String = (0..200).map(line).collect();
+    let unit = 0xd800_u16.to_le_bytes();
+    // A unit that is no character, and NULs, count as they stand.
+    let bytes =
+        [utf16("\u{feff}"), utf16(&first), unit.to_vec(), vec![0; 24], utf16("x\n")].concat();
+    bench.write("a", &bytes);
+    let mut reader = follow(&mut bench).await;
+    let batch = reader.next_batch().await.expect("a file").expect("lines");
+    assert_eq!(batch.records.num_rows(), 201);
+    // Somebody else's text stands at the beginning now: nobody looks there.
+    let changed = [utf16("\u{feff}"), utf16(&first.replace("line 1", "LINE 1"))].concat();
+    let file = File::options().write(true).open(bench.path("a")).expect("it was written");
+    std::os::unix::fs::FileExt::write_all_at(&file, &changed[..4000], 0).expect("written");
+    bench.append("a", utf16(&line(200)));
+    let batch = reader.next_batch().await.expect("a file").expect("a line");
+    let at = 3 + first.len() + 1 + 12 + 2;
+    assert_eq!(describe(&batch), [format!("{at} line 200 \u{1f600} zw\u{f6}lf")]);
+    // What stands right before is looked at: another file under the same number is no growth.
+    let file = File::options().write(true).open(bench.path("a")).expect("it was written");
+    let length = file.metadata().expect("it is there").len();
+    std::os::unix::fs::FileExt::write_all_at(&file, &utf16("Z"), length - 4).expect("written");
+    bench.append("a", utf16("more\n"));
+    assert!(reader.next_batch().await.expect("a file").is_none(), "it ends here");
+}
+
+#[tokio::test]
 async fn nuls_are_left_out_and_counted() {
     let mut bench = Bench::new();
     let hole = 64 << 20;

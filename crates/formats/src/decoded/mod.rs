@@ -66,6 +66,13 @@ impl Decoded {
         Self { compression: Compression::None, growth: Growth::Open, text, is_foreign: false }
     }
 
+    /// Reads plain UTF-16 from any character on, as long as it grows.
+    pub fn utf16(source: Source, encoding: Encoding) -> Self {
+        let (packed, growth) = (Packed::new(Origin::Plain(source)), Growth::Open);
+        let text = Text::Utf16(Box::new(Utf16::new(packed, encoding, growth)));
+        Self { compression: Compression::None, growth, text, is_foreign: false }
+    }
+
     /// Appends up to `room` bytes to a block: all of them text, or none of them.
     ///
     /// # Errors
