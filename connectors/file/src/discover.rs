@@ -120,6 +120,42 @@ impl Discoverer {
         Ok(Discovery { splits, warnings, unreadable, gone, ..Discovery::default() })
     }
 
+    /// Which of some files a source that names all of them would read, and which it would leave out,
+    /// a sentence each. What is no file, or cannot be read, is among the former.
+    pub fn without_repeated(&mut self, paths: Vec<PathBuf>) -> (Vec<PathBuf>, Vec<String>) {
+        self.looker.begin();
+        let (mut files, mut found, mut is_kept) = (HashMap::new(), Vec::new(), Vec::new());
+        for (number, path) in paths.iter().enumerate() {
+            let Look::File(file) = self.looker.look(path) else {
+                is_kept.push(true);
+                continue;
+            };
+            // Of two names of one file the first is its name.
+            let is_first = !files.contains_key(&file.signature.file());
+            if is_first {
+                files.insert(file.signature.file(), number);
+                found.push(*file);
+            }
+            is_kept.push(false);
+        }
+        let (mut warnings, mut failures) = (Vec::new(), Failures::new());
+        let kept = self.without_copies(found, &[], &mut warnings, &mut failures);
+        // What cannot be compared is read, and says then why it cannot.
+        for path in failures.into_iter().map(|(path, _)| path) {
+            is_kept
+                .iter_mut()
+                .zip(&paths)
+                .filter(|(_, it)| **it == path)
+                .for_each(|it| *it.0 = true);
+        }
+        for number in kept.iter().filter_map(|file| files.get(&file.signature.file())) {
+            is_kept[*number] = true;
+        }
+        let mut is_kept = is_kept.into_iter();
+        let kept = paths.into_iter().filter(|_| is_kept.next().unwrap_or(true)).collect();
+        (kept, warnings)
+    }
+
     /// Splits that were there and are not among those that are there now, by their ids.
     fn gone(&mut self, splits: &[Split]) -> Vec<Gone> {
         let is_there = |id: &SplitId| splits.binary_search_by(|one| one.id.cmp(id)).is_ok();

@@ -39,7 +39,11 @@ enum Part<'a> {
 pub fn expand(pattern: &str) -> Result<Expanded> {
     let start = if pattern.starts_with('/') { PathBuf::from("/") } else { PathBuf::new() };
     let components = pattern.split('/').filter(|component| !component.is_empty());
-    let parts = components.map(part).collect::<Result<Vec<_>>>()?;
+    let mut parts = components.map(part).collect::<Result<Vec<_>>>()?;
+    if let Some(Part::Folders) = parts.last() {
+        // All files below, as people mean it.
+        parts.push(part("*")?);
+    }
     let mut expanded = Expanded::default();
     expanded.walk(&start, &parts);
     // Of two names of one file the first is its name.

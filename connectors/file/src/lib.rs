@@ -30,6 +30,7 @@ use std::sync::Arc;
 use contract::source::{KnownSplit, Source, Split, Unreadable};
 use contract::spec::{BuildContext, Connector, Spec};
 use contract::{Result, Section};
+use formats::compression::Limits;
 
 use crate::discover::Discoverer;
 use crate::identity::Descriptor;
@@ -54,6 +55,15 @@ impl File {
     pub fn path(split: &Split) -> Result<PathBuf> {
         let known = KnownSplit { split: split.clone(), position: None };
         Descriptor::of(&known).map(|descriptor| descriptor.path)
+    }
+
+    /// Which of some files a source would read that names all of them, in their order, and why not
+    /// the others, a sentence each: a copy of another file is read once.
+    pub fn without_copies(paths: Vec<PathBuf>) -> (Vec<PathBuf>, Vec<String>) {
+        let patterns = config::Patterns { included: Vec::new(), excluded: Vec::new() };
+        let (compression, limits) = (config::Compression::Auto, Limits::default());
+        let packing = stream::Packing { compression, limits };
+        Discoverer::new(patterns, packing).without_repeated(paths)
     }
 }
 

@@ -4,6 +4,8 @@
 //! it; a compressed file is one piece, and so is a pipe. Compression and encoding are told by the
 //! first bytes, not by the name.
 
+use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fs::{File, FileType, Metadata};
 use std::io::{ErrorKind, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt};
@@ -119,8 +121,16 @@ pub fn find(pattern: &str) -> Result<Named> {
     Ok(named)
 }
 
+/// A pattern in which `**` at the end stands for all files below, not for the folders alone.
+pub fn files_below(pattern: &str) -> Cow<'_, str> {
+    match pattern == "**" || pattern.ends_with("/**") {
+        true => Cow::Owned(format!("{pattern}/*")),
+        false => Cow::Borrowed(pattern),
+    }
+}
+
 fn expand(pattern: &str) -> Result<Named> {
-    let paths = glob::glob(pattern)
+    let paths = glob::glob(&files_below(pattern))
         .map_err(|error| Error::config(format!("glob {pattern:?} is wrong")).because(error))?;
     let mut named = Named { files: Vec::new(), unread: Vec::new(), is_strict: false };
     for path in paths {
@@ -151,12 +161,26 @@ fn expand(pattern: &str) -> Result<Named> {
         };
         tracing::warn!(path = %path.display(), "passed over {what}");
     }
+    named.leave_copies_out();
     Ok(named)
 }
 
 impl Named {
     fn is_empty(&self) -> bool {
         self.files.is_empty() && self.unread.is_empty()
+    }
+
+    /// Leaves out files that repeat others, by the rule of pipelines and of `look`: as while a log
+    /// is compressed, both are there.
+    fn leave_copies_out(&mut self) {
+        if self.files.len() < 2 {
+            return;
+        }
+        let paths = self.files.iter().map(|file| file.path.clone()).collect();
+        let (kept, repeated) = connector_file::File::without_copies(paths);
+        let kept: HashSet<_> = kept.into_iter().collect();
+        self.files.retain(|file| kept.contains(&file.path));
+        repeated.iter().for_each(|one| tracing::warn!("{one}"));
     }
 }
 

@@ -11,6 +11,7 @@ mod pipes;
 mod scan;
 mod table;
 
+pub use files::files_below;
 pub use pipes::take_stdin;
 pub use scan::{Refusal, RefusedLines, UnreadFiles};
 pub use table::{LogFunction, TakenFormats};

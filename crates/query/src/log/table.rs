@@ -171,7 +171,7 @@ fn config(name: &str, detail: Option<String>, files: &[Arc<LogFile>]) -> Result<
             return Err(Error::config(message).hint(USAGE));
         }
         Format::Json | Format::Logfmt => {
-            config.fields = Some(formats::infer(format, &first_lines(files)?)?);
+            config.fields = Some(formats::named_fields(format, &first_lines(files)?)?);
         }
         Format::Docker | Format::Cri => {
             config = formats::detect_inside(format, &first_lines(files)?);
