@@ -8,7 +8,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use arrow::array::{Array, AsArray, StringViewArray};
-use contract::Error;
+use contract::{Error, ErrorKind};
 
 use crate::logfmt::Pairs;
 use crate::named::container;
@@ -185,6 +185,19 @@ fn fields_of(format: Format, lines: &StringViewArray) -> Option<Fields> {
     let config = FormatConfig { fields: Some(fields), ..FormatConfig::new(format) };
     parser(&config).ok()?;
     config.fields
+}
+
+/// Fields of a format that somebody names, by the first lines.
+///
+/// # Errors
+/// Config: there is no line, or the fields of the format are not guessed. Record: no line has it.
+pub fn named_fields(format: Format, lines: &StringViewArray) -> contract::Result<Fields> {
+    infer(format, lines).map_err(|error| match detect(lines) {
+        Ok(detected) if error.kind() == ErrorKind::Record => {
+            error.hint(format!("the lines are written in format `{}`", detected.name()))
+        }
+        _ => error,
+    })
 }
 
 /// How many lines have a format.

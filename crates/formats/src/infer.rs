@@ -20,6 +20,9 @@ const FIELDS_MAX: usize = 500;
 /// The length of `2015-05-17`.
 const DATE_BYTES: usize = 10;
 
+/// Characters of a line in a message.
+const SHOWN_CHARS_MAX: usize = 160;
+
 /// Objects nested deeper are kept as JSON.
 const DEPTH_MAX: usize = 4;
 
@@ -27,7 +30,7 @@ const DEPTH_MAX: usize = 4;
 /// every value seen. Lines that do not have the format are passed over.
 ///
 /// # Errors
-/// Config: the format is neither JSON nor logfmt, or no line has it.
+/// Config: the format is neither JSON nor logfmt, or there is no line. Record: no line has it.
 pub fn infer(format: Format, lines: &StringViewArray) -> Result<Fields> {
     let lines = Lines::new(lines);
     let mut seen = Seen::default();
@@ -42,13 +45,32 @@ pub fn infer(format: Format, lines: &StringViewArray) -> Result<Fields> {
         }
     }
     if seen.fields.is_empty() {
-        let message = format!("no line of the sample has the format {:?}", format.name());
-        return Err(Error::config(message).hint("look at the first lines; is it another format?"));
+        return Err(without_any(format, &lines));
     }
     let named = |(name, field_type): (String, Option<FieldType>)| {
         (name, field_type.unwrap_or(FieldType::Text))
     };
     Ok(Fields(seen.fields.into_iter().map(named).collect()))
+}
+
+/// The error of lines of which none has a format: every record is refused.
+fn without_any(format: Format, lines: &Lines<'_>) -> Error {
+    let name = format.name();
+    let texts = (0..lines.rows()).filter_map(|row| lines.line(row));
+    let mut texts = texts.filter(|line| !line.text.is_empty());
+    let Some(first) = texts.next() else {
+        return Error::config(format!("there is no line that could tell the fields of {name:?}"));
+    };
+    let mut shown: String = first.text.chars().take(SHOWN_CHARS_MAX).collect();
+    if shown.len() < first.text.len() {
+        shown.push('…');
+    }
+    let message = format!(
+        "every record was refused: none of the first {} has the format {name:?}; the first: {}",
+        texts.count() + 1,
+        shown.escape_debug()
+    );
+    Error::record(message).hint("look at the first lines; is it another format?")
 }
 
 #[derive(Default)]
@@ -152,6 +174,8 @@ fn wider(before: Option<FieldType>, seen: Option<FieldType>) -> Option<FieldType
 
 #[cfg(test)]
 mod tests {
+    use contract::ErrorKind;
+
     use super::*;
     use crate::table::rows;
     use crate::{FormatConfig, parser};
@@ -208,6 +232,14 @@ mod tests {
     fn a_sample_without_such_a_line_is_refused() {
         let lines = StringViewArray::from(vec!["plain", ""]);
         let error = infer(Format::Json, &lines).expect_err("nothing is JSON");
-        assert_eq!(error.to_string(), "no line of the sample has the format \"json\"");
+        assert_eq!(error.kind(), ErrorKind::Record);
+        assert_eq!(
+            error.to_string(),
+            "every record was refused: none of the first 1 has the format \"json\"; the first: \
+             plain"
+        );
+        let none = StringViewArray::new_null(0);
+        let error = infer(Format::Json, &none).expect_err("there is nothing to look at");
+        assert_eq!(error.kind(), ErrorKind::Config);
     }
 }

@@ -45,7 +45,7 @@ use arrow::datatypes::SchemaRef;
 use contract::Result;
 
 pub use config::{FieldType, Fields, Format, FormatConfig, formats, summaries};
-pub use detect::{Detected, Undecided, detect, detect_inside};
+pub use detect::{Detected, Undecided, detect, detect_inside, named_fields};
 pub use infer::infer;
 
 /// Turns lines into typed columns.

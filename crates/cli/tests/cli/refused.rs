@@ -75,6 +75,28 @@ fn a_query_over_a_log_that_is_refused_ends_with_that_code_too() {
     assert_eq!(desk.run(&["query", "SELECT 1"]).code, 0);
 }
 
+/// Formats whose fields are guessed say so before anything is read, and mean the same.
+#[test]
+fn a_format_that_is_named_and_fits_no_line_ends_with_that_code_too() {
+    let desk = Desk::new();
+    desk.write("access.log", &format!("{LINE}\n").repeat(3));
+    for format in ["json", "logfmt", "caddy", "common"] {
+        let query = format!("SELECT count(*) FROM log('access.log', '{format}')");
+        for arguments in [&["look", "access.log", "--as", format][..], &["query", &query]] {
+            let ran = desk.run(arguments);
+            if format == "logfmt" && ran.code == 0 {
+                continue;
+            }
+            assert_eq!(ran.code, 5, "{arguments:?}: {} {}", ran.stdout, ran.stderr);
+        }
+    }
+    let ran = desk.run(&["look", "access.log", "--as", "json"]);
+    for part in ["every record was refused", "none of the first 3", "written in format `combined`"]
+    {
+        assert!(ran.stderr.contains(part), "{part}: {}", ran.stderr);
+    }
+}
+
 #[test]
 fn a_line_with_one_field_more_names_the_way_out() {
     let desk = Desk::new();
