@@ -4,14 +4,14 @@ use std::io::Write;
 use std::path::Path;
 
 use clap::Args;
-use contract::{Error, Origin, Result, SplitId};
+use contract::{Error, Result};
 use query::trace::{self, Found, Places, Trace, TracedSource};
 
 use crate::arguments::{self, Global};
 use crate::failure::Exit;
-use crate::output;
 use crate::output::rows::visible;
 use crate::pipeline::{self, Named};
+use crate::{origins, output};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -85,16 +85,10 @@ fn if_exchanged(error: Error, place: &Where) -> Error {
 }
 
 async fn find(place: &Where, places: &Places<'_>) -> Result<Found> {
-    if let Some(origin) = Origin::parse(&place.wanted) {
-        // Files are named by their whole path, and by a part of it where one stands beside them.
-        let whole = std::path::absolute(origin.split.as_str()).ok();
-        let whole = whole.and_then(|path| path.to_str().map(SplitId::new));
-        let whole = whole.map(|split| Origin { split, ..origin.clone() });
-        for origin in [Some(origin), whole].into_iter().flatten() {
-            if trace::is_known(&origin, places).await? {
-                let trace = trace::by_origin(&origin, places).await?;
-                return Ok(Found { records: 1, traces: vec![trace] });
-            }
+    for origin in origins::forms(&place.wanted) {
+        if trace::is_known(&origin, places).await? {
+            let trace = trace::by_origin(&origin, places).await?;
+            return Ok(Found { records: 1, traces: vec![trace] });
         }
     }
     let limit = if place.all { usize::MAX } else { place.limit };

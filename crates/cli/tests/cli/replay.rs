@@ -163,7 +163,8 @@ fn what_cannot_be_given_again_as_it_was_stays_open() {
     desk.write("web.yaml", &renamed);
     let report = replay(&desk);
     assert_eq!((&report["taken"], &report["left"][0]["dead_letters"]), (&0.into(), &3.into()));
-    assert_eq!(report["left"][0]["reason"], "transform \"parsed\" is not in the pipeline file");
+    let reason = report["left"][0]["reason"].as_str().expect("a reason");
+    assert!(reason.starts_with("transform \"parsed\" is not in the pipeline file, "), "{reason}");
     let text = desk.done(&["dead-letters", "replay", "web.yaml"]).stdout;
     assert!(text.starts_with("nothing replayed\n3 left: "), "{text}");
     assert!(states(&desk).iter().all(|(_, state)| state == "open"));
@@ -239,7 +240,17 @@ fn what_nobody_needs_is_closed_and_kept() {
     assert_eq!(ack(&["no origin"]).code, 2);
     let listed = desk.done(&["dead-letters", "list", "--format", "json"]).json();
     let id = listed[0]["id"].as_str().expect("an origin").to_owned();
-    assert_eq!(ack(&[&id]).json()["taken"], 1);
+    assert!(id.starts_with('/'), "the whole path: {id}");
+    // A file is named by its path from here, too, as `where` takes it.
+    let from_here = format!("access.log@{}", id.rsplit('@').next().expect("a position"));
+    for form in [&id, &from_here, &format!("./{from_here}")] {
+        let shown = desk.done(&["dead-letters", "show", form]).stdout;
+        assert!(shown.contains("reason "), "{form}: {shown}");
+        desk.done(&["where", "web.yaml", form]);
+    }
+    assert_eq!(desk.run(&["dead-letters", "show", "other.log@0"]).code, 2);
+    assert_eq!(ack(&["other.log@0"]).json()["taken"], 0);
+    assert_eq!(ack(&[&from_here]).json()["taken"], 1);
     assert_eq!(ack(&[&id]).json()["taken"], 0, "it is closed");
     let closed = || states(&desk).iter().filter(|(_, state)| state == "acknowledged").count();
     assert_eq!((closed(), states(&desk).len()), (1, 3));
@@ -344,4 +355,33 @@ fn a_replay_that_is_refused_has_not_begun() {
     let rows = desk.done(&["query", "SELECT count(*) FROM t", "--format", "csv"]).stdout;
     assert!(rows.ends_with("\n1\n"), "{rows}");
     assert_eq!(desk.done(&["audit", "p.yaml", "--format", "json"]).json()["complete"], true);
+}
+
+#[test]
+fn a_replay_says_what_was_renamed() {
+    let desk = refused();
+    let right = PIPELINE.replace("PATTERN", RIGHT);
+    let left = |pipeline: &str| {
+        desk.write("web.yaml", pipeline);
+        desk.done(&["dead-letters", "replay", "web.yaml"]).stdout
+    };
+    let step = right.replace("parsed", "split");
+    for part in [
+        "transform \"parsed\" is not in the pipeline file, whose transforms are \"split\"",
+        "call it \"parsed\" again",
+    ] {
+        assert!(left(&step).contains(part), "{part}: {}", left(&step));
+    }
+    let source = right.replace("access:", "logs:").replace("input: access", "input: logs");
+    desk.write("web.yaml", &source);
+    let refused = desk.run(&["dead-letters", "replay", "web.yaml"]);
+    assert_eq!(refused.code, 2, "{}", refused.stdout);
+    assert!(refused.stderr.contains("call it \"access\" again"), "{}", refused.stderr);
+    desk.write("other.log", "");
+    let source = source.replace("[access.log]", "[other.log]");
+    let said = left(&source);
+    assert!(said.contains("access") && said.contains("until they are replayed"), "{said}");
+    desk.write("web.yaml", &right);
+    replay(&desk);
+    check_replayed(&desk);
 }

@@ -6,7 +6,7 @@
 use std::io::Write;
 
 use clap::{ArgGroup, Args};
-use contract::{Error, Origin, Result};
+use contract::Result;
 use runtime::replay::Purpose;
 
 use super::replay;
@@ -14,7 +14,7 @@ use super::requests::Selection;
 use crate::arguments::Global;
 use crate::failure::Exit;
 use crate::pipeline::Named;
-use crate::{output, signals};
+use crate::{origins, output, signals};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -31,7 +31,8 @@ pub struct Acknowledge {
     #[command(flatten)]
     place: Named,
 
-    /// Origins of records, `split@position`, as `list` prints them.
+    /// Origins of records, `split@position`, as `list` prints them; a file also by its path from
+    /// here.
     ids: Vec<String>,
 
     /// Those that this sink lacks.
@@ -53,16 +54,13 @@ fn which() -> ArgGroup {
 }
 
 pub async fn start(acknowledge: &Acknowledge, global: &Global) -> Result<Exit> {
-    let origins = acknowledge.ids.iter().map(|id| {
-        Origin::parse(id).ok_or_else(|| {
-            Error::config(format!("{id:?} is no origin")).hint("write it as `split@position`")
-        })
-    });
+    let origins = acknowledge.ids.iter().map(|id| origins::required(id));
+    let origins = origins.collect::<Result<Vec<_>>>()?;
     let selection = Selection {
         purpose: Purpose::Acknowledge,
         sink: acknowledge.sink.clone(),
         reason: acknowledge.reason.clone(),
-        origins: origins.collect::<Result<_>>()?,
+        origins: origins.concat(),
     };
     let report = replay::take(&acknowledge.place, &selection, global, signals::stop()?).await?;
     output::value(global, &report, |out| match (report.taken, report.finished_interrupted) {

@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use crate::arguments::{self, Global};
 use crate::failure::Exit;
+use crate::origins;
 use crate::output::{self, rows, rows::visible};
 
 const EXAMPLES: &str = "\
@@ -54,7 +55,7 @@ enum Action {
     },
     /// Show everything about the dead letters of one record.
     Show {
-        /// Its origin, `split@position`, as `list` prints it.
+        /// Its origin, `split@position`, as `list` prints it; a file also by its path from here.
         id: String,
     },
     Replay(replay::Replay),
@@ -112,14 +113,11 @@ fn none(pipeline: Option<&str>, all: bool, data: &Path) -> String {
 }
 
 async fn show(session: &Session, id: &str, global: &Global) -> Result<()> {
-    let origin = Origin::parse(id).ok_or_else(|| {
-        Error::config(format!("{id:?} is no origin")).hint("write it as `split@position`")
-    })?;
-    let sql = format!(
-        "SELECT * FROM dead_letters WHERE split = {} AND position = {}",
-        quoted(origin.split.as_str()),
-        origin.position
-    );
+    let is_it = |origin: &Origin| {
+        format!("(split = {} AND position = {})", quoted(origin.split.as_str()), origin.position)
+    };
+    let forms = origins::required(id)?.iter().map(is_it).collect::<Vec<_>>();
+    let sql = format!("SELECT * FROM dead_letters WHERE {}", forms.join(" OR "));
     let found = session.query(&sql).await?;
     let letters = rows::collect(found).await?;
     if letters.is_empty() {

@@ -227,7 +227,7 @@ fn refuse(
         None if sources.any(|node| Some(&node.name) == open.step.as_ref()) => {
             return Err("a source refused them, and what it kept may not be the whole".into());
         }
-        None => return Err(format!("{refuser} is not in the pipeline file")),
+        None => return Err(without(pipeline, refuser)),
         Some([]) => return Err(format!("no sink is below {refuser}")),
         Some([_, _, ..]) if selection.sink.is_some() => {
             return Err(format!("other sinks below {refuser} lack them too"));
@@ -242,4 +242,21 @@ fn refuse(
              with `dead-letters ack`"
         )),
     }
+}
+
+/// Why letters of a step or sink are left that the file does not have: it may have another name now.
+fn without(pipeline: &Pipeline, refuser: &Refuser) -> String {
+    let sinks = &pipeline.sinks[..pipeline.dead_letter_sink()];
+    let (name, what, names): (_, _, Vec<_>) = match refuser {
+        Refuser::Step(name) => {
+            (name, "transforms", pipeline.steps.iter().map(|node| &node.name).collect())
+        }
+        Refuser::Sink(name) => (name, "sinks", sinks.iter().map(|node| &node.name).collect()),
+    };
+    let names = names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>();
+    let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    format!(
+        "{refuser} is not in the pipeline file, whose {what} are {names}: if it was renamed, call \
+         it {name:?} again until they are replayed"
+    )
 }
