@@ -50,7 +50,7 @@ fn config_schema() -> Schema {
         "description": "Other names for columns of the format: `{ _split: log_split }`. The names \
             `_split`, `_position`, `_ordinal` and `_epoch` belong to the origin of a row, so that \
             a field of a log that is called so needs another; where the format was found out it \
-            gets `log` before it (`log_split`).",
+            gets `log` before it (`log_split`, and `log_lossy` for `_lossy`).",
         "type": "object",
         "additionalProperties": { "type": "string" },
         "default": {},
@@ -156,7 +156,8 @@ fn named(site: &Site<'_>, mut columns: Vec<Field>, is_found: bool) -> Result<Vec
         })?;
         columns[at].set_name(name);
     }
-    for column in columns.iter_mut().filter(|column| is_origin(column.name())) {
+    let is_ours = |name: &str| is_origin(name) || (is_found && name == LOSSY);
+    for column in columns.iter_mut().filter(|column| is_ours(column.name())) {
         let name = column.name().clone();
         if !is_found {
             let message = format!("column {name:?} is the origin of a row");

@@ -215,3 +215,119 @@ fn a_report_goes_to_standard_output_where_a_dash_is_named() {
     let ran = desk.done(&["look", "access.log"]);
     assert!(ran.stdout.contains("Nothing new: 1 row\n\n1 request, 1 visitor, "), "{}", ran.stdout);
 }
+
+#[test]
+fn fields_that_are_called_as_our_columns_are_get_another_name_which_is_told_once() {
+    let desk = Desk::new();
+    let event = |n: u32| {
+        let time = format!("2026-03-03T10:{:02}:00Z", n % 60);
+        json!({ "time": time, "_split": "a", "_epoch": n, "_ordinal": 1, "_position": 2,
+                "_lossy": false })
+    };
+    desk.write("app.json", &(0..30).map(|n| format!("{}\n", event(n))).collect::<String>());
+    let ran = desk.done(&["look", "app.json"]);
+    for name in ["split", "epoch", "ordinal", "position", "lossy"] {
+        let told = format!("its field _{name} is the column log_{name}");
+        assert!(ran.stderr.contains(&told), "{told}: {}", ran.stderr);
+    }
+    assert!(ran.stdout.contains("; 30 rows"), "{}", ran.stdout);
+    let again = desk.done(&["look", "app.json"]);
+    assert!(!again.stderr.contains("log_split"), "told once: {}", again.stderr);
+    let folder = std::fs::read_dir(desk.path().join("logmill-data/look")).expect("a folder");
+    let data = folder.map(|entry| entry.expect("an entry").path()).next().expect("a lake");
+    let sql = "SELECT max(log_epoch) AS epoch, min(log_split) AS split FROM app_json";
+    let data = data.display().to_string();
+    let rows = desk.done(&["query", sql, "--data", &data, "--format", "csv"]).stdout;
+    assert_eq!(rows, "epoch,split\n29,a\n");
+}
+
+#[test]
+fn a_pipe_of_the_shell_names_the_way_that_works() {
+    let desk = Desk::new();
+    desk.write("access.log", &lines(0..3));
+    let program = env!("CARGO_BIN_EXE_logmill");
+    let shell = std::process::Command::new("bash")
+        .args(["-c", &format!("{program} look <(cat access.log)")])
+        .current_dir(desk.path())
+        .output()
+        .expect("bash is installed");
+    let said = String::from_utf8_lossy(&shell.stderr).into_owned();
+    assert_eq!(shell.status.code(), Some(2), "{said}");
+    assert!(said.contains("`COMMAND | logmill look -`"), "{said}");
+}
+
+#[test]
+fn a_file_that_is_empty_yet_is_waited_for_and_what_is_refused_is_told() {
+    use std::io::{BufRead, BufReader, Write};
+    let desk = Desk::new();
+    desk.write("access.log", "");
+    let mut command = desk.command(&["look", "access.log", "--follow", "--no-open"]);
+    command.stdin(Stdio::null()).stderr(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().expect("the program starts");
+    let mut said = BufReader::new(child.stderr.take().expect("a pipe"));
+    let mut shown = BufReader::new(child.stdout.take().expect("a pipe"));
+    // Ends with the program at the latest.
+    let until = |pipe: &mut dyn BufRead, part: &str| {
+        let mut all = String::new();
+        while !all.contains(part) {
+            let read = pipe.read_line(&mut all).expect("text");
+            assert!(read > 0, "{part}: {all}");
+        }
+        all
+    };
+    until(&mut said, "access.log holds no line yet; waiting for the first");
+    let append = |text: &str| {
+        let file = std::fs::File::options().append(true).open(desk.path().join("access.log"));
+        file.expect("a file").write_all(text.as_bytes()).expect("written");
+    };
+    append(&lines(0..20));
+    until(&mut said, "access.log: format combined");
+    until(&mut shown, "20 rows");
+    append("what is this\n");
+    let told = until(&mut said, "  what is this");
+    assert!(told.contains("1 line refused; the first, "), "{told}");
+    child.kill().expect("it runs");
+    child.wait().expect("it ends");
+}
+
+#[test]
+fn a_log_that_grew_was_rotated_and_compressed_is_read_once() {
+    use std::io::Write;
+    let desk = Desk::new();
+    desk.write("access.log", &lines(0..40));
+    assert_eq!(look(&desk, &["access.log*"])["milled"]["read"], 40);
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    packed.write_all(lines(0..50).as_bytes()).expect("packed");
+    std::fs::write(desk.path().join("access.log.1.gz"), packed.finish().expect("packed"))
+        .expect("written");
+    desk.write("access.log", &lines(100..105));
+    let again = look(&desk, &["access.log*"]);
+    assert_eq!(again["milled"]["read"], 15, "only what is new: {}", again["milled"]);
+    assert_eq!(rows(&again), (json!(55), json!(55)));
+    // Both are there while a file is compressed: one log, for a query as for a look.
+    desk.write("access.log.1", &lines(0..50));
+    let twice = look(&desk, &["access.log*"]);
+    assert_eq!(rows(&twice), (json!(55), json!(55)));
+    let sql = "SELECT count(*) AS n FROM log('access.log*', 'combined')";
+    let ran = desk.done(&["query", sql, "--format", "csv"]);
+    assert_eq!(ran.stdout, "n\n55\n", "{}", ran.stderr);
+    assert!(ran.stderr.contains("repeats the beginning of"), "{}", ran.stderr);
+}
+
+#[test]
+fn two_stars_at_the_end_are_all_files_below() {
+    let desk = Desk::new();
+    std::fs::create_dir_all(desk.path().join("logs/a/b")).expect("made");
+    desk.write("logs/one.log", &lines(0..3));
+    desk.write("logs/a/b/two.log", &lines(100..105));
+    assert_eq!(look(&desk, &["logs/**"])["milled"]["rows"], 8);
+    let sql = "SELECT count(*) AS n FROM log('logs/**', 'combined')";
+    assert_eq!(desk.done(&["query", sql, "--format", "csv"]).stdout, "n\n8\n");
+    desk.write(
+        "web.yaml",
+        "name: web\nsources:\n  a: { type: file, paths: [\"logs/**\"] }\nsinks:\n  \
+         lake: { type: lake, input: a, table: web }\n",
+    );
+    let summary = desk.done(&["run", "web.yaml", "--until-end", "--format", "json"]).json();
+    assert_eq!(summary["read"], 8);
+}

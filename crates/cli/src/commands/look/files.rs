@@ -9,9 +9,12 @@ use contract::{Error, Result};
 use formats::compression::{Compression, Limits, Source};
 use formats::decoded::Decoded;
 use formats::encoding::Growth;
+use query::log::files_below;
 
 /// The name of standard input.
 const STDIN: &str = "-";
+/// Where the pipes lie that a shell opens for `<(…)`, while the command runs.
+const OPENED: [&str; 2] = ["/dev/fd/", "/proc/self/fd/"];
 
 /// What is to be looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,8 +123,11 @@ fn of(argument: &str, path: &Path) -> Result<Vec<PathBuf>> {
             .hint(format!("name its files: {}/*.log*", argument.trim_end_matches('/'))));
     }
     if path.exists() {
-        return Err(Error::config(format!("{argument:?} is a pipe or a device"))
-            .hint(format!("look at what comes out of it: logmill look - < {argument}")));
+        let hint = match OPENED.iter().any(|folder| argument.starts_with(folder)) {
+            true => "a pipe is read as standard input: `COMMAND | logmill look -`".to_owned(),
+            false => format!("look at what comes out of it: logmill look - < {argument}"),
+        };
+        return Err(Error::config(format!("{argument:?} is a pipe or a device")).hint(hint));
     }
     if path.is_symlink() {
         return Err(Error::config(format!("{argument:?} is a link that leads nowhere")));
@@ -132,10 +138,11 @@ fn of(argument: &str, path: &Path) -> Result<Vec<PathBuf>> {
 fn matches(argument: &str, path: &Path) -> Result<Vec<PathBuf>> {
     let is_pattern = argument.contains(['*', '?', '[']);
     let pattern = path.to_string_lossy();
-    let paths = is_pattern.then(|| glob::glob(&pattern)).transpose().map_err(|error| {
-        Error::config(format!("{argument:?} is no pattern: {}", error.msg))
-            .hint("`*` stands for any text, `?` for a character, `[ab]` for one of several")
-    })?;
+    let paths =
+        is_pattern.then(|| glob::glob(&files_below(&pattern))).transpose().map_err(|error| {
+            Error::config(format!("{argument:?} is no pattern: {}", error.msg))
+                .hint("`*` stands for any text, `?` for a character, `[ab]` for one of several")
+        })?;
     // What may not be listed holds nothing that could be read, and a pipe might never end.
     let paths = paths.into_iter().flatten().flatten().filter(|path| path.is_file());
     let found = paths.collect::<Vec<_>>();

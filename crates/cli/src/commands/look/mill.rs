@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use api::{Access, Analytics, Answers, Backend, Host, Limits, Milling, Options};
 use connector_lake::table::Location;
@@ -33,6 +34,10 @@ pub const NAME: &str = "look";
 const FILE: &str = "look.yaml";
 /// The longest that an epoch lasts: the first rows are seen so long after the start.
 const EPOCH: &str = "1s";
+/// How often it is looked whether lines were refused while files are followed.
+const REFUSED_SOON: Duration = Duration::from_secs(1);
+/// How long nothing more is said of it then.
+const REFUSED_AGAIN: Duration = Duration::from_secs(30);
 /// Memory of all questions together: whoever looks does so on a machine of their own, and what is
 /// spilled to disk is waited for.
 const QUESTIONS_BYTES: usize = 1 << 30;
@@ -85,7 +90,11 @@ pub fn write(place: &Place, input: &Input, decided: &Decided) -> Result<PathBuf>
         }
     };
     let parse = decided.parse.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
-    let parse = yaml(parse.unwrap_or_default());
+    let mut parse = yaml(parse.unwrap_or_default());
+    if !decided.renamed.is_empty() {
+        let renamed = serde_json::to_string(&decided.renamed).bug("names are no JSON")?;
+        parse.push_str(&format!(", rename: {}", yaml(&renamed)));
+    }
     let (told, input) = match &decided.user_agent {
         Some(field) => {
             (format!("  told: {{ type: enrich, input: parsed, user_agent: {field} }}\n"), "told")
@@ -319,7 +328,26 @@ async fn milled(
         remark(global, "no line has the format that was taken; `--as FORMAT` names another one");
     }
     if look.follow && signals::exit() == Exit::Done {
-        looked.run(false, progress, stop).await?;
+        // What was refused until now is told; from here on it counts anew.
+        let progress = Arc::<Progress>::default();
+        let telling = tokio::spawn(tell_refused(progress.clone(), global.clone()));
+        let followed = looked.run(false, progress, stop).await;
+        telling.abort();
+        followed?;
     }
     Ok(())
+}
+
+/// Says while files are followed how many of their lines were refused, and which was the first:
+/// soon, then now and again.
+async fn tell_refused(progress: Arc<Progress>, global: Global) {
+    let mut told = 0;
+    loop {
+        tokio::time::sleep(REFUSED_SOON).await;
+        let refused = progress.seen().dead_lettered;
+        let Some(first) = progress.first_refused().filter(|_| refused > told) else { continue };
+        told = refused;
+        remark(&global, &show::refused(refused, first));
+        tokio::time::sleep(REFUSED_AGAIN).await;
+    }
 }

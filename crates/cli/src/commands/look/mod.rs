@@ -133,6 +133,9 @@ async fn look_at(look: &Look, global: &Global) -> Result<Exit> {
         refuse_page(page)?;
     }
     let input = files::find(&look.files)?;
+    if look.follow && !samples::wait(&input, global).await? {
+        return Ok(signals::exit());
+    }
     let left_out = left_out(global, &input);
     let place = Place::of(&input, look.written.as_deref(), &global.data)?;
     let (decided, odd) = match place.decided() {
@@ -159,15 +162,34 @@ async fn look_at(look: &Look, global: &Global) -> Result<Exit> {
     let global = Global { data: place.folder().to_owned(), ..global.clone() };
     let others = Others::find(&file, &input, &global.data).await?;
     let looked = mill::Looked { file, decided, global, others };
-    let exit = match shown {
-        Shown::Served(browser) => mill::served(&looked, look, &input, &browser).await?,
+    let exit = show_all(look, shown, (&looked, &input), other.as_ref()).await;
+    let exit = exit.map_err(|error| match error.kind() {
+        // It began after this one had looked for it.
+        ErrorKind::NotOwner => shown_already(Address::of(place.folder()).read().as_deref()),
+        _ => error,
+    })?;
+    Ok(match (exit, left_out) {
+        (Exit::Done, Some(exit)) => exit,
+        (exit, _) => exit,
+    })
+}
+
+/// Mills what there is, and shows it where it is to go.
+async fn show_all(
+    look: &Look,
+    shown: Shown,
+    (looked, input): (&Looked, &Input),
+    other: Option<&Option<String>>,
+) -> Result<Exit> {
+    Ok(match shown {
+        Shown::Served(browser) => mill::served(looked, look, input, &browser).await?,
         Shown::Page(page) => {
-            let (milled, unread) = mill(&looked, other.as_ref()).await?;
-            write_page(&looked, look, &page, &input, &milled).await?;
+            let (milled, unread) = mill(looked, other).await?;
+            write_page(looked, look, &page, input, &milled).await?;
             unread.unwrap_or_else(|| ended(&milled))
         }
         Shown::Text => {
-            let (milled, unread) = mill(&looked, other.as_ref()).await?;
+            let (milled, unread) = mill(looked, other).await?;
             let answers = ask::text(&looked.answers()?, &look.scope).await?;
             let whole = json!({ "log": input.name(), "milled": &milled, "answers": &answers });
             output::value(&looked.global, &whole, |out| {
@@ -176,10 +198,6 @@ async fn look_at(look: &Look, global: &Global) -> Result<Exit> {
             })?;
             unread.unwrap_or_else(|| ended(&milled))
         }
-    };
-    Ok(match (exit, left_out) {
-        (Exit::Done, Some(exit)) => exit,
-        (exit, _) => exit,
     })
 }
 
@@ -228,9 +246,14 @@ fn shown_already(address: Option<&str>) -> Error {
             ErrorKind::NotOwner,
             format!("another look shows these files already, at {address}"),
         )
-        .hint("open that address; `--text` and `--report FILE` show what it has so far"),
-        None => Error::new(ErrorKind::NotOwner, "another look reads these files just now")
-            .hint("look again once it has ended; `--text` shows what it has so far"),
+        .hint(
+            "open that address; `--text` and `--report FILE` show what it has so far, and `--data \
+             DIR` reads them into a data folder of its own",
+        ),
+        None => Error::new(ErrorKind::NotOwner, "another look reads these files just now").hint(
+            "look again once it has ended; `--text` shows what it has so far, and `--data DIR` \
+             reads them into a data folder of its own",
+        ),
     }
 }
 

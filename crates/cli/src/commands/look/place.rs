@@ -6,8 +6,7 @@
 //! may hold rows of files that are not named this time: `others` finds them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use contract::error::Context;
@@ -17,7 +16,7 @@ use state::CheckpointStore;
 use state::checkpoint::sha256_hex;
 use tempfile::TempDir;
 
-use super::files::Input;
+use super::files::{self, Input};
 use super::mill;
 
 /// The folder of all lakes of `look`, in the data folder.
@@ -29,7 +28,7 @@ const CHECKPOINTS: &str = "checkpoints";
 /// Where the dashboard of a look is served, while it is.
 const ADDRESS: &str = "address";
 /// A file is known by so many of its first bytes.
-const HEAD_BYTES: u64 = 1024;
+const HEAD_BYTES: usize = 1024;
 /// Files of earlier looks by which a lake is known.
 const HEADS_MAX: usize = 10_000;
 /// Characters of a set's key.
@@ -47,6 +46,9 @@ pub struct Decided {
     /// How the source joins lines that stand in several parts.
     #[serde(default)]
     pub join: Option<String>,
+    /// Fields of the log whose columns have another name, because theirs is taken.
+    #[serde(default)]
+    pub renamed: BTreeMap<String, String>,
     /// The lake table.
     pub table: String,
     /// Its column of times.
@@ -64,10 +66,10 @@ struct Kept {
     heads: Vec<Head>,
 }
 
-/// The first bytes of a file.
+/// The first bytes of a file, decompressed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 struct Head {
-    bytes: u64,
+    bytes: usize,
     sha256: String,
 }
 
@@ -109,7 +111,7 @@ impl Place {
             let Some(kept) = read(&data.join(DECIDED))? else {
                 return Ok(Self { data, kept: None, _passing: None });
             };
-            if goes_on(&kept.heads, found)? {
+            if goes_on(&kept.heads, found) {
                 return Ok(Self { data, kept: Some(kept), _passing: None });
             }
         }
@@ -146,8 +148,7 @@ impl Place {
     /// External: it cannot be written.
     pub fn keep(&self, input: &Input, decided: &Decided) -> Result<()> {
         let Input::Files { found, .. } = input else { return Ok(()) };
-        let heads = found.iter().filter_map(|path| head(path, HEAD_BYTES).transpose());
-        let mut heads = heads.collect::<Result<Vec<_>>>()?;
+        let mut heads: Vec<_> = found.iter().filter_map(|path| head(path, HEAD_BYTES)).collect();
         let now: BTreeSet<_> = heads.iter().cloned().collect();
         let before = self.kept.iter().flat_map(|kept| &kept.heads);
         heads.extend(before.filter(|head| !now.contains(head)).cloned());
@@ -201,42 +202,28 @@ fn read(file: &Path) -> Result<Option<Kept>> {
 }
 
 /// Whether one of the files that were looked at is among those that there are now.
-fn goes_on(heads: &[Head], found: &[PathBuf]) -> Result<bool> {
+fn goes_on(heads: &[Head], found: &[PathBuf]) -> bool {
     let known: BTreeSet<_> = heads.iter().collect();
     let lengths: BTreeSet<_> = heads.iter().map(|head| head.bytes).collect();
-    for path in found {
-        for bytes in &lengths {
-            if head(path, *bytes)?.is_some_and(|head| known.contains(&head)) {
-                return Ok(true);
-            }
-        }
-    }
-    Ok(heads.is_empty())
+    let begins = |path: &PathBuf, bytes| head(path, bytes).is_some_and(|it| known.contains(&it));
+    heads.is_empty() || found.iter().any(|path| lengths.iter().any(|bytes| begins(path, *bytes)))
 }
 
-/// The first bytes of a file; none if it is empty, or may not be read.
-fn head(path: &Path, bytes: u64) -> Result<Option<Head>> {
-    let Ok(file) = File::open(path) else { return Ok(None) };
-    let mut first = Vec::new();
-    let unreadable = || format!("could not read {:?}", path.display().to_string());
-    file.take(bytes).read_to_end(&mut first).external(unreadable)?;
-    let head = Head { bytes: first.len() as u64, sha256: sha256_hex(&first) };
-    Ok((head.bytes > 0).then_some(head))
+/// The first bytes of a file, decompressed, so that it is the same one once it was compressed; none
+/// if it is empty, or cannot be read.
+fn head(path: &Path, bytes: usize) -> Option<Head> {
+    let mut first = files::of_file(path, bytes).ok()?;
+    first.truncate(bytes);
+    let head = Head { bytes: first.len(), sha256: sha256_hex(&first) };
+    (head.bytes > 0).then_some(head)
 }
 
 /// What stands for the names of a set of files.
 fn key(found: &[PathBuf], format: Option<&str>) -> String {
-    let mut families: BTreeMap<PathBuf, usize> = BTreeMap::new();
-    for path in found {
-        // By whatever way a file is named, it is the same one.
-        let path = path.canonicalize().unwrap_or_else(|_| path.clone());
-        *families.entry(family(&path)).or_default() += 1;
-    }
-    let mut names = BTreeSet::new();
-    for (family, files) in families {
-        // A file alone is not the same as all that it was rotated to.
-        names.insert(format!("{}\0{}", family.display(), files > 1));
-    }
+    // By whatever way a file is named, it is the same one.
+    let real = |path: &PathBuf| path.canonicalize().unwrap_or_else(|_| path.clone());
+    let names: BTreeSet<_> =
+        found.iter().map(|path| family(&real(path)).display().to_string()).collect();
     let names = names.into_iter().collect::<Vec<_>>().join("\0");
     let key = sha256_hex(format!("{names}\0{}", format.unwrap_or_default()).as_bytes());
     key.chars().take(KEY_CHARS).collect()
@@ -262,6 +249,8 @@ pub fn family(path: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     #[test]
@@ -287,6 +276,7 @@ mod tests {
         let decided = Decided {
             parse: "{}".to_owned(),
             join: None,
+            renamed: BTreeMap::new(),
             table: "a_log".to_owned(),
             time: "ts".to_owned(),
             user_agent: None,
@@ -309,11 +299,13 @@ mod tests {
         write("a.log", "three\n");
         let (other, known) = of(&["a.log"]);
         assert!(other != first && !known, "it is another file");
-        let (both, known) = of(&["a.log", "a.log.1"]);
-        assert!(both != other && !known);
+        assert_eq!(of(&["a.log", "a.log.1"]), (first.clone(), true), "one of both is known");
         fs::rename(path("a.log.1"), path("a.log.2")).expect("rotated");
-        fs::rename(path("a.log"), path("a.log.1")).expect("rotated");
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        packed.write_all(b"one\ntwo\n").expect("packed");
+        fs::write(path("a.log.2.gz"), packed.finish().expect("packed")).expect("written");
+        fs::remove_file(path("a.log.2")).expect("removed");
         write("a.log", "four\n");
-        assert_eq!(of(&["a.log", "a.log.1", "a.log.2"]), (both, true));
+        assert_eq!(of(&["a.log", "a.log.2.gz"]), (first, true), "it was compressed");
     }
 }

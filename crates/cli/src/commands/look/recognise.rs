@@ -1,10 +1,12 @@
 //! How the lines are written: what the command line says, or what the first of them show.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use arrow::array::StringViewArray;
 use arrow::datatypes::{DataType, SchemaRef};
 use contract::error::Context;
+use contract::record::{LOSSY, is_origin};
 use contract::{Error, Result, Section};
 use formats::join::Join;
 use formats::{Format, FormatConfig};
@@ -21,6 +23,8 @@ const PATTERN: &str = r"^(?<level>\w+) (?<text>.*)$";
 const LOG_FORMAT: &str = "%h %l %u %t \"%r\" %>s %b";
 /// The name of a column of times, where formats agree on one.
 const TIME: &str = "ts";
+/// What stands before the name of a field whose own name is that of a column of ours.
+const OF_THE_LOG: &str = "log";
 /// The column of user agents.
 const USER_AGENT: &str = "user_agent";
 /// Names of tables that are there before anything ran.
@@ -57,9 +61,14 @@ pub fn decide(input: &Input, format: Option<&str>) -> Result<(Decided, Vec<Strin
     };
     let schema = formats::parser(&config)?.schema();
     let has = |name: &str| schema.column_with_name(name).is_some();
+    let renamed = renamed(&schema);
+    let told = renamed.iter().fold(told, |told, (field, column)| {
+        format!("{told}; its field {field} is the column {column}, as every row has a {field}")
+    });
     let decided = Decided {
         parse: serde_json::to_string(&config).bug("a format is no JSON")?,
         join: Join::of(config.format).map(|join| join.name().to_owned()),
+        renamed,
         table: table(input),
         time: time(&schema),
         user_agent: has(USER_AGENT).then(|| USER_AGENT.to_owned()),
@@ -115,9 +124,23 @@ fn named(name: &str, sample: &StringViewArray) -> Result<FormatConfig> {
         false => FormatConfig::new(format),
     };
     if matches!(format, Format::Json | Format::Logfmt) {
-        config.fields = Some(formats::infer(format, sample)?);
+        config.fields = Some(formats::named_fields(format, sample)?);
     }
     Ok(config)
+}
+
+/// Other names for fields whose names are those of columns of ours.
+fn renamed(schema: &SchemaRef) -> BTreeMap<String, String> {
+    let names = schema.fields().iter().map(|field| field.name());
+    let taken = names.filter(|name| is_origin(name) || *name == LOSSY);
+    let renamed = taken.map(|name| {
+        let mut free = format!("{OF_THE_LOG}{name}");
+        while schema.column_with_name(&free).is_some() {
+            free.push('_');
+        }
+        (name.clone(), free)
+    });
+    renamed.collect()
 }
 
 /// The column of times: `ts`, or else the first.

@@ -4,6 +4,7 @@
 //! them would become dead letters from the first line to the last.
 
 use std::path::Path;
+use std::time::Duration;
 
 use arrow::array::{Array, StringViewArray};
 use arrow::compute::concat;
@@ -12,7 +13,10 @@ use contract::{Error, Result};
 use formats::{Detected, FormatConfig, Undecided};
 
 use super::files::{self, Input};
+use crate::arguments::Global;
+use crate::output::remark;
 use crate::output::rows::visible;
+use crate::signals;
 
 /// So much of the first file is looked at.
 const BYTES_MAX: usize = 256 << 10;
@@ -24,6 +28,8 @@ const OTHER_BYTES_MAX: usize = 64 << 10;
 const OTHER_LINES_MAX: usize = 100;
 /// Files that are looked at.
 const FILES_MAX: usize = 1000;
+/// How long until a file without a line is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// Characters of a line in a message.
 const SHOWN_CHARS_MAX: usize = 160;
 /// Formats, and files of which nothing is known, that a message names.
@@ -67,6 +73,34 @@ pub fn take(input: &Input) -> Result<Vec<Sample>> {
     match failed {
         Some(error) if samples.is_empty() => Err(error),
         _ => Ok(samples),
+    }
+}
+
+/// Waits until files that are followed hold a line; not at all where they do. False where a signal
+/// came first.
+///
+/// # Errors
+/// As for [`take`].
+pub async fn wait(input: &Input, global: &Global) -> Result<bool> {
+    let Input::Files { .. } = input else { return Ok(true) };
+    let mut stop = signals::stop()?;
+    let count = |samples: &[Sample]| samples.iter().map(|sample| sample.lines.len()).sum::<usize>();
+    let mut before = count(&take(input)?);
+    if before > 0 {
+        return Ok(true);
+    }
+    remark(global, &format!("{} holds no line yet; waiting for the first", input.name()));
+    loop {
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return Ok(false),
+            () = tokio::time::sleep(LOOK_AGAIN) => {}
+        }
+        // The format is told by as many lines as come at once, and by whole ones.
+        let now = count(&take(input)?);
+        if now > 0 && (now == before || now >= OTHER_LINES_MAX) {
+            return Ok(true);
+        }
+        before = now;
     }
 }
 

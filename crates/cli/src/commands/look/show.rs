@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use contract::Result;
 use indicatif::HumanCount;
+use runtime::FirstRefused;
 use serde_json::{Value, json};
 
 use super::mill::Milled;
@@ -56,16 +57,25 @@ pub fn summary(out: &mut impl Write, milled: &Milled) -> io::Result<()> {
         read => writeln!(out, "{} read in {seconds:.1} s; {rows}", counted(read, "line"))?,
     }
     let Some(first) = &milled.first_refused else { return Ok(()) };
-    let text = |key: &str| first[key].as_str().unwrap_or_default();
-    writeln!(
-        out,
-        "{} refused; the first, {}@{}: {}",
-        counted(*refused, "line"),
-        text("split"),
-        first["position"],
-        short(text("reason"), REASON_CHARS_MAX),
-    )?;
-    writeln!(out, "  {}", short(text("original"), REASON_CHARS_MAX))
+    let text = |key: &str| first[key].as_str().unwrap_or_default().to_owned();
+    let first = FirstRefused {
+        split: text("split"),
+        position: first["position"].as_i64().unwrap_or_default(),
+        reason: text("reason"),
+        line: Some(text("original")),
+    };
+    writeln!(out, "{}", self::refused(*refused, &first))
+}
+
+/// How many lines were refused, and the first of them.
+pub fn refused(lines: u64, first: &FirstRefused) -> String {
+    let FirstRefused { split, position, reason, line } = first;
+    format!(
+        "{} refused; the first, {split}@{position}: {}\n  {}",
+        counted(lines, "line"),
+        short(reason, REASON_CHARS_MAX),
+        short(line.as_deref().unwrap_or_default(), REASON_CHARS_MAX)
+    )
 }
 
 /// The panels, in so many cells.
