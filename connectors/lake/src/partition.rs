@@ -96,6 +96,18 @@ impl PartitionBy {
             Error::config(format!("partition column {:?} does not exist", self.source))
                 .hint(contract::Section::did_you_mean(&self.source, names))
         })?;
+        if self.grain != Grain::Value && stored.field_with_name(&self.column()).is_ok() {
+            let (column, source) = (self.column(), &self.source);
+            return Err(Error::config(format!(
+                "partitions by {source:?} make a column {column:?}, and the rows have one of that \
+                 name"
+            ))
+            .hint(format!(
+                "name the one of the rows otherwise: `rename: {{ {column}: other }}` in a `parse` \
+                 step, `{column} AS other` in a `sql` step; or partition by it: `partition_by: \
+                 {column}`"
+            )));
+        }
         let fits = match (self.grain, field.data_type()) {
             (Grain::Value, DataType::Dictionary(_, _)) => true,
             (Grain::Value, other) => {
@@ -103,9 +115,7 @@ impl PartitionBy {
                     || other.is_string()
                     || matches!(other, DataType::Boolean | DataType::Date32)
             }
-            (_, DataType::Timestamp(TimeUnit::Microsecond, _)) => {
-                stored.field_with_name(&self.column()).is_err()
-            }
+            (_, DataType::Timestamp(TimeUnit::Microsecond, _)) => true,
             _ => false,
         };
         if fits {

@@ -46,7 +46,7 @@ impl Output {
 #[async_trait]
 impl Sink for Output {
     fn promise(&self) -> Promise {
-        PROMISE
+        Promise { with_origin: self.config.origin, ..PROMISE }
     }
 
     async fn fence_and_read(&self, _ctx: &WriterContext, _lineage: &Lineage) -> Result<Held> {

@@ -182,3 +182,45 @@ fn every_section_that_names_a_store_takes_the_same_urls() {
     let ran = check("url: s3://logs/web, acess_key: a");
     assert!(ran.code == 2 && ran.stderr.contains("did you mean \"access_key\"?"), "{}", ran.stderr);
 }
+
+#[test]
+fn partitions_that_make_a_column_of_the_rows_name_that_column() {
+    let desk = Desk::new();
+    desk.write("app.json", "{\"ts\":\"2026-03-03T10:00:00Z\",\"ts_day\":\"x\"}\n");
+    desk.write(
+        "web.yaml",
+        "name: web\nsources:\n  a: { type: file, paths: [app.json] }\ntransforms:\n  \
+         parsed: { type: parse, input: a, format: json, fields: { ts: timestamp, ts_day: text } }\n\
+         sinks:\n  lake: { type: lake, input: parsed, table: web, partition_by: day(ts) }\n",
+    );
+    let ran = desk.run(&["check", "web.yaml"]);
+    assert_eq!(ran.code, 2, "{}", ran.stderr);
+    for part in ["make a column \"ts_day\", and the rows have one", "rename: { ts_day: other }"] {
+        assert!(ran.stderr.contains(part), "{part}: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn rows_on_standard_output_have_their_origin_where_it_is_asked_for() {
+    let desk = Desk::new();
+    desk.write("access.log", "a\nb\n");
+    let pipeline = |more: &str| {
+        format!(
+            "name: out\nsources:\n  a: {{ type: file, paths: [access.log] }}\nsinks:\n  \
+             out: {{ type: stdio, input: a, format: csv{more} }}\n"
+        )
+    };
+    let run = |name: &str, more: &str| {
+        desk.write("out.yaml", &pipeline(more));
+        let ran = desk.done(&["run", "out.yaml", "--until-end", "--quiet", "--data", name]);
+        ran.stdout
+    };
+    let plain = run("one", "");
+    assert!(plain.starts_with("message,_lossy\na,false\nb,false\n"), "{plain}");
+    assert_eq!(plain, run("two", ", origin: false"));
+    let whole = run("three", ", origin: true");
+    assert!(whole.starts_with("message,_lossy,_split,_position,_epoch\na,false,"), "{whole}");
+    // A line is followed to its epoch, though nobody can ask a terminal for its rows.
+    let found = desk.done(&["where", "out.yaml", "b", "--data", "three"]).stdout;
+    assert!(found.contains("read in epoch 1") && found.contains("out: cannot be read back"));
+}

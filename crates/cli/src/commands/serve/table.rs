@@ -49,7 +49,13 @@ impl TableArguments {
                 Some(sink) => Some(Lake::table(&sink.section, data)?.1),
                 None => elsewhere::of(data).locate(table, data)?,
             };
-            let location = location.unwrap_or_else(|| Location::embedded(data, table));
+            let location = match location {
+                Some(location) => location,
+                None => {
+                    tell_if_missing(table, data)?;
+                    Location::embedded(data, table)
+                }
+            };
             return Ok(Some(Analytics {
                 table: table.clone(),
                 time,
@@ -63,6 +69,23 @@ impl TableArguments {
         }
         if plans.is_empty() { of_folder(data).await } else { Ok(None) }
     }
+}
+
+/// Says that a table is not there, and which are: it may come with a first run, and may be a slip.
+fn tell_if_missing(table: &str, data: &Path) -> Result<()> {
+    let mut known = opened::tables(data)?;
+    if known.iter().any(|name| name == table) {
+        return Ok(());
+    }
+    known.retain(|name| ![query::DEAD_LETTERS, query::MARKS].contains(&name.as_str()));
+    known.extend(elsewhere::of(data).tables.into_iter().map(|placed| placed.name));
+    let known = match known.as_slice() {
+        [] => "there is none yet".to_owned(),
+        known => format!("there are: {}", known.join(", ")),
+    };
+    let data = data.display();
+    warn!(table, "there is no such table in {data} yet, and the dashboard waits for it; {known}");
+    Ok(())
 }
 
 /// What a pipeline file says, or what its first sink of the kind does.

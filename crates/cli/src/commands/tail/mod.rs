@@ -101,6 +101,12 @@ pub async fn start(tail: &Tail, global: &Global) -> Result<Exit> {
     if let Some(file) = &tail.file {
         return Err(no_topic(file));
     }
+    if tail.config.is_none() && tail.brokers.is_none() && tail.topics.is_empty() {
+        return Err(Error::config("`tail` needs to know what to watch").hint(
+            "name a broker and topics: `logmill tail --brokers localhost:9092 -t TOPIC`; a file is \
+             watched by `logmill look FILE --follow`",
+        ));
+    }
     let source = settings::source(tail, &global.data)?;
     let colored = global.color.on(std::io::stdout().is_terminal());
     let mut watch = Watch {
