@@ -64,7 +64,7 @@ impl Recent {
     }
 
     /// Those from the first character on that is whole.
-    pub fn from_character(&self) -> &[u8] {
+    pub fn whole_characters(&self) -> &[u8] {
         let is_inside = |byte: &&u8| matches!(byte, 0x80..=0xbf);
         &self.0[self.0.iter().take_while(is_inside).count()..]
     }

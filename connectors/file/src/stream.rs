@@ -149,8 +149,8 @@ impl Opened {
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn from_units(&self, units: u64, recent: &Recent) -> io::Result<Option<Placed>> {
-        let before = recent.from_character();
+    pub fn behind_units(&self, units: u64, recent: &Recent) -> io::Result<Option<Placed>> {
+        let before = recent.whole_characters();
         let begin = units.saturating_sub(encoding::units(before));
         let mut file = self.file.clone();
         file.seek(SeekFrom::Start(begin * UNIT_BYTES))?;

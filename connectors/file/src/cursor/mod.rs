@@ -375,7 +375,7 @@ impl Cursor {
             }
         }
         let found = match self.opened.is_utf16() && at > 0 {
-            true => self.opened.from_units(self.units, &self.recent),
+            true => self.opened.behind_units(self.units, &self.recent),
             false => self.opened.from(at, u64::MAX),
         };
         let found = match found {
