@@ -120,8 +120,8 @@ impl Discoverer {
         Ok(Discovery { splits, warnings, unreadable, gone, ..Discovery::default() })
     }
 
-    /// Which of some files a source that names all of them would read, and which it would leave out,
-    /// a sentence each. What is no file, or cannot be read, is among the former.
+    /// Which of some files a source that names all of them would read, and which it would leave
+    /// out, a sentence each. What is no file, or cannot be read, is among the former.
     pub fn without_repeated(&mut self, paths: Vec<PathBuf>) -> (Vec<PathBuf>, Vec<String>) {
         self.looker.begin();
         let (mut files, mut found, mut is_kept) = (HashMap::new(), Vec::new(), Vec::new());

@@ -1,7 +1,7 @@
 //! Functions that can make much of little, with a bound on what they make of one row.
 //!
 //! `repeat(text, 100000000)` is one short row and no memory holds it. Beyond the bound a row is
-//! refused: alone in a pipeline, which tries a batch again in parts, with its whole query elsewhere.
+//! refused: alone in a pipeline, which tries a batch again in parts, else with its whole query.
 //! Rows that may make too much together are worked on in parts, of which each is counted.
 
 use std::hash::{Hash, Hasher};

@@ -56,6 +56,7 @@ pub fn reworded(text: &str) -> Worded {
 pub fn missing_column<'a>(name: &str, valid: impl IntoIterator<Item = &'a str>) -> String {
     let valid: Vec<_> = valid.into_iter().collect();
     match valid.iter().find(|valid| valid.eq_ignore_ascii_case(name)) {
+        Some(found) if !found.contains(char::is_uppercase) => format!("did you mean {found:?}?"),
         Some(found) => format!("a name with capitals stands in double quotes: \"{found}\""),
         None => Section::did_you_mean(name, valid),
     }
@@ -246,5 +247,6 @@ mod tests {
         let check = |name, expect| assert_eq!(missing_column(name, valid), expect);
         check("clienthost", "a name with capitals stands in double quotes: \"ClientHost\"");
         check("statsu", "did you mean \"status\"?");
+        check("Status", "did you mean \"status\"?");
     }
 }

@@ -3,8 +3,8 @@
 //! Source: "How Logging Works" and the directive `log` (caddyserver.com/docs/logging,
 //! caddyserver.com/docs/caddyfile/directives/log), and what writes them (github.com/caddyserver/
 //! caddy, modules/caddyhttp/marshalers.go and server.go): objects with `request`, `duration` in
-//! seconds, `size` and `status`; `client_ip` since 2.7, `remote_ip` since 2.5, `remote_addr` before;
-//! headers as lists, those that are secret as `REDACTED`; `tls.version` as its number.
+//! seconds, `size` and `status`; `client_ip` since 2.7, `remote_ip` since 2.5, `remote_addr`
+//! before; headers as lists, those that are secret as `REDACTED`; `tls.version` as its number.
 
 use contract::Result;
 

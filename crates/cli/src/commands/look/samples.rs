@@ -234,6 +234,13 @@ fn unknown(undecided: &Undecided, sample: &Sample) -> Error {
         let name = &sample.name;
         return Error::config(message).hint(format!("a pipeline is run: `logmill run {name}`"));
     }
+    if let Some((format, _)) = undecided.closest.first() {
+        let (file, name) = (&sample.name, format.name());
+        return Error::config(message).hint(format!(
+            "take that format all the same: `logmill look {file} --as {name}`; or name another one, \
+             or the server's own log format: --as '%h %l %u %t \"%r\" %>s %b'"
+        ));
+    }
     Error::config(message).hint(
         "say how its lines are written: `logmill look … --as FORMAT`, with a name that `logmill \
          connectors parse` lists, or the server's own log format: --as '%h %l %u %t \"%r\" %>s %b'",
