@@ -244,7 +244,7 @@ fn refuse(
     }
 }
 
-/// Why letters of a step or sink are left that the file does not have: it may have another name now.
+/// Why letters of a step or sink are left that the file does not have, or calls otherwise now.
 fn without(pipeline: &Pipeline, refuser: &Refuser) -> String {
     let sinks = &pipeline.sinks[..pipeline.dead_letter_sink()];
     let (name, what, names): (_, _, Vec<_>) = match refuser {
