@@ -23,8 +23,8 @@ use crate::expand::is_pattern;
 pub struct Config {
     /// The files: paths, or patterns with `*`, `?`, `[…]` and `**`, which stands for any number of
     /// folders, and at the end for all files below: `logs/**`. A path without pattern must exist
-    /// and be readable when the pipeline starts; a pattern may match nothing yet, and what it names and
-    /// cannot be read keeps nothing else back. Brackets that stand in a name, as in
+    /// and be readable when the pipeline starts; a pattern may match nothing yet, and what it names
+    /// and cannot be read keeps nothing else back. Brackets that stand in a name, as in
     /// `access[1].log`, are taken as they are where such a name exists; `[[]` is always a bracket.
     pub paths: Vec<String>,
 

@@ -237,8 +237,8 @@ fn unknown(undecided: &Undecided, sample: &Sample) -> Error {
     if let Some((format, _)) = undecided.closest.first() {
         let (file, name) = (&sample.name, format.name());
         return Error::config(message).hint(format!(
-            "take that format all the same: `logmill look {file} --as {name}`; or name another one, \
-             or the server's own log format: --as '%h %l %u %t \"%r\" %>s %b'"
+            "take that format all the same: `logmill look {file} --as {name}`; or name another, or \
+             the server's own log format: --as '%h %l %u %t \"%r\" %>s %b'"
         ));
     }
     Error::config(message).hint(
