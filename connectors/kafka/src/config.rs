@@ -66,8 +66,9 @@ pub struct SinkConfig {
     /// Brokers to ask first: `host:port`, or a list of them.
     pub brokers: OneOrMany,
 
-    /// The topic, with columns in braces: `orders`, or `logs-{service}`. A row whose value makes
-    /// no legal name, or the name of a topic that is not there, is a dead letter.
+    /// The topic, with columns in braces: `orders`, `logs-{service}`, or `logs-{ts:%Y-%m}` for a
+    /// time. A row whose value makes no legal name, or the name of a topic that is not there, is a
+    /// dead letter.
     pub topic: String,
 
     /// The topic whose partition 0 the token is kept under, where `topic` has columns in it.

@@ -1,6 +1,7 @@
-//! Texts with columns in braces: `logs-{service}`. `{{` and `}}` are braces themselves.
+//! What the templates of topics, keys, partitions and headers make of rows: text, or bytes.
 //!
-//! A template knows no destination: whether what it makes is legal is for others to check.
+//! The language is that of all templates ([`formats::template`]). A template knows no destination:
+//! whether what it makes is legal is for others to check.
 
 use std::sync::Arc;
 
@@ -9,69 +10,45 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Schema};
 use contract::record::is_origin;
 use contract::{Error, Result, Section};
+use formats::template::{self, Piece, check_time};
 
 /// A parsed template.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Template {
-    parts: Vec<Part>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Part {
-    Text(String),
-    Column(String),
+    pieces: Vec<Piece>,
 }
 
 impl Template {
     /// Reads a template.
     ///
     /// # Errors
-    /// Config: a brace without its partner, or without a column between them.
+    /// Config: braces that do not match, an empty placeholder, a time format that is none.
     pub fn parse(text: &str) -> Result<Self> {
-        let mut parts = Vec::new();
-        let mut literal = String::new();
-        let mut rest = text;
-        while let Some(at) = rest.find(['{', '}']) {
-            literal.push_str(&rest[..at]);
-            let (brace, tail) = rest[at..].split_at(1);
-            rest = tail;
-            if let Some(tail) = rest.strip_prefix(brace) {
-                literal.push_str(brace);
-                rest = tail;
-                continue;
+        let parsed = template::Template::parse(text, &[])?;
+        let pieces = parsed.pieces().iter().map(|piece| match piece {
+            // A name may hold a colon; what writes a time has a `%`.
+            Piece::Time(column, format) if !format.pattern().contains('%') => {
+                Piece::Column(format!("{column}:{}", format.pattern()))
             }
-            let column = rest.split_once('}').filter(|(name, _)| brace == "{" && !name.is_empty());
-            let Some((name, tail)) = column else {
-                return Err(Error::config(format!("{text:?} has a single {brace:?}"))
-                    .hint("write `{column}` for a column, `{{` and `}}` for braces"));
-            };
-            if !literal.is_empty() {
-                parts.push(Part::Text(std::mem::take(&mut literal)));
-            }
-            parts.push(Part::Column(name.to_owned()));
-            rest = tail;
-        }
-        literal.push_str(rest);
-        if !literal.is_empty() {
-            parts.push(Part::Text(literal));
-        }
-        Ok(Self { parts })
+            other => other.clone(),
+        });
+        Ok(Self { pieces: pieces.collect() })
     }
 
     /// The text, if it has no columns in it.
     pub fn constant(&self) -> Option<&str> {
-        match &self.parts[..] {
+        match &self.pieces[..] {
             [] => Some(""),
-            [Part::Text(text)] => Some(text),
+            [Piece::Text(text)] => Some(text),
             _ => None,
         }
     }
 
     /// A regular expression for everything that it can make.
     pub fn pattern(&self) -> String {
-        let parts = self.parts.iter().map(|part| match part {
-            Part::Text(text) => regex::escape(text),
-            Part::Column(_) => ".*".to_owned(),
+        let parts = self.pieces.iter().map(|piece| match piece {
+            Piece::Text(text) => regex::escape(text),
+            Piece::Word(_) | Piece::Column(_) | Piece::Time(..) => ".*".to_owned(),
         });
         parts.collect()
     }
@@ -79,13 +56,16 @@ impl Template {
     /// Finds its columns.
     ///
     /// # Errors
-    /// Config: a column is missing, or has a type that is no text.
+    /// Config: a column is missing, or has a type that is no text, or no time.
     pub fn bind(&self, schema: &Schema) -> Result<()> {
-        for part in &self.parts {
-            let Part::Column(name) = part else { continue };
-            check_column(schema, name)?;
-        }
-        Ok(())
+        self.pieces.iter().try_for_each(|piece| match piece {
+            Piece::Text(_) | Piece::Word(_) => Ok(()),
+            Piece::Column(name) => check_column(schema, name),
+            Piece::Time(name, _) => {
+                check_column(schema, name)?;
+                check_time(schema, name)
+            }
+        })
     }
 
     /// The values of its columns in a batch.
@@ -93,10 +73,15 @@ impl Template {
     /// # Errors
     /// Config: a column cannot become text.
     pub fn cells(&self, batch: &RecordBatch) -> Result<Cells> {
-        let parts = self.parts.iter().map(|part| match part {
-            Part::Text(text) => Ok(Cell::Text(text.clone())),
-            Part::Column(name) => {
+        let parts = self.pieces.iter().map(|piece| match piece {
+            Piece::Text(text) => Ok(Cell::Text(text.clone())),
+            Piece::Word(word) => Ok(Cell::Text((*word).to_owned())),
+            Piece::Column(name) => {
                 Column::of(batch, name).map(|column| Cell::Column(Box::new(column)))
+            }
+            Piece::Time(name, format) => {
+                let texts = format.texts(column_of(batch, name)?)?;
+                Ok(Cell::Column(Box::new(Column::Text(texts))))
             }
         });
         Ok(Cells { parts: parts.collect::<Result<_>>()? })
@@ -135,8 +120,7 @@ impl Column {
     /// # Errors
     /// Bug: it was not there, or not of its type, when the pipeline was checked.
     pub fn of(batch: &RecordBatch, name: &str) -> Result<Self> {
-        let column = batch.column_by_name(name);
-        let column = column.ok_or_else(|| Error::bug(format!("a batch lost column {name:?}")))?;
+        let column = column_of(batch, name)?;
         let is_bytes = is_bytes(column.data_type());
         let wanted = if is_bytes { DataType::BinaryView } else { DataType::Utf8View };
         let column: ArrayRef = match *column.data_type() == wanted {
@@ -158,6 +142,11 @@ impl Column {
             Self::Bytes(bytes) => bytes.is_valid(row).then(|| bytes.value(row)),
         }
     }
+}
+
+fn column_of<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef> {
+    let column = batch.column_by_name(name);
+    column.ok_or_else(|| Error::bug(format!("a batch lost column {name:?}")))
 }
 
 fn is_bytes(data_type: &DataType) -> bool {
@@ -196,15 +185,20 @@ impl Cells {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::Int64Array;
+    use arrow::array::{Int64Array, TimestampMicrosecondArray};
 
     use super::*;
 
     fn batch() -> RecordBatch {
         let bytes = BinaryViewArray::from(vec![Some(&b"\xff"[..]), None]);
         let numbers = Int64Array::from(vec![7, 8]);
-        let columns: [(&str, ArrayRef); 2] =
-            [("b", Arc::new(bytes) as _), ("n", Arc::new(numbers) as _)];
+        let times = TimestampMicrosecondArray::from(vec![Some(1_431_857_103_000_000), None]);
+        let columns: [(&str, ArrayRef); 4] = [
+            ("b", Arc::new(bytes) as _),
+            ("n", Arc::new(numbers.clone()) as _),
+            ("a:b", Arc::new(numbers) as _),
+            ("t", Arc::new(times) as _),
+        ];
         RecordBatch::try_from_iter(columns).unwrap()
     }
 
@@ -225,6 +219,14 @@ mod tests {
         check("{n}{b}", [Some(b"7\xff"), None]);
         check("{{{n}}}", [Some(b"{7}"), Some(b"{8}")]);
         check("", [Some(b""), Some(b"")]);
+    }
+
+    #[test]
+    fn times_are_written_as_in_every_template() {
+        check("logs-{t:%Y.%m.%d}", [Some(b"logs-2015.05.17"), None]);
+        check("{a:b}", [Some(b"7"), Some(b"8")]);
+        let error = Template::parse("{n:%Y}").unwrap().bind(&batch().schema()).unwrap_err();
+        assert_eq!(error.to_string(), "column \"n\" of type Int64 is no time");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch};
+use arrow::array::{ArrayRef, AsArray, RecordBatch, StringViewArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
 use contract::error::Context;
@@ -99,6 +99,17 @@ impl Distinct {
 fn of_column(column: &ArrayRef) -> Result<Distinct> {
     let texts = cast(column, &DataType::Utf8).bug("could not write a column as text")?;
     Ok(Distinct::new(texts.as_string::<i32>().iter(), |text| Some(Arc::from(text))))
+}
+
+impl TimeFormat {
+    /// The text of each time of a column; null where it is null or no date.
+    ///
+    /// # Errors
+    /// Bug: it has no times.
+    pub fn texts(&self, column: &ArrayRef) -> Result<StringViewArray> {
+        let Distinct { of_row, texts } = of_time(column, self)?;
+        Ok(of_row.iter().map(|text| texts[*text as usize].as_deref()).collect())
+    }
 }
 
 fn of_time(column: &ArrayRef, format: &TimeFormat) -> Result<Distinct> {

@@ -1,8 +1,9 @@
 //! Text with placeholders over columns: `logs/{host}/{ts:%Y/%m/%d}`.
 //!
-//! `{column}` stands for a value, `{column:%Y-%m-%d}` for a time in UTC, and a caller may add words
-//! of its own. Not the place that decides what a value may contain: whoever builds a path or the
-//! name of an index of the parts confines each of them. The same row always gives the same parts.
+//! `{column}` stands for a value, `{column:%Y-%m-%d}` for a time in UTC, `{{` and `}}` for braces
+//! themselves, and a caller may add words of its own. Not the place that decides what a value may
+//! contain: whoever builds a path or the name of an index of the parts confines each of them. The
+//! same row always gives the same parts.
 
 mod divide;
 mod time;
@@ -14,7 +15,7 @@ use contract::record::EPOCH;
 use contract::{Error, Result, Section};
 
 pub use divide::Groups;
-use time::TimeFormat;
+pub use time::{TimeFormat, check_time};
 
 /// A text with placeholders.
 #[derive(Clone, Debug)]
@@ -22,11 +23,16 @@ pub struct Template {
     pieces: Vec<Piece>,
 }
 
+/// What a template is made of.
 #[derive(Clone, Debug)]
-enum Piece {
+pub enum Piece {
+    /// Text, which stands for itself.
     Text(String),
+    /// A word of the caller.
     Word(&'static str),
+    /// A column, whose value stands there.
     Column(String),
+    /// A column of times, and how they are written.
     Time(String, TimeFormat),
 }
 
@@ -57,6 +63,11 @@ impl Template {
         while let Some(open) = rest.find(['{', '}']) {
             let (before, after) = rest.split_at(open);
             push_text(&mut pieces, before);
+            if let Some(behind) = after.strip_prefix("{{").or_else(|| after.strip_prefix("}}")) {
+                push_text(&mut pieces, &after[..1]);
+                rest = behind;
+                continue;
+            }
             let inside = after.strip_prefix('{').and_then(|after| after.split_once('}'));
             let Some((placeholder, behind)) = inside else {
                 return Err(bad(text, "a brace stands alone"));
@@ -66,6 +77,11 @@ impl Template {
         }
         push_text(&mut pieces, rest);
         Ok(Self { pieces })
+    }
+
+    /// What it is made of, for those who write values in their own way.
+    pub fn pieces(&self) -> &[Piece] {
+        &self.pieces
     }
 
     /// Checks that a schema has the columns, of types that can be written.
@@ -147,14 +163,17 @@ impl Piece {
 }
 
 fn push_text(pieces: &mut Vec<Piece>, text: &str) {
-    if !text.is_empty() {
-        pieces.push(Piece::Text(text.to_owned()));
+    match pieces.last_mut() {
+        _ if text.is_empty() => {}
+        Some(Piece::Text(before)) => before.push_str(text),
+        _ => pieces.push(Piece::Text(text.to_owned())),
     }
 }
 
 fn bad(text: &str, what: &str) -> Error {
-    Error::config(format!("{text:?} is no template: {what}"))
-        .hint("write `{column}` for a value and `{column:%Y-%m-%d}` for a time")
+    Error::config(format!("{text:?} is no template: {what}")).hint(
+        "write `{column}` for a value, `{column:%Y-%m-%d}` for a time, `{{` and `}}` for braces",
+    )
 }
 
 fn find<'a>(schema: &'a Schema, column: &str) -> Result<&'a DataType> {
@@ -187,14 +206,6 @@ fn check_column(schema: &Schema, column: &str) -> Result<()> {
         true => error.hint(format!("say how to write it, for example `{{{column}:%Y-%m-%d}}`")),
         false => error.hint("use text, whole numbers, booleans or times"),
     })
-}
-
-fn check_time(schema: &Schema, column: &str) -> Result<()> {
-    match find(schema, column)? {
-        DataType::Timestamp(..) | DataType::Date32 | DataType::Date64 => Ok(()),
-        other => Err(Error::config(format!("column {column:?} of type {other} is no time"))
-            .hint(format!("write `{{{column}}}` for the value itself"))),
-    }
 }
 
 #[cfg(test)]
@@ -249,6 +260,14 @@ mod tests {
         assert_eq!(rows("{ts:%H:%M:%S}")[1], "23:59:59");
         assert_eq!(rows("{ts:%s}")[4], "-1");
         assert_eq!(rows("{status}"), ["200"; 6]);
+    }
+
+    #[test]
+    fn braces_that_stand_twice_are_braces() {
+        assert_eq!(rows("{{{host}}}")[0], "{a}");
+        assert_eq!(rows("a{{b}}c")[0], "a{b}c");
+        let template = Template::parse("a{{b}}", &[]).expect("a template");
+        assert!(matches!(template.pieces(), [Piece::Text(text)] if text == "a{b}"));
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! How a template writes a time: chrono's `%Y-%m-%d`, in UTC, down to the second.
 
+use arrow::datatypes::{DataType, Schema};
 use chrono::format::{Fixed, Item, Numeric, StrftimeItems};
 use chrono::{DateTime, Utc};
 use contract::{Error, Result};
+
+use super::find;
 
 const MICROS: i64 = 1_000_000;
 /// 2000-02-29, to see what a format makes of a date.
@@ -37,6 +40,11 @@ impl TimeFormat {
         Ok(Self { format: format.to_owned(), grain_us: grain_seconds * MICROS })
     }
 
+    /// How it is written in a template.
+    pub fn pattern(&self) -> &str {
+        &self.format
+    }
+
     /// The stretch of time that a moment lies in; all of it has the same text.
     pub fn stretch(&self, micros: i64) -> i64 {
         micros.div_euclid(self.grain_us)
@@ -55,6 +63,18 @@ impl TimeFormat {
 
     fn text(&self, at: DateTime<Utc>) -> String {
         at.format(&self.format).to_string()
+    }
+}
+
+/// Checks that a schema has a column of times.
+///
+/// # Errors
+/// Config: it has not.
+pub fn check_time(schema: &Schema, column: &str) -> Result<()> {
+    match find(schema, column)? {
+        DataType::Timestamp(..) | DataType::Date32 | DataType::Date64 => Ok(()),
+        other => Err(Error::config(format!("column {column:?} of type {other} is no time"))
+            .hint(format!("write `{{{column}}}` for the value itself"))),
     }
 }
 
