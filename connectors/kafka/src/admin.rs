@@ -66,6 +66,14 @@ struct Known {
     seen: HashSet<String>,
 }
 
+/// A topic as somebody who only looks sees it.
+pub struct Looked {
+    /// The number of its partitions.
+    pub partitions: i32,
+    /// Its settings; none where they may not be asked for.
+    pub config: Option<HashMap<String, String>>,
+}
+
 /// Whether a row can go to a topic.
 pub enum Found {
     /// It is there.
@@ -136,6 +144,40 @@ impl Topics {
         }
         self.batch_bytes.fetch_min(topic.record_bytes_max, Ordering::Relaxed);
         Ok(Found::Topic(topic))
+    }
+
+    /// Looks at a topic, and at nothing else; none where it is not there.
+    ///
+    /// # Errors
+    /// External: the brokers do not answer, or refuse to.
+    pub async fn look_at(&self, name: &str) -> Result<Option<Looked>> {
+        let Some(partitions) = self.partitions(name).await? else { return Ok(None) };
+        let config = self.settings_of(name).await?.map(|config| {
+            let entries = config.entries.into_iter();
+            entries.filter_map(|entry| Some((entry.name, entry.value?))).collect()
+        });
+        Ok(Some(Looked { partitions, config }))
+    }
+
+    /// Makes a topic unless it is there, as the settings say.
+    ///
+    /// # Errors
+    /// Config: the settings do not suit the brokers. External: they refuse, or do not answer.
+    pub async fn make(&self, name: &str) -> Result<()> {
+        if self.partitions(name).await?.is_none() {
+            self.create(name).await?;
+            self.wait_for(name).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes sure that the brokers answer.
+    ///
+    /// # Errors
+    /// External: they do not.
+    pub async fn reach(&self) -> Result<()> {
+        let catalog = self.catalog.clone();
+        blocking(move || catalog.brokers()).await.map(drop)
     }
 
     /// A topic that must be there.
@@ -258,19 +300,24 @@ impl Topics {
         Err(Error::transient(format!("topic {name:?} was created and does not appear")))
     }
 
-    async fn describe(&self, name: &str, partitions: i32) -> Result<Topic> {
+    /// The settings of a topic; none where they may not be asked for.
+    async fn settings_of(&self, name: &str) -> Result<Option<ConfigResource>> {
         let tried = || format!("could not ask for the settings of topic {name:?}");
         let resource = ResourceSpecifier::Topic(name);
         let answers = self.client()?.describe_configs([&resource], &options()).await;
         let answers = answers.map_err(|error| failed(error, tried()))?;
-        let config = match answers.into_iter().next() {
-            Some(Ok(config)) => Some(config),
-            Some(Err(RDKafkaErrorCode::TopicAuthorizationFailed)) | None => {
-                warn!(topic = name, "may not ask for its settings; taking the brokers' defaults");
-                None
-            }
-            Some(Err(code)) => return Err(failed(KafkaError::AdminOp(code), tried())),
-        };
+        match answers.into_iter().next() {
+            Some(Ok(config)) => Ok(Some(config)),
+            Some(Err(RDKafkaErrorCode::TopicAuthorizationFailed)) | None => Ok(None),
+            Some(Err(code)) => Err(failed(KafkaError::AdminOp(code), tried())),
+        }
+    }
+
+    async fn describe(&self, name: &str, partitions: i32) -> Result<Topic> {
+        let config = self.settings_of(name).await?;
+        if config.is_none() {
+            warn!(topic = name, "may not ask for its settings; taking the brokers' defaults");
+        }
         let value = |setting: &str| config.as_ref().and_then(|config| setting_of(config, setting));
         let limit = value("max.message.bytes").and_then(|value| value.parse().ok());
         let limit: usize = limit.unwrap_or(RECORD_BYTES_DEFAULT);

@@ -18,6 +18,7 @@ mod end;
 mod headers;
 mod identity;
 mod member;
+mod needs;
 mod outgoing;
 mod read_back;
 mod reader;
@@ -39,12 +40,14 @@ mod tests;
 
 use std::sync::Arc;
 
+use contract::needs::Needs;
 use contract::sink::Sink;
 use contract::source::Source;
-use contract::spec::{BuildContext, Connector, SinkSpec, Spec};
+use contract::spec::{BuildContext, Connector, Part, SinkSpec, Spec};
 use contract::{Result, Section};
 
 use crate::config::{SinkConfig, SourceConfig};
+use crate::needs::SourceNeeds;
 
 /// The connector `kafka`.
 pub struct Kafka;
@@ -74,5 +77,12 @@ impl Connector for Kafka {
     fn sink(&self, section: &Section, ctx: &BuildContext) -> Result<Arc<dyn Sink>> {
         let sink = sink::Topics::new(section.read()?, ctx);
         Ok(Arc::new(sink.map_err(|error| error.at(section.place()))?))
+    }
+
+    fn needs(&self, of: &Part<'_>, ctx: &BuildContext) -> Result<Option<Box<dyn Needs>>> {
+        Ok(Some(match of {
+            Part::Source(section) => Box::new(SourceNeeds::new(&section.read()?)?),
+            Part::Sink(section, _) => Box::new(sink::Topics::new(section.read()?, ctx)?.needs()),
+        }))
     }
 }

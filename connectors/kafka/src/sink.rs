@@ -15,6 +15,7 @@ use crate::admin;
 use crate::catalog::Catalog;
 use crate::client::{Connection, blocking};
 use crate::config::{Compression, PartitionSetting, Partitioner, SinkConfig};
+use crate::needs::SinkNeeds;
 use crate::read_back::{self, Wanted};
 use crate::session::{Opening, Sender, Session};
 use crate::template::Template;
@@ -138,6 +139,11 @@ impl Topics {
         };
         Ok(Self { shared: Arc::new(shared) })
     }
+
+    /// The topics that must be there.
+    pub fn needs(&self) -> SinkNeeds {
+        SinkNeeds::new(self.shared.clone())
+    }
 }
 
 /// The topic under whose partition 0 tokens are kept.
@@ -244,6 +250,14 @@ fn plain(shared: &Shared, settings: &[(&'static str, String)]) -> Result<Sender>
 }
 
 impl Shared {
+    /// The topic under which tokens are kept; empty where there are none.
+    pub fn token_topic(&self) -> &str {
+        match self.config.transactional {
+            true => &self.token_topic,
+            false => "",
+        }
+    }
+
     /// The producer that holds the fence of a lineage.
     ///
     /// # Errors

@@ -48,6 +48,16 @@ impl TopicSet {
         !self.patterns.is_empty()
     }
 
+    /// The patterns, as they are written.
+    pub fn patterns(&self) -> impl Iterator<Item = String> {
+        let bare = |pattern: &Regex| {
+            let whole = pattern.as_str();
+            let inner = whole.strip_prefix("^(?:").and_then(|rest| rest.strip_suffix(")$"));
+            format!("/{}/", inner.unwrap_or(whole))
+        };
+        self.patterns.iter().map(bare)
+    }
+
     /// Whether a pattern takes a topic.
     pub fn matches(&self, name: &str) -> bool {
         !name.starts_with(INTERNAL) && self.patterns.iter().any(|pattern| pattern.is_match(name))

@@ -11,6 +11,7 @@ mod changes;
 mod commit;
 mod config;
 mod maintenance;
+mod needs;
 mod partition;
 mod read;
 mod schema;
@@ -25,11 +26,13 @@ mod tests;
 use std::path::Path;
 use std::sync::Arc;
 
+use contract::needs::Needs;
 use contract::sink::Sink;
-use contract::spec::{BuildContext, Connector, SinkSpec, Spec};
+use contract::spec::{BuildContext, Connector, Part, SinkSpec, Spec};
 use contract::{Result, Section};
 
 use crate::config::Config;
+use crate::needs::TableNeeds;
 use crate::sink::LakeSink;
 use crate::table::Location;
 
@@ -68,5 +71,11 @@ impl Connector for Lake {
 
     fn sink(&self, section: &Section, ctx: &BuildContext) -> Result<Arc<dyn Sink>> {
         Ok(Arc::new(LakeSink::new(Config::read(section)?, &ctx.data)?))
+    }
+
+    fn needs(&self, of: &Part<'_>, ctx: &BuildContext) -> Result<Option<Box<dyn Needs>>> {
+        let Part::Sink(section, columns) = of else { return Ok(None) };
+        let sink = LakeSink::new(Config::read(section)?, &ctx.data)?;
+        Ok(Some(Box::new(TableNeeds::new(sink, columns))))
     }
 }

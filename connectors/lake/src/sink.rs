@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use contract::error::Context;
+use contract::needs::State;
 use contract::sink::{
     BatchStream, Held, Identity, Promise, Proof, ReadBack, Sink, SinkKind, Writer, WriterContext,
 };
@@ -59,6 +60,45 @@ impl LakeSink {
         let location = config.location(data);
         let (log, was_there) = (Mutex::default(), AtomicBool::new(false));
         Ok(Self { config, partitions, location, log, was_there })
+    }
+
+    /// The table's name.
+    pub fn name(&self) -> &str {
+        &self.config.table
+    }
+
+    /// Where it lies.
+    pub fn location(&self) -> &Location {
+        &self.location
+    }
+
+    /// Whether it is there and takes rows of these columns. Makes nothing.
+    ///
+    /// # Errors
+    /// External: the store or the table cannot be read.
+    pub async fn look(&self, columns: &SchemaRef) -> Result<State> {
+        if !table::exists_locally(&self.location)? {
+            return Ok(State::Missing);
+        }
+        let layout = Layout::new(columns, self.partitions.clone())?;
+        let Some(snapshot) = table::snapshot(&self.log_store()?).await? else {
+            return Ok(State::Missing);
+        };
+        Ok(match self.check_existing(&snapshot, &layout) {
+            Ok(_) => State::Present,
+            Err(error) => State::Different(error.chain()),
+        })
+    }
+
+    /// Makes it for rows of these columns, unless it is there.
+    ///
+    /// # Errors
+    /// As for [`Sink::open`].
+    pub async fn make(&self, columns: &SchemaRef) -> Result<()> {
+        let layout = Layout::new(columns, self.partitions.clone())?;
+        let log_store = self.log_store()?;
+        table::prove_store(&self.location, &log_store).await?;
+        self.ensure(&log_store, &layout).await.map(drop)
     }
 
     fn log_store(&self) -> Result<LogStoreRef> {

@@ -15,6 +15,7 @@ mod crowd;
 mod encode;
 mod fill;
 mod key;
+mod needs;
 mod place;
 mod read;
 mod sink;
@@ -27,11 +28,13 @@ mod tests;
 
 use std::sync::Arc;
 
+use contract::needs::Needs;
 use contract::sink::Sink;
-use contract::spec::{BuildContext, Connector, SinkSpec, Spec};
+use contract::spec::{BuildContext, Connector, Part, SinkSpec, Spec};
 use contract::{Result, Section};
 
 use crate::config::Config;
+use crate::needs::BucketNeeds;
 use crate::sink::ObjectSink;
 
 /// The connector `object_store`.
@@ -57,5 +60,10 @@ impl Connector for Objects {
     fn sink(&self, section: &Section, ctx: &BuildContext) -> Result<Arc<dyn Sink>> {
         let sink = Config::read(section).and_then(|config| ObjectSink::new(config, ctx));
         Ok(Arc::new(sink.map_err(|error| error.at(section.place()))?))
+    }
+
+    fn needs(&self, of: &Part<'_>, _ctx: &BuildContext) -> Result<Option<Box<dyn Needs>>> {
+        let Part::Sink(section, _) = of else { return Ok(None) };
+        Ok(Some(Box::new(BucketNeeds::new(Config::read(section)?))))
     }
 }

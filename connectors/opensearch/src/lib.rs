@@ -12,6 +12,7 @@ mod client;
 mod config;
 mod identity;
 mod names;
+mod needs;
 mod read;
 mod sink;
 mod verdict;
@@ -23,11 +24,13 @@ mod tests;
 
 use std::sync::Arc;
 
+use contract::needs::Needs;
 use contract::sink::Sink;
-use contract::spec::{BuildContext, Connector, SinkSpec, Spec};
+use contract::spec::{BuildContext, Connector, Part, SinkSpec, Spec};
 use contract::{Result, Section};
 
 use crate::config::Config;
+use crate::needs::IndexNeeds;
 use crate::sink::SearchSink;
 
 /// The connector `opensearch`.
@@ -53,5 +56,11 @@ impl Connector for OpenSearch {
     fn sink(&self, section: &Section, ctx: &BuildContext) -> Result<Arc<dyn Sink>> {
         let sink = Config::read(section).and_then(|config| SearchSink::new(config, ctx));
         Ok(Arc::new(sink.map_err(|error| error.at(section.place()))?))
+    }
+
+    fn needs(&self, of: &Part<'_>, ctx: &BuildContext) -> Result<Option<Box<dyn Needs>>> {
+        let Part::Sink(section, _) = of else { return Ok(None) };
+        let sink = SearchSink::new(Config::read(section)?, ctx)?;
+        Ok(Some(Box::new(IndexNeeds::new(sink))))
     }
 }

@@ -55,7 +55,39 @@ impl SearchSink {
         Ok(Self { config: Arc::new(config), names: Arc::new(names), template_name })
     }
 
-    async fn put_template(&self, client: &Client) -> Result<()> {
+    /// A client of the cluster; connects with its first call.
+    ///
+    /// # Errors
+    /// As for [`Client::new`].
+    pub fn client(&self) -> Result<Client> {
+        Client::new(&self.config)
+    }
+
+    /// What the cluster calls the index template.
+    pub fn template_name(&self) -> &str {
+        &self.template_name
+    }
+
+    /// Where it stands; none where the settings have none.
+    pub fn template_path(&self) -> Option<String> {
+        self.config.template.as_ref().map(|_| format!("/_index_template/{}", self.template_name))
+    }
+
+    /// A pattern of all indices that rows can go to.
+    pub fn index_pattern(&self) -> String {
+        self.names.index_pattern()
+    }
+
+    /// The index of all rows, where they go to one.
+    pub fn only_index(&self) -> Option<String> {
+        Some(self.names.index_pattern()).filter(|pattern| !pattern.contains('*'))
+    }
+
+    /// Puts the index template, if the settings have one.
+    ///
+    /// # Errors
+    /// Config: the cluster refuses it. External: it does not answer.
+    pub async fn put_template(&self, client: &Client) -> Result<()> {
         let Some(template) = &self.config.template else { return Ok(()) };
         let mut template = template.clone();
         if self.config.origin {
@@ -66,7 +98,7 @@ impl SearchSink {
             "priority": TEMPLATE_PRIORITY,
             "template": template,
         });
-        let path = format!("/_index_template/{}", self.template_name);
+        let Some(path) = self.template_path() else { return Ok(()) };
         let answer = client.call(Method::Put, &path, Some(&body)).await?;
         match answer.status {
             400 => {

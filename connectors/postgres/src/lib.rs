@@ -16,6 +16,7 @@ mod create;
 mod encode;
 mod failure;
 mod layout;
+mod needs;
 mod read;
 pub mod reader;
 mod session;
@@ -32,11 +33,13 @@ mod tests;
 
 use std::sync::Arc;
 
+use contract::needs::Needs;
 use contract::sink::Sink;
-use contract::spec::{BuildContext, Connector, SinkSpec, Spec};
+use contract::spec::{BuildContext, Connector, Part, SinkSpec, Spec};
 use contract::{Result, Section};
 
 use crate::config::Config;
+use crate::needs::TableNeeds;
 use crate::sink::PostgresSink;
 
 /// The connector `postgres`.
@@ -62,5 +65,11 @@ impl Connector for Postgres {
     fn sink(&self, section: &Section, _ctx: &BuildContext) -> Result<Arc<dyn Sink>> {
         let sink = PostgresSink::new(section.read()?).map_err(|error| error.at(section.place()))?;
         Ok(Arc::new(sink))
+    }
+
+    fn needs(&self, of: &Part<'_>, ctx: &BuildContext) -> Result<Option<Box<dyn Needs>>> {
+        let Part::Sink(section, columns) = of else { return Ok(None) };
+        let sink = PostgresSink::new(section.read()?).map_err(|error| error.at(section.place()))?;
+        Ok(Some(Box::new(TableNeeds::new(sink, columns, ctx))))
     }
 }

@@ -12,7 +12,7 @@ use contract::sink::{
 use contract::{Error, Lineage, Result, Section};
 
 use crate::client::{Backend, Connection, Connector};
-use crate::config::Config;
+use crate::config::{Config, TableConfig};
 use crate::create::{self, NewTable};
 use crate::layout::{Found, Layout, written};
 use crate::session::Session;
@@ -111,15 +111,51 @@ impl PostgresSink {
 
     /// Makes table and schema where the settings say so, and brings input and table together.
     async fn layout(&self, connection: &Connection, ctx: &WriterContext) -> Result<Layout> {
-        let (table, schema) = (&self.shared.table, &ctx.schema);
-        if let Some(statements) = self.statements(schema)? {
+        let schema = &ctx.schema;
+        if self.makes_table() {
             self.refuse_lost_rows(connection, ctx).await?;
-            create::make_if_absent(connection, table, &statements).await?;
-            match schema.index_of(ORDINAL) {
-                Ok(_) if self.config.origin => create::number_rows(connection, table).await?,
-                _ => create::leave_rows_unnumbered(connection, table).await?,
-            }
+            self.make_table(connection, schema).await?;
         }
+        self.fit(connection, schema).await
+    }
+
+    /// A connection that looks, or makes tables.
+    ///
+    /// # Errors
+    /// From the server.
+    pub async fn connect(&self, pipeline: &str, sink: &str) -> Result<Connection> {
+        self.shared.connect(pipeline, sink).await
+    }
+
+    /// The table.
+    pub fn table(&self) -> &TableName {
+        &self.shared.table
+    }
+
+    /// Whether a run makes the table where there is none.
+    pub fn makes_table(&self) -> bool {
+        self.config.new_table().is_some()
+    }
+
+    /// Makes the table unless it is there: as the settings say, or else for the columns that come.
+    ///
+    /// # Errors
+    /// From the server.
+    pub async fn make_table(&self, connection: &Connection, schema: &SchemaRef) -> Result<()> {
+        let table = &self.shared.table;
+        create::make_if_absent(connection, table, &self.statements(schema)?).await?;
+        match schema.index_of(ORDINAL) {
+            Ok(_) if self.config.origin => create::number_rows(connection, table).await,
+            _ => create::leave_rows_unnumbered(connection, table).await,
+        }
+    }
+
+    /// How rows of these columns go into the table that is there.
+    ///
+    /// # Errors
+    /// Config: they do not fit, or there is no table. From the server.
+    pub async fn fit(&self, connection: &Connection, schema: &SchemaRef) -> Result<Layout> {
+        let table = &self.shared.table;
         let missing = || {
             Error::config(format!("there is no table \"{}\"", table.shown()))
                 .field("table")
@@ -149,7 +185,10 @@ impl PostgresSink {
         if catalog::exists(connection, table).await? {
             return Ok(());
         }
-        let Some(epoch) = token::newest(connection, table, ctx).await? else { return Ok(()) };
+        let Some(epoch) = token::newest(connection, table, (&ctx.pipeline, &ctx.sink)).await?
+        else {
+            return Ok(());
+        };
         let shown = table.shown();
         Err(Error::config(format!(
             "table {shown:?} is not there, and it should hold epoch {epoch}"
@@ -161,16 +200,17 @@ impl PostgresSink {
         ))
     }
 
-    /// What would make the table; none where it must exist.
-    fn statements(&self, schema: &SchemaRef) -> Result<Option<Vec<String>>> {
-        let new = self.config.new_table().map(|config| NewTable {
+    /// What would make the table.
+    fn statements(&self, schema: &SchemaRef) -> Result<Vec<String>> {
+        let plain = TableConfig::default();
+        let new = NewTable {
             table: &self.shared.table,
             schema,
             with_origin: self.config.origin,
-            config,
+            config: self.config.new_table().unwrap_or(&plain),
             key: &self.config.upsert_by,
-        });
-        new.map(|new| new.statements()).transpose()
+        };
+        new.statements()
     }
 
     fn check_key(&self, schema: &SchemaRef) -> Result<()> {
@@ -187,7 +227,7 @@ impl PostgresSink {
 
     async fn prepare_schema(&self, connection: &Connection) -> Result<()> {
         let table = &self.shared.table;
-        if self.config.new_table().is_some() {
+        if self.makes_table() {
             create::make_schema_if_absent(connection, table).await?;
         } else if !catalog::schema_exists(connection, table).await? {
             return Err(Error::config(format!("there is no schema {:?}", table.schema))
@@ -212,7 +252,9 @@ impl Sink for PostgresSink {
         let names =
             written(columns, self.config.origin).map(|at| columns.field(at).name().as_str());
         check_columns(names)?;
-        self.statements(columns)?;
+        if self.makes_table() {
+            self.statements(columns)?;
+        }
         self.check_key(columns)?;
         Ok(Some(self.place.clone()))
     }

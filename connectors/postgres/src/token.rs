@@ -49,6 +49,11 @@ pub struct State {
     pub owner: Option<Backend>,
 }
 
+/// The table of tokens beside a table.
+pub fn table(beside: &TableName) -> TableName {
+    beside.beside(TABLE)
+}
+
 /// Makes the table of tokens beside a table, in a transaction of its own.
 ///
 /// # Errors
@@ -70,15 +75,14 @@ pub async fn make_table(connection: &Connection, beside: &TableName) -> Result<(
 pub async fn newest(
     connection: &Connection,
     table: &TableName,
-    ctx: &WriterContext,
+    (pipeline, sink): (&str, &str),
 ) -> Result<Option<i64>> {
-    let tokens = table.beside(TABLE);
+    let tokens = self::table(table);
     let statement = format!(
         "SELECT max(epoch) FROM {tokens} WHERE table_name = $1 AND pipeline = $2 AND sink = $3"
     );
     let what = format!("could not read the tokens in \"{}\"", tokens.shown());
-    let rows =
-        connection.query(&what, &statement, &[&table.name, &ctx.pipeline, &ctx.sink]).await?;
+    let rows = connection.query(&what, &statement, &[&table.name, &pipeline, &sink]).await?;
     Ok(rows.first().and_then(|row| row.get(0)))
 }
 

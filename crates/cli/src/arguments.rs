@@ -188,6 +188,7 @@ pub enum Command {
     Run(commands::run::Run),
     Serve(commands::serve::Serve),
     Check(commands::check::Check),
+    Setup(commands::setup::Setup),
     Test(commands::test::Test),
     Query(commands::query::Query),
     Audit(commands::audit::Audit),

@@ -11,6 +11,7 @@ mod elsewhere;
 mod failure;
 mod logging;
 mod memory;
+mod needs;
 mod origins;
 mod output;
 mod pipeline;
@@ -66,6 +67,7 @@ async fn dispatch(arguments: &Arguments) -> contract::Result<Exit> {
         Command::Run(run) => commands::run::start(run, global).await,
         Command::Serve(serve) => commands::serve::start(serve, global).await,
         Command::Check(check) => commands::check::start(check, global).await,
+        Command::Setup(setup) => commands::setup::start(setup, global).await,
         Command::Test(test) => commands::test::start(test, global),
         Command::Query(query) => commands::query::start(query, global).await,
         Command::Audit(audit) => commands::audit::start(audit, global).await,

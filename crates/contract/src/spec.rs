@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::datatypes::SchemaRef;
 use schemars::Schema;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::needs::Needs;
 use crate::sink::{Promise, Sink};
 use crate::source::{Source, Unreadable};
 use crate::{Error, Result, Section};
@@ -93,6 +95,15 @@ impl BuildContext {
     }
 }
 
+/// One half of a connector, as a pipeline has it.
+#[derive(Clone, Debug)]
+pub enum Part<'a> {
+    /// A source, by its settings.
+    Source(&'a Section),
+    /// A sink, by its settings and the columns of its rows, origin included.
+    Sink(&'a Section, &'a SchemaRef),
+}
+
 /// One kind of system that Logmill reads from or writes to.
 pub trait Connector: Send + Sync {
     /// What it is.
@@ -121,6 +132,14 @@ pub trait Connector: Send + Sync {
     /// As for [`Connector::source`]; External: something that must be there cannot be read.
     fn unreadable(&self, _section: &Section, _ctx: &BuildContext) -> Result<Vec<Unreadable>> {
         Ok(Vec::new())
+    }
+
+    /// What must exist outside for a source or a sink; none where nothing must. No I/O.
+    ///
+    /// # Errors
+    /// As for [`Connector::source`] and [`Connector::sink`].
+    fn needs(&self, _of: &Part<'_>, _ctx: &BuildContext) -> Result<Option<Box<dyn Needs>>> {
+        Ok(None)
     }
 
     /// The error for a connector that is asked for a half that it does not have.

@@ -17,6 +17,7 @@ use serde::Serialize;
 use crate::arguments::Global;
 use crate::failure::Exit;
 use crate::memory::Memory;
+use crate::needs::{self, Told};
 use crate::output;
 use crate::pipeline::{self, Loaded, Provenance, Several};
 use crate::variables::{Giver, Variable};
@@ -27,10 +28,11 @@ const TIMES: usize = 3;
 const EXAMPLES: &str = "\
 Examples:
   logmill check web.yaml
+  logmill check web.yaml --connect     asks every server too, and changes nothing
   logmill check web.yaml --format json | jq .sinks";
 
 /// Check pipeline files, with the history and the lake tables that it has on this machine, and
-/// print the promise of every sink. Connects to nothing and changes nothing.
+/// print the promise of every sink. Connects to nothing unless told to, and changes nothing.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Check {
@@ -39,6 +41,11 @@ pub struct Check {
 
     #[command(flatten)]
     memory: Memory,
+
+    /// Reach every server of the pipeline, and say what is missing there or refused. Exits with 1
+    /// if a run would fail for it. Changes nothing; `setup --apply` makes what is missing.
+    #[arg(long)]
+    connect: bool,
 }
 
 /// What `check` prints.
@@ -56,6 +63,9 @@ struct Checked {
     secrets: Vec<Secret>,
     schedule: Option<Scheduled>,
     tests: usize,
+    /// What it needs outside, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    needs: Option<Vec<Told>>,
     warnings: Vec<String>,
 }
 
@@ -132,9 +142,12 @@ struct Sink {
 pub async fn start(check: &Check, global: &Global) -> Result<Exit> {
     let mut all = check.pipelines.load(&global.data)?;
     check.memory.divide(&mut all);
-    let mut checked = Vec::with_capacity(all.len());
+    let (mut checked, mut exit) = (Vec::with_capacity(all.len()), Exit::Done);
     for one in &all {
         checked.push(look_at(one).await?);
+    }
+    if check.connect {
+        exit = connect(&all, &mut checked, global).await?;
     }
     match &checked[..] {
         [one] => output::value(global, one, |out| print(one, false, out))?,
@@ -142,7 +155,26 @@ pub async fn start(check: &Check, global: &Global) -> Result<Exit> {
             several.iter().try_for_each(|one| print(one, true, out))
         })?,
     }
-    Ok(Exit::Done)
+    Ok(exit)
+}
+
+/// Asks what all of them need together: a topic that one makes is there for another.
+async fn connect(all: &[Loaded], checked: &mut [Checked], global: &Global) -> Result<Exit> {
+    let (mut asked, mut exit) = (Vec::new(), Exit::Done);
+    for loaded in all {
+        let (found, refused) = needs::ask(loaded, global).await?;
+        asked.extend(found);
+        exit = exit.worse(refused);
+    }
+    let told = needs::planned(&asked);
+    if told.iter().any(Told::blocks) {
+        exit = exit.worse(Exit::External);
+    }
+    for checked in checked {
+        let own = told.iter().filter(|one| one.pipeline() == checked.pipeline);
+        checked.needs = Some(own.cloned().collect());
+    }
+    Ok(exit)
 }
 
 async fn look_at(loaded: &Loaded) -> Result<Checked> {
@@ -199,6 +231,7 @@ fn describe(loaded: &Loaded) -> Result<Checked> {
         secrets: secrets(provenance),
         schedule: plan.settings.schedule.as_ref().map(scheduled),
         tests: plan.tests.len(),
+        needs: None,
         warnings: plan.warnings.clone(),
     })
 }
@@ -264,6 +297,7 @@ fn print(checked: &Checked, several: bool, out: &mut output::Stdout) -> std::io:
         writeln!(out, "  memory {} MiB, its share of the process's", checked.memory_limit >> 20)?;
     }
     print_provenance(checked, out)?;
+    checked.needs.iter().flatten().try_for_each(|need| need.print(out))?;
     if let Some(Scheduled { cron, time_zone, next, .. }) = &checked.schedule {
         let next: Vec<_> = next.iter().map(|time| time.format("%F %R").to_string()).collect();
         writeln!(out, "  schedule {cron} ({time_zone}): {} UTC", next.join(", "))?;

@@ -13,5 +13,6 @@ pub mod look;
 pub mod query;
 pub mod run;
 pub mod serve;
+pub mod setup;
 pub mod tail;
 pub mod test;

@@ -34,6 +34,7 @@ mod replaced;
 mod replay;
 mod schedules;
 mod serve;
+mod setup;
 mod several;
 mod targets;
 mod times;

@@ -1,0 +1,179 @@
+//! What the sources and sinks of pipelines need outside, for `setup` and `check --connect`.
+
+use std::collections::{HashMap, HashSet};
+use std::io::Write;
+
+use contract::needs::{Need, Needs, State};
+use contract::spec::{BuildContext, Part};
+use contract::{Error, Result};
+use serde::Serialize;
+
+use crate::arguments::Global;
+use crate::failure::{self, Exit};
+use crate::output;
+use crate::pipeline::Loaded;
+
+/// A source or a sink that needs something, and what.
+pub struct Asked {
+    /// The pipeline.
+    pub pipeline: String,
+    /// Its name there, as `source orders`.
+    pub part: String,
+    /// The word after `type:`.
+    pub kind: String,
+    needs: Box<dyn Needs>,
+    /// What it needs.
+    pub found: Vec<Need>,
+}
+
+/// What is told of a need.
+#[derive(Clone, Debug, Serialize)]
+pub struct Told {
+    pipeline: String,
+    part: String,
+    r#type: String,
+    #[serde(flatten)]
+    need: Need,
+    /// What becomes of it.
+    pub action: Action,
+    /// Whether it is missing, and no run makes it.
+    #[serde(skip)]
+    blocks: bool,
+}
+
+/// What becomes of a need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// Nothing must.
+    None,
+    /// `setup --apply` makes it, or a run does.
+    Make,
+    /// It was made just now.
+    Made,
+    /// Somebody else must act.
+    Act,
+}
+
+/// Asks every source and sink of a pipeline what it needs, and the store of its checkpoints whether
+/// it answers. Changes nothing. What does not answer or refuses is printed, and how to end for it
+/// is returned.
+///
+/// # Errors
+/// Config: a setting is wrong.
+pub async fn ask(loaded: &Loaded, global: &Global) -> Result<(Vec<Asked>, Exit)> {
+    let (plan, bound) = (&loaded.plan, &loaded.pipeline);
+    let sources = plan.sources.iter().map(|node| {
+        (format!("source {}", node.name), &node.name, &node.kind, Part::Source(&node.section))
+    });
+    let sinks = plan.sinks.iter().zip(&bound.sinks).map(|(node, sink)| {
+        let part = Part::Sink(&node.section, &sink.schema);
+        (format!("sink {}", node.name), &node.name, &node.kind, part)
+    });
+    let (mut asked, mut exit) = (Vec::new(), Exit::Done);
+    let mut refused = |part: &str, error: Error| {
+        let error = error.context(format!("{part} of pipeline {:?}", plan.name));
+        exit = exit.worse(failure::report(&error, global));
+    };
+    for (part, name, kind, of) in sources.chain(sinks) {
+        let connector = registry::connectors().iter().find(|one| one.spec().name == kind);
+        let Some(connector) = connector else { continue };
+        let ctx = BuildContext::new(&plan.name, name, &bound.data);
+        let Some(needs) = connector.needs(&of, &ctx)? else { continue };
+        match needs.look().await {
+            Ok(found) => {
+                let (pipeline, kind) = (plan.name.clone(), kind.clone());
+                asked.push(Asked { pipeline, part, kind, needs, found });
+            }
+            Err(error) => refused(&part, error),
+        }
+    }
+    if bound.checkpoint_folder()?.is_none() {
+        let answered = match bound.checkpoint_store() {
+            Ok(store) => store.lineages(&plan.name).await.map(drop),
+            Err(error) => Err(error),
+        };
+        answered.unwrap_or_else(|error| refused("checkpoints", error));
+    }
+    Ok((asked, exit))
+}
+
+impl Asked {
+    /// Makes what is missing and can be made.
+    ///
+    /// # Errors
+    /// As for [`Needs::make`].
+    pub async fn make(&self, need: &Need) -> Result<()> {
+        self.needs.make(need).await
+    }
+
+    fn tell(&self, need: &Need, action: Action) -> Told {
+        let (pipeline, part) = (self.pipeline.clone(), self.part.clone());
+        Told {
+            pipeline,
+            part,
+            r#type: self.kind.clone(),
+            need: need.clone(),
+            action,
+            blocks: false,
+        }
+    }
+}
+
+/// What would become of all that is needed: what one makes, another one need not wait for.
+pub fn planned(asked: &[Asked]) -> Vec<Told> {
+    let found = || asked.iter().flat_map(|one| one.found.iter().map(move |it| (one, it)));
+    let mut made = HashMap::new();
+    for (one, need) in found().filter(|(_, need)| need.is_made()) {
+        *made.entry((&one.kind, need.kind, &need.name)).or_insert(false) |= !need.blocks();
+    }
+    let told = found().map(|(one, need)| {
+        let by_run = made.get(&(&one.kind, need.kind, &need.name));
+        let action = match (&need.state, by_run) {
+            (State::Missing, Some(_)) => Action::Make,
+            (State::Missing, None) => Action::Act,
+            _ => Action::None,
+        };
+        Told { blocks: action != Action::None && by_run != Some(&true), ..one.tell(need, action) }
+    });
+    told.collect()
+}
+
+/// Says of what was to be made for somebody else whether it was.
+pub fn settle(told: &mut [Told]) {
+    let key = |one: &Told| (one.r#type.clone(), one.need.kind, one.need.name.clone());
+    let made: HashSet<_> = told.iter().filter(|one| one.action == Action::Made).map(key).collect();
+    for one in told.iter_mut().filter(|one| one.action == Action::Make) {
+        one.action = if made.contains(&key(one)) { Action::Made } else { Action::Act };
+    }
+}
+
+impl Told {
+    /// The pipeline that needs it.
+    pub fn pipeline(&self) -> &str {
+        &self.pipeline
+    }
+
+    /// Whether a run would fail for it.
+    pub fn blocks(&self) -> bool {
+        self.blocks
+    }
+
+    /// Prints one line.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn print(&self, out: &mut output::Stdout) -> std::io::Result<()> {
+        let Self { part, need, action, .. } = self;
+        let Need { kind, name, shape, state, .. } = need;
+        let shape = if shape.is_empty() { String::new() } else { format!(" ({shape})") };
+        let (sign, found) = match (action, state) {
+            (Action::Make, _) => ("+", "is missing, and is made".to_owned()),
+            (Action::Made, _) => ("+", "was made".to_owned()),
+            (Action::Act, _) => ("!", "is missing, and somebody else must make it".to_owned()),
+            (_, State::Different(what)) => ("!", format!("is there, and differs: {what}")),
+            (_, _) => ("=", "is there".to_owned()),
+        };
+        writeln!(out, "  {sign} {part}: {kind} {name}{shape} {found}")
+    }
+}

@@ -1,0 +1,140 @@
+//! `setup` and `check --connect`: what pipelines need outside, on real servers.
+
+use serde_json::Value;
+use testkit::services::{find, setting, unique};
+
+use super::Desk;
+
+fn needs(stdout: &str) -> Vec<(String, String, String)> {
+    let all: Vec<Value> = serde_json::from_str(stdout).expect("JSON");
+    let text = |one: &Value, key: &str| one[key].as_str().unwrap_or_default().to_owned();
+    all.iter().map(|one| (text(one, "kind"), text(one, "name"), text(one, "action"))).collect()
+}
+
+fn actions(desk: &Desk, arguments: &[&str], expect: &str) {
+    let done = desk.done(&[&["setup", "all.yaml", "-f", "json"], arguments].concat());
+    let needs = needs(&done.stdout);
+    assert!(!needs.is_empty());
+    assert!(needs.iter().all(|(.., action)| action == expect), "{expect}: {needs:?}");
+}
+
+#[test]
+fn a_plan_changes_nothing_and_what_is_made_is_made_once() {
+    let desk = Desk::new();
+    desk.write("a.log", "a\n");
+    desk.write(
+        "all.yaml",
+        "name: here\nsources:\n  a: { type: file, paths: [a.log] }\nsinks:\n  \
+         lake: { type: lake, input: a, table: rows }\n  \
+         out: { type: object_store, input: a, url: out }\n",
+    );
+    let plan = desk.done(&["setup", "all.yaml"]);
+    assert!(plan.stdout.contains("+ sink lake: lake table rows"), "{}", plan.stdout);
+    assert!(plan.stdout.ends_with("2 things to make; `--apply` does so\n"), "{}", plan.stdout);
+    assert!(!desk.path().join("out").exists() && !desk.path().join("logmill-data").exists());
+    // A run makes the table and refuses to begin without the folder.
+    let checked = desk.run(&["check", "all.yaml", "--connect"]);
+    assert_eq!(checked.code, 1, "{}{}", checked.stdout, checked.stderr);
+    assert!(checked.stdout.contains("+ sink out: folder out is missing"), "{}", checked.stdout);
+    assert_eq!(desk.run(&["check", "all.yaml"]).code, 0);
+    actions(&desk, &["--plan"], "make");
+    actions(&desk, &["--apply"], "made");
+    actions(&desk, &["--apply"], "none");
+    assert_eq!(desk.run(&["check", "all.yaml", "--connect"]).code, 0);
+    desk.done(&["run", "all.yaml", "--until-end"]);
+    desk.done(&["audit", "all.yaml"]);
+}
+
+#[test]
+fn topics_are_made_as_the_file_says_and_a_difference_is_told() {
+    let Some(brokers) = find("kafka") else { return };
+    let desk = Desk::new();
+    let (made, fed) = (unique("commands-made"), unique("commands-fed"));
+    let file = format!(
+        "name: first\nsources:\n  a: {{ type: kafka, brokers: \"{brokers}\", topics: {fed} }}\n\
+         sinks:\n  out: {{ type: kafka, input: a, brokers: \"{brokers}\", topic: {made},\n         \
+         create_topics: {{ partitions: 3, config: {{ retention.ms: 3600000 }} }} }}\n---\n\
+         name: second\nsources:\n  a: {{ type: kafka, brokers: \"{brokers}\", topics: {made} }}\n\
+         sinks:\n  out: {{ type: kafka, input: a, brokers: \"{brokers}\", topic: {fed} }}\n"
+    );
+    desk.write("all.yaml", &file);
+    let unset = desk.run(&["check", "all.yaml", "--connect"]);
+    assert_eq!(unset.code, 1, "nobody makes {fed} but `setup`: {}", unset.stdout);
+    actions(&desk, &[], "make");
+    actions(&desk, &["--apply"], "made");
+    actions(&desk, &[], "none");
+    assert_eq!(desk.run(&["check", "all.yaml", "--connect"]).code, 0);
+    desk.write(
+        "all.yaml",
+        &file.replace("partitions: 3", "partitions: 5").replace("36000", "72000"),
+    );
+    let told = desk.done(&["setup", "all.yaml"]).stdout;
+    let differs = "differs: 3 partitions instead of 5, retention.ms is 3600000 instead of 7200000";
+    assert!(told.contains(differs) && told.ends_with("nothing to make\n"), "{told}");
+}
+
+#[test]
+fn tables_are_made_before_a_run_that_may_not() {
+    let Some(url) = find("postgres") else { return };
+    let desk = Desk::new();
+    let schema = unique("commands").replace('-', "_");
+    desk.write("a.log", "a\n");
+    desk.write(
+        "all.yaml",
+        &format!(
+            "name: tables\nsources:\n  a: {{ type: file, paths: [a.log] }}\nsinks:\n  \
+             pg: {{ type: postgres, input: a, url: \"{url}\", table: {schema}.rows }}\n"
+        ),
+    );
+    assert_eq!(desk.run(&["run", "all.yaml", "--until-end"]).code, 2);
+    assert_eq!(desk.run(&["check", "all.yaml", "--connect"]).code, 1);
+    actions(&desk, &["--apply"], "made");
+    actions(&desk, &["--apply"], "none");
+    desk.done(&["run", "all.yaml", "--until-end"]);
+    desk.done(&["audit", "all.yaml"]);
+}
+
+#[test]
+fn buckets_and_index_templates_are_made() {
+    let (Some(minio), Some(search)) = (find("s3"), find("opensearch")) else {
+        return;
+    };
+    let desk = Desk::new();
+    let name = unique("commands-both");
+    desk.write("a.log", "a\n");
+    let (key, secret) = (setting("s3_key"), setting("s3_secret"));
+    let keys = format!("allow_http: true, access_key: \"{key}\", secret_key: \"{secret}\"");
+    desk.write(
+        "all.yaml",
+        &format!(
+            "name: {name}\nsources:\n  a: {{ type: file, paths: [a.log] }}\nsinks:\n  \
+             s3: {{ type: object_store, input: a, url: \"s3://{name}/x\", endpoint: \"{minio}\", {keys} }}\n  \
+             os: {{ type: opensearch, input: a, url: \"{search}\", index: {name},\n        \
+             template: {{ settings: {{ number_of_replicas: 0 }} }} }}\n"
+        ),
+    );
+    actions(&desk, &[], "make");
+    actions(&desk, &["--apply"], "made");
+    actions(&desk, &["--apply"], "none");
+    desk.done(&["run", "all.yaml", "--until-end"]);
+    desk.done(&["audit", "all.yaml"]);
+}
+
+#[test]
+fn a_server_that_does_not_answer_is_named_and_the_others_are_asked() {
+    let desk = Desk::new();
+    desk.write("a.log", "a\n");
+    desk.write(
+        "all.yaml",
+        "name: far\nsources:\n  a: { type: file, paths: [a.log] }\nsinks:\n  \
+         gone: { type: postgres, input: a, url: \"postgres://u@127.0.0.1:1/d\", table: x,\n          \
+         connect_timeout: 1s }\n  \
+         lake: { type: lake, input: a, table: rows }\n",
+    );
+    for command in [&["setup", "all.yaml"][..], &["check", "all.yaml", "--connect"]] {
+        let ran = desk.run(command);
+        assert_eq!(ran.code, 1, "{}", ran.stderr);
+        assert!(ran.stderr.contains("sink gone of pipeline \"far\""), "{}", ran.stderr);
+        assert!(ran.stdout.contains("lake table rows"), "{}", ran.stdout);
+    }
+}
