@@ -11,13 +11,13 @@ pub fn test() -> Result<(), String> {
     let started = Instant::now();
     step("format", cargo(["fmt", "--all", "--check"]))?;
     let python = python::start()?;
-    let servers = services::Installation::begin(services::all())?;
+    let servers = services::Installation::begin(&services::all())?;
     let dashboard = dashboard::begin();
     let lints = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
     step("lints", cargo(lints))?;
     step("build", cargo(["test", "--workspace", "--no-run"]))?;
     let python = python.finish()?;
-    let servers = servers.finish()?.start(services::all())?;
+    let servers = servers.finish()?.start(&services::all())?;
     let mut tests = cargo(["test", "--workspace"]);
     // An absent service fails a test here, instead of leaving it out.
     tests.env("REQUIRE_SERVICES", "1").env("LOGMILL_PYTHON", python);

@@ -1,7 +1,7 @@
-//! What every sink must hold, proved on tables of their own: on local disk, in S3 and in Azure.
+//! What every sink must hold, proved on tables of their own: on local disk, in S3, Azure and GCS.
 
 use connector_lake::Lake;
-use testkit::services::{azure_container, find, setting, unique};
+use testkit::services::{azure_container, find, gcs_settings, setting, unique};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lake_table_holds_each_epoch_once() {
@@ -50,4 +50,11 @@ async fn a_table_in_azure_holds_each_epoch_once() {
          allow_http: true, access_key: {account}, secret_key: {key}"
     ))
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_in_gcs_holds_each_epoch_once() {
+    let Some(endpoint) = find("gcs") else { return };
+    let bucket = setting("gcs_bucket");
+    prove(&format!("url: gs://{bucket}/lake/TABLE, {}", gcs_settings(&endpoint))).await;
 }

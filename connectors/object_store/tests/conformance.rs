@@ -1,7 +1,7 @@
 //! What every sink must hold, proved in a local folder and on real stores.
 
 use connector_object_store::Objects;
-use testkit::services::{find, setting, unique};
+use testkit::services::{find, gcs_settings, setting, unique};
 
 /// Proves each format: a small object stands in the checkpoint, a larger one in an upload.
 async fn prove(store: &str) {
@@ -43,4 +43,10 @@ async fn azure_holds_each_epoch_once() {
          access_key: {account}, secret_key: {key}"
     ))
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gcs_holds_each_epoch_once() {
+    let Some(endpoint) = find("gcs") else { return };
+    prove(&format!("url: gs://BUCKET/below, {}", gcs_settings(&endpoint))).await;
 }

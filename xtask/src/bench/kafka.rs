@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 
 use super::cases::Bench;
 use super::report::{Goal, Table};
-use crate::services::{Installation, Servers, Service};
+use crate::services::{Installation, Servers};
 
 /// Rounds, one program after the other in each.
 const ROUNDS: usize = 3;
@@ -65,7 +65,7 @@ impl<'a> Places<'a> {
 impl Bench {
     /// From topic to topic, into PostgreSQL, and into S3.
     pub fn kafka(&self, table: &mut Table) -> Result<(), String> {
-        let chosen = [Service::Kafka, Service::S3, Service::Postgres];
+        let chosen = ["kafka", "s3", "postgres"];
         let servers = Installation::begin(&chosen)?.finish()?.start(&chosen)?;
         let places = Places::of(&servers)?;
         // As a web server's shipper fills a topic: lines without headers.

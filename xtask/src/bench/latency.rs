@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 
 use super::cases::Bench;
 use super::report::{Goal, Table};
-use crate::services::{Installation, Service};
+use crate::services::Installation;
 
 /// Where records go, and the milliseconds within which 99 of 100 should be there.
 const PLACES: [(&str, &str, f64); 3] =
@@ -13,7 +13,7 @@ const PLACES: [(&str, &str, f64); 3] =
 impl Bench {
     /// From a topic to each place, with epochs of 200 ms and checkpoints on the local disk.
     pub fn latency(&self, table: &mut Table) -> Result<(), String> {
-        let chosen = [Service::Kafka, Service::Postgres];
+        let chosen = ["kafka", "postgres"];
         let servers = Installation::begin(&chosen)?.finish()?.start(&chosen)?;
         let (brokers, postgres) = (servers.find("KAFKA")?, servers.find("POSTGRES")?);
         for (place, name, goal) in PLACES {

@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use super::cases::Bench;
 use super::measure::Cost;
 use super::report::{Goal, Table};
-use crate::services::{Installation, Service};
+use crate::services::Installation;
 
 /// Rounds, one program after the other in each, of which the quickest counts.
 const ROUNDS: usize = 3;
@@ -17,8 +17,8 @@ const SHARE_MIN: f64 = 70.0;
 impl Bench {
     /// From the file into a table.
     pub fn postgres(&self, table: &mut Table) -> Result<(), String> {
-        let servers = Installation::begin(&[Service::Postgres])?.finish()?;
-        let servers = servers.start(&[Service::Postgres])?;
+        let servers = Installation::begin(&["postgres"])?.finish()?;
+        let servers = servers.start(&["postgres"])?;
         let what = "file → parse → PostgreSQL, exactly once";
         self.beside_psql(servers.find("POSTGRES")?, what, table, |settings| {
             let sink = format!("warehouse: {{ type: postgres, input: parsed, {settings} }}");

@@ -3,17 +3,21 @@
 use std::path::PathBuf;
 
 use super::cache::Cache;
-use super::pip;
+use super::{Gives, Service, pip};
 
 /// Every release pins its dependencies loosely.
 const REQUIREMENTS: &str = include_str!("../../airflow-requirements.txt");
 
+/// Apache Airflow, for tests to start.
+pub const SERVICE: Service =
+    Service { name: "airflow", installer: "pip", install, gives: Gives::Programs(programs) };
+
 /// The interpreter that runs it, for tests: `PROGRAM -m airflow`.
-pub fn programs(cache: &Cache) -> Result<Vec<(&'static str, String)>, String> {
+fn programs(cache: &Cache) -> Result<Vec<(&'static str, String)>, String> {
     Ok(vec![("AIRFLOW", install(cache)?.display().to_string())])
 }
 
 /// The interpreter.
-pub fn install(cache: &Cache) -> Result<PathBuf, String> {
+fn install(cache: &Cache) -> Result<PathBuf, String> {
     pip::install(cache, "airflow", REQUIREMENTS)
 }

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use super::cache::Cache;
 use super::ports::{address, speaks};
-use super::{Launch, Site, guard, tools};
+use super::{Gives, Launch, Service, Site, guard, tools};
 
 /// The newest that runs on Node 20.
 const VERSION: &str = "3.35.0";
@@ -16,8 +16,12 @@ const ACCOUNT: &str = "testaccount";
 /// Base64, as Azure's keys are.
 const KEY: &str = "YSB0ZXN0IGtleSwgbm90IGEgc2VjcmV0";
 
+/// Azurite.
+pub const SERVICE: Service =
+    Service { name: "azure", installer: "npm", install, gives: Gives::Server(launch) };
+
 /// The folder with its modules.
-pub fn install(cache: &Cache) -> Result<PathBuf, String> {
+fn install(cache: &Cache) -> Result<PathBuf, String> {
     cache.installed("azurite", &[VERSION], |folder| {
         tools::need("npm", "npm")?;
         // Without a manifest here, npm would install into a project further up.
@@ -39,8 +43,8 @@ pub fn trust_system(npm: &mut Command) {
     }
 }
 
-pub fn launch(site: &Site<'_>) -> Result<Launch, String> {
-    let port = site.ports.azure;
+fn launch(site: &Site<'_>) -> Result<Launch, String> {
+    let port = site.ports.of("azure")?;
     let mut command = Command::new("node");
     command.arg(install(site.cache)?.join("node_modules/azurite/dist/src/blob/main.js"));
     command.args(["--silent", "--disableTelemetry", "--skipApiVersionCheck"]);

@@ -10,15 +10,19 @@ use std::process::Command;
 use super::cache::{Cache, write};
 use super::java::{self, Library};
 use super::ports::{address, is_well};
-use super::{Launch, Site, create, guard, opensearch};
+use super::{Gives, Launch, Service, Site, create, guard, opensearch};
 
 const VERSION: &str = "8.19.21";
 const SERVER: &str = include_str!("texts/ElasticsearchServer.java");
 const GREETING: &str = include_str!("texts/GreetingPlugin.java");
 const NETTY: &str = "transport-netty4";
 
+/// Elasticsearch.
+pub const SERVICE: Service =
+    Service { name: "elasticsearch", installer: "mvn", install, gives: Gives::Server(launch) };
+
 /// The folder with its libraries, its modules and the class that starts it.
-pub fn install(cache: &Cache) -> Result<PathBuf, String> {
+fn install(cache: &Cache) -> Result<PathBuf, String> {
     cache.installed("elasticsearch", &[VERSION, SERVER, GREETING], |folder| {
         let library = |group, name| Library { group, name, version: VERSION, alone: false };
         let libraries = [
@@ -32,14 +36,15 @@ pub fn install(cache: &Cache) -> Result<PathBuf, String> {
     })
 }
 
-pub fn launch(site: &Site<'_>) -> Result<Launch, String> {
+fn launch(site: &Site<'_>) -> Result<Launch, String> {
     let installed = install(site.cache)?;
-    let port = site.ports.elasticsearch;
+    let port = site.ports.of("elasticsearch")?;
+    let transport = site.ports.of("elasticsearch_transport")?;
     create(&site.folder.join("home/config"))?;
     let mut command = java::machine(&installed);
     command.arg("ElasticsearchServer").arg(installed.join("modules"));
     command.arg(site.folder.join("home"));
-    command.args([port, site.ports.elasticsearch_transport].map(|port| port.to_string()));
+    command.args([port, transport].map(|port| port.to_string()));
     Ok(Launch {
         command,
         signal: "TERM",

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::cache::Cache;
+use super::cache::{Cache, write};
 use super::{guard, tools};
 
 /// A program of a module.
@@ -24,6 +24,32 @@ impl Program {
             let path = self.package.split('@').next().unwrap_or_default();
             let built = path.rsplit('/').next().unwrap_or_default();
             rename(&folder.join(built), &folder.join(self.name))
+        })?;
+        Ok(folder.join(self.name))
+    }
+}
+
+/// A program of our own, over a module.
+pub struct Own {
+    pub name: &'static str,
+    pub text: &'static str,
+    /// The module with its version, which never changes its content.
+    pub module: &'static str,
+}
+
+impl Own {
+    /// The built program.
+    pub fn install(&self, cache: &Cache) -> Result<PathBuf, String> {
+        let folder = cache.installed(self.name, &[self.text, self.module], |folder| {
+            tools::need("go", "golang-go")?;
+            write(&folder.join("main.go"), self.text, &[])?;
+            let build = ["build", "-o", self.name, "."];
+            for arguments in [&["mod", "init", "logmill.test"][..], &["get", self.module], &build] {
+                let mut go = Command::new("go");
+                go.args(arguments).current_dir(folder);
+                guard::run(&go, &folder.join("log"))?;
+            }
+            Ok(())
         })?;
         Ok(folder.join(self.name))
     }

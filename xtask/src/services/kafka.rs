@@ -6,7 +6,7 @@ use std::process::Command;
 use super::cache::{Cache, write};
 use super::java::{self, Library};
 use super::ports::{accepts, address};
-use super::{Launch, Site, guard, tools};
+use super::{Gives, Launch, Service, Site, guard, tools};
 
 pub const VERSION: &str = "4.3.1";
 /// What its programs log by.
@@ -21,8 +21,12 @@ const CERTIFICATES: &str = include_str!("texts/certificates.sh");
 /// Any 16 bytes.
 const CLUSTER: &str = "bG9nbWlsbC10ZXN0cy0wMQ";
 
+/// Apache Kafka.
+pub const SERVICE: Service =
+    Service { name: "kafka", installer: "mvn", install, gives: Gives::Server(launch) };
+
 /// The folder with its libraries.
-pub fn install(cache: &Cache) -> Result<PathBuf, String> {
+fn install(cache: &Cache) -> Result<PathBuf, String> {
     certificates(cache)?;
     cache.installed("kafka", &[VERSION], |folder| {
         let library =
@@ -42,36 +46,38 @@ pub fn certificates(cache: &Cache) -> Result<PathBuf, String> {
     })
 }
 
-pub fn launch(site: &Site<'_>) -> Result<Launch, String> {
+fn launch(site: &Site<'_>) -> Result<Launch, String> {
     let installed = install(site.cache)?;
     let certificates = certificates(site.cache)?.display().to_string();
-    let ports = &site.ports.kafka;
+    let port = |listener: &'static str| site.ports.of(listener);
+    let (plain, sasl, tls) = (port("kafka")?, port("kafka_sasl_ssl")?, port("kafka_ssl")?);
+    let (cut, behind) = (port("kafka_cut")?, port("kafka_behind")?);
     let settings = site.folder.join("server.properties");
     let values = [
         ("folder", &*site.folder.to_string_lossy()),
         ("certificates", &certificates),
-        ("plain", &ports.plain.to_string()),
-        ("controller", &ports.controller.to_string()),
-        ("sasl", &ports.sasl.to_string()),
-        ("tls", &ports.tls.to_string()),
-        ("cut", &ports.cut.to_string()),
-        ("behind", &ports.behind.to_string()),
+        ("plain", &plain.to_string()),
+        ("controller", &port("kafka_controller")?.to_string()),
+        ("sasl", &sasl.to_string()),
+        ("tls", &tls.to_string()),
+        ("cut", &cut.to_string()),
+        ("behind", &behind.to_string()),
     ];
     write(&settings, PROPERTIES, &values)?;
     format(&installed, &site.folder, &settings)?;
     let mut command = java::machine(&installed);
     command.arg("kafka.Kafka").arg(&settings);
     // The listeners for clients open only when the broker may serve.
-    let watched = [ports.plain, ports.sasl, ports.tls, ports.behind];
+    let watched = [plain, sasl, tls, behind];
     Ok(Launch {
         command,
         signal: "TERM",
         ready: Box::new(move || watched.iter().all(|port| accepts(*port))),
         variables: vec![
-            ("KAFKA", address(ports.plain)),
-            ("KAFKA_SASL_SSL", address(ports.sasl)),
-            ("KAFKA_SSL", address(ports.tls)),
-            ("KAFKA_CUT", address(ports.cut)),
+            ("KAFKA", address(plain)),
+            ("KAFKA_SASL_SSL", address(sasl)),
+            ("KAFKA_SSL", address(tls)),
+            ("KAFKA_CUT", address(cut)),
             ("TLS", certificates),
         ],
     })

@@ -9,6 +9,7 @@ mod azure;
 pub mod browser;
 mod cache;
 mod elasticsearch;
+mod gcs;
 mod go;
 mod guard;
 mod java;
@@ -28,7 +29,8 @@ use std::path::PathBuf;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
+use clap::builder::PossibleValuesParser;
 
 use cache::Cache;
 use guard::Guard;
@@ -37,35 +39,47 @@ use ports::Ports;
 /// A server that takes longer than this to answer has failed.
 const READY_LIMIT: Duration = Duration::from_secs(180);
 
+/// Every service that tests use. A new one is a file and a line here.
+const SERVICES: &[&Service] = &[
+    &kafka::SERVICE,
+    &postgres::SERVICE,
+    &s3::SERVICE,
+    &opensearch::SERVICE,
+    &elasticsearch::SERVICE,
+    &azure::SERVICE,
+    &gcs::SERVICE,
+    &toxiproxy::SERVICE,
+    &prometheus::SERVICE,
+    &airflow::SERVICE,
+];
+
+/// What a stream flows through.
+pub const STREAM: &[&str] = &["kafka", "postgres", "s3", "opensearch", "toxiproxy"];
+
 /// Which servers to start.
 #[derive(Args)]
 pub struct Options {
     /// Start these alone, separated by commas.
-    #[arg(long, value_delimiter = ',')]
-    only: Vec<Service>,
+    #[arg(long, value_delimiter = ',', value_parser = PossibleValuesParser::new(all()))]
+    only: Vec<String>,
 }
 
-/// A server that tests may ask for.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Service {
-    /// Apache Kafka.
-    Kafka,
-    /// PostgreSQL.
-    Postgres,
-    /// MinIO.
-    S3,
-    /// OpenSearch.
-    Opensearch,
-    /// Elasticsearch.
-    Elasticsearch,
-    /// Azurite.
-    Azure,
-    /// A proxy before Kafka, PostgreSQL and S3 that tests can cut.
-    Toxiproxy,
-    /// Prometheus, for tests to start.
-    Prometheus,
-    /// Apache Airflow, for tests to start.
-    Airflow,
+/// What tests may ask for.
+struct Service {
+    name: &'static str,
+    /// Those that one tool installs do so one after the other.
+    installer: &'static str,
+    /// Installs what is not there yet; says where it is.
+    install: fn(&Cache) -> Result<PathBuf, String>,
+    gives: Gives,
+}
+
+/// What becomes of an installation.
+enum Gives {
+    /// A server, which is started once for all tests.
+    Server(fn(&Site<'_>) -> Result<Launch, String>),
+    /// What tests start themselves, because each needs one of its own.
+    Programs(fn(&Cache) -> Result<Vec<(&'static str, String)>, String>),
 }
 
 /// What a service needs to start.
@@ -85,69 +99,13 @@ struct Launch {
     variables: Vec<(&'static str, String)>,
 }
 
-impl Service {
-    /// Installs what is not there yet.
-    fn install(self, cache: &Cache) -> Result<(), String> {
-        let folder = match self {
-            Self::Kafka => kafka::install(cache),
-            Self::Postgres => postgres::install(cache),
-            Self::S3 => s3::install(cache),
-            Self::Opensearch => opensearch::install(cache),
-            Self::Elasticsearch => elasticsearch::install(cache),
-            Self::Azure => azure::install(cache),
-            Self::Toxiproxy => toxiproxy::install(cache),
-            Self::Prometheus => prometheus::install(cache),
-            Self::Airflow => airflow::install(cache),
-        };
-        folder.map(drop).map_err(|error| format!("could not install {}: {error}", self.name()))
-    }
-
-    /// What tests start themselves, because each needs one of its own; none for a server.
-    fn programs(self, cache: &Cache) -> Option<Result<Vec<(&'static str, String)>, String>> {
-        match self {
-            Self::Prometheus => Some(prometheus::programs(cache)),
-            Self::Airflow => Some(airflow::programs(cache)),
-            _ => None,
-        }
-    }
-
-    fn launch(self, site: &Site<'_>) -> Result<Launch, String> {
-        match self {
-            Self::Kafka => kafka::launch(site),
-            Self::Postgres => postgres::launch(site),
-            Self::S3 => s3::launch(site),
-            Self::Opensearch => opensearch::launch(site),
-            Self::Elasticsearch => elasticsearch::launch(site),
-            Self::Azure => azure::launch(site),
-            Self::Toxiproxy => toxiproxy::launch(site),
-            Self::Prometheus | Self::Airflow => Err("it is no server".to_owned()),
-        }
-    }
-
-    /// Those that one tool installs do so one after the other.
-    fn installer(self) -> &'static str {
-        match self {
-            Self::Kafka | Self::Opensearch | Self::Elasticsearch => "mvn",
-            Self::S3 | Self::Toxiproxy => "go",
-            Self::Azure => "npm",
-            Self::Postgres | Self::Prometheus => "apt-get",
-            Self::Airflow => "pip",
-        }
-    }
-
-    fn name(self) -> String {
-        let value = self.to_possible_value().expect("no service is hidden");
-        value.get_name().to_owned()
-    }
-}
-
 /// Installs and starts the servers, prints where they are, and waits until it is stopped.
 pub fn run(options: &Options) -> Result<(), String> {
     let chosen = match options.only.is_empty() {
-        true => Service::value_variants(),
-        false => &options.only,
+        true => all(),
+        false => options.only.iter().map(String::as_str).collect(),
     };
-    let servers = Installation::begin(chosen)?.finish()?.start(chosen)?;
+    let servers = Installation::begin(&chosen)?.finish()?.start(&chosen)?;
     for (name, value) in &servers.variables {
         println!("export {name}='{value}'");
     }
@@ -157,13 +115,13 @@ pub fn run(options: &Options) -> Result<(), String> {
     std::io::stdin().read_to_end(&mut rest).map(drop).map_err(|error| error.to_string())
 }
 
-/// What a stream flows through.
-pub const STREAM: &[Service] =
-    &[Service::Kafka, Service::Postgres, Service::S3, Service::Opensearch, Service::Toxiproxy];
+/// The names of all services.
+pub fn all() -> Vec<&'static str> {
+    SERVICES.iter().map(|service| service.name).collect()
+}
 
-/// Every service that tests use.
-pub fn all() -> &'static [Service] {
-    Service::value_variants()
+fn chosen<'a>(names: &'a [&'a str]) -> impl Iterator<Item = &'static Service> + 'a {
+    SERVICES.iter().copied().filter(|service| names.contains(&service.name))
 }
 
 /// Installations that are under way, beside whatever the caller does meanwhile.
@@ -179,16 +137,16 @@ pub struct Installed {
 
 impl Installation {
     /// Begins. If the caller fails meanwhile and ends, so do the tools that install.
-    pub fn begin(chosen: &[Service]) -> Result<Self, String> {
+    pub fn begin(names: &[&str]) -> Result<Self, String> {
         let cache = Cache::open()?;
-        let mut installers: Vec<&str> = chosen.iter().map(|service| service.installer()).collect();
+        let mut installers: Vec<&str> = chosen(names).map(|service| service.installer).collect();
         installers.sort_unstable();
         installers.dedup();
         let threads = installers.into_iter().map(|installer| {
             let cache = cache.clone();
-            let mut own = chosen.to_vec();
-            own.retain(|service| service.installer() == installer);
-            std::thread::spawn(move || own.iter().try_for_each(|service| service.install(&cache)))
+            let own = chosen(names).filter(|service| service.installer == installer);
+            let own: Vec<_> = own.collect();
+            std::thread::spawn(move || own.into_iter().try_for_each(|it| install(it, &cache)))
         });
         Ok(Self { threads: threads.collect(), cache })
     }
@@ -204,20 +162,17 @@ impl Installation {
 
 impl Installed {
     /// Starts the servers side by side; all answer when it returns.
-    pub fn start(&self, chosen: &[Service]) -> Result<Servers, String> {
+    pub fn start(&self, names: &[&str]) -> Result<Servers, String> {
         let name = format!("logmill-services-{}", std::process::id());
         let folder = std::env::temp_dir().join(name);
         create(&folder)?;
         let mut servers = Servers { guards: Vec::new(), variables: Vec::new(), folder };
-        let ports = Ports::free()?;
+        let ports = Ports::new();
         let started: Vec<_> = std::thread::scope(|scope| {
-            let starts = chosen.iter().map(|service| {
-                let site = Site {
-                    cache: &self.cache,
-                    folder: servers.folder.join(service.name()),
-                    ports: &ports,
-                };
-                scope.spawn(move || start(*service, &site))
+            let starts = chosen(names).map(|service| {
+                let folder = servers.folder.join(service.name);
+                let site = Site { cache: &self.cache, folder, ports: &ports };
+                scope.spawn(move || start(service, &site))
             });
             let starts: Vec<_> = starts.collect();
             starts.into_iter().map(std::thread::ScopedJoinHandle::join).collect()
@@ -241,13 +196,19 @@ impl Installed {
 
 type Started = (Option<Guard>, Vec<(String, String)>);
 
-fn start(service: Service, site: &Site<'_>) -> Result<Started, String> {
-    let name = service.name();
-    if let Some(programs) = service.programs(site.cache) {
-        return Ok((None, named(programs?)));
-    }
+fn install(service: &Service, cache: &Cache) -> Result<(), String> {
+    let installed = (service.install)(cache).map(drop);
+    installed.map_err(|error| format!("could not install {}: {error}", service.name))
+}
+
+fn start(service: &Service, site: &Site<'_>) -> Result<Started, String> {
+    let name = service.name;
+    let launch = match service.gives {
+        Gives::Server(launch) => launch,
+        Gives::Programs(programs) => return Ok((None, named(programs(site.cache)?))),
+    };
     create(&site.folder)?;
-    let launch = service.launch(site).map_err(|error| format!("{name}: {error}"))?;
+    let launch = launch(site).map_err(|error| format!("{name}: {error}"))?;
     let mut guard = Guard::start(&site.folder, launch.signal, &launch.command)?;
     guard.wait_until(&launch.ready, READY_LIMIT).map_err(|error| format!("{name}: {error}"))?;
     let mut variables = named(launch.variables);

@@ -1,8 +1,10 @@
 //! Ports that nobody listens on, and whether somebody answers there.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// Below the ports that systems give to outgoing connections, which may come at any time; a server
@@ -10,71 +12,37 @@ use std::time::Duration;
 const RANGE: Range<u16> = 20_000..32_000;
 const ANSWER_LIMIT: Duration = Duration::from_secs(3);
 
-/// One for every listener of every server.
-pub struct Ports {
-    pub kafka: KafkaPorts,
-    pub postgres: u16,
-    /// The proxy before PostgreSQL.
-    pub postgres_cut: u16,
-    pub s3: u16,
-    /// The proxy before S3.
-    pub s3_cut: u16,
-    pub opensearch: u16,
-    pub opensearch_transport: u16,
-    pub elasticsearch: u16,
-    pub elasticsearch_transport: u16,
-    pub azure: u16,
-    pub toxiproxy: u16,
-}
+/// One for every listener of every server, by its name.
+pub struct Ports(Mutex<Given>);
 
-/// Kafka's listeners.
-pub struct KafkaPorts {
-    pub plain: u16,
-    pub controller: u16,
-    pub sasl: u16,
-    pub tls: u16,
-    /// The proxy before [`KafkaPorts::behind`].
-    pub cut: u16,
-    /// Tells its clients to come back through the proxy.
-    pub behind: u16,
+struct Given {
+    by_name: BTreeMap<&'static str, u16>,
+    last: u16,
 }
 
 impl Ports {
-    /// Ports that are free now.
-    pub fn free() -> Result<Self, String> {
+    /// None is given yet.
+    pub fn new() -> Self {
         let own = u16::try_from(std::process::id() % u32::from(RANGE.end - RANGE.start));
-        let mut next = RANGE.start + own.expect("the range is smaller than a u16");
-        let mut tries = RANGE.len();
-        let mut port = || -> Result<u16, String> {
-            while tries > 0 {
-                tries -= 1;
-                next = if next + 1 < RANGE.end { next + 1 } else { RANGE.start };
-                if TcpListener::bind((Ipv4Addr::LOCALHOST, next)).is_ok() {
-                    return Ok(next);
-                }
+        let last = RANGE.start + own.expect("the range is smaller than a u16");
+        Self(Mutex::new(Given { by_name: BTreeMap::new(), last }))
+    }
+
+    /// The port of a listener: one that is free when it is asked for first, the same from then on.
+    pub fn of(&self, listener: &'static str) -> Result<u16, String> {
+        let mut given = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(port) = given.by_name.get(listener) {
+            return Ok(*port);
+        }
+        for _ in RANGE {
+            given.last = if given.last + 1 < RANGE.end { given.last + 1 } else { RANGE.start };
+            if TcpListener::bind((Ipv4Addr::LOCALHOST, given.last)).is_ok() {
+                let port = given.last;
+                given.by_name.insert(listener, port);
+                return Ok(port);
             }
-            Err(format!("no port is free between {} and {}", RANGE.start, RANGE.end))
-        };
-        Ok(Self {
-            kafka: KafkaPorts {
-                plain: port()?,
-                controller: port()?,
-                sasl: port()?,
-                tls: port()?,
-                cut: port()?,
-                behind: port()?,
-            },
-            postgres: port()?,
-            postgres_cut: port()?,
-            s3: port()?,
-            s3_cut: port()?,
-            opensearch: port()?,
-            opensearch_transport: port()?,
-            elasticsearch: port()?,
-            elasticsearch_transport: port()?,
-            azure: port()?,
-            toxiproxy: port()?,
-        })
+        }
+        Err(format!("no port is free between {} and {}", RANGE.start, RANGE.end))
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use super::cache::{Cache, write};
-use super::{Launch, Site, guard, kafka, ports, tools};
+use super::{Gives, Launch, Service, Site, guard, kafka, ports, tools};
 
 const SETTINGS: &str = include_str!("texts/postgresql.conf");
 const PREPARE: &str = include_str!("texts/postgres.sh");
@@ -13,16 +13,20 @@ const VERSIONS: &str = "/usr/lib/postgresql";
 /// The server refuses to run as root.
 const AS_POSTGRES: &[&str] = &["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"];
 
+/// PostgreSQL.
+pub const SERVICE: Service =
+    Service { name: "postgres", installer: "apt-get", install, gives: Gives::Server(launch) };
+
 /// The folder with its programs.
-pub fn install(cache: &Cache) -> Result<PathBuf, String> {
+fn install(cache: &Cache) -> Result<PathBuf, String> {
     kafka::certificates(cache)?;
     tools::need_that(|| programs().is_some(), "PostgreSQL", "postgresql")?;
     programs().ok_or_else(|| format!("no PostgreSQL under {VERSIONS}"))
 }
 
-pub fn launch(site: &Site<'_>) -> Result<Launch, String> {
+fn launch(site: &Site<'_>) -> Result<Launch, String> {
     let programs = install(site.cache)?;
-    let port = site.ports.postgres;
+    let port = site.ports.of("postgres")?;
     let values = [("folder", &*site.folder.to_string_lossy()), ("port", &port.to_string())];
     write(&site.folder.join("postgresql.conf"), SETTINGS, &values)?;
     let user = if tools::is_root() { AS_POSTGRES } else { &[] };
@@ -34,6 +38,7 @@ pub fn launch(site: &Site<'_>) -> Result<Launch, String> {
     // `env` runs the next program as itself, so that the pid is the server's in both cases.
     let mut command = Command::new("env");
     command.args(user).arg(programs.join("postgres")).arg("-D").arg(site.folder.join("data"));
+    let cut = site.ports.of("postgres_cut")?;
     let is_ready = programs.join("pg_isready");
     Ok(Launch {
         command,
@@ -44,7 +49,7 @@ pub fn launch(site: &Site<'_>) -> Result<Launch, String> {
             ask.args(["-q", "-h", "127.0.0.1", "-p", &port.to_string()]);
             ask.status().is_ok_and(|status| status.success())
         }),
-        variables: vec![("POSTGRES", url(port)), ("POSTGRES_CUT", url(site.ports.postgres_cut))],
+        variables: vec![("POSTGRES", url(port)), ("POSTGRES_CUT", url(cut))],
     })
 }
 

@@ -3,10 +3,14 @@
 use std::path::PathBuf;
 
 use super::cache::Cache;
-use super::tools;
+use super::{Gives, Service, tools};
+
+/// Prometheus, for tests to start.
+pub const SERVICE: Service =
+    Service { name: "prometheus", installer: "apt-get", install, gives: Gives::Programs(programs) };
 
 /// The programs, for tests.
-pub fn programs(cache: &Cache) -> Result<Vec<(&'static str, String)>, String> {
+fn programs(cache: &Cache) -> Result<Vec<(&'static str, String)>, String> {
     let folder = install(cache)?;
     let program = |name: &str| folder.join(name).display().to_string();
     Ok(vec![("PROMETHEUS", program("prometheus")), ("PROMTOOL", program("promtool"))])
@@ -14,7 +18,7 @@ pub fn programs(cache: &Cache) -> Result<Vec<(&'static str, String)>, String> {
 
 /// The folder with the programs: where they are, or where the package is unpacked. Installed, it
 /// would start a server.
-pub fn install(cache: &Cache) -> Result<PathBuf, String> {
+fn install(cache: &Cache) -> Result<PathBuf, String> {
     if let Some(there) = tools::folder_of(&["prometheus", "promtool"]) {
         return Ok(there);
     }

@@ -6,7 +6,7 @@ use std::process::Command;
 use super::cache::Cache;
 use super::go::Program;
 use super::ports::{address, is_well};
-use super::{Launch, Site, create};
+use super::{Gives, Launch, Service, Site, create};
 
 const MINIO: Program =
     Program { name: "minio", package: "github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c" };
@@ -15,13 +15,18 @@ const SECRET: &str = "testsecret123";
 /// A bucket that is there from the beginning; a folder among the data is one.
 const BUCKET: &str = "shared";
 
+/// MinIO.
+pub const SERVICE: Service =
+    Service { name: "s3", installer: "go", install, gives: Gives::Server(launch) };
+
 /// The program.
-pub fn install(cache: &Cache) -> Result<PathBuf, String> {
+fn install(cache: &Cache) -> Result<PathBuf, String> {
     MINIO.install(cache)
 }
 
-pub fn launch(site: &Site<'_>) -> Result<Launch, String> {
-    let port = site.ports.s3;
+fn launch(site: &Site<'_>) -> Result<Launch, String> {
+    let port = site.ports.of("s3")?;
+    let cut = site.ports.of("s3_cut")?;
     let data = site.folder.join("data");
     create(&data.join(BUCKET))?;
     let mut command = Command::new(install(site.cache)?);
@@ -35,7 +40,7 @@ pub fn launch(site: &Site<'_>) -> Result<Launch, String> {
         ready: Box::new(move || is_well(port, "/minio/health/ready")),
         variables: vec![
             ("S3", format!("http://{}", address(port))),
-            ("S3_CUT", format!("http://{}", address(site.ports.s3_cut))),
+            ("S3_CUT", format!("http://{}", address(cut))),
             ("S3_KEY", KEY.into()),
             ("S3_SECRET", SECRET.into()),
             ("S3_BUCKET", BUCKET.into()),

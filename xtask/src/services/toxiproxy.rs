@@ -6,27 +6,36 @@ use std::process::Command;
 use super::cache::{Cache, write};
 use super::go::Program;
 use super::ports::{address, is_well};
-use super::{Launch, Site};
+use super::{Gives, Launch, Service, Site};
 
+/// What each is called, where it listens, and before whom it stands.
+const PROXIES: [(&str, &str, &str); 3] = [
+    ("kafka", "kafka_cut", "kafka_behind"),
+    ("postgres", "postgres_cut", "postgres"),
+    ("s3", "s3_cut", "s3"),
+];
 const SERVER: Program =
     Program { name: "toxiproxy", package: "github.com/Shopify/toxiproxy/v2/cmd/server@v2.5.0" };
 
+/// A proxy before Kafka, PostgreSQL and S3 that tests can cut.
+pub const SERVICE: Service =
+    Service { name: "toxiproxy", installer: "go", install, gives: Gives::Server(launch) };
+
 /// The program.
-pub fn install(cache: &Cache) -> Result<PathBuf, String> {
+fn install(cache: &Cache) -> Result<PathBuf, String> {
     SERVER.install(cache)
 }
 
-pub fn launch(site: &Site<'_>) -> Result<Launch, String> {
-    let port = site.ports.toxiproxy;
-    let proxies = [
-        ("kafka", site.ports.kafka.cut, site.ports.kafka.behind),
-        ("postgres", site.ports.postgres_cut, site.ports.postgres),
-        ("s3", site.ports.s3_cut, site.ports.s3),
-    ];
-    let proxies = proxies.map(|(name, listen, upstream)| {
-        let (listen, upstream) = (address(listen), address(upstream));
-        format!(r#"{{"name":"{name}","listen":"{listen}","upstream":"{upstream}","enabled":true}}"#)
-    });
+fn launch(site: &Site<'_>) -> Result<Launch, String> {
+    let port = site.ports.of("toxiproxy")?;
+    let mut proxies = Vec::new();
+    for (name, listen, upstream) in PROXIES {
+        let (listen, upstream) =
+            (address(site.ports.of(listen)?), address(site.ports.of(upstream)?));
+        proxies.push(format!(
+            r#"{{"name":"{name}","listen":"{listen}","upstream":"{upstream}","enabled":true}}"#
+        ));
+    }
     let settings = site.folder.join("proxies.json");
     write(&settings, &format!("[{}]\n", proxies.join(",\n")), &[])?;
     let mut command = Command::new(install(site.cache)?);
