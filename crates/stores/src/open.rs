@@ -287,9 +287,9 @@ mod tests {
 
     #[test]
     fn a_bucket_stands_in_the_host_or_in_the_path() {
-        let address = |addressing| {
+        let address = |stands| {
             let endpoint = Some("http://minio:9000".to_owned());
-            let settings = Settings { endpoint, addressing, ..Settings::at("s3://logs") };
+            let settings = Settings { endpoint, addressing: stands, ..Settings::at("s3://logs") };
             s3_address(&settings, "logs", REGION)
         };
         assert_eq!(address(Addressing::Path), "http://minio:9000/logs");

@@ -309,6 +309,33 @@ async fn a_topic_that_is_missing_stops_the_start_or_refuses_the_row() {
 }
 
 #[tokio::test]
+async fn a_row_for_one_topic_more_than_a_process_may_write_is_refused() {
+    let Some(broker) = Broker::find() else { return };
+    let base = broker.topic(1, &[]).await;
+    let rows = vec![("s", texts(&[Some("a"), Some("b"), Some("c"), Some("a")]))];
+    let settings = format!(
+        "topic: \"{base}-{{s}}\", token_topic: {base}, topics_max: 2, \
+         create_topics: {{ partitions: 1, replication: 1 }}"
+    );
+    let refused = Proof::new(&broker, &settings, rows).deliver().await;
+    let positions: Vec<_> = refused.iter().map(|(position, _)| *position).collect();
+    assert_eq!(positions, [2], "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_topic_is_made_with_so_many_replicas_or_not_at_all() {
+    let Some(broker) = Broker::find() else { return };
+    let settings = format!(
+        "topic: {}, create_topics: {{ partitions: 1, replication: 2 }}",
+        testkit::services::unique("replicas")
+    );
+    // There is one broker.
+    let proof = Proof::new(&broker, &settings, vec![("s", texts(&[Some("a")]))]);
+    let error = proof.sink.fence_and_read(&proof.ctx(), &proof.lineage).await.unwrap_err();
+    assert!(error.chain().to_lowercase().contains("replication"), "{}", error.chain());
+}
+
+#[tokio::test]
 async fn a_compacted_topic_takes_no_row_without_a_key() {
     let Some(broker) = Broker::find() else { return };
     let topic = broker.topic(1, &[("cleanup.policy", "compact")]).await;

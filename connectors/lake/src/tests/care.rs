@@ -71,6 +71,18 @@ async fn many_small_epochs_merge_into_few_files_with_the_same_rows() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_that_are_not_small_stay_as_they_are() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let quiet = sink(folder.path(), json!({ "maintenance": { "enabled": false } }));
+    commit_epochs(&quiet, 20).await;
+    for (below, files) in [(16, 20), (1 << 20, 1)] {
+        let care = care(folder.path(), json!({ "maintenance": { "compact_below": below } }));
+        care.merge_small_files().await.expect("merged");
+        assert_eq!(file_count(folder.path()).await, files, "below {below} bytes");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_keep_their_order_when_files_are_merged() {
     let folder = tempfile::tempdir().expect("a folder");
     let quiet = sink(folder.path(), json!({ "maintenance": { "enabled": false } }));

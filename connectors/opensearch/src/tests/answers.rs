@@ -1,5 +1,8 @@
 //! Answers that are not what was asked for: lost, short, or about the destination.
 
+use contract::sink::{ReadBack, Sink};
+use futures::TryStreamExt;
+
 use super::busy::Cluster;
 use super::{deliver, lineage, rejected, sink, texts, write, writer};
 
@@ -52,6 +55,18 @@ async fn a_bulk_whose_answer_is_lost_is_sent_again() {
     let error = writer.prepare(&lineage(), 1).await.expect_err("it never answers");
     assert!(error.retry(), "{error:?}");
     assert_eq!(cluster.documents().len(), 3);
+}
+
+#[tokio::test]
+async fn a_cluster_that_never_answers_is_left_after_the_timeout() {
+    // Connections come about, and nobody takes them.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", silent.local_addr().expect("an address"));
+    let sink = sink(&url, "index: logs, timeout: 300ms");
+    let asked = async { sink.read_back("shop", ReadBack::Origins).await?.try_next().await };
+    let limit = std::time::Duration::from_secs(30);
+    let answer = tokio::time::timeout(limit, asked).await.expect("it is left");
+    assert!(answer.expect_err("it never answers").retry());
 }
 
 #[tokio::test]

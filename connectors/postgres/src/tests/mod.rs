@@ -5,6 +5,7 @@ mod epochs;
 mod refusals;
 mod shape;
 mod states;
+mod timeouts;
 mod tls;
 mod upsert;
 mod values;

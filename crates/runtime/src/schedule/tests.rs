@@ -119,6 +119,16 @@ async fn history(runs: &Runs) -> Vec<String> {
 }
 
 #[tokio::test]
+async fn the_history_keeps_so_many_runs() {
+    let runs = runs();
+    let schedule = "{ cron: \"0 * * * *\", runs_kept: 2 }";
+    serve(&runs, schedule, "09:10", "13:30", &[]).await.expect("kept");
+    let history = history(&runs).await;
+    assert_eq!(history.last().map(String::as_str), Some("13:00 ok 1"), "{history:?}");
+    assert!(history.len() <= 3, "two, and one that came since: {history:?}");
+}
+
+#[tokio::test]
 async fn a_run_begins_at_every_time_of_the_schedule() {
     let runs = runs();
     serve(&runs, "\"0 * * * *\"", "09:10", "11:30", &[]).await.expect("kept");
