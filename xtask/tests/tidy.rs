@@ -3,11 +3,15 @@
 //!
 //! Each rule is a function that names what it dislikes; a test of its own shows that it can fail.
 
+mod sources;
+
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
+
+use sources::{Source, files_in, root, walk};
 
 /// A crate may depend only on crates with a smaller number, so that connectors cannot meet.
 const LEVELS: &[(&str, u8)] = &[
@@ -42,25 +46,6 @@ const UNFINISHED: &[(&str, &str)] =
     &[("TO", "DO"), ("FIX", "ME"), ("dbg", "!("), ("#[ig", "nore"), ("unimple", "mented!")];
 /// Folders of the machine of whoever wrote the file.
 const MACHINE_PATHS: &[(&str, &str)] = &[("/wo", "rk/"), ("/ro", "ot/")];
-
-/// A Rust file, with its path from the root.
-struct Source {
-    path: String,
-    text: String,
-}
-
-impl Source {
-    fn is_test(&self) -> bool {
-        ["/tests/", "/benches/"].iter().any(|folder| self.path.contains(folder))
-            || self.path.ends_with("/tests.rs")
-    }
-
-    /// What stands before the tests.
-    fn production(&self) -> &str {
-        let end = self.text.find("\n#[cfg(test)]\nmod tests {").unwrap_or(self.text.len());
-        &self.text[..end]
-    }
-}
 
 #[test]
 fn sources_are_tidy() {
@@ -270,39 +255,6 @@ fn links(text: &str) -> impl Iterator<Item = &str> {
 
 fn rust_files() -> Vec<Source> {
     files_in(&["crates", "connectors", "xtask"], &["rs"])
-}
-
-fn files_in(folders: &[&str], kinds: &[&str]) -> Vec<Source> {
-    let mut paths = Vec::new();
-    for folder in folders {
-        let is_wanted = |path: &Path| {
-            let kind = path.extension().unwrap_or_default().to_string_lossy();
-            kinds.contains(&&*kind)
-        };
-        walk(&root().join(folder), &is_wanted, &mut paths);
-    }
-    let source = |path: &PathBuf| Source {
-        path: path.strip_prefix(root()).expect("below the root").display().to_string(),
-        text: fs::read_to_string(path).expect("a source is text"),
-    };
-    paths.iter().map(source).collect()
-}
-
-/// Collects files below a folder, without what is built or hidden.
-fn walk(folder: &Path, wanted: &dyn Fn(&Path) -> bool, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).expect("a folder of the checkout") {
-        let path = entry.expect("an entry").path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if path.is_dir() && !name.starts_with('.') && name != "target" && name != "node_modules" {
-            walk(&path, wanted, found);
-        } else if path.is_file() && wanted(&path) {
-            found.push(path);
-        }
-    }
-}
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the root").to_owned()
 }
 
 type Rule = fn(&Source) -> Vec<String>;

@@ -40,6 +40,7 @@ static SPEC: Spec = Spec {
     summary: "Reads the lines of files, plain or compressed, once or as they grow.",
     source: Some(|| schemars::schema_for!(config::Config)),
     sink: None,
+    failpoints: &[],
     example: include_str!("../example.yaml"),
 };
 

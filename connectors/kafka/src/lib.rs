@@ -15,6 +15,7 @@ mod changes;
 mod client;
 mod config;
 mod end;
+mod failpoints;
 mod headers;
 mod identity;
 mod member;
@@ -61,6 +62,7 @@ static SPEC: Spec = Spec {
         promise: sink::EXACTLY_ONCE,
         changes: changes::CHANGES,
     }),
+    failpoints: failpoints::FAILPOINTS,
     example: include_str!("../example.yaml"),
 };
 

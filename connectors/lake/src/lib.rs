@@ -10,6 +10,7 @@
 mod changes;
 mod commit;
 mod config;
+mod failpoints;
 mod maintenance;
 mod needs;
 mod partition;
@@ -61,6 +62,7 @@ static SPEC: Spec = Spec {
         promise: sink::PROMISE,
         changes: changes::CHANGES,
     }),
+    failpoints: failpoints::FAILPOINTS,
     example: include_str!("../example.yaml"),
 };
 

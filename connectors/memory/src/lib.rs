@@ -5,6 +5,7 @@
 //! process, beside the pipelines that write it, like a server of its own.
 
 mod config;
+mod failpoints;
 mod sink;
 mod source;
 pub mod store;
@@ -36,6 +37,7 @@ static SPEC: Spec = Spec {
         },
         changes: &[],
     }),
+    failpoints: failpoints::FAILPOINTS,
     example: include_str!("../example.yaml"),
 };
 

@@ -13,6 +13,7 @@ mod commit;
 mod config;
 mod crowd;
 mod encode;
+mod failpoints;
 mod fill;
 mod key;
 mod needs;
@@ -49,6 +50,7 @@ static SPEC: Spec = Spec {
         promise: sink::PROMISE,
         changes: changes::CHANGES,
     }),
+    failpoints: failpoints::FAILPOINTS,
     example: include_str!("../example.yaml"),
 };
 

@@ -10,6 +10,7 @@ mod bulk;
 mod changes;
 mod client;
 mod config;
+mod failpoints;
 mod identity;
 mod names;
 mod needs;
@@ -45,6 +46,7 @@ static SPEC: Spec = Spec {
         promise: sink::PROMISE,
         changes: changes::CHANGES,
     }),
+    failpoints: failpoints::FAILPOINTS,
     example: include_str!("../example.yaml"),
 };
 

@@ -14,6 +14,7 @@ mod client;
 mod config;
 mod create;
 mod encode;
+mod failpoints;
 mod failure;
 mod layout;
 mod needs;
@@ -54,6 +55,7 @@ static SPEC: Spec = Spec {
         promise: sink::PROMISE,
         changes: changes::CHANGES,
     }),
+    failpoints: failpoints::FAILPOINTS,
     example: include_str!("../example.yaml"),
 };
 

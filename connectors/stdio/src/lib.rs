@@ -6,6 +6,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 pub mod config;
+mod failpoints;
 mod intake;
 mod sink;
 mod source;
@@ -30,6 +31,7 @@ static SPEC: Spec = Spec {
             then: "the run stops (1)",
         }],
     }),
+    failpoints: failpoints::FAILPOINTS,
     example: include_str!("../example.yaml"),
 };
 

@@ -1,5 +1,9 @@
 //! Named places where a crash would hurt, always compiled in.
 //!
+//! Whoever passes points lists them as [`Failpoint`]s: a connector in its `Spec`, the runtime and
+//! the crates below it each in `FAILPOINTS`. From these lists come the kill tests and the table in
+//! docs/reliability.md.
+//!
 //! `LOGMILL_FAILPOINT=name:n` ends the process with SIGKILL the `n`th time it comes by; tests in
 //! one process [`arm`] a point instead, which then never returns. Disarmed, a point costs one
 //! relaxed load.
@@ -7,7 +11,54 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock};
 
+use serde::Serialize;
 use tokio::sync::Notify;
+
+/// A named point, and what is promised about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Failpoint {
+    /// What [`reach`] is called with: `part.step`.
+    pub name: &'static str,
+    /// Who passes it.
+    pub passed: Passed,
+    /// What has happened when it is reached, and what has not.
+    pub before: &'static str,
+    /// What holds after a kill there, once the pipeline was started again.
+    pub after: &'static str,
+}
+
+/// Who passes a point, and how often: where a test must look for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Passed {
+    /// Every epoch that has rows, once or several times.
+    Epoch,
+    /// Every start that comes to its end, once.
+    Start,
+    /// The first start of a pipeline with one lineage, once.
+    First,
+    /// The first start over splits that are lineages, once for a source or for each split.
+    Lineages,
+    /// A start that finishes an epoch which was decided before a crash, once for each sink.
+    Recovery,
+    /// Such a start where a sink lost what it had prepared, once.
+    Replay,
+    /// Whoever a test of its own brings there.
+    Apart,
+}
+
+impl Failpoint {
+    /// A point that every epoch passes.
+    pub const fn of_epoch(name: &'static str, before: &'static str, after: &'static str) -> Self {
+        Self { name, passed: Passed::Epoch, before, after }
+    }
+
+    /// The same point, passed by others.
+    #[must_use]
+    pub const fn passed_by(self, passed: Passed) -> Self {
+        Self { passed, ..self }
+    }
+}
 
 use crate::{Error, Result};
 
@@ -29,7 +80,8 @@ pub enum Action {
 #[derive(Clone, Debug)]
 struct Armed {
     name: String,
-    passes_left: u64,
+    passes: u64,
+    due: u64,
     action: Action,
 }
 
@@ -39,7 +91,7 @@ static READ_ENVIRONMENT: OnceLock<()> = OnceLock::new();
 static HALTED: Notify = Notify::const_new();
 static RESUMED: Notify = Notify::const_new();
 
-/// Passes a named point. Names read `part.step`, as listed in docs/reliability.md.
+/// Passes a named point. Names read `part.step`; each stands in a list of [`Failpoint`]s.
 ///
 /// # Errors
 /// Retryable External where the point is armed with [`Action::Fail`].
@@ -67,15 +119,17 @@ pub async fn reach(name: &str) -> Result<()> {
 
 /// Arms a point for this process: the `n`th pass (from 1) acts, once.
 pub fn arm(name: &str, n: u64, action: Action) {
-    let armed = Armed { name: name.to_owned(), passes_left: n.max(1), action };
+    let armed = Armed { name: name.to_owned(), passes: 0, due: n.max(1), action };
     *ARMED.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(armed);
     ANY_ARMED.store(true, Ordering::Relaxed);
 }
 
-/// Disarms whatever is armed; says whether it had not acted yet.
-pub fn disarm() -> bool {
+/// Disarms whatever is armed; says how often it was passed without having acted, and `None` where
+/// it has acted.
+pub fn disarm() -> Option<u64> {
     ANY_ARMED.store(false, Ordering::Relaxed);
-    ARMED.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take().is_some()
+    let armed = ARMED.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+    armed.map(|armed| armed.passes)
 }
 
 /// Lets whoever stands at a point armed with [`Action::Pause`] go on.
@@ -91,8 +145,8 @@ pub async fn halted() {
 fn due(name: &str) -> Option<Action> {
     let mut slot = ARMED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let armed = slot.as_mut().filter(|armed| armed.name == name)?;
-    armed.passes_left -= 1;
-    if armed.passes_left > 0 {
+    armed.passes += 1;
+    if armed.passes < armed.due {
         return None;
     }
     let action = armed.action;

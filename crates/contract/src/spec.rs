@@ -10,6 +10,7 @@ use schemars::Schema;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::failpoint::Failpoint;
 use crate::needs::Needs;
 use crate::sink::{Promise, Sink};
 use crate::source::{Source, Unreadable};
@@ -25,6 +26,8 @@ pub struct Spec {
     pub source: Option<fn() -> Schema>,
     /// The settings of its sinks and what they promise by default; none if it cannot write.
     pub sink: Option<SinkSpec>,
+    /// The places of its own where a crash would hurt: every point that it passes.
+    pub failpoints: &'static [Failpoint],
     /// A pipeline file that runs.
     pub example: &'static str,
 }

@@ -22,6 +22,7 @@ mod division;
 mod draft;
 mod ends;
 mod epochs;
+mod failpoints;
 mod feed;
 mod flow;
 pub mod graph;
@@ -53,6 +54,7 @@ pub mod targets;
 pub mod troubles;
 
 pub use assume::Assumption;
+pub use failpoints::failpoints;
 pub use graph::{BindContext, DEAD_LETTERS, MakeStep, Pipeline};
 pub use identities::Replaced;
 pub use inspection::inspect;

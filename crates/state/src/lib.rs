@@ -11,6 +11,7 @@
 
 pub mod checkpoint;
 pub mod checkpoint_store;
+mod failpoints;
 mod formats;
 pub mod history;
 pub mod lease;
@@ -22,6 +23,7 @@ mod starts;
 
 pub use checkpoint::Checkpoint;
 pub use checkpoint_store::CheckpointStore;
+pub use failpoints::FAILPOINTS;
 pub use formats::TakenFormat;
 pub use history::History;
 pub use ledger::LedgerRow;

@@ -5,6 +5,7 @@
 //! environment, as in their own tools, unless [`Settings`] say otherwise.
 
 mod durable;
+mod failpoints;
 mod location;
 mod open;
 mod promise;
@@ -18,6 +19,7 @@ use contract::{Error, Result};
 use url::Url;
 
 pub use durable::{DurableLocal, make_folders, sync_folder};
+pub use failpoints::FAILPOINTS;
 pub use location::{BucketLocation, Location, local_folder};
 pub use open::{Cloud, Manner, Opened, REGION, check, names_no_bucket, open, open_bucket};
 pub use promise::creates_once;

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
-use contract::failpoint::{self, Action};
+use contract::failpoint::{self, Action, Passed};
 use contract::sink::Sink;
 use contract::spec::Connector;
 use contract::transform::Step;
@@ -19,34 +19,11 @@ use runtime::{BindContext, Pipeline, Progress, Rebuild, RunOptions, Summary};
 use state::CheckpointStore;
 use tokio::sync::watch;
 
-/// Every point of the protocol that the runtime passes, in the order of a run (EPOCH §9).
-pub const POINTS: &[&str] = &[
-    "lineages.before",
-    "lineages.after",
-    "recover.first",
-    "recover.owned",
-    "recover.fenced",
-    "recover.done",
-    "flow.batch",
-    "barrier.paused",
-    "prepare.sink.before",
-    "prepare.sink.after",
-    "prepare.sinks",
-    "prepare.done",
-    "decide.before",
-    "decide.answer",
-    "decide.after",
-    "commit.sink.before",
-    "commit.sink.after",
-    "publish.done",
-    "acknowledge.done",
-    "complete.before",
-    "complete.after",
-];
-
-/// Points that only a recovery passes.
-pub const RECOVERY_POINTS: &[&str] =
-    &["recover.commit.before", "recover.commit.after", "recover.replay", "recover.replayed"];
+/// The points that any pipeline passes so, whatever its connectors.
+pub fn points(passed: &[Passed]) -> impl Iterator<Item = &'static str> {
+    let points = runtime::failpoints().filter(|point| passed.contains(&point.passed));
+    points.map(|point| point.name)
+}
 
 /// A run of a proof takes no longer than this, or it hangs.
 const RUN_LIMIT: Duration = Duration::from_secs(60);
@@ -96,25 +73,24 @@ impl Proof {
         ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Crashes at the `n`th pass of a point, then starts until the end is reached. Returns how
-    /// often it had crashed: 0 says that the point was never passed.
+    /// Crashes at the `n`th pass of a point, then starts until the end is reached.
     ///
     /// # Panics
-    /// A start fails, or the end is never reached.
-    pub fn crash_at(&self, point: &str, n: u64) -> usize {
+    /// The point is not passed so often, a start fails, or the end is never reached.
+    pub fn crash_at(&self, point: &str, n: u64) {
         failpoint::arm(point, n, Action::Halt);
-        self.run_to_the_end(point)
+        assert_eq!(self.run_to_the_end(point, n), 1, "one crash at {point}");
     }
 
-    /// Crashes at one point and then, while that is repaired, at another.
+    /// Crashes at one point and then, while that is repaired, at the first pass of another.
     ///
     /// # Panics
     /// As for [`Proof::crash_at`].
-    pub fn crash_twice(&self, first: (&str, u64), second: &str) -> usize {
+    pub fn crash_twice(&self, first: (&str, u64), second: &str) {
         failpoint::arm(first.0, first.1, Action::Halt);
         match self.start() {
-            Ok(Start::Crashed) => 1 + self.crash_at(second, 1),
-            Ok(Start::Ended(_)) => 0,
+            Ok(Start::Crashed) => self.crash_at(second, 1),
+            Ok(Start::Ended(_)) => panic!("{first:?} is not passed"),
             Err(error) => panic!("at {first:?}: {}", error.chain()),
         }
     }
@@ -122,19 +98,20 @@ impl Proof {
     /// Loses an answer at the `n`th pass of a point; the run repairs itself and ends.
     ///
     /// # Panics
-    /// The run fails.
+    /// The point is not passed so often, or the run fails.
     pub fn fail_at(&self, point: &str, n: u64) {
         failpoint::arm(point, n, Action::Fail);
-        let crashes = self.run_to_the_end(point);
-        assert_eq!(crashes, 0, "a lost answer is no crash");
+        assert_eq!(self.run_to_the_end(point, n), 0, "a lost answer is no crash");
     }
 
-    fn run_to_the_end(&self, point: &str) -> usize {
+    /// Returns how often it had crashed.
+    fn run_to_the_end(&self, point: &str, n: u64) -> usize {
         for crashes in 0..STARTS_MAX {
             match self.start() {
                 Ok(Start::Crashed) => {}
                 Ok(Start::Ended(_)) => {
-                    failpoint::disarm();
+                    let passes = failpoint::disarm();
+                    assert_eq!(passes, None, "{point} is to be passed {n} times");
                     return crashes;
                 }
                 Err(error) => panic!("at {point:?}: {}", error.chain()),

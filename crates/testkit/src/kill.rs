@@ -7,27 +7,10 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::crash::POINTS;
+use contract::failpoint::Passed;
+
+use crate::crash;
 use crate::program::{Killed, Program};
-
-/// Points inside the lake's own steps, beside those of the runtime.
-pub const LAKE_POINTS: &[&str] = &[
-    "lake.prepare.before_files",
-    "lake.prepare.after_files",
-    "lake.commit.before",
-    "lake.commit.after",
-];
-
-/// Points that a start passes while it finishes an epoch that was decided before a kill.
-pub const RECOVERY_POINTS: &[&str] = &[
-    "recover.owned",
-    "recover.fenced",
-    "recover.commit.before",
-    "lake.commit.before",
-    "lake.commit.after",
-    "recover.commit.after",
-    "recover.done",
-];
 
 /// What an undisturbed run leaves behind; every killed one must leave the same.
 const FINGERPRINTS: &[&str] = &[
@@ -140,6 +123,30 @@ impl KillProof {
         (struck, self.fingerprints(&data))
     }
 
+    /// Every point that a run of one process with a lake passes.
+    pub fn points(&self) -> Vec<String> {
+        let points = crash::points(&[Passed::First, Passed::Start, Passed::Epoch]);
+        points.map(str::to_owned).chain(self.lake_points()).collect()
+    }
+
+    /// Points inside the lake's own steps.
+    pub fn lake_points(&self) -> Vec<String> {
+        self.program.failpoints("lake", Passed::Epoch)
+    }
+
+    /// Points that a start passes while it finishes an epoch that was decided before a kill: it
+    /// commits, and prepares nothing.
+    pub fn recovery_points(&self) -> Vec<String> {
+        let points = crash::points(&[Passed::Start, Passed::Recovery]).map(str::to_owned);
+        points.chain(self.lake_commits()).collect()
+    }
+
+    /// Points inside the lake's commits.
+    pub fn lake_commits(&self) -> Vec<String> {
+        let points = self.lake_points().into_iter();
+        points.filter(|point| point.contains(".commit.")).collect()
+    }
+
     /// How long an undisturbed run takes, to choose moments within it.
     ///
     /// # Panics
@@ -155,9 +162,4 @@ impl KillProof {
         let ask = |query: &&str| self.program.ask(data, &["query", query, "--format", "json"]);
         FINGERPRINTS.iter().map(ask).collect()
     }
-}
-
-/// Every point of one process with a lake.
-pub fn points() -> impl Iterator<Item = &'static str> {
-    POINTS.iter().chain(LAKE_POINTS).copied()
 }

@@ -2,9 +2,13 @@
 //!
 //! A connector's test file is one call to [`check_source`] or [`check_sink`]. [`crash`] runs whole
 //! pipelines in one process, drops them at a named point and starts them again; [`kill`] and
-//! [`stream`] do so to the real program. Everything here fails by panicking, as a test does.
+//! [`stream`] do so to the real program, at the points that it names itself. Everything here fails
+//! by panicking, as a test does.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a proof fails by panicking")]
+
+// What lies with the connectors is a part of this crate, and names it as their own tests do.
+extern crate self as testkit;
 
 pub mod crash;
 pub mod http;
@@ -14,6 +18,7 @@ pub mod services;
 mod sinks;
 mod sources;
 pub mod stream;
+pub mod tls;
 pub mod wait;
 
 use std::path::Path;

@@ -4,6 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use contract::failpoint::Passed;
+use serde_json::Value;
+
 use crate::wait;
 
 /// A start that takes longer than this hangs.
@@ -102,6 +105,19 @@ impl Program {
     pub fn audit(&self, data: &Path) {
         let report = self.ask(data, &["audit", "pipeline.yaml", "--format", "json"]);
         assert!(report.replace(' ', "").contains("\"complete\":true"), "audit: {report}");
+    }
+
+    /// The points of a connector's own that are passed so, as the program names them.
+    ///
+    /// # Panics
+    /// There is no such connector.
+    pub fn failpoints(&self, connector: &str, passed: Passed) -> Vec<String> {
+        let shown = self.ask(self.folder(), &["connectors", connector, "--format", "json"]);
+        let shown: Value = serde_json::from_str(&shown).expect("JSON");
+        let points = shown["failpoints"].as_array().expect("a list of points").iter();
+        let passed = serde_json::to_value(passed).expect("JSON");
+        let points = points.filter(|point| point["passed"] == passed);
+        points.map(|point| point["name"].as_str().expect("a name").to_owned()).collect()
     }
 
     /// What a command prints.

@@ -48,6 +48,29 @@ pub fn unique(prefix: &str) -> String {
     format!("{prefix}{:x}x{:x}x{given:x}", since.as_millis(), std::process::id())
 }
 
+/// What reaches MinIO at this address, as settings of a store.
+///
+/// # Panics
+/// As for [`setting`].
+pub fn s3_settings(endpoint: &str) -> String {
+    let (key, secret) = (setting("s3_key"), setting("s3_secret"));
+    format!(
+        "endpoint: \"{endpoint}\", allow_http: true, region: us-east-1, access_key: {key}, \
+         secret_key: {secret}"
+    )
+}
+
+/// The key of a service account that logs in nowhere, as a server for tests wants it.
+pub const GCS_ACCOUNT: &str = concat!(
+    r#"{"project_id":"tests","disable_oauth":true,"#,
+    r#""client_email":"","private_key":"","private_key_id":""}"#
+);
+
+/// What reaches Google's storage for tests at this address, as settings of a store.
+pub fn gcs_settings(endpoint: &str) -> String {
+    format!("endpoint: \"{endpoint}\", allow_http: true, secret_key: '{GCS_ACCOUNT}'")
+}
+
 /// Makes a container in Azure under a name that nobody else uses.
 ///
 /// # Panics

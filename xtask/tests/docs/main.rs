@@ -40,7 +40,7 @@ fn the_tables_of_changes_in_the_readmes_are_current() {
         let page = format!("connectors/{}/README.md", spec.name);
         let path = root().join(&page);
         let readme = std::fs::read_to_string(&path).expect("a README");
-        let current = pages::with_changes(&readme, changes);
+        let current = pages::with_table(&readme, "changes", &pages::changes(changes));
         let current = current.unwrap_or_else(|| panic!("{page} has no place for its changes"));
         if writes {
             std::fs::write(&path, current).expect("a checkout can be written");
@@ -48,6 +48,17 @@ fn the_tables_of_changes_in_the_readmes_are_current() {
         }
         assert!(readme == current, "{page} is stale; run `cargo xtask docs` and commit it");
     }
+}
+
+#[test]
+fn the_table_of_points_in_the_page_on_reliability_is_current() {
+    let path = root().join("docs/reliability.md");
+    let page = std::fs::read_to_string(&path).expect("the page");
+    let current = pages::with_table(&page, "points", &pages::points()).expect("a place for it");
+    if std::env::var_os("LOGMILL_DOCS").is_some_and(|wish| wish == "write") {
+        return std::fs::write(&path, current).expect("a checkout can be written");
+    }
+    assert!(page == current, "docs/reliability.md is stale; run `cargo xtask docs` and commit it");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use contract::failpoint::{Failpoint, Passed};
 use contract::spec::{Change, Connector};
 use plan::table::{self, Setting};
 use schemars::Schema;
@@ -49,18 +50,46 @@ pub fn settings() -> String {
     page
 }
 
-/// The page of a connector with its table of changes between the marks of its place; none without
-/// these marks.
-pub fn with_changes(readme: &str, changes: &[Change]) -> Option<String> {
-    let (before, rest) = readme.split_once("<!-- changes, made of ")?;
+/// A page with a table between the marks of its place; none without these marks.
+pub fn with_table(page: &str, name: &str, table: &str) -> Option<String> {
+    let begin = format!("<!-- {name}, made of ");
+    let (before, rest) = page.split_once(&begin)?;
     let (mark, rest) = rest.split_once('\n')?;
-    let (_, after) = rest.split_once("<!-- end of changes -->")?;
-    let mut page = format!("{before}<!-- changes, made of {mark}\n");
-    page.push_str("| what happens to the destination | what the sink does |\n|---|---|\n");
+    let end = format!("<!-- end of {name} -->");
+    let (_, after) = rest.split_once(&end)?;
+    Some(format!("{before}{begin}{mark}\n{table}{end}{after}"))
+}
+
+/// What a sink does when somebody else changes its destination.
+pub fn changes(changes: &[Change]) -> String {
+    let mut table =
+        "| what happens to the destination | what the sink does |\n|---|---|\n".to_owned();
     for Change { when, then } in changes {
-        let _ = writeln!(page, "| {when} | {then} |");
+        let _ = writeln!(table, "| {when} | {then} |");
     }
-    Some(format!("{page}<!-- end of changes -->{after}"))
+    table
+}
+
+/// Where the program is killed, by whom the point is passed, and what is promised.
+pub fn points() -> String {
+    let connectors = registry::connectors().iter();
+    let own = connectors.flat_map(|connector| connector.spec().failpoints);
+    let mut table =
+        "| point | passed by | what has happened | after a kill there |\n|---|---|---|---|\n"
+            .to_owned();
+    for Failpoint { name, passed, before, after } in runtime::failpoints().chain(own) {
+        let passed = match passed {
+            Passed::Epoch => "each epoch",
+            Passed::Start => "each start",
+            Passed::First => "the first start",
+            Passed::Lineages => "the first start, where splits are lineages",
+            Passed::Recovery => "a start after a crash",
+            Passed::Replay => "a start after a crash that lost what was prepared",
+            Passed::Apart => "few",
+        };
+        let _ = writeln!(table, "| `{name}` | {passed} | {before} | {after} |");
+    }
+    table
 }
 
 fn write_connector(page: &mut String, connector: &dyn Connector) {

@@ -4,6 +4,7 @@
 use std::io::{self, Write};
 
 use clap::Args;
+use contract::failpoint::Failpoint;
 use contract::sink::Promise;
 use contract::spec::Spec;
 use contract::{Error, Result, Section};
@@ -36,6 +37,8 @@ struct Shown {
     summary: &'static str,
     source: Option<Half>,
     sink: Option<Half>,
+    /// Where tests kill it.
+    failpoints: &'static [Failpoint],
     example: &'static str,
 }
 
@@ -118,6 +121,7 @@ fn shown(spec: &'static Spec) -> Shown {
             promise: Some(sink.promise),
             settings: settings(sink.config_schema),
         }),
+        failpoints: spec.failpoints,
         example: spec.example,
     }
 }

@@ -1,10 +1,12 @@
 //! The program killed with SIGKILL: a tenth of what `cargo xtask crash` does, on every run.
 
+use std::fmt::Write;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use testkit::kill::{KillProof, RECOVERY_POINTS, points};
+use testkit::kill::KillProof;
 use testkit::program::Killed;
 
 use crate::Desk;
@@ -12,6 +14,8 @@ use crate::Desk;
 const ROWS: u64 = 50_000;
 const EPOCH_BYTES: u64 = 2 << 20;
 const MOMENTS: u32 = 10;
+/// A start that waits for nobody takes no longer, with all that it reads and writes.
+const TAKEOVER_MAX: Duration = Duration::from_secs(5);
 
 fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_logmill"))
@@ -22,7 +26,7 @@ fn killed_at_every_point_the_lake_holds_each_record_once() {
     let folder = tempfile::tempdir().unwrap();
     let proof = KillProof::new(program(), folder.path(), ROWS / 10, EPOCH_BYTES / 10);
     let expected = proof.undisturbed();
-    for point in points() {
+    for point in &proof.points() {
         let (killed, found) = proof.kill_at(point, 1);
         assert_eq!(killed, Killed::Yes, "{point} is passed");
         assert_eq!(found, expected, "killed at {point}");
@@ -34,7 +38,7 @@ fn killed_while_it_recovers_the_lake_holds_each_record_once() {
     let folder = tempfile::tempdir().unwrap();
     let proof = KillProof::new(program(), folder.path(), ROWS / 10, EPOCH_BYTES / 10);
     let expected = proof.undisturbed();
-    for point in RECOVERY_POINTS {
+    for point in &proof.recovery_points() {
         let (killed, found) = proof.kill_in_recovery(point);
         assert_eq!(killed, Killed::Yes, "{point} is passed");
         assert_eq!(found, expected, "killed at {point}");
@@ -83,10 +87,33 @@ fn a_second_process_changes_nothing_and_the_next_takes_over_at_once() {
         .count();
     assert_eq!(before, after, "the second process changes nothing");
     first.kill().unwrap();
-    first.wait().unwrap();
+    assert_eq!(first.wait().unwrap().signal(), Some(9), "a crash, and no clean stop");
     let begun = Instant::now();
     let third = desk.run(&["run", "follow.yaml", "--until-end"]);
     assert_eq!(third.code, 0, "{}", third.stderr);
-    assert!(begun.elapsed() < Duration::from_secs(10), "the lease is free at once");
+    assert!(begun.elapsed() < TAKEOVER_MAX, "the lease is free at once");
     assert!(count().contains("\"n\":2"), "nothing came twice");
+}
+
+#[test]
+fn killed_before_it_flushes_it_has_printed_each_row_once_or_more() {
+    let desk = Desk::new();
+    let mut lines = String::new();
+    (0..ROWS / 10).for_each(|row| writeln!(lines, "row {row}.").unwrap());
+    desk.write("rows.log", &lines);
+    desk.write(
+        "print.yaml",
+        "name: print\nepoch: { interval: 1h, bytes_max: 4KiB }\nsources:\n  rows: { type: file, \
+         paths: [rows.log], block_bytes: 4KiB }\nsinks:\n  out: { type: stdio, input: rows }\n",
+    );
+    let mut printed = String::new();
+    for (failpoint, signal) in [("stdio.prepare.before_flush:3", Some(9)), ("", None)] {
+        let mut run = desk.command(&["run", "print.yaml", "--until-end", "--quiet"]);
+        let output = run.env("LOGMILL_FAILPOINT", failpoint).output().unwrap();
+        assert_eq!(output.status.signal(), signal, "{:?}", output.status);
+        printed += &String::from_utf8(output.stdout).unwrap();
+    }
+    for row in 0..ROWS / 10 {
+        assert!(printed.contains(&format!("row {row}.")), "row {row} is missing");
+    }
 }

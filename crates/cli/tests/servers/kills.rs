@@ -1,6 +1,8 @@
 //! The program killed with SIGKILL.
 
-use crate::{EVERYWHERE, Setup, bench};
+use testkit::stream::places;
+
+use crate::{Setup, bench};
 
 /// What flows between two kills at points.
 const ROWS_PER_POINT: u64 = 1_000;
@@ -11,12 +13,12 @@ const SEED: u64 = 1;
 
 #[test]
 fn killed_at_every_point_each_record_arrives_once_everywhere() {
-    let Some(mut bench) = bench(EVERYWHERE, Setup::Direct) else { return };
+    let Some(mut bench) = bench(&places(), Setup::Direct) else { return };
     bench.proof.kill_at_points(ROWS_PER_POINT);
 }
 
 #[test]
 fn killed_at_ten_moments_each_record_arrives_once_everywhere() {
-    let Some(mut bench) = bench(EVERYWHERE, Setup::Direct) else { return };
+    let Some(mut bench) = bench(&places(), Setup::Direct) else { return };
     bench.proof.kill_at_moments(MOMENTS, ROWS, SEED);
 }

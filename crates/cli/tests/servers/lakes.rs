@@ -6,7 +6,7 @@ use std::sync::PoisonError;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use testkit::kill::{KillProof, LAKE_POINTS};
+use testkit::kill::KillProof;
 use testkit::program::{Killed, Program};
 use testkit::services::{find, setting, unique};
 use testkit::stream::servers::kill;
@@ -15,8 +15,6 @@ use crate::ONE_AT_A_TIME;
 
 const ROWS: u64 = 4_000;
 const EPOCH_BYTES: u64 = 128 << 10;
-/// Points that a start passes while it commits what was decided before.
-const RECOVERY_POINTS: &[&str] = &["lake.commit.before", "lake.commit.after"];
 const WRITERS: usize = 2;
 /// When the store dies after records began to flow: while they are read, staged, and committed.
 const KILL_AFTER: [Duration; 4] = [
@@ -54,14 +52,14 @@ fn killed_at_every_point_of_its_own_a_lake_in_a_bucket_holds_each_record_once() 
     let expected = proof.undisturbed();
     let proof = proof.with_sink(Box::new(|| place().expect("the server was there")));
     assert_eq!(proof.undisturbed(), expected);
-    for point in LAKE_POINTS {
+    for point in &proof.lake_points() {
         for pass in 1..=2 {
             let (killed, found) = proof.kill_at(point, pass);
             assert_eq!(killed, Killed::Yes, "pass {pass} of {point}");
             assert_eq!(found, expected, "killed at pass {pass} of {point}");
         }
     }
-    for point in RECOVERY_POINTS {
+    for point in &proof.lake_commits() {
         let (killed, found) = proof.kill_in_recovery(point);
         assert_eq!(killed, Killed::Yes, "{point} is passed");
         assert_eq!(found, expected, "killed at {point} in a recovery");

@@ -16,12 +16,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tempfile::TempDir;
-use testkit::stream::servers::Servers;
-use testkit::stream::{Layout, Place, StreamProof};
+use testkit::stream::servers::Called;
+use testkit::stream::{Layout, StreamProof};
 
-const EVERYWHERE: &[Place] =
-    &[Place::Kafka, Place::Postgres, Place::Objects, Place::Search, Place::Lake];
 const EPOCH_BYTES: u64 = 256 << 10;
+/// What the sink of a topic is told where brokers are to drop its transactions soon.
+const SHORT_TRANSACTIONS: &[(&str, &str)] = &[("kafka", "transaction_timeout: 3s")];
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(3);
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -44,22 +44,19 @@ enum Setup {
 }
 
 /// A stream to these places; `None` where a server is absent.
-fn bench(places: &[Place], setup: Setup) -> Option<Bench> {
+fn bench(places: &[&str], setup: Setup) -> Option<Bench> {
     let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let servers = Servers::find()?;
-    let called = match setup {
-        Setup::ThroughProxies | Setup::ShortTransactions => servers.behind_proxies()?,
-        Setup::Direct | Setup::SharedCheckpoints => servers.clone(),
-    };
     let folder = tempfile::tempdir().unwrap();
-    let layout = Layout {
-        servers: &servers,
-        called: &called,
-        places,
-        epoch_bytes: Some(EPOCH_BYTES),
-        transaction_timeout: (setup == Setup::ShortTransactions).then_some(TRANSACTION_TIMEOUT),
-        shared: setup == Setup::SharedCheckpoints,
+    let called = match setup {
+        Setup::ThroughProxies | Setup::ShortTransactions => Called::ThroughProxies,
+        Setup::Direct | Setup::SharedCheckpoints => Called::Directly,
     };
-    let proof = StreamProof::new(Path::new(env!("CARGO_BIN_EXE_logmill")), folder.path(), &layout);
+    let settings = match setup {
+        Setup::ShortTransactions => SHORT_TRANSACTIONS,
+        _ => &[],
+    };
+    let shared = setup == Setup::SharedCheckpoints;
+    let layout = Layout { called, settings, shared, ..Layout::plain(places, EPOCH_BYTES) };
+    let proof = StreamProof::new(Path::new(env!("CARGO_BIN_EXE_logmill")), folder.path(), &layout)?;
     Some(Bench { proof, _folder: folder, _alone: alone })
 }

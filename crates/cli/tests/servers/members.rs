@@ -4,7 +4,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use testkit::program::Running;
-use testkit::stream::{Place, StreamProof};
+use testkit::stream::StreamProof;
 
 use crate::{Setup, bench};
 
@@ -15,7 +15,7 @@ const REBALANCES: usize = 6;
 const REBALANCE_EVERY: Duration = Duration::from_secs(4);
 /// Others get what a process owned no sooner than its session ends.
 const TAKEOVER_MIN: Duration = Duration::from_secs(3);
-const PLACES: &[Place] = &[Place::Kafka, Place::Postgres, Place::Lake];
+const PLACES: &[&str] = &["kafka", "postgres", "lake"];
 
 #[test]
 fn processes_that_come_and_go_leave_each_record_once() {

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use testkit::services::find;
 use testkit::stream::servers::{Way, kill, set_way};
-use testkit::stream::{Place, StreamProof};
+use testkit::stream::{StreamProof, places};
 
-use crate::{EVERYWHERE, Setup, TRANSACTION_TIMEOUT, bench};
+use crate::{Setup, TRANSACTION_TIMEOUT, bench};
 
 const ROWS_PER_TROUBLE: u64 = 10_000;
 /// When trouble comes after records began to flow: while they are read, sent, and committed.
@@ -27,7 +27,7 @@ fn postgres_killed_under_load_comes_back_and_nothing_is_lost_or_doubled() {
 
 #[test]
 fn networks_that_are_cut_again_and_again_lose_and_double_nothing() {
-    let places = [Place::Kafka, Place::Postgres, Place::Objects];
+    let places = ["kafka", "postgres", "object_store"];
     let Some(mut bench) = bench(&places, Setup::ThroughProxies) else { return };
     for (server, pause) in ["kafka", "postgres", "s3"].into_iter().zip(TROUBLE_AFTER) {
         follow_amid(&mut bench.proof, &[*pause], || {
@@ -40,7 +40,7 @@ fn networks_that_are_cut_again_and_again_lose_and_double_nothing() {
 
 #[test]
 fn a_sink_that_is_away_for_longer_than_transactions_live_holds_the_other_back() {
-    let places = [Place::Kafka, Place::Postgres];
+    let places = ["kafka", "postgres"];
     let Some(mut bench) = bench(&places, Setup::ShortTransactions) else { return };
     let lasts = TRANSACTION_TIMEOUT * 3;
     for (server, way) in
@@ -55,7 +55,7 @@ fn kill_under_load(server: &str) {
     if find(&format!("{server}_pid")).is_none() {
         return;
     }
-    let Some(mut bench) = bench(EVERYWHERE, Setup::Direct) else { return };
+    let Some(mut bench) = bench(&places(), Setup::Direct) else { return };
     follow_amid(&mut bench.proof, TROUBLE_AFTER, || kill(server));
 }
 

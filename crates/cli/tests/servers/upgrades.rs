@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::sync::PoisonError;
 
-use testkit::stream::servers::Servers;
 use testkit::stream::upgrade_amid;
 
 use crate::ONE_AT_A_TIME;
@@ -11,11 +10,12 @@ use crate::ONE_AT_A_TIME;
 #[test]
 fn an_epoch_ends_as_it_was_decided_and_the_next_is_the_new_versions() {
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let Some(servers) = Servers::find() else { return };
     let program = Path::new(env!("CARGO_BIN_EXE_logmill"));
     // Neither sink has the epoch; one of them has.
     for point in ["decide.after:1", "commit.sink.after:1"] {
         let folder = tempfile::tempdir().unwrap();
-        upgrade_amid(program, folder.path(), &servers, point);
+        if upgrade_amid(program, folder.path(), point).is_none() {
+            return;
+        }
     }
 }

@@ -3,19 +3,24 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use connector_memory::store::{origins, store};
-use contract::failpoint::{self, Action};
+use contract::failpoint::{self, Action, Passed};
 use contract::sink::CommitOutcome;
 use contract::{Error, ErrorKind, Lineage, Result};
 use object_store::{ObjectStoreExt, path::Path};
 use state::Checkpoint;
 use state::history::Decision;
-use testkit::crash::{POINTS, Proof, RECOVERY_POINTS, Start};
+use testkit::crash::{Proof, Start, points};
 
 use super::cluster::{Following, Group, StartsLate, Trouble, until};
 use super::{Fixture, LEASE_TTL, ROWS, SPLITS, steps};
 
+/// A lease that nobody waits for in a test.
+const LONG_TTL: Duration = Duration::from_secs(600);
+/// A run, its crash and the run that takes over.
+const TAKEOVER_MAX: Duration = Duration::from_secs(30);
 const LINEAGES: [&str; SPLITS as usize] = ["numbers.0", "numbers.1", "numbers.2"];
 
 /// A run that a test drives while it goes on.
@@ -72,37 +77,61 @@ fn each_split_has_a_history_of_its_own() {
 #[test]
 fn a_crash_at_every_point_of_several_lineages_loses_nothing_and_doubles_nothing() {
     let _alone = Proof::alone();
-    // The scout creates the first checkpoints.
-    for point in POINTS.iter().filter(|point| **point != "recover.first") {
-        for pass in [1, 2, 5] {
-            let fixture = Fixture::of_lineages();
-            let crashes = fixture.proof().crash_at(point, pass);
-            assert!(crashes == 1 || pass > 1, "{point} is passed");
-            fixture.check();
-        }
+    // Each of three lineages passes what a start passes, but for their division.
+    let starts = points(&[Passed::Start]).flat_map(|point| {
+        let passes = if point.starts_with("lineages.") { 1 } else { 3 };
+        (1..=passes).map(move |pass| (point, pass))
+    });
+    let epochs = points(&[Passed::Epoch]).flat_map(|point| [1, 2, 5].map(|pass| (point, pass)));
+    for (point, pass) in starts.chain(epochs) {
+        let fixture = Fixture::of_lineages();
+        fixture.proof().crash_at(point, pass);
+        fixture.check();
     }
 }
 
 #[test]
 fn a_crash_in_a_shared_store_is_taken_over_at_once() {
     let _alone = Proof::alone();
-    for point in POINTS.iter().chain(["lease.renew"].iter()) {
+    let starts = points(&[Passed::Start]).map(|point| (point, 1));
+    // Nothing here lies on local disk.
+    let epochs = points(&[Passed::Epoch]).filter(|point| *point != "store.put.staged");
+    for (point, pass) in starts.chain(epochs.map(|point| (point, 2))) {
         for fixture in [Fixture::new(), Fixture::of_lineages()] {
-            let fixture = fixture.in_shared_store();
-            fixture.proof().crash_at(point, 2);
+            let fixture = fixture.in_store_with(LONG_TTL);
+            let begun = Instant::now();
+            fixture.proof().crash_at(point, pass);
+            assert!(begun.elapsed() < TAKEOVER_MAX, "{point}: {:?}", begun.elapsed());
             fixture.check();
         }
     }
 }
 
 #[test]
+fn a_crash_while_a_lease_is_renewed_is_taken_over() {
+    let _alone = Proof::alone();
+    let fixture = Fixture::of_lineages().following().in_shared_store();
+    failpoint::arm("lease.renew", 2, Action::Halt);
+    drive(async {
+        let _dropped = Following::start(&fixture.proof(), |_| {});
+        failpoint::halted().await;
+    });
+    let Start::Ended(_) = fixture.proof().start().unwrap() else { panic!("no crash") };
+    fixture.check();
+}
+
+#[test]
 fn a_crash_while_a_lineage_is_recovered_is_recovered_too() {
     let _alone = Proof::alone();
-    for first in [("decide.after", 2), ("commit.sink.after", 4), ("publish.done", 2)] {
-        for second in RECOVERY_POINTS {
+    for second in points(&[Passed::Recovery, Passed::Replay]) {
+        let fixture = Fixture::of_lineages();
+        fixture.proof().crash_twice(("decide.after", 2), second);
+        fixture.check();
+    }
+    for first in [("commit.sink.after", 4), ("publish.done", 2)] {
+        for second in points(&[Passed::Start]).filter(|point| point.starts_with("recover.")) {
             let fixture = Fixture::of_lineages();
-            let crashes = fixture.proof().crash_twice(first, second);
-            assert!(crashes >= 1, "{first:?} is passed");
+            fixture.proof().crash_twice(first, second);
             fixture.check();
         }
     }
@@ -113,12 +142,14 @@ fn a_lost_answer_is_settled_in_place_beside_the_other_lineages() {
     let _alone = Proof::alone();
     let points =
         ["decide.answer", "commit.sink.before", "commit.sink.after", "memory.commit.after"];
-    for point in points.into_iter().chain(["prepare.sink.after", "flow.batch", "recover.fenced"]) {
-        for pass in [1, 2, 5] {
-            let fixture = Fixture::of_lineages();
-            fixture.proof().fail_at(point, pass);
-            fixture.check();
-        }
+    let epochs = points.into_iter().chain(["prepare.sink.after", "flow.batch"]);
+    let epochs = epochs.flat_map(|point| [1, 2, 5].map(|pass| (point, pass)));
+    // Each of three lineages passes this one.
+    let starts = [1, 2, 3].map(|pass| ("recover.fenced", pass));
+    for (point, pass) in epochs.chain(starts) {
+        let fixture = Fixture::of_lineages();
+        fixture.proof().fail_at(point, pass);
+        fixture.check();
     }
 }
 
@@ -329,7 +360,7 @@ fn splits_start_together_whatever_happens_between_their_first_checkpoints() {
                 until("all have begun", async || fixture.held().len() == SPLITS as usize).await;
                 run.stop().await.unwrap();
             });
-            assert!(!failpoint::disarm(), "{point} is passed");
+            assert_eq!(failpoint::disarm(), None, "{point} is passed");
             let Start::Ended(_) = fixture.proof().start().unwrap() else { panic!("no crash") };
             let after_start = (START..ROWS).filter(|number| number % 10 != 9).count();
             for (split, held) in fixture.held() {

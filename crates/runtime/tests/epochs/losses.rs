@@ -51,7 +51,8 @@ struct Agings;
 
 struct Aging(String);
 
-static SPEC: Spec = Spec { name: "aging", summary: "", source: None, sink: None, example: "" };
+static SPEC: Spec =
+    Spec { name: "aging", summary: "", source: None, sink: None, failpoints: &[], example: "" };
 
 impl Connector for Agings {
     fn spec(&self) -> &'static Spec {

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use connector_memory::store::{origins, store};
-use contract::failpoint::{self, Action};
+use contract::failpoint::{self, Action, Passed};
 use state::Checkpoint;
-use testkit::crash::{POINTS, Proof, RECOVERY_POINTS, Start};
+use testkit::crash::{Proof, Start, points};
 
 use super::{Fixture, ROWS, SPLITS, block_on};
 
@@ -106,12 +106,14 @@ fn rows_of_one_record_that_come_by_two_ways_have_numbers_of_their_own() {
 fn a_crash_at_every_point_keeps_the_numbers_of_rows_and_of_refusals() {
     let _alone = Proof::alone();
     for shape in SHAPES {
-        for point in POINTS {
-            let (fixture, ways) = shape();
-            fixture.proof().crash_at(point, 2);
-            check(&fixture, &ways);
+        for (passed, pass) in [(Passed::First, 1), (Passed::Start, 1), (Passed::Epoch, 2)] {
+            for point in points(&[passed]) {
+                let (fixture, ways) = shape();
+                fixture.proof().crash_at(point, pass);
+                check(&fixture, &ways);
+            }
         }
-        for point in RECOVERY_POINTS {
+        for point in points(&[Passed::Recovery, Passed::Replay]) {
             let (fixture, ways) = shape();
             fixture.proof().crash_twice(("decide.after", 2), point);
             check(&fixture, &ways);

@@ -42,7 +42,8 @@ sinks:
 /// A source whose records are not to be had any more.
 struct Lines;
 
-static SPEC: Spec = Spec { name: "lines", summary: "", source: None, sink: None, example: "" };
+static SPEC: Spec =
+    Spec { name: "lines", summary: "", source: None, sink: None, failpoints: &[], example: "" };
 
 impl Connector for Lines {
     fn spec(&self) -> &'static Spec {

@@ -18,7 +18,8 @@ use super::Fixture;
 
 struct Stray;
 
-static SPEC: Spec = Spec { name: "stray", summary: "", source: None, sink: None, example: "" };
+static SPEC: Spec =
+    Spec { name: "stray", summary: "", source: None, sink: None, failpoints: &[], example: "" };
 
 impl Connector for Stray {
     fn spec(&self) -> &'static Spec {

@@ -51,6 +51,7 @@ impl History {
         self.forget_unnamed_rejects(names, **first..=**last, &named).await?;
         for (_, path) in old {
             self.delete(path).await?;
+            failpoint::reach("pack.deleted").await?;
         }
         Ok(())
     }

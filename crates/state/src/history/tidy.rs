@@ -7,8 +7,8 @@
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
-use contract::Result;
 use contract::error::Context;
+use contract::{Result, failpoint};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use serde::Deserialize;
@@ -45,9 +45,11 @@ impl History {
         let old_states = names.states.iter().filter(|(epoch, _)| *epoch < keep_from);
         for path in old_states.map(|(_, path)| path) {
             self.delete(path).await?;
+            failpoint::reach("tidy.deleted").await?;
         }
         for epoch in names.complete.iter().filter(|epoch| **epoch < newest) {
             self.delete(&self.prefix.clone().join(format!("complete-{epoch:020}"))).await?;
+            failpoint::reach("tidy.deleted").await?;
         }
         if names.epochs.len() > EPOCHS_LOOSE_MAX {
             self.pack(&names).await?;
@@ -74,8 +76,11 @@ impl History {
         let bytes = serde_json::to_vec(&folded).bug("a ledger is no JSON")?;
         let put = self.store.put(&path, Bytes::from(bytes).into()).await;
         put.transient(|| format!("could not write \"{path}\""))?;
-        for path in done.into_iter().chain(&names.folds) {
-            self.delete(path).await?;
+        failpoint::reach("fold.written").await?;
+        // After a crash amid folding the sums have their name already, and keep it.
+        for old in done.into_iter().chain(&names.folds).filter(|old| **old != path) {
+            self.delete(old).await?;
+            failpoint::reach("fold.deleted").await?;
         }
         // What is still loose names its own.
         let loose = |epoch: &u64| *epoch > folded.until || names.epochs.contains_key(epoch);

@@ -3,6 +3,8 @@
 
 #![allow(clippy::panic, clippy::unwrap_used)]
 
+mod packing;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -128,6 +130,20 @@ async fn s3_keeps_owners_apart() {
         ..Settings::default()
     };
     let url = format!("s3://{}/checkpoints", services::setting("s3_bucket"));
+    check_at(&url, &access).await;
+}
+
+#[tokio::test]
+async fn gcs_keeps_owners_apart() {
+    let _alone = ONE_AT_A_TIME.lock().await;
+    let Some(endpoint) = services::find("gcs") else { return };
+    let access = Settings {
+        endpoint: Some(endpoint),
+        allow_http: true,
+        secret_key: Some(services::GCS_ACCOUNT.into()),
+        ..Settings::default()
+    };
+    let url = format!("gs://{}/checkpoints", services::setting("gcs_bucket"));
     check_at(&url, &access).await;
 }
 

@@ -9,11 +9,11 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use testkit::kill::{self, KillProof};
+use testkit::kill::KillProof;
 use testkit::program::Killed;
 use testkit::stream::others::{Found, Kills, Site, TOOLS, Target, Trial};
-use testkit::stream::servers::{Servers, Way};
-use testkit::stream::{Layout, Place, StreamProof};
+use testkit::stream::servers::{Called, Way};
+use testkit::stream::{Layout, StreamProof, places};
 
 /// Kills that one run of a log takes before it is left in peace.
 const KILLS_PER_RUN: u32 = 20;
@@ -38,9 +38,9 @@ struct Crash {
     /// How long an outage lasts.
     #[arg(long, default_value_t = 10)]
     minutes: u64,
-    /// Where a stream goes; everywhere at once by default.
-    #[arg(long, value_delimiter = ',')]
-    places: Vec<Place>,
+    /// The connectors by which a stream goes; by all of them at once by default.
+    #[arg(long, value_delimiter = ',', value_parser = places())]
+    places: Vec<String>,
     /// Chooses the moments.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -82,15 +82,15 @@ fn log(crash: &Crash) -> Result<(), String> {
     let proof = KillProof::new(&crash.program, folder.path(), crash.rows, EPOCH_BYTES);
     let expected = proof.undisturbed();
     println!("undisturbed: {}", expected.join(" "));
-    for point in kill::points() {
-        let (killed, found) = proof.kill_at(point, 1);
+    for point in proof.points() {
+        let (killed, found) = proof.kill_at(&point, 1);
         if killed == Killed::No || found != expected {
             return Err(format!("killed at {point}: {killed:?}, found {}", found.join(" ")));
         }
         println!("killed at {point}: each record once, audit complete");
     }
-    for point in kill::RECOVERY_POINTS {
-        let (killed, found) = proof.kill_in_recovery(point);
+    for point in proof.recovery_points() {
+        let (killed, found) = proof.kill_in_recovery(&point);
         if killed == Killed::No || found != expected {
             return Err(format!("recovery at {point}: {killed:?}, found {}", found.join(" ")));
         }
@@ -120,40 +120,26 @@ fn log(crash: &Crash) -> Result<(), String> {
 
 /// Kills the program again and again while one stream flows. What is lost or doubled panics.
 fn stream(crash: &Crash) -> Result<(), String> {
-    let servers = Servers::find().ok_or("a stream needs its servers")?;
     let places = match crash.places.is_empty() {
-        true => Place::value_variants(),
-        false => &crash.places,
+        true => places(),
+        false => crash.places.iter().map(String::as_str).collect(),
     };
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let layout = Layout {
-        servers: &servers,
-        called: &servers,
-        places,
-        epoch_bytes: Some(EPOCH_BYTES),
-        transaction_timeout: None,
-        shared: false,
-    };
-    at_points(&crash.program, &fresh(folder.path(), "points")?, &layout);
-    at_moments(crash, &fresh(folder.path(), "moments")?, &layout);
-    Ok(())
+    let layout = Layout::plain(&places, EPOCH_BYTES);
+    at_points(&crash.program, &fresh(folder.path(), "points")?, &layout)?;
+    at_moments(crash, &fresh(folder.path(), "moments")?, &layout)
 }
 
 /// Takes PostgreSQL away for longer than a transaction of Kafka may live, from a pipeline without
 /// any settings: half of the time nothing answers, then connections are refused.
 fn outage(crash: &Crash) -> Result<(), String> {
-    let servers = Servers::find().ok_or("a stream needs its servers")?;
-    let called = servers.behind_proxies().ok_or("an outage needs proxies")?;
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let layout = Layout {
-        servers: &servers,
-        called: &called,
-        places: &[Place::Kafka, Place::Postgres],
+        called: Called::ThroughProxies,
         epoch_bytes: None,
-        transaction_timeout: None,
-        shared: false,
+        ..Layout::plain(&["kafka", "postgres"], EPOCH_BYTES)
     };
-    let mut proof = StreamProof::new(&crash.program, folder.path(), &layout);
+    let mut proof = proof(&crash.program, folder.path(), &layout)?;
     let half = Duration::from_secs(crash.minutes * 30);
     let took = proof.outlast("postgres", &[(Way::Stalled, half), (Way::Cut, half)]);
     println!(
@@ -168,14 +154,13 @@ fn outage(crash: &Crash) -> Result<(), String> {
 
 /// Kills this program and others in the same way, and prints a table of what came of it.
 fn others(crash: &Crash) -> Result<(), String> {
-    let servers = Servers::find().ok_or("a stream needs its servers")?;
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let kills = Kills::new(crash.kills, crash.rows, crash.seed)?;
     println!("| program | into | records | kills | lost | twice or more | never sent |");
     println!("|---|---|---|---|---|---|---|");
     for target in [Target::Topic, Target::Table] {
         let own = fresh(folder.path(), &format!("{target:?}"))?;
-        let site = Site { program: &crash.program, folder: &own, servers: &servers, target };
+        let site = Site { program: &crash.program, folder: &own, target };
         let found = Trial::of_logmill(&site).run(kills);
         row(crash, "Logmill", target, &found);
         if !found.is_ok_and(|found| found.is_nothing()) {
@@ -204,20 +189,25 @@ fn row(crash: &Crash, program: &str, target: Target, found: &Result<Found, Strin
 }
 
 /// One kill at each point.
-fn at_points(program: &Path, folder: &Path, layout: &Layout<'_>) {
-    let mut proof = StreamProof::new(program, folder, layout);
-    let kills = proof.kill_at_points(ROWS_PER_POINT);
+fn at_points(program: &Path, folder: &Path, layout: &Layout<'_>) -> Result<(), String> {
+    let kills = proof(program, folder, layout)?.kill_at_points(ROWS_PER_POINT);
     println!("{kills} kills, one at each point: none lost, none doubled, audit complete");
+    Ok(())
 }
 
 /// Kills at random moments of one long run.
-fn at_moments(crash: &Crash, folder: &Path, layout: &Layout<'_>) {
-    let mut proof = StreamProof::new(&crash.program, folder, layout);
+fn at_moments(crash: &Crash, folder: &Path, layout: &Layout<'_>) -> Result<(), String> {
+    let mut proof = proof(&crash.program, folder, layout)?;
     let records = proof.kill_at_moments(crash.kills, crash.rows, crash.seed);
     println!(
         "{} kills at random moments of {records} records: none lost, none doubled",
         crash.kills
     );
+    Ok(())
+}
+
+fn proof(program: &Path, folder: &Path, layout: &Layout<'_>) -> Result<StreamProof, String> {
+    StreamProof::new(program, folder, layout).ok_or("a stream needs its servers".to_owned())
 }
 
 fn fresh(folder: &Path, name: &str) -> Result<PathBuf, String> {

@@ -3,7 +3,7 @@
 //! Records are known by an id in them. After all that happened each one must be found once in
 //! every destination, or once among the dead letters if it is broken; and `audit` must agree.
 
-mod destinations;
+pub mod destinations;
 mod feed;
 pub mod others;
 pub mod servers;
@@ -16,17 +16,18 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use crate::crash::{POINTS, RECOVERY_POINTS};
-use crate::kill::LAKE_POINTS;
+use contract::failpoint::Passed;
+
+use crate::crash;
 use crate::program::{Killed, Program, Running};
-use crate::services::unique;
+use crate::services::{find, s3_settings, setting, unique};
 use crate::wait;
 
-use destinations::{Destination, Lake, Objects, Search, Stream, Table};
+pub use destinations::{DESTINATIONS, Destination, places};
 use feed::Feed;
 pub use feed::{Compacted, create_topic, remake_topic};
-use servers::{Servers, Way, set_way};
-use tally::Tally;
+use servers::{Called, Way, set_way};
+pub use tally::Tally;
 pub use upgrade::upgrade_amid;
 
 const PARTITIONS: u16 = 4;
@@ -37,60 +38,28 @@ const OUTAGE_ROWS: u64 = 200;
 const OUTAGE_ROWS_EVERY: Duration = Duration::from_secs(1);
 /// Moments of a kill lie up to so much behind the longest run that is thought of.
 const MOMENT_MORE: Duration = Duration::from_millis(200);
-/// Points that the very first start passes, each with the pass at which to kill.
-const FIRST_POINTS: &[(&str, u64)] = &[("scout.starts", 1), ("scout.begun", 2)];
-const KAFKA_POINTS: &[&str] = &[
-    "kafka.prepare.before_flush",
-    "kafka.prepare.flushed",
-    "kafka.prepare.after_token",
-    "kafka.commit.before",
-    "kafka.commit.after",
-];
-const POSTGRES_POINTS: &[&str] =
-    &["postgres.commit.before", "postgres.commit.token", "postgres.commit.after"];
-const OBJECTS_POINTS: &[&str] = &[
-    "object_store.prepare.before",
-    "object_store.prepare.after",
-    "object_store.commit.before",
-    "object_store.commit.object",
-    "object_store.commit.after",
-];
-const SEARCH_POINTS: &[&str] = &[
-    "opensearch.bulk.before",
-    "opensearch.bulk.after",
-    "opensearch.prepare.before",
-    "opensearch.prepare.after",
-];
-
-/// A kind of destination.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Place {
-    /// A Kafka topic.
-    Kafka,
-    /// A PostgreSQL table.
-    Postgres,
-    /// Objects in S3.
-    Objects,
-    /// An OpenSearch index.
-    Search,
-    /// A lake table.
-    Lake,
-}
 
 /// What the pipeline of a stream looks like.
+#[derive(Clone, Copy)]
 pub struct Layout<'a> {
-    /// The servers as they are.
-    pub servers: &'a Servers,
-    /// The same, as the pipeline calls them.
-    pub called: &'a Servers,
-    /// Where the stream goes; everywhere at once.
-    pub places: &'a [Place],
+    /// How the pipeline calls its servers.
+    pub called: Called,
+    /// The connectors by which the stream goes to their places; to all of them at once.
+    pub places: &'a [&'a str],
     /// Bytes that end an epoch, unless half a second does; none for a file without any settings.
     pub epoch_bytes: Option<u64>,
-    /// What the sink of a topic is told of its transactions.
-    pub transaction_timeout: Option<Duration>,
+    /// Further settings of the sinks, by the names of their connectors.
+    pub settings: &'a [(&'a str, &'a str)],
     /// Whether checkpoints lie in S3, where several processes share them.
     pub shared: bool,
+}
+
+impl<'a> Layout<'a> {
+    /// To these places without detours, in epochs of so many bytes.
+    pub fn plain(places: &'a [&'a str], epoch_bytes: u64) -> Self {
+        let called = Called::Directly;
+        Self { called, places, epoch_bytes: Some(epoch_bytes), settings: &[], shared: false }
+    }
 }
 
 /// A stream: its feed, its pipeline, its destinations.
@@ -100,26 +69,32 @@ pub struct StreamProof {
     brokers: String,
     group: String,
     feed: Feed,
-    destinations: Vec<(Place, Box<dyn Destination>)>,
+    destinations: Vec<(String, Box<dyn Destination>)>,
 }
 
 impl StreamProof {
-    /// Makes topics and a pipeline file; the sinks make the rest.
+    /// Makes topics and a pipeline file; the sinks make the rest. None where a server is absent.
     ///
     /// # Panics
-    /// A server refuses.
-    pub fn new(program: &Path, folder: &Path, layout: &Layout<'_>) -> Self {
+    /// A server refuses, or is absent and may not be.
+    pub fn new(program: &Path, folder: &Path, layout: &Layout<'_>) -> Option<Self> {
         let program = Program::new(program, folder);
+        let brokers = find("kafka")?;
+        if !layout.called.begin() {
+            return None;
+        }
+        let mut destinations = Vec::new();
+        for place in layout.places {
+            let destination = destinations::destination(place, layout.called)?;
+            destinations.push(((*place).to_owned(), destination));
+        }
         let topic = unique("feed");
-        let feed = Feed::new(&layout.servers.kafka, &topic, PARTITIONS);
-        let destinations: Vec<_> =
-            layout.places.iter().map(|place| (*place, destination(*place, layout))).collect();
+        let feed = Feed::new(&brokers, &topic, PARTITIONS);
         let group = unique("stream");
         let pipeline = pipeline(&group, &topic, layout, &destinations);
         std::fs::write(folder.join("pipeline.yaml"), pipeline).expect("a pipeline file");
         let data = program.fresh("data");
-        let brokers = layout.servers.kafka.clone();
-        Self { program, data, brokers, group, feed, destinations }
+        Some(Self { program, data, brokers, group, feed, destinations })
     }
 
     /// Puts more records into the feed.
@@ -146,36 +121,40 @@ impl StreamProof {
     /// # Panics
     /// A point is not passed, or a record is not where it must be.
     pub fn kill_at_points(&mut self, records: u64) -> usize {
-        for (point, pass) in FIRST_POINTS {
-            self.kill_at(point, *pass);
+        let mut kills = 0;
+        for point in crash::points(&[Passed::Lineages]) {
+            self.kill_at(point, 1);
+            kills += 1;
         }
-        let points = self.points();
-        for (point, pass) in &points {
+        for (point, pass) in self.points() {
             self.add(records);
-            self.kill_at(point, *pass);
+            self.kill_at(&point, pass);
+            kills += 1;
         }
         // Only a start after a crash between decision and commit passes these.
-        for point in RECOVERY_POINTS {
+        for point in crash::points(&[Passed::Recovery, Passed::Replay]) {
             self.add(records);
             self.kill_at("decide.after", 1);
             self.kill_at(point, 1);
+            kills += 2;
         }
         self.finish();
-        FIRST_POINTS.len() + points.len() + 2 * RECOVERY_POINTS.len()
+        kills
     }
 
     /// Every point that a start without an earlier crash passes, with the pass at which to kill:
     /// where the sinks follow each other, between each pair of them.
-    fn points(&self) -> Vec<(&'static str, u64)> {
+    fn points(&self) -> Vec<(String, u64)> {
         let mut points = Vec::new();
-        // The history of a partition begins before its lineage runs.
-        for point in POINTS.iter().filter(|point| **point != "recover.first") {
+        for point in crash::points(&[Passed::Start, Passed::Epoch]) {
             let sinks = self.destinations.len() as u64;
             let passes = if point.contains(".sink.") { sinks } else { 1 };
-            points.extend((1..=passes).map(|pass| (*point, pass)));
+            points.extend((1..=passes).map(|pass| (point.to_owned(), pass)));
         }
-        let own = self.destinations.iter().flat_map(|(place, _)| own_points(*place));
-        points.extend(own.map(|point| (*point, 1)));
+        for (place, _) in &self.destinations {
+            let own = self.program.failpoints(place, Passed::Epoch);
+            points.extend(own.into_iter().map(|point| (point, 1)));
+        }
         points
     }
 
@@ -233,7 +212,7 @@ impl StreamProof {
     pub fn check(&self) {
         for (place, destination) in &self.destinations {
             let tally = self.tally(destination.as_ref());
-            tally.check(feed::is_whole).unwrap_or_else(|found| panic!("{place:?}: {found}"));
+            tally.check(feed::is_whole).unwrap_or_else(|found| panic!("{place}: {found}"));
         }
         let letters = self.dead_letters().check(|id| !feed::is_whole(id));
         letters.unwrap_or_else(|found| panic!("dead letters: {found}"));
@@ -262,7 +241,7 @@ impl StreamProof {
                 arrived = self.tally(destination.as_ref()).total();
                 (arrived >= expected).then_some(())
             });
-            assert!(all.is_some(), "{place:?}: {arrived} of {expected} arrived");
+            assert!(all.is_some(), "{place}: {arrived} of {expected} arrived");
         }
     }
 
@@ -282,7 +261,7 @@ impl StreamProof {
         assert!(status.success(), "the run ends well: {status}");
         for (place, destination) in &self.destinations {
             let found = self.tally(destination.as_ref()).total();
-            assert_eq!(found, expected, "{place:?} has what was there at the beginning");
+            assert_eq!(found, expected, "{place} has what was there at the beginning");
         }
         self.finish();
     }
@@ -362,35 +341,15 @@ impl StreamProof {
     }
 }
 
-fn own_points(place: Place) -> &'static [&'static str] {
-    match place {
-        Place::Kafka => KAFKA_POINTS,
-        Place::Postgres => POSTGRES_POINTS,
-        Place::Objects => OBJECTS_POINTS,
-        Place::Search => SEARCH_POINTS,
-        Place::Lake => LAKE_POINTS,
-    }
-}
-
-fn destination(place: Place, layout: &Layout<'_>) -> Box<dyn Destination> {
-    let Layout { servers, called, .. } = layout;
-    match place {
-        Place::Kafka => Box::new(Stream::new(servers, called, layout.transaction_timeout)),
-        Place::Postgres => Box::new(Table::new(servers, called)),
-        Place::Objects => Box::new(Objects::new(servers, called)),
-        Place::Search => Box::new(Search::new(servers)),
-        Place::Lake => Box::new(Lake),
-    }
-}
-
 /// The pipeline file; the pipeline has the name of its group.
 fn pipeline(
     name: &str,
     topic: &str,
     layout: &Layout<'_>,
-    destinations: &[(Place, Box<dyn Destination>)],
+    destinations: &[(String, Box<dyn Destination>)],
 ) -> String {
-    let brokers = &layout.called.kafka;
+    let called = |server: &str| layout.called.address(server).expect("it was there before");
+    let brokers = called("kafka");
     let pace = layout.epoch_bytes.map(|bytes| {
         format!("epoch: {{ interval: 500ms, bytes_max: {bytes}B }}\nretry: {{ for: 5m }}\n")
     });
@@ -404,12 +363,12 @@ fn pipeline(
         pace.unwrap_or_default()
     );
     for (place, destination) in destinations {
-        let sink = format!("{place:?}").to_lowercase();
-        text += &format!("  {sink}: {{ input: parsed, {} }}\n", destination.settings());
+        let of_place = layout.settings.iter().filter(|(name, _)| name == place);
+        let more: String = of_place.map(|(_, settings)| format!(", {settings}")).collect();
+        text += &format!("  {place}: {{ input: parsed, {}{more} }}\n", destination.settings());
     }
     if layout.shared {
-        let bucket = &layout.servers.s3_bucket;
-        let s3 = layout.called.s3_settings();
+        let (bucket, s3) = (setting("s3_bucket"), s3_settings(&called("s3")));
         text += &format!("checkpoint: {{ url: \"s3://{bucket}/checkpoints\", {s3} }}\n");
     }
     text

@@ -28,65 +28,47 @@ pub enum Way {
     Cut,
 }
 
-/// Where the servers are.
-#[derive(Clone)]
-pub struct Servers {
-    /// Kafka's brokers.
-    pub kafka: String,
-    /// PostgreSQL's URL.
-    pub postgres: String,
-    /// OpenSearch's URL.
-    pub opensearch: String,
-    /// S3, as `http://host:port`.
-    pub s3: String,
-    /// The id of its access key.
-    pub s3_key: String,
-    /// The secret of its access key.
-    pub s3_secret: String,
-    /// A bucket that exists.
-    pub s3_bucket: String,
+/// How a pipeline calls the servers that it goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Called {
+    /// By their addresses.
+    Directly,
+    /// By their proxies' addresses, where they have one.
+    ThroughProxies,
 }
 
-impl Servers {
-    /// All servers, unless one is absent and its tests are left out.
+impl Called {
+    /// The address of a server; none where it, or its proxy, is absent.
     ///
     /// # Panics
-    /// One is absent, and may not be.
-    pub fn find() -> Option<Self> {
-        Some(Self {
-            kafka: find("kafka")?,
-            postgres: find("postgres")?,
-            opensearch: find("opensearch")?,
-            s3: find("s3")?,
-            s3_key: setting("s3_key"),
-            s3_secret: setting("s3_secret"),
-            s3_bucket: setting("s3_bucket"),
-        })
+    /// It is absent, and may not be.
+    pub fn address(self, server: &str) -> Option<String> {
+        let has_proxy = self == Self::ThroughProxies && ways().iter().any(|way| way == server);
+        if has_proxy { find(&format!("{server}_cut")) } else { find(server) }
     }
 
-    /// The same servers behind proxies, where there are some. All ways are open.
+    /// Whether the proxies are there that this needs. All their ways are open then.
     ///
     /// # Panics
-    /// As for [`Servers::find`]; a proxy does not obey.
-    pub fn behind_proxies(&self) -> Option<Self> {
-        let behind = Self {
-            kafka: find("kafka_cut")?,
-            postgres: find("postgres_cut")?,
-            s3: find("s3_cut")?,
-            ..self.clone()
-        };
-        ["kafka", "postgres", "s3"].iter().for_each(|server| set_way(server, Way::Open));
-        Some(behind)
+    /// They are absent, and may not be; or one does not obey.
+    pub fn begin(self) -> bool {
+        if self == Self::Directly {
+            return true;
+        }
+        if find("toxiproxy").is_none() {
+            return false;
+        }
+        ways().iter().for_each(|server| set_way(server, Way::Open));
+        true
     }
+}
 
-    /// What reaches S3, as settings.
-    pub fn s3_settings(&self) -> String {
-        let Self { s3, s3_key, s3_secret, .. } = self;
-        format!(
-            "endpoint: \"{s3}\", allow_http: true, region: us-east-1, \
-             access_key: {s3_key}, secret_key: {s3_secret}"
-        )
-    }
+/// The servers that have a proxy.
+fn ways() -> Vec<String> {
+    let proxies = http::send("GET", &setting("toxiproxy"), "/proxies", "");
+    let proxies = proxies.unwrap_or_else(|error| panic!("{error}"));
+    let proxies: serde_json::Map<_, _> = serde_json::from_str(&proxies).expect("a map of proxies");
+    proxies.into_iter().map(|(name, _)| name).collect()
 }
 
 /// Kills a server with SIGKILL; whoever started it starts it again. It serves when this returns.

@@ -52,6 +52,23 @@ impl Tally {
         }
     }
 
+    /// Counts a record that is a row of JSON.
+    ///
+    /// # Panics
+    /// It is none of ours.
+    pub fn count_row(&mut self, row: &serde_json::Value) {
+        let id = row["id"].as_u64().expect("a row has an id");
+        self.count(id, row["word"].as_str().expect("a row has a word"));
+    }
+
+    /// Counts a record that is a line of JSON.
+    ///
+    /// # Panics
+    /// As for [`Tally::count_row`].
+    pub fn count_line(&mut self, line: &str) {
+        self.count_row(&serde_json::from_str(line).expect("a row is JSON"));
+    }
+
     /// How many records were counted.
     pub fn total(&self) -> u64 {
         self.seen.iter().map(|count| u64::from(*count)).sum()

@@ -5,12 +5,12 @@
 
 use std::path::Path;
 
-use super::destinations::{Destination, Stream, Table};
+use super::destinations::destination;
 use super::feed::{self, Feed};
-use super::servers::Servers;
+use super::servers::Called;
 use super::tally::Tally;
 use crate::program::{Killed, Program};
-use crate::services::unique;
+use crate::services::{find, unique};
 
 /// Records that each version finds.
 const ROWS: u64 = 1_000;
@@ -21,28 +21,28 @@ const VERSIONS: [(&str, &str); 2] = [("old", "Uppsala"), ("new", "Lund")];
 
 /// Kills the program at a point of the first epoch, which is decided then; gives the next start
 /// another pipeline file, another database and more records. The epoch must end as it was decided,
-/// and what comes after it must be the work of the new version.
+/// and what comes after it must be the work of the new version. None where a server is absent.
 ///
 /// # Panics
 /// The point is not passed, or a row is not as and where it must be.
-pub fn upgrade_amid(program: &Path, folder: &Path, servers: &Servers, point: &str) {
+pub fn upgrade_amid(program: &Path, folder: &Path, point: &str) -> Option<()> {
+    let brokers = find("kafka")?;
     let program = Program::new(program, folder);
     let (name, topic) = (unique("upgraded"), unique("feed"));
-    let mut feed = Feed::new(&servers.kafka, &topic, 1);
-    let destinations: [Box<dyn Destination>; 2] =
-        [Box::new(Stream::new(servers, servers, None)), Box::new(Table::new(servers, servers))];
+    let mut feed = Feed::new(&brokers, &topic, 1);
+    let destinations =
+        [destination("kafka", Called::Directly)?, destination("postgres", Called::Directly)?];
     let data = program.fresh("data");
     for (version, city) in VERSIONS {
         let [kafka, postgres] = destinations.each_ref().map(|destination| destination.settings());
         let pipeline = format!(
-            "name: {name}\nsources:\n  feed: {{ type: kafka, brokers: {:?}, topics: {topic} }}\n\
-             transforms:\n  parsed: {{ type: parse, input: feed, format: json, fields: \
-             {{ id: integer }} }}\n  addressed: {{ type: sql, query: \"SELECT id, '192.0.2.1' AS \
-             ip FROM parsed\" }}\n  placed: {{ type: enrich, input: addressed, geoip: {{ database: \
-             {DATABASE} }} }}\n  made: {{ type: sql, query: \"SELECT id, city || ', {version}' AS \
-             word FROM placed\" }}\nsinks:\n  kafka: {{ input: made, {kafka} }}\n  postgres: \
-             {{ input: made, {postgres} }}\n",
-            servers.kafka
+            "name: {name}\nsources:\n  feed: {{ type: kafka, brokers: {brokers:?}, \
+             topics: {topic} }}\ntransforms:\n  parsed: {{ type: parse, input: feed, \
+             format: json, fields: {{ id: integer }} }}\n  addressed: {{ type: sql, \
+             query: \"SELECT id, '192.0.2.1' AS ip FROM parsed\" }}\n  placed: {{ type: enrich, \
+             input: addressed, geoip: {{ database: {DATABASE} }} }}\n  made: {{ type: sql, \
+             query: \"SELECT id, city || ', {version}' AS word FROM placed\" }}\nsinks:\n  \
+             kafka: {{ input: made, {kafka} }}\n  postgres: {{ input: made, {postgres} }}\n"
         );
         std::fs::write(folder.join("pipeline.yaml"), pipeline).expect("a pipeline file");
         std::fs::write(folder.join(DATABASE), database(city)).expect("a database");
@@ -63,6 +63,7 @@ pub fn upgrade_amid(program: &Path, folder: &Path, servers: &Servers, point: &st
         tally.check(feed::is_whole).unwrap_or_else(|found| panic!("{point}: {found}"));
     }
     program.audit(&data);
+    Some(())
 }
 
 /// A GeoIP database in MaxMind's format that has every address in one city.

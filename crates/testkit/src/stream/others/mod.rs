@@ -11,13 +11,12 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use super::destinations::{Destination, Stream, Table};
+use super::destinations::{Destination, kafka, postgres};
 use super::feed::Feed;
-use super::servers::Servers;
 use super::tally::Tally;
-use super::{Layout, PARTITIONS, Place, pipeline};
+use super::{Layout, PARTITIONS, pipeline};
 use crate::program::{Program, Running};
-use crate::services::unique;
+use crate::services::{setting, unique};
 use crate::wait;
 
 pub use super::tally::Found;
@@ -54,8 +53,6 @@ pub struct Site<'a> {
     pub program: &'a Path,
     /// An empty folder.
     pub folder: &'a Path,
-    /// Where Kafka and PostgreSQL are.
-    pub servers: &'a Servers,
     /// Where records go.
     pub target: Target,
 }
@@ -122,19 +119,13 @@ impl Trial {
     /// A server refuses.
     pub fn of_logmill(site: &Site<'_>) -> Self {
         let place = match site.target {
-            Target::Topic => Place::Kafka,
-            Target::Table => Place::Postgres,
+            Target::Topic => "kafka",
+            Target::Table => "postgres",
         };
-        let layout = Layout {
-            servers: site.servers,
-            called: site.servers,
-            places: &[place],
-            epoch_bytes: Some(EPOCH_BYTES),
-            transaction_timeout: None,
-            shared: false,
-        };
+        let places = [place];
+        let layout = Layout::plain(&places, EPOCH_BYTES);
         let route = Route::new(site.target);
-        let sinks = [(place, destination(site, &route))];
+        let sinks = [(place.to_owned(), destination(site.target, &route))];
         let text = pipeline(&route.group, &route.feed, &layout, &sinks);
         std::fs::write(site.folder.join("pipeline.yaml"), text).expect("a pipeline file");
         let program = Program::new(site.program, site.folder);
@@ -151,10 +142,10 @@ impl Trial {
         let route = Route::new(site.target);
         let mut command = tool.prepare(site, &route)?;
         if site.target == Target::Table {
-            Table::named(site.servers, &route.destination).create();
+            postgres::Table::named(&setting("postgres"), &route.destination).create();
         }
         let start = move || Running::spawn(&mut command);
-        Some(Self::new(site, &route, destination(site, &route), Box::new(start)))
+        Some(Self::new(site, &route, destination(site.target, &route), Box::new(start)))
     }
 
     fn new(
@@ -165,7 +156,7 @@ impl Trial {
     ) -> Self {
         let program = Program::new(site.program, site.folder);
         let data = program.folder().join("data");
-        let feed = Feed::whole(&site.servers.kafka, &route.feed, PARTITIONS);
+        let feed = Feed::whole(&setting("kafka"), &route.feed, PARTITIONS);
         Self { program, data, feed, destination, start }
     }
 
@@ -242,10 +233,11 @@ impl Trial {
     }
 }
 
-fn destination(site: &Site<'_>, route: &Route) -> Box<dyn Destination> {
-    match site.target {
-        Target::Topic => Box::new(Stream::named(site.servers, &route.destination, PARTITIONS)),
-        Target::Table => Box::new(Table::named(site.servers, &route.destination)),
+fn destination(target: Target, route: &Route) -> Box<dyn Destination> {
+    let name = &route.destination;
+    match target {
+        Target::Topic => Box::new(kafka::Topic::named(&setting("kafka"), name, PARTITIONS)),
+        Target::Table => Box::new(postgres::Table::named(&setting("postgres"), name)),
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::process::{Command, Stdio};
 
 use super::{Route, Site, Target};
-use crate::services::find;
+use crate::services::{find, setting};
 
 /// Another program, which gets the name of its settings file as its only argument.
 pub struct Tool {
@@ -67,20 +67,21 @@ impl Tool {
 }
 
 /// What settings may ask for.
-fn values<'a>(site: &'a Site<'_>, route: &'a Route) -> [(&'static str, &'a str); 7] {
+fn values(site: &Site<'_>, route: &Route) -> [(&'static str, String); 7] {
+    let folder = site.folder.to_str().expect("the folder's name is UTF-8");
     [
-        ("{folder}", site.folder.to_str().expect("the folder's name is UTF-8")),
-        ("{brokers}", &site.servers.kafka),
-        ("{postgres}", &site.servers.postgres),
-        ("{feed}", &route.feed),
-        ("{group}", &route.group),
-        ("{alias}", &route.alias),
-        ("{destination}", &route.destination),
+        ("{folder}", folder.to_owned()),
+        ("{brokers}", setting("kafka")),
+        ("{postgres}", setting("postgres")),
+        ("{feed}", route.feed.clone()),
+        ("{group}", route.group.clone()),
+        ("{alias}", route.alias.clone()),
+        ("{destination}", route.destination.clone()),
     ]
 }
 
 /// Puts names and addresses into settings.
-fn fill(text: &str, values: &[(&str, &str)]) -> String {
+fn fill(text: &str, values: &[(&str, String)]) -> String {
     values.iter().fold(text.to_owned(), |text, (name, value)| text.replace(name, value))
 }
 

@@ -5,37 +5,36 @@ use std::path::Path;
 use futures::{StreamExt, TryStreamExt};
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::{ObjectStore, ObjectStoreExt};
-
-use super::{Destination, count_line};
-use crate::program::Program;
-use crate::services::unique;
-use crate::stream::servers::Servers;
-use crate::stream::tally::Tally;
+use testkit::program::Program;
+use testkit::services::{find, s3_settings, setting, unique};
+use testkit::stream::servers::Called;
+use testkit::stream::{Destination, Tally};
 
 const READS_AT_ONCE: usize = 8;
 
 /// A bucket of its own, which the sink makes.
 pub struct Objects {
-    servers: Servers,
+    server: String,
     /// How the pipeline reaches it, as settings.
     called: String,
     bucket: String,
 }
 
+/// Names a bucket.
+pub fn destination(called: Called) -> Option<Box<dyn Destination>> {
+    let (server, called) = (find("s3")?, s3_settings(&called.address("s3")?));
+    Some(Box::new(Objects { server, called, bucket: unique("milled") }))
+}
+
 impl Objects {
-    /// A name for the bucket.
-    pub fn new(servers: &Servers, called: &Servers) -> Self {
-        let bucket = unique("milled");
-        Self { servers: servers.clone(), called: called.s3_settings(), bucket }
-    }
 
     fn store(&self) -> AmazonS3 {
         AmazonS3Builder::new()
-            .with_endpoint(&self.servers.s3)
+            .with_endpoint(&self.server)
             .with_allow_http(true)
             .with_region("us-east-1")
-            .with_access_key_id(&self.servers.s3_key)
-            .with_secret_access_key(&self.servers.s3_secret)
+            .with_access_key_id(setting("s3_key"))
+            .with_secret_access_key(setting("s3_secret"))
             .with_bucket_name(&self.bucket)
             .build()
             .expect("a store")
@@ -62,7 +61,7 @@ impl Destination for Objects {
         let tasks = tokio::runtime::Runtime::new().expect("a runtime");
         let bodies = tasks.block_on(self.bodies()).expect("the server answers");
         for line in bodies.iter().flat_map(|body| body.lines()) {
-            count_line(line, tally);
+            tally.count_line(line);
         }
     }
 }

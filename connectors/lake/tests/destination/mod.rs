@@ -2,14 +2,19 @@
 
 use std::path::Path;
 
-use super::{Destination, count_line};
-use crate::program::Program;
-use crate::stream::tally::Tally;
+use testkit::program::Program;
+use testkit::stream::servers::Called;
+use testkit::stream::{Destination, Tally};
 
 /// A table of the lake in the program's data.
-pub struct Lake;
+pub struct Table;
 
-impl Destination for Lake {
+/// There is nothing to make.
+pub fn destination(_: Called) -> Option<Box<dyn Destination>> {
+    Some(Box::new(Table))
+}
+
+impl Destination for Table {
     fn settings(&self) -> String {
         "type: lake, table: milled".into()
     }
@@ -17,6 +22,6 @@ impl Destination for Lake {
     fn read(&self, program: &Program, data: &Path, tally: &mut Tally) {
         let query = "SELECT id, word FROM milled";
         let rows = program.ask(data, &["query", query, "--format", "ndjson"]);
-        rows.lines().for_each(|line| count_line(line, tally));
+        rows.lines().for_each(|line| tally.count_line(line));
     }
 }

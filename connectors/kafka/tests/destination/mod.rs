@@ -10,45 +10,39 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::{Destination, count_line};
-use crate::program::Program;
-use crate::services::unique;
-use crate::stream::feed;
-use crate::stream::servers::Servers;
-use crate::stream::tally::Tally;
+use testkit::program::Program;
+use testkit::services::{find, unique};
+use testkit::stream::servers::Called;
+use testkit::stream::{Destination, Tally, create_topic};
 
 const PARTITIONS: u16 = 3;
 const READ_LIMIT: Duration = Duration::from_secs(120);
 const POLL_FOR: Duration = Duration::from_millis(100);
 
 /// A topic of its own, or one that repeats another.
-pub struct Stream {
+pub struct Topic {
     brokers: String,
     /// What the pipeline calls them.
     called: String,
     topic: String,
     partitions: u16,
-    transaction_timeout: Option<Duration>,
 }
 
-impl Stream {
-    /// Makes the topic.
-    ///
-    /// # Panics
-    /// The broker refuses.
-    pub fn new(servers: &Servers, called: &Servers, transaction_timeout: Option<Duration>) -> Self {
-        let called = called.kafka.clone();
-        Self { called, transaction_timeout, ..Self::named(servers, &unique("milled"), PARTITIONS) }
-    }
+/// Makes a topic.
+pub fn destination(called: Called) -> Option<Box<dyn Destination>> {
+    let topic = Topic::named(&find("kafka")?, &unique("milled"), PARTITIONS);
+    Some(Box::new(Topic { called: called.address("kafka")?, ..topic }))
+}
 
+impl Topic {
     /// Makes a topic that has this name.
     ///
     /// # Panics
     /// The broker refuses.
-    pub fn named(servers: &Servers, topic: &str, partitions: u16) -> Self {
-        feed::create_topic(&servers.kafka, topic, partitions);
-        let (brokers, called) = (servers.kafka.clone(), servers.kafka.clone());
-        Self { brokers, called, topic: topic.to_owned(), partitions, transaction_timeout: None }
+    pub fn named(brokers: &str, topic: &str, partitions: u16) -> Self {
+        create_topic(brokers, topic, partitions);
+        let (brokers, called) = (brokers.to_owned(), brokers.to_owned());
+        Self { brokers, called, topic: topic.to_owned(), partitions }
     }
 
     fn reader(&self, isolation: &str) -> BaseConsumer {
@@ -71,15 +65,10 @@ impl Stream {
     }
 }
 
-impl Destination for Stream {
+impl Destination for Topic {
     fn settings(&self) -> String {
         let Self { called, topic, .. } = self;
-        let settings =
-            format!("type: kafka, brokers: \"{called}\", topic: {topic}, key: \"{{id}}\"");
-        match self.transaction_timeout {
-            Some(limit) => format!("{settings}, transaction_timeout: {}ms", limit.as_millis()),
-            None => settings,
-        }
+        format!("type: kafka, brokers: \"{called}\", topic: {topic}, key: \"{{id}}\"")
     }
 
     fn has_undecided(&self) -> bool {
@@ -102,7 +91,7 @@ impl Destination for Stream {
             match consumer.poll(POLL_FOR) {
                 Some(Ok(message)) => {
                     let value = message.payload().expect("a row has a value");
-                    count_line(std::str::from_utf8(value).expect("JSON is UTF-8"), tally);
+                    tally.count_line(std::str::from_utf8(value).expect("JSON is UTF-8"));
                 }
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
                     open.remove(&partition);

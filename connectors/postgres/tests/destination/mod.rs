@@ -2,14 +2,12 @@
 
 use std::path::Path;
 
+use testkit::program::Program;
+use testkit::services::{find, unique};
+use testkit::stream::servers::Called;
+use testkit::stream::{Destination, Tally};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Error, NoTls, Row};
-
-use super::Destination;
-use crate::program::Program;
-use crate::services::unique;
-use crate::stream::servers::Servers;
-use crate::stream::tally::Tally;
 
 /// A table of its own, which the sink makes.
 pub struct Table {
@@ -19,16 +17,16 @@ pub struct Table {
     table: String,
 }
 
-impl Table {
-    /// A name for the table.
-    pub fn new(servers: &Servers, called: &Servers) -> Self {
-        Self { called: called.postgres.clone(), ..Self::named(servers, &unique("milled")) }
-    }
+/// Names a table.
+pub fn destination(called: Called) -> Option<Box<dyn Destination>> {
+    let table = Table::named(&find("postgres")?, &unique("milled"));
+    Some(Box::new(Table { called: called.address("postgres")?, ..table }))
+}
 
+impl Table {
     /// The table that has this name.
-    pub fn named(servers: &Servers, table: &str) -> Self {
-        let (url, called) = (servers.postgres.clone(), servers.postgres.clone());
-        Self { url, called, table: table.to_owned() }
+    pub fn named(url: &str, table: &str) -> Self {
+        Self { url: url.to_owned(), called: url.to_owned(), table: table.to_owned() }
     }
 
     /// Makes the table, for programs that do not.

@@ -3,29 +3,30 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-
-use super::{Destination, count_row};
-use crate::http;
-use crate::program::Program;
-use crate::services::unique;
-use crate::stream::servers::Servers;
-use crate::stream::tally::Tally;
+use testkit::http;
+use testkit::program::Program;
+use testkit::services::{find, unique};
+use testkit::stream::servers::Called;
+use testkit::stream::{Destination, Tally};
 
 /// Documents in one answer; the server's own limit.
 const PAGE: usize = 10_000;
 
 /// An index of its own, which the sink makes.
-pub struct Search {
+pub struct Index {
     url: String,
+    /// What the pipeline calls it.
+    called: String,
     index: String,
 }
 
-impl Search {
-    /// A name for the index.
-    pub fn new(servers: &Servers) -> Self {
-        Self { url: servers.opensearch.clone(), index: unique("milled") }
-    }
+/// Names an index.
+pub fn destination(called: Called) -> Option<Box<dyn Destination>> {
+    let (url, called) = (find("opensearch")?, called.address("opensearch")?);
+    Some(Box::new(Index { url, called, index: unique("milled") }))
+}
 
+impl Index {
     fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
         let answer = http::send(method, &self.url, path, &body.to_string());
         let answer = answer.unwrap_or_else(|error| panic!("{error}"));
@@ -33,9 +34,9 @@ impl Search {
     }
 }
 
-impl Destination for Search {
+impl Destination for Index {
     fn settings(&self) -> String {
-        format!("type: opensearch, url: \"{}\", index: {}", self.url, self.index)
+        format!("type: opensearch, url: \"{}\", index: {}", self.called, self.index)
     }
 
     fn read(&self, _: &Program, _: &Path, tally: &mut Tally) {
@@ -48,7 +49,7 @@ impl Destination for Search {
             if hits.is_empty() {
                 return;
             }
-            hits.iter().for_each(|hit| count_row(&hit["_source"], tally));
+            hits.iter().for_each(|hit| tally.count_row(&hit["_source"]));
             let next = json!({ "scroll": "1m", "scroll_id": page["_scroll_id"] });
             page = self.ask("POST", "/_search/scroll", &next);
         }

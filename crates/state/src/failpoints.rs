@@ -1,0 +1,56 @@
+//! Where a crash would hurt: decisions, leases, and the packing of old checkpoints.
+
+use contract::failpoint::{Failpoint, Passed};
+
+/// Every point, in the order of an epoch.
+pub const FAILPOINTS: &[Failpoint] = &[
+    Failpoint::of_epoch(
+        "decide.answer",
+        "the checkpoint is created or refused, the answer is not read",
+        "who asks again finds the checkpoint: it is decided",
+    ),
+    Failpoint::of_epoch(
+        "rejects.before",
+        "refused rows are too many for a checkpoint and stand nowhere yet",
+        "the epoch never was: its rows come again, once",
+    )
+    .passed_by(Passed::Apart),
+    Failpoint::of_epoch(
+        "rejects.after",
+        "they stand beside the checkpoint, which is not there",
+        "the epoch never was; nobody reads what stands beside it",
+    )
+    .passed_by(Passed::Apart),
+    Failpoint::of_epoch(
+        "lease.renew",
+        "a lease in a shared store is about to be renewed",
+        "who sleeps here finds out that it was taken, before it decides",
+    )
+    .passed_by(Passed::Apart),
+    Failpoint::of_epoch(
+        "tidy.deleted",
+        "a state or a mark that nobody needs is gone, others are there",
+        "nothing that is needed is gone",
+    )
+    .passed_by(Passed::Apart),
+    Failpoint::of_epoch(
+        "pack.written",
+        "old checkpoints lie in a pack and under their own names",
+        "each epoch counts once",
+    )
+    .passed_by(Passed::Apart),
+    Failpoint::of_epoch(
+        "pack.deleted",
+        "some of them have lost their own names",
+        "each epoch counts once",
+    )
+    .passed_by(Passed::Apart),
+    Failpoint::of_epoch(
+        "fold.written",
+        "packs are added up, and are there too",
+        "each epoch counts once",
+    )
+    .passed_by(Passed::Apart),
+    Failpoint::of_epoch("fold.deleted", "some of these packs are gone", "each epoch counts once")
+        .passed_by(Passed::Apart),
+];
