@@ -45,7 +45,7 @@ use contract::needs::Needs;
 use contract::sink::Sink;
 use contract::source::Source;
 use contract::spec::{BuildContext, Connector, Part, SinkSpec, Spec};
-use contract::{Result, Section};
+use contract::{Result, Section, SplitId};
 
 use crate::config::{SinkConfig, SourceConfig};
 use crate::needs::SourceNeeds;
@@ -74,6 +74,10 @@ impl Connector for Kafka {
     fn source(&self, section: &Section, ctx: &BuildContext) -> Result<Arc<dyn Source>> {
         let source = source::Partitions::new(section.read()?, ctx);
         Ok(Arc::new(source.map_err(|error| error.at(section.place()))?))
+    }
+
+    fn names_split(&self, section: &Section, split: &SplitId) -> Option<bool> {
+        source::names(&section.read().ok()?, split)
     }
 
     fn sink(&self, section: &Section, ctx: &BuildContext) -> Result<Arc<dyn Sink>> {

@@ -77,6 +77,16 @@ impl Partitions {
     }
 }
 
+/// Whether a source of these settings reads a partition, if there is such a topic.
+pub fn names(config: &SourceConfig, split: &SplitId) -> Option<bool> {
+    let partition = Partition::of_split(split).ok()?;
+    let topics = TopicSet::parse(config.topics.all()).ok()?;
+    let number = u32::try_from(partition.number).ok()?;
+    let is_wanted = config.partitions.as_ref().is_none_or(|numbers| numbers.contains(&number));
+    let is_named = topics.names().contains(&partition.topic) || topics.matches(&partition.topic);
+    Some(is_wanted && is_named)
+}
+
 #[async_trait]
 impl Source for Partitions {
     fn schema(&self) -> SchemaRef {

@@ -391,6 +391,35 @@ pub async fn inspect(plan: &Plan, pipeline: &Pipeline) -> Result<Vec<String>> {
     runtime::inspect(pipeline, options.as_ref(), &only_read(plan, pipeline)?).await
 }
 
+/// What a start would refuse of names of sources that only their systems can be asked about, as far
+/// as the settings tell: `check` opens no connection.
+///
+/// # Errors
+/// Config: a source names what another one has read. External: a folder of checkpoints that is on
+/// this machine cannot be read.
+pub async fn inspect_names(plan: &Plan, pipeline: &Pipeline) -> Result<()> {
+    if pipeline.checkpoint_folder()?.is_none_or(|folder| !folder.is_dir()) {
+        return Ok(());
+    }
+    let store = pipeline.checkpoint_store()?;
+    let mut known = Vec::new();
+    for lineage in store.lineages(&pipeline.name).await? {
+        if lineage.is_replay() {
+            continue;
+        }
+        // One that is damaged is a matter of the start itself.
+        if let Ok(Some(newest)) = store.history(&pipeline.name, &lineage).newest().await {
+            known.extend(newest.checkpoint.splits);
+        }
+    }
+    runtime::refuse_named(pipeline, &known, &|source, split| {
+        let node = plan.sources.iter().find(|node| node.name == source)?;
+        let mut connectors = registry::connectors().iter();
+        let connector = connectors.find(|one| one.spec().name == node.kind)?;
+        connector.names_split(&node.section, split)
+    })
+}
+
 /// The sinks that are but read when they are asked for their token: lake tables of this machine.
 fn only_read(plan: &Plan, pipeline: &Pipeline) -> Result<Vec<usize>> {
     let mut sinks = vec![pipeline.dead_letter_sink()];

@@ -14,7 +14,7 @@ use crate::failpoint::Failpoint;
 use crate::needs::Needs;
 use crate::sink::{Promise, Sink};
 use crate::source::{Source, Unreadable};
-use crate::{Error, Result, Section};
+use crate::{Error, Result, Section, SplitId};
 
 /// Everything that the program says about a connector.
 pub struct Spec {
@@ -143,6 +143,13 @@ pub trait Connector: Send + Sync {
     /// As for [`Connector::source`] and [`Connector::sink`].
     fn needs(&self, _of: &Part<'_>, _ctx: &BuildContext) -> Result<Option<Box<dyn Needs>>> {
         Ok(None)
+    }
+
+    /// Whether the settings of a source name a split that was read before, as far as they alone
+    /// tell; none where only a look can tell, or the settings are wrong. `check` asks; no
+    /// connection is opened.
+    fn names_split(&self, _section: &Section, _split: &SplitId) -> Option<bool> {
+        None
     }
 
     /// The error for a connector that is asked for a half that it does not have.

@@ -6,16 +6,19 @@
 use std::time::Duration;
 
 use contract::{Error, ErrorKind, Lineage, Result};
+use state::Checkpoint;
 use state::lease::Lease;
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
+use crate::assume;
 use crate::attempt::{Attempt, Cast};
 use crate::epochs::Epochs;
+use crate::flow::gone;
 use crate::owner::{Owner, RunContext, Scope};
 use crate::patience::Patience;
 use crate::progress::Recovering;
-use crate::recovery::recover;
+use crate::recovery::{Recovered, recover};
 use crate::renamed;
 use crate::summary::SummaryBuilder;
 
@@ -146,15 +149,25 @@ impl Coordinator {
 
     /// From recovery to the end, the order or the first error.
     async fn attempt(&mut self, owner: &Owner, recovering: &mut Option<Recovering>) -> Result<End> {
-        let checkpoint = recover(owner).await?;
-        for (_, node) in owner.sources() {
-            let known = &checkpoint.splits;
-            renamed::refuse_source(&owner.pipeline, &owner.options, &node.name, known).await?;
+        if owner.options.assume.is_some()
+            && let Some(newest) = owner.history.newest().await?
+        {
+            // Nothing is done on the operator's word in a run that is refused.
+            refuse_renamed(owner, &newest.checkpoint).await?;
         }
-        renamed::refuse_sinks(&owner.pipeline, &checkpoint)?;
-        let epoch = owner.start_epoch(checkpoint.epoch + 1, checkpoint.now_us);
+        let Recovered { checkpoint, assumed } = recover(owner).await?;
+        refuse_renamed(owner, &checkpoint).await?;
+        // What was assumed has an epoch of its own, once all sinks take this run's rows.
+        let number = checkpoint.epoch + 1 + u64::from(assumed);
+        let epoch = owner.start_epoch(number, checkpoint.now_us);
         let cast = Cast::everyone(owner.pipeline.sinks.len());
         let mut attempt = Attempt::start(owner, checkpoint, epoch, cast).await?;
+        if assumed {
+            match assume::keep(owner, attempt.checkpoint.clone()).await {
+                Ok(kept) => attempt.checkpoint = kept,
+                Err(error) => return Err(attempt.end(Some(error)).await.unwrap_or_else(gone)),
+            }
+        }
         *recovering = None;
         let mut epochs = Epochs::new(self.orders.clone());
         let (end, error) = match epochs.run(&mut attempt, &mut self.summary).await {
@@ -167,6 +180,15 @@ impl Coordinator {
             (None, None) => Err(Error::bug("an attempt ended without a reason")),
         }
     }
+}
+
+/// Refuses sources and sinks that go on under other names.
+async fn refuse_renamed(owner: &Owner, checkpoint: &Checkpoint) -> Result<()> {
+    for (_, node) in owner.sources() {
+        let known = &checkpoint.splits;
+        renamed::refuse_source(&owner.pipeline, &owner.options, &node.name, known).await?;
+    }
+    renamed::refuse_sinks(&owner.pipeline, checkpoint)
 }
 
 /// Whether the next owner of a lineage has to see to an error, and not who leaves it.

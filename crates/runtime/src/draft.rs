@@ -99,7 +99,9 @@ impl Draft {
             replaced.extend(others);
             let prev = before.token_after(&node.name);
             let state = sink_state(prev, report)?;
-            let state = SinkState { target: node.target.clone(), identities, ..state };
+            let gaps = before.sinks.get(&node.name).map(|state| state.gaps.clone());
+            let gaps = gaps.unwrap_or_default();
+            let state = SinkState { target: node.target.clone(), identities, gaps, ..state };
             checkpoint.sinks.insert(node.name.clone(), state);
         }
         keep_absent_sinks(before, pipeline, &mut checkpoint);
@@ -188,11 +190,13 @@ fn sink_state(prev: Option<u64>, report: SinkReport) -> Result<SinkState> {
     })
 }
 
-/// A sink that is disabled for a while must be found at its token when it comes back.
+/// A sink that is disabled for a while must be found at its token when it comes back, and what it
+/// did not see must be told.
 fn keep_absent_sinks(before: &Checkpoint, pipeline: &Pipeline, checkpoint: &mut Checkpoint) {
     for (name, state) in &before.sinks {
         if !pipeline.sinks.iter().any(|node| node.name == *name) {
-            let state = state.at_rest(before.token_after(name));
+            let mut state = state.at_rest(before.token_after(name));
+            state.absent_from.get_or_insert(checkpoint.epoch);
             checkpoint.sinks.insert(name.clone(), state);
         }
     }

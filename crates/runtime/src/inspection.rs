@@ -11,7 +11,7 @@ use state::Checkpoint;
 use crate::graph::Pipeline;
 use crate::owner::{RunOptions, writer_context};
 use crate::recovery::{is_behind, refuse_missing_sinks};
-use crate::{division, renamed, targets};
+use crate::{division, gaps, renamed, targets};
 
 /// Inspects the history of a pipeline and its sinks. `options` say where its checkpoints are, none
 /// where there is no store yet; `quiet` are the numbers of the sinks that nothing changes when they
@@ -44,6 +44,7 @@ pub async fn inspect(
         let Ok(Some(newest)) = newest else { continue };
         let (checkpoint, complete) = (newest.checkpoint, newest.complete);
         refuse_missing_sinks(pipeline, &checkpoint, complete)?;
+        gaps::refuse(pipeline, &checkpoint)?;
         inspect_sinks(pipeline, (&lineage, &checkpoint, complete), quiet).await?;
         renamed::refuse_sinks(pipeline, &checkpoint)?;
         let local = pipeline.sources.iter().filter(|node| node.lineages == Lineages::One);

@@ -5,9 +5,9 @@
 //!
 //! Reading order: [`graph`] (what is run), `branches` (which rows are numbered), `run`,
 //! `supervisor` (all lineages), `division` (how splits share them), `scout` (which there are),
-//! `coordinator` (one of them), `recovery`, `feed` (what it reads again), `renamed` (what it
-//! refuses), [`targets`], `inspection` (what `check` sees of that), `attempt`, `epochs` (its
-//! loop), `phases` (of its splits), `barrier` (the end of an epoch), `draft` (its books), the
+//! `coordinator` (one of them), `recovery`, `feed` (what it reads again), `renamed` and `gaps`
+//! (what it refuses), [`targets`], `inspection` (what `check` sees of that), `attempt`, `epochs`
+//! (its loop), `phases` (of its splits), `barrier` (the end of an epoch), `draft` (its books), the
 //! tasks, [`troubles`], then [`replay`], [`schedule`], [`shares`] and [`metrics`].
 
 mod assume;
@@ -25,6 +25,7 @@ mod epochs;
 mod failpoints;
 mod feed;
 mod flow;
+mod gaps;
 pub mod graph;
 mod identities;
 mod inspection;
@@ -60,6 +61,7 @@ pub use identities::Replaced;
 pub use inspection::inspect;
 pub use owner::{Rebuild, Recipe, RunOptions};
 pub use progress::{Progress, Seen};
+pub use renamed::{NamesSplit, refuse_named};
 pub use run::{Outcome, run};
 pub use summary::{FirstRefused, SinkSummary, Summary};
 pub use troubles::{Trouble, TroubleState};

@@ -109,6 +109,8 @@ pub struct RunOptions {
     pub assume: Option<Assumption>,
     /// Give up records of an unfinished epoch that can no longer be read, and book them as lost.
     pub accept_loss: bool,
+    /// Go on with sinks that were not in the pipeline file for some epochs.
+    pub accept_gap: bool,
     /// Turns true when the run should finish its epoch and stop.
     pub stop: watch::Receiver<bool>,
 }

@@ -18,6 +18,7 @@ use crate::attempt::{Attempt, Cast};
 use crate::barrier::{commit_of, not_owner};
 use crate::feed::Feed;
 use crate::flow::Tally;
+use crate::gaps;
 use crate::graph::{Pipeline, SinkNode};
 use crate::identities;
 use crate::losses::{self, Compared};
@@ -25,18 +26,32 @@ use crate::owner::Owner;
 use crate::sink_task::{Skip, commit_one};
 use crate::targets;
 
+/// What a start found.
+pub struct Recovered {
+    /// The newest checkpoint, with what was assumed.
+    pub checkpoint: Checkpoint,
+    /// Whether anything in it was assumed on the operator's word. It counts once the run begins:
+    /// then whoever runs it must [`assume::keep`] it.
+    pub assumed: bool,
+}
+
 /// Brings every sink to the newest checkpoint and returns it.
 ///
 /// # Errors
 /// Config: a sink holds something that this history does not explain. External: a range that must
 /// be replayed can no longer be read, or a system does not answer (retryable). NotOwner.
-pub async fn recover(owner: &Owner) -> Result<Checkpoint> {
+pub async fn recover(owner: &Owner) -> Result<Recovered> {
     let (mut checkpoint, mut complete) = newest(owner).await?;
     if owner.options.adopt && checkpoint.epoch == 0 {
         (checkpoint, complete) = (adopt(owner, checkpoint).await?, true);
     }
     failpoint::reach("recover.owned").await?;
     let mut targets = targets::compare(owner, &mut checkpoint, complete)?;
+    match owner.options.accept_gap {
+        _ if owner.lineage.is_replay() => {}
+        true => targets.assumed |= gaps::accept(&owner.pipeline, &mut checkpoint),
+        false => gaps::refuse(&owner.pipeline, &checkpoint)?,
+    }
     let held = fence(owner, &checkpoint).await?;
     failpoint::reach("recover.fenced").await?;
     refuse_missing_sinks(&owner.pipeline, &checkpoint, complete)?;
@@ -64,22 +79,23 @@ pub async fn recover(owner: &Owner) -> Result<Checkpoint> {
             replay.push(name);
         }
     }
-    let mut changed = targets.assumed;
+    let assumed = targets.assumed;
+    let mut changed = false;
     if !replay.is_empty() {
         let recorded = checkpoint.clone();
         replay_epoch(owner, &mut checkpoint, &replay).await?;
-        changed |= identities::differ(&recorded, &checkpoint);
+        changed = identities::differ(&recorded, &checkpoint);
     }
     if !behind.is_empty() {
         owner.instruments.count_ledger(&checkpoint);
     }
     identities::look(owner, &checkpoint).await;
     let mut checkpoint = losses::book(owner, checkpoint).await?;
-    if changed {
+    if changed && !assumed {
         checkpoint = assume::keep(owner, checkpoint).await?;
     }
     failpoint::reach("recover.done").await?;
-    Ok(checkpoint)
+    Ok(Recovered { checkpoint, assumed })
 }
 
 /// The newest checkpoint; a new history begins with checkpoint 0, created before the first read.

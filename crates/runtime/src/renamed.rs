@@ -5,9 +5,9 @@
 //! owner of the pipeline file knows. What a source would find is asked of another one that is made
 //! for the question: sources remember what they were asked.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use contract::source::{KnownSplit, Split};
+use contract::source::{KnownSplit, Lineages, Split};
 use contract::{Error, Result, SplitId};
 use state::Checkpoint;
 use state::checkpoint::{SEMANTICS, SplitState, Target};
@@ -50,6 +50,44 @@ pub async fn refuse_source(
             return Err(match stays {
                 true => moved(name, other, &read),
                 false => renamed(name, other, &read),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Says of a source, by name, whether its settings name a split; none where they do not tell.
+pub type NamesSplit<'a> = &'a dyn Fn(&str, &SplitId) -> Option<bool>;
+
+/// The same of sources whose splits are lineages of their own, as far as settings alone tell: those
+/// are not asked. `known` are the splits of all sources.
+///
+/// # Errors
+/// Config: there is such a source.
+pub fn refuse_named(
+    pipeline: &Pipeline,
+    known: &[SplitState],
+    names: NamesSplit<'_>,
+) -> Result<()> {
+    let apart = pipeline.sources.iter().filter(|node| node.lineages == Lineages::Split);
+    for node in apart {
+        let name = node.name.as_str();
+        let own = known.iter().filter(|state| state.source == name);
+        let own: BTreeSet<&SplitId> = own.map(|state| &state.known.split.id).collect();
+        let is_in_file = |other: &str| pipeline.sources.iter().any(|node| node.name == other);
+        let mut taken: BTreeMap<&str, BTreeSet<SplitId>> = BTreeMap::new();
+        for SplitState { source: other, known } in known {
+            let id = &known.split.id;
+            let is_others = other != name && known.position.is_some() && !own.contains(id);
+            let is_still = || is_in_file(other) && names(other, id) != Some(false);
+            if is_others && names(name, id) == Some(true) && !is_still() {
+                taken.entry(other).or_default().insert(id.clone());
+            }
+        }
+        if let Some((other, read)) = taken.first_key_value() {
+            return Err(match !own.is_empty() || is_in_file(other) {
+                true => moved(name, other, read),
+                false => renamed(name, other, read),
             });
         }
     }

@@ -159,6 +159,21 @@ pub struct SinkState {
     /// last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub identities: Vec<KnownIdentity>,
+    /// The first epoch that it did not see because the pipeline file has it not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub absent_from: Option<u64>,
+    /// Epochs that it did not see, and that somebody wanted to go on without.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gaps: Vec<Gap>,
+}
+
+/// Epochs that a sink did not see, while it was not in the pipeline file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// The first.
+    pub from: u64,
+    /// The last.
+    pub to: u64,
 }
 
 /// One of all the tables, topics, indexes or buckets that ever had a name, with the rows that went
@@ -205,11 +220,25 @@ impl SinkState {
         if self.owes { Some(epoch) } else { self.prev }
     }
 
+    /// What it did not see of all epochs up to this one, while it was not in the pipeline file: as
+    /// accepted, and since it is away.
+    pub fn missed(&self, epoch: u64) -> Vec<Gap> {
+        let last = self.absent_from.filter(|from| *from <= epoch);
+        let last = last.map(|from| Gap { from, to: epoch });
+        self.gaps.iter().copied().chain(last).collect()
+    }
+
     /// The state in an epoch that gives the sink nothing.
     #[must_use]
     pub fn at_rest(&self, prev: Option<u64>) -> Self {
-        let (target, identities) = (self.target.clone(), self.identities.clone());
-        Self { prev, target, identities, ..Self::default() }
+        Self {
+            prev,
+            target: self.target.clone(),
+            identities: self.identities.clone(),
+            absent_from: self.absent_from,
+            gaps: self.gaps.clone(),
+            ..Self::default()
+        }
     }
 }
 

@@ -147,6 +147,7 @@ impl Proof {
             adopt: self.adopt,
             assume: None,
             accept_loss: false,
+            accept_gap: false,
             stop,
         };
         let outcome = tasks.block_on(async {

@@ -5,7 +5,9 @@ use std::io::Write;
 use clap::Args;
 use contract::sink::Proof;
 use contract::{Lineage, Result};
-use query::audit::{DifferenceKind, Replaced, Report, SinkReport, Unfinished, Unreadable};
+use query::audit::{
+    DifferenceKind, Missed, Replaced, Report, SinkReport, Unexplained, Unfinished, Unreadable,
+};
 use runtime::Pipeline;
 
 use crate::arguments::Global;
@@ -99,6 +101,18 @@ pub fn print(report: &Report, out: &mut output::Stdout) -> std::io::Result<()> {
         for Replaced { place, was, now, from, to, rows, .. } in &sink.replaced {
             let epochs = output::epochs(*from, *to);
             writeln!(out, "    {rows} of {epochs} went into an earlier {place}: {was}, now {now}")?;
+        }
+        if let Some(Unexplained { lineages, until, rows }) = &sink.unexplained {
+            let (lineages, rows) = (lineages.join(", "), output::plain(*rows, "row"));
+            writeln!(
+                out,
+                "    the checkpoints of {lineages} up to epoch {until} are missing, of which \
+                 {rows} are here: restore them, or `run --adopt` to go on from what the sinks hold"
+            )?;
+        }
+        for Missed { lineage, from, to } in &sink.gaps {
+            let epochs = output::epochs(*from, *to);
+            writeln!(out, "    did not see {epochs} of {lineage}: the file had it not then")?;
         }
         for difference in &sink.differences {
             let kind = match difference.kind {

@@ -188,6 +188,7 @@ async fn look_at(loaded: &Loaded) -> Result<Checked> {
         transform.takes = decision.map(|decision| decision.seen());
     }
     let told = pipeline::inspect(&loaded.plan, &loaded.pipeline).await?;
+    pipeline::inspect_names(&loaded.plan, &loaded.pipeline).await?;
     let told = told.iter().map(|it| format!("{it}; `run` goes on if both are one place"));
     checked.warnings.extend(told);
     Ok(checked)

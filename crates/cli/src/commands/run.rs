@@ -67,6 +67,11 @@ pub struct Run {
     #[arg(long)]
     accept_loss: bool,
 
+    /// Go on with a sink that was not in the pipeline file for some epochs, without what was read
+    /// in them; `audit` names them.
+    #[arg(long)]
+    accept_gap: bool,
+
     /// Serve metrics and health at this address: `127.0.0.1:8001`.
     #[arg(long, value_name = "ADDRESS")]
     metrics: Option<String>,
@@ -135,7 +140,8 @@ pub async fn start(run: &Run, global: &Global) -> Result<Exit> {
 async fn prepare(loaded: &Loaded, run: &Run, global: &Global) -> Result<()> {
     let Loaded { place, plan, pipeline, decisions, .. } = loaded;
     detection::keep(decisions, pipeline).await?;
-    if run.assume.is_none() && !run.adopt && elsewhere::is_kept(plan, &global.data)? {
+    let is_told = run.assume.is_some() || run.adopt || run.accept_gap;
+    if !is_told && elsewhere::is_kept(plan, &global.data)? {
         // What is refused must not be noted: queries would find two tables of one name.
         pipeline::inspect(plan, pipeline).await?;
     }
@@ -227,6 +233,7 @@ impl Run {
             adopt: self.adopt,
             assume: self.assume.map(Assume::assumption),
             accept_loss: self.accept_loss,
+            accept_gap: self.accept_gap,
             ..until_end(pipeline, stop, &global.data)?
         })
     }
@@ -317,6 +324,7 @@ pub fn until_end(
         adopt: false,
         assume: None,
         accept_loss: false,
+        accept_gap: false,
         stop,
     })
 }

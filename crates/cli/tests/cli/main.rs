@@ -13,6 +13,7 @@ mod destinations;
 mod divided;
 mod environment;
 mod formats;
+mod gaps;
 mod hostile;
 mod interop;
 mod interrupted;

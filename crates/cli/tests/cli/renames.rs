@@ -1,5 +1,8 @@
 //! Names that change in a pipeline file while what stands behind them stays.
 
+use testkit::services::{find, unique};
+use testkit::stream::Compacted;
+
 use crate::Desk;
 
 const PIPELINE: &str = "\
@@ -191,5 +194,52 @@ fn the_ways_that_are_named_lead_on() {
         let expect = if way == anew(&sink(PIPELINE)) { "n,m\n1,1\n" } else { "n,m\n4,4\n" };
         assert_eq!(found, expect, "{way}");
         desk.done(&["audit", "web.yaml"]);
+    }
+}
+
+/// What `run` learns from the brokers, `check` takes from the settings.
+#[test]
+fn topics_that_move_to_another_source_are_refused_by_check_too() {
+    let Some(brokers) = find("kafka") else { return };
+    let topics = [unique("moved"), unique("moved")];
+    for topic in &topics {
+        Compacted::new(&brokers, topic).add("a", "one");
+    }
+    let desk = Desk::new();
+    let write = |sources: &[(&str, &str)]| {
+        let made = sources.iter().map(|(name, topics)| {
+            format!(
+                "  {name}: {{ type: kafka, brokers: '{brokers}', topics: [{topics}], \
+                 start: earliest }}\n"
+            )
+        });
+        let names: Vec<_> = sources.iter().map(|(name, _)| *name).collect();
+        let text = format!(
+            "name: {}\nsources:\n{}sinks:\n  out: {{ type: lake, input: [{}], table: t }}\n",
+            topics[0],
+            made.collect::<String>(),
+            names.join(", ")
+        );
+        desk.write("k.yaml", &text);
+    };
+    let (one, two) = (topics[0].as_str(), topics[1].as_str());
+    write(&[("orders", one), ("returns", two)]);
+    desk.done(&["run", "k.yaml", "--until-end", "-q"]);
+    let pattern = format!("/{one}.*/");
+    for sources in [
+        &[("orders", two), ("returns", one)][..],
+        &[("sales", one), ("returns", two)],
+        &[("sales", &pattern), ("returns", two)],
+    ] {
+        write(sources);
+        for command in [&["check", "k.yaml"][..], &["run", "k.yaml", "--until-end", "-q"]] {
+            let ran = desk.run(command);
+            assert_eq!(ran.code, 2, "{sources:?} {command:?}: {}", ran.stderr);
+            assert!(ran.stderr.contains("has read:"), "{sources:?}: {}", ran.stderr);
+        }
+    }
+    for sources in [&[("orders", one), ("returns", two)][..], &[("orders", one)]] {
+        write(sources);
+        desk.done(&["check", "k.yaml"]);
     }
 }

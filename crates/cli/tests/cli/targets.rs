@@ -253,3 +253,35 @@ fn a_history_that_notes_no_places_takes_what_it_meets() {
     assert_eq!(lines_below(&desk, "other"), 1);
     refused(&desk, OBJECTS, &[]);
 }
+
+#[test]
+fn what_is_assumed_counts_only_once_the_run_begins() {
+    let elsewhere = "type: lake, table: other";
+    let renamed =
+        |sink: &str| pipeline(sink).replace("access", "log").replace("log.log", "access.log");
+    // The source has another name, or the new place takes no such rows.
+    for before in [true, false] {
+        let desk = desk(LAKE);
+        if before {
+            desk.write("web.yaml", &renamed(elsewhere));
+        } else {
+            let other = pipeline(elsewhere).replace("name: web", "name: other");
+            let other = other.replace(
+                "sinks:",
+                "transforms:\n  made: { type: sql, query: 'SELECT 1 AS message FROM access' }\n\
+                 sinks:",
+            );
+            desk.write("other.yaml", &other.replace("input: access", "input: made"));
+            desk.done(&["run", "other.yaml", "--until-end", "-q"]);
+            desk.write("web.yaml", &pipeline(elsewhere));
+        }
+        let ran = assume(&desk, "held");
+        assert_eq!(ran.code, 2, "{before}: {}", ran.stderr);
+        let why = if before { "reads what source" } else { "another schema" };
+        assert!(ran.stderr.contains(why), "{before}: {}", ran.stderr);
+        // Had it counted, the place of before would be the one that is refused.
+        desk.write("web.yaml", &pipeline(LAKE));
+        let ran = desk.run(&["run", "web.yaml", "--until-end", "-q"]);
+        assert_eq!(ran.code, 0, "{before}: {}", ran.stderr);
+    }
+}

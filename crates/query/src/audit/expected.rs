@@ -6,12 +6,14 @@ use std::ops::Range;
 
 use contract::record::OriginSum;
 use contract::{Lineage, Result};
-use state::checkpoint::KnownIdentity;
+use state::checkpoint::{Gap, KnownIdentity};
 use state::ledger::hash_number;
 use state::{Checkpoint, CheckpointStore, History, LedgerRow};
 
 use super::found::Found;
-use super::report::{Complete, Difference, DifferenceKind, Replaced, Unfinished};
+use super::report::{
+    Complete, Difference, DifferenceKind, Missed, Replaced, Unexplained, Unfinished,
+};
 
 /// How far the ledger is taken to be delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +52,10 @@ pub struct Expected {
     identities: HashMap<String, Vec<(String, KnownIdentity)>>,
     /// The lineages of each split, to be asked again once the sinks were read.
     histories: HashMap<String, Vec<History>>,
+    /// Lineages of which no epoch is recorded, and that know no split.
+    blank: Vec<String>,
+    /// Epochs that sinks did not see, by sink.
+    gaps: HashMap<String, Vec<Missed>>,
 }
 
 /// The epochs of a split that are compared. Rows do not say which lineage delivered them, so an
@@ -108,7 +114,13 @@ impl Expected {
         lineage: &Lineage,
         until: Until,
     ) -> Result<Option<Recorded>> {
-        let Some(newest) = history.newest().await? else { return Ok(None) };
+        let Some(newest) = history.newest().await? else {
+            self.blank.extend((!lineage.is_replay()).then(|| lineage.to_string()));
+            return Ok(None);
+        };
+        if newest.checkpoint.epoch == 0 && newest.checkpoint.splits.is_empty() {
+            self.blank.extend((!lineage.is_replay()).then(|| lineage.to_string()));
+        }
         let epoch = newest.checkpoint.epoch;
         if !newest.complete && epoch > 0 {
             self.unproven.push(Unfinished { lineage: lineage.to_string(), epoch });
@@ -116,6 +128,10 @@ impl Expected {
         for (sink, state) in &newest.checkpoint.sinks {
             let met = state.identities.iter().map(|one| (lineage.to_string(), one.clone()));
             self.identities.entry(sink.clone()).or_default().extend(met);
+            let missed = state.missed(epoch).into_iter();
+            let missed =
+                missed.map(|Gap { from, to }| Missed { lineage: lineage.to_string(), from, to });
+            self.gaps.entry(sink.clone()).or_default().extend(missed);
         }
         let complete = newest.complete || until == Until::Decided;
         // The existence of an epoch proves the one before it complete.
@@ -127,7 +143,10 @@ impl Expected {
             complete_until,
             certain_until: if complete { u64::MAX } else { complete_until },
         };
-        let splits: HashSet<&str> = ledger.rows.iter().map(|row| &*row.entry.split).collect();
+        // A split of which no epoch is recorded any more is compared too, with nothing.
+        let known = newest.checkpoint.splits.iter().map(|state| state.known.split.id.as_str());
+        let splits: HashSet<&str> =
+            ledger.rows.iter().map(|row| &*row.entry.split).chain(known).collect();
         for split in splits {
             self.histories.entry(split.to_owned()).or_default().push(history.clone());
             let known = self.limits.entry(split.to_owned()).or_insert(Limits::NONE);
@@ -171,8 +190,11 @@ impl Expected {
 
     /// The stretch of a row whose epoch is later than all that are compared; none for others.
     pub fn later(&self, split: &str, epoch: u64) -> Option<Stretch> {
-        let limits = self.limits.get(split)?;
-        let later = epoch > limits.complete_until;
+        let later = match self.limits.get(split) {
+            Some(limits) => epoch > limits.complete_until,
+            // Where a lineage has forgotten everything, it may be one of its splits.
+            None => !self.blank.is_empty(),
+        };
         later.then(|| Stretch { split: split.to_owned(), epoch })
     }
 
@@ -199,6 +221,22 @@ impl Expected {
             difference(DifferenceKind::Unexpected, stretch, held.rows, &held.positions)
         });
         Ok(unexpected.collect())
+    }
+
+    /// The rows of splits that nobody knows, where a lineage has no epoch that could explain them.
+    pub fn unexplained(&self, found: &Found) -> Option<Unexplained> {
+        let unknown = found.later.iter().filter(|(row, _)| !self.limits.contains_key(&row.split));
+        let mut unexplained = Unexplained { lineages: self.blank.clone(), until: 0, rows: 0 };
+        for (stretch, later) in unknown {
+            unexplained.rows += later.rows;
+            unexplained.until = unexplained.until.max(stretch.epoch);
+        }
+        (unexplained.rows > 0).then_some(unexplained)
+    }
+
+    /// The epochs that a sink did not see while it was not in the pipeline file.
+    pub fn gaps(&self, sink: &str) -> Vec<Missed> {
+        self.gaps.get(sink).cloned().unwrap_or_default()
     }
 
     /// Rows that a sink should hold.

@@ -22,7 +22,8 @@ use state::CheckpointStore;
 use expected::{Expected, Until};
 use found::{Found, Positions};
 pub use report::{
-    Complete, Difference, DifferenceKind, Replaced, Report, SinkReport, Unfinished, Unreadable,
+    Complete, Difference, DifferenceKind, Missed, Replaced, Report, SinkReport, Unexplained,
+    Unfinished, Unreadable,
 };
 
 /// A sink to be audited.
@@ -75,6 +76,7 @@ async fn audit_all(
     for audited in sinks {
         let mut report = SinkReport::new(&audited.name, audited.sink.promise().proof);
         report.expected = expected.rows_of(&audited.name);
+        report.gaps = expected.gaps(&audited.name);
         let read = audit_sink(pipeline, audited, expected, report.clone()).await;
         reports.push(match read {
             Ok(report) => report,
@@ -135,6 +137,7 @@ async fn audit_origins(
     report.found = found.rows();
     report.foreign = found.foreign;
     report.differences = expected.undecided(&found).await?;
+    report.unexplained = expected.unexplained(&found);
     report.found += report.differences.iter().map(|difference| difference.rows).sum::<u64>();
     let differing = expected.differing(&audited.name, &found);
     if !differing.is_empty() {

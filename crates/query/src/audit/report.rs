@@ -62,9 +62,38 @@ pub struct SinkReport {
     /// What its rows went into that is not what stands there now.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub replaced: Vec<Replaced>,
+    /// Rows of epochs of which no checkpoint is left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unexplained: Option<Unexplained>,
+    /// Epochs that it did not see while it was not in the pipeline file; it lacks their rows, and
+    /// should not hold them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub gaps: Vec<Missed>,
     /// Why it could not be read; the numbers then say nothing of what it holds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unreadable: Option<Unreadable>,
+}
+
+/// Rows of splits that no checkpoint knows, where the checkpoints of a lineage are gone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Unexplained {
+    /// The lineages that have no epoch.
+    pub lineages: Vec<String>,
+    /// The newest epoch whose rows are there.
+    pub until: u64,
+    /// How many rows.
+    pub rows: u64,
+}
+
+/// Epochs that a sink did not see.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Missed {
+    /// Whose epochs they are.
+    pub lineage: String,
+    /// The first.
+    pub from: u64,
+    /// The last.
+    pub to: u64,
 }
 
 /// Why a sink could not be read back.
@@ -147,6 +176,8 @@ impl SinkReport {
             foreign: 0,
             differences: Vec::new(),
             replaced: Vec::new(),
+            unexplained: None,
+            gaps: Vec::new(),
             unreadable: None,
         }
     }

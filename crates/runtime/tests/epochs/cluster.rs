@@ -249,6 +249,7 @@ impl Following {
             adopt: false,
             assume: None,
             accept_loss: false,
+            accept_gap: false,
             stop: stopped,
         };
         let run = runtime::run(pipeline, options, Arc::new(Progress::default()));

@@ -119,6 +119,7 @@ impl Fixture {
             adopt: false,
             assume: None,
             accept_loss: false,
+            accept_gap: false,
             stop: stopped,
         };
         runtime::run(pipeline, options, Arc::new(Progress::default())).await

@@ -179,6 +179,7 @@ impl Fixture {
             adopt: false,
             assume: None,
             accept_loss,
+            accept_gap: false,
             stop,
         };
         runtime::run(pipeline, options, Arc::new(Progress::default())).await

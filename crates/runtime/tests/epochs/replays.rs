@@ -175,6 +175,7 @@ impl Fixture {
             adopt: false,
             assume: None,
             accept_loss: false,
+            accept_gap: false,
             stop,
         };
         runtime::run(pipeline, options, Arc::new(Progress::default())).await

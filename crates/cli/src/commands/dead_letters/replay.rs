@@ -256,7 +256,8 @@ impl Replayer<'_> {
         history.keep_input(request.to_bytes()?).await?;
         let ran = self.run(&history, lineage, request).await;
         let is_refused = ran.as_ref().is_err_and(|error| error.kind() == ErrorKind::Config);
-        if is_refused && history.newest_epoch().await?.is_none() {
+        let decided = history.newest_epoch().await?.unwrap_or_default();
+        if is_refused && decided == 0 {
             // Nothing of it was decided: whoever calls next need not finish it.
             history.forget_input().await?;
         }
@@ -282,6 +283,7 @@ impl Replayer<'_> {
             adopt: false,
             assume: None,
             accept_loss: false,
+            accept_gap: false,
             stop: self.stop.clone(),
         };
         let outcome = run::watched(bound, options, self.global).await?.outcome;
