@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::cache::Cache;
-use super::{Gives, Service, pip};
+use super::{Gives, Service, Variables, pip};
 
 /// Every release pins its dependencies loosely.
 const REQUIREMENTS: &str = include_str!("../../airflow-requirements.txt");
@@ -13,7 +13,7 @@ pub const SERVICE: Service =
     Service { name: "airflow", installer: "pip", install, gives: Gives::Programs(programs) };
 
 /// The interpreter that runs it, for tests: `PROGRAM -m airflow`.
-fn programs(cache: &Cache) -> Result<Vec<(&'static str, String)>, String> {
+fn programs(cache: &Cache) -> Result<Variables, String> {
     Ok(vec![("AIRFLOW", install(cache)?.display().to_string())])
 }
 

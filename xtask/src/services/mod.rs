@@ -74,12 +74,15 @@ struct Service {
     gives: Gives,
 }
 
+/// Names and values of environment variables.
+type Variables = Vec<(&'static str, String)>;
+
 /// What becomes of an installation.
 enum Gives {
     /// A server, which is started once for all tests.
     Server(fn(&Site<'_>) -> Result<Launch, String>),
     /// What tests start themselves, because each needs one of its own.
-    Programs(fn(&Cache) -> Result<Vec<(&'static str, String)>, String>),
+    Programs(fn(&Cache) -> Result<Variables, String>),
 }
 
 /// What a service needs to start.
@@ -96,7 +99,7 @@ struct Launch {
     /// Stops it in good order, and soon.
     signal: &'static str,
     ready: Box<dyn Fn() -> bool + Send>,
-    variables: Vec<(&'static str, String)>,
+    variables: Variables,
 }
 
 /// Installs and starts the servers, prints where they are, and waits until it is stopped.
@@ -217,7 +220,7 @@ fn start(service: &Service, site: &Site<'_>) -> Result<Started, String> {
     Ok((Some(guard), variables))
 }
 
-fn named(variables: Vec<(&'static str, String)>) -> Vec<(String, String)> {
+fn named(variables: Variables) -> Vec<(String, String)> {
     let named = variables.into_iter();
     named.map(|(name, value)| (format!("LOGMILL_TEST_{name}"), value)).collect()
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::cache::Cache;
 use super::java::{self, Library};
-use super::{kafka, pip, tools};
+use super::{Variables, kafka, pip, tools};
 
 const RSYSLOG: &str = include_str!("texts/rsyslog.sh");
 /// What brings its modules, and the libraries that PostgreSQL does not bring.
@@ -18,7 +18,7 @@ const MIRROR_MAKER: &str = include_str!("texts/mirror-maker.sh");
 const QUIX_STREAMS: &str = include_str!("../../quix-streams-requirements.txt");
 
 /// Installs them, and says where each is as tests are told. What cannot be had is left out.
-pub fn programs() -> Result<Vec<(&'static str, String)>, String> {
+pub fn programs() -> Result<Variables, String> {
     let cache = Cache::open()?;
     let installed = [
         ("LOGMILL_TEST_RSYSLOG", rsyslog(&cache)),

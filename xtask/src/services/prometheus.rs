@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 
 use super::cache::Cache;
-use super::{Gives, Service, tools};
+use super::{Gives, Service, Variables, tools};
 
 /// Prometheus, for tests to start.
 pub const SERVICE: Service =
     Service { name: "prometheus", installer: "apt-get", install, gives: Gives::Programs(programs) };
 
 /// The programs, for tests.
-fn programs(cache: &Cache) -> Result<Vec<(&'static str, String)>, String> {
+fn programs(cache: &Cache) -> Result<Variables, String> {
     let folder = install(cache)?;
     let program = |name: &str| folder.join(name).display().to_string();
     Ok(vec![("PROMETHEUS", program("prometheus")), ("PROMTOOL", program("promtool"))])
