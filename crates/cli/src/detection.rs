@@ -11,11 +11,11 @@ use std::sync::Arc;
 use arrow::array::{AsArray, StringViewArray};
 use contract::error::Context;
 use contract::record::MESSAGE;
-use contract::source::{Lineages, Source, Until};
+use contract::source::{Lineages, Source, Split, Until};
 use contract::spec::BuildContext;
 use contract::{Error, Place, Result, Section};
 use formats::join::Join;
-use formats::{Format, FormatConfig, Undecided};
+use formats::{Detected, Format, FormatConfig, Undecided};
 use plan::{NodeRef, Plan, SourceNode};
 use runtime::Pipeline;
 use runtime::graph::{checkpoint_folder, checkpoint_store};
@@ -158,18 +158,16 @@ fn read(step: &str, taken: TakenFormat) -> Result<Decision> {
 
 async fn find(plan: &Plan, data: &Path, number: usize) -> Result<Decision> {
     let node = &plan.transforms[number];
-    let mut lines = Vec::new();
+    let mut samples = Vec::new();
     for input in &node.inputs {
         let NodeRef::Source(number) = input.node else { return Err(cannot_look(&input.place)) };
         let node = &plan.sources[number];
         let source = source(node, plan, data)?.ok_or_else(|| cannot_look(&input.place))?;
-        first_lines(source.as_ref(), &mut lines)
+        first_lines(source.as_ref(), &mut samples)
             .await
             .map_err(|error| error.context(format!("could not look at source {:?}", node.name)))?;
     }
-    let lines = StringViewArray::from_iter_values(lines);
-    let detected = formats::detect(&lines).map_err(Undecided::into_error)?;
-    let detected = detected.for_pipeline();
+    let detected = detect(&samples).map_err(Undecided::into_error)?.for_pipeline();
     let settings = serde_json::to_string(&detected.format).bug("a format is not JSON")?;
     let taken = TakenFormat { settings, seen: detected.to_string() };
     Ok(Decision { step: node.name.clone(), format: detected.format, taken, is_kept: false })
@@ -195,18 +193,58 @@ fn source(node: &SourceNode, plan: &Plan, data: &Path) -> Result<Option<Arc<dyn 
         .filter(|source| source.replayable() && source.lineages().first() == Some(&Lineages::One)))
 }
 
-/// Adds the first lines of a source.
-async fn first_lines(source: &dyn Source, lines: &mut Vec<String>) -> Result<()> {
-    let found = source.splits(None).await?;
-    for split in found.splits.iter().take(SPLITS_MAX) {
-        let mut reader = source.open(split, None, Until::End).await?;
-        while lines.len() < LINES_ENOUGH {
-            let Some(batch) = reader.next_batch().await? else { break };
-            let Some(column) = batch.records.column_by_name(MESSAGE) else { return Ok(()) };
-            let texts = column.as_string_view();
-            let room = LINES_ENOUGH - lines.len();
-            lines.extend(texts.iter().flatten().take(room).map(str::to_owned));
+/// What the samples are: all of them, or else the first that is anything by itself, as there may be
+/// a foreign file among many.
+fn detect(samples: &[Vec<String>]) -> std::result::Result<Detected, Undecided> {
+    let of = |lines: &mut dyn Iterator<Item = &String>| {
+        formats::detect(&StringViewArray::from_iter_values(lines))
+    };
+    let all = of(&mut samples.iter().flatten());
+    match all {
+        Err(_) if samples.len() > 1 => {
+            let mut each = samples.iter().map(|lines| of(&mut lines.iter()));
+            each.find_map(|one| one.ok()).map_or(all, Ok)
         }
+        all => all,
+    }
+}
+
+/// Adds the first lines of a source, a sample for each of its first splits. One that cannot be read
+/// is left out, where any other can: the run names it.
+async fn first_lines(source: &dyn Source, samples: &mut Vec<Vec<String>>) -> Result<()> {
+    let found = source.splits(None).await?;
+    let mut failed = None;
+    let mut room = LINES_ENOUGH;
+    for split in found.splits.iter().take(SPLITS_MAX) {
+        let mut lines = Vec::new();
+        if let Err(error) = lines_of(source, split, (&mut lines, room)).await {
+            failed = failed.or(Some(error));
+        }
+        room -= lines.len();
+        samples.extend(Some(lines).filter(|lines| !lines.is_empty()));
+    }
+    match failed {
+        Some(error) if samples.is_empty() => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Adds so many lines of a split, and those before an error.
+async fn lines_of(
+    source: &dyn Source,
+    split: &Split,
+    (lines, room): (&mut Vec<String>, usize),
+) -> Result<()> {
+    if room == 0 {
+        return Ok(());
+    }
+    let mut reader = source.open(split, None, Until::End).await?;
+    while lines.len() < room {
+        let Some(batch) = reader.next_batch().await? else { break };
+        let Some(column) = batch.records.column_by_name(MESSAGE) else { return Ok(()) };
+        let texts = column.as_string_view();
+        let room = room - lines.len();
+        lines.extend(texts.iter().flatten().take(room).map(str::to_owned));
     }
     Ok(())
 }

@@ -83,6 +83,23 @@ fn a_format_that_is_found_out_holds_for_all_later_runs() {
 }
 
 #[test]
+fn a_bad_file_among_others_decides_nothing() {
+    let desk = Desk::new();
+    desk.write("web.yaml", &pipeline("format: auto").replace("[in.log]", "['*.log*']"));
+    std::fs::write(desk.path().join("a.log.gz"), b"\x1f\x8b\x08\0\0\0\0\0\0\x03garbage")
+        .expect("a damaged archive");
+    desk.write("b.log", "~~~ begin of a listing ~~~\n~~~ no log at all ~~~\n");
+    let line = "192.0.2.7 - - [03/Mar/2026:10:00:00 +0000] \"GET /a HTTP/1.1\" 200 5\n";
+    desk.write("c.log", &line.repeat(30));
+    let checked = desk.run(&["check", "web.yaml"]);
+    assert!(checked.stdout.contains("format common"), "{}{}", checked.stdout, checked.stderr);
+    let ran = desk.run(&["run", "web.yaml", "--until-end"]);
+    assert_eq!(ran.code, 1, "the damaged one is named: {}", ran.stderr);
+    assert!(ran.stderr.contains("a.log.gz"), "{}", ran.stderr);
+    assert_eq!(rows(&desk, "SELECT count(*) FROM web"), "30");
+}
+
+#[test]
 fn guessed_fields_keep_what_they_did_not_see() {
     let desk = Desk::new();
     desk.write("web.yaml", &pipeline("format: auto"));
