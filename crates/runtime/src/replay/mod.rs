@@ -21,7 +21,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use contract::record::{message_schema, sink_schema};
 use contract::sink::Sink;
-use contract::source::{Reject, Split};
+use contract::source::{Lineages, Reject, Split};
 use contract::{Error, Lineage, Result, SplitId};
 use serde::{Deserialize, Serialize};
 use state::checkpoint::{NumberedEdge, sha256_hex};
@@ -270,6 +270,8 @@ impl Pipeline {
             return Err(gone(format!("rows of {} have no numbers", request.refuser)));
         }
         for node in &mut self.sources {
+            // A replay is one lineage, whatever those of the pipeline are.
+            node.lineages = Lineages::One;
             let letters = request.letters.iter().filter(|letter| letter.source == node.name);
             node.source = match node.source.schema() == message_schema() {
                 true => Arc::new(Letters::new(letters)),
@@ -311,6 +313,7 @@ impl Pipeline {
         self.sinks.drain(..self.dead_letter_sink());
         self.sources.truncate(1);
         for node in &mut self.sources {
+            node.lineages = Lineages::One;
             node.consumers = Consumers::default();
             node.source = Arc::new(Letters::new(request.letters.iter()));
         }
