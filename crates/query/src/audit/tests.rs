@@ -64,6 +64,28 @@ impl Sink for Given {
     }
 }
 
+/// A sink whose rows cannot be told from others.
+struct Unproven;
+
+#[async_trait]
+impl Sink for Unproven {
+    fn promise(&self) -> Promise {
+        Promise { proof: Proof::None, ..Given(&[]).promise() }
+    }
+
+    async fn fence_and_read(&self, _: &WriterContext, _: &Lineage) -> Result<Held> {
+        Ok(Held::Untold)
+    }
+
+    async fn open(&self, _: WriterContext) -> Result<Box<dyn Writer>> {
+        Err(Error::bug("an audit writes nothing"))
+    }
+
+    async fn read_back(&self, _: &str, _: ReadBack) -> Result<BatchStream> {
+        Err(Error::bug("its rows prove nothing"))
+    }
+}
+
 /// A sink that does not answer.
 struct Silent;
 
@@ -187,6 +209,17 @@ async fn a_decided_epoch_that_every_sink_holds_needs_no_mark() {
     let report = report(&[(1, 0), (1, 1), (1, 2), (2, 3), (2, 4), (2, 5)], false).await;
     assert!(report.complete);
     assert_eq!((report.lineages[0].epoch, report.sinks[0].found), (2, 6));
+}
+
+#[tokio::test]
+async fn a_decided_epoch_is_unfinished_where_nobody_can_tell() {
+    for (complete, epoch) in [(true, 2), (false, 1)] {
+        let sinks = [AuditedSink { name: "lake".into(), sink: Arc::new(Unproven) }];
+        let checkpoints = checkpoints(store(complete).await);
+        let report = audit("p", &sinks, &checkpoints).await.expect("audited");
+        assert_eq!((report.complete, report.lineages[0].epoch), (complete, epoch));
+        assert_eq!(report.unfinished.is_empty(), complete);
+    }
 }
 
 #[tokio::test]
