@@ -52,9 +52,18 @@ pub struct Document {
     pub with_origin: bool,
     /// The action and the document, a line each.
     pub lines: Vec<u8>,
+    /// Rows of the same name before it, in whose place it is sent; the latest last.
+    pub earlier: Vec<Document>,
 }
 
 impl Document {
+    /// The row that is sent where this one is refused.
+    fn before(mut self) -> Option<Self> {
+        let mut before = self.earlier.pop()?;
+        before.earlier = self.earlier;
+        Some(before)
+    }
+
     /// The row as one that the cluster will never take.
     pub fn reject(&self, reason: &str) -> SinkReject {
         let reason: String = reason.chars().take(REASON_CHARS_MAX).collect();
@@ -70,9 +79,16 @@ pub struct Done {
     pub rejects: Vec<SinkReject>,
     /// How many stand in which index. An alias is named by the index that it stands for.
     pub indices: BTreeMap<String, u64>,
+    /// Those to be sent in the place of refused ones.
+    next: Vec<Document>,
 }
 
 impl Done {
+    fn refuse(&mut self, document: Document, reason: &str) {
+        self.rejects.push(document.reject(reason));
+        self.next.extend(document.before());
+    }
+
     fn stands_in(&mut self, index: String) {
         *self.indices.entry(index).or_default() += 1;
     }
@@ -94,8 +110,9 @@ impl Bulk {
         self.documents.push(document);
     }
 
-    /// Adds a document; one that others may be called as takes the place of an earlier one.
-    pub fn put(&mut self, index: &str, document: Document) {
+    /// Adds a document; one that others may be called as takes the place of an earlier one, which is
+    /// kept for the case that it is refused.
+    pub fn put(&mut self, index: &str, mut document: Document) {
         if !document.named {
             return self.push(document);
         }
@@ -103,8 +120,9 @@ impl Bulk {
             Entry::Occupied(known) => {
                 let known = &mut self.documents[*known.get()];
                 self.bytes += document.lines.len();
-                self.bytes -= known.lines.len();
-                *known = document;
+                document.earlier = std::mem::take(&mut known.earlier);
+                let before = std::mem::replace(known, document);
+                known.earlier.push(before);
             }
             Entry::Vacant(free) => {
                 free.insert(self.documents.len());
@@ -113,7 +131,7 @@ impl Bulk {
         }
     }
 
-    /// Bytes that it will send.
+    /// Bytes that it holds: those that it will send, and those that may be sent in their place.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -136,7 +154,9 @@ impl Bulk {
             if documents.is_empty() {
                 continue;
             }
-            match send(client, documents, &mut done).await? {
+            let sent = send(client, documents, &mut done).await?;
+            waiting.push(std::mem::take(&mut done.next));
+            match sent {
                 Sent::All => (attempt, cuts) = (0, 0),
                 Sent::TooLarge(mut documents) => {
                     let half = documents.split_off(documents.len() / 2);
@@ -217,9 +237,12 @@ async fn send(client: &Client, documents: Vec<Document>, done: &mut Done) -> Res
     match answer.status {
         200..=299 => sort_out(client, &answer, documents, done).await,
         413 if documents.len() == 1 => {
-            let bytes = documents[0].lines.len();
-            let reason = format!("a document of {bytes} bytes is larger than the cluster takes");
-            done.rejects.push(documents[0].reject(&reason));
+            for document in documents {
+                let bytes = document.lines.len();
+                let reason =
+                    format!("a document of {bytes} bytes is larger than the cluster takes");
+                done.refuse(document, &reason);
+            }
             Ok(Sent::All)
         }
         413 => Ok(Sent::TooLarge(documents)),
@@ -288,7 +311,7 @@ async fn sort_out(
             Verdict::Conflict if document.named => conflicts.push((document, item.index)),
             // Nothing else has this `_id`: the record stands there since a later epoch.
             Verdict::Conflict => done.stands_in(item.index),
-            Verdict::Never => done.rejects.push(document.reject(&item.reason())),
+            Verdict::Never => done.refuse(document, &item.reason()),
             Verdict::Again => {
                 why = Why { reason: item.reason(), hint: item.hint() };
                 again.push(document);
@@ -304,7 +327,7 @@ async fn sort_out(
         for ((document, index), settled) in settled(client, conflicts).await? {
             match settled {
                 Settled::Delivered => done.stands_in(index),
-                Settled::Foreign(reason) => done.rejects.push(document.reject(&reason)),
+                Settled::Foreign(reason) => done.refuse(document, &reason),
                 Settled::Again => {
                     why = Why::new("a document was deleted while a row gave way to it");
                     again.push(document);
@@ -345,6 +368,7 @@ mod tests {
             named: true,
             with_origin: true,
             lines: lines.as_bytes().to_vec(),
+            earlier: Vec::new(),
         };
         let mut bulk = Bulk::default();
         bulk.put("logs", document("x", 1, "one"));
@@ -352,6 +376,13 @@ mod tests {
         bulk.put("logs", document("x", 3, "three"));
         let lines: Vec<_> = bulk.documents.iter().map(|it| it.lines.as_slice()).collect();
         assert_eq!(lines, [b"three".as_slice(), b"two"]);
-        assert_eq!(bulk.bytes(), 8);
+        assert_eq!(bulk.bytes(), 11);
+        let mut done = Done::default();
+        for document in bulk.documents {
+            done.refuse(document, "no number");
+        }
+        assert_eq!(done.rejects.len(), 2);
+        let next: Vec<_> = done.next.iter().map(|it| it.lines.as_slice()).collect();
+        assert_eq!(next, [b"one".as_slice()]);
     }
 }

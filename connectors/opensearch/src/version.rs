@@ -139,6 +139,7 @@ mod tests {
             named: true,
             with_origin,
             lines: Vec::new(),
+            earlier: Vec::new(),
         };
         let found: Found = serde_json::from_value(found).expect("a document");
         let settled = match judge(&row, &found, NOW_US + 1_000_000) {

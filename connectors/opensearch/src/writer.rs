@@ -114,6 +114,7 @@ impl SearchWriter {
                 named: ids.is_some(),
                 with_origin: self.with_origin,
                 lines: Vec::new(),
+                earlier: Vec::new(),
             };
             if let Some(reason) = refused.get(&row) {
                 documents.rejects.push(document.reject(reason));

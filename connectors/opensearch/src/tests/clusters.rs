@@ -118,6 +118,26 @@ async fn of_rows_with_one_id_the_last_remains_and_older_epochs_give_way() {
 }
 
 #[tokio::test]
+async fn the_row_before_a_refused_one_remains_under_their_id() {
+    let values = ["2015-05-17", "2015-05-18", "no date", "none either"];
+    let batch = RecordBatch::try_from_iter([
+        ("key", Arc::new(StringArray::from(vec!["x"; values.len()])) as ArrayRef),
+        ("text", Arc::new(StringArray::from(values.to_vec()))),
+        (record::POSITION, Arc::new((0..values.len() as i64).collect::<Int64Array>())),
+    ])
+    .expect("a batch");
+    for (url, index) in clusters() {
+        let template = "template: { mappings: { properties: { text: { type: date } } } }";
+        let sink = sink(&url, &format!("index: {index}, id: \"{{key}}\", {template}"));
+        for _ in 0..2 {
+            let prepared = deliver(&sink, 1, &batch).await;
+            assert_eq!((prepared.rows, rejected(&prepared)), (2, vec![2, 3]));
+            assert_eq!(positions(&sink).await, [1]);
+        }
+    }
+}
+
+#[tokio::test]
 async fn documents_of_others_in_the_same_index_are_not_ours() {
     for (url, index) in clusters() {
         let ours = sink(&url, &format!("index: {index}"));
