@@ -13,7 +13,8 @@ pub const CHANGES: &[Change] = &[
     Change { when: "another writer adds a column", then: "null in our rows from then on" },
     Change {
         when: "another writer changes a column's type, or the partitions",
-        then: "refused before anything is written",
+        then: "refused at the next start; of what was written before, nothing is published: \
+               exit code 2, until the table is restored to what it was",
     },
     Change {
         when: "the table is dropped while we run",

@@ -4,7 +4,7 @@
 //! exactly the next version. If that name is taken, what stands there is read and the tokens are
 //! compared again. So no commit is ever built on a state of the table that it has not seen.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use chrono::Utc;
 use contract::error::Context;
@@ -261,6 +261,7 @@ impl Log {
             query_id: first.app_id.clone(),
             epoch_id: token(first.version).epoch.cast_signed(),
         };
+        known.refuse_other_partitions(&publish, &self.name)?;
         let mut actions = Vec::new();
         if let Some(metadata) = known.grown(&publish, &self.name)? {
             actions.push(Action::Metadata(metadata));
@@ -365,6 +366,28 @@ impl Known {
             columns: snapshot.schema().as_ref().clone(),
             tokens,
         })
+    }
+
+    /// Refuses files that were written for other partitions than the table has by now: what their
+    /// paths say would be taken for something else, or for nothing.
+    fn refuse_other_partitions(
+        &self,
+        publish: &[(&Committable, &Transaction)],
+        name: &str,
+    ) -> Result<()> {
+        let there: BTreeSet<&String> = self.metadata.partition_columns().iter().collect();
+        let files = publish.iter().flat_map(|(committable, _)| &committable.files);
+        let others = files.map(|file| file.partition_values.keys().collect::<BTreeSet<_>>());
+        let Some(other) = others.into_iter().find(|columns| *columns != there) else {
+            return Ok(());
+        };
+        let message = format!(
+            "lake table {name:?} has the partitions {there:?} by now, and the files of this epoch \
+             have {other:?}"
+        );
+        Err(Error::config(message)
+            .field("partition_by")
+            .hint("restore the table to its version before (`RESTORE`), and start again"))
     }
 
     /// The table's metadata with the columns that it lacks; none if it lacks none.

@@ -91,6 +91,28 @@ async fn partitions_of_a_table_stay_as_they_are() {
 }
 
 #[tokio::test]
+async fn files_for_other_partitions_than_the_table_has_are_not_published() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let sink = plain(folder.path());
+    let mut writer = writer(&sink, "w1").await;
+    let prepared = prepare(writer.as_mut(), 1, 0..10).await;
+
+    // Another writer makes partitions of a column, as an overwrite with its own layout does.
+    let log = folder.path().join("lake/hits/_delta_log");
+    let first = std::fs::read_to_string(log.join(format!("{:020}.json", 0))).expect("the table");
+    let actions = first.lines().map(|line| serde_json::from_str(line).expect("an action"));
+    let mut actions = actions.filter(|action: &serde_json::Value| action["metaData"].is_object());
+    let mut other = actions.next().expect("the table's metadata");
+    other["metaData"]["partitionColumns"] = json!(["method"]);
+    std::fs::write(log.join(format!("{:020}.json", 1)), other.to_string()).expect("an entry");
+
+    let error = writer.commit(&decided(&prepared, 1, None)).await.expect_err("refused");
+    assert_eq!((error.kind(), error.field_name()), (ErrorKind::Config, Some("partition_by")));
+    assert!(error.chain().contains("\"method\""), "{}", error.chain());
+    assert_eq!(positions(&sink).await, [0; 0]);
+}
+
+#[tokio::test]
 async fn a_new_column_joins_the_table_and_is_null_in_older_rows() {
     let folder = tempfile::tempdir().expect("a folder");
     let sink = plain(folder.path());
