@@ -9,10 +9,10 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use contract::source::{Discovery, Gone, KnownSplit, Split, Unreadable};
-use contract::{Error, Result, SplitId};
+use contract::{Error, Position, Result, SplitId};
 
 use crate::config::{Included, Patterns};
 use crate::expand::expand;
@@ -37,6 +37,28 @@ pub struct Discoverer {
     said: HashSet<String>,
     /// Whether files that are named without a pattern were found to be readable once.
     has_begun: bool,
+}
+
+/// Where the file of one split is.
+#[derive(Debug)]
+pub struct Whereabouts {
+    /// Who finds it.
+    pub discoverer: Arc<Mutex<Discoverer>>,
+    /// The split.
+    pub split: Split,
+}
+
+impl Whereabouts {
+    /// Whether some file certainly holds what was read up to a position.
+    pub fn hold(&self, position: Position) -> bool {
+        let known = KnownSplit { split: self.split.clone(), position: Some(position) };
+        locked(&self.discoverer).locate(&known).is_ok_and(|found| found.is_some())
+    }
+}
+
+/// The discoverer, whatever became of who had it before.
+pub fn locked(discoverer: &Mutex<Discoverer>) -> MutexGuard<'_, Discoverer> {
+    discoverer.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A split that was given out.

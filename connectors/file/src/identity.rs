@@ -205,18 +205,14 @@ pub fn is_packed_name(one: &Path, other: &Path) -> bool {
         && suffix.is_some_and(|suffix| Compression::SUFFIXES.contains(&suffix))
 }
 
-/// Whether a file's name says that rotation gave it, so that nobody writes to it any more: a small
-/// number at its end, or a date where the file without it is there too. Some servers write to a
-/// file with a date in its name.
-pub fn is_rotated_name(path: &Path) -> bool {
-    const DIGITS_MAX: usize = 3;
+/// Whether a file's name says that rotation gave it, so that nobody writes to it any more: a number
+/// or a date at its end where the file without it is there too, and another one. Some writers have
+/// a number or a date in the name of the file that they write to, and a link that leads to it.
+pub fn is_rotated_name(path: &Path, ours: &Signature) -> bool {
     let (name, family) = (unpacked(file_name(path)), family(path));
-    let Some(added) = name.strip_prefix(family).filter(|added| !added.is_empty()) else {
-        return false;
-    };
-    let number = added.trim_start_matches(['.', '-', '_']);
-    let is_number = number.len() <= DIGITS_MAX && number.bytes().all(|byte| byte.is_ascii_digit());
-    is_number || path.with_file_name(family).exists()
+    name.strip_prefix(family).is_some_and(|added| !added.is_empty())
+        && std::fs::metadata(path.with_file_name(family))
+            .is_ok_and(|metadata| !Signature::of(&metadata).is_same_file(ours))
 }
 
 fn file_name(path: &Path) -> &str {
@@ -268,16 +264,25 @@ mod tests {
     fn a_name_tells_whether_a_file_was_rotated() {
         let folder = tempfile::tempdir().expect("a folder");
         let check = |name: &str, expect: bool| {
-            assert_eq!(is_rotated_name(&folder.path().join(name)), expect, "{name}");
+            let path = folder.path().join(name);
+            let other = Signature { device: 0, inode: 0, size: 0, modified_ns: 0 };
+            let ours = std::fs::metadata(&path).map_or(other, |metadata| Signature::of(&metadata));
+            assert_eq!(is_rotated_name(&path, &ours), expect, "{name}");
         };
         check("a.log", false);
-        check("a.log.1", true);
-        check("a.log.12.gz", true);
+        check("a.log.1", false);
+        check("worker-1", false);
         check("node7", false);
         check("7", false);
         check("a.log-20260101", false);
         std::fs::write(folder.path().join("a.log"), "new").expect("a file can be written");
         check("a.log-20260101", true);
+        check("a.log.1", true);
+        check("a.log.12.gz", true);
+        check("a.log", false);
+        std::fs::hard_link(folder.path().join("a.log"), folder.path().join("a.log-20261128"))
+            .expect("a link");
+        check("a.log-20261128", false);
         check("a.log.2026-01-01.xz", true);
         check("b.log.2026-01-01", false);
     }

@@ -34,6 +34,10 @@ impl Candidate {
 
     /// Whether a file holds what was read of this split.
     fn is_in(&self, found: &Found) -> Result<bool> {
+        let is_behind = |at: &Position| found.end().is_some_and(|end| at.at > end);
+        if self.position.as_ref().is_some_and(is_behind) {
+            return Ok(false);
+        }
         if self.descriptor.is_settled && found.signature == self.descriptor.signature {
             return Ok(true);
         }

@@ -1,6 +1,6 @@
 //! The source: files as splits. All I/O runs in threads for blocking work.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
@@ -12,7 +12,7 @@ use formats::blocks::Blocks;
 
 use crate::config::{Config, Patterns};
 use crate::cursor::{Cursor, Reading};
-use crate::discover::Discoverer;
+use crate::discover::{Discoverer, Whereabouts, locked};
 use crate::tail::Tail;
 
 /// Files that become splits.
@@ -69,6 +69,7 @@ impl Source for Files {
             rotate_wait: self.config.rotate_wait.0,
             settle: self.config.settle.0,
             side_by_side: self.side_by_side.clone(),
+            whereabouts: Whereabouts { discoverer: self.discoverer.clone(), split: split.clone() },
         };
         let cursor = self
             .blocking(move |discoverer| open(discoverer, &known, reading))
@@ -76,10 +77,6 @@ impl Source for Files {
             .map_err(|error| error.context(format!("could not open split \"{}\"", split.id)))?;
         Ok(Box::new(Tail::new(cursor, self.config.poll_interval.0)))
     }
-}
-
-fn locked(discoverer: &Mutex<Discoverer>) -> MutexGuard<'_, Discoverer> {
-    discoverer.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The way to a position may be long in a compressed file: nobody is kept from looking meanwhile.

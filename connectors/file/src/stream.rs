@@ -15,7 +15,7 @@ use formats::encoding::{self, Encoding, Growth};
 use rustix::fs::OFlags;
 
 use crate::config;
-use crate::identity::{FINGERPRINT_BYTES, Recent, Signature};
+use crate::identity::{FINGERPRINT_BYTES, Fingerprint, Recent, Signature};
 
 /// How far a compressed file is read at once where only its bytes before a position count.
 const SKIP_BYTES: usize = 64 << 10;
@@ -159,6 +159,22 @@ impl Opened {
         bytes.by_ref().take(before.len() as u64).read_to_end(&mut found)?;
         let recent = recent.clone();
         Ok((found == before).then_some(Placed { bytes, recent, units }))
+    }
+
+    /// Whether just these bytes stand before a place on disk. Moves no offset.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn holds(&self, before: &Fingerprint, at: i64) -> io::Result<bool> {
+        let Some(begin) = at.cast_unsigned().checked_sub(before.length as u64) else {
+            return Ok(false);
+        };
+        let mut bytes = vec![0; before.length];
+        match self.file.read_exact_at(&mut bytes, begin) {
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(false),
+            Err(error) => Err(error),
+            Ok(()) => Ok(Fingerprint::of(&bytes) == *before),
+        }
     }
 
     fn start(&self, size: u64, growth: Growth) -> io::Result<Bytes> {

@@ -21,6 +21,7 @@ use formats::encoding;
 use formats::join::Join;
 use formats::lines::{LineBatch, Lines, Start, before_holes};
 
+use crate::discover::Whereabouts;
 use crate::hole::Hole;
 use crate::identity::{Fingerprint, Note, Recent, Signature};
 use crate::stream::{Bytes, Opened, Placed, is_damage};
@@ -53,6 +54,8 @@ pub struct Reading {
     pub settle: Duration,
     /// Held by every cursor of a source: its count tells how many there are.
     pub side_by_side: Arc<Blocks>,
+    /// Asked where what was read lies once the file does not hold it any more.
+    pub whereabouts: Whereabouts,
 }
 
 /// What one step brought.
@@ -99,6 +102,7 @@ pub struct Cursor {
     rotate_wait: Duration,
     settle: Duration,
     side_by_side: Arc<Blocks>,
+    whereabouts: Whereabouts,
     /// Set while all that can be read of the file is read.
     waiting: Option<Waiting>,
     /// NULs behind which nothing is read before they are known to stay; kept until all that are as
@@ -186,6 +190,7 @@ impl Cursor {
             rotate_wait: reading.rotate_wait,
             settle: reading.settle,
             side_by_side: reading.side_by_side,
+            whereabouts: reading.whereabouts,
             waiting,
             hole,
             is_news: false,
@@ -209,11 +214,7 @@ impl Cursor {
                 Ok(Step { batch: self.deliver(lines, None), then: Then::Hold })
             }
             Look::Changed => self.read(),
-            Look::Truncated => {
-                let (path, position) = (self.path.display(), self.read_to);
-                tracing::warn!(%path, position, "file was truncated while it was read");
-                self.finish()
-            }
+            Look::Truncated => self.leave(),
             Look::Finished => self.finish(),
         }
     }
@@ -241,6 +242,10 @@ impl Cursor {
         let refusal = self.bytes.foreign_reason();
         self.tell_of_foreign(refusal.as_deref());
         let outcome = self.bytes.fill(&mut block, room);
+        // Asked behind the read: what was read before the answer belongs to it.
+        if !self.holds_what_was_read()? {
+            return self.leave();
+        }
         self.read_to += (block.len() - held) as i64;
         let reached = outcome.as_ref().ok().copied();
         let is_whole = reached == Some(Reached::End);
@@ -393,6 +398,39 @@ impl Cursor {
         Ok(Look::Changed)
     }
 
+    /// Whether a plain file still holds what stood before the position.
+    fn holds_what_was_read(&self) -> Result<bool> {
+        if !self.opened.is_plain() {
+            return Ok(true);
+        }
+        let at = self.lines.at();
+        let held = match (&self.first, at) {
+            (Some(first), 0) => self.opened.holds(first, first.length as i64),
+            (None, 0) => Ok(true),
+            _ => self.opened.holds(&self.before, at),
+        };
+        held.map_err(|error| self.unreadable(error))
+    }
+
+    /// Ends where the file does not hold any more what was read. A line that it began is a record
+    /// only if no other file has all of it.
+    fn leave(&mut self) -> Result<Step> {
+        let (path, position) = (self.path.display(), self.lines.at());
+        match self.stop {
+            Stop::Never => {}
+            Stop::AtEnd => return Err(changed(&self.path, position).retryable()),
+            Stop::At(_) | Stop::Before(_) => return Err(changed(&self.path, position)),
+        }
+        tracing::warn!(%path, position, "file was truncated while it was read");
+        let (before, start) = (self.before.clone(), self.lines.start());
+        let note = Note { before, start, whole: None, hole: self.hole };
+        let position = Position::new(position).with_note(note.to_text());
+        if self.lines.waiting_bytes() > 0 && self.whereabouts.hold(position) {
+            self.lines.forget_tail();
+        }
+        self.finish()
+    }
+
     fn finish(&mut self) -> Result<Step> {
         let lines = self.lines.cut_last(self.lines.block(0));
         Ok(Step { batch: self.deliver(lines, None), then: Then::End })
@@ -456,4 +494,12 @@ fn unreadable(path: &std::path::Path, at: i64, error: io::Error) -> Error {
 fn too_short(path: &std::path::Path, at: i64) -> Error {
     Error::external(format!("file {path:?} ends before byte {at} (decompressed)"))
         .hint("it was truncated: restore it, or go on without the rest by `--accept-loss`")
+}
+
+fn changed(path: &std::path::Path, at: i64) -> Error {
+    let message =
+        format!("file {path:?} does not hold any more what was read of it up to byte {at}");
+    Error::external(message).hint(
+        "it was truncated or rewritten: restore it, or go on without the rest by `--accept-loss`",
+    )
 }

@@ -133,9 +133,8 @@ impl Cursor {
     /// How long NULs with text behind them may still be written over, if nobody writes to the file.
     fn fills_in(&self, seen: &Signature) -> Duration {
         let grace = match self.stop {
-            Stop::Never => self.rotate_wait,
             Stop::AtEnd if *seen != self.opened.signature => return self.settle,
-            Stop::AtEnd => Duration::ZERO,
+            Stop::Never | Stop::AtEnd => self.rotate_wait,
             Stop::At(_) | Stop::Before(_) => return Duration::ZERO,
         };
         if self.opened.compression != Compression::None {
@@ -159,7 +158,7 @@ impl Cursor {
                 let ends_with_nuls = block.last() == Some(&0);
                 !is_done
                     && (*seen != self.opened.signature
-                        || !self.due_in(seen, ends_with_nuls, Duration::ZERO).is_zero())
+                        || !self.due_in(seen, ends_with_nuls, self.rotate_wait).is_zero())
             }
         }
     }
@@ -168,7 +167,7 @@ impl Cursor {
     /// file whose room was taken in advance ends with NULs, however long nobody writes to it.
     fn due_in(&self, seen: &Signature, ends_with_nuls: bool, grace: Duration) -> Duration {
         match ends_with_nuls {
-            _ if is_rotated_name(&self.path) => grace.saturating_sub(seen.age()),
+            _ if is_rotated_name(&self.path, seen) => grace.saturating_sub(seen.age()),
             true => Duration::MAX,
             false => self.settle.saturating_sub(seen.age()),
         }

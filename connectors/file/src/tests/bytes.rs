@@ -218,6 +218,7 @@ async fn a_line_without_end_counts_where_it_cannot_grow() {
     bench.write("old", "one\ntwo");
     age(&bench, "old", 3600);
     bench.write("packed", gzip("one\ntwo"));
+    bench.write("a.log", "new\n");
     bench.write("a.log.1", "one\ntwo");
     bench.write("live", "one\ntwo");
     let said = bench.read().await;

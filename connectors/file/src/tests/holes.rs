@@ -216,8 +216,10 @@ async fn a_hole_is_passed_once_its_file_is_rotated_or_deleted() {
         }
     }
     let mut bench = waiting();
+    bench.write("a.log", "new\n");
     bench.write("a.log.1", "one\n".to_owned() + &nuls_from(4) + "two\n");
-    assert_eq!(bench.read().await, ["a.log.1@0 one", "a.log.1@4096 two"]);
+    let said = ["a.log@0 new", "a.log.1@0 one", "a.log.1@4096 two"];
+    assert_eq!(bench.read().await, said);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Real files in a folder of their own, read through the contract as the runtime does it.
 
 mod bytes;
+mod copied;
 mod follow;
 mod holes;
 mod hostile;
