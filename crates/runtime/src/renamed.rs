@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use contract::source::{KnownSplit, Lineages, Split};
+use contract::source::{KnownSplit, Lineages};
 use contract::{Error, Result, SplitId};
 use state::Checkpoint;
 use state::checkpoint::{SEMANTICS, SplitState, Target};
@@ -39,10 +39,10 @@ pub async fn refuse_source(
     for other in others {
         let of_other = known.iter().filter(is_others).filter(|state| state.source == other);
         let of_other: Vec<KnownSplit> = of_other.map(|state| state.known.clone()).collect();
-        let Some(asked) = again(pipeline, options) else { return Ok(()) };
-        let mut read = found(&asked, name, &of_other).await?;
+        let ask = || again(pipeline, options);
+        let mut read = found(&ask, name, &of_other).await?;
         if !read.is_empty() {
-            let still = found(&asked, other, &of_other).await?;
+            let still = found(&ask, other, &of_other).await?;
             read.retain(|split| !still.contains(split));
         }
         if !read.is_empty() {
@@ -148,9 +148,9 @@ pub async fn refuse_pipeline(pipeline: &Pipeline, options: &RunOptions) -> Resul
         let place = targets.filter(|target| wrote(target)).find_map(|it| place_of(Some(it)));
         let Some(place) = place else { continue };
         let known: Vec<_> = newest.splits.iter().map(|state| state.known.clone()).collect();
-        let Some(asked) = again(pipeline, options) else { return Ok(()) };
+        let ask = || again(pipeline, options);
         for node in &pipeline.sources {
-            if let Some(split) = found(&asked, &node.name, &known).await?.first() {
+            if let Some(split) = found(&ask, &node.name, &known).await?.first() {
                 return Err(Error::config(format!(
                     "pipeline {:?} reads what pipeline {other:?} has read (\"{split}\") and \
                      writes where it has written ({place})",
@@ -184,22 +184,42 @@ fn again(pipeline: &Pipeline, options: &RunOptions) -> Option<Pipeline> {
     made.inspect_err(failed).ok()
 }
 
-/// Which of these splits a source finds: those that it would begin with, and that it knows again.
-async fn found(asked: &Pipeline, name: &str, known: &[KnownSplit]) -> Result<BTreeSet<SplitId>> {
+/// What a source would begin with though it is one of these splits, by whatever name it has now.
+async fn found(
+    ask: &(dyn Fn() -> Option<Pipeline> + Sync),
+    name: &str,
+    known: &[KnownSplit],
+) -> Result<BTreeSet<SplitId>> {
     let known: Vec<_> = known.iter().filter(|known| known.position.is_some()).cloned().collect();
-    let node = asked.sources.iter().find(|node| node.name == name);
-    let Some(node) = node.filter(|_| !known.is_empty()) else { return Ok(BTreeSet::new()) };
-    let ids = |splits: Vec<Split>| splits.into_iter().map(|split| split.id);
-    let begun: BTreeSet<_> = ids(node.source.splits(None).await?.splits).collect();
-    let both = known.iter().map(|known| &known.split.id).filter(|id| begun.contains(id));
-    let mut both: BTreeSet<SplitId> = both.cloned().collect();
+    if known.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let mut begun = ids(ask(), name, None).await?;
     // A source that finds nothing yet is asked at every start: only what it would begin with
     // costs anything, however much the others have read.
-    if !both.is_empty() {
-        let again: BTreeSet<_> = ids(node.source.splits(Some(&known)).await?.splits).collect();
-        both.retain(|id| again.contains(id));
+    if !begun.is_empty() {
+        // Asked anew: a source remembers what it called its splits.
+        let again = ids(ask(), name, Some(&known)).await?;
+        let known: BTreeSet<_> = known.iter().map(|known| &known.split.id).collect();
+        // A known id that is not there again is the name of something new; another id that is not
+        // is that of something known, which was rotated, compressed or moved since.
+        begun.retain(|id| known.contains(id) == again.contains(id));
     }
-    Ok(both)
+    Ok(begun)
+}
+
+/// What a source of this name finds; nothing where there is none.
+async fn ids(
+    asked: Option<Pipeline>,
+    name: &str,
+    known: Option<&[KnownSplit]>,
+) -> Result<BTreeSet<SplitId>> {
+    let asked = asked.as_ref().map(|asked| &asked.sources);
+    let Some(node) = asked.into_iter().flatten().find(|node| node.name == name) else {
+        return Ok(BTreeSet::new());
+    };
+    let found = node.source.splits(known).await?;
+    Ok(found.splits.into_iter().map(|split| split.id).collect())
 }
 
 fn renamed(name: &str, other: &str, read: &BTreeSet<SplitId>) -> Error {

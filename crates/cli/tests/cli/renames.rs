@@ -51,6 +51,32 @@ fn a_source_under_another_name_is_refused_before_it_reads_anything_again() {
     desk.done(&["audit", "web.yaml"]);
 }
 
+#[test]
+fn what_was_rotated_since_is_known_under_another_name_of_its_source_or_pipeline() {
+    let desk = Desk::new();
+    let pipeline = PIPELINE.replace("access.log", "access.log*");
+    desk.write("access.log", &"a\n".repeat(100));
+    desk.write("web.yaml", &pipeline);
+    desk.done(&["run", "web.yaml", "--until-end"]);
+    let path = |name: &str| desk.path().join(name);
+    std::fs::rename(path("access.log"), path("access.log.1")).expect("rotated");
+    let other_source = pipeline.replace("access:", "logs:").replace("input: access", "input: logs");
+    for new in ["", "b\n"] {
+        if !new.is_empty() {
+            desk.write("access.log", new);
+        }
+        for renamed in [&other_source, &pipeline.replace("name: web", "name: hits")] {
+            desk.write("web.yaml", renamed);
+            let refused = desk.run(&["run", "web.yaml", "--until-end"]);
+            assert_eq!(refused.code, 2, "{renamed}{}", refused.stderr);
+        }
+    }
+    desk.write("web.yaml", &pipeline);
+    desk.done(&["run", "web.yaml", "--until-end"]);
+    assert_eq!(rows(&desk), "n\n101\n");
+    desk.done(&["audit", "web.yaml"]);
+}
+
 const TWO: &str = "\
 name: web
 sources:
