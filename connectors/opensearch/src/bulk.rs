@@ -110,8 +110,8 @@ impl Bulk {
         self.documents.push(document);
     }
 
-    /// Adds a document; one that others may be called as takes the place of an earlier one, which is
-    /// kept for the case that it is refused.
+    /// Adds a document; one that others may be called as takes the place of an earlier one, which
+    /// is kept for the case that it is refused.
     pub fn put(&mut self, index: &str, mut document: Document) {
         if !document.named {
             return self.push(document);
@@ -131,7 +131,7 @@ impl Bulk {
         }
     }
 
-    /// Bytes that it holds: those that it will send, and those that may be sent in their place.
+    /// Bytes that it holds: those that it will send, and those that may be sent instead.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
