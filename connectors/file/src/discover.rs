@@ -125,6 +125,10 @@ impl Discoverer {
         }
         for found in unknown {
             named.warnings.extend(warning_if_truncated(&found, &candidates));
+            named.warnings.extend(found.from.as_ref().map(|from| {
+                let (path, at) = (&found.path, from.at);
+                format!("{path:?} begins with all of another file; read from byte {at} on")
+            }));
             let id = new_id(&found.path, &ids);
             splits.push(self.give(&id, &found));
             ids.insert(id);
@@ -217,7 +221,8 @@ impl Discoverer {
         let since = self.given.values().filter(|given| !ids.contains(&given.split.id));
         let since = since.map(|given| {
             let (id, descriptor) = (given.split.id.clone(), given.descriptor.clone());
-            Ok(Candidate { id, position: None, descriptor, found: None })
+            let position = descriptor.from.clone();
+            Ok(Candidate { id, position, descriptor, found: None })
         });
         let newest = known.iter().map(|known| self.candidate(known));
         let mut candidates = newest.chain(since).collect::<Result<Vec<_>>>()?;
@@ -231,7 +236,8 @@ impl Discoverer {
             Some(given) => given.descriptor.clone(),
             None => Arc::new(Descriptor::of(known)?),
         };
-        let (id, position) = (known.split.id.clone(), known.position.clone());
+        let position = known.position.clone().or_else(|| descriptor.from.clone());
+        let id = known.split.id.clone();
         Ok(Candidate { id, position, descriptor, found: None })
     }
 
@@ -307,7 +313,7 @@ impl Discoverer {
                 continue;
             };
             let others = alike.entry(beginning.to_owned()).or_default();
-            match self.whole_of(&mut one, others, &mut kept) {
+            match self.whole_of(&mut one, others, &mut kept, candidates) {
                 Ok(None) => {
                     others.push(kept.len());
                     kept.push(one);
@@ -331,13 +337,28 @@ impl Discoverer {
         one: &mut Found,
         others: &[usize],
         kept: &mut [Found],
+        candidates: &[Candidate],
     ) -> Result<Option<usize>> {
+        let is_split = split_of(one, candidates).is_some();
         for number in others {
             let other = &mut kept[*number];
-            match self.likeness(other, one)? {
-                Likeness::Different => continue,
-                Likeness::FirstIsPart => std::mem::swap(other, one),
-                Likeness::SecondIsPart => {}
+            // Its reader stays on a plain file, and so does its split.
+            let split = split_of(other, candidates).filter(|_| other.end().is_some());
+            if is_split && split.is_some() {
+                continue;
+            }
+            match (self.likeness(other, one)?, split) {
+                (Likeness::Different, _) => continue,
+                (Likeness::FirstIsPart, Some(split)) => match &split.position {
+                    Some(position) if other.is_read_to(position)? => {
+                        one.from = Some(position.clone());
+                        continue;
+                    }
+                    // What it repeats is read of the other one first.
+                    _ => {}
+                },
+                (Likeness::FirstIsPart, None) => std::mem::swap(other, one),
+                (Likeness::SecondIsPart, _) => {}
             }
             return Ok(Some(*number));
         }
@@ -387,6 +408,13 @@ impl Discoverer {
         found.sort_by(|one: &Found, other| one.path.cmp(&other.path));
         assign(found, candidates, &mut Failures::new()).map(|_| ())
     }
+}
+
+/// The known split whose file this is already.
+fn split_of<'a>(found: &Found, candidates: &'a [Candidate]) -> Option<&'a Candidate> {
+    let mut those =
+        candidates.iter().filter(|one| one.descriptor.signature.is_same_file(&found.signature));
+    those.find(|one| one.is_in(found).unwrap_or(false))
 }
 
 /// Leaves out the compressed forms of files that are there too, as far as these are too short to

@@ -1,6 +1,7 @@
 //! A file as discovery saw it, and what it can be asked about its bytes.
 
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use contract::{Error, Position, Result};
@@ -22,6 +23,8 @@ pub struct Found {
     is_plain: bool,
     /// What the file system said.
     pub signature: Signature,
+    /// Where its split begins, if what stands before was read of another file.
+    pub from: Option<Position>,
     head: Vec<u8>,
     fingerprint: Fingerprint,
     /// The same without what stands behind NULs over which text may be written.
@@ -42,6 +45,7 @@ impl Found {
             is_packed: opened.compression != Compression::None,
             is_plain: opened.is_plain(),
             signature: opened.signature,
+            from: None,
             fingerprint: Fingerprint::of(&head),
             lasting: Fingerprint::of(&head[..before_holes(&head)]),
             head,
@@ -74,12 +78,32 @@ impl Found {
             signature: self.signature,
             is_settled: self.signature.is_settled(),
             head: self.lasting.clone(),
+            from: self.from.clone(),
         }
     }
 
     /// The position behind its last byte, where that can be known without reading it.
     pub fn end(&self) -> Option<i64> {
         self.is_plain.then_some(self.signature.size.cast_signed())
+    }
+
+    /// Whether it is plain and holds nothing but blank lines behind a position.
+    ///
+    /// # Errors
+    /// External: the file cannot be read.
+    pub fn is_read_to(&self, position: &Position) -> Result<bool> {
+        const BLANK_BYTES_MAX: i64 = 4 << 10;
+        let left = self.end().map_or(-1, |end| end - position.at);
+        if !(0..=BLANK_BYTES_MAX).contains(&left) {
+            return Ok(false);
+        }
+        let Some(opened) = self.open()? else { return Ok(false) };
+        let mut rest = vec![0; left as usize];
+        match opened.file.read_exact_at(&mut rest, position.at.cast_unsigned()) {
+            Err(error) if is_damage(&error) => Ok(false),
+            Err(error) => Err(unreadable(&self.path, &error)),
+            Ok(()) => Ok(rest.iter().all(|byte| matches!(byte, b'\n' | b'\r'))),
+        }
     }
 
     /// What its first bytes are known by; none if it has fewer than count.

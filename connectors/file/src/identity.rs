@@ -134,6 +134,9 @@ pub struct Descriptor {
     pub is_settled: bool,
     /// Its first bytes.
     pub head: Fingerprint,
+    /// Where it begins, if what stands before was read of another file that it repeats.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Position>,
 }
 
 impl Descriptor {

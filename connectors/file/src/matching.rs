@@ -33,7 +33,7 @@ impl Candidate {
     }
 
     /// Whether a file holds what was read of this split.
-    fn is_in(&self, found: &Found) -> Result<bool> {
+    pub fn is_in(&self, found: &Found) -> Result<bool> {
         let is_behind = |at: &Position| found.end().is_some_and(|end| at.at > end);
         if self.position.as_ref().is_some_and(is_behind) {
             return Ok(false);
@@ -109,7 +109,10 @@ impl Pool<'_> {
         };
         let Some(found) = place else { return Ok(()) };
         match candidate.is_in(found) {
-            Ok(true) => candidate.found = place.take(),
+            Ok(true) => {
+                found.from.clone_from(&candidate.descriptor.from);
+                candidate.found = place.take();
+            }
             Ok(false) => {}
             Err(error) if error.kind() == ErrorKind::External => {
                 self.failures.push((found.path.clone(), error));

@@ -13,6 +13,7 @@ use formats::blocks::Blocks;
 use crate::config::{Config, Patterns};
 use crate::cursor::{Cursor, Reading};
 use crate::discover::{Discoverer, Whereabouts, locked};
+use crate::identity::Descriptor;
 use crate::tail::Tail;
 
 /// Files that become splits.
@@ -59,9 +60,12 @@ impl Source for Files {
         from: Option<&Position>,
         until: Until,
     ) -> Result<Box<dyn SplitReader>> {
-        let known = KnownSplit { split: split.clone(), position: from.cloned() };
+        let mut known = KnownSplit { split: split.clone(), position: from.cloned() };
+        if from.is_none() {
+            known.position = Descriptor::of(&known)?.from;
+        }
         let reading = Reading {
-            from: from.cloned(),
+            from: known.position.clone(),
             until,
             line_bytes_max: self.config.line_bytes_max.as_usize(),
             join: self.config.join,

@@ -8,7 +8,12 @@ use contract::source::{SplitReader, Until};
 use serde_json::json;
 
 use super::bytes::{age, follow};
-use super::{Bench, many_lines};
+use super::{Bench, describe, many_lines};
+
+async fn next(reader: &mut Box<dyn SplitReader>) -> Vec<String> {
+    let batch = reader.next_batch().await.expect("a file");
+    batch.map_or_else(|| vec!["end".to_owned()], |batch| describe(&batch))
+}
 
 /// Reads to the end of a reader, as a checkpoint would know it.
 async fn rest(bench: &mut Bench, id: &str, mut reader: Box<dyn SplitReader>) -> Vec<String> {
@@ -118,6 +123,74 @@ async fn a_line_that_a_truncated_file_began_is_read_whole_from_its_copy() {
         let half = if is_copied { "a.log@4 half of it" } else { "a.log@4 half" };
         assert_eq!(said, [half, "a.log#2@0 new"]);
     }
+}
+
+#[tokio::test]
+async fn a_copy_that_grows_is_a_split_from_where_it_goes_on() {
+    let mut bench = Bench::with("*", json!({ "settle": "1h" }));
+    bench.write("old.log", many_lines("old", 0..100));
+    let id = bench.id("old.log");
+    let mut reader = follow(&mut bench).await;
+    let batch = reader.next_batch().await.expect("a file").expect("lines");
+    assert_eq!(bench.take(&id, batch).len(), 100);
+    fs::copy(bench.path("old.log"), bench.path("new.log")).expect("a copy");
+    assert_eq!(ids(&bench.discover().await), ["old.log"]);
+    bench.append("new.log", many_lines("new", 0..50));
+    let found = bench.discover().await;
+    assert_eq!(ids(&found), ["new.log", "old.log"]);
+    let path = |number: usize| found.splits[number].descriptor["path"].clone();
+    assert_eq!((path(0), path(1)), (json!(bench.path("new.log")), json!(bench.path("old.log"))));
+    assert!(found.warnings[0].contains("begins with all of"), "{:?}", found.warnings);
+    bench.restart();
+    let said = bench.read().await;
+    assert_eq!(said.len(), 50);
+    assert!(said[0].starts_with("new.log@") && said[0].ends_with("new line number 0"), "{said:?}");
+    bench.append("old.log", "more\n");
+    bench.append("new.log", "and more\n");
+    assert_eq!(next(&mut reader).await, [format!("{} more", many_lines("old", 0..100).len())]);
+    bench.restart();
+    assert_eq!(texts(&bench.read().await), ["and more", "more"]);
+    // What was recorded from its beginning on begins where it did.
+    let known = bench.known.iter().find(|known| known.split.id.as_str().ends_with("new.log"));
+    let known = known.expect("it was read").clone();
+    let until = Until::Position(known.position.expect("it was read"));
+    let mut again = bench.source.open(&known.split, None, until).await.expect("a file");
+    assert_eq!(next(&mut again).await.len(), 51);
+}
+
+#[tokio::test]
+async fn a_longer_file_waits_until_all_that_it_repeats_is_read() {
+    let mut bench = Bench::with("*", json!({ "settle": "1h" }));
+    let banner = many_lines("banner", 0..100);
+    bench.write("b.log", &banner);
+    assert_eq!(ids(&bench.discover().await), ["b.log"]);
+    bench.write("a.log", banner.clone() + "a1\n");
+    for _ in 0..2 {
+        let found = bench.discover().await;
+        assert_eq!(ids(&found), ["b.log"]);
+        assert_eq!(found.splits[0].descriptor["path"], json!(bench.path("b.log")));
+    }
+    assert_eq!(bench.read().await.len(), 100);
+    // Blank lines are no records, and no position stands behind them.
+    bench.append("b.log", "\n");
+    bench.write("a.log", banner.clone() + "\na1\n");
+    assert_eq!(bench.read().await, [format!("a.log@{} a1", banner.len() + 1)]);
+    bench.append("b.log", "b1\nb2\n");
+    assert_eq!(texts(&bench.read().await), ["b1", "b2"]);
+}
+
+#[tokio::test]
+async fn files_that_share_a_beginning_and_then_differ_are_two_splits() {
+    let mut bench = Bench::new();
+    let banner = many_lines("banner", 0..100);
+    bench.write("b.log", &banner);
+    bench.discover().await;
+    bench.write("a.log", banner.clone() + "a1\n");
+    bench.discover().await;
+    bench.append("b.log", "b1\n");
+    let said = bench.read().await;
+    let of = |name: &str| said.iter().filter(|text| text.starts_with(name)).count();
+    assert_eq!((of("a.log@"), of("b.log@"), said.len()), (101, 101, 202));
 }
 
 #[tokio::test]
