@@ -2,11 +2,13 @@
 //! folder of a connector. Whoever adds a connector adds nothing here.
 
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::{env, fs, io};
 
 fn main() -> io::Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
+    // As it is now: a build folder can serve several checkouts.
+    let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
+    let root = manifest.join("../..").canonicalize()?;
     // A new connector changes the manifest of the workspace.
     println!("cargo::rerun-if-changed={}", root.join("Cargo.toml").display());
     let mut folders = Vec::new();
