@@ -9,7 +9,9 @@ use bytes::Bytes;
 use contract::{Error, Result};
 use futures::SinkExt;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, CopyInSink, Row, RowStream, Statement, ToStatement};
+use tokio_postgres::{
+    Client, CopyInSink, Row, RowStream, SimpleQueryMessage, SimpleQueryRow, Statement, ToStatement,
+};
 use tracing::debug;
 
 use crate::config::Config;
@@ -131,6 +133,21 @@ impl Connection {
     pub async fn execute(&self, what: &str, statements: &str) -> Result<()> {
         let answer = self.limited(what, self.client.batch_execute(statements)).await?;
         answer.map_err(|error| external(error, what))
+    }
+
+    /// Runs statements at once, and gives the rows of all of them as text.
+    ///
+    /// # Errors
+    /// External.
+    pub async fn ask(&self, what: &str, statements: &str) -> Result<Vec<SimpleQueryRow>> {
+        let answer = self.limited(what, self.client.simple_query(statements)).await?;
+        let messages = answer.map_err(|error| external(error, what))?.into_iter();
+        Ok(messages
+            .filter_map(|message| match message {
+                SimpleQueryMessage::Row(row) => Some(row),
+                _ => None,
+            })
+            .collect())
     }
 
     /// Runs a statement and gives its rows.

@@ -47,12 +47,12 @@ pub struct Session {
 type Tried = std::result::Result<(), Refusal>;
 
 /// The temporary tables of rows that are tried one by one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 enum Tables {
     /// This transaction has none yet.
     Absent,
-    /// They stand until the transaction ends.
-    Made,
+    /// They stand until the transaction ends; with the `COPY` that fills them.
+    Made(Statement),
     /// The login may not make any.
     Forbidden,
 }
@@ -92,7 +92,7 @@ impl Session {
     /// # Errors
     /// From the server.
     pub async fn begin(&mut self) -> Result<()> {
-        if self.sieve == Tables::Made {
+        if matches!(self.sieve, Tables::Made(_)) {
             self.sieve = Tables::Absent;
         }
         match &self.layout.lock {
@@ -159,8 +159,10 @@ impl Session {
 
     /// All rows or none; the reason if any of them is refused.
     async fn together(&self, chunk: &Chunk, rows: &Range<usize>) -> Result<Tried> {
-        self.run(TRYING).await?;
-        let tried = self.attempt(chunk, rows).await?;
+        // The savepoint is on its way before the rows are; nobody waits for its answer.
+        let (set, tried) = tokio::join!(biased; self.run(TRYING), self.attempt(chunk, rows));
+        set?;
+        let tried = tried?;
         self.run(if tried.is_ok() { KEEP } else { DROP }).await?;
         Ok(tried)
     }
@@ -168,11 +170,16 @@ impl Session {
     async fn one_by_one(&mut self, chunk: &Chunk, rows: &Range<usize>) -> Result<Vec<Refused>> {
         let mut refused = Vec::new();
         let layout = self.layout.clone();
-        let unclear: Vec<usize> = match &layout.sieve {
-            Some(sieve) if self.may_sift(sieve).await? => {
+        let filled = match &layout.sieve {
+            Some(sieve) => self.may_sift(sieve).await?.map(|copy| (sieve, copy)),
+            None => None,
+        };
+        let unclear: Vec<usize> = match filled {
+            Some((sieve, copy)) => {
+                self.fill(&copy, chunk, rows).await?;
                 self.sift(sieve, chunk, rows, &mut refused).await?
             }
-            _ => rows.clone().collect(),
+            None => rows.clone().collect(),
         };
         for row in unclear {
             if let Err(refusal) = self.together(chunk, &(row..row + 1)).await? {
@@ -180,6 +187,16 @@ impl Session {
             }
         }
         Ok(refused)
+    }
+
+    /// Brings rows to where the server tries them one by one.
+    async fn fill(&self, copy: &Statement, chunk: &Chunk, rows: &Range<usize>) -> Result<()> {
+        let what = self.writing();
+        match self.connection.copy(&what, copy, pieces(chunk, rows)).await? {
+            Ok(taken) if taken == rows.len() as u64 => Ok(()),
+            Ok(taken) => Err(self.left_out(taken, rows.len())),
+            Err(refusal) => Err(Error::external(what).because(refusal.reason)),
+        }
     }
 
     /// Lets the server try rows one by one. Returns those that it did not take for a reason which
@@ -191,17 +208,10 @@ impl Session {
         rows: &Range<usize>,
         refused: &mut Vec<Refused>,
     ) -> Result<Vec<usize>> {
-        let what = self.writing();
-        match self.connection.copy(&what, sieve.copy.as_str(), pieces(chunk, rows)).await? {
-            Ok(taken) if taken == rows.len() as u64 => {}
-            Ok(taken) => return Err(self.left_out(taken, rows.len())),
-            Err(refusal) => return Err(Error::external(what).because(refusal.reason)),
-        }
-        self.run(&sieve.take).await?;
         let mut unclear = Vec::new();
-        for refusal in self.connection.query(&what, sieve.refusals.as_str(), &[]).await? {
-            let number: i64 = refusal.get(0);
-            let row = rows.start + usize::try_from(number).map_or(0, |number| number - 1);
+        for refusal in self.connection.ask(&self.writing(), &sieve.take).await? {
+            let number = refusal.get(0).and_then(|number| number.parse::<usize>().ok());
+            let row = rows.start + number.map_or(0, |number| number.saturating_sub(1));
             match (refusal.get(1), refusal.get(2)) {
                 (Some(code), Some(message)) if is_about_row(code, false) => {
                     refused.push(chunk.refuse(row, reason(message, refusal.get(3))));
@@ -210,25 +220,33 @@ impl Session {
                 (Some(_), _) => unclear.push(row),
             }
         }
-        self.run(&sieve.clear).await?;
         Ok(unclear)
     }
 
-    /// Makes the tables of rows that are tried one by one; false where the login may not.
-    async fn may_sift(&mut self, sieve: &Sieve) -> Result<bool> {
-        if self.sieve == Tables::Absent {
+    /// Makes the tables of rows that are tried one by one, and gives the `COPY` that fills them;
+    /// none where the login may not.
+    async fn may_sift(&mut self, sieve: &Sieve) -> Result<Option<Statement>> {
+        if matches!(self.sieve, Tables::Absent) {
             self.run(TRYING).await?;
-            self.sieve = match self.run(&sieve.create).await {
-                Ok(()) => Tables::Made,
+            self.sieve = match self.make(sieve).await {
+                Ok(copy) => Tables::Made(copy),
                 Err(error) if error.retry() || self.connection.is_closed() => return Err(error),
                 Err(error) => {
                     debug!(error = error.chain(), "rows that are refused are looked for slowly");
                     Tables::Forbidden
                 }
             };
-            self.run(if self.sieve == Tables::Made { KEEP } else { DROP }).await?;
+            self.run(if matches!(self.sieve, Tables::Made(_)) { KEEP } else { DROP }).await?;
         }
-        Ok(self.sieve == Tables::Made)
+        Ok(match &self.sieve {
+            Tables::Made(copy) => Some(copy.clone()),
+            _ => None,
+        })
+    }
+
+    async fn make(&self, sieve: &Sieve) -> Result<Statement> {
+        self.run(&sieve.create).await?;
+        self.connection.prepare(&self.writing(), &sieve.copy).await
     }
 
     /// One attempt at some rows; the reason if any of them is refused.

@@ -15,8 +15,8 @@ use crate::table::{TableName, quoted_list};
 const WINDOW_MIN: usize = 32;
 /// The most rows that one statement tries one by one.
 const WINDOW_MAX: usize = 2048;
-/// One row in so many is often enough to go on one by one.
-const DENSE: usize = 128;
+/// One row in so many is often enough to go on one by one. To find one alone costs about as much.
+const DENSE: usize = 256;
 /// Rows of the next `COPY` after one that was refused; twice as many after each that was not.
 const STRIDE_MIN: usize = 1024;
 
@@ -38,6 +38,11 @@ pub struct Course {
     stops: Vec<usize>,
     /// A row that was refused with all before it; those go first, then it is tried alone.
     suspect: Option<usize>,
+    /// The last row that was refused.
+    last: Option<usize>,
+    /// The window begins with a row that will be refused and is the first for a long time: it says
+    /// nothing about its neighbours.
+    is_alone: bool,
     window: usize,
     stride: usize,
 }
@@ -46,7 +51,8 @@ impl Course {
     /// The way through so many rows.
     pub fn new(rows: usize) -> Self {
         let (stops, stride) = (Vec::new(), rows);
-        Self { at: 0, end: rows, stops, suspect: None, window: 0, stride }
+        let (suspect, last, is_alone, window) = (None, None, false, 0);
+        Self { at: 0, end: rows, stops, suspect, last, is_alone, window, stride }
     }
 
     /// The next attempt; none behind the last row.
@@ -58,7 +64,7 @@ impl Course {
             return None;
         }
         if self.suspect.take_if(|suspect| *suspect <= self.at).is_some() {
-            self.window = self.window.max(WINDOW_MIN);
+            self.look_around();
         }
         if self.window > 0 {
             return Some(Try::OneByOne(self.at..self.end.min(self.at + self.window)));
@@ -77,7 +83,7 @@ impl Course {
     pub fn refused(&mut self, rows: &Range<usize>, line: Option<usize>) {
         self.stride = STRIDE_MIN;
         match line.filter(|line| (1..=rows.len()).contains(line)) {
-            Some(1) => self.window = WINDOW_MIN,
+            Some(1) => self.look_around(),
             Some(line) => {
                 self.stops.push(rows.start + line - 1);
                 self.suspect = Some(rows.start + line - 1);
@@ -90,10 +96,20 @@ impl Course {
     /// These rows were tried one by one, and so many of them were refused.
     pub fn tried(&mut self, rows: &Range<usize>, refused: usize) {
         self.at = rows.end;
-        self.window = match refused * DENSE >= rows.len() {
+        let others = refused.saturating_sub(usize::from(self.is_alone));
+        self.window = match others * DENSE >= rows.len() {
             true => (self.window * 4).min(WINDOW_MAX),
             false => 0,
         };
+        self.is_alone = false;
+    }
+
+    /// A window at a row that will be refused; a wide one where another was not far before it.
+    fn look_around(&mut self) {
+        let gap = self.last.map_or(usize::MAX, |last| self.at - last);
+        self.is_alone = gap > DENSE;
+        self.window = if self.is_alone { WINDOW_MIN } else { WINDOW_MAX };
+        self.last = Some(self.at);
     }
 }
 
@@ -104,12 +120,9 @@ pub struct Sieve {
     pub create: String,
     /// Takes the rows, as the table itself does.
     pub copy: String,
-    /// Tries each of them, in order.
+    /// Tries each of them, in order; says which were refused: number from 1, SQLSTATE, message,
+    /// detail (no SQLSTATE: left out); and empties both tables.
     pub take: String,
-    /// Which were refused: number from 1, SQLSTATE, message, detail. No SQLSTATE: left out.
-    pub refusals: String,
-    /// Empties both tables.
-    pub clear: String,
 }
 
 /// The rows, with columns that every row fits.
@@ -153,9 +166,11 @@ impl Sieve {
                 definitions.join(", ")
             ),
             copy: format!("COPY {ROWS} FROM STDIN (FORMAT binary)"),
-            take: format!("DO {0}{body}{0}", tag(&body)),
-            refusals: format!("SELECT n, code, message, detail FROM {REFUSALS} ORDER BY n"),
-            clear: format!("TRUNCATE {ROWS}, {REFUSALS}"),
+            take: format!(
+                "DO {0}{body}{0}; SELECT n, code, message, detail FROM {REFUSALS} ORDER BY n; \
+                 TRUNCATE {ROWS}, {REFUSALS}",
+                tag(&body)
+            ),
         }
     }
 }
@@ -251,6 +266,9 @@ mod tests {
         assert!(go(20_000, |row| row == 9_999, true).1 < 10);
         assert!(go(20_000, |row| row == 9_999, false).1 < 30);
         assert!(go(80_000, |row| row % 2 == 0, true).1 < 50, "many at once");
+        // Up to each, once more without it, and it with its neighbours.
+        assert!(go(20_000, |row| row % 1_000 == 999, true).1 <= 3 * 20 + 1, "few alone");
+        assert!(go(20_000, |row| row % 100 == 99, true).1 < 20, "not so few go on one by one");
     }
 
     #[test]
