@@ -26,9 +26,11 @@ const LEVELS: &[(&str, u8)] = &[
     ("runtime", 4),
     ("query", 4),
     ("api", 5),
+    ("desk", 5),
     ("testkit", 5),
-    ("logmill", 6),
-    ("xtask", 7),
+    ("command-", 6),
+    ("logmill", 7),
+    ("xtask", 8),
 ];
 const PRODUCTION_LINES_MAX: usize = 600;
 const LINE_CHARS_MAX: usize = 100;
@@ -36,6 +38,8 @@ const LINE_CHARS_MAX: usize = 100;
 const BANNED_NAMES: &[&str] = &[
     "util", "utils", "common", "helper", "helpers", "manager", "data", "info", "process", "handle",
 ];
+/// The one file of the program that knows blueprints.
+const BLUEPRINTS_LIST: &str = "crates/cli/src/blueprints.rs";
 /// What every connector's folder holds.
 const CONNECTOR_FILES: &[&str] =
     &["src/lib.rs", "src/config.rs", "README.md", "example.yaml", "tests/conformance.rs"];
@@ -206,6 +210,33 @@ fn level(name: &str) -> Option<u8> {
     LEVELS.iter().find(|(known, _)| fits(known)).map(|(_, level)| *level)
 }
 
+/// The program fits every pipeline: what one team calls its things stands with its blueprint.
+#[test]
+fn the_program_speaks_no_blueprints_words() {
+    let (mut words, mut lists) = (Vec::new(), 0);
+    for entry in fs::read_dir(root().join("blueprints")).expect("the folder of blueprints") {
+        let list = entry.expect("an entry").path().join("command/words.txt");
+        if let Ok(text) = fs::read_to_string(&list) {
+            lists += 1;
+            words.extend(text.lines().map(str::to_lowercase));
+        }
+    }
+    assert!(lists > 0 && words.len() >= lists, "no blueprint has words");
+    let sources = rust_files();
+    let program = sources.iter().filter(|source| source.path.starts_with("crates/cli/src/"));
+    let complaints: Vec<_> = program.flat_map(|source| general(source, &words)).collect();
+    assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
+}
+
+fn general(source: &Source, words: &[String]) -> Vec<String> {
+    if source.path == BLUEPRINTS_LIST {
+        return Vec::new();
+    }
+    complain(source, &source.text, "holds a word of a blueprint; move it there", |line| {
+        words.iter().any(|word| line.to_lowercase().contains(word))
+    })
+}
+
 #[test]
 fn connectors_look_alike() {
     let folders: Vec<_> = fs::read_dir(root().join("connectors"))
@@ -254,7 +285,7 @@ fn links(text: &str) -> impl Iterator<Item = &str> {
 }
 
 fn rust_files() -> Vec<Source> {
-    files_in(&["crates", "connectors", "xtask"], &["rs"])
+    files_in(&["crates", "connectors", "blueprints", "xtask"], &["rs"])
 }
 
 type Rule = fn(&Source) -> Vec<String>;
@@ -288,6 +319,11 @@ fn each_rule_finds_what_it_forbids() {
     check(honest_names, path, "pub(crate) async fn process(a: u8) {", &[named]);
     check(honest_names, path, "pub struct Info<T> {", &[named]);
     check(honest_names, path, "let process = spawn(); fn processes() {}", &[]);
+    let words = ["clicks".to_owned()];
+    let own = Source { path: path.to_owned(), text: "a\n// Clicks\n".to_owned() };
+    let spoken = "crates/a/src/b.rs:2: holds a word of a blueprint; move it there";
+    assert_eq!(general(&own, &words), [spoken]);
+    assert!(general(&Source { path: BLUEPRINTS_LIST.to_owned(), ..own }, &words).is_empty());
     let path = "crates/a/src/util/b.rs";
     check(honest_names, path, "", &["crates/a/src/util/b.rs: \"util\" says nothing as a name"]);
 }

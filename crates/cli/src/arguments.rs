@@ -4,10 +4,11 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use clap::builder::Resettable;
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use desk::Blueprint;
 
-use crate::commands;
 use crate::variables::Given;
+use crate::{blueprints, commands};
 
 /// The exit codes, as scripts may rely on them: those of README.md in its words.
 const EXIT_CODES: &str = "\
@@ -43,10 +44,27 @@ impl Arguments {
     /// # Errors
     /// It is wrong, or asks for help only.
     pub fn read() -> std::result::Result<Self, clap::Error> {
-        let mut command = without_empty_variables(Self::command());
+        let mut command = without_empty_variables(command());
         let matches = command.try_get_matches_from_mut(std::env::args_os())?;
-        Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+        Self::of(&matches).map_err(|error| error.format(&mut command))
     }
+
+    fn of(matches: &ArgMatches) -> std::result::Result<Self, clap::Error> {
+        let own = matches.subcommand();
+        match own.and_then(|(name, own)| Some((blueprints::find(name)?, own))) {
+            Some((blueprint, own)) => Ok(Self {
+                global: Global::from_arg_matches(matches)?,
+                command: Command::Blueprint(blueprint, own.clone()),
+            }),
+            None => Self::from_arg_matches(matches),
+        }
+    }
+}
+
+/// The whole command line, with the commands of blueprints.
+pub fn command() -> clap::Command {
+    let own = blueprints::ALL.iter().map(|blueprint| (blueprint.command)());
+    Arguments::command().subcommands(own)
 }
 
 /// A command for which a variable that is empty counts as one that is not set.
@@ -202,4 +220,7 @@ pub enum Command {
     /// Answers one query for `serve`: asked on stdin, answered on stdout.
     #[command(hide = true)]
     AnswerQuery,
+    /// What a blueprint brings, with its own arguments.
+    #[command(skip)]
+    Blueprint(&'static Blueprint, ArgMatches),
 }

@@ -5,6 +5,7 @@
 
 mod allocator;
 mod arguments;
+mod blueprints;
 mod commands;
 mod detection;
 mod elsewhere;
@@ -78,6 +79,7 @@ async fn dispatch(arguments: &Arguments) -> contract::Result<Exit> {
         Command::Config(config) => commands::config::start(config),
         Command::Generate(generate) => commands::generate::start(generate),
         Command::AnswerQuery => commands::serve::answer_query().await,
+        Command::Blueprint(blueprint, own) => blueprints::start(blueprint, own, global).await,
         Command::Completions(completions) => commands::completions::start(completions),
     }
 }

@@ -2,11 +2,11 @@
 
 use std::io::Write;
 
-use clap::{Args, CommandFactory};
+use clap::Args;
 use clap_complete::Shell;
 use contract::Result;
 
-use crate::arguments::Arguments;
+use crate::arguments;
 use crate::failure::Exit;
 use crate::output;
 
@@ -26,7 +26,7 @@ pub struct Completions {
 
 pub fn start(completions: &Completions) -> Result<Exit> {
     let mut script = Vec::new();
-    clap_complete::generate(completions.shell, &mut Arguments::command(), "logmill", &mut script);
+    clap_complete::generate(completions.shell, &mut arguments::command(), "logmill", &mut script);
     output::write(|out| out.write_all(&script))?;
     Ok(Exit::Done)
 }

@@ -165,7 +165,9 @@ fn check_tail(desk: &Desk, kafka: &str, topic: &str) {
     found.sort_unstable();
     assert_eq!(found, expected);
     assert!(shown.iter().all(|record| record["topic"] == topic && record["offset"].is_u64()));
-    let only = [&all[..6], &["earliest", "--limit", "1", "--service", "Googlebot"]].concat();
+    let only =
+        [&all[..6], &["earliest", "--limit", "1", "--where", "strpos(message, 'Googlebot') > 0"]]
+            .concat();
     let one = desk.done(&only).stdout;
     assert_eq!((one.lines().count(), one.contains("Googlebot")), (1, true), "{one}");
 }

@@ -37,6 +37,7 @@ mod schedules;
 mod serve;
 mod setup;
 mod several;
+mod tail;
 mod targets;
 mod times;
 mod values;

@@ -1,79 +1,119 @@
-//! Which records are shown.
+//! Which records are shown: those for which a condition in SQL is true, as in a step `sql`.
 
-use serde_json::Value;
+use std::sync::Arc;
 
-use super::Tail;
-use super::print::Record;
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use chrono::Utc;
+use contract::section::{Entry, Value};
+use contract::transform::{EpochStart, Output, Step, Transform};
+use contract::{Place, Result, Section};
+use tracing::warn;
 
-/// What the flags ask for; everything that is not asked for passes.
-#[derive(Debug, Default)]
+/// What a condition calls the records.
+const RECORDS: &str = "records";
+
+/// A condition; everything passes where there is none.
 pub struct Filter {
-    subscription: Option<String>,
-    environment: Option<String>,
-    /// In lower case.
-    service: Option<String>,
+    step: Option<Arc<dyn Step>>,
+}
+
+/// A filter at work on one split.
+pub struct Sieve {
+    transform: Option<Box<dyn Transform>>,
 }
 
 impl Filter {
-    /// The filter of the command line.
-    pub fn new(tail: &Tail) -> Self {
-        Self {
-            subscription: tail.subscription.clone(),
-            environment: tail.environment.clone(),
-            service: tail.service.as_ref().map(|service| service.to_lowercase()),
-        }
+    /// The filter of a condition over records with these columns.
+    ///
+    /// # Errors
+    /// Config: the condition is wrong.
+    pub fn new(condition: Option<&str>, columns: &SchemaRef) -> Result<Self> {
+        let Some(condition) = condition else { return Ok(Self { step: None }) };
+        let query = format!("SELECT * FROM {RECORDS} WHERE ({condition})");
+        let place = Place::default();
+        let value = Section::new(place.clone(), Value::Text(query.into()));
+        let query = Entry { key: "query".into(), place: place.clone(), value };
+        let section = Section::new(place, Value::Map(vec![query]));
+        let inputs = [(RECORDS.to_owned(), columns.clone())];
+        let step = engine::step("sql", "where", &section, &inputs);
+        let step = step.map_err(|error| error.context("the condition of `--where` is wrong"))?;
+        Ok(Self { step: Some(step) })
     }
 
-    /// Whether a record is shown.
-    pub fn lets_pass(&self, record: &Record) -> bool {
-        let mut parts = record.key.as_deref().unwrap_or_default().split(':');
-        let (subscription, environment) = (parts.next(), parts.next());
-        let is = |wanted: &Option<String>, part: Option<&str>| {
-            wanted.as_deref().is_none_or(|wanted| part == Some(wanted))
-        };
-        is(&self.subscription, subscription)
-            && is(&self.environment, environment)
-            && self.service.as_deref().is_none_or(|service| is_of_service(record, service))
+    /// A sieve for one split.
+    ///
+    /// # Errors
+    /// Config: a constant part of the condition cannot be computed.
+    pub fn sieve(&self) -> Result<Sieve> {
+        let mut transform = self.step.as_ref().map(|step| step.build()).transpose()?;
+        if let Some(transform) = &mut transform {
+            let now_us = Utc::now().timestamp_micros();
+            transform.start_epoch(EpochStart { epoch: 1, now_us })?;
+        }
+        Ok(Sieve { transform })
     }
 }
 
-fn is_of_service(record: &Record, service: &str) -> bool {
-    let text = |path: &str| record.json.as_ref()?.pointer(path).and_then(Value::as_str);
-    let pod = text("/kubernetes/pod_name").map(str::to_lowercase);
-    let source = text("/source/service").map(str::to_lowercase);
-    if pod.is_some_and(|pod| pod.contains(service)) || source.as_deref() == Some(service) {
-        return true;
+impl Sieve {
+    /// The records that pass.
+    ///
+    /// # Errors
+    /// Bug: the condition does not fit the columns that it was made for.
+    pub fn pass(&mut self, records: RecordBatch) -> Result<Vec<RecordBatch>> {
+        let Some(transform) = &mut self.transform else { return Ok(vec![records]) };
+        let mut out = Output::default();
+        transform.apply(&records, &mut out)?;
+        if let Some(first) = out.rejects.first() {
+            let (rows, reason) = (out.rejects.len(), &first.reason);
+            warn!(rows, reason, "records on which the condition fails are not shown");
+        }
+        Ok(out.batches.into_iter().map(|(_, batch)| batch).collect())
     }
-    record.value.as_ref().is_some_and(|value| value.to_lowercase().contains(service))
 }
 
 #[cfg(test)]
 mod tests {
+    use arrow::array::{Int64Array, StringViewArray};
+    use arrow::datatypes::{DataType, Field, Schema};
+    use contract::record::{LOSSY, MESSAGE, POSITION};
+
     use super::*;
 
-    fn check(filter: &Filter, key: &str, value: &str, expect: bool) {
-        let record = Record::new("topic", 0, 0, Some(key.into()), Some(value.into()));
-        assert_eq!(filter.lets_pass(&record), expect, "{key} {value}");
+    fn batch() -> RecordBatch {
+        let fields = vec![
+            Field::new(MESSAGE, DataType::Utf8View, true),
+            Field::new(POSITION, DataType::Int64, false),
+            Field::new(LOSSY, DataType::Boolean, false),
+        ];
+        let message = StringViewArray::from_iter([Some("12"), Some("none"), None, Some("2")]);
+        RecordBatch::try_new(
+            Arc::new(Schema::new(fields)),
+            vec![
+                Arc::new(message),
+                Arc::new(Int64Array::from_iter_values(0..4)),
+                Arc::new(arrow::array::BooleanArray::from(vec![false; 4])),
+            ],
+        )
+        .expect("a batch")
+    }
+
+    fn passed(condition: Option<&str>) -> usize {
+        let batch = batch();
+        let filter = Filter::new(condition, &batch.schema()).expect("a condition");
+        let passed = filter.sieve().expect("a sieve").pass(batch).expect("passed");
+        passed.iter().map(RecordBatch::num_rows).sum()
     }
 
     #[test]
-    fn keys_are_taken_apart() {
-        let filter = Filter { subscription: Some("shop".into()), ..Filter::default() };
-        check(&filter, "shop:prod:blob", "{}", true);
-        check(&filter, "shopping:prod:blob", "{}", false);
-        let environment = Some("prod".into());
-        let filter = Filter { subscription: Some("shop".into()), environment, service: None };
-        check(&filter, "shop:prod", "{}", true);
-        check(&filter, "shop:test:prod", "{}", false);
-        check(&filter, "shop", "{}", false);
-    }
-
-    #[test]
-    fn a_service_is_a_pod_a_source_or_a_text() {
-        let filter = Filter { service: Some("checkout".into()), ..Filter::default() };
-        check(&filter, "", r#"{"kubernetes":{"pod_name":"Checkout-7f"}}"#, true);
-        check(&filter, "", r#"{"source":{"service":"CHECKOUT"}}"#, true);
-        check(&filter, "", "calls checkout twice", true);
-        check(&filter, "", r#"{"source":{"service":"cart"}}"#, false);
+    fn records_pass_for_which_the_condition_is_true() {
+        assert_eq!(passed(None), 4);
+        assert_eq!(passed(Some("message = '12' OR message LIKE 'n%'")), 2);
+        assert_eq!(passed(Some("message IS NULL")), 1);
+        assert_eq!(passed(Some("CAST(message AS BIGINT) > 1")), 2, "one cannot be computed");
+        for wrong in ["no_column = 1", "message", "1 = 1) ORDER BY (message"] {
+            let error = Filter::new(Some(wrong), &batch().schema()).err().expect(wrong);
+            assert!(error.chain().starts_with("the condition of `--where` is wrong"), "{error}");
+        }
     }
 }

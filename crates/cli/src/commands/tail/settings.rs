@@ -7,19 +7,12 @@ use contract::section::{Entry, Value};
 use contract::source::Source;
 use contract::spec::BuildContext;
 use contract::{Error, Place, Result, Section};
+use desk::Tail;
 
-use super::Tail;
-
-/// The topics of the blueprint `commerce-logs`.
-const TOPICS: &[&str] = &[
-    "Raw.ApplicationLogs",
-    "Raw.ProxyLogs",
-    "Extracted.Application",
-    "Extracted.Proxy",
-    "Extraction.Errors",
-];
 /// Where a broker listens if nobody says otherwise.
 const BROKERS: &str = "localhost:9092";
+/// The consumer group if nobody says otherwise.
+const GROUP: &str = "logmill-tail";
 
 /// The source of the command line.
 ///
@@ -42,9 +35,13 @@ fn section(tail: &Tail) -> Result<Section> {
     let brokers = tail.brokers.as_deref().map(|list| texts(list.split(',')));
     set(&mut entries, "brokers", brokers, || texts([BROKERS]));
     let topics = (!tail.topics.is_empty()).then(|| texts(tail.topics.iter().map(String::as_str)));
-    set(&mut entries, "topics", topics, || texts(TOPICS.iter().copied()));
-    set(&mut entries, "group", None, || text(&tail.group));
-    set(&mut entries, "start", Some(text(&tail.start)), || text("latest"));
+    if topics.is_none() && file.get("topics").is_none() {
+        return Err(Error::config("no topic is named")
+            .hint("`-t NAME` names one, `-t '/PATTERN/'` those that match"));
+    }
+    set(&mut entries, "topics", topics, || texts([]));
+    set(&mut entries, "group", tail.group.as_deref().map(text), || text(GROUP));
+    set(&mut entries, "start", tail.start.as_deref().map(text), || text("latest"));
     if !tail.client.is_empty() {
         let known = entries.iter().find(|entry| &*entry.key == "client");
         let mut client = known.map_or(Vec::new(), |entry| entry.value.entries().to_vec());
