@@ -189,6 +189,8 @@ pub fn load(file: &Path, data: &Path) -> Result<Loaded> {
 fn make(file: &Path, document: &Document, data: &Path) -> Result<Loaded> {
     let (plan, provenance) = checked(file, document, data)?;
     let within = |error| document.within(error);
+    // An earlier version that is made again may name metrics that are gone.
+    runtime::metrics::check(&plan.settings.metrics).map_err(within)?;
     let decisions = detection::decide(&plan, data).map_err(within)?;
     let pipeline = bind_decided((&plan, SEMANTICS), data, &decisions).map_err(within)?;
     let place = Named { file: file.to_owned(), name: Some(plan.name.clone()) };

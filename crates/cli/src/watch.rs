@@ -6,7 +6,7 @@ use std::sync::Arc;
 use api::{Audience, Monitor, Watched};
 use contract::Result;
 use runtime::Progress;
-use runtime::metrics::Exporter;
+use runtime::metrics::{Exporter, Own};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -35,8 +35,8 @@ impl Watch {
         Ok(Self { monitor, exporter: Exporter::install()? })
     }
 
-    /// Answers for runs, and says where.
-    pub fn answer(self, runs: Vec<Arc<Progress>>, global: &Global) -> Watching {
+    /// Answers for runs, with the metrics that their files name, and says where.
+    pub fn answer(self, runs: Vec<Arc<Progress>>, own: Vec<Own>, global: &Global) -> Watching {
         let address = self.monitor.address();
         if global.logs_everything() {
             tracing::info!(%address, "serving metrics and health");
@@ -50,7 +50,7 @@ impl Watch {
             failing_splits: Box::new(move || {
                 failing.iter().map(|run| run.troubles.failing()).sum()
             }),
-            metrics: Box::new(move || exporter.render()),
+            metrics: Box::new(move || exporter.render(&own)),
             trouble: Box::new(move || runs.iter().find_map(|run| run.trouble())),
         };
         let (stop, stopped) = watch::channel(false);

@@ -9,6 +9,7 @@ mod cases;
 mod document;
 mod graph;
 mod hash;
+mod measure;
 mod nodes;
 pub mod schedule;
 pub mod schema;
@@ -24,6 +25,7 @@ use contract::{Error, Place, Result, Section};
 
 pub use cases::TestCase;
 pub use document::{Document, Outside, Values, documents};
+pub use measure::{Expression, Filter, Measure, Operator, Selector};
 pub use settings::{OnSplitError, Serve, ServeBackend, Settings};
 
 use substitute::{Lookups, substitute};
@@ -45,6 +47,7 @@ const KEYS: &[&str] = &[
     "schedule",
     "values",
     "secrets",
+    "metrics",
     "tests",
 ];
 

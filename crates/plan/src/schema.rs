@@ -35,6 +35,7 @@ pub fn pipeline_schema(sources: Kinds<'_>, transforms: Kinds<'_>, sinks: Kinds<'
         "schedule": schedule(&mut definitions),
         "values": part::<Values>("values", &mut definitions),
         "secrets": top_level("secrets"),
+        "metrics": top_level("metrics"),
         "tests": tests(),
     });
     definitions.insert("input".to_owned(), input());

@@ -2,6 +2,7 @@
 //!
 //! What belongs to one source, transform or sink stands in its own section instead.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -14,10 +15,11 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::document::Values;
+use crate::measure::{self, Measure};
 use crate::schedule::Schedule;
 
 /// The settings of a pipeline, checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// How long an epoch lasts before its barrier.
     pub epoch_interval: Duration,
@@ -37,6 +39,8 @@ pub struct Settings {
     pub serve: Serve,
     /// When `serve` runs the pipeline; none if it does not.
     pub schedule: Option<Schedule>,
+    /// Metrics under names of one's own.
+    pub metrics: Vec<Measure>,
 }
 
 /// When an epoch ends and is committed.
@@ -92,6 +96,11 @@ pub(crate) struct TopLevel {
     /// secret gives it; `LOGMILL_SECRETS` goes before them, `secrets.json` in the data folder
     /// behind. Those that are empty or do not exist are left out.
     secrets: Vec<Option<String>>,
+
+    /// Metrics under names that boards already use, made of ours: `name` or `name{label="value"}`
+    /// to an expression such as `sum by (sink) (logmill_ledger_rows_total{column="lost"}) * 2`.
+    /// It may have series by name and labels, `sum`, `sum by`, `+ - * /`, numbers, parentheses.
+    metrics: BTreeMap<String, String>,
 }
 
 /// What becomes of a run in which a split cannot be read.
@@ -195,8 +204,11 @@ pub(crate) fn read(root: &Section) -> Result<Settings> {
     let checkpoint: stores::Settings = part(root, "checkpoint")?;
     let retry: Retry = part(root, "retry")?;
     let history: History = part(root, "history")?;
-    let top_level =
-        TopLevel { on_split_error: part(root, "on_split_error")?, secrets: part(root, "secrets")? };
+    let top_level = TopLevel {
+        on_split_error: part(root, "on_split_error")?,
+        secrets: part(root, "secrets")?,
+        metrics: BTreeMap::new(),
+    };
     let _: Values = part(root, "values")?;
     let serve: Serve = part(root, "serve")?;
     if epoch.interval.0.is_zero() {
@@ -218,6 +230,7 @@ pub(crate) fn read(root: &Section) -> Result<Settings> {
         history_keep: history.keep.0,
         serve,
         schedule: schedule(root)?,
+        metrics: measure::read(root.get("metrics"))?,
     })
 }
 

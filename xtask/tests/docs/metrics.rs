@@ -25,7 +25,16 @@ counts then. They begin at zero with the process. What was read, right or wrong,
 a thousandth of `epoch.interval` count as one.
 
 The first 200 splits of a pipeline have series of their own; all others share the split `other`.
-Names in labels are those of the pipeline file. [blueprints/web-logs](../blueprints/web-logs) has a
+Names in labels are those of the pipeline file.
+
+A pipeline file may show them under names that boards already use; what several pipelines of a process give under one
+name with the same labels is added up, and series of other pipelines are left out:
+
+    metrics:
+      uploads_total{status=\"ok\"}: sum(logmill_ledger_rows_total{column=\"delivered\"})
+      thousands_by_sink: sum by (sink) (logmill_ledger_rows_total) / 1000
+
+[blueprints/web-logs](../blueprints/web-logs) has a
 scrape configuration, alert rules and a Grafana dashboard.
 ";
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 use contract::{Lineage, Result};
 use futures::future::join_all;
+use runtime::metrics::Own;
 use runtime::{
     Assumption, Pipeline, Progress, Replaced, RunOptions, Summary, Trouble, TroubleState,
 };
@@ -113,7 +114,8 @@ pub async fn start(run: &Run, global: &Global) -> Result<Exit> {
     let watching = match &run.metrics {
         Some(address) => {
             let watch = Watch::begin(address, run.metrics_open).await?;
-            Some(watch.answer(progress.clone(), global))
+            let own = pipelines.iter().map(Own::of).collect();
+            Some(watch.answer(progress.clone(), own, global))
         }
         None => None,
     };

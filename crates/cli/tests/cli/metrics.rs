@@ -100,6 +100,27 @@ fn all_processed(server: &Server) -> String {
 }
 
 #[test]
+fn a_pipeline_gives_series_the_names_that_boards_use() {
+    let desk = Desk::new();
+    desk.write("access.log", "{\"status\": 200}\n{\"status\": 404}\nno JSON\n");
+    let own = "metrics:\n  uploads_total{status=\"ok\"}: sum(log_records_processed_total) - \
+               sum(log_records_errors_total)\n  uploads_total{status=\"bad\"}: \
+               sum(log_records_errors_total) * 2\n";
+    desk.write("told.yaml", &format!("{PIPELINE}{own}"));
+    let server = Server::start(desk.command(&["run", "told.yaml", "--metrics", "127.0.0.1:0"]));
+    let text = all_processed(&server);
+    assert!(text.contains("# TYPE uploads_total gauge\n"), "{text}");
+    assert_eq!(value(&text, "uploads_total{status=\"ok\"}"), Some(102.0));
+    assert_eq!(value(&text, "uploads_total{status=\"bad\"}"), Some(2.0));
+    assert_eq!(server.stop(), 143);
+    desk.write("wrong.yaml", &format!("{PIPELINE}metrics:\n  a_total: sum(log_record_errors)\n"));
+    let wrong = desk.run(&["check", "wrong.yaml"]);
+    assert_eq!(wrong.code, 2);
+    assert!(wrong.stderr.contains("wrong.yaml:12:12"), "{}", wrong.stderr);
+    assert!(wrong.stderr.contains("there is no metric \"log_record_errors\""), "{}", wrong.stderr);
+}
+
+#[test]
 fn a_run_shows_every_metric_that_is_documented_and_no_other() {
     let desk = Desk::new();
     let server = told(&desk);

@@ -9,6 +9,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use metrics_process::Collector;
 
 use super::catalog::{BUILD, Form, METRICS};
+use super::derived::{Own, derive};
 
 /// The upper bounds of the buckets of every histogram, in seconds.
 const BUCKETS: &[f64] = &[
@@ -48,10 +49,13 @@ impl Exporter {
         Ok(Self { handle, process })
     }
 
-    /// All metrics now, in Prometheus' text format.
-    pub fn render(&self) -> String {
+    /// All metrics now, in Prometheus' text format, and those of pipelines under names of their
+    /// own.
+    pub fn render(&self, own: &[Own]) -> String {
         self.process.collect();
-        self.handle.render()
+        let mut text = self.handle.render();
+        text.push_str(&derive(&text, own));
+        text
     }
 
     /// Keeps observations from piling up where nobody asks for them. Never ends.

@@ -5,9 +5,10 @@
 //! row, and costs nothing where nobody installed an [`Exporter`].
 //!
 //! Reading order: `catalog` (what there is), `instruments` (who counts), `splits`, `totals`
-//! (of other processes), `exporter`.
+//! (of other processes), `derived` (under names of one's own), `exporter`.
 
 mod catalog;
+mod derived;
 mod exporter;
 mod instruments;
 mod splits;
@@ -22,6 +23,7 @@ pub(crate) mod schedule {
 }
 
 pub use catalog::{Form, METRICS, Metric, Origin, PROCESS};
+pub use derived::{Own, check};
 pub use exporter::Exporter;
 pub use instruments::{Instruments, Observed};
 pub use totals::Totals;

@@ -11,7 +11,7 @@ use contract::{Error, Result};
 use plan::Plan;
 use query::Ledger;
 use runtime::Pipeline;
-use runtime::metrics::Exporter;
+use runtime::metrics::{Exporter, Own};
 use runtime::replay::Purpose;
 use state::CheckpointStore;
 use tokio::runtime::Handle;
@@ -161,7 +161,8 @@ impl Host for Pipelines {
     }
 
     fn metrics(&self) -> String {
-        self.exporter.render()
+        let own: Vec<_> = self.files.iter().map(|loaded| Own::of(&loaded.pipeline)).collect();
+        self.exporter.render(&own)
     }
 
     fn is_writable(&self) -> bool {
