@@ -34,7 +34,11 @@ pub struct Given {
     set: Vec<(String, String)>,
 }
 
-fn assignment(text: &str) -> std::result::Result<(String, String), String> {
+/// Takes `NAME=VALUE` apart.
+///
+/// # Errors
+/// There is no `=`, or the name has other letters than names have.
+pub fn assignment(text: &str) -> std::result::Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
     match name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
     {

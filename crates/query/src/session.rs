@@ -12,7 +12,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use contract::sink::BatchStream;
 use contract::{Error, Result};
-use datafusion::common::{Column, DataFusionError, SchemaError};
+use datafusion::common::{Column, DataFusionError, ParamValues, ScalarValue, SchemaError};
 use datafusion::error::Result as PlanResult;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::SQLOptions;
@@ -43,6 +43,9 @@ const PARTITIONS_PER_CORE: usize = 8;
 const BATCH_ROWS: usize = 32_768;
 /// The share of rows with a new group from which on groups are made in one step, not in two.
 pub(crate) const NEW_GROUPS_FOR_ONE_STEP: f64 = 0.1;
+
+/// How DataFusion begins to say that a value is missing.
+const NO_VALUE: &str = "No value found for placeholder";
 
 /// What a query may use.
 #[derive(Clone, Copy, Debug)]
@@ -141,16 +144,32 @@ impl Session {
     /// Config: the query is wrong, or wants to change something. External: a table or file cannot
     /// be read.
     pub async fn query(&self, sql: &str) -> Result<Rows> {
+        self.ask(Asked { sql: sql.to_owned(), values: None }).await
+    }
+
+    /// As [`Session::query`], with the values of `$name` in the query. A value is what it looks
+    /// like: a number, `true` or `false`, else a text, which stands for a time where one is
+    /// compared.
+    ///
+    /// # Errors
+    /// As for [`Session::query`]; Config: the query names what has no value.
+    pub async fn query_with(&self, sql: &str, values: &[(String, String)]) -> Result<Rows> {
+        let values = values.iter().map(|(name, text)| (name.clone(), scalar(text)));
+        let values = Some(ParamValues::from(values.collect::<Vec<_>>()));
+        self.ask(Asked { sql: sql.to_owned(), values }).await
+    }
+
+    async fn ask(&self, asked: Asked) -> Result<Rows> {
         let deadline = self.limits.time.map(|time| Instant::now() + time);
         // A plan needs the logs of its tables, which may lie on a store that does not answer.
-        let planned = stream(&self.context, sql);
+        let planned = stream(&self.context, &asked);
         let planned = match deadline {
             Some(deadline) => timeout_at(deadline, planned).await.map_err(|_| out_of_time())?,
             None => planned.await,
         };
         let planned = planned.map_err(from_datafusion)?;
         let schema = planned.schema();
-        let batches = self.or_with_less_memory(planned, sql);
+        let batches = self.or_with_less_memory(planned, asked);
         let batches = batches.map(|batch| batch.map_err(from_datafusion)).boxed();
         let batches = match deadline {
             Some(deadline) => until(batches, deadline),
@@ -164,10 +183,9 @@ impl Session {
     fn or_with_less_memory(
         &self,
         mut planned: SendableRecordBatchStream,
-        sql: &str,
+        asked: Asked,
     ) -> impl Stream<Item = PlanResult<RecordBatch>> + use<> {
         let (frugal, refused) = (frugal(&self.context), self.refused.clone());
-        let sql = sql.to_owned();
         let rows = async move {
             let first = planned.next().await;
             if let Some(Err(error)) = &first
@@ -175,7 +193,7 @@ impl Session {
             {
                 drop(planned);
                 drop(refused.take());
-                return stream(&frugal, &sql).await;
+                return stream(&frugal, &asked).await;
             }
             let schema = planned.schema();
             let rows = futures::stream::iter(first).chain(planned);
@@ -248,11 +266,36 @@ fn context(
     Ok(context)
 }
 
+/// A query, and the values that it names.
+struct Asked {
+    sql: String,
+    values: Option<ParamValues>,
+}
+
 /// Plans a query that only reads.
-async fn stream(context: &SessionContext, sql: &str) -> PlanResult<SendableRecordBatchStream> {
+async fn stream(context: &SessionContext, asked: &Asked) -> PlanResult<SendableRecordBatchStream> {
     let read_only =
         SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-    context.sql_with_options(sql, read_only).await?.execute_stream().await
+    let planned = context.sql_with_options(&asked.sql, read_only).await?;
+    let planned = match &asked.values {
+        Some(values) => planned.with_param_values(values.clone())?,
+        None => planned,
+    };
+    planned.execute_stream().await
+}
+
+/// A value of a query as it was written: a number only where it is written as numbers are shown.
+fn scalar(text: &str) -> ScalarValue {
+    let whole = text.parse::<i64>().ok().filter(|whole| whole.to_string() == text);
+    let part = || text.parse::<f64>().ok().filter(|part| part.to_string() == text);
+    match (whole, text) {
+        (Some(whole), _) => ScalarValue::Int64(Some(whole)),
+        (None, "true" | "false") => ScalarValue::Boolean(Some(text == "true")),
+        (None, _) => match part() {
+            Some(part) => ScalarValue::Float64(Some(part)),
+            None => ScalarValue::Utf8(Some(text.to_owned())),
+        },
+    }
 }
 
 /// The same session with DataFusion's own settings in place of [`quick_groups`].
@@ -381,6 +424,11 @@ fn refused(error: &DataFusionError) -> Error {
         }
         text if text.starts_with("table '") => {
             no_table(text.split('\'').nth(1).unwrap_or_default())
+        }
+        text if text.contains(NO_VALUE) => {
+            let name = text.split('$').nth(1).unwrap_or_default().trim();
+            Error::config(format!("the query names `${name}`, and nothing gives its value"))
+                .hint(format!("`--param {name}=VALUE` does"))
         }
         text if text.contains("only supports a single SQL statement") => {
             Error::config("there is more than one query").hint("ask one after the other")

@@ -15,6 +15,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::arguments::Global;
+use crate::commands::query::named;
 use crate::failure::Exit;
 use crate::memory::Memory;
 use crate::pipeline::{self, Loaded, Several};
@@ -148,6 +149,7 @@ async fn prepare(loaded: &Loaded, run: &Run, global: &Global) -> Result<()> {
         pipeline::inspect(plan, pipeline).await?;
     }
     elsewhere::note(plan, &place.file, &global.data)?;
+    named::note(&plan.name, &place.file, &global.data)?;
     plan.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     Ok(())
 }

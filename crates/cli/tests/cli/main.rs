@@ -28,6 +28,7 @@ mod memory;
 mod messages;
 mod metrics;
 mod mistakes;
+mod named;
 mod numbers;
 mod refused;
 mod renames;

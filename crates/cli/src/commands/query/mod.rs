@@ -1,5 +1,6 @@
 //! `logmill query`: SQL over lake tables and raw logs, once or in a shell.
 
+pub mod named;
 mod shell;
 
 use std::io::{IsTerminal, Read, Write};
@@ -16,15 +17,19 @@ use runtime::FirstRefused;
 
 use crate::arguments::{Format, Global};
 use crate::failure::{self, Exit};
-use crate::output::rows;
+use crate::output::{self, rows};
+use crate::variables::assignment;
 use crate::{elsewhere, signals};
 
 const EXAMPLES: &str = "\
 Examples:
   logmill query \"SELECT status, count(*) FROM log('access.log*') GROUP BY status\"
-  logmill query \"SELECT path, count(*) AS hits FROM web_logs GROUP BY 1 ORDER BY 2 DESC LIMIT 10\"
+  logmill query \"SELECT path, count(*) AS hits FROM web GROUP BY 1 ORDER BY 2 DESC LIMIT 10\"
   logmill query \"SHOW TABLES\"
-  logmill query --format csv -o day.csv \"SELECT * FROM web_logs WHERE ts >= '2026-11-01'\"
+  logmill query --format csv -o day.csv \"SELECT * FROM web WHERE ts >= '2026-11-01'\"
+  logmill query --list                       the queries that come with pipelines
+  logmill query --file top-pages --param limit=3
+  logmill query --file errors.sql --format json
   echo \"SELECT 1\" | logmill query
   logmill query                              a shell
 
@@ -40,7 +45,25 @@ Functions: those of SQL, parse_url, parse_query, redact, ip_in, ip_mask, ip_only
 #[command(after_help = EXAMPLES)]
 pub struct Query {
     /// The query; without one, standard input is read, and on a terminal a shell starts.
+    #[arg(conflicts_with_all = ["file", "list"])]
     sql: Option<String>,
+
+    /// The query in a file: a path, or the name of one that comes with a pipeline, as `--list`
+    /// shows them (`queries/NAME.sql` beside the file of a pipeline that has run, or here).
+    #[arg(long, value_name = "NAME", conflicts_with = "list")]
+    file: Option<String>,
+
+    /// List the queries that have a name, with the values that they take.
+    #[arg(long)]
+    list: bool,
+
+    /// The only folder in which named queries are looked for.
+    #[arg(long, value_name = "DIR", env = "LOGMILL_QUERIES")]
+    queries: Option<PathBuf>,
+
+    /// The value of `$NAME` in the query; may be repeated.
+    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = assignment)]
+    parameters: Vec<(String, String)>,
 
     /// Write the rows to a file instead of stdout.
     #[arg(short, long, value_name = "FILE")]
@@ -57,10 +80,20 @@ pub struct Query {
 
 pub async fn start(query: &Query, global: &Global) -> Result<Exit> {
     signals::end_at_once()?;
-    let limits = Limits { memory_bytes: query.memory.as_usize(), time: query.timeout };
-    let session = Session::open_with(&global.data, limits, elsewhere::of(&global.data))?;
+    let folder = query.queries.as_deref();
+    if query.list {
+        output::check_format(global)?;
+        return named::list(folder, global).map(|()| Exit::Done);
+    }
+    if let Some(name) = &query.file {
+        let named = named::find(name, folder, &global.data)?;
+        let values = named.values(&query.parameters)?;
+        let answered = answer(&open(query, global)?, (&named.sql, &values), query, global).await;
+        return answered.map_err(|error| named.within(error));
+    }
+    let session = open(query, global)?;
     match &query.sql {
-        Some(sql) => answer(&session, sql, query, global).await,
+        Some(sql) => answer(&session, (sql, &query.parameters), query, global).await,
         None if std::io::stdin().is_terminal() => {
             shell::start(&session, global).await?;
             Ok(Exit::Done)
@@ -69,17 +102,27 @@ pub async fn start(query: &Query, global: &Global) -> Result<Exit> {
             let mut sql = String::new();
             std::io::stdin().read_to_string(&mut sql).external(|| "could not read stdin".into())?;
             query::log::take_stdin();
-            answer(&session, &sql, query, global).await
+            answer(&session, (&sql, &query.parameters), query, global).await
         }
     }
 }
 
-async fn answer(session: &Session, sql: &str, query: &Query, global: &Global) -> Result<Exit> {
+fn open(query: &Query, global: &Global) -> Result<Session> {
+    let limits = Limits { memory_bytes: query.memory.as_usize(), time: query.timeout };
+    Session::open_with(&global.data, limits, elsewhere::of(&global.data))
+}
+
+async fn answer(
+    session: &Session,
+    (sql, values): (&str, &[(String, String)]),
+    query: &Query,
+    global: &Global,
+) -> Result<Exit> {
     if global.format == Format::Parquet && query.output.is_none() {
         return Err(Error::config("Parquet needs a file").hint("name it with `-o FILE`"));
     }
     refuse_no_query(sql)?;
-    let found = session.query(sql).await;
+    let found = session.query_with(sql, values).await;
     report_taken(session);
     let found = found.map_err(|error| without_data(error, global))?;
     let out = rows::open(query.output.as_deref())?;
@@ -102,7 +145,10 @@ fn refuse_no_query(sql: &str) -> Result<()> {
             .hint("logmill query \"SELECT status, count(*) FROM log('access.log*') GROUP BY 1\""));
     }
     if Path::new(sql).is_file() {
-        let hint = format!("logmill query \"SELECT * FROM log('{sql}') LIMIT 10\"");
+        let hint = match sql.ends_with(".sql") {
+            true => format!("logmill query --file {sql}"),
+            false => format!("logmill query \"SELECT * FROM log('{sql}') LIMIT 10\""),
+        };
         return Err(Error::config(format!("{sql:?} is a file, not a query")).hint(hint));
     }
     Ok(())

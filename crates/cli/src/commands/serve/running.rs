@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use super::Serve;
 use crate::arguments::Global;
+use crate::commands::query::named;
 use crate::commands::run;
 use crate::pipeline::{self, Named};
 use crate::{detection, elsewhere};
@@ -55,6 +56,7 @@ impl Running {
                 runtime::schedule::check(&loaded.pipeline)?;
             }
             elsewhere::note(&loaded.plan, &loaded.place.file, &global.data)?;
+            named::note(&loaded.plan.name, &loaded.place.file, &global.data)?;
             let name = loaded.pipeline.name.clone();
             let memory_limit = loaded.pipeline.settings.memory_limit;
             pipelines.push(Kept { name, place: loaded.place, memory_limit, schedule });
