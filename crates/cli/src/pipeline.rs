@@ -24,7 +24,7 @@ use tokio::sync::watch;
 use crate::commands::run;
 use crate::detection::{self, Decision};
 use crate::secrets::Secrets;
-use crate::variables::{self, Variable, Variables};
+use crate::variables::{self, Untaken, Unused, Variable, Variables};
 
 /// Lines that tell a log from a pipeline file.
 const LOG_LINES_MAX: usize = 20;
@@ -74,6 +74,11 @@ pub struct Provenance {
     pub variables: Vec<Variable>,
     /// Each secret that it names, and the file that has it.
     pub secrets: Vec<(String, PathBuf)>,
+    /// Variables that are set and have no effect.
+    pub unused: Vec<Unused>,
+    /// The files of values, and what nothing in the pipeline takes of them.
+    pub files: Vec<String>,
+    pub untaken: Vec<Untaken>,
 }
 
 impl Named {
@@ -297,7 +302,11 @@ fn plan_of(document: &Document, data: &Path) -> Result<(Plan, Provenance)> {
         secrets: &|path| secrets.find(path),
     };
     let plan = document.read(&vocabulary)?;
-    Ok((plan, Provenance { variables: variables.seen(), secrets: secrets.seen() }))
+    let idle = &plan.settings.without_effect;
+    let (unused, untaken) = variables.idle(idle, &document.variables());
+    let files = variables.files().map(str::to_owned).collect();
+    let (variables, secrets) = (variables.seen(), secrets.seen());
+    Ok((plan, Provenance { variables, secrets, unused, files, untaken }))
 }
 
 /// Makes earlier versions of a pipeline again, with the files that their steps read as they were.

@@ -5,14 +5,14 @@
 //! the values are is never printed, only where they come from.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use clap::Args;
 use contract::section::Value;
 use contract::{Error, Result, Section};
-use plan::Values;
+use plan::{Idle, Values};
 use serde::Serialize;
 
 /// The largest file of values.
@@ -100,6 +100,25 @@ pub enum Giver {
     Default,
 }
 
+/// A variable that is set and has no effect, and why.
+#[derive(Clone, Debug, Serialize)]
+pub struct Unused {
+    /// The variable.
+    #[serde(flatten)]
+    pub variable: Variable,
+    /// Why nothing becomes of it.
+    pub reason: String,
+}
+
+/// A value in a file of values that nothing takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Untaken {
+    /// The name of its variable.
+    pub name: String,
+    /// The file.
+    pub file: String,
+}
+
 /// The variables of one pipeline.
 #[derive(Debug)]
 pub struct Variables {
@@ -142,7 +161,9 @@ impl Variables {
         if let Some((_, value)) = set() {
             return (Some(value.clone()), Giver::Flag, None);
         }
-        if let Ok(value) = std::env::var(name) {
+        // One that is empty counts as not set, where something else is there to take.
+        let of_environment = std::env::var(name).ok();
+        if let Some(value) = of_environment.clone().filter(|value| !value.is_empty()) {
             return (Some(value), Giver::Environment, None);
         }
         let bare = self.prefix.as_deref().and_then(|prefix| name.strip_prefix(prefix));
@@ -152,8 +173,51 @@ impl Variables {
         });
         match held {
             Some((value, file)) => (Some(value), Giver::File, Some(file)),
+            None if of_environment.is_some() => (of_environment, Giver::Environment, None),
             None => (None, Giver::Default, None),
         }
+    }
+
+    /// Which variables without effect are set, by name, and which values nothing takes; `named` are
+    /// the variables that the pipeline takes.
+    pub fn idle(&self, idle: &[Idle], named: &BTreeSet<String>) -> (Vec<Unused>, Vec<Untaken>) {
+        let mut unused = BTreeMap::new();
+        let mut found = |name: &str, from: Giver, file: Option<&String>| {
+            let Some(covering) = idle.iter().find(|idle| idle.covers(name)) else { return false };
+            let variable = Variable { name: name.to_owned(), from, file: file.cloned() };
+            let reason = covering.reason.clone();
+            unused.entry(name.to_owned()).or_insert(Unused { variable, reason });
+            true
+        };
+        let set = GIVEN.get().into_iter().flat_map(|given| &given.set);
+        for (name, _) in set {
+            found(name, Giver::Flag, None);
+        }
+        for (name, value) in std::env::vars_os().filter(|(_, value)| !value.is_empty()) {
+            if let (Some(name), Some(_)) = (name.to_str(), value.to_str()) {
+                found(name, Giver::Environment, None);
+            }
+        }
+        let mut untaken = Vec::new();
+        for (file, values) in &self.files {
+            for name in values.keys() {
+                let full = self.prefix.as_ref().map(|prefix| format!("{prefix}{name}"));
+                let mut names = [Some(name.clone()), full].into_iter().flatten();
+                let is_taken = names.clone().any(|name| named.contains(&name));
+                let is_idle = |name: String| found(&name, Giver::File, Some(file));
+                if !is_taken && !names.any(is_idle) {
+                    untaken.push(Untaken { name: name.clone(), file: file.clone() });
+                }
+            }
+        }
+        untaken
+            .sort_unstable_by(|one, other| (&one.file, &one.name).cmp(&(&other.file, &other.name)));
+        (unused.into_values().collect(), untaken)
+    }
+
+    /// The files of values.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        self.files.iter().map(|(file, _)| file.as_str())
     }
 
     /// The variables that were asked for, by name.

@@ -3,6 +3,7 @@
 //! What a document says of values and secrets is read first, from the environment alone: it tells
 //! whoever reads the pipeline where all other values come from.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use contract::section::Value;
@@ -11,7 +12,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::settings::part;
-use crate::substitute::{Lookups, substitute};
+use crate::substitute::{Lookups, substitute, variables};
 use crate::yaml::{Scalars, parse_all};
 use crate::{Plan, Vocabulary, assemble};
 
@@ -88,6 +89,11 @@ impl Document {
     pub fn name(&self, environment: &dyn Fn(&str) -> Option<String>) -> Option<String> {
         let name = substitute(self.root.get("name")?, &without_secrets(environment)).ok()?;
         name.as_text().map(str::to_owned)
+    }
+
+    /// The variables that it takes, those of disabled parts too.
+    pub fn variables(&self) -> BTreeSet<String> {
+        variables(&self.root)
     }
 
     /// Where its other values come from.
@@ -195,6 +201,8 @@ mod tests {
                     secrets: [\"${FILE:s.yaml}\"]\nsources:\n  x: { type: file, a: \"${UNSET}\" }\n";
         let [document] = &documents(text, "p.yaml").expect("one")[..] else { panic!("one") };
         let environment = |name: &str| (name == "NAME").then(|| "shop".to_owned());
+        let named: Vec<_> = document.variables().into_iter().collect();
+        assert_eq!(named, ["FILE", "NAME", "UNSET"]);
         assert_eq!(document.name(&environment).as_deref(), Some("shop"));
         assert_eq!(document.name(&|_| None), None);
         let outside = document.outside(&environment).expect("read");

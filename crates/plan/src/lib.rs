@@ -9,6 +9,7 @@ mod cases;
 mod document;
 mod graph;
 mod hash;
+mod idle;
 mod measure;
 mod nodes;
 pub mod schedule;
@@ -25,6 +26,7 @@ use contract::{Error, Place, Result, Section};
 
 pub use cases::TestCase;
 pub use document::{Document, Outside, Values, documents};
+pub use idle::Idle;
 pub use measure::{Expression, Filter, Measure, Operator, Selector};
 pub use settings::{OnSplitError, Serve, ServeBackend, Settings};
 
@@ -48,6 +50,7 @@ const KEYS: &[&str] = &[
     "values",
     "secrets",
     "metrics",
+    "without_effect",
     "tests",
 ];
 
@@ -212,7 +215,7 @@ fn assemble(document: &Document, vocabulary: &Vocabulary<'_>) -> Result<Plan> {
     let rest = written.without(&["sources", "transforms", "sinks"]);
     let rest = substitute(&rest, &vocabulary.lookups())?;
     let name = pipeline_name(&rest)?;
-    let settings = settings::read(&rest)?;
+    let settings = settings::read(&rest, &document.variables())?;
     let declared = nodes::declare(written, vocabulary)?;
     let tests = cases::read(rest.get("tests"), &declared)?;
     let graph = graph::link(declared, &name, written.place())?;

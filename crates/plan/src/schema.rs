@@ -36,6 +36,7 @@ pub fn pipeline_schema(sources: Kinds<'_>, transforms: Kinds<'_>, sinks: Kinds<'
         "values": part::<Values>("values", &mut definitions),
         "secrets": top_level("secrets"),
         "metrics": top_level("metrics"),
+        "without_effect": top_level("without_effect"),
         "tests": tests(),
     });
     definitions.insert("input".to_owned(), input());

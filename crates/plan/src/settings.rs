@@ -2,7 +2,7 @@
 //!
 //! What belongs to one source, transform or sink stands in its own section instead.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::document::Values;
+use crate::idle::{self, Idle};
 use crate::measure::{self, Measure};
 use crate::schedule::Schedule;
 
@@ -41,6 +42,8 @@ pub struct Settings {
     pub schedule: Option<Schedule>,
     /// Metrics under names of one's own.
     pub metrics: Vec<Measure>,
+    /// Variables without effect.
+    pub without_effect: Vec<Idle>,
 }
 
 /// When an epoch ends and is committed.
@@ -101,6 +104,11 @@ pub(crate) struct TopLevel {
     /// to an expression such as `sum by (sink) (logmill_ledger_rows_total{column="lost"}) * 2`.
     /// It may have series by name and labels, `sum`, `sum by`, `+ - * /`, numbers, parentheses.
     metrics: BTreeMap<String, String>,
+
+    /// Variables without effect, and why: settings of a system that this pipeline replaces, whose
+    /// mechanism is gone. They may be set, in files of values too, and `check` names those that
+    /// are. `FLUSH_*` is every name that begins with `FLUSH_`.
+    without_effect: BTreeMap<String, String>,
 }
 
 /// What becomes of a run in which a split cannot be read.
@@ -194,11 +202,11 @@ pub enum ServeBackend {
     Postgres,
 }
 
-/// Reads the settings from the top level of a pipeline file.
+/// Reads the settings from the top level of a pipeline file, which takes the variables `named`.
 ///
 /// # Errors
 /// Config, with place and setting.
-pub(crate) fn read(root: &Section) -> Result<Settings> {
+pub(crate) fn read(root: &Section, named: &BTreeSet<String>) -> Result<Settings> {
     let epoch: Epoch = part(root, "epoch")?;
     let memory: Memory = part(root, "memory")?;
     let checkpoint: stores::Settings = part(root, "checkpoint")?;
@@ -208,6 +216,7 @@ pub(crate) fn read(root: &Section) -> Result<Settings> {
         on_split_error: part(root, "on_split_error")?,
         secrets: part(root, "secrets")?,
         metrics: BTreeMap::new(),
+        without_effect: BTreeMap::new(),
     };
     let _: Values = part(root, "values")?;
     let serve: Serve = part(root, "serve")?;
@@ -231,6 +240,7 @@ pub(crate) fn read(root: &Section) -> Result<Settings> {
         serve,
         schedule: schedule(root)?,
         metrics: measure::read(root.get("metrics"))?,
+        without_effect: idle::read(root.get("without_effect"), named)?,
     })
 }
 

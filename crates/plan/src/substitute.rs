@@ -3,6 +3,8 @@
 //! Works on values, never on keys and never on the text of the file, so that no variable can
 //! change the shape of a pipeline. What was substituted is not looked at again.
 
+use std::collections::BTreeSet;
+
 use contract::section::{Entry, Value};
 use contract::{Error, Place, Result, Section};
 
@@ -74,6 +76,24 @@ fn scalar(text: &str, place: &Place, lookups: &Lookups<'_>) -> Result<Section> {
         _ => Value::Text(whole.into()),
     };
     Ok(Section::new(place.clone(), value))
+}
+
+/// The variables that stand anywhere below `section`. What is not well formed names none.
+pub(crate) fn variables(section: &Section) -> BTreeSet<String> {
+    let of_text = |text: &str| {
+        let pieces = pieces(text).unwrap_or_default();
+        let names = pieces.iter().filter_map(|piece| match piece {
+            Piece::Variable { name, .. } => Some((*name).to_owned()),
+            _ => None,
+        });
+        names.collect()
+    };
+    match section.value() {
+        Value::Text(text) => of_text(text),
+        Value::List(items) => items.iter().flat_map(variables).collect(),
+        Value::Map(entries) => entries.iter().flat_map(|entry| variables(&entry.value)).collect(),
+        _ => BTreeSet::new(),
+    }
 }
 
 /// A path below `~` would be looked for in a folder of that name: the sign is the shell's.
@@ -154,7 +174,8 @@ fn piece(reference: &str) -> Result<Piece<'_>> {
     }
 }
 
-fn is_name(name: &str) -> bool {
+/// Whether a variable may have this name.
+pub(crate) fn is_name(name: &str) -> bool {
     !name.starts_with(|first: char| first.is_ascii_digit())
         && !name.is_empty()
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')

@@ -162,7 +162,7 @@ fn settings_have_defaults_and_units() {
         defaults,
         "Settings { epoch_interval: 10s, epoch_bytes_max: 268435456, memory_limit: 268435456, \
          checkpoint: Settings { url: None, .. }, retry_for: None, on_split_error: Isolate, history_keep: 2592000s, \
-         serve: Serve { table: None, time: \"ts\", backend: Lake, .. }, schedule: None, metrics: [] }",
+         serve: Serve { table: None, time: \"ts\", backend: Lake, .. }, schedule: None, metrics: [], without_effect: [] }",
     );
     let own = plan(&format!(
         "{WEB}\nepoch: {{interval: 200ms, bytes_max: 1MiB}}\nmemory: {{limit: 64MiB}}\n\
@@ -173,7 +173,7 @@ fn settings_have_defaults_and_units() {
         own.settings,
         "Settings { epoch_interval: 200ms, epoch_bytes_max: 1048576, memory_limit: 67108864, \
          checkpoint: Settings { url: Some(\"s3://b/c\"), .. }, retry_for: Some(300s), on_split_error: Stop, history_keep: 604800s, \
-         serve: Serve { table: Some(\"web\"), time: \"at\", backend: Postgres, .. }, schedule: None, metrics: [] }",
+         serve: Serve { table: Some(\"web\"), time: \"at\", backend: Postgres, .. }, schedule: None, metrics: [], without_effect: [] }",
     );
 }
 

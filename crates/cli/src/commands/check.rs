@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 use clap::Args;
-use contract::Result;
 use contract::sink::Promise;
 use contract::source::Lineages;
 use contract::spec::{BuildContext, Change};
+use contract::{Result, Section};
 use plan::schedule::{Missed, Schedule};
 use runtime::Pipeline;
 use runtime::schedule::next_times;
@@ -20,7 +20,7 @@ use crate::memory::Memory;
 use crate::needs::{self, Told};
 use crate::output;
 use crate::pipeline::{self, Loaded, Provenance, Several};
-use crate::variables::{Giver, Variable};
+use crate::variables::{Giver, Untaken, Unused, Variable};
 
 /// The next times of a schedule that are shown.
 const TIMES: usize = 3;
@@ -60,6 +60,8 @@ struct Checked {
     memory_limit: u64,
     /// Where the values of its variables come from.
     variables: Vec<Variable>,
+    /// Variables that are set and have no effect.
+    without_effect: Vec<Unused>,
     secrets: Vec<Secret>,
     schedule: Option<Scheduled>,
     tests: usize,
@@ -146,6 +148,10 @@ pub async fn start(check: &Check, global: &Global) -> Result<Exit> {
     for one in &all {
         checked.push(look_at(one).await?);
     }
+    // What another pipeline of the file takes is unknown where only some of them were read.
+    if check.pipelines.names.is_empty() {
+        warn_of_untaken(&all, &mut checked);
+    }
     if check.connect {
         exit = connect(&all, &mut checked, global).await?;
     }
@@ -156,6 +162,28 @@ pub async fn start(check: &Check, global: &Global) -> Result<Exit> {
         })?,
     }
     Ok(exit)
+}
+
+/// Warns of what stands in files of values and is taken by none of the pipelines that have them.
+fn warn_of_untaken(all: &[Loaded], checked: &mut [Checked]) {
+    let takes = |loaded: &Loaded, untaken: &Untaken| {
+        let Provenance { files, untaken: others, .. } = &loaded.provenance;
+        files.contains(&untaken.file) && !others.contains(untaken)
+    };
+    let mut told = Vec::new();
+    for (loaded, checked) in all.iter().zip(checked) {
+        for untaken in &loaded.provenance.untaken {
+            if told.contains(&untaken) || all.iter().any(|other| takes(other, untaken)) {
+                continue;
+            }
+            told.push(untaken);
+            let Untaken { name, file } = untaken;
+            let known = loaded.provenance.variables.iter().map(|known| known.name.as_str());
+            let hint = Section::did_you_mean(name, known);
+            let hint = if hint.starts_with("did") { format!("; {hint}") } else { String::new() };
+            checked.warnings.push(format!("{file} sets {name}, and nothing takes it{hint}"));
+        }
+    }
 }
 
 /// Asks what all of them need together: a topic that one makes is there for another.
@@ -229,6 +257,7 @@ fn describe(loaded: &Loaded) -> Result<Checked> {
         checkpoints: checkpoints(bound)?,
         memory_limit: bound.settings.memory_limit,
         variables: provenance.variables.clone(),
+        without_effect: provenance.unused.clone(),
         secrets: secrets(provenance),
         schedule: plan.settings.schedule.as_ref().map(scheduled),
         tests: plan.tests.len(),
@@ -324,6 +353,14 @@ fn print_provenance(checked: &Checked, out: &mut output::Stdout) -> std::io::Res
     }
     if !by_default.is_empty() {
         writeln!(out, "  variables by default: {}", by_default.join(", "))?;
+    }
+    for Unused { variable: Variable { name, from, file }, reason } in &checked.without_effect {
+        let from = match (from, file) {
+            (Giver::Flag, _) => "--set",
+            (Giver::File, Some(file)) => file,
+            _ => "the environment",
+        };
+        writeln!(out, "  without effect: {name} from {from}: {reason}")?;
     }
     for Secret { secret, file } in &checked.secrets {
         writeln!(out, "  secret {secret} from {}", file.display())?;

@@ -151,6 +151,67 @@ fn web_logs_come_through_kafka_to_every_server() {
     assert_eq!((again.code, &again.json()["read"]), (0, &Value::from(0)), "{}", again.stderr);
 }
 
+/// Every setting of the system that the blueprint replaces.
+const ORIGINAL: &[&str] = &[
+    "POSTGRES_HOST",
+    "POSTGRES_PORT",
+    "POSTGRES_DB",
+    "POSTGRES_USER",
+    "POSTGRES_PASSWORD",
+    "KAFKA_BOOTSTRAP_SERVERS",
+    "KAFKA_TOPIC",
+    "KAFKA_GROUP_ID",
+    "S3_ENDPOINT_URL",
+    "S3_ACCESS_KEY",
+    "S3_SECRET_KEY",
+    "S3_REGION",
+    "S3_BUCKET",
+    "S3_USE_SSL",
+    "ENABLE_ELASTICSEARCH",
+    "ELASTICSEARCH_HOST",
+    "ELASTICSEARCH_INDEX",
+    "GEOIP_ENABLED",
+    "GEOIP_DB_PATH",
+    "API_HOST",
+    "API_PORT",
+    "PROMETHEUS_SCRAPE_PATH",
+    "CONSUMER_S3_BATCH_SIZE",
+    "CONSUMER_S3_BATCH_SECONDS",
+    "SAMPLE_LOG_PATH",
+];
+
+#[test]
+fn every_setting_of_the_original_has_an_effect_or_is_named() {
+    let desk = Desk::new();
+    let (file, input) = (blueprint("pipeline.yaml"), blueprint("input/access.log"));
+    let mut check = desk.command(&["check", file.to_str().expect("a path"), "-f", "json"]);
+    let value = |name: &str| match name {
+        "SAMPLE_LOG_PATH" => input.display().to_string(),
+        "POSTGRES_PORT" | "API_PORT" | "CONSUMER_S3_BATCH_SIZE" | "CONSUMER_S3_BATCH_SECONDS" => {
+            "17".to_owned()
+        }
+        "S3_USE_SSL" | "GEOIP_ENABLED" => "false".to_owned(),
+        "ENABLE_ELASTICSEARCH" => "true".to_owned(),
+        "S3_ENDPOINT_URL" | "ELASTICSEARCH_HOST" => "http://localhost:9000".to_owned(),
+        "KAFKA_BOOTSTRAP_SERVERS" => "localhost:9092".to_owned(),
+        _ => "some-name".to_owned(),
+    };
+    check.envs(ORIGINAL.iter().map(|name| (*name, value(name))));
+    check.envs(["KAFKA_ENABLED", "POSTGRES_ENABLED", "S3_ENABLED"].map(|name| (name, "true")));
+    let checked = finished(check);
+    assert_eq!(checked.code, 0, "{}", checked.stderr);
+    let checked = checked.json();
+    let of_environment = |list: &Value, name: &str| {
+        let mut named = list.as_array().expect("a list").iter();
+        named.any(|one| one["name"] == name && one["from"] == "environment")
+    };
+    for name in ORIGINAL {
+        let has_effect = of_environment(&checked["variables"], name);
+        let is_named = of_environment(&checked["without_effect"], name);
+        assert!(has_effect != is_named, "{name} has an effect: {has_effect}, named: {is_named}");
+    }
+}
+
 /// All lines of the topic, as programs and as people see them.
 fn check_tail(desk: &Desk, kafka: &str, topic: &str) {
     let all = ["tail", "--brokers", kafka, "-t", topic, "--start", "earliest", "--limit", "300"];

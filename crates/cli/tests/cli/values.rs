@@ -87,3 +87,53 @@ fn secrets_are_searched_in_private_files_and_never_printed() {
     let checked = desk.done(&["check", "shop.yaml", "-f", "json"]).json();
     assert_eq!(checked["secrets"][0]["file"], "secrets.json");
 }
+
+#[test]
+fn settings_without_effect_are_accepted_and_named() {
+    let desk = Desk::new();
+    desk.write("a.log", "a\n");
+    let idle = "without_effect:\n  SHOP_WORKERS: splits are read side by side\n  \
+                'SHOP_FLUSH_*': offsets are kept with the rows\n";
+    desk.write("shop.yaml", &format!("{FILE}{idle}"));
+    desk.write(
+        "config.yaml",
+        "lake: { table: t, tabel: x }\nworkers: 8\nflush: { offsets: { ms: 5 }, rows: 10 }\n",
+    );
+    let checked = |arguments: &[&str], variables: &[(&str, &str)]| {
+        let all = [&["check", "shop.yaml", "--set", "FAR=false"], arguments].concat();
+        let ran = desk.command(&all).envs(variables.iter().copied()).output().expect("it runs");
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+        String::from_utf8(ran.stdout).expect("text")
+    };
+    assert!(!checked(&[], &[("SHOP_WORKERS", "")]).contains("without effect"), "none is set");
+    let said = checked(&["--values", "config.yaml"], &[("SHOP_FLUSH_ROWS", "1")]);
+    for line in [
+        "  without effect: SHOP_WORKERS from config.yaml: splits are read side by side\n",
+        "  without effect: SHOP_FLUSH_OFFSETS_MS from config.yaml: offsets are kept with the rows\n",
+        "  without effect: SHOP_FLUSH_ROWS from the environment: offsets are kept with the rows\n",
+        "  warning: config.yaml sets LAKE_TABEL, and nothing takes it; did you mean \"SHOP_LAKE_TABLE\"?\n",
+    ] {
+        assert!(said.contains(line), "{line}{said}");
+    }
+    assert_eq!(said.matches("nothing takes it").count(), 1, "{said}");
+    let json = checked(&["--set", "SHOP_WORKERS=9", "-f", "json"], &[]);
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    let expected = serde_json::json!([{
+        "name": "SHOP_WORKERS", "from": "flag", "reason": "splits are read side by side"
+    }]);
+    assert_eq!(json["without_effect"], expected);
+    desk.write("shop.yaml", &format!("{FILE}without_effect: {{ SHOP_LAKE_TABLE: gone }}\n"));
+    let both = desk.run(&["check", "shop.yaml", "--set", "FAR=false"]);
+    assert_eq!(both.code, 2);
+    assert!(both.stderr.contains("the file takes the variable SHOP_LAKE_TABLE"), "{}", both.stderr);
+}
+
+#[test]
+fn an_empty_variable_leaves_the_value_of_a_file() {
+    let desk = Desk::new();
+    desk.write("shop.yaml", FILE);
+    desk.write("a.log", "a\n");
+    desk.write("config.yaml", "lake: { table: by_file }\n");
+    let named = [("FAR", "false"), ("SHOP_CONFIG_FILE", "config.yaml"), ("SHOP_LAKE_TABLE", "")];
+    assert_eq!(table(&desk, &[], &named).0, "\"file\"");
+}
