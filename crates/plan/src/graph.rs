@@ -18,11 +18,11 @@ pub(crate) struct Graph {
     pub warnings: Vec<String>,
 }
 
-/// Links the nodes. `top` is the place of the file's beginning.
+/// Links the nodes of a pipeline with a name and its place. `top` is that of the file's beginning.
 ///
 /// # Errors
 /// Config: an input does not exist, there is a cycle, or nothing is left to run.
-pub(crate) fn link(declared: Declared, pipeline: &str, top: &Place) -> Result<Graph> {
+pub(crate) fn link(declared: Declared, pipeline: (&str, &Place), top: &Place) -> Result<Graph> {
     let names = Names::new(&declared);
     let transform_inputs = names.resolve_all(&declared.transforms)?;
     let sink_inputs = names.resolve_all(&declared.sinks)?;
@@ -33,7 +33,7 @@ pub(crate) fn link(declared: Declared, pipeline: &str, top: &Place) -> Result<Gr
     let edges = Edges { transforms: transform_inputs, sinks: sink_inputs };
     let warnings = unread(&declared, &edges, &numbers);
     let sinks = match declared.sinks.is_empty() {
-        true => default_sinks(&declared, &edges, &numbers, (pipeline, top)),
+        true => default_sinks(&declared, &edges, &numbers, pipeline),
         false => fed_sinks(declared.sinks, &edges.sinks, &numbers, top)?,
     };
     Ok(Graph {
@@ -237,7 +237,7 @@ fn default_sinks(
     declared: &Declared,
     edges: &Edges,
     numbers: &Numbers,
-    (pipeline, top): (&str, &Place),
+    pipeline: (&str, &Place),
 ) -> Vec<SinkNode> {
     let read = read_nodes(&edges.transforms);
     let sources = (0..declared.sources.len()).map(NodeRef::Source);
@@ -249,25 +249,28 @@ fn default_sinks(
     let single = ends.len() == 1;
     ends.iter()
         .map(|end| {
-            let name = node_name(declared, *end);
-            let (sink, table) =
-                if single { ("lake".to_owned(), pipeline) } else { (format!("lake-{name}"), name) };
+            let (name, place) = named(declared, *end);
+            let (sink, (table, place)) = match single {
+                true => ("lake".to_owned(), pipeline),
+                false => (format!("lake-{name}"), (name, place)),
+            };
+            let input = Input { node: numbers[end], port: String::new(), place: place.clone() };
             SinkNode {
                 name: free_name(sink, declared),
                 kind: "lake".to_owned(),
-                inputs: vec![Input { node: numbers[end], port: String::new(), place: top.clone() }],
-                section: lake_section(table, top),
-                place: top.clone(),
+                inputs: vec![input],
+                section: lake_section(table, place),
+                place: place.clone(),
             }
         })
         .collect()
 }
 
-fn lake_section(table: &str, top: &Place) -> Section {
+fn lake_section(table: &str, place: &Place) -> Section {
     let table = Value::Text(table.replace('-', "_").into());
-    let value = Section::new(top.clone(), table);
-    let entry = Entry { key: "table".into(), place: top.clone(), value };
-    Section::new(top.clone(), Value::Map(vec![entry]))
+    let value = Section::new(place.clone(), table);
+    let entry = Entry { key: "table".into(), place: place.clone(), value };
+    Section::new(place.clone(), Value::Map(vec![entry]))
 }
 
 fn free_name(mut name: String, declared: &Declared) -> String {
@@ -284,11 +287,13 @@ fn read_nodes(inputs: &[Vec<Input>]) -> HashSet<NodeRef> {
     inputs.iter().flatten().map(|input| input.node).collect()
 }
 
-fn node_name(declared: &Declared, node: NodeRef) -> &str {
-    match node {
-        NodeRef::Source(at) => &declared.sources[at].name,
-        NodeRef::Transform(at) => &declared.transforms[at].name,
-    }
+/// The name of a node, and where it stands.
+fn named(declared: &Declared, node: NodeRef) -> (&str, &Place) {
+    let node = match node {
+        NodeRef::Source(at) => &declared.sources[at],
+        NodeRef::Transform(at) => &declared.transforms[at],
+    };
+    (&node.name, &node.place)
 }
 
 /// Warns of nodes that run for nothing. A reader that is disabled counts: it is meant to be off.
@@ -303,6 +308,6 @@ fn unread(declared: &Declared, edges: &Edges, numbers: &Numbers) -> Vec<String> 
     sources
         .chain(transforms)
         .filter(|node| numbers.contains_key(node) && !read.contains(node))
-        .map(|node| format!("nothing reads {:?}", node_name(declared, node)))
+        .map(|node| format!("nothing reads {:?}", named(declared, node).0))
         .collect()
 }

@@ -123,7 +123,7 @@ pub struct SinkNode {
     pub inputs: Vec<Input>,
     /// The connector's settings.
     pub section: Section,
-    /// Where its name stands; the file's beginning for a sink that the file leaves out.
+    /// Where its name stands; for a sink that the file leaves out, the name that its table has.
     pub place: Place,
 }
 
@@ -218,7 +218,8 @@ fn assemble(document: &Document, vocabulary: &Vocabulary<'_>) -> Result<Plan> {
     let settings = settings::read(&rest, &document.variables())?;
     let declared = nodes::declare(written, vocabulary)?;
     let tests = cases::read(rest.get("tests"), &declared)?;
-    let graph = graph::link(declared, &name, written.place())?;
+    let named = rest.get("name").map_or(written.place(), Section::place);
+    let graph = graph::link(declared, (&name, named), written.place())?;
     let mut plan = Plan {
         name,
         file: document.file.clone(),

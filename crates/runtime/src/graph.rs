@@ -480,6 +480,13 @@ fn refuse_shared_destinations(plan: &Plan, sinks: &[SinkNode]) -> Result<()> {
             destination.map_err(|error| at(error).context(format!("sink {:?}", node.name)))?;
         let Some(destination) = destination else { continue };
         if let Some(other) = taken.insert(destination, &node.name) {
+            if other == DEAD_LETTERS {
+                let name = &node.name;
+                let error = Error::config(format!("sink {name:?} writes into the dead letters"));
+                return Err(at(error.hint(
+                    "logmill keeps there what is refused; choose another name for the table",
+                )));
+            }
             return Err(at(Error::config(format!(
                 "sinks {:?} and {other:?} write to one place",
                 node.name

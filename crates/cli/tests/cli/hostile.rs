@@ -115,7 +115,7 @@ fn places_that_would_mix_rows_are_refused_before_anything_runs() {
     };
     check("table: web", "table: ledger", "the table \"ledger\" belongs to logmill");
     check("table: web", "table: late", "the table \"late\" belongs to logmill");
-    check("table: web", "table: dead_letters", "\"lake\" and \"dead_letters\" write to one place");
+    check("table: web", "table: dead_letters", "sink \"lake\" writes into the dead letters");
     check("table: web", "table: dead_letter_states", "\"dead_letter_states\" belongs to logmill");
     check("table: web", "table: web, partition_by: day(tss)", "did you mean \"ts\"?");
     let twice = "table: web }\n  again: { type: lake, input: parsed, table: web";

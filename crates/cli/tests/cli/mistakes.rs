@@ -66,3 +66,26 @@ fn a_log_in_the_place_of_a_pipeline_file_is_called_a_log() {
     assert!(short.contains("read in epoch 1"), "{short}");
     check(&desk, &["dead-letters", "list", "--limit", "0"], "a whole number from 1 on");
 }
+
+#[test]
+fn names_of_built_in_tables_are_refused_where_they_stand() {
+    let desk = milled();
+    let taken = "hint: logmill has a table of this name in every data folder; choose another name";
+    for name in ["late", "ledger", "dead_letters"] {
+        let wrong = |text: &str, expect: &[&str]| {
+            desk.write("wrong.yaml", text);
+            expect.iter().for_each(|expect| check(&desk, &["check", "wrong.yaml"], expect));
+        };
+        let step =
+            format!("transforms:\n  {name}: {{ type: parse, input: access, format: json }}\n");
+        wrong(&format!("{PIPELINE}{step}"), &[taken, "wrong.yaml:7:3"]);
+        wrong(&PIPELINE.replace("lake: {", &format!("{name}: {{")), &[taken, "wrong.yaml:5:3"]);
+        let table = PIPELINE.replace("table: web", &format!("table: {name}"));
+        wrong(&table, &["wrong.yaml:5:", "choose another name"]);
+        let without = PIPELINE.split("sinks:").next().expect("a beginning");
+        let own = without.replace("name: web", &format!("name: {name}"));
+        wrong(&own, &["wrong.yaml:1:7", "choose another name"]);
+        let sources = format!("  {name}: {{ type: file, paths: [access.log] }}\n");
+        wrong(&format!("{without}{sources}"), &["wrong.yaml:4:3", "choose another name"]);
+    }
+}
