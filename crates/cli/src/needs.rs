@@ -3,9 +3,11 @@
 use std::collections::{HashMap, HashSet};
 use std::io::Write;
 
-use contract::needs::{Need, Needs, State};
+use async_trait::async_trait;
+use contract::needs::{Maker, Need, Needs, State};
 use contract::spec::{BuildContext, Part};
 use contract::{Error, Result};
+use runtime::Pipeline;
 use serde::Serialize;
 
 use crate::arguments::Global;
@@ -89,13 +91,47 @@ pub async fn ask(loaded: &Loaded, global: &Global) -> Result<(Vec<Asked>, Exit)>
         }
     }
     if bound.checkpoint_folder()?.is_none() {
-        let answered = match bound.checkpoint_store() {
-            Ok(store) => store.lineages(&plan.name).await.map(drop),
-            Err(error) => Err(error),
-        };
-        answered.unwrap_or_else(|error| refused("checkpoints", error));
+        match checkpoints(bound).await {
+            Ok(need) => asked.push(Asked {
+                pipeline: plan.name.clone(),
+                part: CHECKPOINTS.to_owned(),
+                kind: CHECKPOINTS.to_owned(),
+                needs: Box::new(Given(need.clone())),
+                found: vec![need],
+            }),
+            Err(error) => refused(CHECKPOINTS, error),
+        }
     }
     Ok((asked, exit))
+}
+
+/// How the store of checkpoints is called among what is needed.
+const CHECKPOINTS: &str = "checkpoints";
+
+/// The bucket of the checkpoints: a run makes none.
+async fn checkpoints(bound: &Pipeline) -> Result<Need> {
+    let store = bound.checkpoint_store()?;
+    let state = match store.lineages(&bound.name).await {
+        Ok(_) => State::Present,
+        Err(error) if stores::names_no_bucket(&error.chain()) => State::Missing,
+        Err(error) => return Err(error),
+    };
+    let (name, shape) = (store.shown().to_owned(), String::new());
+    Ok(Need { kind: "bucket", name, shape, state, maker: Maker::Other })
+}
+
+/// What was looked at already.
+struct Given(Need);
+
+#[async_trait]
+impl Needs for Given {
+    async fn look(&self) -> Result<Vec<Need>> {
+        Ok(vec![self.0.clone()])
+    }
+
+    async fn make(&self, need: &Need) -> Result<()> {
+        Err(Error::bug(format!("nobody makes {:?}", need.name)))
+    }
 }
 
 impl Asked {

@@ -138,3 +138,28 @@ fn a_server_that_does_not_answer_is_named_and_the_others_are_asked() {
         assert!(ran.stdout.contains("lake table rows"), "{}", ran.stdout);
     }
 }
+
+#[test]
+fn a_missing_bucket_of_checkpoints_is_named_and_stops_nothing_else() {
+    let Some(endpoint) = find("s3") else { return };
+    let desk = Desk::new();
+    desk.write("a.log", "a\n");
+    let (key, secret) = (setting("s3_key"), setting("s3_secret"));
+    let missing = unique("commands-none");
+    let file = |bucket: &str| {
+        format!(
+            "name: far\ncheckpoint: {{ url: \"s3://{bucket}/c\", endpoint: \"{endpoint}\", \
+             allow_http: true, access_key: {key}, secret_key: {secret} }}\nsources:\n  \
+             a: {{ type: file, paths: [a.log] }}\nsinks:\n  lake: {{ type: lake, input: a, table: rows }}\n"
+        )
+    };
+    desk.write("all.yaml", &file(&missing));
+    let checked = desk.run(&["check", "all.yaml", "--connect"]);
+    assert_eq!(checked.code, 1, "{}", checked.stderr);
+    let line = format!("! checkpoints: bucket s3://{missing}/c is missing, and somebody else");
+    assert!(checked.stdout.contains(&line), "{}{}", checked.stdout, checked.stderr);
+    assert_eq!(checked.stderr, "");
+    desk.write("all.yaml", &file(&setting("s3_bucket")));
+    let checked = desk.done(&["check", "all.yaml", "--connect"]);
+    assert!(checked.stdout.contains("= checkpoints: bucket s3://"), "{}", checked.stdout);
+}
