@@ -48,7 +48,7 @@ function NoTable() {
         that <code>logmill serve web.yaml</code> reads it:
       </p>
       <pre>
-        <code>{"serve: { table: web_logs, time: ts }"}</code>
+        <code>{"serve: { table: requests, time: ts }"}</code>
       </pre>
       <p>
         Meanwhile the <PageLink change={{ view: "pipelines" }}>pipelines</PageLink> say what was

@@ -21,7 +21,7 @@ use crate::output::{self, rows, rows::visible};
 const EXAMPLES: &str = "\
 Examples:
   logmill dead-letters list
-  logmill dead-letters list --pipeline web-logs --limit 20
+  logmill dead-letters list --pipeline web --limit 20
   logmill dead-letters show '/var/log/nginx/access.log@4096'
   logmill dead-letters replay web.yaml           once the pipeline file is right
   logmill dead-letters replay web.yaml --reason 'no status'

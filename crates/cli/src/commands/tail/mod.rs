@@ -34,7 +34,7 @@ const DISCOVER_EVERY: Duration = Duration::from_secs(5);
 
 const EXAMPLES: &str = "\
 Examples:
-  logmill tail --brokers localhost:9092 -t webserver-logs
+  logmill tail --brokers localhost:9092 -t requests
   logmill tail -t '/orders-.*/' --where \"message LIKE '%timeout%' AND partition < 3\"
   logmill tail -t orders --start earliest --limit 10 --raw | jq .value
   logmill tail -c kafka.yaml -t orders -f json
