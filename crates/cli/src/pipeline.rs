@@ -420,7 +420,7 @@ pub async fn inspect_names(plan: &Plan, pipeline: &Pipeline) -> Result<()> {
         }
         // One that is damaged is a matter of the start itself.
         if let Ok(Some(newest)) = store.history(&pipeline.name, &lineage).newest().await {
-            known.extend(newest.checkpoint.splits);
+            known.extend(newest.checkpoint.roster);
         }
     }
     runtime::refuse_named(pipeline, &known, &|source, split| {

@@ -173,9 +173,7 @@ async fn at(
 /// External: a checkpoint cannot be read.
 pub async fn is_known(origin: &Origin, places: &Places<'_>) -> Result<bool> {
     let history = Checkpoints::read(places).await?;
-    Ok(history
-        .newest()
-        .any(|newest| newest.splits.iter().any(|state| state.known.split.id == origin.split)))
+    Ok(history.newest().any(|newest| newest.roster.of_id(&origin.split).next().is_some()))
 }
 
 /// Follows the first `limit` records whose text contains `text`, and counts all of them.
@@ -321,14 +319,14 @@ impl Checkpoints {
     }
 
     fn known(&self, source: &str) -> Vec<KnownSplit> {
-        self.newest().flat_map(|newest| newest.known(source)).collect()
+        self.newest().flat_map(|newest| newest.roster.known(source)).collect()
     }
 
     /// The epoch whose cuts hold the origin.
     fn epoch_of(&self, origin: &Origin) -> Option<u64> {
         let holding = self.lineages.iter().flatten().find(|checkpoint| {
             checkpoint.cuts.iter().any(|cut| {
-                let split = checkpoint.splits.get(cut.split);
+                let split = checkpoint.roster.get(cut.split);
                 let from = cut.from.as_ref().map_or(i64::MIN, |from: &Position| from.at);
                 split.is_some_and(|state| state.known.split.id == origin.split)
                     && (from..cut.to.at).contains(&origin.position)

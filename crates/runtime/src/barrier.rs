@@ -240,17 +240,23 @@ impl Attempt<'_> {
             self.owner.keep_recipe(&draft.checkpoint).await?;
         }
         failpoint::reach("decide.before").await?;
-        let decision = self.owner.decide(&draft.checkpoint).await?;
+        // An attempt that cannot decide goes, and the checkpoint before goes with it.
+        let mut next = draft.checkpoint;
+        next.roster = std::mem::take(&mut self.checkpoint.roster);
+        for (number, position) in &draft.moved {
+            next.roster.advance(*number, position.clone());
+        }
+        let decision = self.owner.decide(&next).await?;
         failpoint::reach("decide.after").await?;
         match decision {
             Decision::Decided => {
                 self.owner.progress.tell(draft.replaced);
                 self.shared.underway.decided(draft.batches);
                 self.owner.progress.add_epoch();
-                self.checkpoint = draft.checkpoint;
+                self.checkpoint = next;
                 Ok(draft.observed)
             }
-            Decision::Overtaken => Err(self.owner.overtaken(draft.checkpoint.epoch).await),
+            Decision::Overtaken => Err(self.owner.overtaken(next.epoch).await),
         }
     }
 
@@ -281,7 +287,7 @@ impl Attempt<'_> {
 
     async fn acknowledge(&mut self) -> Result<()> {
         for reader in &self.readers {
-            let known = &self.checkpoint.splits[reader.split.index].known;
+            let known = &self.checkpoint.roster[reader.split.index].known;
             if let Some(position) = known.position.clone() {
                 // One that has left meanwhile has nothing to acknowledge to.
                 let _ = send(&reader.commands, ReaderCommand::Acknowledge(position)).await;

@@ -185,7 +185,7 @@ impl Coordinator {
 /// Refuses sources and sinks that go on under other names.
 async fn refuse_renamed(owner: &Owner, checkpoint: &Checkpoint) -> Result<()> {
     for (_, node) in owner.sources() {
-        let known = &checkpoint.splits;
+        let known = &checkpoint.roster;
         renamed::refuse_source(&owner.pipeline, &owner.options, &node.name, known).await?;
     }
     renamed::refuse_sinks(&owner.pipeline, checkpoint)

@@ -61,7 +61,7 @@ async fn infer(pipeline: &str, checkpoints: &CheckpointStore) -> Result<LineageP
             Err(_) | Ok(None) => continue,
             Ok(Some(newest)) => newest,
         };
-        for state in newest.checkpoint.splits {
+        for state in newest.checkpoint.roster {
             let lineages = match lineage == Lineage::of_split(&state.source, &state.known.split.id)
             {
                 true => Lineages::Split,

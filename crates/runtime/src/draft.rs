@@ -8,9 +8,9 @@ use std::time::Instant;
 use contract::record::OriginSum;
 use contract::transform::EpochStart;
 use contract::{Error, Position, Result};
-use state::Checkpoint;
 use state::checkpoint::{Cut, KeptResource, SinkRejectState, SinkState, sha256_hex};
 use state::ledger::{Counts, Entry, hash_text};
+use state::{Checkpoint, Roster};
 
 use crate::flow::{Sums, Tally};
 use crate::graph::{DEAD_LETTERS, Pipeline};
@@ -43,8 +43,11 @@ pub struct Gathered {
 
 /// A checkpoint that adds up.
 pub struct Draft {
-    /// The checkpoint.
+    /// The checkpoint, as yet without its splits: they stay with the one before until it is
+    /// decided, however many there are.
     pub checkpoint: Checkpoint,
+    /// Where splits stand that were read, by their number.
+    pub moved: BTreeMap<usize, Position>,
     /// What people are told beside it.
     pub observed: Observed,
     /// Destinations that are others than before.
@@ -67,7 +70,6 @@ impl Draft {
         let pipeline = &owner.pipeline;
         book_rejects(pipeline, before, &mut gathered)?;
         let mut checkpoint = Checkpoint {
-            epoch: ending.epoch,
             now_us: ending.now_us,
             writer: format!("{:016x}", rand::random::<u64>()),
             semantics: pipeline.semantics,
@@ -77,20 +79,15 @@ impl Draft {
             numbering: pipeline.numbering.clone(),
             cuts: std::mem::take(&mut gathered.cuts),
             states: std::mem::take(&mut gathered.states),
-            sinks: BTreeMap::new(),
-            ledger: Vec::new(),
-            ..before.clone()
+            ..before.successor()
         };
-        for (split, position) in std::mem::take(&mut gathered.positions) {
-            checkpoint.splits[split].known.position = Some(position);
-        }
         let mut replaced = Vec::new();
         for (sink, node) in pipeline.sinks.iter().enumerate() {
             let sums = gathered.reports[sink].as_ref().map(|report| &report.sums);
             let counts = gathered.tally.counts.iter().map(|(split, counts)| (split, counts[sink]));
             let entries = match sink == pipeline.dead_letter_sink() {
-                true => dead_letter_entries(&checkpoint, sums),
-                false => entries(&checkpoint, &node.name, counts, sums)?,
+                true => dead_letter_entries(&before.roster, sums),
+                false => entries(&before.roster, &node.name, counts, sums)?,
             };
             checkpoint.ledger.extend(entries);
             let report = gathered.reports[sink].take().unwrap_or_default();
@@ -105,9 +102,9 @@ impl Draft {
             checkpoint.sinks.insert(node.name.clone(), state);
         }
         keep_absent_sinks(before, pipeline, &mut checkpoint);
-        let Gathered { begun, read_at, tally, batches, .. } = gathered;
+        let Gathered { positions: moved, begun, read_at, tally, batches, .. } = gathered;
         let observed = Observed { begun, read_at, refused: tally.refused };
-        Ok(Self { checkpoint, observed, replaced, batches })
+        Ok(Self { checkpoint, moved, observed, replaced, batches })
     }
 }
 
@@ -131,14 +128,14 @@ fn book_rejects(pipeline: &Pipeline, before: &Checkpoint, gathered: &mut Gathere
 }
 
 fn entries<'a>(
-    checkpoint: &Checkpoint,
+    roster: &Roster,
     sink: &str,
     counts: impl Iterator<Item = (&'a usize, Counts)>,
     sums: Option<&Sums>,
 ) -> Result<Vec<Entry>> {
     let mut entries = Vec::new();
     for (split, counts) in counts {
-        let id = checkpoint.splits[*split].known.split.id.as_str();
+        let id = roster[*split].known.split.id.as_str();
         counts.check(id, sink)?;
         let sum = sums.and_then(|sums| sums.get(split)).copied().unwrap_or_default();
         if sum.rows != counts.delivered {
@@ -156,10 +153,10 @@ fn entries<'a>(
 }
 
 /// Dead letters have a ledger of their own: what the steps and sinks gave, all of it delivered.
-fn dead_letter_entries(checkpoint: &Checkpoint, sums: Option<&Sums>) -> Vec<Entry> {
+fn dead_letter_entries(roster: &Roster, sums: Option<&Sums>) -> Vec<Entry> {
     let sums = sums.into_iter().flatten();
     let entries = sums.map(|(split, sum)| Entry {
-        split: checkpoint.splits[*split].known.split.id.as_str().to_owned(),
+        split: roster[*split].known.split.id.as_str().to_owned(),
         sink: DEAD_LETTERS.to_owned(),
         counts: Counts { read: sum.rows, delivered: sum.rows, ..Counts::default() },
         hash: hash_text(sum.hash),

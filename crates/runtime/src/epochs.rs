@@ -1,6 +1,6 @@
 //! The loop of an attempt: opens splits, ends epochs, until the end or an order.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -170,7 +170,7 @@ impl Epochs {
             return;
         }
         let asked = attempt.owner.sources().map(|(number, node)| {
-            let known = attempt.checkpoint.known(&node.name);
+            let known = attempt.checkpoint.roster.known(&node.name);
             (number, node.name.clone(), node.source.clone(), known)
         });
         let asked: Vec<_> = asked.collect();
@@ -214,11 +214,11 @@ impl Epochs {
             warn!(source = node.name, "{warning}");
         }
         let now = Instant::now();
-        let indexes = attempt.checkpoint.split_indexes(&node.name, &found.splits);
-        let seen: HashSet<_> = indexes.iter().copied().collect();
-        for (index, split) in indexes.into_iter().zip(found.splits) {
-            attempt.checkpoint.splits[index].known.split = split.clone();
+        let mut seen = HashSet::new();
+        for split in found.splits {
+            let index = attempt.checkpoint.roster.enter(&node.name, split.clone());
             self.phases.found(index, number, split, now);
+            seen.insert(index);
         }
         // A listing that is not whole says of no split that it is gone.
         if found.unreadable.iter().all(|one| !one.may_hold_records) {
@@ -227,12 +227,9 @@ impl Epochs {
             }
         }
         owner.progress.troubles.found(&node.name, found.unreadable);
-        let splits = attempt.checkpoint.splits.iter().enumerate();
-        let of_source = splits.filter(|(_, state)| state.source == node.name);
-        let indexes: HashMap<_, _> =
-            of_source.map(|(index, state)| (state.known.split.id.clone(), index)).collect();
         for gone in found.gone {
-            let Some(index) = indexes.get(&gone.id).copied() else { continue };
+            let number = attempt.checkpoint.roster.number(&node.name, &gone.id);
+            let Some(index) = number else { continue };
             self.phases.went(index, gone.end);
             self.tell_if_lost(attempt, index);
         }
@@ -241,7 +238,7 @@ impl Epochs {
     /// Says what of a split that rests and is gone was never read.
     fn tell_if_lost(&mut self, attempt: &Attempt<'_>, index: usize) {
         let Some(lost) = self.phases.lost(index) else { return };
-        let known = &attempt.checkpoint.splits[index].known;
+        let known = &attempt.checkpoint.roster[index].known;
         let position = lost.position.as_ref().or(known.position.as_ref()).map_or(0, |one| one.at);
         if position < lost.end {
             let (split, end) = (known.split.id.as_str(), lost.end);
@@ -253,7 +250,7 @@ impl Epochs {
     }
 
     fn take_from_checkpoint(&mut self, attempt: &Attempt<'_>) {
-        for index in 0..attempt.checkpoint.splits.len() {
+        for (index, _) in attempt.checkpoint.roster.iter() {
             let context = originals::context_at(attempt.owner, &attempt.checkpoint, index);
             if let Some(context) = context {
                 let split = context.split.clone();
@@ -270,7 +267,7 @@ impl Epochs {
         };
         while self.active(attempt) < readers_max as u64 {
             let Some(ready) = self.phases.next() else { break };
-            let committed = &attempt.checkpoint.splits[ready.index].known.position;
+            let committed = &attempt.checkpoint.roster[ready.index].known.position;
             // What a reader that left had read stands in the epoch under way.
             let position = ready.position.max(committed.clone());
             let assignment = Assignment {

@@ -225,7 +225,7 @@ fn divide(records: &RecordBatch, to: &Position) -> Result<(RecordBatch, Option<R
 }
 
 fn unreadable(checkpoint: &Checkpoint, cut: &Cut) -> Error {
-    let split = &checkpoint.splits[cut.split].known.split.id;
+    let split = &checkpoint.roster[cut.split].known.split.id;
     let from = cut.from.as_ref().map_or(0, |from| from.at);
     Error::external(format!(
         "could not read records {from} to {} of split \"{split}\" again ({POSITION}), which epoch \

@@ -49,8 +49,8 @@ pub async fn inspect(
         renamed::refuse_sinks(pipeline, &checkpoint)?;
         let local = pipeline.sources.iter().filter(|node| node.lineages == Lineages::One);
         for node in local.filter(|_| lineage == main) {
-            let splits = &checkpoint.splits;
-            renamed::refuse_source(pipeline, options, &node.name, splits).await?;
+            let known = &checkpoint.roster;
+            renamed::refuse_source(pipeline, options, &node.name, known).await?;
         }
     }
     if is_new {

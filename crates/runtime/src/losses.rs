@@ -100,7 +100,7 @@ fn recorded(checkpoint: &Checkpoint, sink: &str) -> Vec<Entry> {
 fn given_by(checkpoint: &Checkpoint, report: &SinkReport) -> BTreeMap<SplitId, Given> {
     let mut given: BTreeMap<SplitId, Given> = BTreeMap::new();
     for (split, sum) in &report.sums {
-        let id = checkpoint.splits[*split].known.split.id.clone();
+        let id = checkpoint.roster[*split].known.split.id.clone();
         given.entry(id).or_default().sum.merge(*sum);
     }
     for row in report.prepared.iter().flat_map(|prepared| &prepared.rejects) {
@@ -167,8 +167,7 @@ pub async fn book(owner: &Owner, checkpoint: Checkpoint) -> Result<Checkpoint> {
 
 /// The splits of a name, by number.
 fn splits_of(checkpoint: &Checkpoint, id: &SplitId) -> impl Iterator<Item = usize> {
-    let states = checkpoint.splits.iter().enumerate();
-    states.filter(move |(_, state)| state.known.split.id == *id).map(|(index, _)| index)
+    checkpoint.roster.of_id(id).map(|(index, _)| index)
 }
 
 fn loss(entry: &Entry, rows: u64) -> Entry {
@@ -209,7 +208,7 @@ fn unlike(checkpoint: &Checkpoint, entry: &Entry, given: &Given) -> Error {
 
 /// The records of a split that an epoch read.
 fn range_of(checkpoint: &Checkpoint, split: &str) -> (i64, i64) {
-    let of_split = |cut: &&Cut| checkpoint.splits[cut.split].known.split.id.as_str() == split;
+    let of_split = |cut: &&Cut| checkpoint.roster[cut.split].known.split.id.as_str() == split;
     let cuts = || checkpoint.cuts.iter().filter(of_split);
     let from = cuts().map(|cut| cut.from.as_ref().map_or(0, |from| from.at)).min();
     let to = cuts().map(|cut| cut.to.at).max();

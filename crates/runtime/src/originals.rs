@@ -43,7 +43,7 @@ pub async fn of_sink(
     let mut refused = Vec::new();
     for (index, mut letters) in by_split {
         let split = context_at(owner, checkpoint, index).ok_or_else(|| {
-            let id = &checkpoint.splits[index].known.split.id;
+            let id = &checkpoint.roster[index].known.split.id;
             let sink = &owner.pipeline.sinks[sink].name;
             nobodys(sink, id, letters[0].reject.position)
         })?;
@@ -83,9 +83,7 @@ pub fn split_of(
     sink: usize,
     row: &SinkReject,
 ) -> Result<usize> {
-    let states = checkpoint.splits.iter().enumerate();
-    let of_name = states.filter(|(_, state)| state.known.split.id == row.split);
-    let found: Vec<_> = of_name.collect();
+    let found: Vec<_> = checkpoint.roster.of_id(&row.split).collect();
     if let [(index, _)] = found[..] {
         return Ok(index);
     }
@@ -110,7 +108,7 @@ pub fn context_at(
     checkpoint: &Checkpoint,
     index: usize,
 ) -> Option<Arc<SplitContext>> {
-    let state = checkpoint.splits.get(index)?;
+    let state = checkpoint.roster.get(index)?;
     let source = owner.pipeline.sources.iter().position(|node| node.name == state.source)?;
     Some(SplitContext::new(index, source, state.known.split.clone()))
 }

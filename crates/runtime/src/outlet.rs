@@ -4,6 +4,7 @@
 //! as the epoch's cuts. So every stateful step sees them in one order, and a replay can give the
 //! same one.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use contract::{Position, Result, failpoint};
@@ -111,18 +112,49 @@ impl Outlet {
     /// stateful steps order does not matter and each split has one cut.
     pub async fn take_cuts(&self) -> Vec<Cut> {
         let cuts = std::mem::take(&mut *self.cuts.lock().await);
-        let ordered = self.pipeline.steps.iter().any(|node| node.step.stateful());
-        let mut merged: Vec<Cut> = Vec::new();
-        for cut in cuts {
-            let before = match ordered {
-                true => merged.last_mut().filter(|last| last.split == cut.split),
-                false => merged.iter_mut().find(|known| known.split == cut.split),
-            };
-            match before {
-                Some(before) => before.to = cut.to,
-                None => merged.push(cut),
+        let is_ordered = self.pipeline.steps.iter().any(|node| node.step.stateful());
+        merged(cuts, is_ordered)
+    }
+}
+
+/// Cuts of which those that follow each other in their split are one, where no cut of another split
+/// stands between them or order does not matter.
+fn merged(cuts: Vec<Cut>, is_ordered: bool) -> Vec<Cut> {
+    let mut merged: Vec<Cut> = Vec::new();
+    // By split, the place of its cut that may go on.
+    let mut newest: HashMap<usize, usize> = HashMap::new();
+    for cut in cuts {
+        let place = newest.get(&cut.split).copied();
+        match place.filter(|place| !is_ordered || place + 1 == merged.len()) {
+            Some(place) => merged[place].to = cut.to,
+            None => {
+                newest.insert(cut.split, merged.len());
+                merged.push(cut);
             }
         }
-        merged
+    }
+    merged
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cuts_of_one_split_are_one_unless_a_step_sees_their_order() {
+        let check = |is_ordered: bool, expect: &[(usize, i64, i64)]| {
+            let cuts = [(7, 0, 2), (7, 2, 5), (3, 0, 1), (7, 5, 6), (3, 1, 4), (3, 4, 5)];
+            let cuts = cuts.map(|(split, from, to)| Cut {
+                split,
+                from: Some(Position::new(from)),
+                to: Position::new(to),
+            });
+            let found = merged(cuts.to_vec(), is_ordered).into_iter();
+            let at = |position: Option<Position>| position.map_or(-1, |position| position.at);
+            let found: Vec<_> = found.map(|cut| (cut.split, at(cut.from), cut.to.at)).collect();
+            assert_eq!(found, expect);
+        };
+        check(false, &[(7, 0, 6), (3, 0, 5)]);
+        check(true, &[(7, 0, 5), (3, 0, 1), (7, 5, 6), (3, 1, 5)]);
     }
 }

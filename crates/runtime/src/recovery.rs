@@ -340,7 +340,7 @@ async fn replay_without(
     let then = owner.as_of(checkpoint).await?;
     failpoint::reach("recover.replay").await?;
     let mut before = owner.history.epoch(checkpoint.epoch - 1).await?;
-    before.splits.clone_from(&checkpoint.splits);
+    before.roster.clone_from(&checkpoint.roster);
     let epoch = EpochStart { epoch: checkpoint.epoch, now_us: checkpoint.now_us };
     let sinks = then.pipeline.sinks.iter().map(|node| {
         let state = checkpoint.sinks.get(&node.name)?;

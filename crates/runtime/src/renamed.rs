@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use contract::source::{KnownSplit, Lineages};
 use contract::{Error, Result, SplitId};
-use state::Checkpoint;
-use state::checkpoint::{SEMANTICS, SplitState, Target};
+use state::checkpoint::{SEMANTICS, Target};
+use state::{Checkpoint, Roster, SplitState};
 use tracing::debug;
 
 use crate::graph::{Pipeline, SinkNode};
@@ -28,16 +28,16 @@ pub async fn refuse_source(
     pipeline: &Pipeline,
     options: &RunOptions,
     name: &str,
-    known: &[SplitState],
+    known: &Roster,
 ) -> Result<()> {
-    let own = known.iter().filter(|state| state.source == name);
+    let own = known.states().filter(|state| state.source == name);
     let own: BTreeSet<&SplitId> = own.map(|state| &state.known.split.id).collect();
     let is_others =
         |state: &&SplitState| state.source != name && !own.contains(&state.known.split.id);
     let others: BTreeSet<&str> =
-        known.iter().filter(is_others).map(|state| state.source.as_str()).collect();
+        known.states().filter(is_others).map(|state| state.source.as_str()).collect();
     for other in others {
-        let of_other = known.iter().filter(is_others).filter(|state| state.source == other);
+        let of_other = known.states().filter(is_others).filter(|state| state.source == other);
         let of_other: Vec<KnownSplit> = of_other.map(|state| state.known.clone()).collect();
         let ask = || again(pipeline, options);
         let mut read = found(&ask, name, &of_other).await?;
@@ -147,7 +147,7 @@ pub async fn refuse_pipeline(pipeline: &Pipeline, options: &RunOptions) -> Resul
         let targets = own_sinks(pipeline).filter_map(|node| node.target.as_ref());
         let place = targets.filter(|target| wrote(target)).find_map(|it| place_of(Some(it)));
         let Some(place) = place else { continue };
-        let known: Vec<_> = newest.splits.iter().map(|state| state.known.clone()).collect();
+        let known: Vec<_> = newest.roster.states().map(|state| state.known.clone()).collect();
         let ask = || again(pipeline, options);
         for node in &pipeline.sources {
             if let Some(split) = found(&ask, &node.name, &known).await?.first() {

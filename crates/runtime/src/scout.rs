@@ -9,8 +9,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use contract::source::{Discovery, KnownSplit, Lineages, Split, Until};
 use contract::{Lineage, Result, failpoint};
 use futures::future::try_join_all;
-use state::Checkpoint;
-use state::checkpoint::SplitState;
+use state::{Checkpoint, Roster, SplitState};
 use tracing::warn;
 
 use crate::coordinator::Charge;
@@ -122,7 +121,7 @@ impl Scout {
         let RunContext { pipeline, options, .. } = &self.run;
         if !self.starts.contains_key(&node.name) {
             let known = self.known.iter().flat_map(BTreeMap::values);
-            let known: Vec<_> = known.cloned().collect();
+            let known: Roster = known.cloned().collect();
             renamed::refuse_source(pipeline, options, &node.name, &known).await?;
         }
         let (checkpoints, pipeline) = (&options.checkpoints, &pipeline.name);
@@ -157,7 +156,7 @@ impl Scout {
         let read = lineages.map(|lineage| async move {
             let checkpoints = &self.run.options.checkpoints;
             let history = checkpoints.history(&self.run.pipeline.name, &lineage);
-            let splits = history.newest().await?.map(|newest| newest.checkpoint.splits);
+            let splits = history.newest().await?.map(|newest| newest.checkpoint.roster);
             Ok((lineage, splits.unwrap_or_default()))
         });
         let mut known = BTreeMap::new();
@@ -201,7 +200,7 @@ async fn begin_one(run: &RunContext, source: &str, split: &Split) -> Result<()> 
     let lineage = Lineage::of_split(source, &split.id);
     let incarnation = rand::random::<u32>() >> 1;
     let mut first = Checkpoint::first(&run.pipeline.name, &lineage, incarnation);
-    first.split_index(source, split);
+    first.roster.enter(source, split.clone());
     let history = run.options.checkpoints.history(&run.pipeline.name, &lineage);
     history.decide(&first).await?;
     failpoint::reach("scout.begun").await

@@ -4,10 +4,9 @@
 //! JSON. It is created once and never changed; bytes that do not match their sum are no
 //! checkpoint.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use contract::sink::SinkReject;
-use contract::source::{KnownSplit, Split};
 use contract::transform::Resource;
 use contract::{Error, Lineage, Position, Result};
 use object_store::path::Path;
@@ -15,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::ledger::Entry;
+use crate::roster::Roster;
 
 /// The layout of the file; numbers above the next one are refused.
 const FORMAT: u32 = 1;
@@ -56,7 +56,8 @@ pub struct Checkpoint {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub numbering: Vec<NumberedEdge>,
     /// All splits that were ever known, with the next record of each.
-    pub splits: Vec<SplitState>,
+    #[serde(rename = "splits")]
+    pub roster: Roster,
     /// What was read, in the order in which it entered the steps.
     #[serde(default)]
     pub cuts: Vec<Cut>,
@@ -83,20 +84,10 @@ pub struct RejectsFile {
     pub sha256: String,
 }
 
-/// A split of a source with the next record to read.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct SplitState {
-    /// The source's name in the pipeline file.
-    pub source: String,
-    /// The split and its position.
-    #[serde(flatten)]
-    pub known: KnownSplit,
-}
-
 /// A range of one split that was read in one piece.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cut {
-    /// Index into [`Checkpoint::splits`].
+    /// The number of the split in [`Checkpoint::roster`].
     pub split: usize,
     /// The first record; none for the beginning of the split.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -254,40 +245,15 @@ impl Checkpoint {
         }
     }
 
-    /// The splits that are known of a source.
-    pub fn known(&self, source: &str) -> Vec<KnownSplit> {
-        let of_source = self.splits.iter().filter(|state| state.source == source);
-        of_source.map(|state| state.known.clone()).collect()
-    }
-
-    /// The state of a split, which is added if it was not known.
-    pub fn split_index(&mut self, source: &str, split: &Split) -> usize {
-        let known = self
-            .splits
-            .iter()
-            .position(|state| state.source == source && state.known.split.id == split.id);
-        known.unwrap_or_else(|| {
-            let known = KnownSplit { split: split.clone(), position: None };
-            self.splits.push(SplitState { source: source.to_owned(), known });
-            self.splits.len() - 1
-        })
-    }
-
-    /// The states of splits of one source, as [`Checkpoint::split_index`] gives them.
-    pub fn split_indexes(&mut self, source: &str, splits: &[Split]) -> Vec<usize> {
-        let of_source = self.splits.iter().enumerate().filter(|(_, state)| state.source == source);
-        let mut known: HashMap<_, _> =
-            of_source.map(|(index, state)| (state.known.split.id.clone(), index)).collect();
-        let mut indexes = Vec::with_capacity(splits.len());
-        for split in splits {
-            let index = *known.entry(split.id.clone()).or_insert_with(|| {
-                let known = KnownSplit { split: split.clone(), position: None };
-                self.splits.push(SplitState { source: source.to_owned(), known });
-                self.splits.len() - 1
-            });
-            indexes.push(index);
+    /// The beginning of the next checkpoint of this history: whose it is, and nothing else.
+    pub fn successor(&self) -> Self {
+        Self {
+            pipeline: self.pipeline.clone(),
+            lineage: self.lineage.clone(),
+            epoch: self.epoch + 1,
+            incarnation: self.incarnation,
+            ..Self::default()
         }
-        indexes
     }
 
     /// The epoch that each sink holds once this checkpoint's epoch is committed everywhere.

@@ -3,7 +3,7 @@
 //! Everything lies in one object store and every decision is a conditional create in it. This
 //! crate stores and finds; it never decides when: the runtime does.
 //!
-//! Reading order: [`checkpoint`] (what an epoch leaves behind), [`history`] (the chain of
+//! Reading order: [`checkpoint`] (what an epoch leaves behind), [`roster`] (its splits), [`history`] (the chain of
 //! checkpoints of a lineage), [`ledger`] (their counts as rows), [`lease`] (who may write),
 //! [`runs`] (what a schedule did), [`checkpoint_store`] (where all of it lies), [`lineages`] (how
 //! splits are divided among them), `starts` (where splits that are lineages of their own begin),
@@ -18,6 +18,7 @@ pub mod lease;
 pub mod ledger;
 pub mod lineages;
 mod moment;
+pub mod roster;
 pub mod runs;
 mod starts;
 
@@ -27,4 +28,5 @@ pub use failpoints::FAILPOINTS;
 pub use formats::TakenFormat;
 pub use history::History;
 pub use ledger::LedgerRow;
+pub use roster::{Roster, SplitState};
 pub use runs::{Run, RunOutcome, Runs};

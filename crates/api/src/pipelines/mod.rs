@@ -275,7 +275,7 @@ impl Board {
                 *sums.entry(name).or_insert(0.0) += rate;
             }
         }
-        sums.splits.extend(newest.splits.iter().map(|state| SplitLag {
+        sums.splits.extend(newest.roster.states().map(|state| SplitLag {
             source: state.source.clone(),
             split: state.known.split.id.as_str().to_owned(),
             position: state.known.position.as_ref().map(|position| position.at),
@@ -375,7 +375,7 @@ fn lag(splits: &[SplitLag]) -> Option<u64> {
 }
 
 /// Bytes of a file that were not read yet. A source that is no file says nothing from outside.
-fn left(state: &state::checkpoint::SplitState) -> Option<u64> {
+fn left(state: &state::SplitState) -> Option<u64> {
     let path = state.known.split.descriptor.get("path")?.as_str()?;
     if COMPRESSED.iter().any(|end| path.ends_with(end)) {
         return None;

@@ -146,8 +146,8 @@ fn read(entries: &[Entry]) -> BTreeMap<&str, u64> {
 
 fn epoch(checkpoint: &Checkpoint, decided: Option<SystemTime>) -> Epoch {
     let sources: HashMap<&str, &str> = checkpoint
-        .splits
-        .iter()
+        .roster
+        .states()
         .map(|state| (state.known.split.id.as_str(), state.source.as_str()))
         .collect();
     let mut by_source: HashMap<String, u64> = HashMap::new();

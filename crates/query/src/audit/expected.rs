@@ -118,7 +118,7 @@ impl Expected {
             self.blank.extend((!lineage.is_replay()).then(|| lineage.to_string()));
             return Ok(None);
         };
-        if newest.checkpoint.epoch == 0 && newest.checkpoint.splits.is_empty() {
+        if newest.checkpoint.epoch == 0 && newest.checkpoint.roster.is_empty() {
             self.blank.extend((!lineage.is_replay()).then(|| lineage.to_string()));
         }
         let epoch = newest.checkpoint.epoch;
@@ -144,7 +144,7 @@ impl Expected {
             certain_until: if complete { u64::MAX } else { complete_until },
         };
         // A split of which no epoch is recorded any more is compared too, with nothing.
-        let known = newest.checkpoint.splits.iter().map(|state| state.known.split.id.as_str());
+        let known = newest.checkpoint.roster.states().map(|state| state.known.split.id.as_str());
         let splits: HashSet<&str> =
             ledger.rows.iter().map(|row| &*row.entry.split).chain(known).collect();
         for split in splits {
@@ -170,7 +170,7 @@ impl Expected {
 
     fn add_ranges(&mut self, checkpoint: &Checkpoint) {
         for cut in &checkpoint.cuts {
-            let Some(state) = checkpoint.splits.get(cut.split) else { continue };
+            let Some(state) = checkpoint.roster.get(cut.split) else { continue };
             let split = state.known.split.id.to_string();
             let from = cut.from.as_ref().map_or(0, |position| position.at);
             let range = from..cut.to.at;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use contract::source::ReadBatch;
-use contract::{Error, Lineage};
+use contract::{Error, Lineage, SplitId};
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use state::Checkpoint;
 use state::ledger::Counts;
@@ -226,18 +226,20 @@ impl Instruments {
                 counter.increment(state.rejects.len() as u64);
             }
         }
-        for state in &checkpoint.splits {
-            let split = state.known.split.id.as_str();
-            let Some(records) = read.get(split) else { continue };
-            if let Some(source) = self.sources.iter().find(|source| source.name == state.source) {
-                source.records.increment(*records);
+        let mut processed = 0;
+        for (split, records) in &read {
+            for (_, state) in checkpoint.roster.of_id(&SplitId::new(*split)) {
+                let mut sources = self.sources.iter();
+                if let Some(source) = sources.find(|source| source.name == state.source) {
+                    source.records.increment(*records);
+                }
+                self.splits.count(&state.source, split, *records);
+                processed += records;
             }
-            self.splits.count(&state.source, split, *records);
         }
         self.epochs.increment(1);
         gauge!(name::LAST_COMMIT, "pipeline" => self.pipeline.clone()).set(now());
-        let splits = checkpoint.splits.iter().map(|state| state.known.split.id.as_str());
-        self.processed.increment(splits.filter_map(|split| read.get(split)).sum());
+        self.processed.increment(processed);
     }
 
     /// Something failed in a source, step or sink, or (none of them) in the pipeline itself.

@@ -4,6 +4,8 @@
 //! A crash between any two steps leaves something twice, never nothing; readers take each epoch
 //! once.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as Slot;
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
@@ -60,7 +62,7 @@ impl History {
 
     /// Adds up the packs that ended before `keep_from_us`, then deletes them.
     async fn fold(&self, names: &Names, keep_from_us: i64) -> Result<()> {
-        let mut folded = self.folded(names).await?;
+        let mut folded = Sums::from(self.folded(names).await?);
         let mut done = Vec::new();
         for path in &names.packs {
             let Some(more) = self.add_pack(path, folded.clone(), keep_from_us).await? else {
@@ -72,8 +74,9 @@ impl History {
         if done.is_empty() {
             return Ok(());
         }
-        let path = self.prefix.clone().join(format!("fold-{:020}", folded.until));
-        let bytes = serde_json::to_vec(&folded).bug("a ledger is no JSON")?;
+        let until = folded.until;
+        let path = self.prefix.clone().join(format!("fold-{until:020}"));
+        let bytes = serde_json::to_vec(&Folded::from(folded)).bug("a ledger is no JSON")?;
         let put = self.store.put(&path, Bytes::from(bytes).into()).await;
         put.transient(|| format!("could not write \"{path}\""))?;
         failpoint::reach("fold.written").await?;
@@ -83,7 +86,7 @@ impl History {
             failpoint::reach("fold.deleted").await?;
         }
         // What is still loose names its own.
-        let loose = |epoch: &u64| *epoch > folded.until || names.epochs.contains_key(epoch);
+        let loose = |epoch: &u64| *epoch > until || names.epochs.contains_key(epoch);
         for (_, path) in names.rejects.iter().filter(|(epoch, _)| !loose(epoch)) {
             self.delete(path).await?;
         }
@@ -96,14 +99,14 @@ impl History {
     async fn add_pack(
         &self,
         path: &Path,
-        mut folded: Folded,
+        mut folded: Sums,
         keep_from_us: i64,
-    ) -> Result<Option<Folded>> {
+    ) -> Result<Option<Sums>> {
         let mut all_old = true;
         self.for_each_packed(path, |packed: Packed| {
             all_old = packed.now_us < keep_from_us;
             if all_old && packed.epoch > folded.until {
-                packed.ledger.iter().for_each(|entry| add_up(&mut folded.entries, entry));
+                packed.ledger.into_iter().for_each(|entry| folded.add(entry));
                 folded.until = packed.epoch;
             }
             // Later epochs are younger.
@@ -126,12 +129,35 @@ struct Packed {
     ledger: Vec<Entry>,
 }
 
-/// Adds an epoch's counts to the cumulative ones of its split and sink.
-fn add_up(entries: &mut Vec<Entry>, entry: &Entry) {
-    let same = |known: &&mut Entry| known.split == entry.split && known.sink == entry.sink;
-    let Some(known) = entries.iter_mut().find(same) else {
-        entries.push(entry.clone());
-        return;
-    };
-    known.add(entry);
+/// What is folded, by split and sink.
+#[derive(Clone, Default)]
+struct Sums {
+    until: u64,
+    entries: BTreeMap<(String, String), Entry>,
+}
+
+impl Sums {
+    /// Adds an epoch's counts to the cumulative ones of its split and sink.
+    fn add(&mut self, entry: Entry) {
+        match self.entries.entry((entry.split.clone(), entry.sink.clone())) {
+            Slot::Occupied(mut known) => known.get_mut().add(&entry),
+            Slot::Vacant(slot) => {
+                slot.insert(entry);
+            }
+        }
+    }
+}
+
+impl From<Folded> for Sums {
+    fn from(folded: Folded) -> Self {
+        let mut sums = Self { until: folded.until, ..Self::default() };
+        folded.entries.into_iter().for_each(|entry| sums.add(entry));
+        sums
+    }
+}
+
+impl From<Sums> for Folded {
+    fn from(sums: Sums) -> Self {
+        Self { until: sums.until, entries: sums.entries.into_values().collect() }
+    }
 }

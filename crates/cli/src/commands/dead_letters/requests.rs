@@ -31,7 +31,7 @@ impl Readers {
         for lineage in lineages.iter().filter(|lineage| !lineage.is_replay()) {
             let history = checkpoints.history(pipeline, lineage);
             let Some(newest) = history.newest().await? else { continue };
-            for state in newest.checkpoint.splits {
+            for state in newest.checkpoint.roster {
                 let split = state.known.split;
                 readers.entry(split.id.clone()).or_default().push((state.source, split));
             }

@@ -39,7 +39,7 @@ impl Others {
         else {
             return Ok(Self::default());
         };
-        let known = newest.checkpoint.known(&node.name);
+        let known = newest.checkpoint.roster.known(&node.name);
         let discovery = node.source.splits(Some(&known)).await?;
         let paths: HashSet<_> =
             found.iter().map(|path| path.canonicalize().unwrap_or_else(|_| path.clone())).collect();
