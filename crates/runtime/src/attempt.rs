@@ -3,6 +3,7 @@
 //! An attempt begins at a checkpoint and ends with the first error of any of its tasks. Whatever
 //! it had not decided is gone with it; the next one begins at the newest checkpoint.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -74,6 +75,8 @@ pub struct Attempt<'a> {
     pub last_reports: Vec<LastReport>,
     /// Readers that are gone and were not seen to yet.
     pub departed: Vec<Departed>,
+    /// Numbers of splits whose positions are committed and of which the sources were not told yet.
+    pub moved: BTreeSet<usize>,
     /// The sinks, by number; none for those that stand aside.
     pub sinks: Vec<Option<SinkHandle>>,
     /// Tasks that hold each other's queues and so do not end by themselves.
@@ -152,6 +155,7 @@ impl<'a> Attempt<'a> {
             readers: Vec::new(),
             last_reports: Vec::new(),
             departed: Vec::new(),
+            moved: BTreeSet::new(),
             sinks,
             steps,
             tasks,

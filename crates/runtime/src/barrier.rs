@@ -254,6 +254,7 @@ impl Attempt<'_> {
                 self.shared.underway.decided(draft.batches);
                 self.owner.progress.add_epoch();
                 self.checkpoint = next;
+                self.moved.extend(draft.moved.into_keys());
                 Ok(draft.observed)
             }
             Decision::Overtaken => Err(self.owner.overtaken(next.epoch).await),

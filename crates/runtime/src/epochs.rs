@@ -1,12 +1,11 @@
 //! The loop of an attempt: opens splits, ends epochs, until the end or an order.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use contract::source::{Discovery, Rest, Until};
-use contract::{Error, Result, failpoint};
-use futures::future::BoxFuture;
+use contract::source::{Rest, Until};
+use contract::{Result, failpoint};
 use state::Checkpoint;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
@@ -19,8 +18,9 @@ use crate::flow::SplitContext;
 use crate::originals;
 use crate::owner::{Owner, Scope};
 use crate::patience;
-use crate::phases::Phases;
 use crate::reader_task::{Assignment, Leave, ReaderTask};
+use crate::roster::discovery::{Differences, Discoverers};
+use crate::roster::phases::Phases;
 use crate::summary::SummaryBuilder;
 
 /// Splits that are read at once when there is an end.
@@ -43,15 +43,11 @@ enum Ended {
     Left,
 }
 
-/// What each source answered, by its number.
-type Listing = Vec<(usize, Result<Discovery>)>;
-
 /// The splits of an attempt.
 pub struct Epochs {
     orders: watch::Receiver<Order>,
     phases: Phases,
-    /// A listing under way.
-    listing: Option<BoxFuture<'static, Listing>>,
+    discoverers: Discoverers,
     /// Why sources could not list their splits, as far as that was told.
     told: HashSet<String>,
     /// Readers that were started.
@@ -61,8 +57,8 @@ pub struct Epochs {
 impl Epochs {
     /// Nothing is read yet.
     pub fn new(orders: watch::Receiver<Order>) -> Self {
-        let (phases, told) = (Phases::default(), HashSet::new());
-        Self { orders, phases, listing: None, told, opened: 0 }
+        let (phases, discoverers) = (Phases::default(), Discoverers::default());
+        Self { orders, phases, discoverers, told: HashSet::new(), opened: 0 }
     }
 
     /// Reads all splits and ends an epoch by time, by bytes, at the end.
@@ -119,12 +115,13 @@ impl Epochs {
                         owner.history.mark_complete(marked).await?;
                     }
                 }
-                listing = listed(&mut self.listing) => {
-                    self.take_listing(attempt, listing)?;
+                answer = self.discoverers.answer() => {
+                    let (source, found) = answer?;
+                    self.take_answer(attempt, source, found)?;
                     self.phases.wake(Instant::now());
                 }
                 _ = discovers.tick(), if !until_end => self.discover(attempt),
-                () = until(due), if self.listing.is_none() => {
+                () = until(due), if !self.discoverers.is_asked() => {
                     // Where nobody looks again by the clock, it may have been moved or removed.
                     match until_end {
                         true => self.discover(attempt),
@@ -146,14 +143,25 @@ impl Epochs {
         self.phases.waiting() == 0 && !self.phases.has_failed() && is_seen_to
     }
 
-    /// The first listing decides where an attempt begins: without it there is none.
+    /// The first listing decides where an attempt begins: without it there is none. Nobody waits
+    /// for it who is told to stop.
     async fn discover_first(&mut self, attempt: &mut Attempt<'_>) -> Result<()> {
+        self.discoverers = Discoverers::new(attempt.owner.sources(), &attempt.checkpoint.roster);
         self.discover(attempt);
-        let Some(listing) = self.listing.take() else { return Ok(()) };
-        for (source, found) in listing.await {
-            let name = &attempt.owner.pipeline.sources[source].name;
-            let counted = |error: &Error| attempt.owner.instruments.failed(Some(name), error);
-            let found = found.inspect_err(counted)?;
+        let mut first = BTreeMap::new();
+        let mut orders = self.orders.clone();
+        while self.discoverers.is_asked() {
+            tokio::select! {
+                biased;
+                _ = reached(&mut orders, Order::Stop) => return Ok(()),
+                failure = attempt.failed() => return Err(failure),
+                answer = self.discoverers.answer() => {
+                    let (source, found) = answer?;
+                    first.insert(source, of_source(attempt.owner, source, found)?);
+                }
+            }
+        }
+        for (source, found) in first {
             self.take_found(attempt, source, found);
         }
         self.keep_troubles(attempt);
@@ -161,77 +169,77 @@ impl Epochs {
     }
 
     /// Begins to look for splits, beside everything else.
-    fn discover(&mut self, attempt: &mut Attempt<'_>) {
-        if attempt.owner.scope == Scope::Checkpoint {
-            self.take_from_checkpoint(attempt);
-            return;
+    fn discover(&mut self, attempt: &Attempt<'_>) {
+        match attempt.owner.scope {
+            Scope::Checkpoint => self.take_from_checkpoint(attempt),
+            Scope::Sources => self.discoverers.ask(),
         }
-        if self.listing.is_some() {
-            return;
-        }
-        let asked = attempt.owner.sources().map(|(number, node)| {
-            let known = attempt.checkpoint.roster.known(&node.name);
-            (number, node.name.clone(), node.source.clone(), known)
-        });
-        let asked: Vec<_> = asked.collect();
-        self.listing = Some(Box::pin(async move {
-            let mut listing = Listing::new();
-            for (number, name, source, known) in asked {
-                let found = source.splits(Some(&known)).await;
-                let found = found.map_err(|error| error.context(format!("source {name:?}")));
-                listing.push((number, found));
-            }
-            listing
-        }));
     }
 
     /// A listing that fails changes nothing.
-    fn take_listing(&mut self, attempt: &mut Attempt<'_>, listing: Listing) -> Result<()> {
-        for (source, found) in listing {
-            match found {
-                Ok(found) => self.take_found(attempt, source, found),
-                Err(error) => {
-                    let name = attempt.owner.pipeline.sources[source].name.as_str();
-                    attempt.owner.instruments.failed(Some(name), &error);
-                    if !error.retry() || !attempt.shared.isolates {
-                        return Err(error);
-                    }
-                    let text = error.chain();
-                    if self.told.insert(text.clone()) {
-                        warn!(source = name, error = text, "could not look for new splits");
-                    }
+    fn take_answer(
+        &mut self,
+        attempt: &mut Attempt<'_>,
+        source: usize,
+        found: Result<Differences>,
+    ) -> Result<()> {
+        match of_source(attempt.owner, source, found) {
+            Ok(found) => self.take_found(attempt, source, found),
+            Err(error) if error.retry() && attempt.shared.isolates => {
+                let name = attempt.owner.pipeline.sources[source].name.as_str();
+                let text = error.chain();
+                if self.told.insert(text.clone()) {
+                    warn!(source = name, error = text, "could not look for new splits");
                 }
             }
+            Err(error) => return Err(error),
         }
         self.keep_troubles(attempt);
         Ok(())
     }
 
-    fn take_found(&mut self, attempt: &mut Attempt<'_>, number: usize, found: Discovery) {
+    fn take_found(&mut self, attempt: &mut Attempt<'_>, number: usize, found: Differences) {
         let owner = attempt.owner;
         let node = &owner.pipeline.sources[number];
         for warning in found.warnings {
             warn!(source = node.name, "{warning}");
         }
         let now = Instant::now();
-        let mut seen = HashSet::new();
-        for split in found.splits {
-            let index = attempt.checkpoint.roster.enter(&node.name, split.clone());
+        let roster = &mut attempt.checkpoint.roster;
+        for split in found.found {
+            let index = roster.enter(&node.name, split.clone());
             self.phases.found(index, number, split, now);
-            seen.insert(index);
         }
-        // A listing that is not whole says of no split that it is gone.
-        if found.unreadable.iter().all(|one| !one.may_hold_records) {
-            for gone in self.phases.forget_gone(number, &|index| seen.contains(&index)) {
-                owner.progress.troubles.passed(&node.name, gone.id.as_str());
-            }
+        for id in found.absent {
+            roster.number(&node.name, &id).into_iter().for_each(|index| self.phases.absent(index));
+        }
+        for gone in self.phases.forget_gone(number) {
+            owner.progress.troubles.passed(&node.name, gone.id.as_str());
         }
         owner.progress.troubles.found(&node.name, found.unreadable);
         for gone in found.gone {
-            let number = attempt.checkpoint.roster.number(&node.name, &gone.id);
-            let Some(index) = number else { continue };
+            let Some(index) = attempt.checkpoint.roster.number(&node.name, &gone.id) else {
+                continue;
+            };
             self.phases.went(index, gone.end);
             self.tell_if_lost(attempt, index);
+        }
+    }
+
+    /// Tells the sources how far their splits are committed.
+    fn tell_moved(&mut self, attempt: &mut Attempt<'_>) {
+        let owner = attempt.owner;
+        let moved = std::mem::take(&mut attempt.moved);
+        if owner.scope != Scope::Sources {
+            return;
+        }
+        for number in moved {
+            let state = &attempt.checkpoint.roster[number];
+            let mut sources = owner.sources();
+            let source = sources.find(|(_, node)| node.name == state.source);
+            if let (Some((source, _)), Some(position)) = (source, &state.known.position) {
+                self.discoverers.moved(source, state.known.split.id.clone(), position.clone());
+            }
         }
     }
 
@@ -379,6 +387,7 @@ impl Epochs {
             summary.add(&attempt.checkpoint);
         }
         committed?;
+        self.tell_moved(attempt);
         instruments.through_barrier(&attempt.owner.lineage);
         Ok(Ended::Committed)
     }
@@ -412,12 +421,13 @@ fn readers_max_following() -> usize {
     READERS_MAX_FOLLOWING.min(descriptors::limit() / 2).max(READERS_MAX_UNTIL_END)
 }
 
-/// Waits for a listing under way; for ever if there is none.
-async fn listed(listing: &mut Option<BoxFuture<'static, Listing>>) -> Listing {
-    let Some(under_way) = listing else { return std::future::pending().await };
-    let found = under_way.await;
-    *listing = None;
-    found
+/// What a source answered; its error is counted, and says whose it is.
+fn of_source(owner: &Owner, source: usize, found: Result<Differences>) -> Result<Differences> {
+    let name = &owner.pipeline.sources[source].name;
+    found.map_err(|error| {
+        owner.instruments.failed(Some(name), &error);
+        error.context(format!("source {name:?}"))
+    })
 }
 
 /// Waits for a moment; for ever if there is none.

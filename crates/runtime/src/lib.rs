@@ -7,7 +7,7 @@
 //! `supervisor` (all lineages), `division` (how splits share them), `scout` (which there are),
 //! `coordinator` (one of them), `recovery`, `feed` (what it reads again), `renamed` and `gaps`
 //! (what it refuses), [`targets`], `inspection` (what `check` sees of that), `attempt`, `epochs`
-//! (its loop), `phases` (of its splits), `barrier` (the end of an epoch), `draft` (its books), the
+//! (its loop), `roster` (its splits), `barrier` (the end of an epoch), `draft` (its books), the
 //! tasks, [`troubles`], then [`replay`], [`schedule`], [`shares`] and [`metrics`].
 
 mod assume;
@@ -36,13 +36,13 @@ mod originals;
 mod outlet;
 mod owner;
 mod patience;
-mod phases;
 mod places;
 mod progress;
 mod reader_task;
 mod recovery;
 mod renamed;
 pub mod replay;
+mod roster;
 mod run;
 pub mod schedule;
 mod scout;

@@ -20,6 +20,7 @@ use state::{Checkpoint, CheckpointStore, History};
 use testkit::crash::{Proof, Start, points};
 
 mod cluster;
+mod discovery;
 mod isolation;
 mod lineages;
 mod losses;

@@ -33,6 +33,8 @@ struct Known {
     mark: Option<Value>,
     /// Where the reader stood that left; not committed yet.
     position: Option<Position>,
+    /// Whether discovery saw it the last time.
+    is_there: bool,
     /// Where it ended, if it is not there any more and nobody was told.
     gone: Option<i64>,
 }
@@ -80,12 +82,11 @@ impl Phases {
     /// Discovery saw a split.
     pub fn found(&mut self, index: usize, source: usize, split: Split, now: Instant) {
         let Some(known) = self.known.get_mut(&index) else {
-            let (phase, mark, position, gone) = (Phase::Waiting, None, None, None);
-            self.known.insert(index, Known { source, split, phase, mark, position, gone });
+            self.known.insert(index, Known::new(source, split));
             self.waiting.push_back(index);
             return;
         };
-        (known.split, known.gone) = (split, None);
+        (known.split, known.is_there, known.gone) = (split, true, None);
         if !known.has_changed() {
             return;
         }
@@ -99,14 +100,22 @@ impl Phases {
         }
     }
 
-    /// Discovery does not see any of the splits that failed but these: the others are gone, and
-    /// come back as new ones if they do. Returns them.
-    pub fn forget_gone(&mut self, source: usize, seen: &dyn Fn(usize) -> bool) -> Vec<Split> {
+    /// Discovery does not see a split any more.
+    pub fn absent(&mut self, index: usize) {
+        if let Some(known) = self.known.get_mut(&index) {
+            known.is_there = false;
+        }
+    }
+
+    /// Forgets the splits that failed and are not there: they come back as new ones if they do.
+    /// Returns them.
+    pub fn forget_gone(&mut self, source: usize) -> Vec<Split> {
         let failed: Vec<_> = self.due.iter().map(|(_, index)| *index).collect();
         let mut gone = Vec::new();
-        for index in failed.into_iter().filter(|index| !seen(*index)) {
+        for index in failed {
             let is_gone = self.known.get(&index).is_some_and(|known| {
-                known.source == source && matches!(known.phase, Phase::Failed { .. })
+                let has_failed = matches!(known.phase, Phase::Failed { .. });
+                known.source == source && !known.is_there && has_failed
             });
             if is_gone {
                 // Where its reader stood is not forgotten before it is committed.
@@ -120,7 +129,7 @@ impl Phases {
         gone
     }
 
-    /// Discovery does not see a split any more, which ended there.
+    /// A split that discovery does not see any more ended there.
     pub fn went(&mut self, index: usize, end: i64) {
         if let Some(known) = self.known.get_mut(&index) {
             known.gone = Some(end);
@@ -215,6 +224,11 @@ impl Phases {
 }
 
 impl Known {
+    fn new(source: usize, split: Split) -> Self {
+        let (phase, is_there) = (Phase::Waiting, true);
+        Self { source, split, phase, mark: None, position: None, is_there, gone: None }
+    }
+
     fn has_changed(&self) -> bool {
         self.mark.as_ref() != Some(&self.split.descriptor)
     }
@@ -319,7 +333,10 @@ mod tests {
         phases.found(0, 0, split(1), now);
         phases.next();
         phases.fails(0, None, now, now + CHANGED_PAUSE_MIN);
-        assert_eq!(phases.forget_gone(0, &|_| false).len(), 1);
+        assert!(phases.forget_gone(0).is_empty(), "it is there");
+        phases.absent(0);
+        assert!(phases.forget_gone(1).is_empty(), "it is another source's");
+        assert_eq!(phases.forget_gone(0).len(), 1);
         phases.wake(now + CHANGED_PAUSE_MIN);
         assert!(phases.next().is_none());
         phases.found(0, 0, split(1), now);
