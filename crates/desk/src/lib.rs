@@ -55,8 +55,8 @@ pub struct Tail {
     #[arg(short, long, value_delimiter = ',', value_name = "LIST")]
     pub topics: Vec<String>,
 
-    /// The consumer group that tools know this reader by. It gets no partitions by it: it shows
-    /// all of them. [default: logmill-tail]
+    /// The consumer group that tools know this reader by, instead of the command's own. It gets no
+    /// partitions by it: it shows all of them.
     #[arg(short, long, value_name = "NAME")]
     pub group: Option<String>,
 

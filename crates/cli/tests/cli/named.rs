@@ -1,6 +1,7 @@
 //! `query --file`: queries with a name, the values that they take, and those of the blueprint.
 
 use std::fs;
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -117,6 +118,21 @@ fn two_queries_of_one_name_must_be_told_apart() {
     fs::remove_dir_all(desk.path().join("here/queries")).unwrap();
     let left = fruits(&desk, &["fruits", "--param", "limit=1"]);
     assert_eq!(left, "{\"fruit\":\"apple\"}", "a folder that is gone is passed over");
+}
+
+#[test]
+fn a_pipeline_file_that_comes_through_a_pipe_has_no_queries() {
+    let desk = desk();
+    let piped = format!(
+        "cat shop/shop.yaml | {:?} run /dev/stdin --until-end",
+        env!("CARGO_BIN_EXE_logmill")
+    );
+    let ran = Command::new("sh").current_dir(desk.path()).args(["-c", &piped]).output().unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    assert_eq!(desk.done(&["query", "--list"]).stdout, "");
+    let text = fs::read_to_string(desk.path().join("shop/queries/one-of.sql")).unwrap();
+    desk.write("marked.sql", &format!("\u{feff}{text}"));
+    assert_eq!(fruits(&desk, &["marked.sql", "--param", "fruit=plum"]), "{\"n\":1}");
 }
 
 /// What the queries that need a value are asked about.

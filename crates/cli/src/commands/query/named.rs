@@ -24,6 +24,8 @@ const FOLDER: &str = "queries";
 const ENDING: &str = "sql";
 /// The largest file of a query.
 const FILE_BYTES_MAX: u64 = 1 << 20;
+/// What some editors put in front of a text.
+const BYTE_ORDER_MARK: char = '\u{feff}';
 /// Most queries of one folder.
 const QUERIES_MAX: usize = 1_000;
 
@@ -57,7 +59,9 @@ pub fn note(pipeline: &str, file: &Path, data: &Path) -> Result<()> {
     let notes = data.join(FOLDER);
     let failed = || format!("could not note the queries of a pipeline in {:?}", notes.display());
     let note = notes.join(pipeline);
-    let queries = file.canonicalize().external(failed)?.with_file_name(FOLDER);
+    // A file that came through a pipe lies in no folder.
+    let Ok(file) = file.canonicalize() else { return Ok(()) };
+    let queries = file.with_file_name(FOLDER);
     if queries.is_dir() {
         fs::create_dir_all(&notes).external(failed)?;
         return fs::write(note, queries.as_os_str().as_encoded_bytes()).external(failed);
@@ -193,6 +197,7 @@ fn read(file: &Path) -> Result<Named> {
     }
     let sql = fs::read_to_string(file);
     let sql = sql.map_err(|error| Error::config(unreadable()).because(error))?;
+    let sql = sql.strip_prefix(BYTE_ORDER_MARK).map(str::to_owned).unwrap_or(sql);
     let (answers, parameters) = head(&sql, &name)?;
     Ok(Named { query: name_of(file), answers, parameters, file: file.to_owned(), sql })
 }
