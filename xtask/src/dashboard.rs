@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 
 use crate::services::browser;
 use crate::steps::{cargo, root, step, target};
+use crate::times::Times;
 
 /// Folders that are made, not written.
 const MADE: [&str; 2] = ["node_modules", "dist"];
@@ -25,7 +26,7 @@ pub struct Installation {
 pub fn run() -> Result<(), String> {
     let installation = begin();
     step("build", cargo(["build", "--workspace", "--bins"]))?;
-    installation.check(&target("debug").join("logmill"))
+    installation.check(&target("debug").join("logmill"), &mut Times::default())
 }
 
 /// Starts the installation.
@@ -35,14 +36,14 @@ pub fn begin() -> Installation {
 
 impl Installation {
     /// Waits until it is done, then checks the dashboard, also against this program.
-    pub fn check(self, program: &Path) -> Result<(), String> {
+    pub fn check(self, program: &Path, times: &mut Times) -> Result<(), String> {
         let installed =
             self.thread.join().map_err(|_| "the installation of npm's packages died")?;
         let copy = Copy::make(&installed?)?;
-        step("dashboard", npm(&copy, &["run", "check"]))?;
+        times.step("dashboard", npm(&copy, &["run", "check"]))?;
         let mut used = npm(&copy, &["run", "test:browser"]);
         used.env("LOGMILL_PROGRAM", program);
-        step("dashboard in Chromium", used)
+        times.step("dashboard in Chromium", used)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The chores of this repository: `cargo xtask test`, `cargo xtask services`, `cargo xtask docs`,
-//! `cargo xtask dashboard`, `cargo xtask crash`, `cargo xtask fuzz`, `cargo xtask bench`.
+//! `cargo xtask dashboard`, `cargo xtask proof`, `cargo xtask crash`, `cargo xtask fuzz`,
+//! `cargo xtask bench`.
 //!
 //! Starts cargo and what the tests need, and stops at the first failure. What is checked stands
 //! in tests, so that plain `cargo test` checks it too.
@@ -8,9 +9,11 @@ mod bench;
 mod crash;
 mod dashboard;
 mod fuzz;
+mod proof;
 mod python;
 mod services;
 mod steps;
+mod times;
 
 use std::process::ExitCode;
 
@@ -32,6 +35,8 @@ enum Chore {
     },
     /// Checks the dashboard: types, format, unit tests, and its use in a headless Chromium.
     Dashboard,
+    /// Tries the program on cases and real data that lie outside of the repository.
+    Proof(proof::Options),
     /// Kills the released program at every point and at random moments.
     Crash(crash::Options),
     /// Gives the sources any bytes: each of them must stand in one record, dead letter or gap.
@@ -47,6 +52,7 @@ fn main() -> ExitCode {
         Chore::Docs { check: true } => steps::check_docs(),
         Chore::Docs { check: false } => steps::write_docs(),
         Chore::Dashboard => dashboard::run(),
+        Chore::Proof(options) => proof::run(&options),
         Chore::Crash(options) => crash::run(&options),
         Chore::Fuzz(options) => fuzz::run(&options),
         Chore::Bench(options) => bench::run(&options),

@@ -4,29 +4,40 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
+use crate::times::Times;
 use crate::{dashboard, python, services};
 
 /// Format, lints, tests, the dashboard. What the tests need is installed while cargo compiles.
+/// Afterwards, also where something failed, it says what took how long.
 pub fn test() -> Result<(), String> {
     let started = Instant::now();
-    step("format", cargo(["fmt", "--all", "--check"]))?;
+    let mut times = Times::default();
+    let outcome = all(&mut times);
+    times.print();
+    outcome?;
+    println!("xtask: everything holds, after {} s", started.elapsed().as_secs());
+    Ok(())
+}
+
+fn all(times: &mut Times) -> Result<(), String> {
+    times.step("format", cargo(["fmt", "--all", "--check"]))?;
     let python = python::start()?;
     let servers = services::Installation::begin(&services::all())?;
     let dashboard = dashboard::begin();
     let lints = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
-    step("lints", cargo(lints))?;
-    step("build", cargo(["test", "--workspace", "--no-run"]))?;
+    times.step("lints", cargo(lints))?;
+    times.step("build", cargo(["test", "--workspace", "--no-run"]))?;
+    let waiting = Instant::now();
     let python = python.finish()?;
     let servers = servers.finish()?.start(&services::all())?;
+    times.add("servers", waiting.elapsed());
     let mut tests = cargo(["test", "--workspace"]);
     // An absent service fails a test here, instead of leaving it out.
     tests.env("REQUIRE_SERVICES", "1").env("LOGMILL_PYTHON", python);
     tests.envs(servers.variables.iter().map(|(name, value)| (name, value)));
-    step("tests", tests)?;
+    times.tests("tests", tests)?;
     drop(servers);
-    dashboard.check(&target("debug").join("logmill"))?;
-    println!("xtask: everything holds, after {} s", started.elapsed().as_secs());
-    Ok(())
+    dashboard.check(&target("debug").join("logmill"), times)
 }
 
 /// Fails if a generated page is stale.
@@ -76,15 +87,6 @@ pub fn target(folder: &str) -> PathBuf {
 }
 
 /// Runs a command to its end, with its output going where ours goes.
-pub fn step(name: &str, mut command: Command) -> Result<(), String> {
-    println!("xtask: {name}");
-    let started = Instant::now();
-    let status = command
-        .status()
-        .map_err(|error| format!("{name}: could not start {:?}: {error}", command.get_program()))?;
-    if !status.success() {
-        return Err(format!("{name} failed ({status})"));
-    }
-    println!("xtask: {name} took {} s", started.elapsed().as_secs());
-    Ok(())
+pub fn step(name: &str, command: Command) -> Result<(), String> {
+    Times::default().step(name, command)
 }

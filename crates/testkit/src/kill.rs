@@ -50,6 +50,16 @@ impl KillProof {
         Self { program, epoch_bytes, sink: Box::new(String::new) }
     }
 
+    /// The same with a log in combined format that is there already.
+    ///
+    /// # Panics
+    /// It cannot be copied into the folder.
+    pub fn over(program: &Path, folder: &Path, log: &Path, epoch_bytes: u64) -> Self {
+        std::fs::copy(log, folder.join("access.log")).expect("a copy of the log");
+        let program = Program::new(program, folder);
+        Self { program, epoch_bytes, sink: Box::new(String::new) }
+    }
+
     /// The same with further settings of the lake sink, such as another place.
     #[must_use]
     pub fn with_sink(self, sink: Sink) -> Self {

@@ -8,6 +8,7 @@ mod kafka;
 mod latency;
 mod look;
 mod measure;
+mod memory;
 mod postgres;
 mod report;
 mod serve;
@@ -54,8 +55,12 @@ pub struct Options {
     #[arg(long, conflicts_with = "write")]
     look: bool,
 
+    /// Measure alone how much memory runs take at a small limit.
+    #[arg(long, conflicts_with_all = ["write", "look"])]
+    memory: bool,
+
     /// Measure parsing and the runs into the lake alone, in turn with an earlier program of ours.
-    #[arg(long, value_name = "PROGRAM", conflicts_with_all = ["write", "look"])]
+    #[arg(long, value_name = "PROGRAM", conflicts_with_all = ["write", "look", "memory"])]
     before: Option<PathBuf>,
 
     /// A GeoIP database; without one, one of 5,000 cities is made up.
@@ -87,6 +92,9 @@ pub fn run(options: &Options) -> Result<(), String> {
 fn measure(bench: &Bench, options: &Options, table: &mut Table) -> Result<(), String> {
     if options.look {
         return bench.look(table);
+    }
+    if options.memory {
+        return bench.memory(table);
     }
     bench.parse(table)?;
     if let Some(program) = &options.before {

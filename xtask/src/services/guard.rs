@@ -74,7 +74,20 @@ impl Drop for Guard {
 
 /// Runs a program to its end; what it printed explains a failure.
 pub fn run(command: &Command, log: &Path) -> Result<(), String> {
-    let program = command.get_program().to_string_lossy().into_owned();
+    let program = command.get_program().to_string_lossy();
+    match end(command, log, INSTALL_LIMIT)? {
+        Some(status) if status.success() => Ok(()),
+        Some(status) => Err(format!("{program} failed ({status}):\n{}", tail(log))),
+        None => {
+            let minutes = INSTALL_LIMIT.as_secs() / 60;
+            Err(format!("{program} did not end within {minutes} minutes:\n{}", tail(log)))
+        }
+    }
+}
+
+/// Runs a program, whose output goes to a log, to its end; none where it was stopped at the limit.
+pub fn end(command: &Command, log: &Path, limit: Duration) -> Result<Option<ExitStatus>, String> {
+    let program = command.get_program().to_string_lossy();
     let failed = |error| format!("could not start {program}: {error}");
     let output = std::fs::File::create(log).map_err(failed)?;
     let mut guarded = shell(ONCE);
@@ -85,16 +98,9 @@ pub fn run(command: &Command, log: &Path) -> Result<(), String> {
     let mut child = guarded.spawn().map_err(failed)?;
     // It closes when we return, which stops whatever still runs.
     let pipe = child.stdin.take();
-    let status = wait(&mut child, INSTALL_LIMIT).map_err(failed)?;
+    let status = wait(&mut child, limit).map_err(failed);
     drop(pipe);
-    match status {
-        Some(status) if status.success() => Ok(()),
-        Some(status) => Err(format!("{program} failed ({status}):\n{}", tail(log))),
-        None => {
-            let minutes = INSTALL_LIMIT.as_secs() / 60;
-            Err(format!("{program} did not end within {minutes} minutes:\n{}", tail(log)))
-        }
-    }
+    status
 }
 
 /// The end of a child; none after the limit.

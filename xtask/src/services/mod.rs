@@ -11,7 +11,7 @@ mod cache;
 mod elasticsearch;
 mod gcs;
 mod go;
-mod guard;
+pub mod guard;
 mod java;
 mod kafka;
 mod opensearch;
