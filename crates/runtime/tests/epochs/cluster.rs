@@ -6,13 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
-use contract::sink::{
-    BatchStream, Commit, CommitOutcome, Held, Prepared, Promise, ReadBack, Room, Sink, Writer,
-    WriterContext,
-};
+use contract::sink::{Commit, CommitOutcome};
 use contract::source::{
     Discovery, KnownSplit, Lineages, ReadBatch, Source, Split, SplitReader, Until,
 };
@@ -22,6 +18,8 @@ use testkit::crash::Proof;
 use testkit::wait;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+
+use super::altered::{AlteredSink, Habit};
 
 /// A condition that takes longer never comes.
 const WAIT_LIMIT: Duration = Duration::from_secs(60);
@@ -169,62 +167,17 @@ impl Trouble {
     /// Puts the trouble before a sink.
     pub fn befall(&self, pipeline: &mut Pipeline, sink: usize) {
         let inner = pipeline.sinks[sink].sink.clone();
-        pipeline.sinks[sink].sink = Arc::new(Troubled { inner, trouble: self.clone() });
+        pipeline.sinks[sink].sink = Arc::new(AlteredSink { inner, habit: self.clone() });
     }
 }
 
-struct Troubled {
-    inner: Arc<dyn Sink>,
-    trouble: Trouble,
-}
-
-struct TroubledWriter {
-    inner: Box<dyn Writer>,
-    trouble: Trouble,
-}
-
-#[async_trait]
-impl Sink for Troubled {
-    fn promise(&self) -> Promise {
-        self.inner.promise()
-    }
-
-    async fn fence_and_read(&self, ctx: &WriterContext, lineage: &Lineage) -> Result<Held> {
-        self.inner.fence_and_read(ctx, lineage).await
-    }
-
-    async fn open(&self, ctx: WriterContext) -> Result<Box<dyn Writer>> {
-        let inner = self.inner.open(ctx).await?;
-        Ok(Box::new(TroubledWriter { inner, trouble: self.trouble.clone() }))
-    }
-
-    async fn read_back(&self, pipeline: &str, what: ReadBack) -> Result<BatchStream> {
-        self.inner.read_back(pipeline, what).await
-    }
-}
-
-#[async_trait]
-impl Writer for TroubledWriter {
-    async fn write(&mut self, lineage: &Lineage, records: RecordBatch) -> Result<Room> {
-        self.inner.write(lineage, records).await
-    }
-
-    async fn prepare(&mut self, lineage: &Lineage, epoch: u64) -> Result<Prepared> {
-        self.inner.prepare(lineage, epoch).await
-    }
-
-    async fn commit(&mut self, commit: &Commit) -> Result<CommitOutcome> {
-        let times = &self.trouble.times;
-        let ours = commit.lineage == self.trouble.lineage;
+impl Habit for Trouble {
+    fn instead(&mut self, commit: &Commit) -> Option<Result<CommitOutcome>> {
+        let ours = commit.lineage == self.lineage;
         let less = |left: u64| left.checked_sub(1);
-        if ours && times.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok() {
-            return (self.trouble.answer)();
-        }
-        self.inner.commit(commit).await
-    }
-
-    async fn abort(&mut self, lineage: &Lineage) -> Result<()> {
-        self.inner.abort(lineage).await
+        let falls =
+            ours && self.times.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok();
+        falls.then(|| (self.answer)())
     }
 }
 

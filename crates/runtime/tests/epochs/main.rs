@@ -19,6 +19,7 @@ use state::checkpoint::SEMANTICS;
 use state::{Checkpoint, CheckpointStore, History};
 use testkit::crash::{Proof, Start, points};
 
+mod altered;
 mod cluster;
 mod discovery;
 mod isolation;
