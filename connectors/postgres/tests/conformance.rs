@@ -12,3 +12,14 @@ async fn a_table_holds_each_epoch_once() {
     let settings = testkit::section(&format!("{{ url: {url:?}, table: {table}, create: true }}"));
     testkit::check_sink(&Postgres, &settings, Path::new("unused")).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_a_table_refuses_are_set_aside_and_the_others_delivered() {
+    let Some(url) = find("postgres") else { return };
+    let table = unique("refusing");
+    let columns = "{ number: \"bigint not null\" }";
+    let settings = format!("{{ url: {url:?}, table: {table}, create: {{ columns: {columns} }} }}");
+    let refuses = |row| row % 7 == 0;
+    let place = (&testkit::section(&settings), Path::new("unused"));
+    testkit::check_rejects(&Postgres, place, refuses).await;
+}

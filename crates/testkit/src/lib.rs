@@ -26,7 +26,7 @@ use std::path::Path;
 use contract::spec::BuildContext;
 use contract::{Error, Result, Section};
 
-pub use sinks::{check_promise, check_sink};
+pub use sinks::{check_promise, check_rejects, check_sink};
 pub use sources::check_source;
 
 /// The settings of one connector, from YAML as it would stand in a pipeline file.

@@ -55,6 +55,40 @@ pub async fn check_promise(connector: &dyn Connector, settings: &Section, data: 
     proof.keeps_lineages_apart().await;
 }
 
+/// Proves that a sink sets rows aside that its destination never takes, and delivers the others:
+/// `settings` name an empty destination that refuses the row of a position where `refuses` says
+/// so. The row's `number` is its position, or null where that is a multiple of seven.
+///
+/// # Panics
+/// As for [`check_sink`].
+pub async fn check_rejects(
+    connector: &dyn Connector,
+    (settings, data): (&Section, &Path),
+    refuses: fn(i64) -> bool,
+) {
+    let sink = must(connector.sink(settings, &build_context(data)), "could not make the sink");
+    let proof = SinkProof { sink, lineage: Lineage::new("main"), split: SPLIT_NAME };
+    proof.expect_token(None).await;
+    let (refused, taken): (Vec<i64>, Vec<i64>) = (0..100).partition(|row| refuses(*row));
+    assert!(!refused.is_empty() && !taken.is_empty(), "some rows are refused and some are not");
+    let mut writer = proof.writer().await;
+    // The second time after an attempt that was dropped: nothing of it is told again.
+    proof.prepare(writer.as_mut(), 1, 0..100).await;
+    must(writer.abort(&proof.lineage).await, "could not abort");
+    let prepared = proof.prepare(writer.as_mut(), 1, 0..100).await;
+    let mut told: Vec<i64> = prepared.rejects.iter().map(|row| row.reject.position).collect();
+    told.sort_unstable();
+    assert_eq!(told, refused, "each refused row is told once, by its position");
+    for row in &prepared.rejects {
+        assert_eq!(row.split.as_str(), proof.split, "it is told by its split");
+        assert!(!row.reject.reason.is_empty(), "it has a reason");
+    }
+    assert_eq!(prepared.rows, taken.len() as u64, "the others count as delivered");
+    let commit = proof.commit_of(1, None, &prepared);
+    assert_eq!(proof.commit(writer.as_mut(), &commit).await, CommitOutcome::Committed);
+    proof.expect_rows(taken).await;
+}
+
 /// Rows of one lineage, all from one split.
 struct SinkProof {
     sink: Arc<dyn Sink>,
@@ -281,6 +315,11 @@ impl SinkProof {
 
     /// The destination holds the rows 0 to `rows` of the split, each once.
     async fn expect(&self, rows: i64) {
+        self.expect_rows(0..rows).await;
+    }
+
+    /// The destination holds these rows of the split, each once.
+    async fn expect_rows(&self, rows: impl IntoIterator<Item = i64>) {
         let mut found: BTreeMap<i64, u64> = BTreeMap::new();
         for batch in self.read_back(ReadBack::Origins).await {
             let splits = batch.column_by_name(SPLIT).expect("its split is read back");
@@ -295,7 +334,7 @@ impl SinkProof {
                 }
             }
         }
-        let expected: BTreeMap<i64, u64> = (0..rows).map(|row| (row, 1)).collect();
+        let expected: BTreeMap<i64, u64> = rows.into_iter().map(|row| (row, 1)).collect();
         assert_eq!(found, expected, "each record of {:?} once", self.split);
     }
 

@@ -19,7 +19,7 @@ use contract::spec::{BuildContext, Connector, Spec};
 use contract::transform::EpochStart;
 use contract::{Lineage, Position, Result, Section, SplitId};
 use futures::FutureExt;
-use testkit::{check_sink, check_source, section};
+use testkit::{check_rejects, check_sink, check_source, section};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fault {
@@ -35,6 +35,8 @@ enum Fault {
     LosesARow,
     CommitsEveryTime,
     FindsEveryRecord,
+    HidesARefusal,
+    CountsRefusals,
 }
 
 /// `memory` with a fault.
@@ -167,7 +169,13 @@ impl Writer for FaultyWriter {
     }
 
     async fn prepare(&mut self, lineage: &Lineage, epoch: u64) -> Result<Prepared> {
-        self.inner.prepare(lineage, epoch).await
+        let mut prepared = self.inner.prepare(lineage, epoch).await?;
+        match self.fault {
+            Fault::HidesARefusal => drop(prepared.rejects.pop()),
+            Fault::CountsRefusals => prepared.rows += prepared.rejects.len() as u64,
+            _ => {}
+        }
+        Ok(prepared)
     }
 
     async fn commit(&mut self, commit: &Commit) -> Result<CommitOutcome> {
@@ -209,6 +217,22 @@ async fn sink_holds(fault: Fault) -> bool {
     let connector = Faulty(fault);
     let proof = check_sink(&connector, &settings, data.path());
     AssertUnwindSafe(proof).catch_unwind().await.is_ok()
+}
+
+async fn refusals_hold(fault: Fault) -> bool {
+    let data = tempfile::tempdir().unwrap();
+    let settings = section(&format!("{{ store: refused-{fault:?}, refuse_multiples_of: 25 }}"));
+    let (connector, refuses) = (Faulty(fault), |row| row % 7 == 0 || row % 25 == 0);
+    let proof = check_rejects(&connector, (&settings, data.path()), refuses);
+    AssertUnwindSafe(proof).catch_unwind().await.is_ok()
+}
+
+#[tokio::test]
+async fn a_sink_that_tells_refusals_wrongly_is_found_out() {
+    assert!(refusals_hold(Fault::None).await);
+    for fault in [Fault::HidesARefusal, Fault::CountsRefusals] {
+        assert!(!refusals_hold(fault).await, "{fault:?}");
+    }
 }
 
 #[tokio::test]
