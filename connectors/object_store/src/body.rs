@@ -12,7 +12,7 @@ use contract::error::Context;
 use contract::{Error, Result};
 use object_store::path::Path;
 use sha2::{Digest, Sha256};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 use crate::commit::{StagedBody, StagedObject};
@@ -81,18 +81,27 @@ impl Body {
         for piece in pieces {
             self.hash.update(piece);
             self.bytes += piece.len() as u64;
-            self.tail.extend_from_slice(piece);
+            let mut piece = &piece[..];
+            // What waits never grows beyond a part: twice that much would stand there for long.
+            while self.spilled_bytes + self.tail.len() + piece.len() >= PART_BYTES {
+                let fitting = PART_BYTES - self.spilled_bytes - self.tail.len();
+                self.add(&piece[..fitting]);
+                piece = &piece[fitting..];
+                self.send_what_waits().await?;
+            }
+            self.add(piece);
         }
-        if self.spilled_bytes + self.tail.len() < PART_BYTES {
-            return Ok(());
-        }
-        self.gather().await?;
-        let mut whole = Bytes::from(std::mem::take(&mut self.tail));
-        while whole.len() >= PART_BYTES {
-            self.send(whole.split_to(PART_BYTES)).await?;
-        }
-        self.tail = whole.to_vec();
         Ok(())
+    }
+
+    /// Adds bytes that fit into the part, which is never given more room than it can need.
+    fn add(&mut self, bytes: &[u8]) {
+        let most = PART_BYTES - self.spilled_bytes;
+        let (len, room) = (self.tail.len(), self.tail.capacity());
+        if len + bytes.len() > room && room * 2 > most {
+            self.tail.reserve_exact(most - len);
+        }
+        self.tail.extend_from_slice(bytes);
     }
 
     /// Bytes that wait in memory.
@@ -139,10 +148,8 @@ impl Body {
     /// # Errors
     /// Retryable External: the store did not take a part.
     pub async fn into_upload(mut self) -> Result<StagedObject> {
-        self.gather().await?;
-        let tail = std::mem::take(&mut self.tail);
-        if !tail.is_empty() {
-            self.send(tail.into()).await?;
+        if self.spilled_bytes + self.tail.len() > 0 {
+            self.send_what_waits().await?;
         }
         let Some(mut upload) = self.upload.take() else {
             return Err(Error::bug("an object without bytes"));
@@ -185,8 +192,16 @@ impl Body {
         Ok(())
     }
 
-    /// Begins to upload a part, as soon as few enough are on their way.
-    async fn send(&mut self, part: Bytes) -> Result<()> {
+    /// Begins to upload what waits as a part, as soon as few enough are on their way: before that
+    /// it is not brought into memory.
+    async fn send_what_waits(&mut self) -> Result<()> {
+        let permit = self.means.parts.clone().acquire_owned().await.bug("parts are limited")?;
+        self.gather().await?;
+        let part = Bytes::from(std::mem::take(&mut self.tail));
+        self.send(part, permit).await
+    }
+
+    async fn send(&mut self, part: Bytes, permit: OwnedSemaphorePermit) -> Result<()> {
         let upload = match &mut self.upload {
             Some(upload) => upload,
             None => {
@@ -199,7 +214,6 @@ impl Body {
         while let Some(part) = upload.under_way.try_join_next() {
             upload.done.push(part.bug("a part's upload failed")??);
         }
-        let permit = self.means.parts.clone().acquire_owned().await.bug("parts are limited")?;
         let number = upload.begun;
         upload.begun += 1;
         let (place, path) = (self.means.place.clone(), self.path.clone());
@@ -211,5 +225,44 @@ impl Body {
             Ok((number, put.content_id))
         });
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::place;
+
+    #[tokio::test]
+    async fn what_waits_takes_no_more_room_than_a_part_and_all_of_it_arrives() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let url = folder.path().join("out");
+        let settings = format!("{{ url: \"{}\", create_bucket: true }}", url.display());
+        let config = Config::read(&testkit::section(&settings)).expect("settings");
+        for spills in [false, true] {
+            let means = Means {
+                place: Arc::new(place::open(&config).expect("a folder")),
+                spill: Arc::new(Spill::new(folder.path().to_owned())),
+                parts: Arc::new(Semaphore::new(1)),
+            };
+            let mut body = Body::new(means.clone(), "an object".to_owned()).expect("a key");
+            // Pieces whose ends fall anywhere in a part, one of them longer than two.
+            for (number, length) in [700_001; 12].into_iter().chain([11 << 20]).enumerate() {
+                let piece = vec![number as u8; length];
+                body.push(&[piece.into()]).await.expect("taken");
+                assert!(body.memory_bytes() <= PART_BYTES, "{}", body.memory_bytes());
+                if spills && number % 3 == 0 {
+                    body.spill().await.expect("spilled");
+                }
+            }
+            assert_eq!(body.bytes(), 12 * 700_001 + (11 << 20));
+            let parts = body.bytes().div_ceil(PART_BYTES as u64) as usize;
+            let staged = body.into_upload().await.expect("whole");
+            let StagedBody::Upload { parts: found, .. } = staged.body else {
+                panic!("too large for a checkpoint")
+            };
+            assert_eq!(found.len(), parts);
+        }
     }
 }

@@ -165,15 +165,14 @@ impl Rows {
 
 impl Lines {
     fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        if self.compression == Compression::None {
+            return self.encoder.encode(batch, &mut self.done);
+        }
         self.encoder.encode(batch, &mut self.raw)?;
         self.compress_blocks()
     }
 
     fn compress_blocks(&mut self) -> Result<()> {
-        if self.compression == Compression::None {
-            self.done.append(&mut self.raw);
-            return Ok(());
-        }
         let whole = self.raw.len() - self.raw.len() % BLOCK_BYTES;
         let raw = std::mem::take(&mut self.raw);
         for block in raw[..whole].chunks(BLOCK_BYTES) {

@@ -30,14 +30,13 @@ struct Bench {
 }
 
 impl Bench {
-    /// A bucket of its own in a store (`local`, `s3`, `azure`); none where the store is absent.
+    /// A bucket of its own in a store (`local`, `s3`, `azure`, `gcs`); none where the store is
+    /// absent.
     fn new(store: &str, settings: &str) -> Option<Self> {
         let folder = tempfile::tempdir().expect("a folder");
         let bucket = unique("bench");
         let endpoint = match store {
             "local" => String::new(),
-            // `cargo xtask test` starts none: it is tried where somebody has one.
-            "gcs" => std::env::var("LOGMILL_TEST_GCS").ok()?,
             store => find(store)?,
         };
         let place = match store {

@@ -1,15 +1,25 @@
 //! Remembers where addresses of version 4 are, and reads them.
 //!
 //! A table of fixed size: each address has one slot, which the last address of the slot keeps. An
-//! address that lost its slot is looked up again, so that what comes out never depends on it.
+//! address that lost its slot is looked up again, so that what comes out never depends on it. The
+//! more tables there are already, the smaller is the next: each reader has one.
 
 use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Slots, as a power of two: more than the visitors of a busy site in an hour, in 1 MiB.
 const SLOTS_BITS: u32 = 17;
+/// Slots of the smallest table.
+const SLOTS_BITS_MIN: u32 = 10;
+
+/// Tables that are alive.
+static TABLES: AtomicUsize = AtomicUsize::new(0);
 
 /// What was found for addresses, as numbers from 0.
-pub struct Addresses(Vec<Slot>);
+pub struct Addresses {
+    slots: Vec<Slot>,
+    bits: u32,
+}
 
 #[derive(Clone, Copy)]
 struct Slot {
@@ -21,28 +31,41 @@ struct Slot {
 impl Addresses {
     /// A table that knows nothing.
     pub fn new() -> Self {
-        Self(vec![Slot { address: 0, found: 0 }; 1 << SLOTS_BITS])
+        Self::beside(TABLES.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// A table where there are so many others.
+    fn beside(others: usize) -> Self {
+        let bits = SLOTS_BITS.saturating_sub((others + 1).ilog2()).max(SLOTS_BITS_MIN);
+        Self { slots: vec![Slot { address: 0, found: 0 }; 1 << bits], bits }
     }
 
     /// What was found for an address, if it has its slot.
     #[inline]
     pub fn get(&self, address: Ipv4Addr) -> Option<u32> {
         let address = address.to_bits();
-        let slot = self.0[slot(address)];
+        let slot = self.slots[self.slot(address)];
         if slot.address == address { slot.found.checked_sub(1) } else { None }
     }
 
     /// Gives an address its slot.
     pub fn insert(&mut self, address: Ipv4Addr, found: u32) {
         let address = address.to_bits();
-        self.0[slot(address)] = Slot { address, found: found + 1 };
+        let slot = self.slot(address);
+        self.slots[slot] = Slot { address, found: found + 1 };
+    }
+
+    /// By Fibonacci's multiplication: neighbours get slots apart.
+    #[inline]
+    fn slot(&self, address: u32) -> usize {
+        (address.wrapping_mul(0x9E37_79B9) >> (u32::BITS - self.bits)) as usize
     }
 }
 
-/// By Fibonacci's multiplication: neighbours get slots apart.
-#[inline]
-fn slot(address: u32) -> usize {
-    (address.wrapping_mul(0x9E37_79B9) >> (u32::BITS - SLOTS_BITS)) as usize
+impl Drop for Addresses {
+    fn drop(&mut self) {
+        TABLES.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// An address as logs write it: four numbers without a leading zero. None for anything else, such
@@ -90,8 +113,17 @@ mod tests {
     }
 
     #[test]
+    fn hundreds_of_tables_take_little_more_than_a_few() {
+        let bytes = |tables: usize| -> usize {
+            (0..tables).map(|others| size_of::<Slot>() << Addresses::beside(others).bits).sum()
+        };
+        assert_eq!(bytes(1), 1 << 20);
+        assert!(bytes(300) < 16 << 20, "{}", bytes(300));
+    }
+
+    #[test]
     fn an_address_that_lost_its_slot_is_not_known() {
-        let mut addresses = Addresses::new();
+        let mut addresses = Addresses::beside(0);
         let all = (0..1 << (SLOTS_BITS + 1)).map(|number: u32| Ipv4Addr::from_bits(number * 77));
         for (number, address) in all.clone().enumerate() {
             assert_eq!(addresses.get(address), None);

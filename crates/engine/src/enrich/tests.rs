@@ -254,7 +254,8 @@ fn a_memo_asks_once_per_text_and_says_when_it_is_full() {
     let mut memo = Memo::new();
     let mut asked = HashSet::new();
     for round in 0..80_u64 {
-        assert_eq!(memo.is_full(), asked.len() >= ENTRIES_MAX);
+        assert_eq!(memo.exceeds_share_of(1), asked.len() >= ENTRIES_MAX);
+        assert_eq!(memo.exceeds_share_of(64), asked.len() >= ENTRIES_MAX / 64);
         let numbers = (0..1_000).map(|number| round * 900 + number);
         let texts: StringViewArray =
             numbers.clone().map(|number| Some(number.to_string())).collect();
@@ -265,8 +266,9 @@ fn a_memo_asks_once_per_text_and_says_when_it_is_full() {
         assert!(found.unwrap().into_iter().eq(numbers.map(Some)));
     }
     assert_eq!(asked.len(), 79 * 900 + 1_000);
+    assert!(memo.is_full());
     memo.clear();
-    assert!(!memo.is_full());
+    assert!(!memo.exceeds_share_of(usize::MAX));
 }
 
 #[test]
