@@ -25,6 +25,7 @@ use crate::places::Places;
 use crate::reader_task::{Leave, ReaderHandle, ReaderReport, ReaderShared};
 use crate::sink_task::{SinkHandle, SinkTask, Skip};
 use crate::step_task::StepTask;
+use crate::weight::Weight;
 
 /// How long tasks may take to end once nobody needs them.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(20);
@@ -239,6 +240,7 @@ fn share(owner: &Owner, outlet: Arc<Outlet>, ends: Arc<Ends>) -> Arc<ReaderShare
         pipeline: owner.pipeline.clone(),
         outlet,
         budget: owner.budget.clone(),
+        weights: owner.pipeline.sources.iter().map(|_| Weight::unknown()).collect(),
         ended: AtomicU64::new(0),
         left: Mutex::default(),
         places: Places::new(),

@@ -124,10 +124,25 @@ impl Budget {
     /// # Errors
     /// Bug: the budget was closed.
     pub async fn take(&self, bytes: usize) -> Result<Share> {
-        let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
-        let units = units.min(self.units);
-        let permit = self.semaphore.clone().acquire_many_owned(units).await;
+        let permit = self.semaphore.clone().acquire_many_owned(self.units_of(bytes)).await;
         permit.map(Arc::new).map_err(|error| Error::bug("the budget is closed").because(error))
+    }
+
+    /// A share for what turned out to be so large: the one that was taken for it where that is
+    /// enough. Who waits for more holds nothing meanwhile.
+    ///
+    /// # Errors
+    /// As for [`Budget::take`].
+    pub async fn exchange(&self, share: Option<Share>, bytes: usize) -> Result<Share> {
+        let units = self.units_of(bytes) as usize;
+        match share.filter(|share| share.num_permits() >= units) {
+            Some(share) => Ok(share),
+            None => self.take(bytes).await,
+        }
+    }
+
+    fn units_of(&self, bytes: usize) -> u32 {
+        u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX).min(self.units)
     }
 }
 

@@ -8,7 +8,8 @@
 //! `coordinator` (one of them), `recovery`, `feed` (what it reads again), `renamed` and `gaps`
 //! (what it refuses), [`targets`], `inspection` (what `check` sees of that), `attempt`, `epochs`
 //! (its loop), `roster` (its splits), `barrier` (the end of an epoch), `draft` (its books), the
-//! tasks, [`troubles`], then [`replay`], [`schedule`], [`shares`] and [`metrics`].
+//! tasks, `reading` and `weight` (what they may hold), [`troubles`], then [`replay`], [`schedule`],
+//! [`shares`] and [`metrics`].
 
 mod assume;
 mod attempt;
@@ -39,6 +40,7 @@ mod patience;
 mod places;
 mod progress;
 mod reader_task;
+mod reading;
 mod recovery;
 mod renamed;
 pub mod replay;
@@ -53,6 +55,7 @@ mod summary;
 mod supervisor;
 pub mod targets;
 pub mod troubles;
+mod weight;
 
 pub use assume::Assumption;
 pub use failpoints::failpoints;

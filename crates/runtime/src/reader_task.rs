@@ -11,25 +11,29 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use contract::source::{Lag, ReadBatch, Rest, SplitReader, Until};
+use contract::source::{Lag, ReadBatch, Rest, Until};
 use contract::transform::EpochStart;
 use contract::{Error, ErrorKind, Position, Result};
-use futures::future::BoxFuture;
 use state::ledger::Counts;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::chain::Chain;
 use crate::dead_letters::{DeadLetter, add_originals};
 use crate::ends::Ends;
-use crate::flow::{Budget, Queue, SplitContext, Tally, stand_back};
+use crate::flow::{Budget, Queue, Share, SplitContext, Tally, stand_back};
 use crate::graph::Pipeline;
 use crate::metrics::Instruments;
 use crate::outlet::{Outlet, Read};
 use crate::places::{Places, Wanted, Wish, another_waits};
 use crate::progress::{Batches, Progress, Underway};
+use crate::reading::Reading;
+use crate::weight::Weight;
 
 /// The moments of an epoch by which the age of its records is measured.
 const MOMENTS: u32 = 1_000;
+
+/// Readers of a source that read at once as long as nobody knows what its batches weigh.
+const FIRST_READS: usize = 8;
 
 /// What the coordinator says to a reader.
 pub enum ReaderCommand {
@@ -100,6 +104,8 @@ pub struct ReaderShared {
     pub outlet: Arc<Outlet>,
     /// Bytes under way.
     pub budget: Budget,
+    /// What the batches of each source weigh.
+    pub weights: Vec<Weight>,
     /// Splits that came to their end.
     pub ended: AtomicU64,
     /// Rung when the epoch is full or is to end, a split is at its end, or a reader left.
@@ -135,39 +141,6 @@ pub struct Assignment {
     pub position: Option<Position>,
     /// Where to stop.
     pub until: Until,
-}
-
-/// A reader, open or about to be.
-enum Reading {
-    Opening(BoxFuture<'static, Result<Box<dyn SplitReader>>>),
-    Open(Box<dyn SplitReader>),
-}
-
-impl Reading {
-    /// The next batch; opens the split before the first one. Cancel safe.
-    async fn next_batch(&mut self) -> Result<Option<ReadBatch>> {
-        if let Self::Opening(opening) = self {
-            *self = Self::Open(opening.await?);
-        }
-        match self {
-            Self::Open(reader) => reader.next_batch().await,
-            Self::Opening(_) => Err(Error::bug("a split was opened and is not open")),
-        }
-    }
-
-    fn lag(&self) -> Lag {
-        match self {
-            Self::Open(reader) => reader.lag(),
-            Self::Opening(_) => Lag::default(),
-        }
-    }
-
-    fn rest(&self) -> Rest {
-        match self {
-            Self::Open(reader) => reader.rest(),
-            Self::Opening(_) => Rest::None,
-        }
-    }
 }
 
 /// How the work of a reader ended.
@@ -219,7 +192,7 @@ impl ReaderTask {
         let task = Self {
             number,
             split,
-            reading: Reading::Opening(Box::pin(opening)),
+            reading: Reading::of(Box::pin(opening)),
             commands,
             wanted: shared.places.subscribe(),
             chain: Chain::new(shared.pipeline.clone(), epoch),
@@ -286,7 +259,11 @@ impl ReaderTask {
     }
 
     async fn work(&mut self) -> Result<Stop> {
+        let shared = self.shared.clone();
+        let weight = &shared.weights[self.split.source];
         loop {
+            let bytes = weight.expected().unwrap_or(shared.budget.limit() / FIRST_READS);
+            let takes = !self.ended && !self.is_full();
             tokio::select! {
                 // Commands first: a busy source must not delay a checkpoint.
                 biased;
@@ -294,7 +271,7 @@ impl ReaderTask {
                     Some(ReaderCommand::Pause(reply)) => self.pause(reply).await?,
                     Some(ReaderCommand::Resume(epoch)) => self.start_epoch(epoch)?,
                     Some(ReaderCommand::Acknowledge(position)) => {
-                        let Reading::Open(reader) = &mut self.reading else { continue };
+                        let Some(reader) = self.reading.reader() else { continue };
                         if let Err(error) = reader.acknowledge(&position).await {
                             return self.of_split(error);
                         }
@@ -303,9 +280,9 @@ impl ReaderTask {
                 },
                 // An ended split stays for the acknowledgement of its last epoch; a full epoch is
                 // left to end first.
-                batch = self.reading.next_batch(), if !self.ended && !self.is_full() => {
+                batch = self.reading.next_batch(&shared.budget, bytes), if takes => {
                     match batch {
-                        Ok(Some(batch)) => self.pass_on(batch).await?,
+                        Ok(Some((batch, share))) => self.pass_on(batch, share).await?,
                         Ok(None) => self.end(),
                         Err(error) => return self.of_split(error),
                     }
@@ -335,14 +312,14 @@ impl ReaderTask {
 
     /// Asks the connector whether what was read since the last report was what it seemed to be.
     async fn confirm(&mut self) -> Result<()> {
-        match &mut self.reading {
-            Reading::Open(reader) if !self.read_at.is_empty() => reader.confirm().await,
+        match self.reading.reader() {
+            Some(reader) if !self.read_at.is_empty() => reader.confirm().await,
             _ => Ok(()),
         }
     }
 
     fn report(&mut self) -> ReaderReport {
-        let is_open = matches!(self.reading, Reading::Open(_));
+        let is_open = self.reading.reader().is_some();
         let was_open = std::mem::replace(&mut self.was_open, is_open);
         let waits = self.ended || self.reading.rest() != Rest::None;
         ReaderReport {
@@ -382,11 +359,14 @@ impl ReaderTask {
         }
     }
 
-    async fn pass_on(&mut self, batch: ReadBatch) -> Result<()> {
+    async fn pass_on(&mut self, batch: ReadBatch, share: Option<Share>) -> Result<()> {
         self.moved = true;
-        let share = self.shared.budget.take(weight(&batch)).await?;
+        let weight = &self.shared.weights[self.split.source];
+        let bytes = weight.of(&batch.records);
+        let share = self.shared.budget.exchange(share, bytes).await?;
         let read = batch.records.num_rows() as u64 + batch.rejects.len() as u64 + batch.lost;
         let mut passed = self.chain.run_from_source(self.split.source, batch.records.clone())?;
+        weight.learn(&batch.records, passed.leaving.iter().map(|(_, made)| made));
         let source = &self.shared.pipeline.sources[self.split.source];
         for (counts, ways) in passed.counts.iter_mut().zip(&source.consumers.ways) {
             if *ways > 0 {
@@ -421,9 +401,4 @@ impl ReaderTask {
         stand_back().await;
         Ok(())
     }
-}
-
-/// What a batch and everything made of it may take: views into its buffers, and columns beside.
-fn weight(batch: &ReadBatch) -> usize {
-    batch.records.get_array_memory_size() * 2
 }
