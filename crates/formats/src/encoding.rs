@@ -89,11 +89,43 @@ pub struct Utf16<R> {
     text: Vec<u8>,
     given: usize,
     has_ended: bool,
+    ending: Ending,
+}
+
+/// How the bytes end that were read so far.
+struct Ending {
+    encoding: Encoding,
+    length: u64,
+    /// The last ones, in their order.
+    last: [u8; 3],
+}
+
+impl Ending {
+    fn push(&mut self, bytes: &[u8]) {
+        self.length += bytes.len() as u64;
+        for byte in &bytes[bytes.len().saturating_sub(self.last.len())..] {
+            self.last = [self.last[1], self.last[2], *byte];
+        }
+    }
+
+    /// How many bytes belong to a character of which more must come.
+    fn half(&self) -> usize {
+        let is_odd = self.length % 2 == 1;
+        let [first, second, third] = self.last;
+        let unit = if is_odd { [first, second] } else { [second, third] };
+        let unit = match self.encoding {
+            Encoding::Utf16Be => u16::from_be_bytes(unit),
+            _ => u16::from_le_bytes(unit),
+        };
+        let is_high_surrogate = self.length >= 2 && (0xd800..0xdc00).contains(&unit);
+        usize::from(is_odd) + if is_high_surrogate { 2 } else { 0 }
+    }
 }
 
 impl<R: Read> Utf16<R> {
     /// Reads a stream from its first byte on; it keeps a mark of the byte order as U+FEFF.
     pub fn new(source: R, encoding: Encoding, growth: Growth) -> Self {
+        let ending = Ending { encoding, length: 0, last: [0; 3] };
         let encoding = if encoding == Encoding::Utf16Be { UTF_16BE } else { UTF_16LE };
         Self {
             source,
@@ -103,6 +135,16 @@ impl<R: Read> Utf16<R> {
             text: Vec::new(),
             given: 0,
             has_ended: false,
+            ending,
+        }
+    }
+
+    /// How many bytes at the end of what was read are a part of a character whose rest must come,
+    /// and stand in no text yet.
+    pub fn half(&self) -> usize {
+        match self.growth {
+            Growth::Open => self.ending.half(),
+            Growth::Closed => 0,
         }
     }
 
@@ -119,6 +161,7 @@ impl<R: Read> Utf16<R> {
             }
         };
         self.has_ended = length == 0;
+        self.ending.push(&self.units[..length]);
         let is_last = self.has_ended && self.growth == Growth::Closed;
         self.text.resize(TEXT_BYTES, 0);
         let (mut read, mut written) = (0, 0);
@@ -220,6 +263,10 @@ mod tests {
             for at_once in 1..7 {
                 let open = read(bytes, Encoding::Utf16Le, Growth::Open, at_once);
                 assert_eq!(open, b"a", "without {cut} bytes");
+                let source = Drops(bytes, at_once);
+                let mut reader = Utf16::new(source, Encoding::Utf16Le, Growth::Open);
+                io::copy(&mut reader, &mut io::sink()).expect("memory can be read");
+                assert_eq!(reader.half(), bytes.len() - 2, "without {cut} bytes");
                 let closed = read(bytes, Encoding::Utf16Le, Growth::Closed, at_once);
                 assert!(closed.starts_with(b"a\xff"), "without {cut} bytes: {closed:?}");
             }

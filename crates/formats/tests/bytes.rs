@@ -11,7 +11,7 @@ use std::io::{self, Read, Write};
 use contract::source::Reject;
 use formats::compression::{Compression, Limits};
 use formats::decoded::{Decoded, Reached};
-use formats::encoding::Growth;
+use formats::encoding::{self, Encoding, Growth};
 use formats::lines::{Gap, HOLE_BYTES_MIN, LineBatch, Lines, Start};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -71,11 +71,28 @@ fn check(random: &mut SmallRng) {
             assert_eq!(outcome.items, whole.items[..outcome.items.len()], "before the tear");
         }
     }
+    check_growing(&case, torn);
     let mut damaged = case.stream.clone();
     if let Some(length) = std::num::NonZeroUsize::new(damaged.len()) {
         damaged[random.random_range(0..length.get())] ^= random.random_range(1..=255u8);
         read(&case, &damaged, Some(random));
     }
+}
+
+/// Of a text that may grow each byte is given, or told as half a character.
+fn check_growing(case: &Case, stream: &[u8]) {
+    if case.compression != Compression::None {
+        return;
+    }
+    let source = Box::new(io::Cursor::new(stream.to_vec()));
+    let mut text = Decoded::new(case.compression, source, Limits::default(), Growth::Open);
+    let mut said = Vec::new();
+    text.read_to_end(&mut said).expect("memory can be read");
+    let given = match Encoding::of(stream) {
+        Encoding::Utf8 => said.len(),
+        _ => 2 * encoding::units(&said) as usize,
+    };
+    assert_eq!(given + text.half(), stream.len());
 }
 
 fn case(random: &mut SmallRng) -> Case {

@@ -95,6 +95,15 @@ impl Decoded {
         Ok(if self.ends_here() { Reached::End } else { Reached::TextEnd })
     }
 
+    /// How many bytes at the end of what was read of a growing text are a part of a character whose
+    /// rest must come: they stand in no text yet.
+    pub fn half(&self) -> usize {
+        match &self.text {
+            Text::Utf16(text) => text.half(),
+            Text::Unknown(_) | Text::Utf8(_) => 0,
+        }
+    }
+
     /// Why what comes next is refused; none while it is text.
     pub fn foreign_reason(&mut self) -> Option<String> {
         if !self.is_foreign {
