@@ -108,7 +108,7 @@ impl Shared {
         stream: Box<dyn Read + Send>,
         reading: Reading,
     ) -> io::Result<Option<Foreign>> {
-        let (compression, whole) = Compression::detect(stream)?;
+        let (compression, whole) = Compression::detect_log(stream)?;
         let mut decoded =
             Decoded::new(compression, Box::new(whole), reading.limits, Growth::Closed);
         let mut piece = vec![0; READ_BYTES];

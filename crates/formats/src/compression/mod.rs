@@ -8,6 +8,7 @@
 //! Magic numbers: RFC 1952 (gzip), RFC 8878 (zstd, its skippable frames too), the xz file format
 //! 1.2 §2.1.1, and bzip2's source, where a stream header is followed by a block or by the end.
 
+pub mod foreign;
 mod input;
 mod members;
 #[cfg(test)]
@@ -151,18 +152,58 @@ impl Compression {
     ///
     /// # Errors
     /// The stream cannot be read.
-    pub fn detect<R: Read>(mut stream: R) -> io::Result<(Self, Whole<R>)> {
-        let mut first = Vec::with_capacity(MAGIC_BYTES_MAX);
-        while ALL.iter().any(|one| one.begins(&first).is_none()) {
-            let mut byte = [0];
-            match stream.read(&mut byte) {
-                Ok(0) => break,
-                Ok(_) => first.push(byte[0]),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
+    pub fn detect<R: Read>(stream: R) -> io::Result<(Self, Whole<R>)> {
+        let (first, whole) = look_at(stream, |first| !Self::is_decided(first))?;
+        Ok((Self::of(&first), whole))
+    }
+
+    /// The same of a log.
+    ///
+    /// # Errors
+    /// The stream cannot be read, or is an archive of another kind: see [`refuse_foreign`].
+    pub fn detect_log<R: Read>(stream: R) -> io::Result<(Self, Whole<R>)> {
+        let is_open = |first: &[u8]| !Self::is_decided(first) || foreign::may_become_archive(first);
+        let (first, whole) = look_at(stream, is_open)?;
+        let compression = Self::of(&first);
+        refuse_foreign(compression, &first)?;
+        Ok((compression, whole))
+    }
+
+    fn is_decided(first: &[u8]) -> bool {
+        ALL.iter().all(|one| one.begins(first).is_some())
+    }
+}
+
+/// Takes the first bytes of a stream as long as the decision is open; returns the stream whole.
+fn look_at<R: Read>(
+    mut stream: R,
+    is_open: impl Fn(&[u8]) -> bool,
+) -> io::Result<(Vec<u8>, Whole<R>)> {
+    let mut first = Vec::with_capacity(MAGIC_BYTES_MAX);
+    while is_open(&first) {
+        let mut byte = [0];
+        match stream.read(&mut byte) {
+            Ok(0) => break,
+            Ok(_) => first.push(byte[0]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
-        Ok((Self::of(&first), Cursor::new(first).chain(stream)))
+    }
+    let whole = Cursor::new(first.clone()).chain(stream);
+    Ok((first, whole))
+}
+
+/// Refuses what begins as an archive that is not read.
+///
+/// # Errors
+/// Of the kind `Unsupported`: it is one, and the error names its kind.
+pub fn refuse_foreign(compression: Compression, first: &[u8]) -> io::Result<()> {
+    match foreign::archive(first) {
+        Some(name) if compression == Compression::None => {
+            let message = format!("it is {name}, and no log");
+            Err(io::Error::new(ErrorKind::Unsupported, message))
+        }
+        _ => Ok(()),
     }
 }
 

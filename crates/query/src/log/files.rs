@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use contract::{Error, Result};
-use formats::compression::{Compression, Limits, Source};
+use formats::compression::{Compression, Limits, Source, foreign, refuse_foreign};
 use formats::decoded::Decoded;
-use formats::encoding::{self, Encoding, Growth};
+use formats::encoding::{Encoding, Growth};
 use formats::lines::HOLE_BYTES_MIN;
 
 use super::pipes::{self, Pipe};
@@ -25,12 +25,8 @@ const PIECE_BYTES: u64 = 16 << 20;
 /// Bytes looked at in one go while searching the end of a line.
 const SEARCH_BYTES: usize = 64 << 10;
 
-/// Bytes that tell how a file is compressed and encoded.
-const FIRST_BYTES: usize = if Compression::FIRST_BYTES > encoding::FIRST_BYTES {
-    Compression::FIRST_BYTES
-} else {
-    encoding::FIRST_BYTES
-};
+/// Bytes that tell how a file is compressed and encoded, and whether it is no log at all.
+const FIRST_BYTES: usize = foreign::FIRST_BYTES;
 
 /// A raw log file, as it was when the query began.
 #[derive(Debug)]
@@ -239,7 +235,9 @@ impl LogFile {
             }
         }
         let first = &first[..length];
-        let form = match (Compression::of(first), Encoding::of(first)) {
+        let compression = Compression::of(first);
+        refuse_foreign(compression, first).map_err(|error| unreadable(path, error))?;
+        let form = match (compression, Encoding::of(first)) {
             (Compression::None, Encoding::Utf8) => Form::Plain,
             (compression, _) => Form::Packed(compression),
         };
@@ -312,7 +310,7 @@ impl Piece {
                     Purpose::Sample => pipe.sample(),
                     Purpose::Rows => pipe.take()?,
                 };
-                let (compression, whole) = Compression::detect(source).map_err(unreadable)?;
+                let (compression, whole) = Compression::detect_log(source).map_err(unreadable)?;
                 let text = packed(compression, Box::new(whole));
                 return Ok(Opened { from: 0, text, file: None });
             }
