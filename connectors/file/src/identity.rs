@@ -210,12 +210,14 @@ pub fn is_packed_name(one: &Path, other: &Path) -> bool {
 
 /// Whether a file's name says that rotation gave it, so that nobody writes to it any more: a number
 /// or a date at its end where the file without it is there too, and another one. Some writers have
-/// a number or a date in the name of the file that they write to, and a link that leads to it.
+/// a number or a date in the name of the file that they write to, and a link that leads to the
+/// newest of them: where the link leads says nothing of who still writes to another one.
 pub fn is_rotated_name(path: &Path, ours: &Signature) -> bool {
     let (name, family) = (unpacked(file_name(path)), family(path));
     name.strip_prefix(family).is_some_and(|added| !added.is_empty())
-        && std::fs::metadata(path.with_file_name(family))
-            .is_ok_and(|metadata| !Signature::of(&metadata).is_same_file(ours))
+        && std::fs::symlink_metadata(path.with_file_name(family)).is_ok_and(|metadata| {
+            !metadata.is_symlink() && !Signature::of(&metadata).is_same_file(ours)
+        })
 }
 
 fn file_name(path: &Path) -> &str {
@@ -288,6 +290,11 @@ mod tests {
         check("a.log-20261128", false);
         check("a.log.2026-01-01.xz", true);
         check("b.log.2026-01-01", false);
+        // A link that moved on.
+        std::fs::write(folder.path().join("c.log.2"), "new").expect("a file can be written");
+        std::os::unix::fs::symlink("c.log.2", folder.path().join("c.log")).expect("a link");
+        check("c.log.1", false);
+        check("c.log.2", false);
     }
 
     #[test]
