@@ -37,6 +37,8 @@ pub struct Discoverer {
     said: HashSet<String>,
     /// Whether files that are named without a pattern were found to be readable once.
     has_begun: bool,
+    /// Whether a file waits until all that it repeats is read of another one.
+    holds_back: bool,
 }
 
 /// Where the file of one split is.
@@ -92,6 +94,7 @@ impl Discoverer {
             given: HashMap::new(),
             said: HashSet::new(),
             has_begun: false,
+            holds_back: false,
         }
     }
 
@@ -102,6 +105,7 @@ impl Discoverer {
     /// known split is not ours.
     pub fn discover(&mut self, known: &[KnownSplit]) -> Result<Discovery> {
         self.looker.begin();
+        self.holds_back = false;
         let mut candidates = self.candidates(known)?;
         let mut named = self.find()?;
         let mut failures = Failures::new();
@@ -143,7 +147,8 @@ impl Discoverer {
         let gone = if is_whole { self.gone(&splits) } else { Vec::new() };
         let unreadable = named.unreadable.into_values().map(|one| named_as_split(one, &candidates));
         let (unreadable, warnings) = (unreadable.collect(), named.warnings);
-        Ok(Discovery { splits, warnings, unreadable, gone, ..Discovery::default() })
+        let ask_again = self.holds_back;
+        Ok(Discovery { splits, warnings, unreadable, gone, ask_again, ..Discovery::default() })
     }
 
     /// Which of some files a source that names all of them would read, and which it would leave
@@ -355,7 +360,7 @@ impl Discoverer {
                         continue;
                     }
                     // What it repeats is read of the other one first.
-                    _ => {}
+                    _ => self.holds_back = true,
                 },
                 (Likeness::FirstIsPart, None) => std::mem::swap(other, one),
                 (Likeness::SecondIsPart, _) => {}

@@ -83,6 +83,9 @@ pub struct Discovery {
     /// how far they reached. The runtime warns of those that nobody reads, as far as they reached
     /// beyond their position.
     pub gone: Vec<Gone>,
+    /// Whether something is left out now that may be a split once what was read is committed: a run
+    /// with an end looks again then.
+    pub ask_again: bool,
 }
 
 /// A split that is not there any more.

@@ -52,13 +52,18 @@ pub struct Epochs {
     told: HashSet<String>,
     /// Readers that were started.
     opened: u64,
+    /// The epoch that was committed when sources that asked for it were looked at last.
+    looked_again: Option<u64>,
+    /// Whether a source asked to be looked at again once what was read is committed.
+    ask_again: bool,
 }
 
 impl Epochs {
     /// Nothing is read yet.
     pub fn new(orders: watch::Receiver<Order>) -> Self {
         let (phases, discoverers) = (Phases::default(), Discoverers::default());
-        Self { orders, phases, discoverers, told: HashSet::new(), opened: 0 }
+        let (looked_again, ask_again, told) = (None, false, HashSet::new());
+        Self { orders, phases, discoverers, told, opened: 0, looked_again, ask_again }
     }
 
     /// Reads all splits and ends an epoch by time, by bytes, at the end.
@@ -92,6 +97,7 @@ impl Epochs {
             match order {
                 Order::Leave => return Ok(End::Left),
                 Order::Stop => return self.finish(attempt, summary, End::Stopped).await,
+                Order::Run if at_end && self.looks_again(attempt, summary).await? => {}
                 Order::Run if at_end => return self.finish(attempt, summary, End::Ended).await,
                 Order::Run => {}
             }
@@ -132,6 +138,29 @@ impl Epochs {
         }
     }
 
+    /// Whether there may be more behind the end, as a source knows it once what was read is
+    /// committed: it is asked once for each epoch, if it said so.
+    async fn looks_again(
+        &mut self,
+        attempt: &mut Attempt<'_>,
+        summary: &mut SummaryBuilder,
+    ) -> Result<bool> {
+        if self.discoverers.is_asked() {
+            return Ok(self.looked_again.is_some());
+        }
+        if !self.ask_again {
+            return Ok(false);
+        }
+        self.end_epoch(attempt, summary).await?;
+        let committed = Some(attempt.checkpoint.epoch);
+        let is_news = self.looked_again != committed;
+        if is_news {
+            self.looked_again = committed;
+            self.discover(attempt);
+        }
+        Ok(is_news)
+    }
+
     fn active(&self, attempt: &Attempt<'_>) -> u64 {
         self.opened - attempt.shared.ended.load(Ordering::Relaxed)
     }
@@ -170,6 +199,8 @@ impl Epochs {
 
     /// Begins to look for splits, beside everything else.
     fn discover(&mut self, attempt: &Attempt<'_>) {
+        // Those that are asked say it anew.
+        self.ask_again = false;
         match attempt.owner.scope {
             Scope::Checkpoint => self.take_from_checkpoint(attempt),
             Scope::Sources => self.discoverers.ask(),
@@ -201,6 +232,7 @@ impl Epochs {
     fn take_found(&mut self, attempt: &mut Attempt<'_>, number: usize, found: Differences) {
         let owner = attempt.owner;
         let node = &owner.pipeline.sources[number];
+        self.ask_again |= found.ask_again;
         for warning in found.warnings {
             warn!(source = node.name, "{warning}");
         }

@@ -141,6 +141,7 @@ async fn a_copy_that_grows_is_a_split_from_where_it_goes_on() {
     let path = |number: usize| found.splits[number].descriptor["path"].clone();
     assert_eq!((path(0), path(1)), (json!(bench.path("new.log")), json!(bench.path("old.log"))));
     assert!(found.warnings[0].contains("begins with all of"), "{:?}", found.warnings);
+    assert!(!found.ask_again);
     bench.restart();
     let said = bench.read().await;
     assert_eq!(said.len(), 50);
@@ -168,6 +169,7 @@ async fn a_longer_file_waits_until_all_that_it_repeats_is_read() {
     for _ in 0..2 {
         let found = bench.discover().await;
         assert_eq!(ids(&found), ["b.log"]);
+        assert!(found.ask_again, "once that is read");
         assert_eq!(found.splits[0].descriptor["path"], json!(bench.path("b.log")));
     }
     assert_eq!(bench.read().await.len(), 100);

@@ -27,6 +27,8 @@ pub struct Differences {
     pub unreadable: Vec<Unreadable>,
     /// What a person should know.
     pub warnings: Vec<String>,
+    /// Whether there may be more once what was read is committed.
+    pub ask_again: bool,
 }
 
 /// The sources of an attempt.
@@ -122,7 +124,7 @@ impl Discoverer {
     }
 
     fn compare(&mut self, listed: Discovery) -> Differences {
-        let Discovery { splits, warnings, unreadable, gone, .. } = listed;
+        let Discovery { splits, warnings, unreadable, gone, ask_again, .. } = listed;
         let mut found = Vec::new();
         let mut is_listed = vec![false; self.known.len()];
         for split in splits {
@@ -153,7 +155,7 @@ impl Discoverer {
                 absent.push(known.split.id.clone());
             }
         }
-        Differences { found, absent, gone, unreadable, warnings }
+        Differences { found, absent, gone, unreadable, warnings, ask_again }
     }
 }
 
