@@ -170,6 +170,9 @@ pub fn unreadable(path: &Path, error: &io::Error) -> Error {
         (io::ErrorKind::InvalidFilename, None) => {
             Error::external(message).hint("rename it, or leave it out (setting `exclude`)")
         }
+        (io::ErrorKind::Unsupported, None) => {
+            Error::external(message).hint("unpack it, or leave it out (setting `exclude`)")
+        }
         (_, Some(Errno::MFILE)) => {
             Error::transient(message).hint("let this process open more files: `ulimit -n`")
         }

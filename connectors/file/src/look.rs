@@ -22,7 +22,7 @@ use crate::stream::Packing;
 
 /// How long a file that could not be read is left alone at first; it doubles each time.
 const BACK_OFF_MIN: Duration = Duration::from_secs(1);
-/// The longest pause where somebody has to give us the right to read.
+/// The longest pause where somebody has to do something: give us the right to read, or unpack it.
 const BACK_OFF_MAX: Duration = Duration::from_secs(3600);
 /// The longest pause where the system may do better the next time.
 const BACK_OFF_PASSING_MAX: Duration = Duration::from_secs(60);
@@ -217,7 +217,7 @@ fn special(kind: FileType) -> Option<&'static str> {
 impl Refused {
     fn new(path: &Path, error: &io::Error, changed: (u64, i64, i64), before: Option<Self>) -> Self {
         let longest = match error.kind() {
-            ErrorKind::PermissionDenied => BACK_OFF_MAX,
+            ErrorKind::PermissionDenied | ErrorKind::Unsupported => BACK_OFF_MAX,
             _ => BACK_OFF_PASSING_MAX,
         };
         let pause = before.map_or(BACK_OFF_MIN, |before| (before.pause * 2).min(longest));

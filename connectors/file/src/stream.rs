@@ -7,9 +7,9 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use formats::compression::{Compression, Limits};
+use formats::compression::{Compression, Limits, foreign, refuse_foreign};
 use formats::decoded::Decoded;
 use formats::encoding::{self, Encoding, Growth};
 use rustix::fs::OFlags;
@@ -19,6 +19,8 @@ use crate::identity::{FINGERPRINT_BYTES, Fingerprint, Recent, Signature};
 
 /// How far a compressed file is read at once where only its bytes before a position count.
 const SKIP_BYTES: usize = 64 << 10;
+/// How many first bytes tell what a file is.
+const FIRST_BYTES: usize = foreign::FIRST_BYTES;
 /// Bytes of a unit of UTF-16.
 const UNIT_BYTES: u64 = 2;
 
@@ -74,9 +76,9 @@ impl Opened {
     /// may turn out to be compressed.
     ///
     /// # Errors
-    /// The file cannot be read.
+    /// The file cannot be read, or is an archive of another kind (`Unsupported`).
     pub fn look(&mut self) -> io::Result<()> {
-        let mut first = vec![0; Compression::FIRST_BYTES.max(encoding::FIRST_BYTES)];
+        let mut first = vec![0; FIRST_BYTES];
         let mut length = 0;
         while length < first.len() {
             match self.file.read_at(&mut first[length..], length as u64) {
@@ -96,7 +98,16 @@ impl Opened {
             config::Compression::Xz => Compression::Xz,
         };
         self.encoding = Encoding::of(&first);
-        Ok(())
+        self.refuse_archive(self.compression, &first)
+    }
+
+    /// Refuses an archive that is not read, or text that is one once it is decompressed, unless the
+    /// settings say how the file is compressed.
+    fn refuse_archive(&self, compression: Compression, first: &[u8]) -> io::Result<()> {
+        match self.packing.compression {
+            config::Compression::Auto => refuse_foreign(compression, first),
+            _ => Ok(()),
+        }
     }
 
     /// Whether its bytes are the text, so that any place in it can be gone to.
@@ -108,7 +119,7 @@ impl Opened {
     /// reading the file will tell. So are NULs at their end, over which text may be written.
     ///
     /// # Errors
-    /// The file cannot be read.
+    /// The file cannot be read, or is an archive once it is decompressed (`Unsupported`).
     pub fn head(&self) -> io::Result<Vec<u8>> {
         let mut head = Vec::with_capacity(FINGERPRINT_BYTES);
         let bytes = self.start(u64::MAX, Growth::Open)?;
@@ -116,6 +127,7 @@ impl Opened {
             Err(error) if !is_damage(&error) => return Err(error),
             _ => {}
         }
+        self.refuse_archive(Compression::None, &head)?;
         if let Some(last) = head.iter().rposition(|byte| *byte != 0) {
             head.truncate(last + 1);
         }
@@ -140,7 +152,7 @@ impl Opened {
         };
         match self.is_plain() {
             true => self.seek(at, size),
-            false => skip(self.start(size, growth)?, at),
+            false => skip(self.traced(size, growth)?, at),
         }
     }
 
@@ -154,11 +166,13 @@ impl Opened {
         let begin = units.saturating_sub(encoding::units(before));
         let mut file = self.file.clone();
         file.seek(SeekFrom::Start(begin * UNIT_BYTES))?;
+        let trace = Trace::from(begin * UNIT_BYTES);
+        let file = Traced { source: file, trace: trace.clone() };
         let mut bytes = Decoded::utf16(Box::new(file), self.encoding);
         let mut found = Vec::with_capacity(before.len());
         bytes.by_ref().take(before.len() as u64).read_to_end(&mut found)?;
         let recent = recent.clone();
-        Ok((found == before).then_some(Placed { bytes, recent, units }))
+        Ok((found == before).then_some(Placed { bytes, recent, units, trace }))
     }
 
     /// Whether just these bytes stand before a place on disk. Moves no offset.
@@ -177,11 +191,29 @@ impl Opened {
         }
     }
 
+    /// What its first bytes on disk are, as many as a fingerprint covers, without NULs at their
+    /// end, over which others may be written. Moves no offset.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn first(&self) -> io::Result<Fingerprint> {
+        let mut first = vec![0; FINGERPRINT_BYTES];
+        let length = self.file.read_at(&mut first, 0)?;
+        first.truncate(length);
+        let last = first.iter().rposition(|byte| *byte != 0);
+        Ok(Fingerprint::of(&first[..last.map_or(0, |last| last + 1)]))
+    }
+
     fn start(&self, size: u64, growth: Growth) -> io::Result<Bytes> {
+        self.traced(size, growth).map(|(bytes, _)| bytes)
+    }
+
+    fn traced(&self, size: u64, growth: Growth) -> io::Result<(Bytes, Trace)> {
         let mut file = self.file.clone();
         file.seek(SeekFrom::Start(0))?;
-        let limits = self.packing.limits;
-        Ok(Decoded::new(self.compression, Box::new(file.take(size)), limits, growth))
+        let (limits, trace) = (self.packing.limits, Trace::default());
+        let source = Traced { source: file.take(size), trace: trace.clone() };
+        Ok((Decoded::new(self.compression, Box::new(source), limits, growth), trace))
     }
 
     fn seek(&self, at: u64, size: u64) -> io::Result<Option<Placed>> {
@@ -195,7 +227,8 @@ impl Opened {
         let mut recent = Recent::default();
         recent.push(&before);
         let rest = file.take(size.saturating_sub(at));
-        Ok(Some(Placed { bytes: Decoded::plain(Box::new(rest)), recent, units: 0 }))
+        let (bytes, trace) = (Decoded::plain(Box::new(rest)), Trace::default());
+        Ok(Some(Placed { bytes, recent, units: 0, trace }))
     }
 }
 
@@ -210,12 +243,58 @@ pub struct Placed {
     pub recent: Recent,
     /// How many units of UTF-16 stand before; meaningless where it is something else.
     pub units: u64,
+    /// What is read on disk, where that is not the text itself.
+    pub trace: Trace,
 }
 
 impl Placed {
     /// The beginning.
     pub fn first(bytes: Bytes) -> Self {
-        Self { bytes, recent: Recent::default(), units: 0 }
+        Self { bytes, recent: Recent::default(), units: 0, trace: Trace::default() }
+    }
+}
+
+/// The bytes that were read last as they stand on disk, and where they end: whoever reads asks with
+/// them whether the file still is the one that it was.
+#[derive(Clone, Debug, Default)]
+pub struct Trace(Arc<Mutex<Traces>>);
+
+#[derive(Debug, Default)]
+struct Traces {
+    last: Recent,
+    end: u64,
+}
+
+impl Trace {
+    /// Reading begins at a byte on disk.
+    fn from(begin: u64) -> Self {
+        Self(Arc::new(Mutex::new(Traces { last: Recent::default(), end: begin })))
+    }
+
+    fn push(&self, bytes: &[u8]) {
+        let mut traces = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        traces.last.push(bytes);
+        traces.end += bytes.len() as u64;
+    }
+
+    /// The bytes that were read last, and the first one behind them.
+    pub fn last(&self) -> (Fingerprint, i64) {
+        let traces = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (traces.last.fingerprint(), traces.end.cast_signed())
+    }
+}
+
+/// A file that leaves a trace of what is read of it.
+struct Traced<R> {
+    source: R,
+    trace: Trace,
+}
+
+impl<R: Read> Read for Traced<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let length = self.source.read(into)?;
+        self.trace.push(&into[..length]);
+        Ok(length)
     }
 }
 
@@ -225,7 +304,7 @@ pub fn is_damage(error: &io::Error) -> bool {
     error.raw_os_error().is_none()
 }
 
-fn skip(mut bytes: Bytes, at: u64) -> io::Result<Option<Placed>> {
+fn skip((mut bytes, trace): (Bytes, Trace), at: u64) -> io::Result<Option<Placed>> {
     let (mut recent, mut units) = (Recent::default(), 0);
     let mut piece = Vec::with_capacity(SKIP_BYTES);
     let mut left = at;
@@ -241,7 +320,7 @@ fn skip(mut bytes: Bytes, at: u64) -> io::Result<Option<Placed>> {
         units += encoding::units(&piece);
         left -= piece.len() as u64;
     }
-    Ok(Some(Placed { bytes, recent, units }))
+    Ok(Some(Placed { bytes, recent, units, trace }))
 }
 
 /// How the bytes of two files compare.

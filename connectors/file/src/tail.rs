@@ -22,13 +22,13 @@ pub struct Tail {
     poll_interval: Duration,
     /// How many looks in a row found nothing.
     quiet_looks: u32,
-    /// Bytes on disk that were not read yet.
-    left: Option<u64>,
+    /// What was not read yet, or is held back.
+    lag: Lag,
 }
 
 enum State {
     Ready(Box<Cursor>),
-    Reading(JoinHandle<(Box<Cursor>, Result<Step>, Option<u64>)>),
+    Reading(JoinHandle<(Box<Cursor>, Result<Step>, Lag)>),
     Waiting(Box<Cursor>, Instant),
     /// Until what stands before the position is committed.
     Held(Box<Cursor>, i64),
@@ -38,7 +38,8 @@ enum State {
 impl Tail {
     /// Reads with `cursor`; looks at a quiet file every `poll_interval`.
     pub fn new(cursor: Cursor, poll_interval: Duration) -> Self {
-        Self { state: State::Ready(Box::new(cursor)), poll_interval, quiet_looks: 0, left: None }
+        let state = State::Ready(Box::new(cursor));
+        Self { state, poll_interval, quiet_looks: 0, lag: Lag::default() }
     }
 
     /// Waits for the step in work, and starts the next one.
@@ -52,9 +53,9 @@ impl Tail {
         }
         self.start();
         let State::Reading(job) = &mut self.state else { return Ok(None) };
-        let (cursor, outcome, left) = job.await.bug("a thread that reads a file failed")?;
+        let (cursor, outcome, lag) = job.await.bug("a thread that reads a file failed")?;
         self.state = State::Ready(cursor);
-        self.left = left;
+        self.lag = lag;
         let step = outcome?;
         match step.then {
             Then::Read => self.start(),
@@ -70,8 +71,8 @@ impl Tail {
             State::Ready(mut cursor) | State::Waiting(mut cursor, _) => {
                 State::Reading(tokio::task::spawn_blocking(move || {
                     let outcome = cursor.step();
-                    let left = cursor.left();
-                    (cursor, outcome, left)
+                    let lag = Lag { records: None, bytes: cursor.left(), held: cursor.held() };
+                    (cursor, outcome, lag)
                 }))
             }
             other => other,
@@ -137,6 +138,6 @@ impl SplitReader for Tail {
     }
 
     fn lag(&self) -> Lag {
-        Lag { records: None, bytes: self.left }
+        self.lag
     }
 }

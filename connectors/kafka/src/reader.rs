@@ -229,7 +229,7 @@ impl SplitReader for Reader {
     }
 
     fn lag(&self) -> Lag {
-        Lag { records: self.end.lag(self.next), bytes: None }
+        Lag { records: self.end.lag(self.next), ..Lag::default() }
     }
 }
 

@@ -109,6 +109,6 @@ impl SplitReader for CounterReader {
     }
 
     fn lag(&self) -> Lag {
-        Lag { records: Some((self.end - self.next).max(0).unsigned_abs()), bytes: None }
+        Lag { records: Some((self.end - self.next).max(0).unsigned_abs()), ..Lag::default() }
     }
 }

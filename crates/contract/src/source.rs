@@ -175,6 +175,19 @@ pub struct Lag {
     pub records: Option<u64>,
     /// Bytes, as they are stored.
     pub bytes: Option<u64>,
+    /// What of it was read and waits for something to be written; none while there is more to read.
+    pub held: Option<Held>,
+}
+
+/// What stands in a split and is no record yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Its bytes, as they are read.
+    pub bytes: u64,
+    /// Why it waits: a sentence about the split without a full stop.
+    pub reason: &'static str,
+    /// Whether a writer at work would not leave it so: then people are told of it.
+    pub is_odd: bool,
 }
 
 /// Whether a reader can be dropped now and its split opened again later, with nothing lost by it.

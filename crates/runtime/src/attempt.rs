@@ -25,6 +25,7 @@ use crate::places::Places;
 use crate::reader_task::{Leave, ReaderHandle, ReaderReport, ReaderShared};
 use crate::sink_task::{SinkHandle, SinkTask, Skip};
 use crate::step_task::StepTask;
+use crate::troubles::Stand;
 use crate::weight::Weight;
 
 /// How long tasks may take to end once nobody needs them.
@@ -57,6 +58,15 @@ pub struct Departed {
 
 /// The last report of a reader that left in the epoch under way, and what it read.
 pub type LastReport = (Arc<SplitContext>, ReaderReport);
+
+/// Notes what waits where a reader stands; `is_left` says that nobody looks again soon.
+pub fn note_stand(owner: &Owner, split: &SplitContext, of: (&ReaderReport, bool)) {
+    let (report, is_left) = of;
+    let source = &owner.pipeline.sources[split.source].name;
+    let position = report.position.as_ref().map_or(0, |position| position.at);
+    let stand = Stand { position, held: report.lag.held, is_left };
+    owner.progress.troubles.stands(source, split.id().as_str(), stand);
+}
 
 /// The tasks of an attempt.
 pub struct Attempt<'a> {
@@ -177,6 +187,7 @@ impl<'a> Attempt<'a> {
             let split = self.readers.remove(place).split;
             let position = left.report.position.clone();
             let moved = left.report.moved;
+            note_stand(self.owner, &split, (&left.report, true));
             self.last_reports.push((split.clone(), left.report));
             self.departed.push(Departed { split, position, moved, why: Some(left.why) });
         }

@@ -14,7 +14,7 @@ use state::history::Decision;
 use tokio::sync::oneshot;
 use tracing::{debug, warn};
 
-use crate::attempt::Attempt;
+use crate::attempt::{Attempt, note_stand};
 use crate::draft::{Draft, Gathered};
 use crate::flow::{Parcel, Tally, gone, send};
 use crate::metrics::Observed;
@@ -36,6 +36,7 @@ impl Attempt<'_> {
         let cuts = self.shared.outlet.take_cuts().await;
         for (reader, report) in self.readers.iter_mut().zip(&reports) {
             reader.ended = report.ended;
+            note_stand(self.owner, &reader.split, (report, report.ended));
             if report.is_well {
                 let source = &self.owner.pipeline.sources[reader.split.source].name;
                 self.owner.progress.troubles.passed(source, reader.split.id().as_str());

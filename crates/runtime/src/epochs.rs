@@ -243,6 +243,7 @@ impl Epochs {
             self.phases.found(index, number, split, now);
         }
         for id in found.absent {
+            owner.progress.troubles.gone(&node.name, id.as_str());
             roster.number(&node.name, &id).into_iter().for_each(|index| self.phases.absent(index));
         }
         for gone in self.phases.forget_gone(number) {
@@ -436,6 +437,7 @@ impl Epochs {
         }
         self.see_to_departed(attempt);
         if attempt.owner.scope == Scope::Sources {
+            attempt.owner.progress.troubles.end();
             attempt.owner.progress.troubles.keep(&attempt.owner.history).await;
         }
         failpoint::reach("complete.before").await?;

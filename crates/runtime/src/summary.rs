@@ -13,7 +13,7 @@ use crate::graph::DEAD_LETTERS;
 use crate::identities::Replaced;
 use crate::owner::RunContext;
 use crate::run::Outcome;
-use crate::troubles::{Trouble, TroubleState};
+use crate::troubles::Trouble;
 
 /// Letters of a refused record that are kept.
 const KEPT_LETTERS: usize = 8_192;
@@ -39,7 +39,7 @@ pub struct Summary {
     pub first_refused: Option<FirstRefused>,
     /// What each sink got.
     pub sinks: Vec<SinkSummary>,
-    /// What could not be read in the end.
+    /// What could not be read in the end, or waits for something to be written.
     pub unread: Vec<Trouble>,
     /// Destinations that were found to be others than before.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -52,7 +52,7 @@ impl Summary {
     /// # Errors
     /// External: something could not be read to its end.
     pub fn check_complete(&self) -> Result<()> {
-        let missing = self.unread.iter().filter(|one| one.state != TroubleState::PassedOver);
+        let missing = self.unread.iter().filter(|one| one.state.is_failure());
         let missing: Vec<_> = missing.collect();
         let Some(first) = missing.first() else { return Ok(()) };
         let others = match missing.len() {
@@ -174,6 +174,7 @@ impl SummaryBuilder {
     /// The closing object.
     pub fn finish(self, run: &RunContext, outcome: Outcome, begun: Instant) -> Summary {
         let mut sinks = self.sinks;
+        run.progress.troubles.end();
         let nodes = run.pipeline.sinks.iter().filter(|node| node.name != DEAD_LETTERS);
         let sinks = nodes.map(|node| SinkSummary {
             sink: node.name.clone(),

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use contract::source::Unreadable;
+use contract::source::{Held, Unreadable};
 use contract::{Error, Result};
 use serde::{Deserialize, Serialize};
 use state::History;
@@ -36,6 +36,18 @@ pub enum TroubleState {
     Broken,
     /// Nothing that holds records: it is left out.
     PassedOver,
+    /// What is there was read, and the end of it waits for something to be written.
+    Waiting,
+}
+
+impl TroubleState {
+    /// Whether records are missed until something is done.
+    pub fn is_failure(self) -> bool {
+        match self {
+            Self::Failed | Self::Broken => true,
+            Self::PassedOver | Self::Waiting => false,
+        }
+    }
 }
 
 /// Something that cannot be read now.
@@ -70,6 +82,8 @@ pub struct Troubles {
 #[derive(Debug, Default)]
 struct Known {
     entries: BTreeMap<(String, String), Entry>,
+    /// Splits whose end waits.
+    waiting: BTreeMap<(String, String), Waits>,
     /// Grows with each change.
     version: u64,
 }
@@ -83,6 +97,27 @@ struct Entry {
     is_found: bool,
 }
 
+/// A split whose end waits.
+#[derive(Debug)]
+struct Waits {
+    position: i64,
+    held: Held,
+    trouble: Trouble,
+    /// Whether it stood so for a while: whoever writes may be in the middle of a line.
+    is_shown: bool,
+}
+
+/// Where a reader stands, as a barrier found it.
+#[derive(Clone, Copy, Debug)]
+pub struct Stand {
+    /// The next record.
+    pub position: i64,
+    /// What waits there.
+    pub held: Option<Held>,
+    /// Whether nobody looks again soon.
+    pub is_left: bool,
+}
+
 /// How many splits of a source are in trouble.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counted {
@@ -90,6 +125,8 @@ pub struct Counted {
     pub failed: u64,
     /// Those for whom somebody has to do something.
     pub broken: u64,
+    /// Those whose end waits for something to be written.
+    pub waiting: u64,
 }
 
 impl Troubles {
@@ -97,6 +134,7 @@ impl Troubles {
     pub fn failed(&self, source: &str, split: &str, error: &Error) -> (Duration, Instant) {
         let mut known = self.known();
         let key = (source.to_owned(), split.to_owned());
+        known.waiting.remove(&key);
         let before = known.entries.remove(&key);
         let tries = before.as_ref().map_or(0, |entry| entry.tries);
         let (state, least, most) = match error.retry() {
@@ -159,6 +197,38 @@ impl Troubles {
         }
     }
 
+    /// A split is not there any more: nothing waits in it.
+    pub fn gone(&self, source: &str, split: &str) {
+        self.known().forget_waiting(source, split);
+    }
+
+    /// A reader stands somewhere, and perhaps something waits there. It is shown once it has stood
+    /// so from one barrier to the next, or nobody looks again soon.
+    pub fn stands(&self, source: &str, split: &str, stand: Stand) {
+        let mut known = self.known();
+        let Stand { position, held, is_left } = stand;
+        let Some(held) = held else { return known.forget_waiting(source, split) };
+        let key = (source.to_owned(), split.to_owned());
+        let is_same = |one: &&mut Waits| (one.position, one.held) == (position, held);
+        if let Some(one) = known.waiting.get_mut(&key).filter(is_same) {
+            let is_new = one.show();
+            known.version += u64::from(is_new);
+            return;
+        }
+        let mut one = Waits::new((source, split), position, held);
+        let was_shown = known.waiting.get(&key).is_some_and(|one| one.is_shown);
+        let is_shown = is_left && one.show();
+        known.version += u64::from(is_shown || was_shown);
+        known.waiting.insert(key, one);
+    }
+
+    /// The run ends: what waits now waits for the next one.
+    pub fn end(&self) {
+        let mut known = self.known();
+        let shown = known.waiting.values_mut().filter_map(|one| one.show().then_some(())).count();
+        known.version += shown as u64;
+    }
+
     /// What the discovery of a source found this time.
     pub fn found(&self, source: &str, unreadable: Vec<Unreadable>) {
         let mut known = self.known();
@@ -177,7 +247,9 @@ impl Troubles {
     /// All of them, by source and name, up to a limit.
     pub fn list(&self) -> Vec<Trouble> {
         let known = self.known();
-        known.entries.values().take(LISTED_MAX).map(|entry| entry.trouble.clone()).collect()
+        let waiting = known.waiting.values().filter(|one| one.is_shown).map(|one| &one.trouble);
+        let all = known.entries.values().map(|entry| &entry.trouble).chain(waiting);
+        all.take(LISTED_MAX).cloned().collect()
     }
 
     /// How many splits of a source are in trouble.
@@ -187,9 +259,12 @@ impl Troubles {
             match entry.trouble.state {
                 TroubleState::Failed => counted.failed += 1,
                 TroubleState::Broken => counted.broken += 1,
-                TroubleState::PassedOver => {}
+                TroubleState::PassedOver | TroubleState::Waiting => {}
             }
         }
+        let known = self.known();
+        let waiting = known.waiting.values().filter(|one| one.is_shown);
+        counted.waiting = waiting.filter(|one| one.trouble.source == source).count() as u64;
         counted
     }
 
@@ -197,7 +272,7 @@ impl Troubles {
     pub fn failing(&self) -> u64 {
         let known = self.known();
         let states = known.entries.values().map(|entry| entry.trouble.state);
-        states.filter(|state| *state != TroubleState::PassedOver).count() as u64
+        states.filter(|state| state.is_failure()).count() as u64
     }
 
     /// Writes them down beside the checkpoints if they changed since the last time.
@@ -219,7 +294,38 @@ impl Troubles {
     }
 }
 
+impl Waits {
+    fn new((source, split): (&str, &str), position: i64, held: Held) -> Self {
+        let Held { bytes, reason, .. } = held;
+        let trouble = Trouble {
+            source: source.to_owned(),
+            split: split.to_owned(),
+            state: TroubleState::Waiting,
+            error: format!("{reason}: {bytes} bytes wait at position {position}"),
+            hint: None,
+            since: written(Duration::ZERO),
+            next_try: None,
+        };
+        Self { position, held, trouble, is_shown: false }
+    }
+
+    /// Whether that is new.
+    fn show(&mut self) -> bool {
+        let is_new = !std::mem::replace(&mut self.is_shown, true);
+        if is_new && self.held.is_odd {
+            let Trouble { source, split, error, .. } = &self.trouble;
+            warn!(source, split, "{error}; the others go on");
+        }
+        is_new
+    }
+}
+
 impl Known {
+    fn forget_waiting(&mut self, source: &str, split: &str) {
+        let known = self.waiting.remove(&(source.to_owned(), split.to_owned()));
+        self.version += u64::from(known.is_some_and(|one| one.is_shown));
+    }
+
     /// Whether anything is new in what discovery says of one name.
     fn note(&mut self, source: &str, one: Unreadable) -> bool {
         let state = match one.may_hold_records {
@@ -296,7 +402,7 @@ mod tests {
         }
         let (pause, _) = troubles.failed("access", "b.log", &error);
         assert!(pause <= BACK_OFF_MIN, "{pause:?}");
-        assert_eq!(troubles.count("access"), Counted { failed: 2, broken: 0 });
+        assert_eq!(troubles.count("access"), Counted { failed: 2, ..Counted::default() });
         troubles.passed("access", "a.log");
         let (pause, _) = troubles.failed("access", "a.log", &error);
         assert!(pause <= BACK_OFF_MIN, "{pause:?}");
@@ -310,7 +416,35 @@ mod tests {
             let (pause, _) = troubles.failed("access", "a.log", &error);
             assert!(pause <= BROKEN_BACK_OFF_MAX, "{pause:?}");
         }
-        assert_eq!(troubles.count("access"), Counted { failed: 0, broken: 1 });
+        assert_eq!(troubles.count("access"), Counted { broken: 1, ..Counted::default() });
+    }
+
+    #[test]
+    fn what_waits_is_shown_once_it_stood_so_from_one_barrier_to_the_next() {
+        let troubles = Troubles::default();
+        let line = Held { bytes: 3, reason: "its last line has no end yet", is_odd: false };
+        let stand = |split: &str, position, held, is_left| {
+            troubles.stands("access", split, Stand { position, held, is_left });
+        };
+        let splits = || troubles.list().into_iter().map(|one| one.split).collect::<Vec<_>>();
+        stand("a.log", 4, Some(line), false);
+        stand("b.log", 4, Some(line), true);
+        assert_eq!(splits(), ["b.log"]);
+        stand("a.log", 9, Some(line), false);
+        assert_eq!(splits(), ["b.log"], "it is written on");
+        stand("a.log", 9, Some(line), false);
+        assert_eq!(splits(), ["a.log", "b.log"]);
+        assert_eq!(troubles.count("access"), Counted { waiting: 2, ..Counted::default() });
+        assert_eq!(troubles.failing(), 0);
+        let said = troubles.list().remove(0);
+        assert_eq!(said.error, "its last line has no end yet: 3 bytes wait at position 9");
+        stand("a.log", 12, None, false);
+        troubles.gone("access", "b.log");
+        assert_eq!(splits(), [""; 0]);
+        stand("c.log", 0, Some(line), false);
+        assert_eq!(splits(), [""; 0]);
+        troubles.end();
+        assert_eq!(splits(), ["c.log"], "nobody looks again");
     }
 
     #[test]

@@ -163,7 +163,7 @@ export interface SinkSums {
 export interface FailingSplit {
   source: string;
   split: string;
-  state: "failed" | "broken" | "passed_over";
+  state: "failed" | "broken" | "passed_over" | "waiting";
   error: string;
   hint: string | null;
   since: string;

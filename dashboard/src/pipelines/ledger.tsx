@@ -53,6 +53,7 @@ const STATES: Record<FailingSplit["state"], string> = {
   failed: "tried again soon",
   broken: "broken",
   passed_over: "passed over",
+  waiting: "waiting",
 };
 
 /** What cannot be read: why, since when, and when it is tried again. */
@@ -70,7 +71,7 @@ export function FailingTable({ failing }: { failing: FailingSplit[] }) {
               <th scope="row" class="text">
                 {split}
               </th>
-              <td class={state === "passed_over" ? "" : "bad"}>{STATES[state]}</td>
+              <td class={state === "failed" || state === "broken" ? "bad" : ""}>{STATES[state]}</td>
               <td title={format.time(since)}>{format.ago(since, now)}</td>
               <td>{next_try ? format.time(next_try) : "–"}</td>
               <td class="text">

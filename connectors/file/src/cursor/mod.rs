@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use contract::source::{ReadBatch, Until};
+use contract::source::{Held, ReadBatch, Until};
 use contract::{Error, Position, Result};
 use formats::ahead::Ahead;
 use formats::blocks::Blocks;
@@ -24,8 +24,8 @@ use formats::lines::{LineBatch, Lines, Start, before_holes};
 use crate::discover::Whereabouts;
 use crate::hole::Hole;
 use crate::identity::{Fingerprint, Note, Recent, Signature};
-use crate::stream::{Bytes, Opened, Placed, is_damage};
-use waiting::{Look, Waiting};
+use crate::stream::{Bytes, Opened, Placed, Trace, is_damage};
+use waiting::{Look, Unread, Waiting};
 
 /// What the blocks of all files that are read side by side may take, about.
 const BLOCKS_BYTES_MAX: usize = 64 << 20;
@@ -97,6 +97,10 @@ pub struct Cursor {
     units: u64,
     /// What a plain file begins with, as long as no bytes stand before the position.
     first: Option<Fingerprint>,
+    /// What any other file begins with on disk, and what was read of it there last, if anything
+    /// was.
+    first_on_disk: Fingerprint,
+    trace: Trace,
     stop: Stop,
     block_bytes: usize,
     rotate_wait: Duration,
@@ -114,6 +118,8 @@ pub struct Cursor {
     failure: Option<Error>,
     /// Whether somebody heard that bytes stand behind the archive's last member.
     told_of_foreign: bool,
+    /// What waits at the end that was read last.
+    held: Option<Held>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,7 +162,8 @@ impl Cursor {
         let is_read = whole == Some(opened.signature);
         let first = (at == 0).then(|| first_of(&opened)).transpose();
         let first = first.map_err(|error| unreadable(&path, at, error))?.flatten();
-        let Placed { bytes, recent, units } = match is_read {
+        let on_disk = opened.first().map_err(|error| unreadable(&path, at, error))?;
+        let Placed { bytes, recent, units, trace } = match is_read {
             true => Placed::first(Decoded::plain(Box::new(io::empty()))),
             false => opened
                 .from(at, size)
@@ -185,6 +192,8 @@ impl Cursor {
             before,
             units,
             first,
+            first_on_disk: on_disk,
+            trace,
             stop,
             block_bytes: reading.block_bytes,
             rotate_wait: reading.rotate_wait,
@@ -196,6 +205,7 @@ impl Cursor {
             is_news: false,
             failure: None,
             told_of_foreign: false,
+            held: None,
         })
     }
 
@@ -211,12 +221,18 @@ impl Cursor {
             Look::Quiet => Ok(Step { batch: None, then: Then::Wait }),
             Look::Settled => {
                 let lines = self.lines.cut_last(self.lines.block(0));
+                self.held = self.held_back(Unread::Lines(None));
                 Ok(Step { batch: self.deliver(lines, None), then: Then::Hold })
             }
             Look::Changed => self.read(),
             Look::Truncated => self.leave(),
             Look::Finished => self.finish(),
         }
+    }
+
+    /// What waits at the end that was read last; none while there is more to read.
+    pub fn held(&self) -> Option<Held> {
+        self.held
     }
 
     /// Bytes on disk, compressed as they are, that stand behind what was read.
@@ -239,16 +255,18 @@ impl Cursor {
         self.ahead.fetch(&self.opened.file, self.share_of(AHEAD_BYTES_MAX) as u64);
         let mut block = self.lines.block(room);
         let held = block.len();
+        let read_before = self.trace.last();
         let refusal = self.bytes.foreign_reason();
         self.tell_of_foreign(refusal.as_deref());
         let outcome = self.bytes.fill(&mut block, room);
         // Asked behind the read: what was read before the answer belongs to it.
-        if !self.holds_what_was_read()? {
+        if !self.holds_what_was_read(&read_before)? {
             return self.leave();
         }
         self.read_to += (block.len() - held) as i64;
         let reached = outcome.as_ref().ok().copied();
         let is_whole = reached == Some(Reached::End);
+        let is_torn = outcome.is_err();
         let then = self.conclude(outcome);
         let whole = match self.stop {
             _ if self.opened.compression == Compression::None || !is_whole => None,
@@ -282,6 +300,8 @@ impl Cursor {
         if then == Then::End {
             self.tell_of_the_rest(lines.waits);
         }
+        let rest = if is_torn { Unread::Torn } else { Unread::Lines(lines.waits) };
+        self.held = if then == Then::Read { None } else { self.held_back(rest) };
         // A line that waits must be read again by whoever begins anew.
         let whole = whole.filter(|_| self.lines.waiting_bytes() == 0);
         let batch = match self.stop {
@@ -390,6 +410,7 @@ impl Cursor {
         let is_ours = |found: &Placed| found.recent.fingerprint() == self.before;
         let Some(found) = found.filter(is_ours) else { return Ok(Look::Truncated) };
         self.bytes = found.bytes;
+        self.trace = found.trace;
         self.recent = found.recent;
         self.units = found.units;
         self.read_to = at;
@@ -398,10 +419,14 @@ impl Cursor {
         Ok(Look::Changed)
     }
 
-    /// Whether a plain file still holds what stood before the position.
-    fn holds_what_was_read(&self) -> Result<bool> {
+    /// Whether the file still holds what stood before the position, and in a file whose bytes are
+    /// not the text themselves, what was read of it on disk before the last block.
+    fn holds_what_was_read(&self, (last, end): &(Fingerprint, i64)) -> Result<bool> {
         if !self.opened.is_plain() {
-            return Ok(true);
+            let first = (&self.first_on_disk, self.first_on_disk.length as i64);
+            let (bytes, end) = if *end == 0 { first } else { (last, *end) };
+            let held = self.opened.holds(bytes, end);
+            return held.map_err(|error| self.unreadable(error));
         }
         let at = self.lines.at();
         let held = match (&self.first, at) {
@@ -432,6 +457,8 @@ impl Cursor {
     }
 
     fn finish(&mut self) -> Result<Step> {
+        self.held = None;
+        self.tell_of_half();
         let lines = self.lines.cut_last(self.lines.block(0));
         Ok(Step { batch: self.deliver(lines, None), then: Then::End })
     }
@@ -481,6 +508,9 @@ fn unreadable(path: &std::path::Path, at: i64, error: io::Error) -> Error {
         (true, ErrorKind::QuotaExceeded) => Error::external(message)
             .because(error)
             .hint("raise `zstd_window_max`, up to 2GiB; so much memory is taken while it is read"),
+        (true, ErrorKind::Unsupported) => Error::external(message)
+            .because(error)
+            .hint("unpack it, or leave it out (setting `exclude`)"),
         (true, ErrorKind::UnexpectedEof) => Error::external(message).because(error).hint(
             "its compressed end is missing: complete it, or leave it out (setting `exclude`)",
         ),

@@ -5,12 +5,17 @@ use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
 use contract::Result;
+use contract::source::Held;
 use formats::compression::Compression;
 use formats::lines::{Gap, LineBatch, Tail};
 
 use super::{Cursor, Stop};
 use crate::hole::{Hole, Settled};
 use crate::identity::{Signature, is_rotated_name};
+
+/// What is said of a file of UTF-16 whose last byte is the first of two, or which ends between two
+/// units that are one character.
+const HALF: &str = "the file ends inside a character of UTF-16";
 
 #[derive(Clone, Copy, Debug)]
 pub struct Waiting {
@@ -22,6 +27,15 @@ pub struct Waiting {
     pub is_at_hole: bool,
     /// Whether the file had no name any more at the last look.
     pub is_removed: bool,
+}
+
+/// Why nothing more was read.
+#[derive(Clone, Copy, Debug)]
+pub enum Unread {
+    /// The compressed form ends inside a member.
+    Torn,
+    /// All was, perhaps but for text behind NULs.
+    Lines(Option<Gap>),
 }
 
 /// What a look at a quiet file found.
@@ -180,6 +194,31 @@ impl Cursor {
                 .is_ok_and(|metadata| !Signature::of(&metadata).is_same_file(ours))
     }
 
+    /// What waits for something to be written.
+    pub(super) fn held_back(&self, unread: Unread) -> Option<Held> {
+        let bytes = self.lines.waiting_bytes();
+        let (bytes, reason) = match (unread, self.lines.tail()) {
+            (Unread::Torn, _) => (bytes, "its compressed form is not complete yet"),
+            (Unread::Lines(Some(_)), _) => {
+                let text = "NULs stand before text that was just written, and may be written over";
+                (self.left().unwrap_or(bytes), text)
+            }
+            (_, Tail::Blank) if self.bytes.half() > 0 => (self.bytes.half() as u64, HALF),
+            (_, Tail::Blank) => return None,
+            (_, Tail::Text) => (bytes, "its last line has no end yet"),
+            (_, Tail::Nuls) => (bytes, "it ends with NULs, which may be written over"),
+        };
+        Some(Held { bytes, reason, is_odd: matches!(unread, Unread::Torn) })
+    }
+
+    /// Names a part of a character that stands at the end, and in no record.
+    pub(super) fn tell_of_half(&self) {
+        let (path, position, bytes) = (self.path.display(), self.lines.at(), self.bytes.half());
+        if bytes > 0 {
+            tracing::warn!(%path, position, bytes, "{HALF}; it waits until the rest is written");
+        }
+    }
+
     /// Says what waits for the next run.
     pub(super) fn tell_of_the_rest(&self, waits: Option<Gap>) {
         let (path, position, bytes) = (&self.path, self.lines.at(), self.lines.waiting_bytes());
@@ -193,7 +232,7 @@ impl Cursor {
             return;
         }
         match self.lines.tail() {
-            Tail::Blank => {}
+            Tail::Blank => self.tell_of_half(),
             Tail::Text => tracing::warn!(
                 path = %path.display(), position, bytes,
                 "the last line has no end; it waits until its end is written"

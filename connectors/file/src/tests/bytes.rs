@@ -83,6 +83,32 @@ async fn a_growing_file_of_utf_16_is_read_on() {
 }
 
 #[tokio::test]
+async fn half_a_character_at_the_end_of_utf_16_is_told_and_waits() {
+    let mut bench = Bench::new();
+    let text = utf16("one\ntwo");
+    bench.write("a", [text.as_slice(), b"\n"].concat());
+    age(&bench, "a", 3600);
+    let id = bench.id("a");
+    bench.discover().await;
+    let mut reader = bench.open(&id, Until::End).await.expect("a file");
+    let mut said = Vec::new();
+    while let Some(batch) = reader.next_batch().await.expect("a file") {
+        said.extend(bench.take(&id, batch));
+    }
+    assert_eq!(said, ["a@0 one", "a@4 two"]);
+    let held = reader.lag().held.expect("a byte stands in no record");
+    assert_eq!((held.bytes, held.reason), (1, "the file ends inside a character of UTF-16"));
+    bench.restart();
+    assert_eq!(bench.read().await, [""; 0]);
+    // Its other half comes, and another line.
+    bench.append("a", [b"\0".as_slice(), &utf16("three\n")].concat());
+    assert_eq!(bench.read().await, ["a@8 three"]);
+    let mut reader = bench.open(&id, Until::End).await.expect("a file");
+    assert!(reader.next_batch().await.expect("a file").is_none());
+    assert_eq!(reader.lag().held, None);
+}
+
+#[tokio::test]
 async fn what_was_read_of_utf_16_is_not_decoded_again_when_it_grows() {
     let mut bench = waiting();
     let line = |n: usize| format!("line {n} \u{1f600} zw\u{f6}lf\n");

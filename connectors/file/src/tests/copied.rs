@@ -8,7 +8,7 @@ use contract::source::{SplitReader, Until};
 use serde_json::json;
 
 use super::bytes::{age, follow};
-use super::{Bench, describe, many_lines};
+use super::{Bench, describe, gzip, many_lines, zstd};
 
 async fn next(reader: &mut Box<dyn SplitReader>) -> Vec<String> {
     let batch = reader.next_batch().await.expect("a file");
@@ -67,6 +67,29 @@ async fn a_reader_that_lags_behind_a_truncation_reads_nothing_of_what_comes_then
         expect.sort_unstable();
         assert_eq!(texts(&said).len(), expect.len(), "at {begin}");
         assert_eq!(texts(&said), expect);
+    }
+}
+
+#[tokio::test]
+async fn a_reader_that_lags_in_a_packed_or_encoded_file_reads_nothing_of_what_comes_then() {
+    let utf16 = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+    let packs: [fn(&str) -> Vec<u8>; 3] = [|text| gzip(text), |text| zstd(text), utf16];
+    for (number, pack) in packs.into_iter().enumerate() {
+        let mut bench = Bench::with("*", json!({ "block_bytes": "4KiB", "settle": "1h" }));
+        bench.write("a.log", pack(&many_lines("old", 0..60_000)));
+        let id = bench.id("a.log");
+        let mut reader = follow(&mut bench).await;
+        let batch = reader.next_batch().await.expect("a file").expect("a block");
+        bench.take(&id, batch);
+        // As one that writes its archive in place does.
+        let file = OpenOptions::new().write(true).open(bench.path("a.log")).expect("it is there");
+        file.set_len(0).expect("our own file");
+        file.write_all_at(&pack(&many_lines("new", 0..80_000)), 0).expect("our own file");
+        let said = rest(&mut bench, &id, reader).await;
+        assert!(!said.iter().any(|text| text.contains("new line")), "{number}: {said:?}");
+        let said = bench.read().await;
+        assert_eq!(said.len(), 80_000, "{number}");
+        assert!(said.iter().all(|text| text.contains("new line")), "{number}");
     }
 }
 

@@ -135,3 +135,57 @@ async fn an_open_file_has_one_descriptor() {
     drop(reader);
     testkit::wait::until("the file is closed", WAIT_LIMIT, || (descriptors() == 0).then_some(()));
 }
+
+/// The first bytes of archives that are not read, with their names.
+fn foreign() -> Vec<(&'static str, Vec<u8>)> {
+    let mut tar = vec![0; 1024];
+    tar[..5].copy_from_slice(b"a.log");
+    tar[257..263].copy_from_slice(b"ustar\0");
+    tar[148..156].fill(b' ');
+    let sum: u32 = tar.iter().map(|byte| u32::from(*byte)).sum();
+    tar[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    tar[512..516].copy_from_slice(b"one\n");
+    let packed = super::gzip(&tar);
+    vec![
+        ("a.zip", b"PK\x03\x04\x14\0\0\0one\n".to_vec()),
+        ("b.lz4", b"\x04\x22\x4d\x18\x64\x40\xa7one\n".to_vec()),
+        ("c.Z", b"\x1f\x9d\x90one\n".to_vec()),
+        ("d.7z", b"7z\xbc\xaf\x27\x1c\0\x04one\n".to_vec()),
+        ("e.rar", b"Rar!\x1a\x07\x01\0one\n".to_vec()),
+        ("f.lzma", b"\x5d\0\0\x80\0\xff\xff\xff\xff\xff\xff\xff\xffone\n".to_vec()),
+        ("g.tar", tar),
+        ("h.tgz", packed),
+    ]
+}
+
+#[tokio::test]
+async fn archives_of_other_kinds_are_named_and_never_read_as_text() {
+    let mut bench = Bench::new();
+    bench.write("z.log", "one\n");
+    for (name, bytes) in foreign() {
+        bench.write(name, bytes);
+    }
+    let said = named(&bench, &bench.source.splits(None).await.expect("files can be looked at"));
+    let names: Vec<_> =
+        foreign().into_iter().map(|(name, _)| format!("{name}! could not")).collect();
+    assert_eq!(said.len(), names.len(), "{said:?}");
+    for (said, name) in said.iter().zip(&names) {
+        assert!(said.starts_with(name) && said.contains(", and no log"), "{said}");
+    }
+    let discovery = bench.discover().await;
+    assert!(discovery.unreadable.iter().all(|one| {
+        one.may_hold_records && one.hint.as_ref().is_some_and(|hint| hint.contains("unpack it"))
+    }));
+    assert_eq!(bench.read().await, ["z.log@0 one"]);
+    // Unpacked in its place, it is a log.
+    bench.write("a.zip", "two\n");
+    let said = testkit::wait::for_answer("it is read", WAIT_LIMIT, async || {
+        let said = bench.read().await;
+        (!said.is_empty()).then_some(said)
+    });
+    assert_eq!(said.await, ["a.zip@0 two"]);
+    // Who says that a file is plain is believed.
+    let mut plain = Bench::with("*", json!({ "compression": "none" }));
+    plain.write("a", "PK\x03\x04 is how it begins\n");
+    assert_eq!(plain.read().await.len(), 1);
+}

@@ -109,8 +109,8 @@ pub struct FailingSplit {
     source: String,
     /// The split, or the file that should be one.
     split: String,
-    /// `failed`: it is tried again soon. `broken`: somebody has to do something. `passed_over`: no
-    /// records are missed.
+    /// `failed`: it is tried again soon. `broken`: somebody has to do something. `waiting`: its end
+    /// waits for something to be written. `passed_over`: no records are missed.
     #[schema(value_type = String)]
     state: TroubleState,
     /// Why.
@@ -303,7 +303,7 @@ struct Sums {
 impl FailingSplit {
     /// Whether records may be missed because of it.
     fn is_missed(&self) -> bool {
-        self.state != TroubleState::PassedOver
+        self.state.is_failure()
     }
 }
 

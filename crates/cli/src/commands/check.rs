@@ -8,10 +8,10 @@ use clap::Args;
 use contract::sink::Promise;
 use contract::source::Lineages;
 use contract::spec::{BuildContext, Change};
-use contract::{Result, Section};
+use contract::{Lineage, Result, Section};
 use plan::schedule::{Missed, Schedule};
-use runtime::Pipeline;
 use runtime::schedule::next_times;
+use runtime::{Pipeline, Trouble, troubles};
 use serde::Serialize;
 
 use crate::arguments::Global;
@@ -80,6 +80,8 @@ struct Source {
     lineages: Lineages,
     /// What its settings name and cannot be read now.
     unreadable: Vec<Unreadable>,
+    /// What the newest run on this machine could not read, or not to its end.
+    unread: Vec<Trouble>,
 }
 
 #[derive(Serialize)]
@@ -215,11 +217,26 @@ async fn look_at(loaded: &Loaded) -> Result<Checked> {
         let decision = decisions.find(|decision| decision.step == transform.transform);
         transform.takes = decision.map(|decision| decision.seen());
     }
+    for trouble in noted(&loaded.pipeline).await? {
+        let mut sources = checked.sources.iter_mut();
+        let source = sources.find(|source| source.source == trouble.source);
+        source.into_iter().for_each(|source| source.unread.push(trouble.clone()));
+    }
     let told = pipeline::inspect(&loaded.plan, &loaded.pipeline).await?;
     pipeline::inspect_names(&loaded.plan, &loaded.pipeline).await?;
     let told = told.iter().map(|it| format!("{it}; `run` goes on if both are one place"));
     checked.warnings.extend(told);
     Ok(checked)
+}
+
+/// What the newest run noted of what it could not read, where the checkpoints lie on this machine.
+async fn noted(pipeline: &Pipeline) -> Result<Vec<Trouble>> {
+    let folder = pipeline.checkpoint_folder()?.map(|folder| folder.join(&pipeline.name));
+    if !folder.is_some_and(|folder| folder.is_dir()) {
+        return Ok(Vec::new());
+    }
+    let store = pipeline.checkpoint_store()?;
+    troubles::kept(&store.history(&pipeline.name, &Lineage::main())).await
 }
 
 fn describe(loaded: &Loaded) -> Result<Checked> {
@@ -235,6 +252,7 @@ fn describe(loaded: &Loaded) -> Result<Checked> {
             replayable: node.source.replayable(),
             lineages: node.lineages,
             unreadable: unreadable.into_iter().flatten().map(Unreadable::from).collect(),
+            unread: Vec::new(),
         })
     });
     let sources = sources.collect::<Result<_>>()?;
@@ -307,6 +325,13 @@ fn print(checked: &Checked, several: bool, out: &mut output::Stdout) -> std::io:
         for Unreadable { name, reason, may_hold_records, .. } in &source.unreadable {
             let what = if *may_hold_records { "cannot read" } else { "passes over" };
             writeln!(out, "    {what} {name}: {reason}")?;
+        }
+        // What can be seen now was said above.
+        let is_seen = |name: &str| source.unreadable.iter().any(|one| one.name == name);
+        for Trouble { split, error, .. } in &source.unread {
+            if !is_seen(split) {
+                writeln!(out, "    in the newest run {split}: {error}")?;
+            }
         }
     }
     for transform in &checked.transforms {

@@ -364,6 +364,7 @@ fn print_text(summary: &Summary, out: &mut impl Write) -> std::io::Result<()> {
     for Trouble { source, split, state, error, .. } in &summary.unread {
         match state {
             TroubleState::PassedOver => writeln!(out, "  {source}: passed over {split}: {error}")?,
+            TroubleState::Waiting => writeln!(out, "  {source}: {split}: {error}")?,
             TroubleState::Failed | TroubleState::Broken => {
                 writeln!(out, "  {source}: not read to its end: {split}: {error}")?;
             }

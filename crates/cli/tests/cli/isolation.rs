@@ -199,6 +199,99 @@ fn what_lies_before_the_end_of_a_torn_archive_is_committed_and_the_rest_comes_la
 }
 
 #[test]
+fn what_waits_is_said_in_every_form_and_when_a_run_is_stopped() {
+    let desk = desk();
+    desk.write("p.yaml", &PIPELINE.replace("[\"logs/*\"]", "[\"logs/*\"], settle: 1h"));
+    desk.append("a.log", "one\ntwo");
+    let waits = "a.log: its last line has no end yet: 3 bytes wait at position 4";
+    let ran = desk.done(&["run", "p.yaml", "--until-end"]);
+    assert!(ran.stdout.contains(waits), "{}", ran.stdout);
+    let ran = desk.done(&["run", "p.yaml", "--until-end", "--format", "json"]);
+    assert_eq!(ran.json()["unread"][0]["state"], "waiting");
+    let check = desk.done(&["check", "p.yaml"]);
+    assert!(check.stdout.contains(waits), "{}", check.stdout);
+    let check = desk.done(&["check", "p.yaml", "--format", "json"]).json();
+    assert_eq!(check["sources"][0]["unread"][0]["state"], "waiting");
+
+    desk.append("b.log", "three\nfour");
+    let mut command = desk.command(&["run", "p.yaml"]);
+    let told = File::create(desk.path().join("told")).expect("a file can be made");
+    let follows = Follows(command.stdout(told).stderr(Stdio::null()).spawn().expect("it starts"));
+    desk.wait_for("the whole line is read", &["a.log,1,1", "b.log,1,1"]);
+    follows.stop();
+    let told = fs::read_to_string(desk.path().join("told")).unwrap();
+    let waits = [waits, "b.log: its last line has no end yet: 4 bytes wait at position 6"];
+    assert!(waits.iter().all(|waits| told.contains(waits)), "{told}");
+
+    desk.append("a.log", " more\n");
+    desk.append("b.log", "\n");
+    let ran = desk.done(&["run", "p.yaml", "--until-end", "--format", "json"]);
+    assert_eq!(ran.json()["unread"].as_array().map(Vec::len), Some(0), "{}", ran.stdout);
+    let check = desk.done(&["check", "p.yaml"]);
+    assert!(!check.stdout.contains("wait at"), "{}", check.stdout);
+}
+
+#[test]
+fn an_archive_that_is_cut_off_is_told_once_while_it_is_followed() {
+    let desk = desk();
+    let lines: String = (0..20_000).map(|line| format!("line {line} of an archive\n")).collect();
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(lines.as_bytes()).unwrap();
+    let whole = encoder.finish().unwrap();
+    let path = desk.path().join("logs/old.log.gz");
+    fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+    let follows = desk.follow_within(256);
+    const WAITS: &str = "its compressed form is not complete yet";
+    let noted = || desk.done(&["check", "p.yaml"]).stdout.contains(WAITS);
+    wait::until("it is noted beside the checkpoints", LIMIT, || noted().then_some(()));
+    desk.append("live.log", "one\n");
+    wait::until("the others go on", LIMIT, || {
+        desk.lines().contains(&"live.log,1,1".to_owned()).then_some(())
+    });
+    let told = fs::read_to_string(desk.path().join("told")).unwrap();
+    assert_eq!(told.matches(WAITS).count(), 1, "{told}");
+    let mut file = File::options().append(true).open(&path).unwrap();
+    file.write_all(&whole[whole.len() / 2..]).unwrap();
+    desk.wait_for("the rest is read", &["live.log,1,1", "old.log.gz,20000,20000"]);
+    wait::until("nothing waits any more", LIMIT, || (!noted()).then_some(()));
+    follows.stop();
+    desk.done(&["audit", "p.yaml"]);
+}
+
+#[test]
+fn a_longer_copy_comes_in_the_run_that_reads_what_it_repeats() {
+    let desk = desk();
+    let lines: String = (0..200).map(|line| format!("line {line} of a log\n")).collect();
+    desk.append("b.log", &lines);
+    desk.done(&["run", "p.yaml", "--until-end"]);
+    desk.append("b.log", "one\ntwo\n");
+    desk.append("a.log", &format!("{lines}one\ntwo\nthree\n"));
+    desk.done(&["run", "p.yaml", "--until-end"]);
+    assert_eq!(desk.lines(), ["a.log,1,1", "b.log,202,202"]);
+    desk.done(&["audit", "p.yaml"]);
+}
+
+#[test]
+fn archives_of_other_kinds_are_named_and_the_logs_beside_them_are_read() {
+    let desk = desk();
+    desk.append("a.log", "one\n");
+    fs::write(desk.path().join("logs/b.zip"), b"PK\x03\x04\x14\0\0\0two\n").unwrap();
+    let check = desk.done(&["check", "p.yaml"]);
+    assert!(check.stdout.contains("b.zip: could not read"), "{}", check.stdout);
+    assert!(check.stdout.contains("it is a zip archive, and no log"), "{}", check.stdout);
+    let ran = desk.run(&["run", "p.yaml", "--until-end", "--format", "json"]);
+    assert_eq!((ran.code, &ran.json()["unread"][0]["state"]), (1, &"broken".into()));
+    assert!(ran.stderr.contains("unpack it, or leave it out"), "{}", ran.stderr);
+    assert_eq!(desk.lines(), ["a.log,1,1"]);
+    let sql = "SELECT count(*) FROM log('logs/*', 'text')";
+    let ran = desk.run(&["query", "-f", "csv", sql]);
+    assert!(ran.stderr.contains("it is a zip archive"), "{}", ran.stderr);
+    let ran = desk.run_with(&["look", "-"], b"PK\x03\x04\x14\0\0\0two\n");
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    assert!(ran.stderr.contains("it is a zip archive"), "{}", ran.stderr);
+}
+
+#[test]
 fn a_path_without_a_pattern_stays_strict() {
     let desk = desk();
     desk.write("p.yaml", &PIPELINE.replace("logs/*", "logs/a.log"));

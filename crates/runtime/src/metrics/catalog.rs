@@ -88,6 +88,7 @@ pub const SPLIT_LAG_RECORDS: &str = "logmill_split_lag_records";
 pub const SPLIT_LAG_BYTES: &str = "logmill_split_lag_bytes";
 pub const FAILED_SPLITS: &str = "logmill_source_failed_splits";
 pub const BROKEN_SPLITS: &str = "logmill_source_broken_splits";
+pub const WAITING_SPLITS: &str = "logmill_source_waiting_splits";
 pub const SPLIT_FAILURES: &str = "logmill_source_split_failures_total";
 pub const LEDGER_ROWS: &str = "logmill_ledger_rows_total";
 pub const DEAD_LETTERS: &str = "logmill_dead_letters_total";
@@ -168,6 +169,12 @@ pub const METRICS: &[Metric] = &[
         BROKEN_SPLITS,
         SOURCE,
         "Splits, and files that should be one, that cannot be read until somebody does something.",
+    ),
+    gauge(
+        WAITING_SPLITS,
+        SOURCE,
+        "Splits of which all was read, and whose end waits for something to be written: a line \
+         without end, NULs, an archive that is not complete.",
     ),
     counter(
         SPLIT_FAILURES,

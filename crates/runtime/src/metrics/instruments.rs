@@ -63,6 +63,7 @@ struct SourceCounters {
     records: Counter,
     failed_splits: Gauge,
     broken_splits: Gauge,
+    waiting_splits: Gauge,
     split_failures: Counter,
 }
 
@@ -127,6 +128,7 @@ impl Instruments {
             let counted = troubles.count(&source.name);
             source.failed_splits.set(counted.failed as f64);
             source.broken_splits.set(counted.broken as f64);
+            source.waiting_splits.set(counted.waiting as f64);
         }
     }
 
@@ -292,6 +294,7 @@ fn sources(pipeline: &Pipeline) -> Vec<SourceCounters> {
             records: counter!(name::SOURCE_RECORDS, &labels),
             failed_splits: gauge!(name::FAILED_SPLITS, &labels),
             broken_splits: gauge!(name::BROKEN_SPLITS, &labels),
+            waiting_splits: gauge!(name::WAITING_SPLITS, &labels),
             split_failures: counter!(name::SPLIT_FAILURES, &labels),
         }
     });

@@ -276,8 +276,12 @@ fn left_out(global: &Global, input: &Input) -> Option<Exit> {
 fn unread(global: &Global, summary: &Summary) -> Option<Exit> {
     let mut exit = None;
     for Trouble { split, state, error, hint, .. } in &summary.unread {
-        if *state == TroubleState::PassedOver {
-            remark(global, &format!("passed over {split}: {error}"));
+        match state {
+            TroubleState::PassedOver => remark(global, &format!("passed over {split}: {error}")),
+            TroubleState::Waiting => remark(global, &format!("{split}: {error}")),
+            TroubleState::Failed | TroubleState::Broken => {}
+        }
+        if !state.is_failure() {
             continue;
         }
         let error = Error::external(error.as_str());
