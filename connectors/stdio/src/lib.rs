@@ -5,6 +5,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
+mod ahead;
 pub mod config;
 mod failpoints;
 mod intake;
@@ -18,6 +19,8 @@ use contract::sink::Sink;
 use contract::source::Source;
 use contract::spec::{BuildContext, Change, Connector, SinkSpec, Spec};
 use contract::{Result, Section};
+
+use crate::ahead::Ahead;
 
 static SPEC: Spec = Spec {
     name: "stdio",
@@ -39,6 +42,18 @@ static SPEC: Spec = Spec {
 #[derive(Debug)]
 pub struct Stdio;
 
+impl Stdio {
+    /// The first whole lines of standard input, decompressed, and nothing of it is taken away:
+    /// about so many bytes, fewer where it pauses or ends before. Waits for the first line. Cancel
+    /// safe.
+    ///
+    /// # Errors
+    /// External: it cannot be read or decompressed.
+    pub async fn first_text(bytes_max: usize) -> Result<Vec<u8>> {
+        Ahead::standard().text(bytes_max).await.map_err(source::unreadable)
+    }
+}
+
 impl Connector for Stdio {
     fn spec(&self) -> &'static Spec {
         &SPEC
@@ -46,7 +61,7 @@ impl Connector for Stdio {
 
     fn source(&self, section: &Section, _ctx: &BuildContext) -> Result<Arc<dyn Source>> {
         let config = section.read::<config::SourceConfig>()?;
-        Ok(Arc::new(source::Lines::new(&config, Box::new(io::stdin()))))
+        Ok(Arc::new(source::Lines::new(&config, Box::new(Ahead::standard().reader()))))
     }
 
     fn sink(&self, section: &Section, _ctx: &BuildContext) -> Result<Arc<dyn Sink>> {

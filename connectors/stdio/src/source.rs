@@ -155,7 +155,8 @@ impl SplitReader for Reader {
     }
 }
 
-fn unreadable(error: io::Error) -> Error {
+/// The error of a stream that cannot be read.
+pub fn unreadable(error: io::Error) -> Error {
     let hint = match error.kind() {
         ErrorKind::QuotaExceeded => Some("raise `zstd_window_max`, up to 2GiB"),
         ErrorKind::UnexpectedEof => Some("its compressed end is missing"),

@@ -7,8 +7,10 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{AsArray, StringViewArray};
+use connector_stdio::Stdio;
 use contract::error::Context;
 use contract::record::MESSAGE;
 use contract::source::{Lineages, Source, Split, Until};
@@ -20,6 +22,7 @@ use plan::{NodeRef, Plan, SourceNode};
 use runtime::Pipeline;
 use runtime::graph::{checkpoint_folder, checkpoint_store};
 use state::TakenFormat;
+use tokio::sync::watch;
 
 /// So many splits are looked at for lines.
 const SPLITS_MAX: usize = 16;
@@ -29,6 +32,49 @@ const JOINING: [&str; 2] = ["file", "stdio"];
 
 /// So many lines are enough to guess the fields of JSON from.
 const LINES_ENOUGH: usize = 2_000;
+
+/// Lines that are enough while more of them come.
+const LINES_PATIENT: usize = 100;
+
+/// How long until sources without a line are looked at again.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
+/// So much of standard input is looked at.
+const STDIN_BYTES: usize = 256 << 10;
+
+/// The source whose lines come once, and so are looked at where they wait for their reader.
+const STDIN: &str = "stdio";
+
+/// Who waits where there is no line yet to tell a format from.
+#[derive(Clone, Debug)]
+pub enum Patience {
+    /// Nobody: it is an error.
+    None,
+    /// Who reads standard input now, until this turns true: its lines are still to come.
+    ForStdin(watch::Receiver<bool>),
+    /// Who follows all sources.
+    ForAll(watch::Receiver<bool>),
+}
+
+impl Patience {
+    /// Does some work, if that is not to stop before.
+    async fn unless_stopped<T>(&mut self, work: impl Future<Output = T>) -> Result<T> {
+        let (Self::ForStdin(stop) | Self::ForAll(stop)) = self else { return Ok(work.await) };
+        tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => {
+                Err(Error::external("stopped before there was a line to tell the format from"))
+            }
+            done = work => Ok(done),
+        }
+    }
+}
+
+/// Where the first lines of an input stand.
+enum Seen {
+    Stdin,
+    Splits(Arc<dyn Source>),
+}
 
 /// Which format a step takes.
 #[derive(Clone, Debug)]
@@ -58,9 +104,10 @@ impl fmt::Display for Decision {
 /// The formats of all steps that are told to find theirs out.
 ///
 /// # Errors
-/// Config, with the place in the file: no format fits, there is no line yet, or what the step reads
-/// cannot be looked at. External: a source or the checkpoints cannot be read.
-pub fn decide(plan: &Plan, data: &Path) -> Result<Vec<Decision>> {
+/// Config, with the place in the file: no format fits, there is no line yet and nobody waits, or
+/// what the step reads cannot be looked at. External: a source or the checkpoints cannot be read,
+/// or who waits is to stop.
+pub fn decide(plan: &Plan, data: &Path, patience: Patience) -> Result<Vec<Decision>> {
     let mut undecided = Vec::new();
     for (number, node) in plan.transforms.iter().enumerate() {
         if node.kind == "parse" && engine::is_undecided(&node.section)? {
@@ -74,7 +121,11 @@ pub fn decide(plan: &Plan, data: &Path) -> Result<Vec<Decision>> {
     let decided = std::thread::scope(|scope| {
         let looking = scope.spawn(|| {
             let tasks = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            tasks.bug("could not start a thread")?.block_on(find_all(plan, data, &undecided))
+            tasks.bug("could not start a thread")?.block_on(find_all(
+                (plan, data),
+                &undecided,
+                patience,
+            ))
         });
         looking.join()
     });
@@ -125,13 +176,17 @@ pub fn refuse_unjoined(plan: &Plan, decisions: &[Decision]) -> Result<()> {
     Ok(())
 }
 
-async fn find_all(plan: &Plan, data: &Path, numbers: &[usize]) -> Result<Vec<Decision>> {
+async fn find_all(
+    (plan, data): (&Plan, &Path),
+    numbers: &[usize],
+    mut patience: Patience,
+) -> Result<Vec<Decision>> {
     let mut decisions = Vec::with_capacity(numbers.len());
     for number in numbers {
         let node = &plan.transforms[*number];
         let decision = match kept(plan, data, &node.name).await? {
             Some(taken) => read(&node.name, taken)?,
-            None => find(plan, data, *number).await.map_err(|error| {
+            None => find((plan, data), *number, &mut patience).await.map_err(|error| {
                 error.at(node.section.place()).context(format!("transform {:?}", node.name))
             })?,
         };
@@ -156,21 +211,62 @@ fn read(step: &str, taken: TakenFormat) -> Result<Decision> {
     Ok(Decision { step: step.to_owned(), format, taken, is_kept: true })
 }
 
-async fn find(plan: &Plan, data: &Path, number: usize) -> Result<Decision> {
+async fn find(
+    (plan, data): (&Plan, &Path),
+    number: usize,
+    patience: &mut Patience,
+) -> Result<Decision> {
     let node = &plan.transforms[number];
-    let mut samples = Vec::new();
+    let mut inputs = Vec::new();
     for input in &node.inputs {
         let NodeRef::Source(number) = input.node else { return Err(cannot_look(&input.place)) };
         let node = &plan.sources[number];
-        let source = source(node, plan, data)?.ok_or_else(|| cannot_look(&input.place))?;
-        first_lines(source.as_ref(), &mut samples)
-            .await
-            .map_err(|error| error.context(format!("could not look at source {:?}", node.name)))?;
+        let seen = match (node.kind.as_str(), &*patience) {
+            (STDIN, Patience::None) => return Err(no_line_yet(&input.place)),
+            (STDIN, _) => Seen::Stdin,
+            _ => Seen::Splits(source(node, plan, data)?.ok_or_else(|| cannot_look(&input.place))?),
+        };
+        inputs.push((node.name.as_str(), seen));
     }
+    let samples = samples(&node.name, &inputs, patience).await?;
     let detected = detect(&samples).map_err(Undecided::into_error)?.for_pipeline();
     let settings = serde_json::to_string(&detected.format).bug("a format is not JSON")?;
     let taken = TakenFormat { settings, seen: detected.to_string() };
     Ok(Decision { step: node.name.clone(), format: detected.format, taken, is_kept: false })
+}
+
+/// The first lines of the inputs of a step, which are waited for where somebody has the patience.
+async fn samples(
+    step: &str,
+    inputs: &[(&str, Seen)],
+    patience: &mut Patience,
+) -> Result<Vec<Vec<String>>> {
+    // A stream without a line has ended.
+    let may_come = inputs.iter().any(|(_, seen)| matches!(seen, Seen::Splits(_)));
+    let mut before = None;
+    loop {
+        let mut samples = Vec::new();
+        for (name, seen) in inputs {
+            let looked = match seen {
+                Seen::Stdin => patience.unless_stopped(first_of_stdin(&mut samples)).await?,
+                Seen::Splits(source) => first_lines(source.as_ref(), &mut samples).await,
+            };
+            looked.map_err(|error| error.context(format!("could not look at source {name:?}")))?;
+        }
+        let count = samples.iter().map(Vec::len).sum::<usize>();
+        // What is written just now is waited for: the format is told by as many lines as come at
+        // once.
+        let is_settled = before.is_none_or(|before| count == before) || count >= LINES_PATIENT;
+        let is_waited_for = may_come && matches!(patience, Patience::ForAll(_));
+        if !is_waited_for || (count > 0 && is_settled) {
+            return Ok(samples);
+        }
+        if before.is_none() {
+            tracing::warn!(step, "there is no line yet to tell the format from; waiting for one");
+        }
+        before = Some(count);
+        patience.unless_stopped(tokio::time::sleep(LOOK_AGAIN)).await?;
+    }
 }
 
 fn cannot_look(place: &Place) -> Error {
@@ -178,6 +274,13 @@ fn cannot_look(place: &Place) -> Error {
         .at(place)
         .field("format")
         .hint("`auto` reads the files of a source itself; name the format for any other input")
+}
+
+fn no_line_yet(place: &Place) -> Error {
+    Error::config("there is no line of standard input yet to tell the format from")
+        .at(place)
+        .field("format")
+        .hint("`run` tells it from the first lines that come; or name the format")
 }
 
 /// A source of its own to look at; none where looking would take something from somebody.
@@ -227,6 +330,17 @@ async fn first_lines(source: &dyn Source, samples: &mut Vec<Vec<String>>) -> Res
         Some(error) if samples.is_empty() => Err(error),
         _ => Ok(()),
     }
+}
+
+/// Adds the first lines of standard input, which still holds them.
+async fn first_of_stdin(samples: &mut Vec<Vec<String>>) -> Result<()> {
+    let text = Stdio::first_text(STDIN_BYTES).await?;
+    let text = String::from_utf8_lossy(&text);
+    let text = text.trim_start_matches('\u{feff}').trim_start_matches('\0');
+    let lines = text.lines().filter(|line| !line.trim().is_empty()).take(LINES_ENOUGH);
+    let lines: Vec<_> = lines.map(str::to_owned).collect();
+    samples.extend(Some(lines).filter(|lines| !lines.is_empty()));
+    Ok(())
 }
 
 /// Adds so many lines of a split, and those before an error.

@@ -22,7 +22,7 @@ use state::checkpoint::SEMANTICS;
 use tokio::sync::watch;
 
 use crate::commands::run;
-use crate::detection::{self, Decision};
+use crate::detection::{self, Decision, Patience};
 use crate::secrets::Secrets;
 use crate::variables::{self, Untaken, Unused, Variable, Variables};
 
@@ -88,7 +88,7 @@ impl Named {
     /// Config, with the place in the file; the file holds several pipelines and none is named.
     pub fn load(&self, data: &Path) -> Result<Loaded> {
         let documents = documents(&self.file)?;
-        make(&self.file, self.choose(&documents)?, data)
+        make(&self.file, self.choose(&documents)?, data, Patience::None)
     }
 
     /// Reads and checks the pipeline alone; none of its parts is made. The only one of a file may
@@ -129,10 +129,32 @@ impl Several {
     pub fn load(&self, data: &Path) -> Result<Vec<Loaded>> {
         load_all(&self.files, &self.names, data)
     }
+
+    /// As [`Several::load`] for who runs them: one that is alone may wait for the first line to
+    /// tell its format from. Several would keep each other waiting.
+    ///
+    /// # Errors
+    /// As for [`Several::load`]; External where the patience ends.
+    pub fn load_and_wait(&self, data: &Path, patience: Patience) -> Result<Vec<Loaded>> {
+        match &wanted(&self.files, &self.names)?[..] {
+            [(file, only)] => Ok(vec![make(file, only, data, patience)?]),
+            several => make_all(several, data),
+        }
+    }
 }
 
 /// As [`Several::load`].
 pub fn load_all(files: &[PathBuf], names: &[String], data: &Path) -> Result<Vec<Loaded>> {
+    make_all(&wanted(files, names)?, data)
+}
+
+fn make_all(documents: &[(&PathBuf, Document)], data: &Path) -> Result<Vec<Loaded>> {
+    let made = documents.iter().map(|(file, one)| make(file, one, data, Patience::None));
+    made.collect()
+}
+
+/// The documents of files that are asked for.
+fn wanted<'a>(files: &'a [PathBuf], names: &[String]) -> Result<Vec<(&'a PathBuf, Document)>> {
     let mut read = Vec::new();
     for file in files {
         read.extend(documents(file)?.into_iter().map(|document| (file, document)));
@@ -142,10 +164,8 @@ pub fn load_all(files: &[PathBuf], names: &[String], data: &Path) -> Result<Vec<
         let documents: Vec<_> = read.into_iter().map(|(_, document)| document).collect();
         return Err(unknown(name, &documents));
     }
-    let wanted = read
-        .iter()
-        .filter(|(_, document)| names.is_empty() || names.iter().any(|name| is(document, name)));
-    wanted.map(|(file, document)| make(file, document, data)).collect()
+    read.retain(|(_, one)| names.is_empty() || names.iter().any(|name| is(one, name)));
+    Ok(read)
 }
 
 /// Two pipelines of one name would own the same checkpoints.
@@ -191,12 +211,12 @@ pub fn load(file: &Path, data: &Path) -> Result<Loaded> {
     Named { file: file.to_owned(), name: None }.load(data)
 }
 
-fn make(file: &Path, document: &Document, data: &Path) -> Result<Loaded> {
+fn make(file: &Path, document: &Document, data: &Path, patience: Patience) -> Result<Loaded> {
     let (plan, provenance) = checked(file, document, data)?;
     let within = |error| document.within(error);
     // An earlier version that is made again may name metrics that are gone.
     runtime::metrics::check(&plan.settings.metrics).map_err(within)?;
-    let decisions = detection::decide(&plan, data).map_err(within)?;
+    let decisions = detection::decide(&plan, data, patience).map_err(within)?;
     let pipeline = bind_decided((&plan, SEMANTICS), data, &decisions).map_err(within)?;
     let place = Named { file: file.to_owned(), name: Some(plan.name.clone()) };
     Ok(Loaded { place, plan, pipeline, decisions, provenance })
@@ -238,7 +258,7 @@ fn unless_log(error: Error, file: &Path, text: &str) -> Error {
 /// # Errors
 /// Config, with the place in the file.
 pub fn bind(plan: &Plan, data: &Path) -> Result<Pipeline> {
-    bind_decided((plan, SEMANTICS), data, &detection::decide(plan, data)?)
+    bind_decided((plan, SEMANTICS), data, &detection::decide(plan, data, Patience::None)?)
 }
 
 fn bind_decided(
@@ -324,7 +344,7 @@ pub fn rebuild(data: &Path) -> Rebuild {
                 kept.map(|(_, kept)| kept.to_string_lossy().into_owned())
             });
         }
-        let decisions = detection::decide(&plan, &data)?;
+        let decisions = detection::decide(&plan, &data, Patience::None)?;
         bind_decided((&plan, recipe.semantics), &data, &decisions)
     })
 }

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use crate::arguments::Global;
 use crate::commands::query::named;
+use crate::detection::Patience;
 use crate::failure::Exit;
 use crate::memory::Memory;
 use crate::pipeline::{self, Loaded, Several};
@@ -102,7 +103,10 @@ impl Assume {
 }
 
 pub async fn start(run: &Run, global: &Global) -> Result<Exit> {
-    let mut loaded = run.pipelines.load(&global.data)?;
+    let mut loaded = match run.load(global) {
+        Err(_) if signals::exit() != Exit::Done => return Ok(signals::exit()),
+        loaded => loaded?,
+    };
     run.memory.divide(&mut loaded);
     let mut taken = Vec::new();
     for one in &loaded {
@@ -226,6 +230,17 @@ async fn side_by_side(
 }
 
 impl Run {
+    /// A run that follows its sources waits for a line to tell a format from, and so does one that
+    /// reads standard input, whose lines are still to come.
+    fn load(&self, global: &Global) -> Result<Vec<Loaded>> {
+        let stop = signals::stop()?;
+        let patience = match self.until_end {
+            true => Patience::ForStdin(stop),
+            false => Patience::ForAll(stop),
+        };
+        self.pipelines.load_and_wait(&global.data, patience)
+    }
+
     fn options(
         &self,
         pipeline: &Pipeline,

@@ -1,8 +1,16 @@
 //! Logs of servers and clouds by the name of their format, or by what their first lines show.
 
+use std::process::Stdio;
+use std::time::Duration;
+
 use serde_json::{Value, json};
+use testkit::program::Running;
+use testkit::wait;
 
 use crate::Desk;
+
+/// What takes longer never comes.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// A line of each named format with what one page asks of it; three lines each.
 const LINES: &str = include_str!("formats.txt");
@@ -100,6 +108,52 @@ fn a_bad_file_among_others_decides_nothing() {
 }
 
 #[test]
+fn the_format_of_standard_input_is_told_by_its_first_lines_and_kept() {
+    let desk = Desk::new();
+    let stdin = pipeline("format: auto").replace("type: file, paths: [in.log]", "type: stdio");
+    desk.write("web.yaml", &stdin);
+    let run = |input: &str| desk.run_with(&["run", "web.yaml", "--until-end"], input);
+    assert_eq!(run("").code, 2, "there is no line");
+    let ran = run("{\"a\":1}\n{\"a\":2}\n");
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stdout.contains("parsed: format json"), "{}", ran.stdout);
+    let ran = run("{\"a\":3}\na=4\n");
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stdout.contains("as an earlier run saw"), "{}", ran.stdout);
+    assert_eq!(rows(&desk, "SELECT a FROM web ORDER BY a"), "1\n2\n3");
+    desk.done(&["check", "web.yaml"]);
+}
+
+#[test]
+fn the_format_of_files_that_are_not_there_yet_is_told_when_they_come() {
+    let desk = Desk::new();
+    let text = pipeline("format: auto").replace("[in.log]", "['in*.log']");
+    desk.write("web.yaml", &format!("epoch: {{ interval: 100ms }}\n{text}"));
+    let ran = desk.run(&["run", "web.yaml", "--until-end"]);
+    assert_eq!(ran.code, 2, "nobody waits: {}", ran.stderr);
+    let follow = || {
+        let told = std::fs::File::create(desk.path().join("told")).expect("a file");
+        let mut command = desk.command(&["run", "web.yaml"]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(told);
+        let running = Running::spawn(&mut command);
+        wait::until("it says that it waits", LIMIT, || {
+            let told = std::fs::read_to_string(desk.path().join("told")).expect("text");
+            told.contains("no line yet to tell the format from").then_some(())
+        });
+        running
+    };
+    assert_eq!(follow().stop().code(), Some(143), "it can be stopped while it waits");
+    let mut running = follow();
+    desk.write("in1.log", "{\"a\":1}\n");
+    wait::until("the line is delivered", LIMIT, || {
+        let ran = desk.run(&["query", "-f", "csv", "SELECT a FROM web"]);
+        (ran.stdout == "a\n1\n").then_some(())
+    });
+    assert_eq!(running.stop().code(), Some(143));
+    desk.done(&["check", "web.yaml"]);
+}
+
+#[test]
 fn guessed_fields_keep_what_they_did_not_see() {
     let desk = Desk::new();
     desk.write("web.yaml", &pipeline("format: auto"));
@@ -135,7 +189,7 @@ fn what_cannot_be_told_is_refused_with_what_is_closest() {
         "web.yaml",
         &pipeline("format: auto").replace("type: file, paths: [in.log]", "type: stdio"),
     );
-    check(2, &["cannot be looked at before the pipeline runs"]);
+    check(2, &["there is no line of standard input yet", "`run` tells it from the first lines"]);
     desk.write("web.yaml", &pipeline("format: s3_acces"));
     check(2, &["hint: did you mean \"s3_access\"?"]);
 

@@ -117,7 +117,7 @@ fn panels_are_text_where_nobody_has_a_browser() {
 #[test]
 fn standard_input_is_looked_at_too() {
     let desk = Desk::new();
-    let ran = desk.run_with(&["look", "-", "--format", "json"], &lines(0..12));
+    let ran = desk.run_with(&["look", "-", "--format", "json"], lines(0..12));
     assert_eq!((ran.code, &ran.json()["milled"]["rows"]), (0, &json!(12)), "{}", ran.stderr);
     let left = std::fs::read_dir(desk.path().join("logmill-data/look")).expect("a folder");
     assert_eq!(left.count(), 0, "what cannot go on leaves nothing");
@@ -125,6 +125,62 @@ fn standard_input_is_looked_at_too() {
     let long = line("03/Mar/2026:10:00:00", &format!("/{}", "x".repeat(1_500)), 200).repeat(50);
     let ran = desk.run_with(&["look", "-", "--format", "json"], &long);
     assert_eq!((ran.code, &ran.json()["milled"]["rows"]), (0, &json!(50)), "{}", ran.stderr);
+}
+
+/// The same bytes as each compressor that is read writes them.
+fn packed(text: &[u8]) -> [Vec<u8>; 4] {
+    use std::io::Read;
+    let mut gzip = Vec::new();
+    let level = flate2::Compression::fast();
+    flate2::read::GzEncoder::new(text, level).read_to_end(&mut gzip).expect("memory takes it");
+    let mut bzip2 = Vec::new();
+    let level = bzip2::Compression::best();
+    bzip2::read::BzEncoder::new(text, level).read_to_end(&mut bzip2).expect("memory takes it");
+    let mut xz = Vec::new();
+    liblzma::read::XzEncoder::new(text, 1).read_to_end(&mut xz).expect("memory takes it");
+    [gzip, bzip2, xz, zstd::encode_all(text, 1).expect("memory takes it")]
+}
+
+#[test]
+fn a_pipe_or_a_file_on_standard_input_is_looked_at_however_it_is_packed() {
+    let desk = Desk::new();
+    let text = lines(0..20_000);
+    for input in packed(text.as_bytes()) {
+        let ran = desk.run_with(&["look", "-", "--format", "json"], &input);
+        assert_eq!(
+            (ran.code, &ran.json()["milled"]["rows"]),
+            (0, &json!(20_000)),
+            "{}",
+            ran.stderr
+        );
+        std::fs::write(desk.path().join("in"), &input).expect("written");
+        let file = std::fs::File::open(desk.path().join("in")).expect("a file");
+        let mut command = desk.command(&["look", "-", "--format", "json"]);
+        let output = command.stdin(file).output().expect("the program ends");
+        let said: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(said["milled"]["rows"], 20_000, "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+fn a_pipe_that_begins_with_half_a_line_is_looked_at() {
+    let desk = Desk::new();
+    let mut child = desk
+        .command(&["look", "-", "--format", "json"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let text = lines(0..3);
+    let mut stdin = child.stdin.take().expect("piped");
+    stdin.write_all(&text.as_bytes()[..20]).expect("the program reads");
+    let waiting = || rustix::io::ioctl_fionread(&stdin).expect("a pipe");
+    wait_for("the first bytes are taken", || waiting() == 0);
+    stdin.write_all(&text.as_bytes()[20..]).expect("the program reads");
+    drop(stdin);
+    let output = child.wait_with_output().expect("the program ends");
+    let said: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(said["milled"]["rows"], 3);
 }
 
 #[test]

@@ -93,7 +93,7 @@ impl Desk {
         self.run_with(arguments, "")
     }
 
-    fn run_with(&self, arguments: &[&str], input: &str) -> Ran {
+    fn run_with(&self, arguments: &[&str], input: impl AsRef<[u8]>) -> Ran {
         let mut child = self
             .command(arguments)
             .stdin(Stdio::piped())
@@ -102,7 +102,7 @@ impl Desk {
             .spawn()
             .expect("the program starts");
         let mut stdin = child.stdin.take().expect("piped");
-        stdin.write_all(input.as_bytes()).expect("the program reads");
+        stdin.write_all(input.as_ref()).expect("the program reads");
         drop(stdin);
         let output = child.wait_with_output().expect("the program ends");
         Ran {

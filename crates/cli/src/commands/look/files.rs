@@ -1,12 +1,12 @@
 //! What is to be looked at: files, patterns, or standard input.
 
 use std::fs::File;
-use std::io::{BufReader, Cursor, Read};
+use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use contract::error::Context;
 use contract::{Error, Result};
-use formats::compression::{Compression, Limits, Source};
+use formats::compression::{Compression, Limits, Source, refuse_foreign};
 use formats::decoded::Decoded;
 use formats::encoding::Growth;
 use query::log::files_below;
@@ -19,8 +19,8 @@ const OPENED: [&str; 2] = ["/dev/fd/", "/proc/self/fd/"];
 /// What is to be looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// Standard input.
-    Stdin,
+    /// Standard input, and its first text, which it still holds.
+    Stdin(Vec<u8>),
     /// Files, with what stands in the pipeline file for them.
     Files {
         /// Paths and patterns from the root.
@@ -47,7 +47,7 @@ impl Input {
         let name =
             |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         match self {
-            Self::Stdin => "stdin".to_owned(),
+            Self::Stdin(_) => "stdin".to_owned(),
             Self::Files { found, .. } => match found.as_slice() {
                 [one] => name(one),
                 [first, ..] => format!("{} and {} more", name(first), found.len() - 1),
@@ -80,7 +80,7 @@ impl Input {
 pub fn find(arguments: &[String]) -> Result<Input> {
     if arguments.iter().any(|argument| argument == STDIN) {
         return match arguments {
-            [_] => Ok(Input::Stdin),
+            [_] => Ok(Input::Stdin(Vec::new())),
             _ => Err(Error::config("`-` stands for standard input, which is looked at alone")),
         };
     }
@@ -176,34 +176,18 @@ pub fn of_file(path: &Path, bytes_max: usize) -> Result<Vec<u8>> {
     decoded(Box::new(BufReader::new(file)), bytes_max).external(unreadable)
 }
 
-/// The bytes of standard input that are there first, which are not taken away.
-///
-/// # Errors
-/// External: it cannot be read.
-pub fn stdin(bytes_max: usize) -> Result<Vec<u8>> {
-    use std::io::BufRead;
-    let mut stdin = std::io::stdin().lock();
-    // They stay in the buffer, from which the run reads them again.
-    let first = stdin.fill_buf().external(|| "could not read stdin".to_owned())?.to_vec();
-    let mut bytes = decoded(Box::new(Cursor::new(first)), bytes_max)
-        .external(|| "could not read stdin".to_owned())?;
-    // The buffer ends anywhere: half a line would count as one of another format.
-    if let Some(end) = bytes.iter().rposition(|byte| *byte == b'\n') {
-        bytes.truncate(end + 1);
-    }
-    Ok(bytes)
-}
-
 /// So much as can be decoded: a stream that ends early gives what comes before.
 fn decoded(stream: Source, bytes_max: usize) -> std::io::Result<Vec<u8>> {
-    let (compression, whole) = Compression::detect(stream)?;
+    let (compression, whole) = Compression::detect_log(stream)?;
     let limits = Limits::default();
     let mut decoded = Decoded::new(compression, Box::new(whole), limits, Growth::Closed);
     let mut bytes = Vec::new();
     match decoded.fill(&mut bytes, bytes_max) {
-        Err(error) if bytes.is_empty() => Err(error),
-        _ => Ok(bytes),
+        Err(error) if bytes.is_empty() => return Err(error),
+        _ => {}
     }
+    refuse_foreign(Compression::None, &bytes)?;
+    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -76,7 +76,7 @@ pub struct Milled {
 pub fn write(place: &Place, input: &Input, decided: &Decided) -> Result<PathBuf> {
     let join = decided.join.as_ref().map(|join| format!(", join: {join}")).unwrap_or_default();
     let source = match input {
-        Input::Stdin => format!("{{ type: stdio{join} }}"),
+        Input::Stdin(_) => format!("{{ type: stdio{join} }}"),
         Input::Files { named, .. } => {
             let path = |path: &PathBuf| {
                 let path_text = text(path)?;

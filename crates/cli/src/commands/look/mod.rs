@@ -132,8 +132,9 @@ async fn look_at(look: &Look, global: &Global) -> Result<Exit> {
     if let Shown::Page(page) = &shown {
         refuse_page(page)?;
     }
-    let input = files::find(&look.files)?;
-    if look.follow && !samples::wait(&input, global).await? {
+    let mut input = files::find(&look.files)?;
+    let is_there = samples::look_ahead(&mut input).await?;
+    if !is_there || (look.follow && !samples::wait(&input, global).await?) {
         return Ok(signals::exit());
     }
     let left_out = left_out(global, &input);

@@ -155,7 +155,7 @@ fn time(schema: &SchemaRef) -> String {
 /// A name for the table, which SQL takes without quotes.
 fn table(input: &Input) -> String {
     let name = match input {
-        Input::Stdin => "stdin".to_owned(),
+        Input::Stdin(_) => "stdin".to_owned(),
         Input::Files { found, .. } => {
             let first = found.first().map(|path| family(path)).unwrap_or_default();
             let name = Path::new(first.file_name().unwrap_or_default()).to_string_lossy();
@@ -188,6 +188,6 @@ mod tests {
         check("/l/Fehler-Über.log", "fehler__ber_log");
         check("/l/2026.log", "log_2026_log");
         check("/l/ledger", "log_ledger");
-        assert_eq!(table(&Input::Stdin), "stdin");
+        assert_eq!(table(&Input::Stdin(Vec::new())), "stdin");
     }
 }

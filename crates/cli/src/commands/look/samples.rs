@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use arrow::array::{Array, StringViewArray};
 use arrow::compute::concat;
+use connector_stdio::Stdio;
 use contract::error::Context;
 use contract::{Error, Result};
 use formats::{Detected, FormatConfig, Undecided};
@@ -49,10 +50,12 @@ pub struct Sample {
 /// # Errors
 /// External: none can be read.
 pub fn take(input: &Input) -> Result<Vec<Sample>> {
-    let Input::Files { found, .. } = input else {
-        let lines = lines(&files::stdin(BYTES_MAX)?, BYTES_MAX, LINES_MAX);
-        let sample = Sample { name: input.name(), lines };
-        return Ok(Some(sample).filter(|sample| !sample.lines.is_empty()).into_iter().collect());
+    let found = match input {
+        Input::Files { found, .. } => found,
+        Input::Stdin(first) => {
+            let sample = Sample { name: input.name(), lines: lines(first, BYTES_MAX, LINES_MAX) };
+            return Ok(Some(sample).filter(|it| !it.lines.is_empty()).into_iter().collect());
+        }
     };
     let mut samples = Vec::new();
     let mut failed = None;
@@ -74,6 +77,21 @@ pub fn take(input: &Input) -> Result<Vec<Sample>> {
         Some(error) if samples.is_empty() => Err(error),
         _ => Ok(samples),
     }
+}
+
+/// Waits for the first lines of standard input, which are kept with it. False where a signal came
+/// first.
+///
+/// # Errors
+/// External: it cannot be read.
+pub async fn look_ahead(input: &mut Input) -> Result<bool> {
+    let Input::Stdin(first) = input else { return Ok(true) };
+    let mut stop = signals::stop()?;
+    tokio::select! {
+        _ = stop.wait_for(|stop| *stop) => return Ok(false),
+        text = Stdio::first_text(BYTES_MAX) => *first = text?,
+    }
+    Ok(true)
 }
 
 /// Waits until files that are followed hold a line; not at all where they do. False where a signal
