@@ -67,6 +67,26 @@ fn every_point_is_armed_by_a_test() {
     assert!(idle.is_empty(), "no test arms: {idle:?}");
 }
 
+/// What a sink says of its destination, whether it changes or answers, is proved by tests.
+#[test]
+fn every_word_on_a_destination_names_its_tests() {
+    let tests: Vec<_> = rust_files().into_iter().filter_map(Source::into_tests).collect();
+    let is_there = |name: &str| {
+        let test = format!("fn {name}()");
+        tests.iter().any(|text| text.contains(&test))
+    };
+    for spec in registry::connectors().iter().map(|connector| connector.spec()) {
+        let Some(sink) = &spec.sink else { continue };
+        let changes = sink.changes.iter().map(|change| (change.when, change.proofs));
+        let answers = sink.answers.iter().map(|answer| (answer.answer, answer.proofs));
+        for (what, proofs) in changes.chain(answers) {
+            let missing: Vec<_> = proofs.iter().filter(|name| !is_there(name)).collect();
+            assert!(!proofs.is_empty(), "{}: nothing proves {what:?}", spec.name);
+            assert!(missing.is_empty(), "{}: {what:?}: no such tests: {missing:?}", spec.name);
+        }
+    }
+}
+
 #[test]
 fn a_kill_at_each_point_has_a_promise() {
     for (_, failpoint) in named() {

@@ -238,7 +238,11 @@ impl Topics {
     ///
     /// # Errors
     /// External: one was deleted and made anew; the brokers do not answer (retryable).
-    pub async fn confirm(&self, topics: &HashMap<String, Topic>) -> Result<()> {
+    pub async fn confirm(
+        &self,
+        topics: &HashMap<String, Topic>,
+        sent: &HashMap<String, u64>,
+    ) -> Result<()> {
         let (catalog, names) = (self.catalog.clone(), topics.keys().cloned().collect::<Vec<_>>());
         let ask = move || catalog.topic_ids(names.iter().map(String::as_str));
         let ids = blocking(ask).await?;
@@ -249,6 +253,12 @@ impl Topics {
                     "what was delivered into the old one is gone; the next start says what it \
                      finds, and the ways to go on",
                 ));
+            }
+            // Another one may have stood there, and have taken the rows with it.
+            if topic.id.is_some() && now.is_none() && sent.contains_key(name) {
+                return Err(Error::transient(format!(
+                    "the topic {name:?} was deleted before its rows were decided"
+                )));
             }
         }
         Ok(())

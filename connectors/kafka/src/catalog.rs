@@ -198,12 +198,12 @@ impl Catalog {
             added.bug("a partition cannot be asked for")?;
         }
         let found = client.offsets_for_times(wanted, REQUEST_LIMIT);
-        let found = found.map_err(|error| explained(client, error, tried()))?;
+        let found = found.map_err(|error| self.explained(client, error, tried()))?;
         let mut offsets = Vec::with_capacity(partitions.len());
         for partition in partitions {
             let element = found.find_partition(&partition.topic, partition.number);
             let element = element.ok_or_else(|| Error::transient(tried()))?;
-            element.error().map_err(|error| explained(client, error, tried()))?;
+            element.error().map_err(|error| self.explained(client, error, tried()))?;
             offsets.push(match element.offset() {
                 Offset::Offset(offset) => offset,
                 // No record is as new as the time.
@@ -250,18 +250,18 @@ impl Catalog {
 
     fn failed(&self, error: KafkaError, tried: String) -> Error {
         match self.client.get() {
-            Some(client) => explained(client, error, tried),
+            Some(client) => self.explained(client, error, tried),
             None => failed(error, tried),
         }
     }
-}
 
-/// The error of an answer, with what the client noted about it.
-fn explained(client: &BaseConsumer<Witness>, error: KafkaError, tried: String) -> Error {
-    for _ in 0..NOTES_MAX {
-        let _ = client.poll(Duration::ZERO);
+    /// The error of an answer, with what the client noted about it.
+    fn explained(&self, client: &BaseConsumer<Witness>, error: KafkaError, tried: String) -> Error {
+        for _ in 0..NOTES_MAX {
+            let _ = client.poll(Duration::ZERO);
+        }
+        self.connection.explain(client.context(), error, tried)
     }
-    client.context().explain(error, tried)
 }
 
 fn partitions(topic: &MetadataTopic) -> Result<i32> {

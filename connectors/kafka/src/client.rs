@@ -14,6 +14,7 @@ use tracing::debug;
 
 use crate::config::{OneOrMany, Properties};
 use crate::end::End;
+use crate::listener;
 
 /// How long one question to the brokers may take.
 pub const REQUEST_LIMIT: Duration = Duration::from_secs(15);
@@ -91,6 +92,19 @@ impl Connection {
         config
     }
 
+    /// The error of an answer, with what the client heard about it, or that the port speaks
+    /// something else: a client does not always find that out. May block for some seconds.
+    pub fn explain(&self, witness: &Witness, error: KafkaError, tried: impl Into<String>) -> Error {
+        let wrong = may_be_the_port(&error).then(|| {
+            let protocol = self.property("security.protocol").unwrap_or("plaintext");
+            listener::mismatch(&self.brokers, protocol)
+        });
+        match wrong.flatten() {
+            Some(wrong) => wrong.context(tried),
+            None => witness.explain(error, tried),
+        }
+    }
+
     /// What the user set a property to.
     pub fn property(&self, name: &str) -> Option<&str> {
         self.config.get(name)
@@ -130,6 +144,20 @@ fn wrong_property(error: &KafkaError) -> Error {
         .hint("librdkafka's CONFIGURATION.md lists all properties and their values")
 }
 
+/// Answers that say no more than that nobody answered in time.
+const SILENT: [RDKafkaErrorCode; 4] = [
+    RDKafkaErrorCode::AllBrokersDown,
+    RDKafkaErrorCode::BrokerTransportFailure,
+    RDKafkaErrorCode::MessageTimedOut,
+    RDKafkaErrorCode::OperationTimedOut,
+];
+
+/// Whether a port that speaks TLS, or does not, may be behind it.
+fn may_be_the_port(error: &KafkaError) -> bool {
+    let code = error.rdkafka_error_code();
+    code.is_some_and(|code| code == RDKafkaErrorCode::SSL || SILENT.contains(&code))
+}
+
 /// Hears what a client says beside its answers.
 #[derive(Debug, Default)]
 pub struct Witness {
@@ -142,15 +170,8 @@ impl Witness {
     /// The error of an answer, with what was heard about it: an answer alone says only that there
     /// was none in time.
     pub fn explain(&self, error: KafkaError, tried: impl Into<String>) -> Error {
-        use RDKafkaErrorCode as Code;
-        let silent = [
-            Code::AllBrokersDown,
-            Code::BrokerTransportFailure,
-            Code::MessageTimedOut,
-            Code::OperationTimedOut,
-        ];
         let heard = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let is_silent = error.rdkafka_error_code().is_some_and(|code| silent.contains(&code));
+        let is_silent = error.rdkafka_error_code().is_some_and(|code| SILENT.contains(&code));
         match heard.filter(|_| is_silent) {
             Some((cause, reason)) => failed(cause, reason).context(tried),
             None => failed(error, tried),

@@ -10,6 +10,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 mod admin;
+mod answers;
 mod catalog;
 mod changes;
 mod client;
@@ -18,6 +19,7 @@ mod end;
 mod failpoints;
 mod headers;
 mod identity;
+mod listener;
 mod member;
 mod needs;
 mod outgoing;
@@ -61,6 +63,7 @@ static SPEC: Spec = Spec {
         config_schema: || schemars::schema_for!(SinkConfig),
         promise: sink::EXACTLY_ONCE,
         changes: changes::CHANGES,
+        answers: answers::ANSWERS,
     }),
     failpoints: failpoints::FAILPOINTS,
     example: include_str!("../example.yaml"),

@@ -74,6 +74,11 @@ impl Reports {
         std::mem::take(&mut *self.failures.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Who heard what the client says beside its answers.
+    pub fn witness(&self) -> &Witness {
+        &self.witness
+    }
+
     /// The error of an answer, with what was heard about it.
     pub fn explain(&self, error: KafkaError, tried: impl Into<String>) -> Error {
         self.witness.explain(error, tried)

@@ -123,7 +123,7 @@ impl Session {
                 return Ok(None);
             }
             let tried = format!("could not begin transactions as {name:?}");
-            return Err(sender.reports().explain(error, tried));
+            return Err(connection.explain(sender.reports().witness(), error, tried));
         }
         let (held, group) = read_token(connection, &opening)?;
         let state = Mutex::new(State { held, is_open: false, prepared: None });
@@ -295,7 +295,8 @@ fn read_token(
     let mut list = TopicPartitionList::with_capacity(1);
     list.add_partition(&opening.token_topic, TOKEN_PARTITION);
     let committed = reader.committed_offsets(list, STEP_LIMIT);
-    let committed = committed.map_err(|error| reader.context().explain(error, tried()))?;
+    let committed =
+        committed.map_err(|error| connection.explain(reader.context(), error, tried()))?;
     let group = reader.group_metadata().ok_or_else(|| Error::transient(tried()))?;
     // Closing a consumer takes a while.
     std::thread::spawn(move || drop(reader));

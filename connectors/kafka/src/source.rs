@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
-use contract::source::{Discovery, KnownSplit, Lineages, Source, Split, SplitReader, Until};
+use contract::source::{Again, Discovery, KnownSplit, Lineages, Source, Split, SplitReader, Until};
 use contract::spec::BuildContext;
 use contract::{Error, Position, Result, SplitId};
 use rdkafka::topic_partition_list::Offset;
@@ -91,6 +91,11 @@ pub fn names(config: &SourceConfig, split: &SplitId) -> Option<bool> {
 impl Source for Partitions {
     fn schema(&self) -> SchemaRef {
         self.schema.clone()
+    }
+
+    fn again(&self) -> Again {
+        // Compaction removes records, and never puts another one in their place.
+        Again::Sparse
     }
 
     fn lineages(&self) -> &'static [Lineages] {

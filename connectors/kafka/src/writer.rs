@@ -316,7 +316,7 @@ impl Writer for TopicWriter {
         self.check_failures().await?;
         failpoint::reach("kafka.prepare.flushed").await?;
         if self.rows > 0 {
-            self.shared.topics.confirm(&self.topics).await?;
+            self.shared.topics.confirm(&self.topics, &self.sent).await?;
         }
         let session = self.session().filter(|_| self.rows > 0).cloned();
         if let Some(session) = session {

@@ -4,7 +4,7 @@
 //! exactly the next version. If that name is taken, what stands there is read and the tokens are
 //! compared again. So no commit is ever built on a state of the table that it has not seen.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use chrono::Utc;
 use contract::error::Context;
@@ -21,6 +21,7 @@ use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::fit::Shape;
 use crate::{schema, table};
 
 /// How often a commit may find its version taken before we call it a failure of the store.
@@ -31,8 +32,12 @@ const ATTEMPTS_MAX: usize = 100;
 pub struct Committable {
     /// The files, as they will stand in the table's log.
     pub files: Vec<Add>,
-    /// The columns that the table needs for them.
+    /// The columns that they have.
     pub columns: Vec<StructField>,
+    /// Those that the table lacked before, by name: another one that it lacks was dropped since.
+    /// None in checkpoints of programs that added whatever was missing.
+    #[serde(default)]
+    pub new: Option<Vec<String>>,
 }
 
 /// A decided epoch that is to be published.
@@ -189,6 +194,29 @@ impl Log {
         Err(Error::transient(message))
     }
 
+    /// Looks at what others made of the table before an epoch of a lineage is decided, and returns
+    /// the columns of its files that the table lacks.
+    ///
+    /// # Errors
+    /// Config: the table does not take these files as it is by now. Retryable External: it was
+    /// dropped, or the store does not answer.
+    pub async fn look(&mut self, lineage: &Lineage, files: &Committable) -> Result<Vec<String>> {
+        self.catch_up().await?;
+        if self.known.is_none() {
+            let app_ids = HashSet::from([self.owner.app_id(lineage)]);
+            self.known = Some(Known::load(&self.log_store, &self.name, app_ids).await?);
+        }
+        let Some(known) = &self.known else { return Ok(Vec::new()) };
+        let version = known.version;
+        known.shape(&self.name).takes(files)?;
+        let lacks = known.shape(&self.name).lacks(&files.columns).map(str::to_owned).collect();
+        let stands = self.stands(version).await;
+        if stands.is_err() {
+            self.known = None;
+        }
+        stands.map(|()| lacks)
+    }
+
     /// Loads the table unless the tokens of all these lineages are known, of one version.
     async fn know(&mut self, wishes: &[Wish]) -> Result<()> {
         let app_ids = wishes.iter().map(|wish| self.owner.app_id(&wish.commit.lineage));
@@ -261,7 +289,9 @@ impl Log {
             query_id: first.app_id.clone(),
             epoch_id: token(first.version).epoch.cast_signed(),
         };
-        known.refuse_other_partitions(&publish, &self.name)?;
+        for (committable, _) in &publish {
+            known.shape(&self.name).takes(committable)?;
+        }
         let mut actions = Vec::new();
         if let Some(metadata) = known.grown(&publish, &self.name)? {
             actions.push(Action::Metadata(metadata));
@@ -350,7 +380,7 @@ impl Known {
     async fn load(log_store: &LogStoreRef, name: &str, app_ids: HashSet<String>) -> Result<Self> {
         let snapshot = table::snapshot(log_store)
             .await?
-            .ok_or_else(|| Error::external(format!("lake table {name:?} is gone")))?;
+            .ok_or_else(|| Error::transient(format!("lake table {name:?} is gone")))?;
         PROTOCOL.can_write_to(&snapshot).map_err(|error| {
             Error::config(format!("lake table {name:?} uses features that Logmill cannot write"))
                 .because(error)
@@ -368,26 +398,9 @@ impl Known {
         })
     }
 
-    /// Refuses files that were written for other partitions than the table has by now: what their
-    /// paths say would be taken for something else, or for nothing.
-    fn refuse_other_partitions(
-        &self,
-        publish: &[(&Committable, &Transaction)],
-        name: &str,
-    ) -> Result<()> {
-        let there: BTreeSet<&String> = self.metadata.partition_columns().iter().collect();
-        let files = publish.iter().flat_map(|(committable, _)| &committable.files);
-        let others = files.map(|file| file.partition_values.keys().collect::<BTreeSet<_>>());
-        let Some(other) = others.into_iter().find(|columns| *columns != there) else {
-            return Ok(());
-        };
-        let message = format!(
-            "lake table {name:?} has the partitions {there:?} by now, and the files of this epoch \
-             have {other:?}"
-        );
-        Err(Error::config(message)
-            .field("partition_by")
-            .hint("restore the table to its version before (`RESTORE`), and start again"))
+    /// What the table is.
+    fn shape<'a>(&'a self, name: &'a str) -> Shape<'a> {
+        Shape { name, metadata: &self.metadata, columns: &self.columns }
     }
 
     /// The table's metadata with the columns that it lacks; none if it lacks none.
@@ -399,7 +412,14 @@ impl Known {
         let mut grown: Option<StructType> = None;
         for (committable, _) in publish {
             let columns = grown.as_ref().unwrap_or(&self.columns);
-            if let Some(more) = schema::grow(columns, &committable.columns, name)? {
+            let is_dropped = |column: &&StructField| {
+                let news = committable.new.as_ref();
+                columns.field(&column.name).is_none()
+                    && news.is_some_and(|new| !new.contains(&column.name))
+            };
+            let wanted = committable.columns.iter().filter(|column| !is_dropped(column));
+            let wanted: Vec<_> = wanted.cloned().collect();
+            if let Some(more) = schema::grow(columns, &wanted, name)? {
                 grown = Some(more);
             }
         }

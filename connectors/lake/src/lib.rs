@@ -7,10 +7,12 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
+mod answers;
 mod changes;
 mod commit;
 mod config;
 mod failpoints;
+mod fit;
 mod maintenance;
 mod needs;
 mod partition;
@@ -61,6 +63,7 @@ static SPEC: Spec = Spec {
         config_schema: Config::schema,
         promise: sink::PROMISE,
         changes: changes::CHANGES,
+        answers: answers::ANSWERS,
     }),
     failpoints: failpoints::FAILPOINTS,
     example: include_str!("../example.yaml"),

@@ -8,10 +8,10 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use contract::sink::CommitOutcome;
-use contract::{Error, Result};
+use contract::{Error, Lineage, Result};
 use tokio::sync::oneshot;
 
-use crate::commit::{Log, Wish};
+use crate::commit::{Committable, Log, Wish};
 use crate::maintenance::Caretaker;
 
 /// The log of one table, as a process has it in common.
@@ -50,6 +50,14 @@ impl SharedLog {
         tokio::spawn(async move { shared.serve().await });
         let died = |error| Error::bug("a task that commits to a lake table died").because(error);
         answered.await.map_err(died)?
+    }
+
+    /// Looks at what others made of the table; the columns of these files that it lacks.
+    ///
+    /// # Errors
+    /// As for [`Log::look`].
+    pub async fn look(&self, lineage: &Lineage, files: &Committable) -> Result<Vec<String>> {
+        self.table.lock().await.log.look(lineage, files).await
     }
 
     /// Publishes what waits, unless somebody else took it along.

@@ -1,6 +1,6 @@
 //! The sink: creates the table, reads its tokens, makes writers, reads rows back.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use contract::error::Context;
 use contract::needs::State;
 use contract::sink::{
-    BatchStream, Held, Identity, Promise, Proof, ReadBack, Sink, SinkKind, Writer, WriterContext,
+    BatchStream, Held, Promise, Proof, ReadBack, Sink, SinkKind, Writer, WriterContext,
 };
 use contract::{Error, Lineage, Result};
 use deltalake::kernel::transaction::{CommitData, TransactionError};
@@ -23,11 +23,12 @@ use uuid::Uuid;
 
 use crate::commit::{self, Log, Owner};
 use crate::config::{Config, DEAD_LETTERS};
+use crate::fit::Shape;
 use crate::maintenance::Caretaker;
 use crate::partition::PartitionBy;
 use crate::shared::SharedLog;
 use crate::table::Location;
-use crate::writer::{LakeWriter, Layout, Opened};
+use crate::writer::{Found, LakeWriter, Layout, Opened};
 use crate::{read, schema, table};
 
 /// What a lake promises while rows carry their origin.
@@ -118,9 +119,7 @@ impl LakeSink {
     }
 
     /// Creates the table if there is none, else checks that rows of this layout can be added.
-    ///
-    /// Returns the table's id.
-    async fn ensure(&self, log_store: &LogStoreRef, layout: &Layout) -> Result<String> {
+    async fn ensure(&self, log_store: &LogStoreRef, layout: &Layout) -> Result<Found> {
         if let Some(snapshot) = table::snapshot(log_store).await? {
             self.was_there.store(true, Ordering::Relaxed);
             return self.check_existing(&snapshot, layout);
@@ -133,7 +132,7 @@ impl LakeSink {
         match put {
             Ok(()) => {
                 self.was_there.store(true, Ordering::Relaxed);
-                Ok(id)
+                Ok(Found { id, lacks: HashSet::new() })
             }
             Err(TransactionError::VersionAlreadyExists(_)) => {
                 let snapshot = table::snapshot(log_store).await?;
@@ -149,7 +148,7 @@ impl LakeSink {
         }
     }
 
-    fn check_existing(&self, snapshot: &EagerSnapshot, layout: &Layout) -> Result<String> {
+    fn check_existing(&self, snapshot: &EagerSnapshot, layout: &Layout) -> Result<Found> {
         let name = &self.config.table;
         let there = snapshot.metadata().partition_columns();
         let here = layout.partition_columns();
@@ -160,8 +159,13 @@ impl LakeSink {
             .field("partition_by")
             .hint("partitions are fixed once a table exists: set the old ones, or another table"));
         }
-        schema::grow(snapshot.schema().as_ref(), &layout.columns, name)?;
-        Ok(snapshot.metadata().id().to_owned())
+        let metadata = snapshot.metadata();
+        let columns = snapshot.schema();
+        schema::grow(columns.as_ref(), &layout.columns, name)?;
+        let shape = Shape { name, metadata, columns: columns.as_ref() };
+        shape.refuse_rules()?;
+        let lacks = shape.lacks(&layout.columns).map(str::to_owned).collect();
+        Ok(Found { id: metadata.id().to_owned(), lacks })
     }
 
     /// The id of a new table, and the entry that makes it.
@@ -229,10 +233,9 @@ impl Sink for LakeSink {
         let layout = Layout::new(&ctx.schema, self.partitions.clone())?;
         let log_store = self.log_store()?;
         table::prove_store(&self.location, &log_store).await?;
-        let id = self.ensure(&log_store, &layout).await?;
+        let found = self.ensure(&log_store, &layout).await?;
         let log = self.log(&ctx, &log_store);
-        let identity = Identity { place: self.config.table.clone(), id, rows: 0 };
-        let table = Opened { layout, log_store, log, identity };
+        let table = Opened { layout, log_store, log, found };
         Ok(Box::new(LakeWriter::new(ctx, &self.config, table)?))
     }
 

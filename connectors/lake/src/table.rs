@@ -63,14 +63,10 @@ impl Location {
     /// Whether both are one place, whatever the keys.
     pub fn is_at(&self, other: &Self) -> bool {
         match (self.folder(), other.folder()) {
-            (Ok(Some(here)), Ok(Some(there))) => {
-                let whole = |folder: PathBuf| folder.canonicalize().unwrap_or(folder);
-                whole(here) == whole(there)
-            }
+            (Ok(Some(_)), Ok(Some(_))) => stores::is_one_location(self.url(), other.url()),
             (Ok(None), Ok(None)) => {
-                let (here, there) = (&self.store.endpoint, &other.store.endpoint);
-                here == there
-                    && self.url().trim_end_matches('/') == other.url().trim_end_matches('/')
+                self.store.endpoint == other.store.endpoint
+                    && stores::is_one_location(self.url(), other.url())
             }
             _ => false,
         }

@@ -36,6 +36,7 @@ static SPEC: Spec = Spec {
             with_origin: true,
         },
         changes: &[],
+        answers: &[],
     }),
     failpoints: failpoints::FAILPOINTS,
     example: include_str!("../example.yaml"),

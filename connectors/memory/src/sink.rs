@@ -4,7 +4,7 @@ use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::Int64Type;
 use async_trait::async_trait;
-use contract::record::{EPOCH, ORDINAL, Origins, POSITION, SPLIT};
+use contract::record::{EPOCH, ORDINAL, Origins, POSITION, SPLIT, positions};
 use contract::sink::{
     BatchStream, Commit, CommitOutcome, Held, Prepared, Promise, Proof, ReadBack, Room, Sink,
     SinkKind, SinkReject, Token, Writer, WriterContext,
@@ -185,10 +185,12 @@ impl MemoryWriter {
         let numbers = records
             .column_by_name("number")
             .and_then(|column| column.as_primitive_opt::<Int64Type>());
-        let refuses = self.store.content().refuses;
+        let refuses_from = self.store.content().refuses_from;
         let (keep, reason): (BooleanArray, _) = match (numbers, divisor) {
-            _ if refuses => {
-                (vec![false; records.num_rows()].into(), "every row is refused".to_owned())
+            _ if let Some(from) = refuses_from => {
+                let positions = positions(&records)?.values().iter();
+                let keep = positions.map(|position| Some(*position < from));
+                (keep.collect(), format!("every row from {from} on is refused"))
             }
             (Some(numbers), 1..) => {
                 let keep = numbers.iter().map(|number| number.map(|number| number % divisor != 0));

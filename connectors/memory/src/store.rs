@@ -37,8 +37,8 @@ pub struct Content {
     pub fences: HashMap<String, u64>,
     /// Tokens by key (pipeline, lineage, sink).
     pub tokens: HashMap<String, Token>,
-    /// Whether every row is refused, as by a table that somebody altered.
-    pub refuses: bool,
+    /// From which position on rows are refused, as by a table that somebody altered.
+    pub refuses_from: Option<i64>,
 }
 
 impl Store {

@@ -7,6 +7,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
+mod answers;
 mod body;
 mod changes;
 mod commit;
@@ -49,6 +50,7 @@ static SPEC: Spec = Spec {
         config_schema: Config::schema,
         promise: sink::PROMISE,
         changes: changes::CHANGES,
+        answers: answers::ANSWERS,
     }),
     failpoints: failpoints::FAILPOINTS,
     example: include_str!("../example.yaml"),

@@ -2,8 +2,8 @@
 //!
 //! Every row must be answered for itself: one that is not is sent again, as is one that the cluster
 //! cannot take now, after a while, up to a limit. A row is delivered once it is answered with
-//! success, or with a conflict with a document that may stand in its place ([`version`]). What the
-//! cluster will never take is a reject.
+//! a document that was written, or with a conflict with one that may stand in its place
+//! ([`version`]). What the cluster will never take, or drops, is a reject.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -31,7 +31,11 @@ const REASON_CHARS_MAX: usize = 500;
 /// So often a bulk is sent whose answer got lost.
 const CUTS_MAX: u32 = 3;
 /// Only what is looked at is answered.
-const PATH: &str = "/_bulk?filter_path=items.*._index,items.*._id,items.*.status,items.*.error";
+const PATH: &str = "/_bulk?filter_path=items.*._index,items.*._id,items.*.status,items.*.error,\
+                    items.*.result";
+
+/// Why a row is a reject that the cluster answered with success, and left out.
+const DROPPED: &str = "an ingest pipeline of the cluster dropped the row";
 
 /// A row as a document.
 #[derive(Debug)]
@@ -62,6 +66,12 @@ impl Document {
         let mut before = self.earlier.pop()?;
         before.earlier = self.earlier;
         Some(before)
+    }
+
+    /// The document as JSON, without the action before it.
+    pub fn source(&self) -> &[u8] {
+        let end = self.lines.iter().position(|byte| *byte == b'\n');
+        end.map_or(&[], |end| &self.lines[end + 1..])
     }
 
     /// The row as one that the cluster will never take.
@@ -308,9 +318,8 @@ async fn sort_out(
     for (document, item) in documents.into_iter().zip(items) {
         match item.verdict() {
             Verdict::Delivered => done.stands_in(item.index),
-            Verdict::Conflict if document.named => conflicts.push((document, item.index)),
-            // Nothing else has this `_id`: the record stands there since a later epoch.
-            Verdict::Conflict => done.stands_in(item.index),
+            Verdict::Conflict => conflicts.push((document, item.index)),
+            Verdict::Dropped => done.refuse(document, DROPPED),
             Verdict::Never => done.refuse(document, &item.reason()),
             Verdict::Again => {
                 why = Why { reason: item.reason(), hint: item.hint() };

@@ -6,6 +6,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
+mod answers;
 mod bulk;
 mod changes;
 mod client;
@@ -45,6 +46,7 @@ static SPEC: Spec = Spec {
         config_schema: || schemars::schema_for!(Config),
         promise: sink::PROMISE,
         changes: changes::CHANGES,
+        answers: answers::ANSWERS,
     }),
     failpoints: failpoints::FAILPOINTS,
     example: include_str!("../example.yaml"),

@@ -17,6 +17,9 @@ pub struct Item {
     pub id: String,
     /// As of HTTP.
     pub status: u16,
+    /// What was done: `created`, `updated`, or `noop` where an ingest pipeline dropped it.
+    #[serde(default)]
+    pub result: String,
     /// Why it failed.
     #[serde(default)]
     pub error: Option<Value>,
@@ -29,6 +32,8 @@ pub enum Verdict {
     Delivered,
     /// A document of a higher version stands there.
     Conflict,
+    /// The cluster answers with success, and did not write the row.
+    Dropped,
     /// Nothing in the row is wrong, and it may pass, perhaps once somebody has acted.
     Again,
     /// The row will never be taken.
@@ -66,8 +71,15 @@ impl Item {
     /// What the answer means.
     pub fn verdict(&self) -> Verdict {
         match self.status {
-            200..=299 => Verdict::Delivered,
-            409 => Verdict::Conflict,
+            200..=299 => match self.result.as_str() {
+                "created" | "updated" => Verdict::Delivered,
+                "noop" => Verdict::Dropped,
+                // Nothing says that it was written.
+                _ => Verdict::Again,
+            },
+            409 if self.kind() == "version_conflict_engine_exception" => Verdict::Conflict,
+            // Some other state that it is in the way of.
+            409 => Verdict::Again,
             _ if self.hint().is_some() => Verdict::Again,
             408 | 429 | 500.. => Verdict::Again,
             400 | 413 => Verdict::Never,
@@ -75,10 +87,15 @@ impl Item {
         }
     }
 
+    /// What the servers call the error; nothing where there is none.
+    fn kind(&self) -> &str {
+        self.error.as_ref().and_then(|error| error["type"].as_str()).unwrap_or_default()
+    }
+
     /// The way out, where the destination is at fault.
     pub fn hint(&self) -> Option<&'static str> {
         let error = self.error.as_ref()?;
-        let kind = error["type"].as_str().unwrap_or_default();
+        let kind = self.kind();
         let reason = error["reason"].as_str().unwrap_or_default();
         let known = OF_THE_DESTINATION.iter().find(|(known, _)| *known == kind);
         let known = known.or_else(|| {
@@ -89,7 +106,9 @@ impl Item {
 
     /// Why the cluster refuses a row, with the innermost cause.
     pub fn reason(&self) -> String {
-        let Some(error) = &self.error else { return format!("status {}", self.status) };
+        let Some(error) = &self.error else {
+            return format!("status {} with result {:?}", self.status, self.result);
+        };
         let text = |error: &Value| {
             let part = |name: &str| error[name].as_str().unwrap_or_default().to_owned();
             format!("{}: {}", part("type"), part("reason"))
@@ -113,7 +132,8 @@ mod tests {
     use super::*;
 
     fn item(status: u16, error: Option<Value>) -> Item {
-        Item { index: "logs".to_owned(), id: "1".to_owned(), status, error }
+        let result = if status < 300 { "created" } else { "" }.to_owned();
+        Item { index: "logs".to_owned(), id: "1".to_owned(), status, result, error }
     }
 
     fn check(status: u16, kind: &str, expect: Verdict) {
@@ -125,6 +145,7 @@ mod tests {
     fn only_the_row_itself_makes_a_dead_letter() {
         check(201, "", Verdict::Delivered);
         check(409, "version_conflict_engine_exception", Verdict::Conflict);
+        check(409, "snapshot_in_progress_exception", Verdict::Again);
         check(400, "mapper_parsing_exception", Verdict::Never);
         check(400, "strict_dynamic_mapping_exception", Verdict::Never);
         check(400, "illegal_argument_exception", Verdict::Never);
@@ -138,6 +159,19 @@ mod tests {
         check(403, "index_create_block_exception", Verdict::Again);
         check(404, "index_not_found_exception", Verdict::Again);
         check(403, "security_exception", Verdict::Stop);
+    }
+
+    #[test]
+    fn success_is_what_was_written() {
+        for (result, expect) in [
+            ("created", Verdict::Delivered),
+            ("updated", Verdict::Delivered),
+            ("noop", Verdict::Dropped),
+            ("", Verdict::Again),
+        ] {
+            let item = Item { result: result.to_owned(), ..item(200, None) };
+            assert_eq!(item.verdict(), expect, "{result}");
+        }
     }
 
     #[test]

@@ -33,11 +33,12 @@ pub fn of(lineage: &Lineage, now_us: i64) -> i64 {
 /// What became of a row that met a document of a higher version.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Settled {
-    /// The document is this very record, or a row of an epoch that began later.
+    /// The document is this very row, or, under an `_id` that several have, a row of an epoch that
+    /// began later.
     Delivered,
     /// There is no such document any more.
     Again,
-    /// Nobody of ours wrote the document that stands there.
+    /// Nothing proves that the document which stands there may stand for the row.
     Foreign(String),
 }
 
@@ -62,9 +63,13 @@ struct Found {
 /// # Errors
 /// External: the cluster does not answer, or refuses to say.
 pub async fn settle(client: &Client, rows: &[(Document, String)]) -> Result<Vec<Settled>> {
-    let docs = rows.iter().map(|(row, index)| {
-        let source = [SPLIT, POSITION, ORDINAL, EPOCH];
-        json!({ "_index": index, "_id": row.id, "_source": source })
+    let docs = rows.iter().map(|(row, index)| match row.named {
+        true => {
+            let source = [SPLIT, POSITION, ORDINAL, EPOCH];
+            json!({ "_index": index, "_id": row.id, "_source": source })
+        }
+        // Compared as a whole.
+        false => json!({ "_index": index, "_id": row.id }),
     });
     let body = json!({ "docs": docs.collect::<Vec<_>>() });
     let failed = || "could not read what rows had to give way to".to_owned();
@@ -82,9 +87,27 @@ pub async fn settle(client: &Client, rows: &[(Document, String)]) -> Result<Vec<
 }
 
 fn judge(row: &Document, found: &Found, now_us: i64) -> Settled {
-    if !found.found {
-        return Settled::Again;
+    match (found.found, row.named) {
+        (false, _) => Settled::Again,
+        (true, true) => judge_named(row, found, now_us),
+        (true, false) if holds(&found.source, row) => Settled::Delivered,
+        (true, false) => Settled::Foreign(format!(
+            "a document of version {} with other values stands under the _id of this record; \
+             ours would have version {}",
+            found.version, row.version
+        )),
     }
+}
+
+/// Whether a document holds all that a row says, but for the epoch that it was sent in. An ingest
+/// pipeline may have added to it.
+fn holds(source: &Value, row: &Document) -> bool {
+    let Ok(Value::Object(fields)) = serde_json::from_slice(row.source()) else { return false };
+    source.is_object()
+        && fields.iter().all(|(name, value)| name == EPOCH || source.get(name) == Some(value))
+}
+
+fn judge_named(row: &Document, found: &Found, now_us: i64) -> Settled {
     let source = &found.source;
     let same = source[SPLIT].as_str() == Some(row.split.as_str())
         && source[POSITION].as_i64() == Some(row.position)

@@ -7,6 +7,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
+mod answers;
 mod catalog;
 mod changes;
 mod chunk;
@@ -54,6 +55,7 @@ static SPEC: Spec = Spec {
         config_schema: || schemars::schema_for!(Config),
         promise: sink::PROMISE,
         changes: changes::CHANGES,
+        answers: answers::ANSWERS,
     }),
     failpoints: failpoints::FAILPOINTS,
     example: include_str!("../example.yaml"),

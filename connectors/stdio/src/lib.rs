@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use contract::sink::Sink;
 use contract::source::Source;
-use contract::spec::{BuildContext, Change, Connector, SinkSpec, Spec};
+use contract::spec::{About, Answer, BuildContext, Change, Connector, SinkSpec, Spec};
 use contract::{Result, Section};
 
 use crate::ahead::Ahead;
@@ -32,6 +32,13 @@ static SPEC: Spec = Spec {
         changes: &[Change {
             when: "whoever reads the output goes away (`| head`)",
             then: "the run stops (1)",
+            proofs: &["a_reader_that_went_away_ends_the_run"],
+        }],
+        answers: &[Answer {
+            answer: "whoever reads the output went away",
+            about: About::Stops,
+            then: "rejects nothing",
+            proofs: &["a_reader_that_went_away_ends_the_run"],
         }],
     }),
     failpoints: failpoints::FAILPOINTS,

@@ -10,7 +10,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use contract::record::message_schema;
-use contract::source::{Discovery, KnownSplit, ReadBatch, Source, Split, SplitReader, Until};
+use contract::source::{
+    Again, Discovery, KnownSplit, ReadBatch, Source, Split, SplitReader, Until,
+};
 use contract::{Error, Position, Result, SplitId};
 use formats::compression::Limits;
 use formats::join::Join;
@@ -52,8 +54,8 @@ impl Source for Lines {
         message_schema()
     }
 
-    fn replayable(&self) -> bool {
-        false
+    fn again(&self) -> Again {
+        Again::Never
     }
 
     async fn splits(&self, _known: Option<&[KnownSplit]>) -> Result<Discovery> {
@@ -327,7 +329,7 @@ mod tests {
     #[tokio::test]
     async fn nothing_can_be_read_twice() {
         let source = source(io::empty());
-        assert!(!source.replayable());
+        assert_eq!(source.again(), Again::Never);
         open(&source).await.expect("the first time");
         let error = open(&source).await.err().expect("the stream is gone");
         assert!(!error.retry());

@@ -13,7 +13,7 @@ use arrow::array::{AsArray, StringViewArray};
 use connector_stdio::Stdio;
 use contract::error::Context;
 use contract::record::MESSAGE;
-use contract::source::{Lineages, Source, Split, Until};
+use contract::source::{Again, Lineages, Source, Split, Until};
 use contract::spec::BuildContext;
 use contract::{Error, Place, Result, Section};
 use formats::join::Join;
@@ -292,8 +292,9 @@ fn source(node: &SourceNode, plan: &Plan, data: &Path) -> Result<Option<Arc<dyn 
     let source = connector
         .source(&node.section, &ctx)
         .map_err(|error| error.context(format!("source {:?}", node.name)))?;
-    Ok(Some(source)
-        .filter(|source| source.replayable() && source.lineages().first() == Some(&Lineages::One)))
+    Ok(Some(source).filter(|source| {
+        source.again() != Again::Never && source.lineages().first() == Some(&Lineages::One)
+    }))
 }
 
 /// What the samples are: all of them, or else the first that is anything by itself, as there may be

@@ -292,7 +292,8 @@ fn refuse_marks(plan: &Plan, pipeline: &Pipeline, data: &Path) -> Result<()> {
     // The place of the marks alone is asked for: what columns a lake may have binds no other sink.
     let place = marks.destination(&sink_schema(&Schema::empty(), true))?;
     for (node, sink) in plan.sinks.iter().zip(&pipeline.sinks) {
-        if place.is_some() && sink.sink.destination(&sink.schema)? == place {
+        let both = place.as_ref().zip(sink.sink.destination(&sink.schema)?);
+        if both.is_some_and(|(marks, place)| stores::is_one_place(marks, &place)) {
             return Err(Error::config(format!("the table {:?} belongs to logmill", query::MARKS))
                 .at(&node.place)
                 .hint("it says which dead letters are closed; choose another name"));

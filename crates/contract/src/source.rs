@@ -113,15 +113,28 @@ pub struct Unreadable {
     pub again_in: Option<Duration>,
 }
 
+/// What a source gives where a range that was read before is read again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// Every record, or an error. Whatever gives others is not what was read before, even where
+    /// all that it gives stands at known positions.
+    Exact,
+    /// The same records, but for those that the outside removed meanwhile (compaction): what
+    /// stands at a position is what always stood there.
+    Sparse,
+    /// Nothing: the range cannot be read twice, which `check` says.
+    Never,
+}
+
 /// A connector's reading side, made from its settings.
 #[async_trait]
 pub trait Source: Send + Sync {
     /// The columns of every batch, `_position` among them. Asked once, when the plan is checked.
     fn schema(&self) -> SchemaRef;
 
-    /// Whether a range can be read again. If not, `check` says so.
-    fn replayable(&self) -> bool {
-        true
+    /// What comes where a range is read again.
+    fn again(&self) -> Again {
+        Again::Exact
     }
 
     /// The ways in which its splits can be divided among lineages, at least one; the first is taken

@@ -40,6 +40,44 @@ pub struct SinkSpec {
     pub promise: Promise,
     /// What it does when somebody else changes its destination: altered, replaced, closed, emptied.
     pub changes: &'static [Change],
+    /// What it makes of what its destination answers to rows.
+    pub answers: &'static [Answer],
+}
+
+/// What a destination answers to rows, and what becomes of them. The page on reliability has those
+/// of all connectors in one table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// What comes back.
+    pub answer: &'static str,
+    /// Whose matter it is.
+    pub about: About,
+    /// What the sink does then.
+    pub then: &'static str,
+    /// The tests that prove it, by name.
+    pub proofs: &'static [&'static str],
+}
+
+/// Whose matter an answer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum About {
+    /// The row's: it becomes a dead letter, and the others arrive.
+    Row,
+    /// The destination's, and it may pass, or somebody may see to it while rows wait.
+    Waits,
+    /// The destination's, and only somebody who changes it, or the pipeline, helps.
+    Stops,
+}
+
+impl About {
+    /// Whose matter it is, as a table says it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Row => "the row: dead letter",
+            Self::Waits => "the destination: waits",
+            Self::Stops => "the destination: stops",
+        }
+    }
 }
 
 /// What happens to a destination while a pipeline writes to it or is stopped, and what becomes of
@@ -50,6 +88,9 @@ pub struct Change {
     pub when: &'static str,
     /// What the sink does then.
     pub then: &'static str,
+    /// The tests that prove it, by name.
+    #[serde(skip)]
+    pub proofs: &'static [&'static str],
 }
 
 /// The settings of a section that is read by [`Section::read_with`]: its own, and those that it

@@ -13,7 +13,7 @@ use arrow::datatypes::{DataType, Schema};
 use contract::error::Context;
 use contract::record::{MESSAGE, positions};
 use contract::sink::{Proof, ReadBack};
-use contract::source::{KnownSplit, Lineages, Source, Split, Until};
+use contract::source::{Again, KnownSplit, Lineages, Source, Split, Until};
 use contract::{Error, Lineage, Origin, Position, Result};
 use formats::encode::{EncodeFormat, Encoder};
 use futures::TryStreamExt;
@@ -112,7 +112,7 @@ enum Sought {
 }
 
 async fn sought(origin: &Origin, places: &Places<'_>, history: &Checkpoints) -> Result<Sought> {
-    for traced in places.sources.iter().filter(|traced| traced.source.replayable()) {
+    for traced in places.sources.iter().filter(|traced| traced.source.again() != Again::Never) {
         let known = history.known(&traced.name);
         if !known.iter().any(|known| known.split.id == origin.split) {
             continue;
@@ -183,7 +183,7 @@ pub async fn is_known(origin: &Origin, places: &Places<'_>) -> Result<bool> {
 pub async fn by_text(text: &str, limit: usize, places: &Places<'_>) -> Result<Found> {
     let history = Checkpoints::read(places).await?;
     let (mut records, mut traces) = (0, Vec::new());
-    for traced in places.sources.iter().filter(|traced| traced.source.replayable()) {
+    for traced in places.sources.iter().filter(|traced| traced.source.again() != Again::Never) {
         let known = history.known(&traced.name);
         let splits = traced.source.splits(Some(&known)).await?.splits;
         for split in &splits {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use contract::source::{Rest, Until};
+use contract::source::{Again, Rest, Until};
 use contract::{Result, failpoint};
 use state::Checkpoint;
 use tokio::sync::watch;
@@ -473,5 +473,6 @@ async fn until(due: Option<Instant>) {
 }
 
 fn sources_all_once(owner: &Owner) -> bool {
-    owner.scope == Scope::Sources && owner.sources().all(|(_, node)| !node.source.replayable())
+    owner.scope == Scope::Sources
+        && owner.sources().all(|(_, node)| node.source.again() == Again::Never)
 }

@@ -3,7 +3,6 @@
 //! Steps stand in topological order, so every edge points to a larger number. For each sink the
 //! graph knows which nodes lead to it: that is what the ledger counts by.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -467,7 +466,7 @@ fn refuse_origins(schema: &Schema) -> Result<()> {
 
 /// Refuses two sinks whose rows nobody could tell apart, and columns that a sink cannot take.
 fn refuse_shared_destinations(plan: &Plan, sinks: &[SinkNode]) -> Result<()> {
-    let mut taken: HashMap<String, &str> = HashMap::new();
+    let mut taken: Vec<(String, &str)> = Vec::new();
     // The dead letters come first, so that the place of the error is one in the file.
     for (number, node) in sinks.iter().enumerate().rev() {
         let place = plan.sinks.get(number).map(|sink| &sink.place);
@@ -479,8 +478,9 @@ fn refuse_shared_destinations(plan: &Plan, sinks: &[SinkNode]) -> Result<()> {
         let destination =
             destination.map_err(|error| at(error).context(format!("sink {:?}", node.name)))?;
         let Some(destination) = destination else { continue };
-        if let Some(other) = taken.insert(destination, &node.name) {
-            if other == DEAD_LETTERS {
+        let same = taken.iter().find(|(other, _)| stores::is_one_place(other, &destination));
+        if let Some((_, other)) = same {
+            if *other == DEAD_LETTERS {
                 let name = &node.name;
                 let error = Error::config(format!("sink {name:?} writes into the dead letters"));
                 return Err(at(error.hint(
@@ -493,6 +493,7 @@ fn refuse_shared_destinations(plan: &Plan, sinks: &[SinkNode]) -> Result<()> {
             ))
             .hint("give each a place of its own, or one sink several inputs: `input: [a, b]`")));
         }
+        taken.push((destination, &node.name));
     }
     Ok(())
 }

@@ -1,32 +1,57 @@
 //! What could not be delivered of a decided epoch, because it can no longer be read.
 //!
 //! The checkpoint of that epoch stands and says that the rows were delivered. So the next epoch
-//! takes them back (`rejected_after`) and books them as `lost`. A note beside the checkpoint is
-//! durable before any sink commits without these rows: whatever crashes, they are booked once.
+//! takes them back (`rejected_after`) and books them as `lost`, or as dead letters where they can
+//! be read and their sink refuses them now. A note beside the checkpoint is durable before any sink
+//! commits without these rows: whatever crashes, they are booked once.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use contract::record::{OriginSum, split_seed};
+use contract::source::Again;
 use contract::{Error, Result, SplitId};
 use state::Checkpoint;
-use state::checkpoint::Cut;
+use state::checkpoint::{Cut, SinkRejectState};
+use state::history::Losses;
 use state::ledger::{Counts, Entry, hash_text};
 use tracing::warn;
 
-use crate::graph::Pipeline;
+use crate::graph::{DEAD_LETTERS, Pipeline};
 use crate::owner::Owner;
 use crate::sink_task::SinkReport;
 
 /// What came of a replay.
 pub enum Compared {
-    /// The rows that were recorded, but for those that are lost.
-    Same(Vec<Entry>),
+    /// The rows that were recorded, but for those that are lost or refused now.
+    Same(Losses),
     /// Other rows of these splits; nothing of the replay may be committed.
     Others(BTreeSet<usize>),
 }
 
+/// What may be missing in a replay.
+pub struct Terms<'a> {
+    /// Whether losses are accepted.
+    pub accepts: bool,
+    /// The splits of which nothing was read, by number.
+    pub given_up: &'a BTreeSet<usize>,
+}
+
+impl Terms<'_> {
+    /// Whether fewer rows of a split are some of those that were recorded. Sums cannot tell: fewer
+    /// lines of a rewritten file are other rows.
+    fn are_some_of_them(&self, checkpoint: &Checkpoint, pipeline: &Pipeline, id: &SplitId) -> bool {
+        let sparse = |name: &str| {
+            let mut sources = pipeline.sources.iter().filter(|node| node.name == name);
+            sources.all(|node| node.source.again() == Again::Sparse)
+        };
+        let mut splits = splits_of(checkpoint, id);
+        splits
+            .all(|split| self.given_up.contains(&split) || sparse(&checkpoint.roster[split].source))
+    }
+}
+
 /// Compares what a replay gave with what the checkpoint recorded, to the last row. Where losses
-/// are accepted (`accepts`), rows may be missing, and splits of which other rows came are named.
+/// are accepted, rows may be missing or refused, and splits of which other rows came are named.
 ///
 /// # Errors
 /// External: the replay gave other rows, and nobody accepts that; nothing of it may be committed.
@@ -34,9 +59,10 @@ pub fn of_replay(
     checkpoint: &Checkpoint,
     pipeline: &Pipeline,
     reports: &[Option<SinkReport>],
-    accepts: bool,
+    terms: &Terms,
 ) -> Result<Compared> {
-    let mut losses = Vec::new();
+    let accepts = terms.accepts;
+    let mut losses = Losses::default();
     let mut others = BTreeSet::new();
     for (node, report) in pipeline.sinks.iter().zip(reports) {
         let Some(report) = report else { continue };
@@ -44,15 +70,27 @@ pub fn of_replay(
         for entry in recorded(checkpoint, &node.name) {
             let split = SplitId::new(entry.split.as_str());
             let given = given.remove(&split).unwrap_or_default();
-            match entry.counts.delivered.checked_sub(given.sum.rows) {
-                Some(0) if hash_text(given.sum.hash) == entry.hash => {}
-                Some(lost) if lost > 0 && accepts => losses.push(loss(&entry, lost)),
-                Some(lost) if lost > 0 => return Err(fewer(checkpoint, &entry, &given)),
+            let missing = entry.counts.delivered.checked_sub(given.came.rows);
+            let some = || terms.are_some_of_them(checkpoint, pipeline, &split);
+            let whole = missing == Some(0) && hash_text(given.came.hash) == entry.hash;
+            match (missing, given.refused()) {
+                (_, 0) if whole => {}
+                (Some(lost), refused) if accepts && (whole || lost > 0 && some()) => {
+                    losses.entries.push(taken_back(&entry, lost, refused));
+                }
+                (Some(lost), _) if !accepts && (whole || lost > 0) => {
+                    return Err(fewer(checkpoint, &entry, &given));
+                }
                 _ if accepts => others.extend(splits_of(checkpoint, &split)),
                 _ => return Err(differs(checkpoint, &entry, &given)),
             }
         }
-        let unrecorded = given.iter().find(|(_, given)| given.sum.rows > 0);
+        let rejects = report.prepared.iter().flat_map(|prepared| &prepared.rejects);
+        let refused: Vec<_> = rejects.cloned().map(SinkRejectState).collect();
+        if !refused.is_empty() {
+            losses.refused.insert(node.name.clone(), refused);
+        }
+        let unrecorded = given.iter().find(|(_, given)| given.came.rows > 0);
         match unrecorded {
             Some((split, _)) if accepts => others.extend(splits_of(checkpoint, split)),
             Some((split, given)) => {
@@ -76,12 +114,18 @@ pub fn of_replay(
 /// What a replay gave a sink of one split.
 #[derive(Default)]
 struct Given {
-    /// What the sink took.
+    /// What came to the sink.
+    came: OriginSum,
+    /// What it took of that; it took all before.
     sum: OriginSum,
-    /// What it refused, which it took before.
-    refused: u64,
     /// Why it refused the first.
     reason: Option<String>,
+}
+
+impl Given {
+    fn refused(&self) -> u64 {
+        self.came.rows - self.sum.rows
+    }
 }
 
 /// What the checkpoint says that a sink got, by split. Two sources may read splits of one name;
@@ -101,7 +145,9 @@ fn given_by(checkpoint: &Checkpoint, report: &SinkReport) -> BTreeMap<SplitId, G
     let mut given: BTreeMap<SplitId, Given> = BTreeMap::new();
     for (split, sum) in &report.sums {
         let id = checkpoint.roster[*split].known.split.id.clone();
-        given.entry(id).or_default().sum.merge(*sum);
+        let given = given.entry(id).or_default();
+        given.came.merge(*sum);
+        given.sum.merge(*sum);
     }
     for row in report.prepared.iter().flat_map(|prepared| &prepared.rejects) {
         let given = given.entry(row.split.clone()).or_default();
@@ -109,7 +155,6 @@ fn given_by(checkpoint: &Checkpoint, report: &SinkReport) -> BTreeMap<SplitId, G
         let seed = split_seed(row.split.as_str());
         refused.add(seed, row.reject.position, row.reject.ordinal);
         given.sum.take(refused);
-        given.refused += 1;
         given.reason.get_or_insert_with(|| row.reject.reason.clone());
     }
     given
@@ -123,46 +168,75 @@ pub async fn keep(
     owner: &Owner,
     checkpoint: &Checkpoint,
     reports: &[Option<SinkReport>],
-    losses: Vec<Entry>,
+    losses: Losses,
 ) -> Result<()> {
     let replayed = |name: &str| {
         let mut sinks = owner.pipeline.sinks.iter().zip(reports);
         sinks.any(|(node, report)| report.is_some() && node.name == name)
     };
     let mut all = owner.history.losses(checkpoint.epoch).await?;
-    let known = all.len();
-    all.retain(|entry| !replayed(&entry.sink));
-    if all.len() == known && losses.is_empty() {
+    let known = (all.entries.len(), all.refused.len());
+    all.entries.retain(|entry| !replayed(&entry.sink));
+    all.refused.retain(|sink, _| !replayed(sink));
+    if (all.entries.len(), all.refused.len()) == known && losses.entries.is_empty() {
         return Ok(());
     }
-    all.extend(losses);
+    all.entries.extend(losses.entries);
+    all.refused.extend(losses.refused);
     owner.history.keep_losses(checkpoint.epoch, &all).await
 }
 
-/// Makes an epoch of the losses that were noted, once every sink holds what is left.
+/// Makes an epoch of the losses that were noted, once every sink holds what is left. Where there
+/// are dead letters among them, their sink owes them then.
 ///
 /// # Errors
 /// NotOwner: another process made that epoch. External, from the store.
 pub async fn book(owner: &Owner, checkpoint: Checkpoint) -> Result<Checkpoint> {
-    let losses = owner.history.losses(checkpoint.epoch).await?;
-    if losses.is_empty() {
+    let Losses { entries, mut refused } = owner.history.losses(checkpoint.epoch).await?;
+    if entries.is_empty() {
         return Ok(checkpoint);
     }
+    let (letters, sum) = letters(&refused);
     let sinks = checkpoint.sinks.iter().map(|(name, state)| {
-        let of_sink = losses.iter().filter(|entry| entry.sink == *name);
-        let lost: u64 = of_sink.map(|entry| entry.counts.lost).sum();
-        // A sink that lost every row of the epoch has committed nothing.
-        let prev = if state.owes && lost == state.rows {
+        let of_sink = entries.iter().filter(|entry| entry.sink == *name);
+        let taken_back: u64 = of_sink.map(|entry| entry.counts.rejected_after).sum();
+        // A sink that holds no row of the epoch has committed nothing.
+        let prev = if state.owes && taken_back == state.rows {
             state.prev
         } else {
             state.token_after(checkpoint.epoch)
         };
-        (name.clone(), state.at_rest(prev))
+        let mut next = state.at_rest(prev);
+        next.rejects = refused.remove(name).unwrap_or_default();
+        if name == DEAD_LETTERS && sum.rows > 0 {
+            (next.owes, next.rows, next.hash) = (true, sum.rows, hash_text(sum.hash));
+        }
+        (name.clone(), next)
     });
-    let rows: u64 = losses.iter().map(|entry| entry.counts.lost).sum();
-    let next = owner.decide_without_rows(&checkpoint, sinks.collect(), losses).await?;
-    warn!(epoch = next.epoch, rows, "booked rows as lost");
+    let sinks = sinks.collect();
+    let lost: u64 = entries.iter().map(|entry| entry.counts.lost).sum();
+    let ledger = entries.into_iter().chain(letters).collect();
+    let next = owner.decide_without_rows(&checkpoint, sinks, ledger).await?;
+    warn!(epoch = next.epoch, lost, dead_letters = sum.rows, "booked rows that a replay lacks");
     Ok(next)
+}
+
+/// The entries of dead letters, and the sum of all.
+fn letters(refused: &BTreeMap<String, Vec<SinkRejectState>>) -> (Vec<Entry>, OriginSum) {
+    let mut sums: BTreeMap<&SplitId, OriginSum> = BTreeMap::new();
+    for SinkRejectState(row) in refused.values().flatten() {
+        let sum = sums.entry(&row.split).or_default();
+        sum.add(split_seed(row.split.as_str()), row.reject.position, row.reject.ordinal);
+    }
+    let entries = sums.iter().map(|(split, sum)| Entry {
+        split: split.to_string(),
+        sink: DEAD_LETTERS.to_owned(),
+        counts: Counts { read: sum.rows, delivered: sum.rows, ..Counts::default() },
+        hash: hash_text(sum.hash),
+    });
+    let mut all = OriginSum::default();
+    sums.values().for_each(|sum| all.merge(*sum));
+    (entries.collect(), all)
 }
 
 /// The splits of a name, by number.
@@ -170,20 +244,23 @@ fn splits_of(checkpoint: &Checkpoint, id: &SplitId) -> impl Iterator<Item = usiz
     checkpoint.roster.of_id(id).map(|(index, _)| index)
 }
 
-fn loss(entry: &Entry, rows: u64) -> Entry {
-    let counts = Counts { rejected_after: rows, lost: rows, ..Counts::default() };
+/// Rows that were booked as delivered, and are lost or refused.
+fn taken_back(entry: &Entry, lost: u64, refused: u64) -> Entry {
+    let rejected_after = lost + refused;
+    let counts = Counts { rejected_after, lost, dead_lettered: refused, ..Counts::default() };
     Entry { counts, hash: hash_text(0), ..entry.clone() }
 }
 
 /// The error of a replay that gave too few rows.
 fn fewer(checkpoint: &Checkpoint, entry: &Entry, given: &Given) -> Error {
     let why = match &given.reason {
-        Some(reason) => format!("{} of them were refused now: {reason}", given.refused),
-        None => "its source does not have the others any more".to_owned(),
+        Some(reason) => format!("{} of them are refused now: {reason}", given.refused()),
+        None => "its source does not have the others any more, or was rewritten".to_owned(),
     };
-    unlike(checkpoint, entry, given)
-        .because(why)
-        .hint("`run --accept-loss` delivers those that are left and books the others as lost")
+    unlike(checkpoint, entry, given).because(why).hint(
+        "`run --accept-loss` delivers what is proved to be left, makes dead letters of what is \
+         refused, and books the others as lost",
+    )
 }
 
 /// The error of a replay that gave rows which were not recorded.

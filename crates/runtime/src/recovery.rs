@@ -19,9 +19,9 @@ use crate::barrier::{commit_of, not_owner};
 use crate::feed::Feed;
 use crate::flow::Tally;
 use crate::gaps;
-use crate::graph::{Pipeline, SinkNode};
+use crate::graph::{DEAD_LETTERS, Pipeline, SinkNode};
 use crate::identities;
-use crate::losses::{self, Compared};
+use crate::losses::{self, Compared, Terms};
 use crate::owner::Owner;
 use crate::sink_task::{Skip, commit_one};
 use crate::targets;
@@ -90,12 +90,22 @@ pub async fn recover(owner: &Owner) -> Result<Recovered> {
         owner.instruments.count_ledger(&checkpoint);
     }
     identities::look(owner, &checkpoint).await;
-    let mut checkpoint = losses::book(owner, checkpoint).await?;
+    let mut checkpoint = book_losses(owner, checkpoint).await?;
     if changed && !assumed {
         checkpoint = assume::keep(owner, checkpoint).await?;
     }
     failpoint::reach("recover.done").await?;
     Ok(Recovered { checkpoint, assumed })
+}
+
+/// Books what a replay lacked, and gives the dead letters of that to their sink.
+async fn book_losses(owner: &Owner, checkpoint: Checkpoint) -> Result<Checkpoint> {
+    let epoch = checkpoint.epoch;
+    let mut booked = losses::book(owner, checkpoint).await?;
+    if booked.epoch > epoch && booked.sinks.get(DEAD_LETTERS).is_some_and(|state| state.owes) {
+        replay_epoch(owner, &mut booked, &[DEAD_LETTERS]).await?;
+    }
+    Ok(booked)
 }
 
 /// The newest checkpoint; a new history begins with checkpoint 0, created before the first read.
@@ -380,8 +390,8 @@ async fn replay_into(
     let next = EpochStart { epoch: epoch.epoch + 1, ..epoch };
     attempt.pass_barrier(next, &mut Tally::default()).await?;
     let reports = attempt.prepare_replayed(epoch).await?;
-    let accepts = attempt.owner.options.accept_loss;
-    match losses::of_replay(&checkpoint, &attempt.owner.pipeline, &reports, accepts)? {
+    let terms = Terms { accepts: attempt.owner.options.accept_loss, given_up };
+    match losses::of_replay(&checkpoint, &attempt.owner.pipeline, &reports, &terms)? {
         Compared::Others(splits) => Ok(splits),
         Compared::Same(losses) => {
             losses::keep(attempt.owner, &checkpoint, &reports, losses).await?;

@@ -9,12 +9,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use contract::source::{KnownSplit, Lineages};
 use contract::{Error, Result, SplitId};
-use state::checkpoint::{SEMANTICS, Target};
+use state::checkpoint::{SEMANTICS, SinkState, Target};
 use state::{Checkpoint, Roster, SplitState};
 use tracing::debug;
 
 use crate::graph::{Pipeline, SinkNode};
 use crate::owner::{Recipe, RunOptions};
+use crate::targets;
 
 /// Splits that an error names.
 const NAMED_MAX: usize = 3;
@@ -105,7 +106,9 @@ pub fn refuse_sinks(pipeline: &Pipeline, checkpoint: &Checkpoint) -> Result<()> 
         let Some(place) = place_of(node.target.as_ref()) else { continue };
         let mut left = checkpoint.sinks.iter().filter(|(name, state)| {
             let is_here = sinks().any(|node| node.name == **name);
-            !is_here && state.target == node.target && state.token_after(checkpoint.epoch).is_some()
+            !is_here
+                && is_at(state, node.target.as_ref())
+                && state.token_after(checkpoint.epoch).is_some()
         });
         if let Some((other, _)) = left.next() {
             let name = &node.name;
@@ -119,6 +122,11 @@ pub fn refuse_sinks(pipeline: &Pipeline, checkpoint: &Checkpoint) -> Result<()> 
         }
     }
     Ok(())
+}
+
+fn is_at(state: &SinkState, target: Option<&Target>) -> bool {
+    let both = state.target.as_ref().zip(target);
+    both.is_some_and(|(one, other)| targets::is_one(one, other))
 }
 
 /// Refuses a pipeline that never ran, and that reads what another one of the same store has read
@@ -142,7 +150,7 @@ pub async fn refuse_pipeline(pipeline: &Pipeline, options: &RunOptions) -> Resul
         let newest = newest.checkpoint;
         let wrote = |target: &Target| {
             let mut sinks = newest.sinks.values();
-            sinks.any(|state| state.target.as_ref() == Some(target))
+            sinks.any(|state| is_at(state, Some(target)))
         };
         let targets = own_sinks(pipeline).filter_map(|node| node.target.as_ref());
         let place = targets.filter(|target| wrote(target)).find_map(|it| place_of(Some(it)));

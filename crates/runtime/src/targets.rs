@@ -52,7 +52,7 @@ pub fn changes<'a>(
     let changes = nodes.filter_map(|(sink, node)| {
         let state = checkpoint.sinks.get(&node.name)?;
         let (now, was) = (node.target.as_ref()?, state.target.as_ref()?);
-        (now != was && state.token_after(epoch).is_some()).then(|| Change {
+        (!is_one(now, was) && state.token_after(epoch).is_some()).then(|| Change {
             sink,
             name: &node.name,
             was,
@@ -63,6 +63,15 @@ pub fn changes<'a>(
         })
     });
     changes.collect()
+}
+
+/// Whether two sinks write to one place, however it is written.
+pub fn is_one(one: &Target, other: &Target) -> bool {
+    one.kind == other.kind
+        && match (&one.place, &other.place) {
+            (Some(one), Some(other)) => stores::is_one_place(one, other),
+            (one, other) => one == other,
+        }
 }
 
 /// Looks through the newest checkpoints of all lineages, so that none begins where another will

@@ -97,12 +97,24 @@ pub async fn azure_container(prefix: &str) -> String {
 /// # Panics
 /// The server refuses.
 pub async fn remake_bucket(bucket: &str) {
+    change_bucket(bucket, &["DELETE", "PUT"]).await;
+}
+
+/// Removes a bucket of MinIO with all that is in it.
+///
+/// # Panics
+/// The server refuses.
+pub async fn remove_bucket(bucket: &str) {
+    change_bucket(bucket, &["DELETE"]).await;
+}
+
+async fn change_bucket(bucket: &str, methods: &[&str]) {
     let address = format!("{}/{bucket}", setting("s3"));
     let credential =
         AwsCredential { key_id: setting("s3_key"), secret_key: setting("s3_secret"), token: None };
     let options = ClientOptions::new().with_allow_http(true);
     let client = ReqwestConnector::default().connect(&options).expect("a client");
-    for method in ["DELETE", "PUT"] {
+    for method in methods {
         let mut request = HttpRequest::new(HttpRequestBody::empty());
         *request.method_mut() = method.parse().expect("a method");
         *request.uri_mut() = address.parse().expect("an address");

@@ -51,10 +51,11 @@ fn the_tables_of_changes_in_the_readmes_are_current() {
 }
 
 #[test]
-fn the_table_of_points_in_the_page_on_reliability_is_current() {
+fn the_tables_in_the_page_on_reliability_are_current() {
     let path = root().join("docs/reliability.md");
     let page = std::fs::read_to_string(&path).expect("the page");
     let current = pages::with_table(&page, "points", &pages::points()).expect("a place for it");
+    let current = pages::with_table(&current, "answers", &pages::answers()).expect("as above");
     if std::env::var_os("LOGMILL_DOCS").is_some_and(|wish| wish == "write") {
         return std::fs::write(&path, current).expect("a checkout can be written");
     }

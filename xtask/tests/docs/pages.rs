@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use contract::failpoint::{Failpoint, Passed};
-use contract::spec::{Change, Connector};
+use contract::spec::{Answer, Change, Connector};
 use plan::table::{self, Setting};
 use schemars::Schema;
 
@@ -64,8 +64,26 @@ pub fn with_table(page: &str, name: &str, table: &str) -> Option<String> {
 pub fn changes(changes: &[Change]) -> String {
     let mut table =
         "| what happens to the destination | what the sink does |\n|---|---|\n".to_owned();
-    for Change { when, then } in changes {
+    for Change { when, then, .. } in changes {
         let _ = writeln!(table, "| {when} | {then} |");
+    }
+    table
+}
+
+/// What each destination answers to rows, whose matter that is, and what becomes of it.
+pub fn answers() -> String {
+    let mut table = "| sink | the destination answers | about | what the sink does | proved by |\n\
+                     |---|---|---|---|---|\n"
+        .to_owned();
+    for connector in registry::connectors() {
+        let spec = connector.spec();
+        for answer in spec.sink.as_ref().map_or(&[][..], |sink| sink.answers) {
+            let Answer { answer, about, then, proofs } = answer;
+            let (name, word) = (spec.name, about.word());
+            let proofs: Vec<_> = proofs.iter().map(|proof| format!("`{proof}`")).collect();
+            let proofs = proofs.join(", ");
+            let _ = writeln!(table, "| `{name}` | {answer} | {word} | {then} | {proofs} |");
+        }
     }
     table
 }

@@ -91,6 +91,18 @@ impl Broker {
         self.produce_texts(topic, texts);
     }
 
+    /// Waits until partition 0 of a topic holds so many records, committed or not.
+    pub async fn arrived(&self, topic: &str, records: i64) {
+        let mut config = self.client();
+        let consumer: BaseConsumer =
+            config.set("isolation.level", "read_uncommitted").create().unwrap();
+        until("the records", async || {
+            let (_, high) = consumer.fetch_watermarks(topic, 0, LIMIT).ok()?;
+            (high >= records).then_some(())
+        })
+        .await;
+    }
+
     /// Changes a setting of a topic.
     pub async fn alter(&self, topic: &str, name: &str, value: &str) {
         let change = AlterConfig::new(ResourceSpecifier::Topic(topic)).set(name, value);

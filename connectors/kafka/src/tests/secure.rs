@@ -57,3 +57,28 @@ async fn a_client_certificate_opens_the_door() {
     );
     assert_eq!(read(&secure, &topic, &client).await.unwrap(), 1);
 }
+
+#[tokio::test]
+async fn a_port_that_speaks_tls_or_does_not_is_told_each_time() {
+    let ports = (services::find("kafka"), services::find("kafka_ssl"));
+    let (Some(plain), Some(secure)) = ports else { return };
+    let sasl = services::find("kafka_sasl_ssl").expect("it is there with the others");
+    let login = "sasl.mechanism: PLAIN, sasl.username: alice, sasl.password: x";
+    for (address, client, said, set) in [
+        (&plain, "security.protocol: SSL".to_owned(), "speaks no TLS", ": PLAINTEXT`"),
+        (
+            &plain,
+            format!("security.protocol: SASL_SSL, {login}"),
+            "speaks no TLS",
+            ": SASL_PLAINTEXT`",
+        ),
+        (&secure, "linger.ms: 5".to_owned(), "speaks TLS", ": SSL`"),
+        (&sasl, format!("security.protocol: SASL_PLAINTEXT, {login}"), "speaks TLS", ": SASL_SSL`"),
+    ] {
+        let error = read(address, "any", &client).await.expect_err("they do not understand");
+        let chain = error.chain();
+        assert!(!error.retry(), "it will not learn: {chain}");
+        assert!(chain.contains(said) && chain.contains(address.as_str()), "{chain}");
+        assert!(error.hint_text().is_some_and(|hint| hint.contains(set)), "{error:?}");
+    }
+}

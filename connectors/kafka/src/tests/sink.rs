@@ -98,7 +98,7 @@ impl Proof {
     }
 
     /// How many rows are read back.
-    async fn count(&self) -> usize {
+    pub async fn count(&self) -> usize {
         let found = self.sink.read_back(&self.pipeline, ReadBack::Origins).await.unwrap();
         let found: Vec<RecordBatch> = found.try_collect().await.unwrap();
         found.iter().map(RecordBatch::num_rows).sum()

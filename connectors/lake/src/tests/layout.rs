@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::{
     commit, context, decided, delivered, main_lineage, plain, positions, prepare, rows, sink,
-    writer,
+    with_column, writer,
 };
 
 fn parquet_files(folder: &Path) -> Vec<String> {
@@ -213,11 +213,4 @@ async fn without_origins_rows_can_only_be_counted() {
     let batches: Vec<RecordBatch> = batches.try_collect().await.expect("readable");
     assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 20);
     assert!(batches.iter().all(|batch| batch.num_columns() == 0));
-}
-
-fn with_column(batch: &RecordBatch, name: &str, column: ArrayRef) -> RecordBatch {
-    let schema = batch.schema();
-    let there = schema.fields().iter().map(|field| field.name().clone());
-    let columns = there.zip(batch.columns().iter().cloned());
-    RecordBatch::try_from_iter(columns.chain([(name.to_owned(), column)])).expect("a batch")
 }

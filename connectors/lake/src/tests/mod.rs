@@ -1,6 +1,7 @@
 //! The sink against a table on local disk and in a bucket: what a user and an auditor would notice.
 
 mod access;
+mod altered;
 mod bucket;
 mod care;
 mod epochs;
@@ -61,6 +62,13 @@ fn rows(positions: std::ops::Range<i64>) -> RecordBatch {
         (record::POSITION, Arc::new(Int64Array::from(positions))),
     ])
     .expect("a batch")
+}
+
+fn with_column(batch: &RecordBatch, name: &str, column: ArrayRef) -> RecordBatch {
+    let schema = batch.schema();
+    let there = schema.fields().iter().map(|field| field.name().clone());
+    let columns = there.zip(batch.columns().iter().cloned());
+    RecordBatch::try_from_iter(columns.chain([(name.to_owned(), column)])).expect("a batch")
 }
 
 /// A sink's view of [`rows`], of one split and epoch.

@@ -139,8 +139,16 @@ pub struct Opened {
     pub log_store: LogStoreRef,
     /// The log that all writers of the sink share.
     pub log: Arc<SharedLog>,
-    /// Which of all tables of that name it is.
-    pub identity: Identity,
+    /// Which of all tables of that name it is, and what it lacks.
+    pub found: Found,
+}
+
+/// A table as it was found.
+pub struct Found {
+    /// Which of all tables of its name it is.
+    pub id: String,
+    /// Columns of the layout that it lacks.
+    pub lacks: HashSet<String>,
 }
 
 /// Writes the epochs of a table's lineages.
@@ -148,6 +156,8 @@ pub struct LakeWriter {
     ctx: WriterContext,
     identity: Identity,
     layout: Layout,
+    /// Columns that the table lacked when it was last seen.
+    lacks: HashSet<String>,
     in_files: Vec<usize>,
     files: Arc<Files>,
     file_bytes_max: u64,
@@ -180,7 +190,8 @@ impl LakeWriter {
     /// # Errors
     /// Bug: the layout does not fit its own schema.
     pub fn new(ctx: WriterContext, config: &Config, table: Opened) -> Result<Self> {
-        let Opened { layout, log_store, log, identity } = table;
+        let Opened { layout, log_store, log, found } = table;
+        let identity = Identity { place: config.table.clone(), id: found.id, rows: 0 };
         let in_files = layout.in_files();
         let file_schema = layout.stored.project(&in_files).bug("the columns were counted wrong")?;
         let means = (ctx.memory_bytes, ctx.threads);
@@ -191,6 +202,7 @@ impl LakeWriter {
             ctx,
             identity,
             layout,
+            lacks: found.lacks,
             in_files,
             files,
             log,
@@ -276,6 +288,20 @@ impl LakeWriter {
         add(closed, self.files.shape.schema(), values.collect())
     }
 
+    /// Looks at the table before what is prepared is decided.
+    async fn look(&mut self, lineage: &Lineage, files: &Committable) -> Result<()> {
+        let lacks = self.log.look(lineage, files).await?;
+        if let Some(dropped) = lacks.iter().find(|column| !self.lacks.contains(*column)) {
+            let table = &self.identity.place;
+            return Err(Error::config(format!(
+                "column {dropped:?} of lake table {table:?} was dropped while we run"
+            ))
+            .hint("leave it out by a `sql` step, or start again, which adds it anew"));
+        }
+        self.lacks = lacks.into_iter().collect();
+        Ok(())
+    }
+
     fn take_open(&mut self, lineage: &Lineage) -> Vec<(PartitionKey, OpenFile)> {
         let open = self.open.extract_if(|(owner, _), _| owner == lineage);
         let mut files: Vec<_> = open.map(|((_, key), slot)| (key, slot.file)).collect();
@@ -313,8 +339,15 @@ impl Writer for LakeWriter {
         let paths = staged.files.iter().map(|file| file.path.clone()).collect();
         self.written.insert((lineage.clone(), epoch), paths);
         let columns = self.layout.columns.clone();
-        let committable = serde_json::to_value(Committable { files: staged.files, columns })
-            .bug("could not write a committable")?;
+        let mut files = Committable { files: staged.files, columns, new: None };
+        let seen = self.look(lineage, &files).await;
+        if let Err(error) = seen {
+            // What is dropped with the attempt is removed with it.
+            self.staged.insert(lineage.clone(), Staged { rows: 0, files: files.files });
+            return Err(error);
+        }
+        files.new = Some(self.lacks.iter().cloned().collect());
+        let committable = serde_json::to_value(files).bug("could not write a committable")?;
         let (rows, committable) = (staged.rows, Some(committable));
         let identities = vec![Identity { rows, ..self.identity.clone() }];
         Ok(Prepared { rows, rejects: Vec::new(), committable, identities })

@@ -1,5 +1,8 @@
 //! Buckets that are not there, and uploads that are given up: what a reader of the bucket sees.
 
+use object_store::ObjectStoreExt;
+use testkit::services;
+
 use super::*;
 
 /// A place without a bucket, whose sink makes none.
@@ -76,4 +79,53 @@ async fn nobody_sees_an_upload_to_azure_that_is_given_up() {
 #[tokio::test]
 async fn nobody_sees_an_upload_to_a_folder_that_is_given_up() {
     given_up("local").await;
+}
+
+#[tokio::test]
+async fn objects_that_are_removed_are_missing_and_not_written_again() {
+    for store in ["local", "s3", "azure", "gcs"] {
+        let Some(bench) = Bench::new(store, "format: jsonl") else { continue };
+        let schema = rows(0..1, 1).schema();
+        let mut writer = bench.writer(&schema).await;
+        let prepared = prepare(writer.as_mut(), 1, &rows(0..10, 5)).await;
+        assert_eq!(commit(writer.as_mut(), 1, &prepared).await, CommitOutcome::Committed);
+        let place = bench.place();
+        for (name, _) in bench.objects().await {
+            let path = place.path(&name).expect("its path");
+            place.objects.delete(&path).await.expect("removed");
+        }
+        let prepared = prepare(writer.as_mut(), 2, &rows(10..20, 5)).await;
+        assert_eq!(commit(writer.as_mut(), 2, &prepared).await, CommitOutcome::Committed);
+        assert_eq!(bench.positions().await, (10..20).collect::<Vec<_>>(), "{store}");
+    }
+}
+
+#[tokio::test]
+async fn a_bucket_that_is_removed_while_we_run_is_waited_for() {
+    let Some(bench) = Bench::new("s3", "format: jsonl") else { return };
+    let schema = rows(0..1, 1).schema();
+    let mut writer = bench.writer(&schema).await;
+    // Large enough for an upload, small enough for the checkpoint.
+    for (epoch, batch) in [(1, rows(0..12_000, 1_000)), (2, rows(12_000..12_010, 5))] {
+        let bucket = bench.config.url().trim_start_matches("s3://");
+        let bucket = bucket.split('/').next().expect("its name").to_owned();
+        let prepared = prepare(writer.as_mut(), epoch, &batch).await;
+        let prev = epoch.checked_sub(1).filter(|prev| *prev > 0);
+        let committable = prepared.committable.clone();
+        let decided = Commit { lineage: lineage(), epoch, prev, committable };
+        services::remove_bucket(&bucket).await;
+        match writer.commit(&decided).await {
+            Err(error) => assert!(error.retry(), "{}", error.chain()),
+            Ok(outcome) => assert_eq!(outcome, CommitOutcome::NeedsReplay),
+        }
+        // A new attempt makes it where the settings say so.
+        writer = bench.writer(&schema).await;
+        let outcome = writer.commit(&decided).await.expect("an outcome");
+        if outcome == CommitOutcome::NeedsReplay {
+            let again = prepare(writer.as_mut(), epoch, &batch).await;
+            assert_eq!(commit(writer.as_mut(), epoch, &again).await, CommitOutcome::Committed);
+        }
+        let first = if epoch == 1 { 0..12_000 } else { 12_000..12_010 };
+        assert_eq!(bench.positions().await, first.collect::<Vec<_>>());
+    }
 }

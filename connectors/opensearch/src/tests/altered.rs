@@ -221,3 +221,48 @@ async fn a_document_of_somebody_else_is_told_and_not_counted() {
         assert!(reason.contains("did not write"), "{reason}");
     }
 }
+
+/// Documents of the index, by their `_id`.
+async fn standing(url: &str, index: &str) -> Vec<Value> {
+    call(url, Method::Post, &format!("/{index}/_refresh"), None).await;
+    let found = call(url, Method::Get, &format!("/{index}/_search?version=true"), None).await;
+    found["hits"]["hits"].as_array().expect("documents").clone()
+}
+
+#[tokio::test]
+async fn under_our_own_names_only_the_very_row_is_counted() {
+    for (url, index) in places() {
+        let sink = sink(&url, &format!("index: {index}"));
+        deliver(&sink, 1, &texts(&["a", "b"])).await;
+        for document in standing(&url, &index).await {
+            let id = document["_id"].as_str().expect("its name");
+            let mut body = document["_source"].clone();
+            body["seen"] = json!("by somebody else");
+            if body["text"] == "a" {
+                body["text"] = json!("overwritten");
+            }
+            let version = i64::MAX - 1;
+            let path = format!("/{index}/_doc/{id}?version={version}&version_type=external");
+            call(&url, Method::Put, &path, Some(body)).await;
+        }
+        let prepared = deliver(&sink, 2, &texts(&["a", "b", "c"])).await;
+        assert_eq!((prepared.rows, rejected(&prepared)), (2, vec![0]));
+        let reason = &prepared.rejects[0].reject.reason;
+        assert!(reason.contains("other values"), "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_removed_is_missing_and_never_written_again() {
+    for (url, index) in places() {
+        let sink = sink(&url, &format!("index: {index}"));
+        deliver(&sink, 1, &texts(&["a", "b"])).await;
+        for document in standing(&url, &index).await {
+            let id = document["_id"].as_str().expect("its name");
+            call(&url, Method::Delete, &format!("/{index}/_doc/{id}"), None).await;
+        }
+        let later = texts(&["a", "b", "c"]).slice(2, 1);
+        assert_eq!(deliver(&sink, 2, &later).await.rows, 1);
+        assert_eq!(positions(&sink).await, [2]);
+    }
+}

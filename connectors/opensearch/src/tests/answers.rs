@@ -27,6 +27,7 @@ async fn rows_that_no_item_answers_are_sent_again() {
         r#"{"items":[{"index":{"_id":"x","status":201}},{"index":{"_id":"y","status":201}}]}"#,
         r#"{"items":[{"index":{"status":201}},{"index":{"status":201}}]}"#,
         r#"{"items":[{"delete":{"_id":"x","status":200}},{"delete":{"_id":"y","status":200}}]}"#,
+        "@409:snapshot_in_progress_exception 409:snapshot_in_progress_exception",
     ] {
         check((200, answer), &[2, 2]).await;
     }
@@ -102,8 +103,6 @@ async fn what_is_about_the_row_is_a_letter() {
 #[tokio::test]
 async fn a_conflict_counts_only_where_the_document_may_stand_there() {
     let conflict = "@409:version_conflict_engine_exception";
-    // An `_id` of the origin is the record's own.
-    check((200, conflict), &[2]).await;
     let version = crate::version::of(&lineage(), super::moment(9));
     let origin = r#"{"_split":"b.log","_position":5,"_epoch":3}"#;
     for (document, rejects) in [
@@ -129,4 +128,41 @@ async fn a_conflict_counts_only_where_the_document_may_stand_there() {
     let sink = sink(&cluster.url, "index: logs, id: \"{text}\"");
     let prepared = deliver(&sink, 1, &texts(&["a", "b"])).await;
     assert_eq!((prepared.rows, cluster.documents().len()), (2, 3));
+}
+
+/// An `_id` made of the origin proves nothing: only a document that holds the row does.
+#[tokio::test]
+async fn a_conflict_under_our_own_name_counts_only_where_the_row_stands_there() {
+    let conflict = "@409:version_conflict_engine_exception";
+    let row = r#""_split":"a.log","_position":0,"text":"a""#;
+    for (source, rejects) in [
+        (format!(r#"{{{row},"_epoch":9}}"#), 0),
+        (format!(r#"{{{row},"_epoch":9,"added":"by a pipeline"}}"#), 0),
+        (r#"{"_split":"a.log","_position":0,"_epoch":1,"text":"other"}"#.to_owned(), 1),
+        (r#"{"_split":"a.log","_position":3,"_epoch":1,"text":"a"}"#.to_owned(), 1),
+        (r#"{"text":"a"}"#.to_owned(), 1),
+        ("null".to_owned(), 1),
+    ] {
+        let standing = format!(r#"{{"docs":[{{"found":true,"_version":7,"_source":{source}}}]}}"#);
+        let cluster = Cluster::start(&[(200, conflict), (200, &standing)]).await;
+        let prepared = deliver(&sink(&cluster.url, "index: logs"), 1, &texts(&["a", "b"])).await;
+        assert_eq!(prepared.rejects.len(), rejects, "{source}");
+        assert_eq!(prepared.rows + prepared.rejects.len() as u64, 2);
+        if let Some(row) = prepared.rejects.first() {
+            assert!(row.reject.reason.contains("other values"), "{}", row.reject.reason);
+        }
+    }
+    let gone = (200, r#"{"docs":[{"found":false}]}"#);
+    let cluster = Cluster::start(&[(200, conflict), gone]).await;
+    let prepared = deliver(&sink(&cluster.url, "index: logs"), 1, &texts(&["a", "b"])).await;
+    assert_eq!((prepared.rows, cluster.documents().len()), (2, 3));
+}
+
+#[tokio::test]
+async fn success_counts_only_where_a_document_was_written() {
+    let cluster = Cluster::start(&[(200, "@noop")]).await;
+    let prepared = deliver(&sink(&cluster.url, "index: logs"), 1, &texts(&["a", "b"])).await;
+    assert_eq!((prepared.rows, rejected(&prepared)), (1, vec![0]));
+    let reason = &prepared.rejects[0].reject.reason;
+    assert!(reason.contains("ingest pipeline"), "{reason}");
 }

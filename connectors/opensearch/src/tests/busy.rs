@@ -19,7 +19,7 @@ type Requests = Arc<Mutex<Vec<(String, String)>>>;
 
 impl Cluster {
     /// A cluster with a script of (status, body); behind its end all goes well. A body that begins
-    /// with `@` lists what is said of each document: a status, or a status and a type of error.
+    /// with `@` lists what is said of each document: a status, a status and a type of error, `noop`.
     /// Status 0 ends the connection.
     pub async fn start(script: &[(u16, &str)]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -113,12 +113,20 @@ fn items(asked: &str, said: &str) -> String {
     });
     let mut said = said.split_whitespace();
     let items = ids.map(|id| {
-        let (status, error) = match said.next().unwrap_or("201").split_once(':') {
-            Some((status, kind)) => (status.to_owned(), json!({ "type": kind, "reason": "so" })),
-            None => ("201".to_owned(), Value::Null),
+        let word = said.next().unwrap_or("201");
+        let (status, error) = match word.split_once(':') {
+            Some((status, kind)) => (status, json!({ "type": kind, "reason": "so" })),
+            None => (word, Value::Null),
         };
-        let status: u16 = status.parse().expect("a status");
-        json!({ "index": { "_index": "logs", "_id": id, "status": status, "error": error } })
+        let (status, result) = match status {
+            "noop" => (200, "noop".to_owned()),
+            status => (status.parse::<u16>().expect("a status"), "created".to_owned()),
+        };
+        let mut item = json!({ "_index": "logs", "_id": id, "status": status, "error": error });
+        if status < 300 {
+            item["result"] = json!(result);
+        }
+        json!({ "index": item })
     });
     json!({ "items": items.collect::<Vec<_>>() }).to_string()
 }

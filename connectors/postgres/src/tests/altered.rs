@@ -192,3 +192,56 @@ async fn a_table_that_was_dropped_is_not_made_anew_without_a_word() {
     open(&sink, &row_schema()).await;
     assert_eq!(place.count().await, 0);
 }
+
+#[tokio::test]
+async fn a_table_that_is_emptied_gets_nothing_again() {
+    let Some(place) = Place::new().await else { return };
+    place.execute(MADE).await;
+    let sink = place.sink("create: false");
+    fence(&sink).await;
+    let mut writer = open(&sink, &row_schema()).await;
+    for (epoch, empty) in [(1, "TRUNCATE {t}"), (2, "DELETE FROM {t}"), (3, "SELECT 1")] {
+        let from = i64::try_from(epoch).unwrap() * 10;
+        prepare(writer.as_mut(), rows(from..from + 2), epoch).await;
+        let prev = epoch.checked_sub(1).filter(|prev| *prev > 0);
+        let outcome = commit(writer.as_mut(), epoch, prev).await.unwrap();
+        assert_eq!(outcome, CommitOutcome::Committed);
+        place.execute(empty).await;
+    }
+    assert_eq!(place.query("SELECT number FROM {t} ORDER BY 1").await, ["30", "31"]);
+}
+
+#[tokio::test]
+async fn a_database_that_is_read_only_is_waited_for() {
+    let Some(mut place) = Place::new().await else { return };
+    let server = place.url.clone();
+    let database = unique("readonly");
+    place.execute(&format!("CREATE DATABASE {database}")).await;
+    let mut url = url::Url::parse(&server).expect("an address");
+    url.set_path(&database);
+    place.url = url.to_string();
+    let sink = place.sink("create: true");
+    fence(&sink).await;
+    let mut writer = open(&sink, &row_schema()).await;
+    prepare(writer.as_mut(), rows(0..2), 1).await;
+    commit(writer.as_mut(), 1, None).await.unwrap();
+    drop(writer);
+    let set = |value: &str| {
+        format!("ALTER DATABASE {database} SET default_transaction_read_only = {value}")
+    };
+    place.execute(&set("on")).await;
+    let standby = place.sink("create: true");
+    let error = standby.fence_and_read(&ctx(&row_schema()), &lineage()).await.expect_err("waits");
+    assert!(error.retry() && error.chain().contains("25006"), "{}", error.chain());
+    place.url.clone_from(&server);
+    place.execute(&set("off")).await;
+    place.url = url.to_string();
+    fence(&standby).await;
+    let mut writer = open(&standby, &row_schema()).await;
+    prepare(writer.as_mut(), rows(2..4), 2).await;
+    commit(writer.as_mut(), 2, Some(1)).await.unwrap();
+    assert_eq!(place.count().await, 4);
+    drop(writer);
+    place.url = server;
+    place.execute(&format!("DROP DATABASE {database} WITH (FORCE)")).await;
+}

@@ -6,7 +6,7 @@ use clap::Args;
 use contract::sink::Proof;
 use contract::{Lineage, Result};
 use query::audit::{
-    DifferenceKind, Missed, Replaced, Report, SinkReport, Unexplained, Unfinished, Unreadable,
+    DifferenceKind, Gone, Missed, Replaced, Report, SinkReport, Unexplained, Unfinished, Unreadable,
 };
 use runtime::Pipeline;
 
@@ -84,11 +84,20 @@ pub fn print(report: &Report, out: &mut output::Stdout) -> std::io::Result<()> {
         };
         writeln!(out, "audit of {}{part} up to epoch {}", report.pipeline, lineage.epoch)?;
     }
-    for Unfinished { lineage, epoch } in &report.unfinished {
-        writeln!(
-            out,
-            "epoch {epoch} of {lineage} is decided and not finished: the next start delivers it"
-        )?;
+    for Unfinished { lineage, epoch, gone } in &report.unfinished {
+        let then = match gone.is_empty() {
+            true => "the next start delivers it to each sink whose token lacks it",
+            false => "nobody is known to have finished it",
+        };
+        writeln!(out, "epoch {epoch} of {lineage} is decided and not finished: {then}")?;
+        for Gone { sink, place } in gone {
+            writeln!(
+                out,
+                "  {place:?} of sink {sink:?} is not there: restore it, or start again, which \
+                 delivers the epoch where a token shows that it is lacking, and else names the \
+                 ways to go on"
+            )?;
+        }
     }
     for sink in &report.sinks {
         writeln!(out, "  {}: {}", sink.sink, verdict(sink))?;

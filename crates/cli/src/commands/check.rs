@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use chrono::{DateTime, Utc};
 use clap::Args;
 use contract::sink::Promise;
-use contract::source::Lineages;
+use contract::source::{Again, Lineages};
 use contract::spec::{BuildContext, Change};
 use contract::{Lineage, Result, Section};
 use plan::schedule::{Missed, Schedule};
@@ -249,7 +249,7 @@ fn describe(loaded: &Loaded) -> Result<Checked> {
         Ok(Source {
             source: node.name.clone(),
             r#type: planned.kind.clone(),
-            replayable: node.source.replayable(),
+            replayable: node.source.again() != Again::Never,
             lineages: node.lineages,
             unreadable: unreadable.into_iter().flatten().map(Unreadable::from).collect(),
             unread: Vec::new(),
@@ -341,7 +341,7 @@ fn print(checked: &Checked, several: bool, out: &mut output::Stdout) -> std::io:
     }
     for sink in &checked.sinks {
         writeln!(out, "  sink {} ({}): {}", sink.sink, sink.r#type, sink.promise.sentence)?;
-        for Change { when, then } in sink.changes {
+        for Change { when, then, .. } in sink.changes {
             writeln!(out, "    {when}: {then}")?;
         }
     }

@@ -65,8 +65,8 @@ pub struct Run {
     #[arg(long, value_enum, requires = "until_end")]
     assume: Option<Assume>,
 
-    /// Where an unfinished epoch needs records that can no longer be read, deliver the rest of it
-    /// and book them as lost.
+    /// Where an unfinished epoch needs records that can no longer be read, deliver what is proved
+    /// to be the rest of it and book them as lost. What a sink refuses now becomes dead letters.
     #[arg(long)]
     accept_loss: bool,
 

@@ -52,6 +52,26 @@ fn a_source_under_another_name_is_refused_before_it_reads_anything_again() {
 }
 
 #[test]
+fn a_source_under_another_name_is_known_by_another_spelling_of_its_path() {
+    let desk = delivered();
+    let whole = desk.path().canonicalize().expect("it is there").join("access.log");
+    let (whole, up) = (whole.display(), "logmill-data/../access.log");
+    for path in [whole.to_string(), up.to_owned(), "./access.log".to_owned()] {
+        let other = PIPELINE.replace("paths: [access.log]", &format!("paths: ['{path}']"));
+        // Under its own name the other spelling is the same file.
+        desk.write("web.yaml", &other);
+        desk.done(&["run", "web.yaml", "--until-end"]);
+        assert_eq!(rows(&desk), "n\n3\n", "{path}");
+        let other = other.replace("access: {", "logs: {").replace("input: access", "input: logs");
+        desk.write("web.yaml", &other);
+        let refused = desk.run(&["run", "web.yaml", "--until-end"]);
+        assert_eq!(refused.code, 2, "{path}: {}", refused.stderr);
+        let said = "source \"logs\" reads what source \"access\" has read";
+        assert!(refused.stderr.contains(said), "{path}: {}", refused.stderr);
+    }
+}
+
+#[test]
 fn what_was_rotated_since_is_known_under_another_name_of_its_source_or_pipeline() {
     let desk = Desk::new();
     let pipeline = PIPELINE.replace("access.log", "access.log*");

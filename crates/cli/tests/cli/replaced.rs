@@ -236,7 +236,38 @@ fn a_decided_epoch_that_is_sent_again_into_a_new_table_is_never_called_gone() {
     desk.done(&["audit", "replaced.yaml"]);
 }
 
-/// A table that takes nothing of a decided epoch any more loses it and gets what comes later.
+/// A table that is dropped after its rows were committed, before anybody noted that all is done:
+/// a start does not deliver them again, and the audit does not say so.
+#[test]
+fn a_table_that_is_dropped_before_the_end_is_noted_is_named_by_the_audit() {
+    let Some(url) = find("postgres") else { return };
+    let name = unique("replaced");
+    for sink in [
+        format!("type: postgres, url: '{url}', table: {name}, create: true"),
+        "type: lake, table: replaced".to_owned(),
+    ] {
+        let desk = pipeline(&name, &sink);
+        let mut command = desk.command(&["run", "replaced.yaml", "--until-end", "--quiet"]);
+        command.env("LOGMILL_FAILPOINT", "complete.before:1").stdout(Stdio::null());
+        assert!(!command.status().expect("it starts").success(), "it was killed");
+        desk.done(&["audit", "replaced.yaml"]);
+        match sink.contains("postgres") {
+            true => drop(ask(&url, &format!("DROP TABLE {name}"))),
+            false => std::fs::remove_dir_all(desk.path().join("logmill-data/lake/replaced"))
+                .expect("a table"),
+        }
+        let ran = desk.run(&["audit", "replaced.yaml"]);
+        assert_eq!(ran.code, 3, "{}{}", ran.stdout, ran.stderr);
+        for part in ["epoch 1 of main is decided and not finished", "of sink \"out\" is not there"]
+        {
+            assert!(ran.stdout.contains(part), "{part}: {}", ran.stdout);
+        }
+        assert!(!ran.stdout.contains("the next start delivers it"), "{}", ran.stdout);
+    }
+}
+
+/// A table that takes nothing of a decided epoch any more makes letters of it, and gets what comes
+/// later.
 #[test]
 fn a_table_that_refuses_all_of_a_decided_epoch_goes_on_with_the_next() {
     let Some(url) = find("postgres") else { return };
@@ -246,12 +277,21 @@ fn a_table_that_refuses_all_of_a_decided_epoch_goes_on_with_the_next() {
     desk.write("a.json", "{\"n\":1}\n{\"n\":2}\n{\"n\":3}\n{\"n\":4}\n");
     let stopped = desk.run(&["run", "replaced.yaml", "--until-end"]);
     assert_eq!(stopped.code, 1, "{}", stopped.stderr);
-    assert!(stopped.stderr.contains("3 of them were refused now"), "{}", stopped.stderr);
+    assert!(stopped.stderr.contains("3 of them are refused now"), "{}", stopped.stderr);
     desk.done(&["run", "replaced.yaml", "--until-end", "--accept-loss"]);
     desk.done(&["run", "replaced.yaml", "--until-end"]);
     assert_eq!(ask(&url, &format!("SELECT string_agg(n::text, ',') FROM {name}")), "4");
-    let sql = "SELECT sum(lost) AS lost FROM ledger WHERE sink = 'out'";
-    assert_eq!(desk.done(&["query", sql, "--format", "csv"]).stdout, "lost\n3\n");
+    let sql = "SELECT sum(lost) AS lost, sum(dead_lettered) AS letters FROM ledger \
+               WHERE sink = 'out'";
+    assert_eq!(desk.done(&["query", sql, "--format", "csv"]).stdout, "lost,letters\n0,3\n");
+    desk.done(&["audit", "replaced.yaml"]);
+    let sql = "SELECT count(*) AS n FROM dead_letters WHERE sink = 'out' AND kind = 'bytes'";
+    assert_eq!(desk.done(&["query", sql, "--format", "csv"]).stdout, "n\n3\n");
+    // Once the table takes them, they are given again.
+    ask(&url, &format!("ALTER TABLE {name} DROP CONSTRAINT large"));
+    desk.done(&["dead-letters", "replay", "replaced.yaml"]);
+    let all = format!("SELECT string_agg(n::text, ',' ORDER BY n) FROM {name}");
+    assert_eq!(ask(&url, &all), "1,2,3,4");
     desk.done(&["audit", "replaced.yaml"]);
 }
 

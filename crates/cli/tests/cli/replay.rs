@@ -77,6 +77,23 @@ fn check_replayed(desk: &Desk) {
 }
 
 #[test]
+fn a_replay_reads_no_other_checkpoints_than_its_letters_name() {
+    let desk = Desk::new();
+    desk.write("web.yaml", &PIPELINE.replace("PATTERN", WRONG));
+    let lines = ["zero 0\n", "minus -1\n", "one 1\n"];
+    for number in 1..=lines.len() {
+        desk.write("access.log", &lines[..number].concat());
+        desk.done(&["run", "web.yaml", "--until-end", "--quiet"]);
+    }
+    let first = "logmill-data/checkpoints/web/main/epoch-00000000000000000001";
+    assert!(desk.path().join(first).exists());
+    desk.write(first, "damaged");
+    desk.write("web.yaml", &PIPELINE.replace("PATTERN", RIGHT));
+    assert_eq!(replay(&desk)["taken"], 1);
+    assert_eq!(words(&desk, "web", "concat(word, ' ', number)"), ["zero 0", "minus -1", "one 1"]);
+}
+
+#[test]
 fn corrected_lines_come_in_once_and_only_where_they_lacked() {
     let desk = refused();
     let report = replay(&desk);

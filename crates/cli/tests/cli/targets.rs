@@ -285,3 +285,38 @@ fn what_is_assumed_counts_only_once_the_run_begins() {
         assert_eq!(ran.code, 0, "{before}: {}", ran.stderr);
     }
 }
+
+/// One place has many names: none of them is another place, nor taken for a second one.
+#[test]
+fn another_spelling_of_a_place_is_the_same_place() {
+    let desk = desk("type: object_store, url: ./out, create_bucket: true");
+    let whole = desk.path().canonicalize().expect("it is there");
+    let whole = whole.display();
+    let spellings =
+        ["out/".to_owned(), format!("file://{whole}/out"), format!("{whole}/logmill-data/../out")];
+    for (number, url) in spellings.iter().enumerate() {
+        desk.write("web.yaml", &pipeline(&format!("type: object_store, url: '{url}'")));
+        add_a_line(&desk);
+        desk.done(&["run", "web.yaml", "--until-end", "-q"]);
+        assert_eq!(lines_below(&desk, "out"), LINES + number + 1, "{url}");
+    }
+    desk.done(&["audit", "web.yaml"]);
+    let sink = "  too: { input: access, type: object_store, url: ./out }\n";
+    let url = format!("type: object_store, url: 'file://{whole}/out/'");
+    desk.write("web.yaml", &format!("{}{sink}", pipeline(&url)));
+    let refused = desk.run(&["check", "web.yaml"]);
+    assert_eq!(refused.code, 2, "{}", refused.stdout);
+    assert!(refused.stderr.contains("write to one place"), "{}", refused.stderr);
+}
+
+/// What was written under another name of a sink is known under another spelling.
+#[test]
+fn a_sink_of_another_name_and_spelling_is_known() {
+    let desk = desk("type: object_store, url: ./out, create_bucket: true");
+    let other = pipeline("type: object_store, url: 'out/.'").replace("  out: {", "  new: {");
+    desk.write("web.yaml", &other);
+    let refused = desk.run(&["run", "web.yaml", "--until-end", "-q"]);
+    assert_eq!(refused.code, 2, "{}", refused.stderr);
+    let said = "sink \"new\" writes where sink \"out\" has written";
+    assert!(refused.stderr.contains(said), "{}", refused.stderr);
+}

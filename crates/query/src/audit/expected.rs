@@ -12,7 +12,7 @@ use state::{Checkpoint, CheckpointStore, History, LedgerRow};
 
 use super::found::Found;
 use super::report::{
-    Complete, Difference, DifferenceKind, Missed, Replaced, Unexplained, Unfinished,
+    Complete, Difference, DifferenceKind, Gone, Missed, Replaced, Unexplained, Unfinished,
 };
 
 /// How far the ledger is taken to be delivered.
@@ -123,7 +123,8 @@ impl Expected {
         }
         let epoch = newest.checkpoint.epoch;
         if !newest.complete && epoch > 0 {
-            self.unproven.push(Unfinished { lineage: lineage.to_string(), epoch });
+            let (lineage, gone) = (lineage.to_string(), Vec::new());
+            self.unproven.push(Unfinished { lineage, epoch, gone });
         }
         for (sink, state) in &newest.checkpoint.sinks {
             let met = state.identities.iter().map(|one| (lineage.to_string(), one.clone()));
@@ -276,6 +277,23 @@ impl Expected {
             })
         });
         replaced.collect()
+    }
+
+    /// What rows of an epoch went to of which nothing is there `now`.
+    pub fn gone(
+        &self,
+        epoch: &Unfinished,
+        sink: &str,
+        now: &BTreeMap<String, String>,
+    ) -> Vec<Gone> {
+        let known = self.identities.get(sink).map_or(&[][..], Vec::as_slice);
+        let of_epoch = known
+            .iter()
+            .filter(|(lineage, one)| *lineage == epoch.lineage && one.to == epoch.epoch)
+            .filter(|(_, one)| !now.contains_key(&one.place));
+        let gone =
+            of_epoch.map(|(_, one)| Gone { sink: sink.to_owned(), place: one.place.clone() });
+        gone.collect()
     }
 
     /// The stretches in which a sink does not hold what it should, in order.

@@ -22,7 +22,7 @@ use state::CheckpointStore;
 use expected::{Expected, Until};
 use found::{Found, Positions};
 pub use report::{
-    Complete, Difference, DifferenceKind, Missed, Replaced, Report, SinkReport, Unexplained,
+    Complete, Difference, DifferenceKind, Gone, Missed, Replaced, Report, SinkReport, Unexplained,
     Unfinished, Unreadable,
 };
 
@@ -49,10 +49,11 @@ pub async fn audit(
     if let Some(complete) = without_unseen(pipeline, (&expected, &reports), checkpoints).await? {
         let unproven = std::mem::replace(&mut expected, complete).unproven;
         reports = audit_all(pipeline, sinks, &expected).await?;
-        for epoch in unproven.into_iter().filter(|epoch| expected.unproven.contains(epoch)) {
+        for mut epoch in unproven.into_iter().filter(|epoch| expected.unproven.contains(epoch)) {
             let lineage = Lineage::new(epoch.lineage.as_str());
             // Where nobody can tell whether it is owned, nobody is known to finish it.
             if checkpoints.is_held(pipeline, &lineage).await? != Some(true) {
+                epoch.gone = gone(sinks, &expected, &epoch).await;
                 unfinished.push(epoch);
             }
         }
@@ -64,6 +65,18 @@ pub async fn audit(
         unfinished,
         sinks: reports,
     })
+}
+
+/// What rows of an unfinished epoch went to and is not there. A sink that cannot be asked says so
+/// in its report.
+async fn gone(sinks: &[AuditedSink], expected: &Expected, epoch: &Unfinished) -> Vec<Gone> {
+    let mut gone = Vec::new();
+    for audited in sinks.iter().filter(|audited| expected.knows_identities(&audited.name)) {
+        if let Ok(now) = audited.sink.identities().await {
+            gone.extend(expected.gone(epoch, &audited.name, &now));
+        }
+    }
+    gone
 }
 
 /// What the ledger says of complete epochs alone, where a sink lacks rows of those that are not

@@ -28,13 +28,25 @@ pub struct Complete {
     pub epoch: u64,
 }
 
-/// A decided epoch that the next start finishes.
+/// A decided epoch that nobody is known to have finished.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Unfinished {
     /// The lineage's name.
     pub lineage: String,
     /// The epoch.
     pub epoch: u64,
+    /// What its rows were prepared for and is not there; else the next start finishes it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub gone: Vec<Gone>,
+}
+
+/// A table, topic, index or bucket that rows of a sink went to and that is not there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Gone {
+    /// The sink.
+    pub sink: String,
+    /// Its name.
+    pub place: String,
 }
 
 /// The audit of one sink.

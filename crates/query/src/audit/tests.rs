@@ -200,7 +200,7 @@ async fn a_decided_epoch_that_nobody_delivers_is_unfinished() {
     assert!(!report.complete);
     assert_eq!((report.lineages[0].epoch, report.sinks[0].found), (1, 3));
     assert!(report.sinks[0].is_complete(), "what was published before is there");
-    let unfinished = Unfinished { lineage: "main".to_owned(), epoch: 2 };
+    let unfinished = Unfinished { lineage: "main".to_owned(), epoch: 2, gone: Vec::new() };
     assert_eq!(report.unfinished, [unfinished]);
 }
 

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use contract::record::{message_schema, sink_schema};
 use contract::sink::Sink;
-use contract::source::{Lineages, Reject, Split};
+use contract::source::{Again, Lineages, Reject, Split};
 use contract::{Error, Lineage, Result, SplitId};
 use serde::{Deserialize, Serialize};
 use state::checkpoint::{NumberedEdge, sha256_hex};
@@ -184,7 +184,7 @@ impl Pipeline {
     /// Whether the records of a source can be had again.
     pub fn gives_again(&self, source: &str) -> bool {
         let found = self.sources.iter().find(|node| node.name == source);
-        found.is_some_and(|node| self.gives_lines(source) || node.source.replayable())
+        found.is_some_and(|node| self.gives_lines(source) || node.source.again() != Again::Never)
     }
 
     /// The step with a state that a letter of the refuser would enter, by name: the refuser itself,

@@ -1,10 +1,12 @@
-//! The pipelines that made the epochs of a history, as far as its checkpoints name them.
+//! The pipelines that made the epochs of a history, as far as its checkpoints name them. Only
+//! checkpoints of epochs that somebody asks for are read.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use contract::Result;
 use state::checkpoint::NumberedEdge;
+use state::history::Shelf;
 use state::{Checkpoint, CheckpointStore};
 use tracing::debug;
 
@@ -32,30 +34,50 @@ pub struct Plans<'a> {
     today: &'a Pipeline,
     store: CheckpointStore,
     rebuild: Rebuild,
+    /// The checkpoints of each lineage that nobody asked for yet.
+    shelves: Vec<Shelf>,
     known: Vec<Known>,
     /// By the number and the `now()` of an epoch; none where two lineages differ.
     epochs: HashMap<(u64, i64), Option<usize>>,
 }
 
 impl<'a> Plans<'a> {
-    /// Reads the checkpoints of all lineages, those of replays too.
+    /// Lists the checkpoints of all lineages, those of replays too.
     ///
     /// # Errors
-    /// External: a checkpoint cannot be read.
-    pub async fn read(
+    /// Retryable External: the store does not answer.
+    pub async fn list(
         today: &'a Pipeline,
         store: &CheckpointStore,
         rebuild: Rebuild,
     ) -> Result<Self> {
-        let (known, epochs) = (Vec::new(), HashMap::new());
-        let mut plans = Self { today, store: store.clone(), rebuild, known, epochs };
+        let mut shelves = Vec::new();
         for lineage in store.lineages(&today.name).await? {
-            let history = store.history(&today.name, &lineage);
-            for checkpoint in history.checkpoints().await? {
-                plans.add(checkpoint);
-            }
+            shelves.push(store.history(&today.name, &lineage).shelf().await?);
         }
-        Ok(plans)
+        let (known, epochs) = (Vec::new(), HashMap::new());
+        Ok(Self { today, store: store.clone(), rebuild, shelves, known, epochs })
+    }
+
+    /// Reads what every lineage has of an epoch.
+    async fn read(&mut self, epoch: u64) -> Result<()> {
+        let mut taken = Vec::new();
+        for shelf in &mut self.shelves {
+            shelf.take(epoch, |checkpoint| taken.push(texts_of(checkpoint))).await?;
+        }
+        taken.into_iter().for_each(|checkpoint| self.add(checkpoint));
+        Ok(())
+    }
+
+    /// Reads all that is left.
+    async fn read_rest(&mut self) -> Result<()> {
+        let mut left: Vec<_> = self.shelves.iter().flat_map(Shelf::left).collect();
+        left.sort_unstable();
+        left.dedup();
+        for epoch in left {
+            self.read(epoch).await?;
+        }
+        Ok(())
     }
 
     fn add(&mut self, checkpoint: Checkpoint) {
@@ -72,14 +94,7 @@ impl<'a> Plans<'a> {
         });
         let texts = &mut self.known[at].checkpoints;
         if texts.iter().all(|known| known.plan_text != checkpoint.plan_text) {
-            let Checkpoint { plan, plan_text, resources, semantics, .. } = checkpoint;
-            texts.push(Checkpoint {
-                plan,
-                plan_text,
-                resources,
-                semantics,
-                ..Checkpoint::default()
-            });
+            texts.push(checkpoint);
         }
         match self.epochs.entry(key) {
             Entry::Vacant(free) => drop(free.insert(Some(at))),
@@ -90,25 +105,55 @@ impl<'a> Plans<'a> {
 
     /// The pipeline that made an epoch, known by its number and its `now()`; none where nobody can
     /// tell any more.
-    pub async fn of(&mut self, epoch: u64, now_us: i64) -> Option<&Pipeline> {
-        let at = (*self.epochs.get(&(epoch, now_us))?)?;
-        let known = &mut self.known[at];
+    ///
+    /// # Errors
+    /// External: a checkpoint cannot be read.
+    pub async fn of(&mut self, epoch: u64, now_us: i64) -> Result<Option<&Pipeline>> {
+        if !self.epochs.contains_key(&(epoch, now_us)) {
+            self.read(epoch).await?;
+        }
+        let Some(Some(at)) = self.epochs.get(&(epoch, now_us)).copied() else { return Ok(None) };
+        let known = &self.known[at];
         if known.plan == self.today.fingerprint
             && known.semantics == self.today.semantics
             && known.numbering.is_empty()
         {
-            return Some(self.today);
+            return Ok(Some(self.today));
         }
         if matches!(known.made, Made::NotYet) {
-            known.made = match known.make(self.today, &self.store, &self.rebuild).await {
-                Some(pipeline) => Made::Once(Box::new(pipeline)),
-                None => Made::Never,
-            };
+            self.make(at).await?;
         }
-        match &known.made {
+        Ok(match &self.known[at].made {
             Made::Once(pipeline) => Some(pipeline),
             Made::NotYet | Made::Never => None,
+        })
+    }
+
+    /// Makes a pipeline of a text that was read; where none makes it, of any other of its plan.
+    async fn make(&mut self, at: usize) -> Result<()> {
+        let mut made = self.known[at].make(self.today, &self.store, &self.rebuild).await;
+        if made.is_none() {
+            self.read_rest().await?;
+            made = self.known[at].make(self.today, &self.store, &self.rebuild).await;
         }
+        self.known[at].made = made.map_or(Made::Never, |made| Made::Once(Box::new(made)));
+        Ok(())
+    }
+}
+
+/// What a checkpoint says of the pipeline, without what the epoch did.
+fn texts_of(checkpoint: Checkpoint) -> Checkpoint {
+    let Checkpoint { plan, plan_text, resources, semantics, numbering, epoch, now_us, .. } =
+        checkpoint;
+    Checkpoint {
+        plan,
+        plan_text,
+        resources,
+        semantics,
+        numbering,
+        epoch,
+        now_us,
+        ..Checkpoint::default()
     }
 }
 

@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use contract::error::Context;
 use contract::record::{POSITION, positions};
 use contract::source::{
-    Discovery, KnownSplit, OriginalKind, ReadBatch, Source, Split, SplitReader, Until,
+    Again, Discovery, KnownSplit, OriginalKind, ReadBatch, Source, Split, SplitReader, Until,
 };
 use contract::{Error, Position, Result, SplitId};
 use tracing::warn;
@@ -52,6 +52,11 @@ impl Reread {
 impl Source for Reread {
     fn schema(&self) -> SchemaRef {
         self.source.schema()
+    }
+
+    fn again(&self) -> Again {
+        // Letters are left out whose records are gone and not kept.
+        Again::Sparse
     }
 
     async fn splits(&self, _known: Option<&[KnownSplit]>) -> Result<Discovery> {

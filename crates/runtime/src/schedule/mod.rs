@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use contract::source::Again;
 use contract::{Error, ErrorKind, Result};
 use futures::future::BoxFuture;
 use metrics::{counter, gauge};
@@ -331,7 +332,7 @@ pub fn next_times(schedule: &Schedule, after: DateTime<Utc>, count: usize) -> Ve
 /// # Errors
 /// Config.
 pub fn check(pipeline: &crate::Pipeline) -> Result<()> {
-    let endless = pipeline.sources.iter().find(|node| !node.source.replayable());
+    let endless = pipeline.sources.iter().find(|node| node.source.again() == Again::Never);
     match endless {
         Some(node) => Err(Error::config(format!(
             "pipeline {:?} has a schedule, and source {:?} can be read only once",

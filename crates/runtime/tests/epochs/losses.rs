@@ -11,12 +11,15 @@ use async_trait::async_trait;
 use connector_memory::store::{origins, store};
 use contract::failpoint::{self, Action};
 use contract::record::position_field;
-use contract::source::{Discovery, KnownSplit, ReadBatch, Source, Split, SplitReader, Until};
+use contract::source::{
+    Again, Discovery, KnownSplit, ReadBatch, Source, Split, SplitReader, Until,
+};
 use contract::spec::{BuildContext, Connector, Spec};
 use contract::{Error, ErrorKind, Lineage, Position, Result, Section, SplitId};
 use runtime::{Progress, Rebuild, RunOptions, Summary};
 use state::CheckpointStore;
 use state::checkpoint::SEMANTICS;
+use state::ledger::Counts;
 use testkit::crash::Proof;
 use tokio::sync::watch;
 
@@ -43,6 +46,8 @@ struct Shape {
     holes: Vec<i64>,
     /// A record that stands one further.
     moved: Option<i64>,
+    /// Whether the source never has holes.
+    exact: bool,
 }
 
 static SHAPES: Mutex<BTreeMap<String, Shape>> = Mutex::new(BTreeMap::new());
@@ -72,6 +77,11 @@ fn schema() -> SchemaRef {
 impl Source for Aging {
     fn schema(&self) -> SchemaRef {
         schema()
+    }
+
+    fn again(&self) -> Again {
+        let exact = SHAPES.lock().unwrap().get(&self.0).is_some_and(|shape| shape.exact);
+        if exact { Again::Exact } else { Again::Sparse }
     }
 
     async fn splits(&self, _: Option<&[KnownSplit]>) -> Result<Discovery> {
@@ -194,9 +204,27 @@ impl Fixture {
     }
 
     fn lost(&self) -> u64 {
+        self.sum(|counts| counts.lost)
+    }
+
+    fn sum(&self, count: fn(&Counts) -> u64) -> u64 {
         let checkpoints = CheckpointStore::local(&self.data.path().join("checkpoints")).unwrap();
         let ledger = block_on(checkpoints.history(&self.name, &Lineage::main()).ledger()).unwrap();
-        ledger.rows.iter().map(|row| row.entry.counts.lost).sum()
+        ledger.rows.iter().map(|row| count(&row.entry.counts)).sum()
+    }
+
+    /// The positions of dead letters.
+    fn letters(&self) -> Vec<i64> {
+        let rows = store(&format!("{}-dead", self.name)).rows();
+        let mut positions: Vec<_> =
+            rows.iter().flat_map(|batch| origins(batch).unwrap()).map(|row| row.1).collect();
+        positions.sort_unstable();
+        positions
+    }
+
+    /// From which position on the sink refuses rows by now.
+    fn refuse(&self, from: Option<i64>) {
+        store(&format!("{}-out", self.name)).content().refuses_from = from;
     }
 }
 
@@ -239,17 +267,74 @@ fn holes_that_nobody_told_of_are_named_and_the_rest_is_delivered() {
 }
 
 #[test]
-fn a_sink_that_takes_nothing_of_a_replay_any_more_loses_the_epoch_and_goes_on() {
+fn fewer_rows_of_a_source_without_holes_are_other_rows() {
+    let _alone = Proof::alone();
+    let shape = Shape { holes: vec![10, 12, 50], exact: true, ..Shape::default() };
+    check(shape, "47 rows of split \"numbers\"", Vec::new());
+}
+
+#[test]
+fn what_a_replay_finds_refused_becomes_dead_letters() {
     let _alone = Proof::alone();
     let fixture = Fixture::new(Shape::default());
-    let refuse = |refuses| store(&format!("{}-out", fixture.name)).content().refuses = refuses;
-    refuse(true);
-    let error = block_on(fixture.run(false)).unwrap_err();
-    assert!(error.chain().contains("every row is refused"), "{}", error.chain());
+    for refused_from in [60, 0] {
+        fixture.refuse(Some(refused_from));
+        let error = block_on(fixture.run(false)).unwrap_err();
+        assert!(error.chain().contains("is refused"), "{}", error.chain());
+        assert!(error.hint_text().is_some_and(|hint| hint.contains("dead letters")), "{error:?}");
+    }
+    fixture.refuse(Some(60));
     block_on(fixture.run(true)).unwrap();
-    refuse(false);
+    fixture.refuse(None);
     block_on(fixture.run(false)).unwrap();
-    assert_eq!((fixture.held(), fixture.lost()), (Vec::new(), END as u64 / 2));
+    assert_eq!(fixture.held(), even(0).filter(|at| *at < 60).collect::<Vec<_>>());
+    assert_eq!((fixture.letters(), fixture.lost()), (even(60).collect(), 0));
+    assert_eq!(fixture.sum(|counts| counts.dead_lettered), 20);
+}
+
+#[test]
+fn a_sink_that_takes_nothing_of_a_replay_any_more_makes_letters_of_it_and_goes_on() {
+    let _alone = Proof::alone();
+    let shape = Shape { holes: vec![10], ..Shape::default() };
+    let fixture = Fixture::new(shape);
+    fixture.refuse(Some(0));
+    block_on(fixture.run(true)).unwrap();
+    fixture.refuse(None);
+    block_on(fixture.run(false)).unwrap();
+    assert_eq!((fixture.held(), fixture.lost()), (Vec::new(), 1));
+    assert_eq!(fixture.letters(), even(0).filter(|at| *at != 10).collect::<Vec<_>>());
+}
+
+#[test]
+fn late_letters_stand_once_wherever_the_process_dies() {
+    let _alone = Proof::alone();
+    // The replay of the epoch is the first; that of its letters the second.
+    for (point, pass) in [
+        ("recover.replayed", 1),
+        ("commit.sink.after", 1),
+        ("recover.replayed", 2),
+        ("commit.sink.before", 2),
+        ("commit.sink.after", 2),
+        ("recover.done", 1),
+    ] {
+        let fixture = Fixture::new(Shape::default());
+        fixture.refuse(Some(60));
+        failpoint::arm(point, pass, Action::Halt);
+        block_on(async {
+            tokio::select! {
+                ended = fixture.run(true) => panic!("{point}:{pass} was not passed: {ended:?}"),
+                () = failpoint::halted() => {}
+            }
+        });
+        block_on(fixture.run(true)).unwrap();
+        let held: Vec<_> = even(0).filter(|at| *at < 60).collect();
+        assert_eq!(
+            (fixture.held(), fixture.letters()),
+            (held, even(60).collect()),
+            "{point}:{pass}"
+        );
+        assert_eq!(fixture.sum(|counts| counts.dead_lettered), 20, "{point}:{pass}");
+    }
 }
 
 #[test]

@@ -4,9 +4,11 @@
 //! `<lineage>/complete-<number>` says that every sink holds the epoch. Old epochs are packed into
 //! `<lineage>/pack-<first>-<last>`, so that a folder stays short however long a pipeline runs.
 
+mod losses;
 mod names;
 mod packs;
 mod rejects;
+mod shelf;
 mod tidy;
 mod troubles;
 
@@ -26,7 +28,9 @@ use crate::checkpoint::{Checkpoint, sha256_hex};
 use crate::ledger::{Entry, LedgerRow};
 use crate::moment::Moment;
 use crate::runs::RUNS;
+pub use losses::Losses;
 use names::Names;
+pub use shelf::Shelf;
 
 /// The folder of what is kept by content, beside those of the lineages.
 pub(crate) const RESOURCES: &str = "resources";
@@ -264,33 +268,6 @@ impl History {
     /// External: it is not there.
     pub async fn resource(&self, sha256: &str) -> Result<Bytes> {
         self.bytes(&self.resource_path(sha256)).await
-    }
-
-    /// Keeps what could not be delivered of a decided epoch, as it will stand in the ledger of the
-    /// next. Durable before any sink commits without these rows.
-    ///
-    /// # Errors
-    /// Retryable External: the store does not answer.
-    pub async fn keep_losses(&self, epoch: u64, losses: &[Entry]) -> Result<()> {
-        let path = self.losses_path(epoch);
-        let bytes = serde_json::to_vec(losses).bug("losses are no JSON")?;
-        let put = self.store.put(&path, Bytes::from(bytes).into()).await;
-        put.transient(|| format!("could not write \"{path}\""))?;
-        Ok(())
-    }
-
-    /// What [`History::keep_losses`] kept of an epoch.
-    ///
-    /// # Errors
-    /// External: the store does not answer (retryable), or the note is damaged.
-    pub async fn losses(&self, epoch: u64) -> Result<Vec<Entry>> {
-        let path = self.losses_path(epoch);
-        match self.if_there(&path).await? {
-            Some(bytes) => {
-                serde_json::from_slice(&bytes).external(|| format!("\"{path}\" is damaged"))
-            }
-            None => Ok(Vec::new()),
-        }
     }
 
     /// Keeps what a lineage reads where no source could give it again, before its first checkpoint.

@@ -1,6 +1,7 @@
 //! What lies in the folder of a lineage, by kind.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::time::{Duration, SystemTime};
 
 use object_store::path::Path;
@@ -43,6 +44,18 @@ impl Names {
             let last = name.rsplit('-').next().and_then(|digits| digits.parse::<u64>().ok());
             last.is_none_or(|last| last >= epoch)
         })
+    }
+
+    /// The packs that may hold this epoch.
+    pub fn packs_with(&self, epoch: u64) -> Vec<Path> {
+        let may_hold = |path: &&Path| Self::span_of(path).is_none_or(|span| span.contains(&epoch));
+        self.packs.iter().filter(may_hold).cloned().collect()
+    }
+
+    /// The epochs of a pack, as its name says.
+    pub fn span_of(pack: &Path) -> Option<RangeInclusive<u64>> {
+        let (first, last) = pack.filename()?.strip_prefix("pack-")?.split_once('-')?;
+        Some(first.parse().ok()?..=last.parse().ok()?)
     }
 
     /// Takes in an object of this name, written at this time.

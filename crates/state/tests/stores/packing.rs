@@ -117,3 +117,22 @@ async fn kill(filled: &InMemory, keep_from_us: i64, point: &str, pass: u64) {
     let names = left.iter().filter_map(|object| object.location.filename());
     assert_eq!(names.filter(|name| name.starts_with("epoch-")).count(), LOOSE, "{at}");
 }
+
+#[tokio::test]
+async fn only_what_stands_with_an_epoch_is_read() {
+    let _alone = ONE_AT_A_TIME.lock().await;
+    let store = filled().await;
+    let mut shelf = history(&store).shelf().await.unwrap();
+    let mut take = async |epoch: u64| {
+        let mut taken = Vec::new();
+        shelf.take(epoch, |checkpoint| taken.push(checkpoint.epoch)).await.unwrap();
+        taken
+    };
+    assert_eq!(take(3 * EPOCHS).await, [3 * EPOCHS], "it stands alone");
+    let first = take(10).await;
+    assert_eq!((first.first(), first.contains(&10)), (Some(&0), true));
+    assert!(!first.contains(&(2 * EPOCHS - 10)), "another pack");
+    assert_eq!(take(11).await, [0; 0], "it was taken");
+    assert_eq!(take(9 * EPOCHS).await, [0; 0], "there is none");
+    assert!(take(2 * EPOCHS - 10).await.contains(&(2 * EPOCHS - 10)));
+}

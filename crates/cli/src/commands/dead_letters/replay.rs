@@ -206,7 +206,7 @@ impl Replayer<'_> {
         let plans = match self.selection.purpose {
             Purpose::Replay if next.is_some() => {
                 let rebuild = pipeline::rebuild(&self.global.data);
-                Some(Plans::read(self.pipeline, &self.checkpoints, rebuild).await?)
+                Some(Plans::list(self.pipeline, &self.checkpoints, rebuild).await?)
             }
             Purpose::Replay | Purpose::Acknowledge => None,
         };
@@ -215,7 +215,7 @@ impl Replayer<'_> {
             let letter = next.take();
             let ended = letter.is_none();
             let request = match letter {
-                Some(letter) => sorter.add(letter).await,
+                Some(letter) => sorter.add(letter).await?,
                 None => sorter.finish(),
             };
             if let Some(request) = request

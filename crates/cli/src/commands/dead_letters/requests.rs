@@ -84,18 +84,21 @@ impl<'a> Sorter<'a> {
 
     /// Takes the next letter, in the order of [`query::letters::open`]; gives a request that is
     /// full.
-    pub async fn add(&mut self, open: OpenLetter) -> Option<Request> {
+    ///
+    /// # Errors
+    /// External: a checkpoint that its letter names cannot be read.
+    pub async fn add(&mut self, open: OpenLetter) -> Result<Option<Request>> {
         let refuser = match (&open.step, &open.sink) {
             (_, Some(sink)) => Refuser::Sink(sink.clone()),
             (step, None) => Refuser::Step(step.clone().unwrap_or_default()),
         };
         let lacking = self.pipeline.sinks_below(&refuser);
         if !self.is_selected(&open, lacking.as_deref()) {
-            return None;
+            return Ok(None);
         }
         let route = match self.selection.purpose {
             Purpose::Replay => match refuse(self.pipeline, self.selection, (&open, &refuser)) {
-                Ok(()) => self.route_of(&open, &refuser).await.map(Some),
+                Ok(()) => self.route_of(&open, &refuser).await?.map(Some),
                 Err(reason) => Err(reason),
             },
             // Nothing is read, so that it does not matter who read it.
@@ -105,13 +108,13 @@ impl<'a> Sorter<'a> {
             Ok(route) => route,
             Err(reason) => {
                 *self.left.entry(reason).or_default() += 1;
-                return None;
+                return Ok(None);
             }
         };
         let source = route.as_ref().map(|route| route.way.source().to_owned());
         let source = source.unwrap_or_default();
         let letter = Letter { source, split: open.split, reject: open.reject };
-        self.take((refuser, route), open.ts_us, letter)
+        Ok(self.take((refuser, route), open.ts_us, letter))
     }
 
     fn is_selected(&self, open: &OpenLetter, lacking: Option<&[&str]>) -> bool {
@@ -133,31 +136,16 @@ impl<'a> Sorter<'a> {
         &mut self,
         open: &OpenLetter,
         refuser: &Refuser,
-    ) -> std::result::Result<Route, String> {
+    ) -> Result<std::result::Result<Route, String>> {
         let pipeline = self.pipeline;
         let sources: Vec<_> =
             self.readers.of(&open.split).map(|(source, _)| source.as_str()).collect();
         let row = Refused { refuser, ordinal: open.reject.ordinal, sources: &sources };
         let then = match &mut self.plans {
-            Some(plans) => plans.of(open.epoch, open.ts_us).await,
+            Some(plans) => plans.of(open.epoch, open.ts_us).await?,
             None => None,
         };
-        let route = pipeline.route(then, row)?;
-        if let Some(step) = pipeline.state_on(&route.way, refuser) {
-            return Err(format!(
-                "{step:?} keeps a state, and what is replayed to {refuser} would not meet it; \
-                 query them from `dead_letters`, or close them with `dead-letters ack`"
-            ));
-        }
-        let source = route.way.source();
-        if !pipeline.gives_again(source) {
-            return Err(format!("source {source:?} cannot read them again"));
-        }
-        let has_bytes = open.reject.kind == OriginalKind::Bytes && open.reject.original.is_some();
-        match has_bytes || !pipeline.gives_lines(source) {
-            true => Ok(route),
-            false => Err("their original bytes were not to be had".to_owned()),
-        }
+        Ok(pipeline.route(then, row).and_then(|route| take_way(pipeline, (open, refuser), route)))
     }
 
     fn take(
@@ -213,6 +201,29 @@ impl<'a> Sorter<'a> {
             self.bytes += size;
         }
         full
+    }
+}
+
+/// A way that a letter can take, or why it must be left.
+fn take_way(
+    pipeline: &Pipeline,
+    (open, refuser): (&OpenLetter, &Refuser),
+    route: Route,
+) -> std::result::Result<Route, String> {
+    if let Some(step) = pipeline.state_on(&route.way, refuser) {
+        return Err(format!(
+            "{step:?} keeps a state, and what is replayed to {refuser} would not meet it; \
+             query them from `dead_letters`, or close them with `dead-letters ack`"
+        ));
+    }
+    let source = route.way.source();
+    if !pipeline.gives_again(source) {
+        return Err(format!("source {source:?} cannot read them again"));
+    }
+    let has_bytes = open.reject.kind == OriginalKind::Bytes && open.reject.original.is_some();
+    match has_bytes || !pipeline.gives_lines(source) {
+        true => Ok(route),
+        false => Err("their original bytes were not to be had".to_owned()),
     }
 }
 

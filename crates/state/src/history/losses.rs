@@ -1,0 +1,77 @@
+//! Notes beside a decided epoch: what a replay of it could not deliver.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use contract::Result;
+use contract::error::Context;
+use object_store::ObjectStoreExt;
+use serde::{Deserialize, Serialize};
+
+use super::History;
+use crate::checkpoint::SinkRejectState;
+use crate::ledger::Entry;
+
+/// What could not be delivered of a decided epoch, as the next one will have it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Losses {
+    /// As it will stand in the ledger.
+    pub entries: Vec<Entry>,
+    /// Rows that a sink took before and refuses now, by its name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub refused: BTreeMap<String, Vec<SinkRejectState>>,
+}
+
+/// The note as it was ever written.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Note {
+    Whole(Losses),
+    /// By programs that booked refused rows as lost.
+    Entries(Vec<Entry>),
+}
+
+impl History {
+    /// Keeps what could not be delivered of a decided epoch, as it will stand in the ledger of the
+    /// next. Durable before any sink commits without these rows.
+    ///
+    /// # Errors
+    /// Retryable External: the store does not answer.
+    pub async fn keep_losses(&self, epoch: u64, losses: &Losses) -> Result<()> {
+        let path = self.losses_path(epoch);
+        let bytes = serde_json::to_vec(losses).bug("losses are no JSON")?;
+        let put = self.store.put(&path, Bytes::from(bytes).into()).await;
+        put.transient(|| format!("could not write \"{path}\""))?;
+        Ok(())
+    }
+
+    /// What [`History::keep_losses`] kept of an epoch.
+    ///
+    /// # Errors
+    /// External: the store does not answer (retryable), or the note is damaged.
+    pub async fn losses(&self, epoch: u64) -> Result<Losses> {
+        let path = self.losses_path(epoch);
+        let Some(bytes) = self.if_there(&path).await? else { return Ok(Losses::default()) };
+        let note = serde_json::from_slice(&bytes).external(|| format!("\"{path}\" is damaged"))?;
+        Ok(match note {
+            Note::Whole(losses) => losses,
+            Note::Entries(entries) => Losses { entries, ..Losses::default() },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_of_earlier_versions_are_read() {
+        let note = serde_json::from_str(
+            r#"[{"split":"a","sink":"out","read":0,"expanded":0,
+            "delivered":0,"filtered":0,"deduplicated":0,"late":0,"aggregated":0,
+            "dead_lettered":0,"rejected_after":2,"staged":0,"lost":2,"hash":"0"}]"#,
+        );
+        let Ok(Note::Entries(entries)) = note else { panic!("it is a list") };
+        assert_eq!(entries[0].counts.lost, 2);
+    }
+}
