@@ -1,11 +1,15 @@
-//! The table that must be there.
+//! The table that must be there, and the bucket that it lies in.
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use contract::Result;
-use contract::needs::{Maker, Need, Needs};
+use contract::needs::{Maker, Need, Needs, State};
+use stores::BucketNeeds;
 
 use crate::sink::LakeSink;
+
+/// What a table is called among what is needed.
+const TABLE: &str = "lake table";
 
 /// What a sink writes to.
 pub struct TableNeeds {
@@ -18,21 +22,37 @@ impl TableNeeds {
     pub fn new(sink: LakeSink, columns: &SchemaRef) -> Self {
         Self { sink, columns: columns.clone() }
     }
+
+    fn bucket(&self) -> Result<Option<BucketNeeds>> {
+        BucketNeeds::of(&self.sink.location().store)
+    }
 }
 
 #[async_trait]
 impl Needs for TableNeeds {
     async fn look(&self) -> Result<Vec<Need>> {
-        Ok(vec![Need {
-            kind: "lake table",
+        let mut needs = match self.bucket()? {
+            Some(bucket) => bucket.look().await?,
+            None => Vec::new(),
+        };
+        let state = match needs.iter().any(|need| need.state == State::Missing) {
+            true => State::Missing,
+            false => self.sink.look(&self.columns).await?,
+        };
+        needs.push(Need {
+            kind: TABLE,
             name: self.sink.name().to_owned(),
             shape: format!("in {}", self.sink.location().shown()),
-            state: self.sink.look(&self.columns).await?,
+            state,
             maker: Maker::Run,
-        }])
+        });
+        Ok(needs)
     }
 
-    async fn make(&self, _need: &Need) -> Result<()> {
-        self.sink.make(&self.columns).await
+    async fn make(&self, need: &Need) -> Result<()> {
+        match self.bucket()?.filter(|_| need.kind != TABLE) {
+            Some(bucket) => bucket.make(need).await,
+            None => self.sink.make(&self.columns).await,
+        }
     }
 }

@@ -181,7 +181,7 @@ fn unreadable(location: &str, error: DeltaTableError) -> Error {
         return Error::external(format!(
             "could not read lake table {shown:?}: the bucket is not there"
         ))
-        .hint("make the bucket, or correct `url`, `endpoint` and `region`");
+        .hint("make it with `logmill setup FILE --apply`, or correct `url`, `endpoint`, `region`");
     }
     if retry {
         return outer.retryable();

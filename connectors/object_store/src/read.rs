@@ -30,7 +30,7 @@ use serde::Deserialize;
 
 use crate::config::{Config, Format};
 use crate::key::KeyTemplate;
-use crate::place::{Place, has_no_bucket};
+use crate::place::Place;
 
 /// Rows of a batch that is read back.
 const BATCH_ROWS: usize = 1 << 14;
@@ -59,7 +59,7 @@ pub fn read_back(
         async move {
             match object {
                 Ok(object) => reader.read(object.location).await,
-                Err(error) if has_no_bucket(&error) => Ok(stream::empty().boxed()),
+                Err(error) if stores::has_no_bucket(&error) => Ok(stream::empty().boxed()),
                 Err(error) => Err(Error::transient("could not list objects").because(error)),
             }
         }

@@ -4,11 +4,13 @@ use std::collections::{HashMap, HashSet};
 use std::io::Write;
 
 use async_trait::async_trait;
-use contract::needs::{Maker, Need, Needs, State};
+use contract::needs::{Need, Needs, State};
 use contract::spec::{BuildContext, Part};
 use contract::{Error, Result};
 use runtime::Pipeline;
 use serde::Serialize;
+use state::CheckpointStore;
+use stores::BucketNeeds;
 
 use crate::arguments::Global;
 use crate::failure::{self, Exit};
@@ -90,14 +92,14 @@ pub async fn ask(loaded: &Loaded, global: &Global) -> Result<(Vec<Asked>, Exit)>
             Err(error) => refused(&part, error),
         }
     }
-    if bound.checkpoint_folder()?.is_none() {
-        match checkpoints(bound).await {
-            Ok(need) => asked.push(Asked {
+    if let Some(needs) = Checkpoints::of(bound)? {
+        match needs.look().await {
+            Ok(found) => asked.push(Asked {
                 pipeline: plan.name.clone(),
                 part: CHECKPOINTS.to_owned(),
                 kind: CHECKPOINTS.to_owned(),
-                needs: Box::new(Given(need.clone())),
-                found: vec![need],
+                needs: Box::new(needs),
+                found,
             }),
             Err(error) => refused(CHECKPOINTS, error),
         }
@@ -108,29 +110,37 @@ pub async fn ask(loaded: &Loaded, global: &Global) -> Result<(Vec<Asked>, Exit)>
 /// How the store of checkpoints is called among what is needed.
 const CHECKPOINTS: &str = "checkpoints";
 
-/// The bucket of the checkpoints: a run makes none.
-async fn checkpoints(bound: &Pipeline) -> Result<Need> {
-    let store = bound.checkpoint_store()?;
-    let state = match store.lineages(&bound.name).await {
-        Ok(_) => State::Present,
-        Err(error) if stores::names_no_bucket(&error.chain()) => State::Missing,
-        Err(error) => return Err(error),
-    };
-    let (name, shape) = (store.shown().to_owned(), String::new());
-    Ok(Need { kind: "bucket", name, shape, state, maker: Maker::Other })
+/// The bucket of a pipeline's checkpoints.
+struct Checkpoints {
+    pipeline: String,
+    store: CheckpointStore,
+    bucket: BucketNeeds,
 }
 
-/// What was looked at already.
-struct Given(Need);
+impl Checkpoints {
+    fn of(bound: &Pipeline) -> Result<Option<Self>> {
+        if bound.checkpoint_folder()?.is_some() {
+            return Ok(None);
+        }
+        let Some(bucket) = BucketNeeds::of(&bound.settings.checkpoint)? else { return Ok(None) };
+        let (pipeline, store) = (bound.name.clone(), bound.checkpoint_store()?);
+        Ok(Some(Self { pipeline, store, bucket }))
+    }
+}
 
 #[async_trait]
-impl Needs for Given {
+impl Needs for Checkpoints {
     async fn look(&self) -> Result<Vec<Need>> {
-        Ok(vec![self.0.clone()])
+        let found = self.bucket.look().await?;
+        if found.iter().all(|need| need.state == State::Present) {
+            // A bucket that may not be listed counts as there; what is in it must be.
+            self.store.lineages(&self.pipeline).await?;
+        }
+        Ok(found)
     }
 
     async fn make(&self, need: &Need) -> Result<()> {
-        Err(Error::bug(format!("nobody makes {:?}", need.name)))
+        self.bucket.make(need).await
     }
 }
 

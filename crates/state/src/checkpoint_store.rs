@@ -109,7 +109,15 @@ impl CheckpointStore {
     /// # Errors
     /// Retryable External: the store does not answer.
     pub async fn lineages(&self, pipeline: &str) -> Result<Vec<Lineage>> {
-        history::lineages_of(&self.store, pipeline).await
+        let found = history::lineages_of(&self.store, pipeline).await;
+        found.map_err(|error| match stores::names_no_bucket(&error.chain()) {
+            false => error,
+            true => Error::transient(format!(
+                "no bucket is there for checkpoints in {:?}",
+                self.shown
+            ))
+            .hint("make it with `logmill setup FILE --apply`, or correct the section `checkpoint`"),
+        })
     }
 
     /// Takes the lease of a lineage.

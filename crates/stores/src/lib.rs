@@ -4,9 +4,11 @@
 //! file take the same URLs and the same settings. Credentials of S3, Azure and GCS come from the
 //! environment, as in their own tools, unless [`Settings`] say otherwise.
 
+mod bucket;
 mod durable;
 mod failpoints;
 mod location;
+mod needs;
 mod open;
 mod place;
 mod promise;
@@ -19,10 +21,15 @@ use contract::error::Context;
 use contract::{Error, Result};
 use url::Url;
 
+pub use bucket::{Bucket, Wish, project};
 pub use durable::{DurableLocal, make_folders, sync_folder};
 pub use failpoints::FAILPOINTS;
 pub use location::{BucketLocation, Location, local_folder};
-pub use open::{Cloud, Manner, Opened, REGION, check, names_no_bucket, open, open_bucket};
+pub use needs::BucketNeeds;
+pub use open::{
+    Cloud, Manner, Opened, REGION, check, has_bucket, has_no_bucket, names_no_bucket, open,
+    open_bucket,
+};
 pub use place::{is_one_location, is_one_place};
 pub use promise::creates_once;
 pub use settings::{Addressing, Provider, Settings};

@@ -4,6 +4,7 @@ use std::path::Path as FilePath;
 use std::sync::Arc;
 
 use contract::{Error, Result};
+use futures::StreamExt;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, AwsCredentialProvider};
 use object_store::azure::{AzureConfigKey, AzureCredentialProvider, MicrosoftAzureBuilder};
 use object_store::gcp::{GcpCredentialProvider, GoogleCloudStorageBuilder};
@@ -12,6 +13,7 @@ use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{Certificate, ClientOptions, ObjectStore, RetryConfig};
 
+use crate::bucket::{Bucket, Wish};
 use crate::location::{BucketLocation, Location};
 use crate::settings::{Addressing, Provider, Settings};
 use crate::{DurableLocal, local_folder};
@@ -38,12 +40,25 @@ pub struct Opened {
     pub uploads: Arc<dyn MultipartStore>,
     /// Where in the bucket the URL points.
     pub prefix: Path,
-    /// What signs requests that `object_store` does not make.
-    pub cloud: Cloud,
+    cloud: Cloud,
+    options: ClientOptions,
+}
+
+impl Opened {
+    /// Whether it is of GCS.
+    pub fn is_google(&self) -> bool {
+        matches!(self.cloud, Cloud::Google { .. })
+    }
+
+    /// What makes the bucket, which `object_store` does not, and tells of it what that does not.
+    pub fn bucket(&self, wish: Wish) -> Bucket {
+        Bucket::new(self.cloud.clone(), self.options.clone(), wish)
+    }
 }
 
 /// Who answers for a bucket, and the credentials that it takes.
-pub enum Cloud {
+#[derive(Clone)]
+pub(crate) enum Cloud {
     /// S3, or what speaks like it.
     S3 {
         /// The URL of the bucket.
@@ -138,7 +153,8 @@ fn open_s3(settings: &Settings, place: BucketLocation, manner: &Manner) -> Resul
     if let Some(endpoint) = told.endpoint.as_mut().filter(|_| is_virtual) {
         *endpoint = with_bucket(endpoint, &bucket)?;
     }
-    let mut builder = AmazonS3Builder::new().with_client_options(client(settings, manner)?);
+    let options = client(settings, manner)?;
+    let mut builder = AmazonS3Builder::new().with_client_options(options.clone());
     for (name, value) in from_environment("aws_").chain(told.provided(Provider::S3)?) {
         if let Ok(key) = name.parse() {
             builder = builder.with_config(key, value);
@@ -156,12 +172,13 @@ fn open_s3(settings: &Settings, place: BucketLocation, manner: &Manner) -> Resul
     let address = s3_address(settings, &bucket, &region);
     let service = s3_service(settings, &region);
     let cloud = Cloud::S3 { address, service, bucket, region, credentials };
-    Ok(Opened { objects: store.clone(), uploads: store, prefix, cloud })
+    Ok(Opened { objects: store.clone(), uploads: store, prefix, cloud, options })
 }
 
 fn open_azure(settings: &Settings, place: BucketLocation, manner: &Manner) -> Result<Opened> {
     let BucketLocation { bucket, prefix, account, .. } = place;
-    let mut builder = MicrosoftAzureBuilder::new().with_client_options(client(settings, manner)?);
+    let options = client(settings, manner)?;
+    let mut builder = MicrosoftAzureBuilder::new().with_client_options(options.clone());
     for (name, value) in from_environment("azure_").chain(settings.provided(Provider::Azure)?) {
         if let Ok(key) = name.parse() {
             builder = builder.with_config(key, value);
@@ -181,13 +198,13 @@ fn open_azure(settings: &Settings, place: BucketLocation, manner: &Manner) -> Re
     let address = format!("{}/{bucket}", endpoint.trim_end_matches('/'));
     let credentials = store.credentials().clone();
     let cloud = Cloud::Azure { address, account, credentials };
-    Ok(Opened { objects: store.clone(), uploads: store, prefix, cloud })
+    Ok(Opened { objects: store.clone(), uploads: store, prefix, cloud, options })
 }
 
 fn open_google(settings: &Settings, place: BucketLocation, manner: &Manner) -> Result<Opened> {
     let BucketLocation { bucket, prefix, .. } = place;
     let options = client(settings, manner)?;
-    let mut builder = GoogleCloudStorageBuilder::new().with_client_options(options);
+    let mut builder = GoogleCloudStorageBuilder::new().with_client_options(options.clone());
     if let Some(file) = variable("SERVICE_ACCOUNT") {
         builder = builder.with_service_account_path(file);
     }
@@ -202,7 +219,7 @@ fn open_google(settings: &Settings, place: BucketLocation, manner: &Manner) -> R
     let endpoint = endpoint.trim_end_matches('/').to_owned();
     let credentials = store.credentials().clone();
     let cloud = Cloud::Google { endpoint, bucket, credentials };
-    Ok(Opened { objects: store.clone(), uploads: store, prefix, cloud })
+    Ok(Opened { objects: store.clone(), uploads: store, prefix, cloud, options })
 }
 
 /// What every store's client is told, before its own options.
@@ -275,6 +292,23 @@ const NO_BUCKET: [&str; 3] = ["NoSuchBucket", "ContainerNotFound", "The specifie
 /// Whether the text of an error says that there is no such bucket or container.
 pub fn names_no_bucket(text: &str) -> bool {
     NO_BUCKET.iter().any(|code| text.contains(code))
+}
+
+/// Whether the store says that there is no such bucket or folder, and so no object in it.
+pub fn has_no_bucket(error: &object_store::Error) -> bool {
+    matches!(error, object_store::Error::NotFound { .. }) || names_no_bucket(&error.to_string())
+}
+
+/// Whether the bucket of a store is there, as far as that tells: who may not list it is not told.
+///
+/// # Errors
+/// Retryable External: the store does not answer.
+pub async fn has_bucket(objects: &dyn ObjectStore, prefix: Option<&Path>) -> Result<bool> {
+    match objects.list(prefix).next().await {
+        Some(Err(error)) if has_no_bucket(&error) => Ok(false),
+        Some(Err(object_store::Error::PermissionDenied { .. })) | Some(Ok(_)) | None => Ok(true),
+        Some(Err(error)) => Err(Error::transient("could not look for the bucket").because(error)),
+    }
 }
 
 fn unusable(error: object_store::Error) -> Error {

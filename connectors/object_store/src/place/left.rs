@@ -42,7 +42,7 @@ struct Upload {
 /// # Errors
 /// External: the store does not list its uploads, or does not answer.
 pub async fn remove(place: &Place, key: &KeyTemplate) -> Result<usize> {
-    let lists = place.bucket.as_ref().filter(|bucket| bucket.lists_uploads());
+    let lists = place.bucket().filter(|bucket| bucket.lists_uploads());
     let Some(bucket) = lists else { return Ok(0) };
     let folder = place.path(&key.folder())?;
     let pattern = key.pattern()?;

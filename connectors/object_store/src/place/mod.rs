@@ -2,10 +2,8 @@
 //!
 //! A local folder is a store like the others: its puts and uploads survive a power loss.
 
-mod bucket;
 pub mod left;
 mod local;
-mod made;
 
 use std::path::Path as FilePath;
 use std::sync::Arc;
@@ -13,14 +11,12 @@ use std::time::Duration;
 
 use contract::error::Context;
 use contract::{Error, Result};
-use futures::StreamExt;
 use object_store::multipart::MultipartStore;
 use object_store::path::Path;
 use object_store::{BackoffConfig, ObjectStore, RetryConfig};
-use stores::{Cloud, DurableLocal, Location, Manner, Opened, Provider, Settings};
+use stores::{Bucket, DurableLocal, Location, Manner, Provider, Settings, Wish};
 
 use crate::config::Config;
-use bucket::{Bucket, GoogleWish, Service};
 use local::LocalUploads;
 
 /// Parts of an upload, except the last one, have this size: the smallest that S3 allows.
@@ -30,12 +26,6 @@ pub const PART_BYTES: usize = 5 << 20;
 const RETRIES_MAX: usize = 5;
 /// A request is not tried again after this.
 const RETRY_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// Whether the store says that there is no such bucket or folder, and so no object in it.
-pub fn has_no_bucket(error: &object_store::Error) -> bool {
-    matches!(error, object_store::Error::NotFound { .. })
-        || stores::names_no_bucket(&error.to_string())
-}
 
 /// An opened store.
 pub struct Place {
@@ -71,16 +61,7 @@ impl Place {
     /// Retryable External: the store does not answer.
     pub async fn has_bucket(&self) -> Result<bool> {
         let prefix = Some(&self.prefix).filter(|prefix| !prefix.as_ref().is_empty());
-        let first = self.objects.list(prefix).next().await;
-        match first {
-            Some(Err(error)) if has_no_bucket(&error) => Ok(false),
-            Some(Err(object_store::Error::PermissionDenied { .. })) | Some(Ok(_)) | None => {
-                Ok(true)
-            }
-            Some(Err(error)) => {
-                Err(Error::transient("could not look for the bucket").because(error))
-            }
-        }
+        stores::has_bucket(self.objects.as_ref(), prefix).await
     }
 
     /// Makes the bucket or container if there is none.
@@ -92,6 +73,11 @@ impl Place {
             Some(bucket) if self.makes_bucket => bucket.ensure().await,
             _ => Ok(()),
         }
+    }
+
+    /// The bucket; none where it is a folder.
+    pub fn bucket(&self) -> Option<&Bucket> {
+        self.bucket.as_ref()
     }
 
     /// The bucket's name and when it was made, which tells it from another one of that name; none
@@ -146,27 +132,14 @@ pub fn open(config: &Config) -> Result<Place> {
         Location::Bucket(place) => place,
     };
     let manner = Manner { content_type: Some(config.content_type()), retry: retry() };
-    let Opened { objects, uploads, prefix, cloud } =
-        stores::open_bucket(&settings, place, &manner)?;
-    let bucket = match cloud {
-        Cloud::S3 { address, service, bucket, region, credentials } => {
-            let service = Service { address: service, region, bucket };
-            Bucket::s3(&address, service, credentials)
-        }
-        Cloud::Azure { address, account, credentials } => {
-            Bucket::azure(&address, account, credentials)
-        }
-        Cloud::Google { endpoint, bucket: name, credentials } => {
-            // To find out a project is only worth it for a bucket that is made.
-            let project = match config.create_bucket {
-                true => project(config)?,
-                false => String::new(),
-            };
-            let location = config.store.region.clone();
-            Bucket::google(&endpoint, GoogleWish { project, name, location, credentials })
-        }
+    let opened = stores::open_bucket(&settings, place, &manner)?;
+    // To find out a project is only worth it for a bucket that is made.
+    let project = match opened.is_google() && config.create_bucket {
+        true => project(config)?,
+        false => String::new(),
     };
-    let bucket = Some(bucket);
+    let bucket = Some(opened.bucket(Wish { project, location: config.store.region.clone() }));
+    let stores::Opened { objects, uploads, prefix, .. } = opened;
     Ok(Place { objects, uploads, prefix, bucket, makes_bucket: config.create_bucket })
 }
 
@@ -182,16 +155,9 @@ fn open_local(folder: &FilePath, make: bool) -> Result<Place> {
 
 /// The project in which a bucket of GCS is made.
 fn project(config: &Config) -> Result<String> {
-    let of_key = || {
-        let key = config.store.secret_key.as_deref()?;
-        let key: serde_json::Value = serde_json::from_str(key).ok()?;
-        key.get("project_id")?.as_str().map(str::to_owned)
-    };
-    let project = config.project.clone().or_else(of_key);
-    // A variable that is empty counts as not set.
-    let given = || std::env::var("GOOGLE_CLOUD_PROJECT").ok().filter(|name| !name.is_empty());
-    project.or_else(given).ok_or_else(|| {
-        Error::config("a bucket of GCS is made in a project, and none is named")
+    let project = stores::project(config.project.as_deref(), &config.store);
+    project.map_err(|error| {
+        error
             .field("create_bucket")
             .hint("set `project: …`, or the environment variable GOOGLE_CLOUD_PROJECT")
     })

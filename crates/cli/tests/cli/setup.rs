@@ -1,7 +1,7 @@
 //! `setup` and `check --connect`: what pipelines need outside, on real servers.
 
 use serde_json::Value;
-use testkit::services::{find, setting, unique};
+use testkit::services::{find, gcs_settings, setting, unique};
 
 use super::Desk;
 
@@ -140,7 +140,7 @@ fn a_server_that_does_not_answer_is_named_and_the_others_are_asked() {
 }
 
 #[test]
-fn a_missing_bucket_of_checkpoints_is_named_and_stops_nothing_else() {
+fn a_missing_bucket_of_checkpoints_is_named_and_made() {
     let Some(endpoint) = find("s3") else { return };
     let desk = Desk::new();
     desk.write("a.log", "a\n");
@@ -148,7 +148,8 @@ fn a_missing_bucket_of_checkpoints_is_named_and_stops_nothing_else() {
     let missing = unique("commands-none");
     let file = |bucket: &str| {
         format!(
-            "name: far\ncheckpoint: {{ url: \"s3://{bucket}/c\", endpoint: \"{endpoint}\", \
+            "name: far\nretry: {{ for: 1s }}\n\
+             checkpoint: {{ url: \"s3://{bucket}/c\", endpoint: \"{endpoint}\", \
              allow_http: true, access_key: {key}, secret_key: {secret} }}\nsources:\n  \
              a: {{ type: file, paths: [a.log] }}\nsinks:\n  lake: {{ type: lake, input: a, table: rows }}\n"
         )
@@ -156,10 +157,55 @@ fn a_missing_bucket_of_checkpoints_is_named_and_stops_nothing_else() {
     desk.write("all.yaml", &file(&missing));
     let checked = desk.run(&["check", "all.yaml", "--connect"]);
     assert_eq!(checked.code, 1, "{}", checked.stderr);
-    let line = format!("! checkpoints: bucket s3://{missing}/c is missing, and somebody else");
+    let line = format!("+ checkpoints: bucket s3://{missing}/c is missing, and is made");
     assert!(checked.stdout.contains(&line), "{}{}", checked.stdout, checked.stderr);
     assert_eq!(checked.stderr, "");
+    let begun = desk.run(&["run", "all.yaml", "--until-end", "-q"]);
+    assert_eq!(begun.code, 1, "{}", begun.stderr);
+    assert!(begun.stderr.contains("logmill setup"), "{}", begun.stderr);
+    assert!(!begun.stderr.contains('<'), "the answer of the store: {}", begun.stderr);
+    actions(&desk, &["--apply"], "made");
+    actions(&desk, &["--apply"], "none");
+    desk.done(&["run", "all.yaml", "--until-end", "-q"]);
     desk.write("all.yaml", &file(&setting("s3_bucket")));
     let checked = desk.done(&["check", "all.yaml", "--connect"]);
     assert!(checked.stdout.contains("= checkpoints: bucket s3://"), "{}", checked.stdout);
+}
+
+/// A lake and checkpoints in one bucket that nobody made yet.
+fn both_in_one_bucket(scheme: &str, store: &str) {
+    let desk = Desk::new();
+    desk.write("a.log", "a\nb\n");
+    let place = |bucket: &str, folder| format!("url: \"{scheme}://{bucket}/{folder}\", {store}");
+    let bucket = unique("commands-lake");
+    let file = format!(
+        "name: {bucket}\ncheckpoint: {{ {} }}\nsources:\n  a: {{ type: file, paths: [a.log] }}\n\
+         sinks:\n  lake: {{ type: lake, input: a, table: rows, {} }}\n",
+        place(&bucket, "c"),
+        place(&bucket, "rows")
+    );
+    desk.write("all.yaml", &file);
+    let plan = desk.done(&["setup", "all.yaml"]).stdout;
+    assert!(plan.contains("+ sink lake: bucket "), "{scheme}: {plan}");
+    assert!(plan.contains("+ checkpoints: bucket "), "{scheme}: {plan}");
+    assert!(plan.ends_with("3 things to make; `--apply` does so\n"), "{scheme}: {plan}");
+    actions(&desk, &["--apply"], "made");
+    actions(&desk, &["--apply"], "none");
+    assert_eq!(desk.run(&["check", "all.yaml", "--connect"]).code, 0, "{scheme}");
+    desk.done(&["run", "all.yaml", "--until-end", "-q"]);
+    desk.done(&["audit", "all.yaml"]);
+}
+
+#[test]
+fn the_bucket_of_a_lake_is_made_before_its_table() {
+    let (Some(minio), Some(azure), Some(gcs)) = (find("s3"), find("azure"), find("gcs")) else {
+        return;
+    };
+    let (key, secret) = (setting("s3_key"), setting("s3_secret"));
+    let keys = format!("allow_http: true, access_key: \"{key}\", secret_key: \"{secret}\"");
+    both_in_one_bucket("s3", &format!("endpoint: \"{minio}\", {keys}"));
+    let (account, key) = (setting("azure_account"), setting("azure_key"));
+    let keys = format!("allow_http: true, access_key: {account}, secret_key: \"{key}\"");
+    both_in_one_bucket("az", &format!("endpoint: \"{azure}/{account}\", {keys}"));
+    both_in_one_bucket("gs", &gcs_settings(&gcs));
 }

@@ -2,6 +2,8 @@
 //!
 //! One signed request asks whether it is there, another makes it. Nothing is ever removed.
 
+mod made;
+
 use bytes::Bytes;
 use contract::error::Context;
 use contract::{Error, Result};
@@ -12,9 +14,8 @@ use object_store::gcp::GcpCredentialProvider;
 use object_store::{ClientOptions, HeaderValue};
 use url::form_urlencoded::byte_serialize;
 
-use stores::REGION;
-
-use super::made;
+use crate::open::{Cloud, REGION};
+use crate::settings::Settings;
 
 /// What S3 must be told outside its first region.
 const LOCATION: [&str; 2] = [
@@ -27,6 +28,16 @@ const LOCATION: [&str; 2] = [
 pub struct Bucket {
     address: String,
     signer: Signer,
+    options: ClientOptions,
+}
+
+/// What only a bucket of GCS that is made is told.
+#[derive(Clone, Debug, Default)]
+pub struct Wish {
+    /// The project that is to have it.
+    pub project: String,
+    /// Where it is to lie, if not where GCS puts it.
+    pub location: Option<String>,
 }
 
 enum Signer {
@@ -36,43 +47,39 @@ enum Signer {
 }
 
 /// The service that has a bucket of S3.
-pub struct Service {
-    /// Its address.
-    pub address: String,
-    /// Its region.
-    pub region: String,
+struct Service {
+    address: String,
+    region: String,
     /// What it calls the bucket.
-    pub bucket: String,
+    bucket: String,
 }
 
 /// A bucket of GCS that may have to be made.
-pub struct GoogleWish {
-    /// The project that is to have it.
-    pub project: String,
-    /// Its name.
-    pub name: String,
-    /// Where it is to lie, if not where GCS puts it.
-    pub location: Option<String>,
+struct GoogleWish {
+    wish: Wish,
+    name: String,
     /// Who makes it.
-    pub credentials: GcpCredentialProvider,
+    credentials: GcpCredentialProvider,
 }
 
 impl Bucket {
-    /// A bucket of S3 at its address.
-    pub fn s3(address: &str, service: Service, credentials: AwsCredentialProvider) -> Self {
-        Self { address: format!("{address}/"), signer: Signer::S3 { service, credentials } }
-    }
-
-    /// A container of Azure at its address.
-    pub fn azure(address: &str, account: String, credentials: AzureCredentialProvider) -> Self {
-        let address = format!("{address}?restype=container");
-        Self { address, signer: Signer::Azure { account, credentials } }
-    }
-
-    /// A bucket of GCS, by the JSON API at an endpoint.
-    pub fn google(endpoint: &str, wish: GoogleWish) -> Self {
-        let address = format!("{endpoint}/storage/v1/b/{}", wish.name);
-        Self { address, signer: Signer::Google(wish) }
+    /// The bucket of a store that was opened with these options of its client.
+    pub(crate) fn new(cloud: Cloud, options: ClientOptions, wish: Wish) -> Self {
+        let (address, signer) = match cloud {
+            Cloud::S3 { address, service, bucket, region, credentials } => {
+                let service = Service { address: service, region, bucket };
+                (format!("{address}/"), Signer::S3 { service, credentials })
+            }
+            Cloud::Azure { address, account, credentials } => {
+                let address = format!("{address}?restype=container");
+                (address, Signer::Azure { account, credentials })
+            }
+            Cloud::Google { endpoint, bucket: name, credentials } => {
+                let address = format!("{endpoint}/storage/v1/b/{name}");
+                (address, Signer::Google(GoogleWish { wish, name, credentials }))
+            }
+        };
+        Self { address, signer, options }
     }
 
     /// Makes the bucket if there is none.
@@ -156,25 +163,25 @@ impl Bucket {
     pub fn name(&self) -> &str {
         match &self.signer {
             Signer::S3 { service, .. } => &service.bucket,
-            Signer::Google(wish) => &wish.name,
+            Signer::Google(google) => &google.name,
             Signer::Azure { .. } => self.shown().rsplit('/').next().unwrap_or_default(),
         }
     }
 
     /// The request that makes the bucket.
     fn maker(&self) -> (&'static str, String) {
-        let Signer::Google(wish) = &self.signer else { return ("PUT", self.address.clone()) };
+        let Signer::Google(google) = &self.signer else { return ("PUT", self.address.clone()) };
         let all = self.address.rsplit_once('/').map_or("", |(all, _)| all);
-        let project: String = byte_serialize(wish.project.as_bytes()).collect();
+        let project: String = byte_serialize(google.wish.project.as_bytes()).collect();
         ("POST", format!("{all}?project={project}"))
     }
 
     /// What the bucket is to be like, above all where it is to lie.
     fn wish(&self) -> Bytes {
         match &self.signer {
-            Signer::Google(wish) => {
-                let mut bucket = serde_json::json!({ "name": wish.name });
-                if let Some(location) = &wish.location {
+            Signer::Google(google) => {
+                let mut bucket = serde_json::json!({ "name": google.name });
+                if let Some(location) = &google.wish.location {
                     bucket["location"] = location.as_str().into();
                 }
                 bucket.to_string().into()
@@ -206,15 +213,16 @@ impl Bucket {
                 let credential = credentials.get_credential().await.transient(unsigned)?;
                 AzureAuthorizer::new(&credential, account).authorize(&mut request);
             }
-            Signer::Google(wish) => {
-                let credential = wish.credentials.get_credential().await.transient(unsigned)?;
+            Signer::Google(google) => {
+                let credential = google.credentials.get_credential().await.transient(unsigned)?;
                 let bearer = HeaderValue::try_from(format!("Bearer {}", credential.bearer));
                 let json = HeaderValue::from_static("application/json");
                 request.headers_mut().insert("authorization", bearer.bug("a token is no header")?);
                 request.headers_mut().insert("content-type", json);
             }
         }
-        let options = ClientOptions::new().with_allow_http(self.address.starts_with("http://"));
+        let plain = self.address.starts_with("http://");
+        let options = self.options.clone().with_allow_http(plain);
         let client = ReqwestConnector::default().connect(&options).bug("no HTTP client")?;
         let answer = client.execute(request).await;
         let answer = answer.transient(|| format!("could not reach bucket {:?}", self.shown()))?;
@@ -226,4 +234,24 @@ impl Bucket {
     fn shown(&self) -> &str {
         self.address.split('?').next().unwrap_or_default()
     }
+}
+
+/// The project in which a bucket of GCS is made: the one that is named, that of the service
+/// account's key, or what the environment variable `GOOGLE_CLOUD_PROJECT` says.
+///
+/// # Errors
+/// Config: none of them says one.
+pub fn project(named: Option<&str>, settings: &Settings) -> Result<String> {
+    let of_key = || {
+        let key = settings.secret_key.as_deref()?;
+        let key: serde_json::Value = serde_json::from_str(key).ok()?;
+        key.get("project_id")?.as_str().map(str::to_owned)
+    };
+    let project = named.map(str::to_owned).or_else(of_key);
+    // A variable that is empty counts as not set.
+    let given = || std::env::var("GOOGLE_CLOUD_PROJECT").ok().filter(|name| !name.is_empty());
+    project.or_else(given).ok_or_else(|| {
+        Error::config("a bucket of GCS is made in a project, and none is named")
+            .hint("set the environment variable GOOGLE_CLOUD_PROJECT")
+    })
 }
