@@ -143,23 +143,34 @@ impl Body {
         Ok(self.staged(StagedBody::Inline(text)))
     }
 
-    /// Ends the body as an upload that is whole and durable, and not complete.
+    /// Ends the body as an upload that is whole and durable, and not complete. Nothing of it is
+    /// left in the store where that fails.
     ///
     /// # Errors
     /// Retryable External: the store did not take a part.
     pub async fn into_upload(mut self) -> Result<StagedObject> {
+        match self.end_upload().await {
+            Ok(body) => Ok(self.staged(body)),
+            Err(error) => {
+                self.abandon().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn end_upload(&mut self) -> Result<StagedBody> {
         if self.spilled_bytes + self.tail.len() > 0 {
             self.send_what_waits().await?;
         }
-        let Some(mut upload) = self.upload.take() else {
+        let Some(upload) = &mut self.upload else {
             return Err(Error::bug("an object without bytes"));
         };
         while let Some(part) = upload.under_way.join_next().await {
             upload.done.push(part.bug("a part's upload failed")??);
         }
         upload.done.sort_unstable();
-        let parts = upload.done.into_iter().map(|(_, part)| part).collect();
-        Ok(self.staged(StagedBody::Upload { id: upload.id, parts }))
+        let parts = upload.done.drain(..).map(|(_, part)| part).collect();
+        Ok(StagedBody::Upload { id: upload.id.clone(), parts })
     }
 
     /// Drops what was uploaded, as far as the store does it.

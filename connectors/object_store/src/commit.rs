@@ -46,6 +46,25 @@ pub struct StagedObject {
     pub body: StagedBody,
 }
 
+/// An object as it is once it is visible.
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// Its name below the prefix.
+    pub key: String,
+    /// Its size.
+    bytes: u64,
+    /// SHA-256 of its bytes, in hexadecimal.
+    sha256: String,
+}
+
+impl Published {
+    /// What a staged object becomes.
+    pub fn of(staged: &StagedObject) -> Self {
+        let StagedObject { key, bytes, sha256, .. } = staged;
+        Self { key: key.clone(), bytes: *bytes, sha256: sha256.clone() }
+    }
+}
+
 /// Where the bytes of an object wait.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -91,7 +110,7 @@ async fn publish_one(place: &Place, object: &StagedObject) -> Result<bool> {
             let parts = parts.iter().map(|part| PartId { content_id: part.clone() });
             match place.uploads.complete_multipart(&path, id, parts.collect()).await {
                 Ok(_) => Ok(true),
-                Err(error) if is_gone(&error) => holds(place, &path, object).await,
+                Err(error) if is_gone(&error) => holds(place, &path, &Published::of(object)).await,
                 Err(error) => Err(Error::transient(refused()).because(error)),
             }
         }
@@ -106,7 +125,7 @@ fn is_gone(error: &object_store::Error) -> bool {
 }
 
 /// Whether the object is there with the very bytes.
-async fn holds(place: &Place, path: &Path, object: &StagedObject) -> Result<bool> {
+async fn holds(place: &Place, path: &Path, object: &Published) -> Result<bool> {
     let failed = || format!("could not look at object \"{path}\"");
     let found = match place.objects.get(path).await {
         Err(object_store::Error::NotFound { .. }) => return Ok(false),
@@ -121,6 +140,25 @@ async fn holds(place: &Place, path: &Path, object: &StagedObject) -> Result<bool
         hash.update(&piece.transient(failed)?);
     }
     Ok(format!("{:x}", hash.finalize()) == object.sha256)
+}
+
+/// Removes an object that an epoch had before it was sent again, unless somebody else wrote it
+/// anew.
+///
+/// # Errors
+/// Retryable External: the store does not answer as it should.
+pub async fn remove(place: &Place, object: &Published) -> Result<()> {
+    let path = place.path(&object.key)?;
+    if !holds(place, &path, object).await? {
+        return Ok(());
+    }
+    match place.objects.delete(&path).await {
+        Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+        Err(error) => {
+            let message = format!("could not remove object \"{path}\", which was sent again");
+            Err(Error::transient(message).because(error))
+        }
+    }
 }
 
 /// Drops an object that no epoch names.

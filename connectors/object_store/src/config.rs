@@ -20,8 +20,9 @@ pub struct Config {
     /// for a time; rows with different ones go to different objects. `{pipeline}`, `{sink}`,
     /// `{split}` (a hash of pipeline, sink and split), `{position}` (of the first row), `{epoch}`
     /// and `{unix}` (the seconds since 1970 of the first row, in the first time column of the
-    /// template, else in `ts`) tell objects apart; `{split}` and `{position}` must be there. In
-    /// what a replay of dead letters writes, `r` and a hash of the replay follow the position.
+    /// template, else in `ts`) tell objects apart; `{split}` and `{position}` must be there. Where
+    /// several ways lead to the sink, `w` and a hash of the way follow the position, and in what a
+    /// replay of dead letters writes, `r` and a hash of the replay.
     /// Values are percent-encoded, and cut where they are long; a null or empty one is written as
     /// in Hive. Default: `{pipeline}/{sink}/{split}-{position}-{epoch}` with the extension of the
     /// format.

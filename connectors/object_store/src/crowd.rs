@@ -1,18 +1,18 @@
 //! How many objects may be open at once, where rows name countless of them.
 //!
 //! From [`OBJECTS_OPEN_MAX`] on the writer is full and the epoch ends. Rows that are under way by
-//! then still come: a split that alone would hold more open closes all of its own first. Where it
+//! then still come: a way that alone would hold more open closes all of its own first. Where it
 //! does so depends on its rows alone, so that a replay makes the same objects.
 
 /// Objects that are open at once; so no column of countless values exhausts memory.
 pub const OBJECTS_OPEN_MAX: usize = if cfg!(test) { 100 } else { 10_000 };
 
-/// The open objects of one split.
+/// The open objects of one way.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Crowd {
     /// How many they are.
     pub open: usize,
-    /// The highest position of the split's rows in this epoch, if there were any.
+    /// The highest position of its rows in this epoch, if there were any.
     last: Option<i64>,
 }
 
@@ -55,7 +55,7 @@ mod tests {
 
     use super::*;
 
-    /// The rows, one for each position, with which a split closes its objects; each row names the
+    /// The rows, one for each position, with which a way closes its objects; each row names the
     /// object of its number in `objects`.
     fn cuts(positions: &[i64], objects: &[u32], step: usize) -> Vec<usize> {
         let (mut crowd, mut open) = (Crowd::default(), HashSet::<u32>::new());
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_split_closes_its_objects_at_the_same_row_whatever_the_batches() {
+    fn a_way_closes_its_objects_at_the_same_row_whatever_the_batches() {
         let positions: Vec<i64> = (0..500).collect();
         let objects: Vec<u32> = (0..500).map(|row| row % 150).collect();
         let expect = cuts(&positions, &objects, 500);

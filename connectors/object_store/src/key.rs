@@ -27,9 +27,9 @@ const NULL: &str = "__HIVE_DEFAULT_PARTITION__";
 const VALUE_BYTES_MAX: usize = 80;
 /// Digits of a hash in a name.
 const HASH_DIGITS: usize = 16;
-/// Digits of a hash behind the position, in names of what a replay of dead letters wrote. They have
-/// room beyond what a folder or file name may have.
-const REPLAY_DIGITS: usize = 12;
+/// Digits of the hash that marks an object of one of several ways, or of a replay of dead letters,
+/// behind its position. They have room beyond what a folder or file name may have.
+const MARK_DIGITS: usize = 12;
 /// Digits of a number in a name, with its sign.
 const NUMBER_DIGITS_MAX: usize = 20;
 /// Longest folder or file name; file systems allow 255 bytes.
@@ -60,6 +60,8 @@ pub struct Identity<'a> {
     pub epoch: i64,
     /// Whose rows they are.
     pub lineage: &'a Lineage,
+    /// The number of the way by which its rows came; 0 where there is one only.
+    pub ordinal: i64,
     /// The seconds since 1970 of its first row; empty where nobody asks, none where null.
     pub unix: Option<String>,
 }
@@ -146,12 +148,7 @@ impl KeyTemplate {
             SPLIT => name.push_str(&self.split_hash(identity.split)),
             POSITION => {
                 name.push_str(&identity.position.to_string());
-                // A row of the same record may stand where the pipeline itself wrote, or an
-                // earlier replay.
-                if identity.lineage.is_replay() {
-                    name.push('r');
-                    name.push_str(&hash(identity.lineage.as_str())[..REPLAY_DIGITS]);
-                }
+                push_mark(identity, name);
             }
             EPOCH => name.push_str(&identity.epoch.to_string()),
             _ => name.push_str(identity.unix.as_deref().unwrap_or("null")),
@@ -191,7 +188,7 @@ impl KeyTemplate {
                 Part::Time(_) => ".+".to_owned(),
                 Part::Word(SPLIT) => format!("([0-9a-f]{{{HASH_DIGITS}}})"),
                 Part::Word(POSITION) => {
-                    format!("-?[0-9]+(?:r[0-9a-f]{{{REPLAY_DIGITS}}})?")
+                    format!("-?[0-9]+(?:[rw][0-9a-f]{{{MARK_DIGITS}}})?")
                 }
                 Part::Word(EPOCH) => "-?[0-9]+".to_owned(),
                 Part::Word(UNIX) => "(?:-?[0-9]+|null)".to_owned(),
@@ -242,6 +239,21 @@ impl KeyTemplate {
         }
         Ok(())
     }
+}
+
+/// Marks what other rows of the same record do not overwrite: those of a replay, and those that
+/// came by one of several ways. Which number a way has, the pipeline file of an epoch says, and
+/// lineages count their epochs by themselves; so all three are in the mark, whatever the template
+/// holds.
+fn push_mark(identity: &Identity<'_>, name: &mut String) {
+    let Identity { lineage, ordinal, epoch, .. } = identity;
+    let text = match (ordinal, lineage.is_replay()) {
+        (0, false) => return,
+        (0, true) => lineage.as_str().to_owned(),
+        _ => format!("{lineage}\0{epoch}\0{ordinal}"),
+    };
+    name.push(if lineage.is_replay() { 'r' } else { 'w' });
+    name.push_str(&hash(&text)[..MARK_DIGITS]);
 }
 
 /// Adds a value such that it neither leaves its folder nor hides in it.
@@ -299,7 +311,7 @@ mod tests {
     fn identity(split: &str) -> Identity<'_> {
         static MAIN: LazyLock<Lineage> = LazyLock::new(Lineage::main);
         let unix = Some("1431857103".to_owned());
-        Identity { split, position: 42, epoch: 7, lineage: &MAIN, unix }
+        Identity { split, position: 42, epoch: 7, lineage: &MAIN, ordinal: 0, unix }
     }
 
     #[test]
@@ -348,6 +360,24 @@ mod tests {
         });
         let distinct: std::collections::HashSet<_> = names.iter().collect();
         assert_eq!(distinct.len(), names.len());
+    }
+
+    #[test]
+    fn ways_lineages_and_epochs_never_share_a_name_whatever_the_template() {
+        let key = key("{split}-{position}.jsonl");
+        let lineages = ["main", "a.web.0", "b.web.0"].map(Lineage::new);
+        let lineages = lineages.into_iter().chain([Lineage::replay("1"), Lineage::replay("2")]);
+        let mut names = std::collections::HashSet::new();
+        for lineage in lineages {
+            for (epoch, ordinal) in (1..40).flat_map(|epoch| (1..40).map(move |way| (epoch, way))) {
+                let identity = Identity { lineage: &lineage, epoch, ordinal, ..identity("a") };
+                let name = key.name(&Vec::new(), &identity);
+                assert!(key.pattern().expect("a pattern").is_match(&name), "{name}");
+                assert!(names.insert(name), "{lineage}, epoch {epoch}, way {ordinal}");
+            }
+        }
+        let only = key.name(&Vec::new(), &identity("a"));
+        assert_eq!(only, format!("{}-42.jsonl", key.split_hash("a")), "one way has no mark");
     }
 
     #[test]

@@ -23,6 +23,8 @@ mod read;
 mod sink;
 mod sizes;
 mod spill;
+mod unsettled;
+mod way;
 mod writer;
 
 #[cfg(test)]

@@ -20,7 +20,8 @@ use crate::config::{Config, Format};
 use crate::encode::Form;
 use crate::key::KeyTemplate;
 use crate::spill::Spill;
-use crate::writer::ObjectWriter;
+use crate::unsettled::Unsettled;
+use crate::writer::{ObjectWriter, Target};
 use crate::{place, read};
 
 /// What objects promise while rows carry their origin.
@@ -40,6 +41,8 @@ pub struct ObjectSink {
     spill: PathBuf,
     /// Whether the bucket was found before.
     was_there: AtomicBool,
+    /// What its writers staged.
+    unsettled: Arc<Unsettled>,
 }
 
 impl ObjectSink {
@@ -53,7 +56,7 @@ impl ObjectSink {
         let key = key.map_err(|error| error.field("key"))?;
         let spill = ctx.data.join("spill");
         let (config, key, was_there) = (Arc::new(config), Arc::new(key), AtomicBool::new(false));
-        Ok(Self { config, key, spill, was_there })
+        Ok(Self { config, key, spill, was_there, unsettled: Arc::default() })
     }
 }
 
@@ -102,7 +105,8 @@ impl Sink for ObjectSink {
         }
         let spill = Spill::new(self.spill.clone());
         let (config, key) = (self.config.clone(), self.key.clone());
-        Ok(Box::new(ObjectWriter::new(config, key, place, spill, &ctx)?))
+        let target = Target { place, spill, unsettled: self.unsettled.clone() };
+        Ok(Box::new(ObjectWriter::new(config, key, target, &ctx)?))
     }
 
     async fn read_back(&self, _pipeline: &str, what: ReadBack) -> Result<BatchStream> {

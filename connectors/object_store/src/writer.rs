@@ -1,9 +1,9 @@
 //! Puts rows into objects and stages them.
 //!
-//! An object holds rows of one split with the same values in its name, in their order. Where one
-//! ends and the next begins depends on the rows alone: never on batches, memory or time.
+//! An object holds rows of one way with the same values in its name, in their order. Where one ends
+//! and the next begins depends on the rows alone: never on batches, memory or time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch, UInt64Array};
@@ -19,11 +19,12 @@ use contract::sink::{
 use contract::{Error, Lineage, Result};
 use formats::template::{Groups, Values};
 use formats::{Refused, unwritable};
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
 use tokio::sync::Semaphore;
+use tracing::debug;
 
 use crate::body::{Body, Means};
-use crate::commit::{self, Committable, StagedObject};
+use crate::commit::{self, Committable, Published, StagedObject};
 use crate::config::Config;
 use crate::crowd::{Crowd, OBJECTS_OPEN_MAX};
 use crate::encode::{Form, Rows};
@@ -32,6 +33,8 @@ use crate::key::{Identity, KeyTemplate};
 use crate::place::{PART_BYTES, Place};
 use crate::sizes;
 use crate::spill::Spill;
+use crate::unsettled::Unsettled;
+use crate::way::{Way, by_number};
 
 /// The objects of one epoch that stand in its checkpoint have at most this size together.
 const INLINE_BYTES_PER_EPOCH: u64 = 1 << 20;
@@ -54,29 +57,30 @@ pub struct ObjectWriter {
     means: Means,
     memory_bytes: usize,
     open: HashMap<Address, OpenObject>,
-    /// How many of them the rows of each split hold open.
-    crowds: HashMap<OfSplit, Crowd>,
+    /// How many of them the rows of each way hold open.
+    crowds: HashMap<Way, Crowd>,
     /// Bytes that open objects hold in memory.
     held_bytes: usize,
     staged: HashMap<Lineage, Staged>,
     published: HashMap<Lineage, u64>,
+    unsettled: Arc<Unsettled>,
+}
+
+/// Where a writer puts objects, and what is known of earlier ones.
+pub struct Target {
+    /// The store.
+    pub place: Place,
+    /// Where bytes wait while memory is short.
+    pub spill: Spill,
+    /// What earlier writers staged.
+    pub unsettled: Arc<Unsettled>,
 }
 
 /// What rows of one object have in common.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Address {
-    lineage: Lineage,
-    split: String,
+    way: Way,
     values: Values,
-}
-
-/// A split of a lineage.
-type OfSplit = (Lineage, String);
-
-impl Address {
-    fn of_split(&self) -> OfSplit {
-        (self.lineage.clone(), self.split.clone())
-    }
 }
 
 struct OpenObject {
@@ -92,6 +96,8 @@ struct Staged {
     room: Room,
     rejects: Vec<SinkReject>,
     inline_bytes: u64,
+    /// The names of all objects, also of those that are open.
+    names: HashSet<String>,
     objects: Vec<StagedObject>,
 }
 
@@ -103,10 +109,10 @@ impl ObjectWriter {
     pub fn new(
         config: Arc<Config>,
         key: Arc<KeyTemplate>,
-        place: Place,
-        spill: Spill,
+        target: Target,
         ctx: &WriterContext,
     ) -> Result<Self> {
+        let Target { place, spill, unsettled } = target;
         let written = crate::sink::written(&config, &ctx.schema);
         let schema = Arc::new(ctx.schema.project(&written).bug("the columns were counted wrong")?);
         let memory_bytes = ctx.memory_bytes / PARTS_SHARE * (PARTS_SHARE - 1);
@@ -128,6 +134,7 @@ impl ObjectWriter {
             held_bytes: 0,
             staged: HashMap::new(),
             published: HashMap::new(),
+            unsettled,
         })
     }
 
@@ -159,48 +166,70 @@ impl ObjectWriter {
         Ok(())
     }
 
-    /// Writes rows of one split, object by object.
-    async fn write_groups(
-        &mut self,
-        of: &OfSplit,
-        rows: &RecordBatch,
-        groups: Groups,
-    ) -> Result<()> {
+    /// Drops what an attempt at this epoch left that was never decided.
+    async fn start(&mut self, lineage: &Lineage, epoch: i64) {
+        if self.staged.contains_key(lineage) {
+            return;
+        }
+        self.staged.insert(lineage.clone(), Staged::default());
+        for object in self.unsettled.begins(lineage, epoch.cast_unsigned()) {
+            if let Err(error) = commit::abandon(&self.means.place, &object).await {
+                debug!(key = object.key, error = error.chain(), "an upload was left behind");
+            }
+        }
+    }
+
+    /// Writes rows of one way.
+    async fn write_way(&mut self, way: &Way, mut rest: RecordBatch) -> Result<()> {
+        let mut groups = self.key.divide(&rest)?;
+        while let Some(row) = self.overflow(way, &rest, &groups)? {
+            let before = rest.slice(0, row);
+            self.write_groups(way, &before, self.key.divide(&before)?).await?;
+            let open = self.take_open(|address| address.way == *way);
+            self.stage_open(&way.lineage, open).await?;
+            rest = rest.slice(row, rest.num_rows() - row);
+            groups = self.key.divide(&rest)?;
+        }
+        self.write_groups(way, &rest, groups).await
+    }
+
+    /// Writes rows of one way, object by object.
+    async fn write_groups(&mut self, way: &Way, rows: &RecordBatch, groups: Groups) -> Result<()> {
         for (values, part) in parts(rows, groups)? {
-            let (lineage, split) = of.clone();
-            let address = Address { lineage, split, values };
+            let address = Address { way: way.clone(), values };
             self.write_part(&address, &part).await?;
         }
-        self.crowds.entry(of.clone()).or_default().passed(positions(rows)?.values());
-        let staged = self.staged.entry(of.0.clone()).or_default();
+        self.crowds.entry(way.clone()).or_default().passed(positions(rows)?.values());
+        let staged = self.staged.entry(way.lineage.clone()).or_default();
         staged.rows += rows.num_rows() as u64;
         Ok(())
     }
 
-    /// The first row with which a split would hold too many objects open.
-    fn overflow(&self, of: &OfSplit, rows: &RecordBatch, groups: &Groups) -> Result<Option<usize>> {
-        let crowd = self.crowds.get(of).copied().unwrap_or_default();
+    /// The first row with which a way would hold too many objects open.
+    fn overflow(&self, way: &Way, rows: &RecordBatch, groups: &Groups) -> Result<Option<usize>> {
+        let crowd = self.crowds.get(way).copied().unwrap_or_default();
         if crowd.takes(groups.values.len()) {
             return Ok(None);
         }
         let is_new = groups.values.iter().map(|values| {
-            let (lineage, split) = of.clone();
-            !self.open.contains_key(&Address { lineage, split, values: values.clone() })
+            !self.open.contains_key(&Address { way: way.clone(), values: values.clone() })
         });
         let is_new: Vec<bool> = is_new.collect();
         Ok(crowd.overflow(positions(rows)?.values(), &groups.of_row, is_new))
     }
 
-    /// Closes all objects of a split.
-    async fn close_split(&mut self, of: &OfSplit) -> Result<()> {
-        let open = self.take_open(|address| address.lineage == of.0 && address.split == of.1);
-        self.stage_open(&of.0, open).await
-    }
-
     async fn stage_open(&mut self, lineage: &Lineage, open: Vec<OpenObject>) -> Result<()> {
-        let bodies = stream::iter(open).map(OpenObject::finish).buffered(CLOSED_AT_ONCE);
-        let bodies = bodies.try_collect().await?;
-        self.stage(lineage, bodies).await
+        let ended = stream::iter(open).map(OpenObject::finish).buffered(CLOSED_AT_ONCE);
+        let (bodies, failure) = sorted(ended.collect().await);
+        match failure {
+            None => self.stage(lineage, bodies).await,
+            Some(error) => {
+                for body in bodies {
+                    body.abandon().await;
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Writes rows with equal values, closing objects as they become full.
@@ -223,14 +252,21 @@ impl ObjectWriter {
     fn begin(&mut self, address: &Address, part: &RecordBatch, row: usize) -> Result<()> {
         let epochs = part.column_by_name(EPOCH).and_then(|it| it.as_primitive_opt::<Int64Type>());
         let epochs = epochs.ok_or_else(|| Error::bug("rows do not say their epoch"))?;
+        let Way { lineage, split, ordinal } = &address.way;
         let identity = Identity {
-            split: &address.split,
+            split,
             position: positions(part)?.value(row),
             epoch: epochs.value(row),
-            lineage: &address.lineage,
+            lineage,
+            ordinal: *ordinal,
             unix: self.key.unix(part, row)?,
         };
         let name = self.key.name(&address.values, &identity);
+        let staged = self.staged.entry(lineage.clone()).or_default();
+        if !staged.names.insert(name.clone()) {
+            let epoch = identity.epoch;
+            return Err(Error::bug(format!("epoch {epoch} has two objects of the name {name:?}")));
+        }
         let object = OpenObject {
             encoder: self.form.begin()?,
             body: Body::new(self.means.clone(), name)?,
@@ -238,9 +274,9 @@ impl ObjectWriter {
         };
         self.held_bytes += object.memory_bytes();
         self.open.insert(address.clone(), object);
-        self.crowds.entry(address.of_split()).or_default().open += 1;
+        self.crowds.entry(address.way.clone()).or_default().open += 1;
         if self.open.len() >= OBJECTS_OPEN_MAX {
-            self.staged.entry(address.lineage.clone()).or_default().room = Room::Full;
+            staged.room = Room::Full;
         }
         Ok(())
     }
@@ -273,12 +309,12 @@ impl ObjectWriter {
     async fn close(&mut self, address: &Address) -> Result<()> {
         let Some(object) = self.open.remove(address) else { return Ok(()) };
         self.held_bytes -= object.memory_bytes();
-        self.crowds.entry(address.of_split()).or_default().open -= 1;
-        let body = object.finish().await?;
-        self.stage(&address.lineage, vec![body]).await
+        self.crowds.entry(address.way.clone()).or_default().open -= 1;
+        self.stage_open(&address.way.lineage, vec![object]).await
     }
 
-    /// Stages bodies that are whole: small ones in the checkpoint, as long as there is room.
+    /// Stages bodies that are whole: small ones in the checkpoint, as long as there is room. What
+    /// was staged before one failed is dropped with the epoch.
     async fn stage(&mut self, lineage: &Lineage, bodies: Vec<Body>) -> Result<()> {
         let staged = self.staged.entry(lineage.clone()).or_default();
         let mut jobs = Vec::new();
@@ -296,8 +332,9 @@ impl ObjectWriter {
             });
         }
         let objects = stream::iter(jobs).buffered(CLOSED_AT_ONCE);
-        staged.objects.append(&mut objects.try_collect().await?);
-        Ok(())
+        let (mut objects, failure) = sorted(objects.collect().await);
+        staged.objects.append(&mut objects);
+        failure.map_or(Ok(()), Err)
     }
 
     /// Moves bytes to the spill file, beginning with the largest object, until they fit.
@@ -320,12 +357,12 @@ impl ObjectWriter {
         let open = self.open.extract_if(|address, _| wanted(address));
         let mut open: Vec<_> = open.collect();
         for (address, _) in &open {
-            self.crowds.entry(address.of_split()).or_default().open -= 1;
+            self.crowds.entry(address.way.clone()).or_default().open -= 1;
         }
         self.held_bytes = self.open.values().map(OpenObject::memory_bytes).sum();
         // The checkpoint lists objects in the same order whenever rows are the same.
         open.sort_by(|(one, _), (other, _)| {
-            (&one.split, &one.values).cmp(&(&other.split, &other.values))
+            (&one.way, &one.values).cmp(&(&other.way, &other.values))
         });
         open.into_iter().map(|(_, object)| object).collect()
     }
@@ -334,16 +371,33 @@ impl ObjectWriter {
         if self.published.get(&commit.lineage) == Some(&commit.epoch) {
             return Ok(CommitOutcome::Committed);
         }
+        self.unsettled.decided(&commit.lineage);
         let Some(committable) = &commit.committable else {
             return Ok(CommitOutcome::NeedsReplay);
         };
         let committable: Committable = serde_json::from_value(committable.clone())
             .bug("a checkpoint holds a committable that this version cannot read")?;
+        let objects: Vec<_> = committable.objects.iter().map(Published::of).collect();
         let outcome = commit::publish(&self.means.place, committable).await?;
         if outcome == CommitOutcome::Committed {
+            self.remove_others(commit, &objects).await?;
+            self.unsettled.published(&commit.lineage);
             self.published.insert(commit.lineage.clone(), commit.epoch);
+        } else {
+            self.unsettled.lost(&commit.lineage, commit.epoch, objects);
         }
         Ok(outcome)
+    }
+
+    /// Removes what an epoch that was sent again had published under other names: it cut its rows
+    /// by other settings, or an earlier version did.
+    async fn remove_others(&mut self, commit: &Commit, objects: &[Published]) -> Result<()> {
+        let names: HashSet<_> = objects.iter().map(|object| &object.key).collect();
+        let before = self.unsettled.before(&commit.lineage, commit.epoch);
+        for object in before.iter().filter(|object| !names.contains(&object.key)) {
+            commit::remove(&self.means.place, object).await?;
+        }
+        Ok(())
     }
 }
 
@@ -353,35 +407,33 @@ impl Writer for ObjectWriter {
         if records.num_rows() == 0 {
             return Ok(Room::Left);
         }
-        let split = Origins::of(&records)?.split(0).to_owned();
+        let origins = Origins::of(&records)?;
+        let (split, epoch) = (origins.split(0).to_owned(), origins.epoch(0));
+        self.start(lineage, epoch).await;
         let records = self.writable(lineage, records)?;
-        let (of, mut rest) = ((lineage.clone(), split), records);
-        let mut groups = self.key.divide(&rest)?;
-        while let Some(row) = self.overflow(&of, &rest, &groups)? {
-            let before = rest.slice(0, row);
-            self.write_groups(&of, &before, self.key.divide(&before)?).await?;
-            self.close_split(&of).await?;
-            rest = rest.slice(row, rest.num_rows() - row);
-            groups = self.key.divide(&rest)?;
+        for (ordinal, rows) in by_number(records)? {
+            let (lineage, split) = (lineage.clone(), split.clone());
+            self.write_way(&Way { lineage, split, ordinal }, rows).await?;
         }
-        self.write_groups(&of, &rest, groups).await?;
         Ok(self.staged.get(lineage).map_or(Room::Left, |staged| staged.room))
     }
 
-    async fn prepare(&mut self, lineage: &Lineage, _epoch: u64) -> Result<Prepared> {
+    async fn prepare(&mut self, lineage: &Lineage, epoch: u64) -> Result<Prepared> {
         reach("object_store.prepare.before").await?;
-        let open = self.take_open(|address| address.lineage == *lineage);
+        let open = self.take_open(|address| address.way.lineage == *lineage);
         self.stage_open(lineage, open).await?;
-        self.crowds.retain(|(of, _), _| of != lineage);
-        let staged = self.staged.remove(lineage).unwrap_or_default();
+        self.crowds.retain(|way, _| way.lineage != *lineage);
+        let is_empty = self.staged.get(lineage).is_none_or(|staged| staged.objects.is_empty());
+        let identity = if is_empty { None } else { self.means.place.identity().await? };
         reach("object_store.prepare.after").await?;
-        let Staged { rows, rejects, objects, .. } = staged;
-        if objects.is_empty() {
+        // From here on nothing fails, so that whatever did is still dropped with the epoch.
+        let Staged { rows, rejects, objects, .. } = self.staged.remove(lineage).unwrap_or_default();
+        if is_empty {
             return Ok(Prepared { rows, rejects, ..Prepared::default() });
         }
+        self.unsettled.prepared(lineage, epoch, &objects);
         let committable =
             serde_json::to_value(Committable { objects }).bug("could not write a committable")?;
-        let identity = self.means.place.identity().await?;
         let identity = identity.map(|(place, id)| sink::Identity { place, id, rows });
         let identities = identity.into_iter().collect();
         Ok(Prepared { rows, rejects, committable: Some(committable), identities })
@@ -395,16 +447,17 @@ impl Writer for ObjectWriter {
     }
 
     async fn abort(&mut self, lineage: &Lineage) -> Result<()> {
-        for object in self.take_open(|address| address.lineage == *lineage) {
+        for object in self.take_open(|address| address.way.lineage == *lineage) {
             object.body.abandon().await;
         }
-        self.crowds.retain(|(of, _), _| of != lineage);
+        self.crowds.retain(|way, _| way.lineage != *lineage);
         // What was prepared may have been decided: only uploads that no epoch names are dropped.
         let staged = self.staged.remove(lineage).unwrap_or_default();
+        let mut failure = None;
         for object in staged.objects {
-            commit::abandon(&self.means.place, &object).await?;
+            failure = commit::abandon(&self.means.place, &object).await.err().or(failure);
         }
-        Ok(())
+        failure.map_or(Ok(()), Err)
     }
 }
 
@@ -422,9 +475,30 @@ impl OpenObject {
 
     async fn finish(self) -> Result<Body> {
         let Self { encoder, mut body, .. } = self;
-        body.push(&encoder.finish().await?).await?;
-        Ok(body)
+        let ended = match encoder.finish().await {
+            Ok(done) => body.push(&done).await,
+            Err(error) => Err(error),
+        };
+        match ended {
+            Ok(()) => Ok(body),
+            Err(error) => {
+                body.abandon().await;
+                Err(error)
+            }
+        }
     }
+}
+
+/// What came out of it, and the first failure.
+fn sorted<T>(results: Vec<Result<T>>) -> (Vec<T>, Option<Error>) {
+    let (mut done, mut failure) = (Vec::new(), None);
+    for result in results {
+        match result {
+            Ok(one) => done.push(one),
+            Err(error) => failure = failure.or(Some(error)),
+        }
+    }
+    (done, failure)
 }
 
 /// The rows of each group, in their order.

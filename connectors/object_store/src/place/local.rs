@@ -65,8 +65,9 @@ impl MultipartStore for LocalUploads {
         let (hidden, folder) = (self.hidden(&id)?, self.folder.clone());
         blocking(move || {
             make_folders(&folder)?;
-            File::create_new(hidden)?;
-            sync_folder(&folder)
+            File::create_new(&hidden)?;
+            // Nobody learns of an upload that fails here, and so nobody drops it.
+            sync_folder(&folder).inspect_err(|_| drop(fs::remove_file(&hidden)))
         })
         .await?;
         Ok(id)

@@ -2,8 +2,10 @@
 
 mod buckets;
 mod epochs;
+mod full;
 mod left;
 mod rows;
+mod ways;
 
 use std::sync::Arc;
 

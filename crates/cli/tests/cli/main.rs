@@ -30,6 +30,7 @@ mod metrics;
 mod mistakes;
 mod named;
 mod numbers;
+mod objects;
 mod refused;
 mod renames;
 mod replaced;
