@@ -11,7 +11,9 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
-use contract::sink::{Commit, CommitOutcome, Identity, Prepared, Room, SinkReject, Writer};
+use contract::sink::{
+    Commit, CommitOutcome, Identity, OneLineage, Prepared, Room, SinkReject, Writer,
+};
 use contract::{Error, Lineage, Result, failpoint};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::BaseRecord;
@@ -30,6 +32,8 @@ use crate::values::Values;
 const IDLE_TRIES_MAX: u32 = 100;
 /// How long nothing is reported before somebody asks whether the topics are there.
 const SILENT_FOR: Duration = Duration::from_secs(5);
+/// How long the reports of records are waited for that were purged.
+const PURGED_LIMIT: Duration = Duration::from_secs(10);
 /// The pause before it is tried again.
 const IDLE_WAIT: Duration = Duration::from_millis(2);
 
@@ -88,6 +92,7 @@ pub enum Delivery {
 /// Writes the rows of one lineage.
 pub struct TopicWriter {
     shared: Arc<Shared>,
+    lineage: OneLineage,
     delivery: Delivery,
     values: Values,
     /// What is known of the topics that rows went to.
@@ -105,8 +110,8 @@ impl TopicWriter {
     /// Config: the settings do not suit the columns.
     pub fn new(shared: Arc<Shared>, schema: &SchemaRef, delivery: Delivery) -> Result<Self> {
         let values = Values::new(&shared.config, schema)?;
-        let (topics, sent) = Default::default();
-        Ok(Self { shared, delivery, values, topics, sent, rows: 0, rejects: Vec::new() })
+        let (lineage, topics, sent, rejects) = Default::default();
+        Ok(Self { shared, lineage, delivery, values, topics, sent, rows: 0, rejects })
     }
 
     /// What to send with.
@@ -295,6 +300,7 @@ fn too_large_for_queue(topic: &str) -> Error {
 #[async_trait]
 impl Writer for TopicWriter {
     async fn write(&mut self, lineage: &Lineage, records: RecordBatch) -> Result<Room> {
+        self.lineage.take(lineage)?;
         self.take_session(lineage)?;
         let shared = self.shared.clone();
         let origin = shared.config.origin;
@@ -309,7 +315,8 @@ impl Writer for TopicWriter {
         Ok(Room::Left)
     }
 
-    async fn prepare(&mut self, _lineage: &Lineage, epoch: u64) -> Result<Prepared> {
+    async fn prepare(&mut self, lineage: &Lineage, epoch: u64) -> Result<Prepared> {
+        self.lineage.take(lineage)?;
         failpoint::reach("kafka.prepare.before_flush").await?;
         let reports = self.sender()?.reports();
         self.wait_while_there(|| reports.all()).await?;
@@ -332,16 +339,24 @@ impl Writer for TopicWriter {
     }
 
     async fn commit(&mut self, commit: &Commit) -> Result<CommitOutcome> {
+        self.lineage.take(&commit.lineage)?;
         self.commit_one(commit).await
     }
 
-    async fn abort(&mut self, _lineage: &Lineage) -> Result<()> {
+    async fn abort(&mut self, lineage: &Lineage) -> Result<()> {
+        self.lineage.take(lineage)?;
         (self.rows, self.rejects, self.sent) = Default::default();
         match &self.delivery {
             Delivery::Transaction(Some(session)) => {
                 let session = session.clone();
                 blocking(move || session.abort()).await?;
-                self.sender()?.reports().take_failures();
+                let reports = self.sender()?.reports();
+                // A thread of the client tells of each purged record, and may take a moment.
+                let told = tokio::time::timeout(PURGED_LIMIT, reports.all()).await;
+                told.map_err(|error| {
+                    Error::transient("purged records were not reported").because(error)
+                })?;
+                reports.take_failures();
                 Ok(())
             }
             Delivery::Transaction(None) | Delivery::Plain(_) => Ok(()),

@@ -40,6 +40,20 @@ async fn a_topic_holds_each_epoch_once() {
     testkit::check_sink(&Kafka, &testkit::section(&settings), folder.path()).await;
 }
 
+/// One row in five goes to a topic that can have no such name.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_of_topics_that_cannot_be_are_rejects() {
+    let Some(broker) = services::find("kafka") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let topic = services::unique("proof");
+    let settings = format!(
+        "{{ brokers: \"{broker}\", topic: \"{topic}-{{plain}}\", token_topic: {topic}, \
+         create_topics: {{ partitions: 1 }} }}"
+    );
+    let settings = testkit::section(&settings);
+    testkit::check_rejects(&Kafka, (&settings, folder.path()), |row| row % 5 == 2).await;
+}
+
 async fn create(broker: &str, topic: &str, partitions: i32) {
     let admin: AdminClient<DefaultClientContext> =
         ClientConfig::new().set("bootstrap.servers", broker).create().unwrap();

@@ -6,8 +6,8 @@ use arrow::datatypes::Int64Type;
 use async_trait::async_trait;
 use contract::record::{EPOCH, ORDINAL, Origins, POSITION, SPLIT, positions};
 use contract::sink::{
-    BatchStream, Commit, CommitOutcome, Held, Prepared, Promise, Proof, ReadBack, Room, Sink,
-    SinkKind, SinkReject, Token, Writer, WriterContext,
+    BatchStream, Commit, CommitOutcome, Held, OneLineage, Prepared, Promise, Proof, ReadBack, Room,
+    Sink, SinkKind, SinkReject, Token, Writer, WriterContext,
 };
 use contract::{Error, Lineage, Origin, Result, failpoint};
 
@@ -58,6 +58,7 @@ impl Sink for MemorySink {
             config: self.config.clone(),
             store: self.store.clone(),
             ctx,
+            lineage: OneLineage::default(),
             fence: None,
             connection: None,
             rows: 0,
@@ -81,6 +82,7 @@ struct MemoryWriter {
     config: SinkConfig,
     store: Store,
     ctx: WriterContext,
+    lineage: OneLineage,
     /// The fence at the first write: a later one shuts this writer out.
     fence: Option<u64>,
     /// The key of the open transaction.
@@ -93,6 +95,7 @@ struct MemoryWriter {
 #[async_trait]
 impl Writer for MemoryWriter {
     async fn write(&mut self, lineage: &Lineage, records: RecordBatch) -> Result<Room> {
+        self.lineage.take(lineage)?;
         let records = self.without_refused(records)?;
         self.rows += records.num_rows() as u64;
         let key = key(&self.ctx, lineage);
@@ -116,6 +119,7 @@ impl Writer for MemoryWriter {
     }
 
     async fn prepare(&mut self, lineage: &Lineage, epoch: u64) -> Result<Prepared> {
+        self.lineage.take(lineage)?;
         let buffered = std::mem::take(&mut self.buffered);
         let mut prepared = Prepared {
             rows: std::mem::take(&mut self.rows),
@@ -136,13 +140,15 @@ impl Writer for MemoryWriter {
     }
 
     async fn commit(&mut self, commit: &Commit) -> Result<CommitOutcome> {
+        self.lineage.take(&commit.lineage)?;
         failpoint::reach("memory.commit.before").await?;
         let outcome = self.commit_one(commit);
         failpoint::reach("memory.commit.after").await?;
         Ok(outcome)
     }
 
-    async fn abort(&mut self, _lineage: &Lineage) -> Result<()> {
+    async fn abort(&mut self, lineage: &Lineage) -> Result<()> {
+        self.lineage.take(lineage)?;
         self.roll_back();
         Ok(())
     }

@@ -3,6 +3,17 @@
 use connector_object_store::Objects;
 use testkit::services::{find, gcs_settings, setting, unique};
 
+/// One row in five has a moment that neither JSON nor CSV can write.
+async fn prove_refusals(store: &str) {
+    for format in ["jsonl, compression: gzip", "csv"] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = store.replace("BUCKET", &unique("proof"));
+        let settings = format!("{{ {store}, format: {format}, rows_max: 7, create_bucket: true }}");
+        let settings = testkit::section(&settings);
+        testkit::check_rejects(&Objects, (&settings, folder.path()), |row| row % 5 == 2).await;
+    }
+}
+
 /// Proves each format: a small object stands in the checkpoint, a larger one in an upload.
 async fn prove(store: &str) {
     for format in ["jsonl", "csv, compression: gzip", "parquet", "jsonl, compression: zstd"] {
@@ -20,18 +31,21 @@ async fn prove(store: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_local_folder_holds_each_epoch_once() {
     let folder = tempfile::tempdir().expect("a folder");
-    prove(&format!("url: \"{}/BUCKET/below\"", folder.path().display())).await;
+    let place = format!("url: \"{}/BUCKET/below\"", folder.path().display());
+    prove(&place).await;
+    prove_refusals(&place).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s3_holds_each_epoch_once() {
     let Some(endpoint) = find("s3") else { return };
     let (key, secret) = (setting("s3_key"), setting("s3_secret"));
-    prove(&format!(
+    let place = format!(
         "url: s3://BUCKET/below, endpoint: \"{endpoint}\", allow_http: true, \
          access_key: {key}, secret_key: {secret}"
-    ))
-    .await;
+    );
+    prove(&place).await;
+    prove_refusals(&place).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

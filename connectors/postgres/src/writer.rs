@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
-use contract::sink::{Commit, CommitOutcome, Prepared, Room, Writer, WriterContext};
+use contract::sink::{Commit, CommitOutcome, OneLineage, Prepared, Room, Writer, WriterContext};
 use contract::{Error, ErrorKind, Lineage, Result, failpoint};
 use tokio::task::JoinSet;
 use tracing::debug;
@@ -28,6 +28,7 @@ const CHUNKS_IN_MEMORY: usize = 3;
 pub struct PostgresWriter {
     shared: Arc<Shared>,
     ctx: WriterContext,
+    lineage: OneLineage,
     layout: Arc<Layout>,
     chunk_bytes: usize,
     chunk: Chunk,
@@ -62,6 +63,7 @@ impl PostgresWriter {
         Self {
             shared,
             ctx,
+            lineage: OneLineage::default(),
             layout,
             chunk_bytes,
             chunk: Chunk::default(),
@@ -219,6 +221,7 @@ impl PostgresWriter {
 #[async_trait]
 impl Writer for PostgresWriter {
     async fn write(&mut self, lineage: &Lineage, records: RecordBatch) -> Result<Room> {
+        self.lineage.take(lineage)?;
         let (part, refused) = encode(&records, &self.layout.columns)?;
         self.epoch.rejects.extend(refused);
         self.chunk.push(part);
@@ -229,6 +232,7 @@ impl Writer for PostgresWriter {
     }
 
     async fn prepare(&mut self, lineage: &Lineage, epoch: u64) -> Result<Prepared> {
+        self.lineage.take(lineage)?;
         if self.chunk.rows() > 0 {
             self.ship(lineage).await?;
         }
@@ -247,10 +251,12 @@ impl Writer for PostgresWriter {
     }
 
     async fn commit(&mut self, commit: &Commit) -> Result<CommitOutcome> {
+        self.lineage.take(&commit.lineage)?;
         self.commit_one(commit).await
     }
 
-    async fn abort(&mut self, _lineage: &Lineage) -> Result<()> {
+    async fn abort(&mut self, lineage: &Lineage) -> Result<()> {
+        self.lineage.take(lineage)?;
         self.drop_epoch().await
     }
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::source::Reject;
 use crate::transform::EpochStart;
-use crate::{Lineage, Origin, Result};
+use crate::{Error, Lineage, Origin, Result};
 
 /// How a sink makes an epoch visible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -163,7 +163,8 @@ pub struct Commit {
 pub enum CommitOutcome {
     /// The sink holds the epoch now, or held it before.
     Committed,
-    /// What was prepared is gone, and nothing of it is visible: send the recorded cuts again.
+    /// What was prepared is gone, at least in part: send the recorded cuts again. Nothing of it is
+    /// visible, or what is becomes what the commit of that replay makes of it.
     NeedsReplay,
     /// Somebody else writes under this name with a newer epoch.
     NotOwner,
@@ -227,7 +228,29 @@ pub trait Sink: Send + Sync {
     }
 }
 
-/// Writes the epochs of lineages into one destination.
+/// The lineage of a writer that serves one alone, as one with an open transaction does.
+#[derive(Debug, Default)]
+pub struct OneLineage(Option<Lineage>);
+
+impl OneLineage {
+    /// Takes the lineage that comes first.
+    ///
+    /// # Errors
+    /// Bug: another one comes, whose rows would be committed or dropped with those of the first.
+    pub fn take(&mut self, lineage: &Lineage) -> Result<()> {
+        let known = self.0.get_or_insert_with(|| lineage.clone());
+        match known == lineage {
+            true => Ok(()),
+            false => {
+                let what = format!("lineage {lineage} came to the writer of lineage {known}");
+                Err(Error::bug(what))
+            }
+        }
+    }
+}
+
+/// Writes the epochs of lineages into one destination. Each lineage is given a writer of its own;
+/// one that could not keep several apart refuses all but the first ([`OneLineage`]).
 #[async_trait]
 pub trait Writer: Send {
     /// Called before the first rows of every epoch. An epoch that is sent again after it was

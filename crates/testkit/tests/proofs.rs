@@ -6,10 +6,11 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use connector_memory::Memory;
+use contract::record::{ORDINAL, ordinals};
 use contract::sink::{
     BatchStream, Commit, CommitOutcome, Held, Prepared, Promise, ReadBack, Room, Sink, Writer,
     WriterContext,
@@ -37,6 +38,9 @@ enum Fault {
     FindsEveryRecord,
     HidesARefusal,
     CountsRefusals,
+    ForgetsTheWay,
+    ForgetsNumbers,
+    TakesAllForOneLineage,
 }
 
 /// `memory` with a fault.
@@ -163,7 +167,16 @@ impl Writer for FaultyWriter {
 
     async fn write(&mut self, lineage: &Lineage, records: RecordBatch) -> Result<Room> {
         let from = usize::from(self.fault == Fault::LosesARow);
-        let records = records.slice(from, records.num_rows() - from);
+        let mut records = records.slice(from, records.num_rows() - from);
+        if self.fault == Fault::ForgetsNumbers && ordinals(&records).is_some() {
+            records = records_without_numbers(&records);
+        }
+        if self.fault == Fault::TakesAllForOneLineage {
+            let first = self.written.first().map(|(first, _)| first.clone());
+            let first = first.unwrap_or_else(|| lineage.clone());
+            self.written.push((first.clone(), records.clone()));
+            return self.inner.write(&first, records).await;
+        }
         self.written.push((lineage.clone(), records.clone()));
         self.inner.write(lineage, records).await
     }
@@ -173,6 +186,9 @@ impl Writer for FaultyWriter {
         match self.fault {
             Fault::HidesARefusal => drop(prepared.rejects.pop()),
             Fault::CountsRefusals => prepared.rows += prepared.rejects.len() as u64,
+            Fault::ForgetsTheWay => {
+                prepared.rejects.iter_mut().for_each(|row| row.reject.ordinal = 0)
+            }
             _ => {}
         }
         Ok(prepared)
@@ -206,6 +222,15 @@ impl Writer for FaultyWriter {
     }
 }
 
+fn records_without_numbers(records: &RecordBatch) -> RecordBatch {
+    let schema = records.schema();
+    let columns = schema.fields().iter().zip(records.columns()).map(|(field, column)| {
+        let zeros = || Arc::new(Int64Array::from(vec![0; records.num_rows()])) as ArrayRef;
+        if field.name() == ORDINAL { zeros() } else { column.clone() }
+    });
+    RecordBatch::try_new(schema.clone(), columns.collect()).unwrap()
+}
+
 async fn source_holds(fault: Fault) -> bool {
     let settings = section("{ rows_max: 20, batch_rows: 6, splits: 2 }");
     AssertUnwindSafe(check_source(&Faulty(fault), &settings)).catch_unwind().await.is_ok()
@@ -230,7 +255,7 @@ async fn refusals_hold(fault: Fault) -> bool {
 #[tokio::test]
 async fn a_sink_that_tells_refusals_wrongly_is_found_out() {
     assert!(refusals_hold(Fault::None).await);
-    for fault in [Fault::HidesARefusal, Fault::CountsRefusals] {
+    for fault in [Fault::HidesARefusal, Fault::CountsRefusals, Fault::ForgetsTheWay] {
         assert!(!refusals_hold(fault).await, "{fault:?}");
     }
 }
@@ -259,6 +284,8 @@ async fn a_sink_that_breaks_its_contract_is_found_out() {
         Fault::LosesARow,
         Fault::CommitsEveryTime,
         Fault::FindsEveryRecord,
+        Fault::ForgetsNumbers,
+        Fault::TakesAllForOneLineage,
     ] {
         assert!(!sink_holds(fault).await, "{fault:?}");
     }

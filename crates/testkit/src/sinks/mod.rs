@@ -1,28 +1,36 @@
 //! What every sink must hold, by the kind that it declares (EPOCH §3).
 
+mod refusals;
+mod rows;
+mod ways;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, StringViewArray};
+use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Int64Type, Schema};
-use contract::record::{POSITION, SPLIT, for_sink, position_field, sink_schema};
+use arrow::datatypes::{DataType, Int64Type};
+use contract::record::{ORDINAL, POSITION, SPLIT, for_sink, sink_schema};
 use contract::sink::{
     Commit, CommitOutcome, Held, Prepared, Proof, ReadBack, Sink, SinkKind, Token, Writer,
     WriterContext,
 };
 use contract::spec::Connector;
 use contract::transform::EpochStart;
-use contract::{Lineage, Origin, Section, SplitId};
+use contract::{Lineage, Origin, Result, Section, SplitId};
 use futures::TryStreamExt;
 
 use crate::{build_context, must};
+use rows::{Likeness, steps};
+
+pub use refusals::check_rejects;
 
 const INCARNATION: u32 = 7;
 /// A name that needs care wherever it stands.
 const SPLIT_NAME: &str = "proof/a b.log";
-const SPLITS: [&str; 3] = [SPLIT_NAME, "proof/left", "proof/right"];
+/// How the names of all splits of a proof begin.
+const SPLITS: &str = "proof/";
 /// From one epoch to the next.
 const EPOCH_US: i64 = 1_000_000;
 
@@ -31,7 +39,7 @@ const EPOCH_US: i64 = 1_000_000;
 /// # Panics
 /// The sink breaks its contract; the message says which part.
 pub async fn check_sink(connector: &dyn Connector, settings: &Section, data: &Path) {
-    let sink = must(connector.sink(settings, &build_context(data)), "could not make the sink");
+    let sink = made(connector, settings, data);
     let declared = connector.spec().sink.as_ref().expect("its Spec has a sink").promise;
     assert_eq!(declared.kind, sink.promise().kind, "it promises what its Spec declares");
     check_promise(connector, settings, data).await;
@@ -42,9 +50,10 @@ pub async fn check_sink(connector: &dyn Connector, settings: &Section, data: &Pa
 /// # Panics
 /// As for [`check_sink`].
 pub async fn check_promise(connector: &dyn Connector, settings: &Section, data: &Path) {
-    let sink = must(connector.sink(settings, &build_context(data)), "could not make the sink");
+    let sink = made(connector, settings, data);
     let kind = sink.promise().kind;
-    let proof = SinkProof { sink, lineage: Lineage::new("main"), split: SPLIT_NAME };
+    let (lineage, likeness) = (Lineage::new("main"), Likeness::default());
+    let proof = SinkProof { sink, lineage, split: SPLIT_NAME, likeness };
     match kind {
         SinkKind::Transaction => proof.transaction().await,
         SinkKind::Staged => proof.staged().await,
@@ -53,47 +62,21 @@ pub async fn check_promise(connector: &dyn Connector, settings: &Section, data: 
     }
     proof.finds_one_record().await;
     proof.keeps_lineages_apart().await;
+    proof.keeps_lineages_apart_in_one_writer().await;
+    proof.tells_ways_apart().await;
+    proof.tells_lineages_of_one_split_apart().await;
 }
 
-/// Proves that a sink sets rows aside that its destination never takes, and delivers the others:
-/// `settings` name an empty destination that refuses the row of a position where `refuses` says
-/// so. The row's `number` is its position, or null where that is a multiple of seven.
-///
-/// # Panics
-/// As for [`check_sink`].
-pub async fn check_rejects(
-    connector: &dyn Connector,
-    (settings, data): (&Section, &Path),
-    refuses: fn(i64) -> bool,
-) {
-    let sink = must(connector.sink(settings, &build_context(data)), "could not make the sink");
-    let proof = SinkProof { sink, lineage: Lineage::new("main"), split: SPLIT_NAME };
-    proof.expect_token(None).await;
-    let (refused, taken): (Vec<i64>, Vec<i64>) = (0..100).partition(|row| refuses(*row));
-    assert!(!refused.is_empty() && !taken.is_empty(), "some rows are refused and some are not");
-    let mut writer = proof.writer().await;
-    // The second time after an attempt that was dropped: nothing of it is told again.
-    proof.prepare(writer.as_mut(), 1, 0..100).await;
-    must(writer.abort(&proof.lineage).await, "could not abort");
-    let prepared = proof.prepare(writer.as_mut(), 1, 0..100).await;
-    let mut told: Vec<i64> = prepared.rejects.iter().map(|row| row.reject.position).collect();
-    told.sort_unstable();
-    assert_eq!(told, refused, "each refused row is told once, by its position");
-    for row in &prepared.rejects {
-        assert_eq!(row.split.as_str(), proof.split, "it is told by its split");
-        assert!(!row.reject.reason.is_empty(), "it has a reason");
-    }
-    assert_eq!(prepared.rows, taken.len() as u64, "the others count as delivered");
-    let commit = proof.commit_of(1, None, &prepared);
-    assert_eq!(proof.commit(writer.as_mut(), &commit).await, CommitOutcome::Committed);
-    proof.expect_rows(taken).await;
+fn made(connector: &dyn Connector, settings: &Section, data: &Path) -> Arc<dyn Sink> {
+    must(connector.sink(settings, &build_context(data)), "could not make the sink")
 }
 
-/// Rows of one lineage, all from one split.
+/// Rows of one lineage, all from one split and by one way.
 struct SinkProof {
     sink: Arc<dyn Sink>,
     lineage: Lineage,
     split: &'static str,
+    likeness: Likeness,
 }
 
 impl SinkProof {
@@ -210,12 +193,7 @@ impl SinkProof {
     /// Two lineages write side by side, each with a writer of its own: what one drops or commits
     /// leaves the other as it is.
     async fn keeps_lineages_apart(&self) {
-        let of = |lineage: &str, split| Self {
-            sink: self.sink.clone(),
-            lineage: Lineage::new(lineage),
-            split,
-        };
-        let (left, right) = (of("left", "proof/left"), of("right", "proof/right"));
+        let (left, right) = (self.of("left", "proof/left"), self.of("right", "proof/right"));
         left.expect_token(None).await;
         let mut lefts = left.writer().await;
         right.expect_token(None).await;
@@ -240,6 +218,12 @@ impl SinkProof {
         right.expect_token(epoch).await;
     }
 
+    /// The same of another lineage, which reads another split.
+    fn of(&self, lineage: &str, split: &'static str) -> Self {
+        let likeness = self.likeness;
+        Self { sink: self.sink.clone(), lineage: Lineage::new(lineage), split, likeness }
+    }
+
     async fn writer(&self) -> Box<dyn Writer> {
         must(self.sink.open(self.ctx()).await, "could not open a writer")
     }
@@ -253,7 +237,7 @@ impl SinkProof {
                 .chars()
                 .filter(char::is_ascii_digit)
                 .collect(),
-            schema: sink_schema(&row_schema(), self.sink.promise().with_origin),
+            schema: sink_schema(&self.likeness.schema(), self.sink.promise().with_origin),
             memory_bytes: 16 << 20,
             threads: 2,
         }
@@ -288,15 +272,18 @@ impl SinkProof {
     }
 
     async fn write(&self, writer: &mut dyn Writer, epoch: u64, rows: std::ops::Range<i64>) {
-        let split = SplitId::new(self.split);
-        let schema = self.ctx().schema;
+        for part in steps(rows, 30) {
+            must(self.try_write(writer, epoch, &part).await, "could not write");
+        }
+    }
+
+    /// Writes the rows at these positions as one batch.
+    async fn try_write(&self, writer: &mut dyn Writer, epoch: u64, rows: &[i64]) -> Result<()> {
+        let (split, schema) = (SplitId::new(self.split), self.ctx().schema);
         let now_us = EPOCH_US * epoch.cast_signed();
         writer.start_epoch(EpochStart { epoch, now_us });
-        for from in rows.clone().step_by(30) {
-            let batch = row_batch(from..(from + 30).min(rows.end));
-            let batch = must(for_sink(&batch, &schema, &split, epoch), "rows for a sink");
-            must(writer.write(&self.lineage, batch).await, "could not write");
-        }
+        let batch = for_sink(&self.likeness.batch(rows), &schema, &split, epoch);
+        writer.write(&self.lineage, must(batch, "rows for a sink")).await.map(|_| ())
     }
 
     async fn prepared(&self, writer: &mut dyn Writer, epoch: u64) -> Prepared {
@@ -313,58 +300,36 @@ impl SinkProof {
         must(outcome, "could not commit")
     }
 
-    /// The destination holds the rows 0 to `rows` of the split, each once.
+    /// The destination holds the rows 0 to `rows` of the split and the way, each once.
     async fn expect(&self, rows: i64) {
         self.expect_rows(0..rows).await;
     }
 
-    /// The destination holds these rows of the split, each once.
-    async fn expect_rows(&self, rows: impl IntoIterator<Item = i64>) {
+    async fn expect_rows(&self, rows: impl Iterator<Item = i64>) {
         let mut found: BTreeMap<i64, u64> = BTreeMap::new();
         for batch in self.read_back(ReadBack::Origins).await {
             let splits = batch.column_by_name(SPLIT).expect("its split is read back");
             let splits = cast(splits, &DataType::Utf8).expect("a split is text");
             let positions = batch.column_by_name(POSITION).expect("its position is read back");
             let positions = positions.as_primitive::<Int64Type>().values();
-            for (split, position) in splits.as_string::<i32>().iter().zip(positions) {
+            let ordinals = batch.column_by_name(ORDINAL).map(|it| it.as_primitive::<Int64Type>());
+            let rows = splits.as_string::<i32>().iter().zip(positions).enumerate();
+            for (row, (split, position)) in rows {
                 let split = split.expect("a row has a split");
-                assert!(SPLITS.contains(&split), "{split:?} is no split of this proof");
-                if split == self.split {
+                assert!(split.starts_with(SPLITS), "{split:?} is no split of this proof");
+                let ordinal = ordinals.filter(|it| it.is_valid(row)).map_or(0, |it| it.value(row));
+                if split == self.split && ordinal == self.likeness.ordinal.unwrap_or(0) {
                     *found.entry(*position).or_default() += 1;
                 }
             }
         }
-        let expected: BTreeMap<i64, u64> = rows.into_iter().map(|row| (row, 1)).collect();
-        assert_eq!(found, expected, "each record of {:?} once", self.split);
+        let expected: BTreeMap<i64, u64> = rows.map(|row| (row, 1)).collect();
+        let (split, way) = (self.split, self.likeness.ordinal);
+        assert_eq!(found, expected, "each record of {split:?} once, by way {way:?}");
     }
 
     async fn read_back(&self, what: ReadBack) -> Vec<RecordBatch> {
         let stream = must(self.sink.read_back("proof", what).await, "could not read back");
         must(stream.try_collect().await, "could not read back")
     }
-}
-
-fn row_schema() -> Schema {
-    Schema::new(vec![
-        Field::new("number", DataType::Int64, true),
-        Field::new("text", DataType::Utf8View, true),
-        Field::new("plain", DataType::Utf8, true),
-        position_field(),
-    ])
-}
-
-fn row_batch(rows: std::ops::Range<i64>) -> RecordBatch {
-    let numbers: Int64Array = rows.clone().map(|row| (row % 7 != 0).then_some(row)).collect();
-    let texts: StringViewArray = rows
-        .clone()
-        .map(|row| Some(format!("row {row}, with \"quotes\" and a longer text")))
-        .collect();
-    let plain: StringArray = rows.clone().map(|row| (row % 3 != 0).then_some("x")).collect();
-    let columns: Vec<ArrayRef> = vec![
-        Arc::new(numbers),
-        Arc::new(texts),
-        Arc::new(plain),
-        Arc::new(rows.collect::<Int64Array>()),
-    ];
-    RecordBatch::try_new(Arc::new(row_schema()), columns).expect("columns fit their schema")
 }
