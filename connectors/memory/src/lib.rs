@@ -4,10 +4,10 @@
 //! epoch protocol can be proved on each without a server. What a sink holds lives as long as the
 //! process, beside the pipelines that write it, like a server of its own.
 
-mod config;
+pub mod config;
 mod failpoints;
 mod sink;
-mod source;
+pub mod source;
 pub mod store;
 
 use std::sync::Arc;

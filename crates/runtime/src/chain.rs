@@ -12,6 +12,7 @@ use state::ledger::Counts;
 
 use crate::dead_letters::DeadLetter;
 use crate::graph::{Consumer, Consumers, Pipeline};
+use crate::ordered::{self, ORDERED_FROM};
 
 /// The workers of one task.
 pub struct Chain {
@@ -57,7 +58,7 @@ impl Chain {
         let pipeline = self.pipeline.clone();
         let mut passed = self.nothing_passed();
         self.pass(&pipeline.sources[source].consumers, batch, &mut passed)?;
-        Ok(passed)
+        self.in_order(passed)
     }
 
     /// Books what a stateful step made of `came` rows and runs it through the steps below.
@@ -67,6 +68,13 @@ impl Chain {
     pub fn run_from_step(&mut self, step: usize, came: usize, output: Output) -> Result<Passed> {
         let mut passed = self.nothing_passed();
         self.book(step, came, output, &mut passed)?;
+        self.in_order(passed)
+    }
+
+    fn in_order(&self, mut passed: Passed) -> Result<Passed> {
+        if self.pipeline.semantics >= ORDERED_FROM {
+            ordered::by_origin(&mut passed.leaving)?;
+        }
         Ok(passed)
     }
 

@@ -11,9 +11,7 @@ use contract::{Error, Result};
 use plan::Plan;
 
 use crate::graph::{Consumer, Edge, Pipeline};
-
-/// From these rules on, a step with a state gets its rows in a recorded order.
-const ORDERED_FROM: u32 = 2;
+use crate::ordered::ORDERED_FROM;
 
 /// Looks at every step with a state. `semantics` are the rules by which rows are made: what an
 /// earlier program decided must be finished as it was begun.

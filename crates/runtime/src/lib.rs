@@ -33,6 +33,7 @@ mod inspection;
 mod joins;
 mod losses;
 pub mod metrics;
+mod ordered;
 mod originals;
 mod outlet;
 mod owner;

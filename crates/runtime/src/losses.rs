@@ -82,7 +82,7 @@ pub fn of_replay(
                     return Err(fewer(checkpoint, &entry, &given));
                 }
                 _ if accepts => others.extend(splits_of(checkpoint, &split)),
-                _ => return Err(differs(checkpoint, &entry, &given)),
+                _ => return Err(differs((pipeline, checkpoint), &entry, &given)),
             }
         }
         let rejects = report.prepared.iter().flat_map(|prepared| &prepared.rejects);
@@ -100,7 +100,7 @@ pub fn of_replay(
                     counts: Counts::default(),
                     hash: hash_text(0),
                 };
-                return Err(differs(checkpoint, &entry, given));
+                return Err(differs((pipeline, checkpoint), &entry, given));
             }
             None => {}
         }
@@ -264,8 +264,18 @@ fn fewer(checkpoint: &Checkpoint, entry: &Entry, given: &Given) -> Error {
 }
 
 /// The error of a replay that gave rows which were not recorded.
-fn differs(checkpoint: &Checkpoint, entry: &Entry, given: &Given) -> Error {
-    unlike(checkpoint, entry, given).because("what it reads has changed since").hint(
+fn differs(
+    (pipeline, checkpoint): (&Pipeline, &Checkpoint),
+    entry: &Entry,
+    given: &Given,
+) -> Error {
+    let why = match pipeline.steps.iter().any(|node| node.step.stateful()) {
+        true => {
+            "what it reads has changed since, or rows came to a step with a state in another order"
+        }
+        false => "what it reads has changed since",
+    };
+    unlike(checkpoint, entry, given).because(why).hint(
         "bring back what was read then, or `run --accept-loss` to leave these rows out and book \
          them as lost",
     )

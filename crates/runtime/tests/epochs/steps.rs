@@ -1,7 +1,7 @@
-//! Two steps for the proofs: a stateless filter, and a stateful one that passes each row of a
-//! split once, however often it comes.
+//! Steps for the proofs: a stateless filter, a stateful one that passes each row of a split once,
+//! however often it comes, a fork, and one whose rows depend on their order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
@@ -17,13 +17,28 @@ pub fn make(
     _section: &Section,
     inputs: &[(String, SchemaRef)],
 ) -> Result<Arc<dyn Step>> {
-    let ports = vec![Port { name: "".into(), schema: inputs[0].1.clone() }];
-    Ok(Arc::new(TestStep { ports, stateful: kind == "first_seen" }))
+    let schema = &inputs[0].1;
+    let port = |name: &&str| Port { name: (*name).into(), schema: schema.clone() };
+    let (kind, names): (_, &[&str]) = match kind {
+        "first_seen" => (Kind::FirstSeen, &[""]),
+        "first_of_ten" => (Kind::FirstOfTen, &[""]),
+        "parted" => (Kind::Parted, &["nines", "others"]),
+        _ => (Kind::WithoutNines, &[""]),
+    };
+    Ok(Arc::new(TestStep { ports: names.iter().map(port).collect(), kind }))
+}
+
+#[derive(PartialEq)]
+enum Kind {
+    FirstSeen,
+    FirstOfTen,
+    Parted,
+    WithoutNines,
 }
 
 struct TestStep {
     ports: Vec<Port>,
-    stateful: bool,
+    kind: Kind,
 }
 
 impl Step for TestStep {
@@ -32,13 +47,15 @@ impl Step for TestStep {
     }
 
     fn stateful(&self) -> bool {
-        self.stateful
+        matches!(self.kind, Kind::FirstSeen | Kind::FirstOfTen)
     }
 
     fn build(&self) -> Result<Box<dyn Transform>> {
-        Ok(match self.stateful {
-            true => Box::new(FirstSeen::default()),
-            false => Box::new(WithoutNines),
+        Ok(match self.kind {
+            Kind::FirstSeen => Box::new(FirstSeen::default()),
+            Kind::FirstOfTen => Box::new(FirstOfTen::default()),
+            Kind::Parted => Box::new(Parted),
+            Kind::WithoutNines => Box::new(WithoutNines),
         })
     }
 }
@@ -99,6 +116,42 @@ impl Transform for FirstSeen {
             let number = i64::from_le_bytes(row[..8].try_into().unwrap());
             self.seen.insert(number, row[8]);
         }
+        Ok(())
+    }
+}
+
+/// Sends the nines one way, and the others another.
+struct Parted;
+
+impl Transform for Parted {
+    fn apply(&mut self, batch: &RecordBatch, out: &mut Output) -> Result<()> {
+        out.push_to(0, keep(batch, &mut |number| number % 10 == 9));
+        out.push_to(1, keep(batch, &mut |number| number % 10 != 9));
+        Ok(())
+    }
+}
+
+/// Lets the number of each ten pass that comes first.
+#[derive(Default)]
+struct FirstOfTen {
+    seen: BTreeSet<i64>,
+}
+
+impl Transform for FirstOfTen {
+    fn apply(&mut self, batch: &RecordBatch, out: &mut Output) -> Result<()> {
+        let kept = keep(batch, &mut |number| self.seen.insert(number / 10));
+        out.deduplicated += (batch.num_rows() - kept.num_rows()) as u64;
+        out.push(kept);
+        Ok(())
+    }
+
+    fn snapshot(&mut self) -> Result<Option<Bytes>> {
+        Ok(Some(self.seen.iter().flat_map(|ten| ten.to_le_bytes()).collect()))
+    }
+
+    fn restore(&mut self, state: &[u8]) -> Result<()> {
+        let tens = state.chunks_exact(8).map(|ten| i64::from_le_bytes(ten.try_into().unwrap()));
+        self.seen = tens.collect();
         Ok(())
     }
 }
