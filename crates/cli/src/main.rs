@@ -19,6 +19,7 @@ mod pipeline;
 mod progress;
 mod secrets;
 mod signals;
+mod standard_input;
 mod variables;
 mod watch;
 

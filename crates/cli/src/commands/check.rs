@@ -20,6 +20,7 @@ use crate::memory::Memory;
 use crate::needs::{self, Told};
 use crate::output;
 use crate::pipeline::{self, Loaded, Provenance, Several};
+use crate::standard_input;
 use crate::variables::{Giver, Untaken, Unused, Variable};
 
 /// The next times of a schedule that are shown.
@@ -145,6 +146,7 @@ struct Sink {
 
 pub async fn start(check: &Check, global: &Global) -> Result<Exit> {
     let mut all = check.pipelines.load(&global.data)?;
+    standard_input::refuse_second_reader(&all)?;
     check.memory.divide(&mut all);
     let (mut checked, mut exit) = (Vec::with_capacity(all.len()), Exit::Done);
     for one in &all {

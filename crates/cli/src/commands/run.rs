@@ -22,7 +22,7 @@ use crate::memory::Memory;
 use crate::pipeline::{self, Loaded, Several};
 use crate::progress::Display;
 use crate::watch::Watch;
-use crate::{detection, elsewhere, failure, output, signals};
+use crate::{detection, elsewhere, failure, output, signals, standard_input};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -107,6 +107,7 @@ pub async fn start(run: &Run, global: &Global) -> Result<Exit> {
         Err(_) if signals::exit() != Exit::Done => return Ok(signals::exit()),
         loaded => loaded?,
     };
+    standard_input::refuse_second_reader(&loaded)?;
     run.memory.divide(&mut loaded);
     let mut taken = Vec::new();
     for one in &loaded {

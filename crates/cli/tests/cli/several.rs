@@ -160,3 +160,37 @@ fn the_memory_of_the_process_is_divided_by_need() {
     let ran = desk.run(&["run", "all.yaml", "--memory-limit", "none"]);
     assert!(ran.code == 2 && ran.stderr.contains("such as 256MiB"), "{}", ran.stderr);
 }
+
+#[test]
+fn a_second_reader_of_standard_input_is_refused_with_the_way_out() {
+    let desk = Desk::new();
+    let two = "name: two\nsources:\n  a: { type: stdio }\n  b: { type: stdio }\nsinks:\n  \
+               out: { type: stdio, input: [a, b] }\n";
+    desk.write("two.yaml", two);
+    let of = |name: &str| {
+        format!(
+            "name: {name}\nsources:\n  a: {{ type: stdio }}\nsinks:\n  \
+             lake: {{ type: lake, input: a, table: {name} }}\n"
+        )
+    };
+    desk.write("several.yaml", &format!("{}---\n{}", of("one"), of("other")));
+    for command in [&["check"][..], &["run", "--until-end"]] {
+        for (file, place, said) in [
+            ("two.yaml", "two.yaml:4:", "sources \"a\" and \"b\" both read standard input"),
+            (
+                "several.yaml",
+                "several.yaml:8:",
+                "source \"a\" of pipeline \"one\" and source \"a\" of pipeline \"other\" both read",
+            ),
+        ] {
+            let ran = desk.run(&[command, &[file]].concat());
+            assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{command:?} {file}");
+            assert!(ran.stderr.contains(said) && ran.stderr.contains(place), "{}", ran.stderr);
+            assert!(ran.stderr.contains("hint:"), "{}", ran.stderr);
+        }
+    }
+    assert!(!desk.path().join("logmill-data").exists());
+    let one = ["run", "several.yaml", "--until-end", "--pipeline", "other", "-f", "json"];
+    let ran = desk.run_with(&one, "x\ny\n");
+    assert_eq!((ran.code, &ran.json()["read"]), (0, &2.into()), "{}", ran.stderr);
+}

@@ -18,7 +18,7 @@ use crate::arguments::Global;
 use crate::commands::query::named;
 use crate::commands::run;
 use crate::pipeline::{self, Named};
-use crate::{detection, elsewhere};
+use crate::{detection, elsewhere, standard_input};
 
 /// What the server runs.
 pub struct Running {
@@ -48,6 +48,7 @@ impl Running {
         }
         let mut all = pipeline::load_all(&serve.files, &serve.names, &global.data)?;
         all.retain(|loaded| serve.run || loaded.pipeline.settings.schedule.is_some());
+        standard_input::refuse_second_reader(&all)?;
         serve.memory.divide(&mut all);
         let mut pipelines = Vec::new();
         for loaded in all {
