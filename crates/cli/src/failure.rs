@@ -93,13 +93,15 @@ impl fmt::Display for OutputClosed {
 impl StdError for OutputClosed {}
 
 /// Makes a panic what it is: a defect that ends the process at once, before anything else is
-/// written. Where only a request is answered, nothing is written, and it ends that request alone.
+/// written. Where only a request is answered, nothing is written, and it ends that request alone;
+/// where several pipelines run, one in their tasks ends its pipeline alone.
 pub fn stop_on_defects() {
     std::panic::set_hook(Box::new(|panic| {
         let mut stderr = io::stderr().lock();
         // Nothing is left to do where stderr is gone as well.
         let _ = writeln!(stderr, "error: a defect of logmill: {panic}");
-        if std::thread::current().name() == Some(serve::THREADS) {
+        let is_request = std::thread::current().name() == Some(serve::THREADS);
+        if is_request || runtime::is_contained() {
             return;
         }
         let _ = writeln!(stderr, "hint: nothing undecided was written; please report it");

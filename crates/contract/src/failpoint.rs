@@ -75,6 +75,8 @@ pub enum Action {
     Pause,
     /// A retryable External error, once: an answer that got lost.
     Fail,
+    /// A panic: a defect of ours.
+    Panic,
 }
 
 #[derive(Clone, Debug)]
@@ -103,6 +105,7 @@ pub async fn reach(name: &str) -> Result<()> {
     match due(name) {
         None => Ok(()),
         Some(Action::Fail) => Err(Error::transient(format!("failpoint {name:?} lost an answer"))),
+        Some(Action::Panic) => std::panic::panic_any(format!("failpoint {name:?} is a defect")),
         Some(Action::Halt) => {
             HALTED.notify_one();
             std::future::pending().await
@@ -155,7 +158,7 @@ fn due(name: &str) -> Option<Action> {
     Some(action)
 }
 
-/// `name:n`, with `:stop` or `:fail` behind it for the other actions.
+/// `name:n`, with `:stop`, `:fail` or `:panic` behind it for the other actions.
 fn arm_from_environment() {
     let Ok(text) = std::env::var("LOGMILL_FAILPOINT") else { return };
     let mut parts = text.split(':');
@@ -164,6 +167,7 @@ fn arm_from_environment() {
     let action = match parts.next() {
         Some("stop") => Action::Stop,
         Some("fail") => Action::Fail,
+        Some("panic") => Action::Panic,
         _ => Action::Kill,
     };
     arm(name, n, action);

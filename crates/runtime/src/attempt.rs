@@ -17,6 +17,7 @@ use state::Checkpoint;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 
+use crate::contained::contained;
 use crate::ends::Ends;
 use crate::flow::{QUEUE_MESSAGES_MAX, SplitContext, gone, is_gone};
 use crate::outlet::Outlet;
@@ -136,7 +137,7 @@ impl<'a> Attempt<'a> {
                 ends: ends.clone(),
                 instruments: owner.instruments.clone(),
             };
-            tasks.spawn(task.run());
+            tasks.spawn(contained(task.run()));
         }
         let mut step_queues = Vec::new();
         let mut step_tasks = Vec::new();
@@ -154,7 +155,7 @@ impl<'a> Attempt<'a> {
         let outlet = Arc::new(Outlet::new(owner.pipeline.clone(), step_queues, queues));
         let mut steps = Vec::new();
         for (task, messages) in step_tasks {
-            steps.push(tasks.spawn(task(messages, outlet.clone()).run()));
+            steps.push(tasks.spawn(contained(task(messages, outlet.clone()).run())));
         }
         let shared = share(owner, outlet, ends);
         Ok(Self {
@@ -175,7 +176,7 @@ impl<'a> Attempt<'a> {
 
     /// Starts another task of this attempt.
     pub fn spawn(&mut self, task: impl Future<Output = Result<()>> + Send + 'static) {
-        self.tasks.spawn(task);
+        self.tasks.spawn(contained(task));
     }
 
     /// Lets go of the readers that left by themselves; their last reports wait for the barrier.

@@ -16,6 +16,7 @@ mod attempt;
 mod barrier;
 mod branches;
 mod chain;
+mod contained;
 mod coordinator;
 pub mod dead_letters;
 pub mod descriptors;
@@ -59,6 +60,7 @@ pub mod troubles;
 mod weight;
 
 pub use assume::Assumption;
+pub use contained::{contain, contained, is_contained};
 pub use failpoints::failpoints;
 pub use graph::{BindContext, DEAD_LETTERS, MakeStep, Pipeline};
 pub use identities::Replaced;

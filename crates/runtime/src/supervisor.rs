@@ -15,6 +15,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::MissedTickBehavior;
 use tracing::{debug, error, info, warn};
 
+use crate::contained::contained;
 use crate::coordinator::{Charge, Coordinator, End, Finished, Order};
 use crate::division;
 use crate::epochs::DISCOVER_EVERY;
@@ -135,7 +136,7 @@ impl Supervisor {
         let running = Running { orders, yields: charge.yields };
         self.running.insert(charge.lineage.clone(), running);
         let coordinator = Coordinator::new(self.run.clone(), charge, received);
-        self.tasks.spawn(coordinator.run(lease));
+        self.tasks.spawn(contained(coordinator.run(lease)));
     }
 
     /// Lets go of what was assigned to others, and starts what is new.

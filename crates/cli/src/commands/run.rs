@@ -1,11 +1,13 @@
 //! `logmill run`: runs pipelines until they are stopped, or until their input ends.
 
 use std::io::Write;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use contract::{Lineage, Result};
+use contract::{Error, Lineage, Result};
+use futures::FutureExt;
 use futures::future::join_all;
 use runtime::metrics::Own;
 use runtime::{
@@ -199,6 +201,7 @@ async fn side_by_side(
     run: &Run,
     global: &Global,
 ) -> Result<Ended> {
+    runtime::contain();
     let mut told = signals::stop()?;
     let (end, stop) = watch::channel(false);
     let forward = async {
@@ -210,7 +213,11 @@ async fn side_by_side(
     let runs = pipelines.into_iter().zip(progress).map(|(pipeline, progress)| async move {
         let name = pipeline.name.clone();
         let ran = match run.options(&pipeline, stop.clone(), global) {
-            Ok(options) => shown(pipeline, options, progress.clone(), global).await,
+            Ok(options) => {
+                let ran = AssertUnwindSafe(shown(pipeline, options, progress.clone(), global));
+                let ran = runtime::contained(ran.catch_unwind()).await;
+                ran.unwrap_or_else(|_| Err(Error::bug("the pipeline panicked")))
+            }
             Err(error) => Err(error),
         };
         ran.map(|summary| Done { pipeline: name.clone(), summary }).map_err(|error| {

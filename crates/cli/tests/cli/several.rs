@@ -194,3 +194,39 @@ fn a_second_reader_of_standard_input_is_refused_with_the_way_out() {
     let ran = desk.run_with(&one, "x\ny\n");
     assert_eq!((ran.code, &ran.json()["read"]), (0, &2.into()), "{}", ran.stderr);
 }
+
+#[test]
+fn a_defect_in_one_pipeline_ends_it_alone() {
+    let desk = desk();
+    let text = TWO.replace(
+        "copy: { type: lake, input: lines, table: copies }",
+        "copy: { type: object_store, input: lines, url: out, create_bucket: true }",
+    );
+    desk.write("all.yaml", &text);
+    let broken = |arguments: &[&str]| {
+        let mut command = desk.command(arguments);
+        command.env("LOGMILL_FAILPOINT", "object_store.prepare.before:1:panic");
+        command.output().expect("it starts")
+    };
+    let ran = broken(&["run", "all.yaml", "--until-end", "-f", "ndjson"]);
+    let stderr = String::from_utf8(ran.stderr).unwrap();
+    assert_eq!(ran.status.code(), Some(70), "{stderr}");
+    for said in ["a defect of logmill", "is a defect", "pipeline \\\"clicks\\\""] {
+        assert!(stderr.contains(said), "{said}: {stderr}");
+    }
+    let done = list(&String::from_utf8(ran.stdout).unwrap());
+    assert_eq!(
+        (&done[0]["pipeline"], &done[0]["read"], done.len()),
+        (&"orders".into(), &2.into(), 1)
+    );
+    desk.done(&["audit", "all.yaml", "--pipeline", "orders"]);
+    // What was not decided is read again.
+    desk.done(&["run", "all.yaml", "--until-end"]);
+    desk.done(&["audit", "all.yaml"]);
+    // Alone, it ends the process at once.
+    desk.write("clicks.log", "c\nd\n");
+    let ran = broken(&["run", "all.yaml", "--until-end", "--pipeline", "clicks"]);
+    let stderr = String::from_utf8(ran.stderr).unwrap();
+    assert_eq!((ran.status.code(), ran.stdout.len()), (Some(70), 0), "{stderr}");
+    assert!(stderr.contains("nothing undecided was written"), "{stderr}");
+}

@@ -76,6 +76,9 @@ impl Running {
     /// # Errors
     /// The first error that ended the server.
     pub async fn run(self, end: &watch::Sender<bool>) -> Result<()> {
+        if self.pipelines.len() > 1 {
+            runtime::contain();
+        }
         let data = &self.data;
         let runs = self.pipelines.into_iter().map(|kept| async move {
             let ended = keep(kept, data.clone(), end.subscribe()).await;
