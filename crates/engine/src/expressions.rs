@@ -11,6 +11,7 @@ use chrono::DateTime;
 use contract::record::Numbers;
 use contract::transform::Output;
 use contract::{Error, Result};
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{DFSchemaRef, DataFusionError};
 use datafusion::error::Result as EvalResult;
 use datafusion::logical_expr::Expr;
@@ -21,7 +22,7 @@ use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 
 use crate::checked::checked;
-use crate::planner::{depends_on_now, explain, reason};
+use crate::planner::{BATCH_BYTES_MAX, bounded, depends_on_now, explain, reason};
 
 /// Expressions over the columns of one schema, ready to be compiled for an epoch.
 #[derive(Clone, Debug)]
@@ -64,12 +65,24 @@ impl Expressions {
         let properties = ExecutionProps::new().with_query_execution_start_time(now);
         let planning = PhysicalPlanningContext::default();
         let compile = |expr: &Expr| {
-            let simple = simplifier.simplify(expr.clone())?;
+            // What is simplified may call others.
+            let simple = within_bounds(simplifier.simplify(within_bounds(expr.clone())?)?)?;
             let expr = create_physical_expr(&simple, &self.schema, &properties, &planning)?;
             checked(expr, self.schema.as_arrow())
         };
         self.exprs.iter().map(compile).collect::<EvalResult<_>>().map_err(explain)
     }
+}
+
+/// The same expression with a bound on functions that the planner put in place of operators and
+/// brackets.
+fn within_bounds(expr: Expr) -> EvalResult<Expr> {
+    expr.transform_up(|part| {
+        let Expr::ScalarFunction(mut call) = part else { return Ok(Transformed::no(part)) };
+        call.func = bounded(call.func, BATCH_BYTES_MAX);
+        Ok(Transformed::yes(Expr::ScalarFunction(call)))
+    })
+    .data()
 }
 
 /// The values of an expression for the rows of a batch.

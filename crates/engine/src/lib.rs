@@ -29,5 +29,5 @@ mod testing;
 
 pub use functions::functions;
 pub use parse::{decided as decided_parse, is_undecided};
-pub use planner::{QUERY_BATCH_BYTES_MAX, Worded, bounded, missing_column, reworded};
+pub use planner::{QUERY_BATCH_BYTES_MAX, TextJoins, Worded, bounded, missing_column, reworded};
 pub use steps::{TransformSpec, inputs, specs, step};

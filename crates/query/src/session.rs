@@ -14,18 +14,18 @@ use contract::sink::BatchStream;
 use contract::{Error, Result};
 use datafusion::common::{Column, DataFusionError, ParamValues, ScalarValue, SchemaError};
 use datafusion::error::Result as PlanResult;
-use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::execution::{FunctionRegistry, SendableRecordBatchStream};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 use datafusion::sql::sqlparser::parser::ParserError;
-use engine::Worded;
+use engine::{TextJoins, Worded};
 use futures::{Stream, StreamExt, TryFutureExt};
 use tokio::time::{Instant, timeout_at};
 
@@ -251,7 +251,7 @@ fn context(
     let config = quick_groups(config)
         .with_default_catalog_and_schema(catalog::CATALOG, catalog::SCHEMA)
         .with_create_default_catalog_and_schema(false);
-    let context = SessionContext::new_with_config_rt(config, runtime);
+    let mut context = SessionContext::new_with_config_rt(config, runtime);
     let folder = LakeFolder::new(data).with(elsewhere);
     context.register_catalog(catalog::CATALOG, catalog::catalog(folder)?);
     for function in engine::functions() {
@@ -263,6 +263,7 @@ fn context(
         let function = engine::bounded(function, engine::QUERY_BATCH_BYTES_MAX);
         context.register_udf(Arc::unwrap_or_clone(function));
     }
+    context.register_expr_planner(Arc::new(TextJoins::InQueries)).map_err(from_datafusion)?;
     Ok(context)
 }
 

@@ -25,7 +25,8 @@ use datafusion::sql::resolve::resolve_table_references;
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 use datafusion::sql::sqlparser::parser::ParserError;
 
-pub use bounded::{QUERY_BATCH_BYTES_MAX, bounded};
+pub use bounded::joined::TextJoins;
+pub use bounded::{BATCH_BYTES_MAX, QUERY_BATCH_BYTES_MAX, bounded};
 pub use wording::{Worded, missing_column, reworded};
 
 use refusal::{check_expression, check_plan};

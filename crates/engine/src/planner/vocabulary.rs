@@ -13,6 +13,7 @@ use datafusion::logical_expr::builder::LogicalTableSource;
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner};
 use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, TableSource, WindowUDF};
 
+use super::bounded::joined::TextJoins;
 use super::bounded::{BATCH_BYTES_MAX, bounded};
 
 /// All that SQL may call, collected on first use.
@@ -36,13 +37,15 @@ pub static VOCABULARY: LazyLock<Vocabulary> = LazyLock::new(|| {
     }
     let aggregates = SessionStateDefaults::default_aggregate_functions().into_iter();
     let windows = SessionStateDefaults::default_window_functions().into_iter();
+    let mut planners = SessionStateDefaults::default_expr_planners();
+    planners.push(Arc::new(TextJoins::InPipelines));
     Vocabulary {
         options: ConfigOptions::default(),
         scalars,
         // They are known only so that the planner gets far enough for a good refusal.
         aggregates: aggregates.map(|function| (function.name().to_owned(), function)).collect(),
         windows: windows.map(|function| (function.name().to_owned(), function)).collect(),
-        planners: SessionStateDefaults::default_expr_planners(),
+        planners,
     }
 });
 

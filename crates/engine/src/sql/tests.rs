@@ -158,6 +158,20 @@ fn what_a_function_makes_of_one_row_is_bounded() {
         assert_eq!(*position, 1, "{call}");
         assert!(reason.contains("would make more than 1048576 bytes of one row"), "{reason}");
     }
+    for call in [
+        "concat(repeat(t, 500000), repeat(t, 500000), repeat(t, 500000))",
+        "concat_ws(repeat(t, 300000), 'a', 'b', 'c', 'd')",
+        "(repeat(t, 500000) || repeat(t, 500000)) || (repeat(t, 500000) || repeat(t, 500000))",
+        "overlay(repeat(t, 524288) PLACING repeat(t, 524288) || 'xyz' FROM 1 FOR 0) || repeat(t, 524288)",
+        "array_to_string(array_repeat('', 20000), repeat(t, 40))",
+        "cardinality(array_replace_all(array_repeat(t, 20000), 'bb', repeat(t, 40)))",
+        "[repeat(t, 500000), repeat(t, 500000), repeat(t, 500000)]",
+    ] {
+        let found = refusals(&format!("SELECT {call} AS made FROM rows"), &table);
+        let [(position, reason)] = &found[..] else { panic!("{call}: {found:?}") };
+        assert_eq!(*position, 1, "{call}");
+        assert!(reason.contains("would make more than 1048576 bytes of one row"), "{reason}");
+    }
     // A list of nulls is as long as any other.
     let lists = "SELECT cardinality(array_repeat(t, n)) AS made FROM rows";
     assert_eq!(refusals(lists, &table).len(), 2);
@@ -169,6 +183,20 @@ fn what_a_function_makes_of_one_row_is_bounded() {
     let days = "SELECT cardinality(range(DATE '2026-01-01', DATE '2027-01-01', \
                 INTERVAL '1 month')) AS made FROM rows";
     assert!(refusals(days, &many).is_empty());
+}
+
+#[test]
+fn long_lines_may_be_put_together_with_short_texts() {
+    let line = "x".repeat(5 << 20);
+    let table = Table::new().texts("t", &[Some(&line), Some("y"), None]);
+    let query = "SELECT length('> ' || t) AS a, length(concat('> ', t, ' <')) AS b, \
+                 length(concat_ws(', ', t, 'z')) AS c, 'n' || 1 || t AS d FROM rows WHERE t IS NULL \
+                 OR length(t) > 1";
+    let output = run("sql", &[("query", query.into())], &table);
+    assert!(output.rejects.is_empty(), "{:?}", output.rejects);
+    let shown = shown(&output);
+    assert!(shown.starts_with("port 0\na=5242882 b=5242884 c=5242883 d=n1xxx"), "{}", &shown[..80]);
+    assert!(shown.contains("a= b=4 c=1 d= _position=2"), "{}", &shown[shown.len() - 80..]);
 }
 
 #[test]
