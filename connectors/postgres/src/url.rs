@@ -66,6 +66,7 @@ impl Address {
         if !["postgres://", "postgresql://"].iter().any(|scheme| front.starts_with(scheme)) {
             return Err(wrong("the URL does not begin with postgres://"));
         }
+        refuse_torn_password(&config.url)?;
         let (own, rest): (Vec<_>, Vec<_>) = query
             .split('&')
             .filter(|pair| !pair.is_empty())
@@ -107,6 +108,22 @@ impl Address {
 }
 
 const FORM: &str = "write postgres://user:password@host:5432/database?sslmode=verify-full";
+
+/// Where a sign of a password ends what the URL says of it, the rest of it would be taken for the
+/// name of a host or a database, and shown as one.
+fn refuse_torn_password(url: &str) -> Result<()> {
+    let (_, rest) = url.split_once("://").unwrap_or_default();
+    let Some(end) = rest.rfind('@') else { return Ok(()) };
+    match rest[..end].contains(['@', '/', '?', '#']) {
+        false => Ok(()),
+        true => Err(Error::config("the URL has a sign in its user or password that ends it there")
+            .field("url")
+            .hint(
+                "write `@` as %40, `/` as %2F, `?` as %3F, `#` as %23 and `%` as %25, or give the \
+                 password as `password`",
+            )),
+    }
+}
 
 fn is_about_tls(key: &str) -> bool {
     ["sslmode", "sslrootcert", "sslcert", "sslkey"].contains(&key)
@@ -181,6 +198,12 @@ mod tests {
         check("mysql://u@db/logs", "the URL does not begin with postgres://");
         check("postgres:///logs", "the URL names no host");
         check("postgres://u@db", "the URL names no database");
+        for password in ["hun@ter2", "@ter2", "hun/ter2", "hun?ter2", "hun#ter2", "/ter2@ter2"] {
+            let said = "the URL has a sign in its user or password that ends it there";
+            check(&format!("postgres://u:{password}@db/logs"), said);
+            check(&format!("postgres://u:{password}@db/logs?sslmode=require"), said);
+        }
+        check("postgres://u:hun%40ter2@db/logs", "db:5432/logs Prefer");
         check("postgres://u@db/logs?sslmode=on", "unknown sslmode \"on\"");
         check(
             "postgres://u@db/logs?sslcert=a",

@@ -52,6 +52,9 @@ impl Location {
             "az" | "azure" | "abfs" | "abfss" => Provider::Azure,
             _ => return Err(bad()),
         };
+        if url.password().is_some() {
+            return Err(bad().hint("keys stand beside the URL: `access_key`, `secret_key`"));
+        }
         let (bucket, account) = match url.username() {
             "" => (host, None),
             container if provider == Provider::Azure => (container, Some(account(text, host)?)),
@@ -84,9 +87,19 @@ fn account(text: &str, host: &str) -> Result<String> {
     Ok(account.to_owned())
 }
 
+/// A URL as it may be shown: what stands before an `@` or behind a `?` may be a key.
+pub(crate) fn without_keys(url: &str) -> &str {
+    let place = url.split('?').next().unwrap_or_default();
+    match place.rsplit_once('@') {
+        Some((before, rest)) if before.contains("://") && !before.starts_with("abfs") => rest,
+        // A container of Azure stands there; what follows a `:` is none.
+        Some((before, rest)) if before.matches(':').count() > 1 => rest,
+        _ => place,
+    }
+}
+
 fn bad_url(location: &str) -> Error {
-    let shown = location.split('?').next().unwrap_or_default();
-    Error::config(format!("{shown:?} names no store"))
+    Error::config(format!("{:?} names no store", without_keys(location)))
         .field("url")
         .hint("use a path, file:///…, s3://bucket/…, az://container/… or gs://bucket/…")
 }
@@ -120,5 +133,26 @@ mod tests {
         for wrong in ["ftp://a/b", "s3:///key", "s3://", "s3://me@b/k", "az://c@host/k"] {
             Location::parse(wrong).expect_err(wrong);
         }
+    }
+
+    #[test]
+    fn an_error_shows_no_key_of_a_url() {
+        for url in [
+            "s3://ID:hush@logs/x",
+            "s3://ID:hu/hush@logs",
+            "s3://hush@logs/x?sig=hush",
+            "ftp://hush@logs/x",
+            "abfss://logs:hush@shop.dfs.core.windows.net/x",
+            "abfss://logs@elsewhere/x?sig=hush",
+            "gs:///x?hush",
+        ] {
+            let error = Location::parse(url).expect_err(url);
+            let said = format!("{} {:?}", error.chain(), error.hint_text());
+            assert!(!said.contains("hush"), "{said}");
+        }
+        assert_eq!(
+            without_keys("abfss://logs@shop.dfs.core.windows.net/x?y"),
+            "abfss://logs@shop.dfs.core.windows.net/x"
+        );
     }
 }

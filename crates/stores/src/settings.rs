@@ -12,6 +12,8 @@ use object_store::gcp::GoogleConfigKey;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::location::without_keys;
+
 /// Where a store is and how it is reached; each setting goes before the environment.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -122,7 +124,7 @@ impl Settings {
 
     /// The place, without what may be a secret in it; empty where none is named.
     pub fn shown(&self) -> &str {
-        self.url.as_deref().and_then(|url| url.split('?').next()).unwrap_or_default()
+        self.url.as_deref().map(without_keys).unwrap_or_default()
     }
 
     /// Whether anything but the place is said.
@@ -141,6 +143,7 @@ impl Settings {
             Provider::Google => GOOGLE,
         };
         self.check_tls()?;
+        self.refuse_keys_in_endpoint()?;
         if provider != Provider::S3 && self.addressing != Addressing::Path {
             return Err(Error::config("only S3 puts buckets into addresses").field("addressing"));
         }
@@ -169,6 +172,16 @@ impl Settings {
             options.push((name.clone(), value.clone()));
         }
         Ok(options)
+    }
+
+    /// Errors of the store's client show its address.
+    fn refuse_keys_in_endpoint(&self) -> Result<()> {
+        match self.endpoint.as_ref().is_some_and(|endpoint| endpoint.contains('@')) {
+            false => Ok(()),
+            true => Err(Error::config("the endpoint holds a user or a password")
+                .field("endpoint")
+                .hint("write `https://host:port`, and who asks as `access_key` and `secret_key`")),
+        }
     }
 
     fn check_tls(&self) -> Result<()> {
