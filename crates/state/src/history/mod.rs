@@ -23,6 +23,7 @@ use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 
 use crate::checkpoint::{Checkpoint, sha256_hex};
 use crate::ledger::{Entry, LedgerRow};
@@ -123,8 +124,18 @@ impl History {
         let names = self.names().await?;
         self.see();
         let Some((&epoch, path)) = names.epochs.last_key_value() else { return Ok(None) };
-        let checkpoint = self.read(path).await?;
         let complete = names.complete.last().is_some_and(|complete| *complete >= epoch);
+        let checkpoint = match (self.read(path).await, complete) {
+            // Nothing of a complete epoch is given again.
+            (Err(error), true) if !error.retry() => match self.read_alone(path).await {
+                Ok(alone) if alone.rejects_file.is_some() => {
+                    warn!(error = error.chain(), "going on without what a complete epoch refused");
+                    Checkpoint { rejects_file: None, ..alone }
+                }
+                _ => return Err(error),
+            },
+            (read, _) => read?,
+        };
         Ok(Some(Newest { checkpoint, complete }))
     }
 
@@ -303,7 +314,8 @@ impl History {
         serde_json::from_slice(&bytes).external(|| format!("\"{path}\" is damaged"))
     }
 
-    /// All checkpoints that are kept, old ones without state and committables, in order.
+    /// All checkpoints that are kept, without refused rows, old ones without state and committables
+    /// too, in order.
     ///
     /// # Errors
     /// External: the store does not answer, or a checkpoint is damaged.
@@ -316,7 +328,7 @@ impl History {
         }
         for (epoch, path) in &names.epochs {
             if !epochs.contains_key(epoch) {
-                epochs.insert(*epoch, self.read(path).await?);
+                epochs.insert(*epoch, self.read_slim(path).await?);
             }
         }
         Ok(epochs.into_values().collect())
@@ -341,7 +353,7 @@ impl History {
         }
         for (number, path) in names.epochs.range(epoch..) {
             if !epochs.contains_key(number) {
-                epochs.insert(*number, self.read(path).await?);
+                epochs.insert(*number, self.read_slim(path).await?);
             }
         }
         let epochs = epochs.into_iter().filter(|(number, _)| *number >= epoch);
@@ -384,6 +396,14 @@ impl History {
     async fn read(&self, path: &Path) -> Result<Checkpoint> {
         let failed = |error: Error| error.context(format!("could not read checkpoint \"{path}\""));
         self.with_rejects(self.read_alone(path).await?).await.map_err(failed)
+    }
+
+    /// A checkpoint without any refused rows. They are recovery's: a history of many refusals is
+    /// much larger without need.
+    async fn read_slim(&self, path: &Path) -> Result<Checkpoint> {
+        let mut checkpoint = self.read_alone(path).await?;
+        checkpoint.sinks.values_mut().for_each(|sink| sink.rejects = Vec::new());
+        Ok(checkpoint)
     }
 
     /// A checkpoint without the refused rows that stand beside it.

@@ -184,6 +184,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn only_the_newest_checkpoint_is_read_with_its_refused_rows() {
+        let history = history();
+        for (epoch, bytes) in [(1, 2 << 20), (2, 1000), (3, 2 << 20)] {
+            history.decide(&refused(epoch, "a", bytes)).await.expect("put");
+        }
+        // What nobody needs may be gone.
+        for name in files(&history).await {
+            history.delete(&history.prefix.clone().join(name.as_str())).await.expect("deleted");
+        }
+        let all = history.checkpoints().await.expect("read");
+        let since = history.since(1).await.expect("read").epochs;
+        let since = since.into_iter().map(|(checkpoint, _)| checkpoint);
+        let read: Vec<_> = all.into_iter().chain(since).collect();
+        assert_eq!(read.len(), 6);
+        assert!(read.iter().all(|checkpoint| checkpoint.sinks["lake"].rejects.is_empty()));
+        history.ledger().await.expect("read");
+        history.newest().await.expect_err("it may have to be given again");
+        // Nothing of an epoch that every sink holds is.
+        history.mark_complete(3).await.expect("marked");
+        let newest = history.newest().await.expect("read").expect("there");
+        assert_eq!((newest.checkpoint.epoch, newest.checkpoint.rejects_file), (3, None));
+    }
+
+    #[tokio::test]
     async fn a_file_stays_as_long_as_a_checkpoint_names_it() {
         let history = history();
         // An attempt that was killed between the file and the checkpoint.
