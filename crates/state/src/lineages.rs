@@ -101,14 +101,22 @@ impl CheckpointStore {
         struct Format {
             format: u32,
         }
-        let Format { format } = serde_json::from_slice(&bytes).external(unreadable)?;
+        let damaged = |error: serde_json::Error| {
+            Error::external(format!("\"{path}\" is damaged: it says how splits are divided"))
+                .because(error)
+                .hint(
+                    "restore it from a backup, or remove it: the next start makes it again, from \
+                     what the checkpoints beside it show",
+                )
+        };
+        let Format { format } = serde_json::from_slice(&bytes).map_err(damaged)?;
         if format != FORMAT {
             return Err(Error::config(format!(
                 "\"{path}\" has format {format}, this program reads format {FORMAT}"
             ))
             .hint("use the version of logmill that wrote it; nothing was changed"));
         }
-        let object: Object = serde_json::from_slice(&bytes).external(unreadable)?;
+        let object: Object = serde_json::from_slice(&bytes).map_err(damaged)?;
         Ok(Some((object.sources, version)))
     }
 }
@@ -160,6 +168,22 @@ mod tests {
         both.0.and(both.1).expect("both decided");
         let held = store.lineage_plan("logs").await.expect("read").expect("there");
         assert_eq!(held.len(), 3, "{held:?}");
+    }
+
+    #[tokio::test]
+    async fn a_damaged_plan_is_named_with_the_way_out() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = CheckpointStore::local(folder.path()).expect("opened");
+        std::fs::create_dir(folder.path().join("logs")).expect("made");
+        for text in ["", "{", "{\"format\":1}"] {
+            std::fs::write(folder.path().join("logs/lineages"), text).expect("written");
+            let error = store.lineage_plan("logs").await.expect_err("damaged");
+            assert_eq!((error.kind(), error.retry()), (ErrorKind::External, false), "{error:?}");
+            assert!(error.chain().contains("\"logs/lineages\" is damaged"), "{error:?}");
+            assert!(error.hint_text().is_some_and(|hint| hint.contains("remove it")), "{error:?}");
+        }
+        std::fs::remove_file(folder.path().join("logs/lineages")).expect("removed");
+        assert_eq!(store.lineage_plan("logs").await.expect("read"), None);
     }
 
     #[tokio::test]
