@@ -236,6 +236,48 @@ fn what_passed_a_state_once_passes_it_again() {
     assert_eq!((&audit["complete"], &audit["sinks"][0]["found"]), (&true.into(), &4.into()));
 }
 
+/// Below the step nobody has the line any more; its source is asked for it again.
+#[test]
+fn what_a_step_below_a_state_refused_is_read_again_from_its_source() {
+    let desk = Desk::new();
+    desk.write("a.log", "a 5\nb 0\na 0\nc 2\nd 0\n");
+    let pipeline = |source: &str, value: &str| {
+        format!(
+            "name: p\nsources:\n  f: {{ {source} }}\ntransforms:\n  \
+             parsed: {{ type: parse, input: f, format: regex, \
+             pattern: '^(?<word>[a-z]+) (?<value>.+)$' }}\n  \
+             once: {{ type: dedupe, input: parsed, key: [word] }}\n  \
+             made: {{ type: sql, query: \"SELECT word, {value} AS value FROM once\" }}\nsinks:\n  \
+             lake: {{ type: lake, input: made, table: made }}\n"
+        )
+    };
+    let (file, wrong) = ("type: file, paths: [a.log]", "10 / CAST(value AS BIGINT)");
+    let right = "10 / nullif(CAST(value AS BIGINT), 0)";
+    desk.write("p.yaml", &pipeline(file, wrong));
+    let summary = desk.done(&["run", "p.yaml", "--until-end", "--format", "json"]).json();
+    assert_eq!(summary["sinks"][0]["dead_lettered"], 2, "{summary}");
+    assert_eq!(words(&desk, "made", "word"), ["a", "c"]);
+    desk.write("p.yaml", &pipeline(file, right));
+    let report = desk.done(&["dead-letters", "replay", "p.yaml", "--format", "json"]).json();
+    assert_eq!(
+        (&report["taken"], &report["left"]),
+        (&2.into(), &serde_json::json!([])),
+        "{report}"
+    );
+    let mut held = words(&desk, "made", "word");
+    held.sort();
+    assert_eq!(held, ["a", "b", "c", "d"]);
+    desk.done(&["audit", "p.yaml"]);
+    // Standard input cannot be asked again.
+    let piped = pipeline("type: stdio", wrong).replace("name: p", "name: q");
+    desk.write("q.yaml", &piped.replace("table: made", "table: piped"));
+    let ran = desk.run_with(&["run", "q.yaml", "--until-end", "-q"], "a 0\nb 1\n");
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let report = desk.done(&["dead-letters", "replay", "q.yaml", "--format", "json"]).json();
+    let reason = report["left"][0]["reason"].as_str().expect("a reason");
+    assert!(reason.contains("\"f\" cannot be read twice"), "{report}");
+}
+
 #[test]
 fn a_pipeline_that_never_ran_has_nothing_to_replay() {
     let desk = Desk::new();

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use contract::record::{message_schema, sink_schema};
 use contract::sink::Sink;
-use contract::source::{Again, Lineages, Reject, Split};
+use contract::source::{Again, Lineages, OriginalKind, Reject, Split};
 use contract::{Error, Lineage, Result, SplitId};
 use serde::{Deserialize, Serialize};
 use state::checkpoint::{NumberedEdge, sha256_hex};
@@ -70,6 +70,13 @@ pub struct Letter {
     /// Its position, the reason, and its original.
     #[serde(flatten)]
     pub reject: Reject,
+}
+
+impl Letter {
+    /// Whether it keeps the very bytes of its record; else its source must be read again.
+    pub fn has_bytes(&self) -> bool {
+        self.reject.kind == OriginalKind::Bytes && self.reject.original.is_some()
+    }
 }
 
 /// What becomes of dead letters.
@@ -273,12 +280,19 @@ impl Pipeline {
             // A replay is one lineage, whatever those of the pipeline are.
             node.lineages = Lineages::One;
             let letters = request.letters.iter().filter(|letter| letter.source == node.name);
-            node.source = match node.source.schema() == message_schema() {
+            let has_lines = letters.clone().all(Letter::has_bytes);
+            node.source = match has_lines && node.source.schema() == message_schema() {
                 true => Arc::new(Letters::new(letters)),
                 false => Arc::new(Reread::new(node.source.clone(), letters, &request.splits)),
             };
         }
         Ok(())
+    }
+
+    /// Whether records of a source can be read a second time, where it still has them.
+    pub fn reads_again(&self, source: &str) -> bool {
+        let node = self.sources.iter().find(|node| node.name == source);
+        node.is_some_and(|node| node.source.replayable())
     }
 
     /// The way from a source on which the rows of a request come to the one who refused them.

@@ -157,10 +157,11 @@ impl<'a> Sorter<'a> {
         let purpose = self.selection.purpose;
         let size = letter.reject.original.as_ref().map_or(0, |original| original.len());
         let place = |letter: &Letter| (letter.split.clone(), letter.reject.position);
-        let ordinal = letter.reject.ordinal;
+        let (ordinal, kept) = (letter.reject.ordinal, letter.has_bytes());
         let is_alike = |request: &Request| {
             let goes_along = route.as_ref().is_none_or(|route| request.goes_along(route));
-            request.refuser == refuser && request.ordinal == ordinal && goes_along
+            let has_bytes = request.letters.last().is_none_or(|one| one.has_bytes() == kept);
+            request.refuser == refuser && request.ordinal == ordinal && goes_along && has_bytes
         };
         let last = self.request.as_ref().filter(|request| is_alike(request));
         let last = last.and_then(|request| request.letters.last());
@@ -221,9 +222,12 @@ fn take_way(
         return Err(format!("source {source:?} cannot read them again"));
     }
     let has_bytes = open.reject.kind == OriginalKind::Bytes && open.reject.original.is_some();
-    match has_bytes || !pipeline.gives_lines(source) {
+    // Below a step with a state a row has lost its line; its source is asked for it again.
+    match has_bytes || !pipeline.gives_lines(source) || pipeline.reads_again(source) {
         true => Ok(route),
-        false => Err("their original bytes were not to be had".to_owned()),
+        false => Err(format!(
+            "their original bytes were not to be had, and source {source:?} cannot be read twice"
+        )),
     }
 }
 
