@@ -94,6 +94,8 @@ pub enum Giver {
     Flag,
     /// The environment.
     Environment,
+    /// The environment, where it is empty: a default of the pipeline file goes before that.
+    Empty,
     /// A file of values.
     File,
     /// The pipeline file itself.
@@ -173,7 +175,7 @@ impl Variables {
         });
         match held {
             Some((value, file)) => (Some(value), Giver::File, Some(file)),
-            None if of_environment.is_some() => (of_environment, Giver::Environment, None),
+            None if of_environment.is_some() => (of_environment, Giver::Empty, None),
             None => (None, Giver::Default, None),
         }
     }

@@ -34,6 +34,9 @@ pub const LATE: &str = "late";
 pub const LEDGER: &str = "ledger";
 /// From these rules on, these two names are reserved.
 const RESERVED_FROM: u32 = 2;
+/// What to do where an earlier version took one of these names.
+pub const TAKEN_SINCE: &str = ". If an earlier version of logmill ran the pipeline, let that one \
+    finish what it decided first: `run --until-end`, with the name as it was";
 
 /// Makes a step from its kind, name, settings and the columns of its inputs.
 pub type MakeStep<'a> =
@@ -446,12 +449,15 @@ fn refuse_reserved((name, place): (&str, &Place), semantics: u32) -> Result<()> 
     if semantics >= RESERVED_FROM {
         reserved.extend([LATE, LEDGER]);
     }
-    match reserved.contains(&name) {
-        false => Ok(()),
-        true => Err(Error::config(format!("the name {name:?} is taken"))
-            .at(place)
-            .hint("logmill has a table of this name in every data folder; choose another name")),
+    if !reserved.contains(&name) {
+        return Ok(());
     }
+    let mut hint =
+        "logmill has a table of this name in every data folder; choose another name".to_owned();
+    if [LATE, LEDGER].contains(&name) {
+        hint.push_str(TAKEN_SINCE);
+    }
+    Err(Error::config(format!("the name {name:?} is taken")).at(place).hint(hint))
 }
 
 /// Refuses columns of a source under names that the origin of a row takes before its sinks.

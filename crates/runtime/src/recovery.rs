@@ -19,7 +19,7 @@ use crate::barrier::{commit_of, not_owner};
 use crate::feed::Feed;
 use crate::flow::Tally;
 use crate::gaps;
-use crate::graph::{DEAD_LETTERS, Pipeline, SinkNode};
+use crate::graph::{DEAD_LETTERS, LATE, LEDGER, Pipeline, SinkNode, TAKEN_SINCE};
 use crate::identities;
 use crate::losses::{self, Compared, Terms};
 use crate::owner::Owner;
@@ -221,11 +221,17 @@ pub fn refuse_missing_sinks(
     let known = |name: &String| pipeline.sinks.iter().any(|node| node.name == *name);
     let missing = checkpoint.sinks.iter().find(|(name, state)| state.owes && !known(name));
     match missing {
-        Some((name, _)) if !complete => Err(Error::config(format!(
-            "sink {name:?} is not in the pipeline file and may still owe epoch {}",
-            checkpoint.epoch
-        ))
-        .hint("run once with the sink, stop cleanly, then take it out")),
+        Some((name, _)) if !complete => {
+            let mut hint = "run once with the sink, stop cleanly, then take it out".to_owned();
+            if [LATE, LEDGER].contains(&name.as_str()) {
+                hint.push_str(TAKEN_SINCE);
+            }
+            Err(Error::config(format!(
+                "sink {name:?} is not in the pipeline file and may still owe epoch {}",
+                checkpoint.epoch
+            ))
+            .hint(hint))
+        }
         _ => Ok(()),
     }
 }

@@ -146,13 +146,19 @@ impl SummaryBuilder {
     /// Adds a committed epoch.
     pub fn add(&mut self, checkpoint: &Checkpoint) {
         self.epochs += 1;
-        let mut read: BTreeMap<&str, u64> = BTreeMap::new();
+        // Several sources may read splits of one name, each of which a sink has an entry of.
+        let mut of_sinks: BTreeMap<(&str, &str), u64> = BTreeMap::new();
         for entry in &checkpoint.ledger {
             self.sinks.entry(entry.sink.clone()).or_default().add(&entry.counts);
             if entry.sink != DEAD_LETTERS {
-                let known = read.entry(entry.split.as_str()).or_default();
-                *known = (*known).max(entry.counts.read);
+                let place = (entry.split.as_str(), entry.sink.as_str());
+                *of_sinks.entry(place).or_default() += entry.counts.read;
             }
+        }
+        let mut read: BTreeMap<&str, u64> = BTreeMap::new();
+        for ((split, _), records) in of_sinks {
+            let known = read.entry(split).or_default();
+            *known = (*known).max(records);
         }
         self.read += read.values().sum::<u64>();
     }
@@ -196,6 +202,9 @@ impl SummaryBuilder {
 
 #[cfg(test)]
 mod tests {
+    use contract::Lineage;
+    use state::ledger::Entry;
+
     use super::*;
 
     fn summary(sinks: &[Counts]) -> Summary {
@@ -211,6 +220,21 @@ mod tests {
             unread: Vec::new(),
             replaced: Vec::new(),
         }
+    }
+
+    #[test]
+    fn records_of_two_sources_that_read_one_file_are_counted_for_each() {
+        let entry = |sink: &str, read: u64| Entry {
+            split: "a.log".into(),
+            sink: sink.into(),
+            counts: Counts { read, delivered: read, ..Counts::default() },
+            hash: String::new(),
+        };
+        let ledger = vec![entry("one", 60), entry("one", 20), entry("two", 60)];
+        let first = Checkpoint::first("logs", &Lineage::main(), 1);
+        let mut builder = SummaryBuilder::default();
+        builder.add(&Checkpoint { ledger, ..first });
+        assert_eq!(builder.read, 80);
     }
 
     #[test]

@@ -100,7 +100,7 @@ pub fn print(report: &Report, out: &mut output::Stdout) -> std::io::Result<()> {
         }
     }
     for sink in &report.sinks {
-        writeln!(out, "  {}: {}", sink.sink, verdict(sink))?;
+        writeln!(out, "  {}: {}", sink.sink, verdict(sink, report.unfinished.is_empty()))?;
         if let Some(hint) = sink.unreadable.as_ref().and_then(|why| why.hint.as_ref()) {
             writeln!(out, "    hint: {hint}")?;
         }
@@ -139,16 +139,18 @@ pub fn print(report: &Report, out: &mut output::Stdout) -> std::io::Result<()> {
     writeln!(out, "{}", if report.complete { "complete" } else { "NOT COMPLETE" })
 }
 
-fn verdict(sink: &SinkReport) -> String {
+/// What is found of a sink. Of an epoch that is not finished nothing is said.
+fn verdict(sink: &SinkReport, is_all: bool) -> String {
     let SinkReport { expected, found, missing, duplicate, unexpected, .. } = sink;
     if let Some(Unreadable { error, .. }) = &sink.unreadable {
         return format!("not read: {error}");
     }
     let (rows, sent) = (output::plain(*found, "row"), output::plain(*expected, "row"));
+    let part = if is_all { "" } else { " of finished epochs" };
     match sink.proof {
         Proof::None => format!("{sent} sent, cannot be read back"),
-        Proof::Count if sink.is_complete() => format!("{rows}, as many as there should be"),
-        Proof::Origin if sink.is_complete() => format!("{rows}, each of them once"),
+        Proof::Count if sink.is_complete() => format!("{rows}{part}, as many as there should be"),
+        Proof::Origin if sink.is_complete() => format!("{rows}{part}, each of them once"),
         _ => format!(
             "{rows} of {expected}: {missing} missing, {duplicate} doubled, {unexpected} not \
              expected"

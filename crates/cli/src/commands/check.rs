@@ -373,6 +373,10 @@ fn print_provenance(checked: &Checked, out: &mut output::Stdout) -> std::io::Res
             (Giver::Default, _) => by_default.push(name.as_str()),
             (Giver::Flag, _) => writeln!(out, "  variable {name} from --set")?,
             (Giver::File, Some(file)) => writeln!(out, "  variable {name} from {file}")?,
+            (Giver::Empty, _) => writeln!(
+                out,
+                "  variable {name} is empty in the environment: its default holds if it has one"
+            )?,
             (Giver::Environment | Giver::File, _) => {
                 writeln!(out, "  variable {name} from the environment")?;
             }

@@ -292,7 +292,7 @@ impl Pipeline {
     /// Whether records of a source can be read a second time, where it still has them.
     pub fn reads_again(&self, source: &str) -> bool {
         let node = self.sources.iter().find(|node| node.name == source);
-        node.is_some_and(|node| node.source.replayable())
+        node.is_some_and(|node| node.source.again() != Again::Never)
     }
 
     /// The way from a source on which the rows of a request come to the one who refused them.
