@@ -109,19 +109,21 @@ impl Address {
 
 const FORM: &str = "write postgres://user:password@host:5432/database?sslmode=verify-full";
 
-/// Where a sign of a password ends what the URL says of it, the rest of it would be taken for the
-/// name of a host or a database, and shown as one.
+/// Where an `@` or `?` of a password ends what the URL says of it, the rest of it would be taken for
+/// the name of a host, a database or an option, and shown as one.
 fn refuse_torn_password(url: &str) -> Result<()> {
     let (_, rest) = url.split_once("://").unwrap_or_default();
-    let Some(end) = rest.rfind('@') else { return Ok(()) };
-    match rest[..end].contains(['@', '/', '?', '#']) {
+    let (front, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let is_torn = match front.matches('@').count() {
+        0 => query.contains('@') && !query.split('&').any(|pair| pair.starts_with("user=")),
+        1 => false,
+        _ => true,
+    };
+    match is_torn {
         false => Ok(()),
         true => Err(Error::config("the URL has a sign in its user or password that ends it there")
             .field("url")
-            .hint(
-                "write `@` as %40, `/` as %2F, `?` as %3F, `#` as %23 and `%` as %25, or give the \
-                 password as `password`",
-            )),
+            .hint("write `@` as %40, `?` as %3F and `%` as %25, or the password as `password`")),
     }
 }
 
@@ -198,12 +200,15 @@ mod tests {
         check("mysql://u@db/logs", "the URL does not begin with postgres://");
         check("postgres:///logs", "the URL names no host");
         check("postgres://u@db", "the URL names no database");
-        for password in ["hun@ter2", "@ter2", "hun/ter2", "hun?ter2", "hun#ter2", "/ter2@ter2"] {
+        for password in ["hun@ter2", "@ter2", "hun?ter2", "hun?te=r2", "hun/ter2@ter2"] {
             let said = "the URL has a sign in its user or password that ends it there";
             check(&format!("postgres://u:{password}@db/logs"), said);
             check(&format!("postgres://u:{password}@db/logs?sslmode=require"), said);
         }
-        check("postgres://u:hun%40ter2@db/logs", "db:5432/logs Prefer");
+        for password in ["hun%40ter2", "hun/ter2", "hun#ter2", "hun%3Fter2"] {
+            check(&format!("postgres://u:{password}@db/logs"), "db:5432/logs Prefer");
+        }
+        check("postgres://db/logs?user=a@b", "db:5432/logs Prefer");
         check("postgres://u@db/logs?sslmode=on", "unknown sslmode \"on\"");
         check(
             "postgres://u@db/logs?sslcert=a",

@@ -105,7 +105,7 @@ pub async fn reach(name: &str) -> Result<()> {
     match due(name) {
         None => Ok(()),
         Some(Action::Fail) => Err(Error::transient(format!("failpoint {name:?} lost an answer"))),
-        Some(Action::Panic) => std::panic::panic_any(format!("failpoint {name:?} is a defect")),
+        Some(Action::Panic) => fail_badly(name),
         Some(Action::Halt) => {
             HALTED.notify_one();
             std::future::pending().await
@@ -118,6 +118,12 @@ pub async fn reach(name: &str) -> Result<()> {
         Some(Action::Kill) => signal_self(rustix::process::Signal::KILL),
         Some(Action::Stop) => signal_self(rustix::process::Signal::STOP),
     }
+}
+
+/// A defect of ours, which is asked for.
+#[expect(clippy::panic, reason = "what becomes of a panic is to be seen")]
+fn fail_badly(name: &str) -> Result<()> {
+    panic!("failpoint {name:?} is a defect")
 }
 
 /// Arms a point for this process: the `n`th pass (from 1) acts, once.

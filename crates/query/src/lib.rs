@@ -12,6 +12,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
+mod arithmetic;
 pub mod audit;
 mod begin_of;
 mod catalog;

@@ -29,6 +29,7 @@ use engine::{TextJoins, Worded};
 use futures::{Stream, StreamExt, TryFutureExt};
 use tokio::time::{Instant, timeout_at};
 
+use crate::arithmetic;
 use crate::catalog::{self, Elsewhere, LakeFolder};
 use crate::date_trunc::DateTrunc;
 use crate::lake;
@@ -251,7 +252,12 @@ fn context(
     let config = quick_groups(config)
         .with_default_catalog_and_schema(catalog::CATALOG, catalog::SCHEMA)
         .with_create_default_catalog_and_schema(false);
-    let mut context = SessionContext::new_with_config_rt(config, runtime);
+    let state = SessionStateBuilder::new()
+        .with_config(config)
+        .with_runtime_env(runtime)
+        .with_default_features()
+        .with_physical_optimizer_rules(arithmetic::rules());
+    let mut context = SessionContext::new_with_state(state.build());
     let folder = LakeFolder::new(data).with(elsewhere);
     context.register_catalog(catalog::CATALOG, catalog::catalog(folder)?);
     for function in engine::functions() {

@@ -1,5 +1,6 @@
 //! `logmill check`: reads a pipeline file as `run` would and says what every sink promises.
 
+use std::collections::HashMap;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -156,6 +157,7 @@ pub async fn start(check: &Check, global: &Global) -> Result<Exit> {
     if check.pipelines.names.is_empty() {
         warn_of_untaken(&all, &mut checked);
     }
+    warn_of_shared_places(&all, &mut checked);
     if check.connect {
         exit = connect(&all, &mut checked, global).await?;
     }
@@ -166,6 +168,30 @@ pub async fn start(check: &Check, global: &Global) -> Result<Exit> {
         })?,
     }
     Ok(exit)
+}
+
+/// Warns of sinks of several pipelines that write to one place. That is allowed, and rows are told
+/// apart by the records that they come from alone.
+fn warn_of_shared_places(all: &[Loaded], checked: &mut [Checked]) {
+    let mut taken = HashMap::new();
+    for (loaded, checked) in all.iter().zip(checked) {
+        let name = &loaded.pipeline.name;
+        let sinks =
+            loaded.pipeline.sinks.iter().filter_map(|node| Some((node, node.target.as_ref()?)));
+        for (node, target) in sinks.filter(|(_, target)| target.place.is_some()) {
+            let Some((other, sink)) =
+                taken.insert((&target.kind, &target.place), (name, &node.name))
+            else {
+                continue;
+            };
+            checked.warnings.push(format!(
+                "sink {:?} writes to the place of sink {sink:?} of pipeline {other:?}: where both \
+                 read one file or topic their rows cannot be told apart, and `audit` counts them \
+                 twice",
+                node.name
+            ));
+        }
+    }
 }
 
 /// Warns of what stands in files of values and is taken by none of the pipelines that have them.

@@ -4,11 +4,15 @@ use crate::Desk;
 use crate::serve::{Server, wait_for};
 
 /// Calls of which one row would be more than any memory holds.
-const GREEDY: [&str; 6] = [
+const GREEDY: [&str; 10] = [
     "rpad('a', 2147483647)",
     "lpad('a', 2147483647, 'xy')",
     "repeat('a', 2147483647)",
     "replace(repeat('a', 100000), 'a', repeat('b', 100000))",
+    "concat_ws(repeat('x', 300000), 'a', 'b', 'c', 'd', 'e')",
+    "array_to_string(array_repeat('', 20000), repeat('x', 40000))",
+    "concat(repeat('x', 1000000), repeat('y', 1000000), repeat('z', 1000000))",
+    "(repeat('x', 1000000) || repeat('y', 1000000)) || (repeat('x', 1000000) || repeat('y', 1000000))",
     "cardinality(generate_series(1, 100000000000))",
     "cardinality(range(TIMESTAMP '2026-01-01', TIMESTAMP '2026-01-02', INTERVAL '1 microsecond'))",
 ];
@@ -50,4 +54,20 @@ fn the_same_call_is_a_problem_over_http_and_the_server_goes_on() {
         assert!(got.body.contains("would make more than"), "{call}: {got:?}");
     }
     assert_eq!(server.get("/session").status, 200);
+}
+
+#[test]
+fn whole_numbers_of_a_question_do_not_wrap() {
+    let desk = Desk::new();
+    desk.write("n.jsonl", "{\"n\": 9223372036854775807}\n{\"n\": 1}\n");
+    let ask = |what: &str| {
+        let sql = format!("SELECT {what} AS made FROM log('n.jsonl', 'json') WHERE n > 1");
+        desk.run(&["query", &sql, "--format", "csv"])
+    };
+    for what in ["CAST(n AS BIGINT) + 1", "CAST(n AS BIGINT) * 2", "-CAST(n AS BIGINT) - 2"] {
+        let ran = ask(what);
+        assert_eq!((ran.code, ran.stdout.contains("-922")), (2, false), "{what}: {}", ran.stdout);
+        assert!(ran.stderr.to_lowercase().contains("overflow"), "{what}: {}", ran.stderr);
+    }
+    assert_eq!(ask("CAST(n AS BIGINT) - 1").stdout, "made\n9223372036854775806\n");
 }

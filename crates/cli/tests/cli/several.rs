@@ -230,3 +230,17 @@ fn a_defect_in_one_pipeline_ends_it_alone() {
     assert_eq!((ran.status.code(), ran.stdout.len()), (Some(70), 0), "{stderr}");
     assert!(stderr.contains("nothing undecided was written"), "{stderr}");
 }
+
+#[test]
+fn two_pipelines_that_write_to_one_place_are_warned_of() {
+    let desk = desk();
+    let warnings = |text: &str| {
+        desk.write("all.yaml", text);
+        let checked = list(&desk.done(&["check", "all.yaml", "-f", "ndjson"]).stdout);
+        checked.iter().map(|one| one["warnings"].to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(warnings(TWO), ["[]", "[]"]);
+    let told = warnings(&TWO.replace("table: clicks", "table: orders"));
+    assert_eq!(told[0], "[]");
+    assert!(told[1].contains("of pipeline \\\"orders\\\""), "{told:?}");
+}

@@ -86,7 +86,7 @@ pub fn largest(arguments: &[Given], row: usize) -> u64 {
     arguments.iter().map(|argument| argument.bytes(row)).max().unwrap_or_default()
 }
 
-fn text<'a>(arguments: &'a [Given], index: usize, row: usize) -> &'a str {
+fn text(arguments: &[Given], index: usize, row: usize) -> &str {
     arguments.get(index).map_or("", |argument| argument.text(row))
 }
 
