@@ -109,8 +109,8 @@ impl Address {
 
 const FORM: &str = "write postgres://user:password@host:5432/database?sslmode=verify-full";
 
-/// Where an `@` or `?` of a password ends what the URL says of it, the rest of it would be taken for
-/// the name of a host, a database or an option, and shown as one.
+/// Where an `@` or `?` of a password ends what the URL says of it, the rest would be taken for the
+/// name of a host, a database or an option, and shown as one.
 fn refuse_torn_password(url: &str) -> Result<()> {
     let (_, rest) = url.split_once("://").unwrap_or_default();
     let (front, query) = rest.split_once('?').unwrap_or((rest, ""));

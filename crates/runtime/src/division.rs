@@ -67,8 +67,8 @@ async fn infer(pipeline: &str, checkpoints: &CheckpointStore) -> Result<LineageP
     Ok(plan)
 }
 
-/// The splits that a history knows. Where the newest checkpoint is damaged, which is a matter of the
-/// start itself, the one before it says the same.
+/// The splits that a history knows. Where the newest checkpoint is damaged, which is a matter of
+/// the start itself, the one before it says the same.
 async fn splits_of(history: &History) -> Result<Roster> {
     let error = match history.newest().await {
         Ok(newest) => return Ok(newest.map(|it| it.checkpoint.roster).unwrap_or_default()),

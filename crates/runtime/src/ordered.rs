@@ -70,7 +70,7 @@ fn interleaved(
     batches: &[RecordBatch],
     places: &[(usize, usize)],
 ) -> std::result::Result<RecordBatch, ArrowError> {
-    let schema = common(batches);
+    let schema = common_schema(batches);
     let columns = (0..schema.fields().len()).map(|column| {
         let columns: Vec<&dyn Array> =
             batches.iter().map(|batch| batch.column(column).as_ref()).collect();
@@ -81,7 +81,7 @@ fn interleaved(
 }
 
 /// The columns of all of them: nullable where they are in one, JSON where they are in all.
-fn common(batches: &[RecordBatch]) -> SchemaRef {
+fn common_schema(batches: &[RecordBatch]) -> SchemaRef {
     let first = batches[0].schema();
     if batches.iter().all(|batch| batch.schema() == first) {
         return first;

@@ -9,7 +9,7 @@ const GREEDY: [&str; 10] = [
     "lpad('a', 2147483647, 'xy')",
     "repeat('a', 2147483647)",
     "replace(repeat('a', 100000), 'a', repeat('b', 100000))",
-    "concat_ws(repeat('x', 300000), 'a', 'b', 'c', 'd', 'e')",
+    "concat_ws(repeat('x', 300000), 'a', 'b', 'c', 'd', 'e', 'f', 'g', 'h')",
     "array_to_string(array_repeat('', 20000), repeat('x', 40000))",
     "concat(repeat('x', 1000000), repeat('y', 1000000), repeat('z', 1000000))",
     "(repeat('x', 1000000) || repeat('y', 1000000)) || (repeat('x', 1000000) || repeat('y', 1000000))",

@@ -179,7 +179,7 @@ fn a_second_reader_of_standard_input_is_refused_with_the_way_out() {
             ("two.yaml", "two.yaml:4:", "sources \"a\" and \"b\" both read standard input"),
             (
                 "several.yaml",
-                "several.yaml:8:",
+                "several.yaml:9:",
                 "source \"a\" of pipeline \"one\" and source \"a\" of pipeline \"other\" both read",
             ),
         ] {
