@@ -98,13 +98,13 @@ mod tests {
 
     #[test]
     fn a_relative_path_and_a_link_are_what_they_lead_to() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir().expect("a folder");
         let real = folder.path().join("real");
-        std::fs::create_dir(&real).unwrap();
-        std::os::unix::fs::symlink(&real, folder.path().join("link")).unwrap();
+        std::fs::create_dir(&real).expect("a folder");
+        std::os::unix::fs::symlink(&real, folder.path().join("link")).expect("a link");
         let text = |path: &Path| path.to_string_lossy().into_owned();
         check(&text(&folder.path().join("link/new")), &text(&real.join("new")), true);
-        let here = std::env::current_dir().unwrap();
+        let here = std::env::current_dir().expect("a folder");
         check("some/out", &text(&here.join("some/out")), true);
     }
 }

@@ -65,7 +65,7 @@ impl Shelf {
 
     /// The number of every epoch that is still there and stands alone, or first in its pack.
     pub fn left(&self) -> Vec<u64> {
-        let packed = self.names.packs.iter().filter_map(|path| Names::span_of(path));
+        let packed = self.names.packs.iter().filter_map(Names::span_of);
         self.names.epochs.keys().copied().chain(packed.map(|span| *span.start())).collect()
     }
 }
