@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch, UInt64Array};
 use arrow::compute::{filter_record_batch, take_record_batch};
@@ -42,6 +43,8 @@ const INLINE_BYTES_PER_EPOCH: u64 = 1 << 20;
 const CLOSED_AT_ONCE: usize = 8;
 /// While so many objects are open, rows wait in each of them to be encoded with those that follow.
 const OBJECTS_WAITING_MAX: usize = 16;
+/// Once so many uploads could not be dropped, the others are left as well: the store is away.
+const ABANDON_FAILURES_MAX: usize = 8;
 /// Parts on their way at once, at most; fewer where memory is short.
 const PARTS_AT_ONCE_MAX: usize = 8;
 /// One part in so many of the memory is for parts that are on their way.
@@ -219,7 +222,18 @@ impl ObjectWriter {
     }
 
     async fn stage_open(&mut self, lineage: &Lineage, open: Vec<OpenObject>) -> Result<()> {
-        let ended = stream::iter(open).map(OpenObject::finish).buffered(CLOSED_AT_ONCE);
+        let (failed, mut jobs) = (Failed::default(), Vec::new());
+        for object in open {
+            let failed = failed.clone();
+            jobs.push(async move {
+                match failed.is_set() {
+                    true => object.body.abandon().await,
+                    false => return Some(failed.note(object.finish().await)),
+                }
+                None
+            });
+        }
+        let ended = stream::iter(jobs).buffered(CLOSED_AT_ONCE);
         let (bodies, failure) = sorted(ended.collect().await);
         match failure {
             None => self.stage(lineage, bodies).await,
@@ -317,18 +331,21 @@ impl ObjectWriter {
     /// was staged before one failed is dropped with the epoch.
     async fn stage(&mut self, lineage: &Lineage, bodies: Vec<Body>) -> Result<()> {
         let staged = self.staged.entry(lineage.clone()).or_default();
-        let mut jobs = Vec::new();
+        let (failed, mut jobs) = (Failed::default(), Vec::new());
         for body in bodies {
+            let failed = failed.clone();
             let inline = staged.inline_bytes + body.bytes();
             let is_inline = body.fits_checkpoint() && inline <= INLINE_BYTES_PER_EPOCH;
             if is_inline {
                 staged.inline_bytes = inline;
             }
             jobs.push(async move {
-                match is_inline {
-                    true => body.into_inline().await,
-                    false => body.into_upload().await,
+                match (failed.is_set(), is_inline) {
+                    (true, _) => body.abandon().await,
+                    (false, true) => return Some(failed.note(body.into_inline().await)),
+                    (false, false) => return Some(failed.note(body.into_upload().await)),
                 }
+                None
             });
         }
         let objects = stream::iter(jobs).buffered(CLOSED_AT_ONCE);
@@ -453,11 +470,14 @@ impl Writer for ObjectWriter {
         self.crowds.retain(|way, _| way.lineage != *lineage);
         // What was prepared may have been decided: only uploads that no epoch names are dropped.
         let staged = self.staged.remove(lineage).unwrap_or_default();
-        let mut failure = None;
+        let mut failures = Vec::new();
         for object in staged.objects {
-            failure = commit::abandon(&self.means.place, &object).await.err().or(failure);
+            failures.extend(commit::abandon(&self.means.place, &object).await.err());
+            if failures.len() >= ABANDON_FAILURES_MAX {
+                break;
+            }
         }
-        failure.map_or(Ok(()), Err)
+        failures.pop().map_or(Ok(()), Err)
     }
 }
 
@@ -489,10 +509,25 @@ impl OpenObject {
     }
 }
 
-/// What came out of it, and the first failure.
-fn sorted<T>(results: Vec<Result<T>>) -> (Vec<T>, Option<Error>) {
+/// Whether one of several jobs failed, so that no other is begun: a store that does not answer lets
+/// each of them wait.
+#[derive(Clone, Default)]
+struct Failed(Arc<AtomicBool>);
+
+impl Failed {
+    fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn note<T>(&self, result: Result<T>) -> Result<T> {
+        result.inspect_err(|_| self.0.store(true, Ordering::Relaxed))
+    }
+}
+
+/// What came out of jobs, and the first failure.
+fn sorted<T>(results: Vec<Option<Result<T>>>) -> (Vec<T>, Option<Error>) {
     let (mut done, mut failure) = (Vec::new(), None);
-    for result in results {
+    for result in results.into_iter().flatten() {
         match result {
             Ok(one) => done.push(one),
             Err(error) => failure = failure.or(Some(error)),

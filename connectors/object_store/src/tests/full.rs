@@ -167,6 +167,25 @@ async fn a_full_bucket_keeps_no_upload_of_an_epoch_that_failed() {
     nothing_is_left("s3").await;
 }
 
+/// A store that does not answer lets each upload wait: one that failed is enough.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn once_an_upload_failed_only_those_beside_it_are_begun() {
+    let bench = Bench::local("key: \"{text}/{split}-{position}\"");
+    bench.sink.open(context()).await.expect("a writer");
+    let begun = Begun::default();
+    let mut writer = writer_into(&bench, 0, &begun);
+    let batch = rows(0..60, 200_000);
+    let schema = record::sink_schema(&batch.schema(), true);
+    let batch = record::for_sink(&batch, &schema, &contract::SplitId::new("a.log"), 1);
+    writer.write(&lineage(), batch.expect("rows")).await.expect("kept in memory");
+    let error = writer.prepare(&lineage(), 1).await.expect_err("the disk is full");
+    assert!(error.retry(), "{}", error.chain());
+    writer.abort(&lineage()).await.expect("aborted");
+    let begun = std::mem::take(&mut *begun.lock().expect("not poisoned"));
+    assert!((1..20).contains(&begun.len()), "{} of 60", begun.len());
+    assert_eq!(uploads(&bench, begun).await, 0);
+}
+
 /// Attempts that prepare and are dropped before the decision: each removes what the one before it
 /// left.
 async fn undecided(store: &str) {
