@@ -32,8 +32,6 @@ use crate::values::Values;
 const IDLE_TRIES_MAX: u32 = 100;
 /// How long nothing is reported before somebody asks whether the topics are there.
 const SILENT_FOR: Duration = Duration::from_secs(5);
-/// How long the reports of records are waited for that were purged.
-const PURGED_LIMIT: Duration = Duration::from_secs(10);
 /// The pause before it is tried again.
 const IDLE_WAIT: Duration = Duration::from_millis(2);
 
@@ -350,13 +348,7 @@ impl Writer for TopicWriter {
             Delivery::Transaction(Some(session)) => {
                 let session = session.clone();
                 blocking(move || session.abort()).await?;
-                let reports = self.sender()?.reports();
-                // A thread of the client tells of each purged record, and may take a moment.
-                let told = tokio::time::timeout(PURGED_LIMIT, reports.all()).await;
-                told.map_err(|error| {
-                    Error::transient("purged records were not reported").because(error)
-                })?;
-                reports.take_failures();
+                self.sender()?.reports().take_failures();
                 Ok(())
             }
             Delivery::Transaction(None) | Delivery::Plain(_) => Ok(()),

@@ -27,7 +27,7 @@ pub async fn check_rejects(
     (settings, data): (&Section, &Path),
     refuses: fn(i64) -> bool,
 ) {
-    let (sink, lineage) = (made(connector, settings, data), Lineage::new("main"));
+    let (sink, lineage) = (made(connector, settings, data), Lineage::new("refusing"));
     let likeness = Likeness { ordinal: Some(WAY), hostile: true };
     let proof = SinkProof { sink, lineage, split: "proof/refused", likeness };
     let (refused, taken): (Vec<i64>, Vec<i64>) = (0..ROWS).partition(|row| refuses(*row));
