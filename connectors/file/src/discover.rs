@@ -41,6 +41,16 @@ pub struct Discoverer {
     holds_back: bool,
 }
 
+/// Which file a file is the beginning of.
+enum Whole {
+    /// The one with this number.
+    Of(usize),
+    /// None of the others.
+    Itself,
+    /// One of those compared was moved meanwhile: nothing can be said.
+    Moved,
+}
+
 /// Where the file of one split is.
 #[derive(Debug)]
 pub struct Whereabouts {
@@ -108,7 +118,7 @@ impl Discoverer {
         self.holds_back = false;
         let mut candidates = self.candidates(known)?;
         let mut named = self.find()?;
-        let mut failures = Failures::new();
+        let mut failures = Failures::default();
         let found = std::mem::take(&mut named.found);
         let found = self.without_copies(found, &candidates, &mut named.warnings, &mut failures);
         let unknown = assign(found, &mut candidates, &mut failures)?;
@@ -138,16 +148,17 @@ impl Discoverer {
             ids.insert(id);
         }
         splits.sort_by(|one, other| one.id.cmp(&other.id));
-        for (path, error) in failures {
+        for (path, error) in failures.unreadable {
             named.add(of_failure(&path, &error));
         }
         named.warnings.retain(|warning| self.said.insert(warning.clone()));
         self.has_begun = true;
-        let is_whole = named.unreadable.values().all(|one| !one.may_hold_records);
+        let is_readable = named.unreadable.values().all(|one| !one.may_hold_records);
+        let is_whole = is_readable && !failures.any_moved;
         let gone = if is_whole { self.gone(&splits) } else { Vec::new() };
         let unreadable = named.unreadable.into_values().map(|one| named_as_split(one, &candidates));
         let (unreadable, warnings) = (unreadable.collect(), named.warnings);
-        let ask_again = self.holds_back;
+        let ask_again = self.holds_back || failures.any_moved;
         Ok(Discovery { splits, warnings, unreadable, gone, ask_again, ..Discovery::default() })
     }
 
@@ -169,10 +180,10 @@ impl Discoverer {
             }
             is_kept.push(false);
         }
-        let (mut warnings, mut failures) = (Vec::new(), Failures::new());
+        let (mut warnings, mut failures) = (Vec::new(), Failures::default());
         let kept = self.without_copies(found, &[], &mut warnings, &mut failures);
         // What cannot be compared is read, and says then why it cannot.
-        for path in failures.into_iter().map(|(path, _)| path) {
+        for path in failures.unreadable.into_iter().map(|(path, _)| path) {
             is_kept
                 .iter_mut()
                 .zip(&paths)
@@ -206,15 +217,15 @@ impl Discoverer {
     pub fn locate(&mut self, known: &KnownSplit) -> Result<Option<Found>> {
         let mut candidates = [self.candidate(known)?];
         let there = must_read(self.looker.look(&candidates[0].descriptor.path.clone()));
-        let mut failures = Failures::new();
+        let mut failures = Failures::default();
         assign(there?.into_iter().collect(), &mut candidates, &mut failures)?;
-        if candidates[0].found.is_none() && failures.is_empty() {
+        if candidates[0].found.is_none() && failures.unreadable.is_empty() {
             let found = self.find()?.found;
             let unknown = assign(found, &mut candidates, &mut failures)?;
             self.find_rotated(&unknown, &mut candidates)?;
         }
         let [candidate] = candidates;
-        match (candidate.found, failures.pop()) {
+        match (candidate.found, failures.unreadable.pop()) {
             (None, Some((_, error))) => Err(error),
             (found, _) => Ok(found),
         }
@@ -319,15 +330,16 @@ impl Discoverer {
             };
             let others = alike.entry(beginning.to_owned()).or_default();
             match self.whole_of(&mut one, others, &mut kept, candidates) {
-                Ok(None) => {
+                Ok(Whole::Itself) => {
                     others.push(kept.len());
                     kept.push(one);
                 }
-                Ok(Some(number)) => {
+                Ok(Whole::Of(number)) => {
                     let (copy, whole) = (&one.path, &kept[number].path);
                     warnings.push(format!("{copy:?} repeats the beginning of {whole:?}; not read"));
                 }
-                Err(error) => failures.push((one.path, error)),
+                Ok(Whole::Moved) => failures.any_moved = true,
+                Err(error) => failures.unreadable.push((one.path, error)),
             }
         }
         let mut kept = without_packed(kept, warnings);
@@ -343,7 +355,7 @@ impl Discoverer {
         others: &[usize],
         kept: &mut [Found],
         candidates: &[Candidate],
-    ) -> Result<Option<usize>> {
+    ) -> Result<Whole> {
         let is_split = split_of(one, candidates).is_some();
         for number in others {
             let other = &mut kept[*number];
@@ -352,7 +364,8 @@ impl Discoverer {
             if is_split && split.is_some() {
                 continue;
             }
-            match (self.likeness(other, one)?, split) {
+            let Some(likeness) = self.likeness(other, one)? else { return Ok(Whole::Moved) };
+            match (likeness, split) {
                 (Likeness::Different, _) => continue,
                 (Likeness::FirstIsPart, Some(split)) => match &split.position {
                     Some(position) if other.is_read_to(position)? => {
@@ -365,18 +378,19 @@ impl Discoverer {
                 (Likeness::FirstIsPart, None) => std::mem::swap(other, one),
                 (Likeness::SecondIsPart, _) => {}
             }
-            return Ok(Some(*number));
+            return Ok(Whole::Of(*number));
         }
-        Ok(None)
+        Ok(Whole::Itself)
     }
 
-    fn likeness(&mut self, one: &Found, other: &Found) -> Result<Likeness> {
+    /// How two files compare; none if one of them was moved since it was looked at.
+    fn likeness(&mut self, one: &Found, other: &Found) -> Result<Option<Likeness>> {
         let key = (one.signature, other.signature);
         if let Some(likeness) = self.likenesses.get(&key) {
-            return Ok(*likeness);
+            return Ok(Some(*likeness));
         }
         let (Some(first), Some(second)) = (one.open()?, other.open()?) else {
-            return Ok(Likeness::Different);
+            return Ok(None);
         };
         let likeness = compare(&first, &second).map_err(|error| unreadable(&other.path, &error))?;
         // What was compared while one of them grew is of no use later.
@@ -384,7 +398,7 @@ impl Discoverer {
             !first.is_same_file(&key.0) || !second.is_same_file(&key.1)
         });
         self.likenesses.insert(key, likeness);
-        Ok(likeness)
+        Ok(Some(likeness))
     }
 
     /// Looks for the files of splits that no pattern names any more because they were rotated:
@@ -411,7 +425,7 @@ impl Discoverer {
             }
         }
         found.sort_by(|one: &Found, other| one.path.cmp(&other.path));
-        assign(found, candidates, &mut Failures::new()).map(|_| ())
+        assign(found, candidates, &mut Failures::default()).map(|_| ())
     }
 }
 
@@ -419,7 +433,7 @@ impl Discoverer {
 fn split_of<'a>(found: &Found, candidates: &'a [Candidate]) -> Option<&'a Candidate> {
     let mut those =
         candidates.iter().filter(|one| one.descriptor.signature.is_same_file(&found.signature));
-    those.find(|one| one.is_in(found).unwrap_or(false))
+    those.find(|one| matches!(one.is_in(found), Ok(Some(true))))
 }
 
 /// Leaves out the compressed forms of files that are there too, as far as these are too short to

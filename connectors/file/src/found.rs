@@ -146,17 +146,21 @@ impl Found {
         }
     }
 
-    /// Whether the bytes before a position are those that were there when it was reached.
+    /// Whether the bytes before a position are those that were there when it was reached; none if
+    /// the file was moved since it was looked at, so that nothing can be said of its bytes.
     ///
     /// # Errors
     /// External: the file cannot be read. Bug: the position is not ours.
-    pub fn holds_before(&self, position: &Position) -> Result<bool> {
-        let Some(note) = Note::of(position)? else { return Ok(true) };
-        let Some(opened) = self.open()? else { return Ok(false) };
+    pub fn holds_before(&self, position: &Position) -> Result<Option<bool>> {
+        let Some(note) = Note::of(position)? else { return Ok(Some(true)) };
+        let Some(opened) = self.open()? else { return Ok(None) };
         match opened.from(position.at, u64::MAX) {
-            Err(error) if is_damage(&error) => Ok(false),
+            Err(error) if is_damage(&error) => Ok(Some(false)),
             Err(error) => Err(unreadable(&self.path, &error)),
-            Ok(found) => Ok(found.is_some_and(|found| found.recent.fingerprint() == note.before)),
+            Ok(found) => {
+                let holds = found.is_some_and(|found| found.recent.fingerprint() == note.before);
+                Ok(Some(holds))
+            }
         }
     }
 }

@@ -23,8 +23,15 @@ pub struct Candidate {
     pub found: Option<Found>,
 }
 
-/// Files whose bytes could not be compared, and why.
-pub type Failures = Vec<(PathBuf, Error)>;
+/// Files whose bytes could not be compared.
+#[derive(Default)]
+pub struct Failures {
+    /// Those that cannot be read, and why.
+    pub unreadable: Vec<(PathBuf, Error)>,
+    /// Whether some were moved between the look at them and the comparison, as by a rotation. They
+    /// are left out: under the name that they have now the next listing finds them.
+    pub any_moved: bool,
+}
 
 impl Candidate {
     fn is_tied(&self, found: &Found) -> bool {
@@ -32,21 +39,21 @@ impl Candidate {
         self.descriptor.head.is_full() || are_related(&self.descriptor.path, &found.path)
     }
 
-    /// Whether a file holds what was read of this split.
-    pub fn is_in(&self, found: &Found) -> Result<bool> {
+    /// Whether a file holds what was read of this split; none if it was moved meanwhile.
+    pub fn is_in(&self, found: &Found) -> Result<Option<bool>> {
         let is_behind = |at: &Position| found.end().is_some_and(|end| at.at > end);
         if self.position.as_ref().is_some_and(is_behind) {
-            return Ok(false);
+            return Ok(Some(false));
         }
         if self.descriptor.is_settled && found.signature == self.descriptor.signature {
-            return Ok(true);
+            return Ok(Some(true));
         }
         if !found.holds_head(&self.descriptor.head) {
-            return Ok(false);
+            return Ok(Some(false));
         }
         match &self.position {
             Some(position) => found.holds_before(position),
-            None => Ok(true),
+            None => Ok(Some(true)),
         }
     }
 }
@@ -109,13 +116,18 @@ impl Pool<'_> {
         };
         let Some(found) = place else { return Ok(()) };
         match candidate.is_in(found) {
-            Ok(true) => {
+            Ok(Some(true)) => {
                 found.from.clone_from(&candidate.descriptor.from);
                 candidate.found = place.take();
             }
-            Ok(false) => {}
+            Ok(Some(false)) => {}
+            // As a new split it would be read again.
+            Ok(None) => {
+                self.failures.any_moved = true;
+                *place = None;
+            }
             Err(error) if error.kind() == ErrorKind::External => {
-                self.failures.push((found.path.clone(), error));
+                self.failures.unreadable.push((found.path.clone(), error));
                 *place = None;
             }
             Err(error) => return Err(error),

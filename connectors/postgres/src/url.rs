@@ -115,7 +115,7 @@ fn refuse_torn_password(url: &str) -> Result<()> {
     let (_, rest) = url.split_once("://").unwrap_or_default();
     let (front, query) = rest.split_once('?').unwrap_or((rest, ""));
     let is_torn = match front.matches('@').count() {
-        0 => query.contains('@') && !query.split('&').any(|pair| pair.starts_with("user=")),
+        0 => query.contains('@'),
         1 => false,
         _ => true,
     };
@@ -208,7 +208,9 @@ mod tests {
         for password in ["hun%40ter2", "hun/ter2", "hun#ter2", "hun%3Fter2"] {
             check(&format!("postgres://u:{password}@db/logs"), "db:5432/logs Prefer");
         }
-        check("postgres://db/logs?user=a@b", "db:5432/logs Prefer");
+        let torn = "the URL has a sign in its user or password that ends it there";
+        check("postgres://db/logs?user=a@b", torn);
+        check("postgres://db/logs?user=a%40b", "db:5432/logs Prefer");
         check("postgres://u@db/logs?sslmode=on", "unknown sslmode \"on\"");
         check(
             "postgres://u@db/logs?sslcert=a",

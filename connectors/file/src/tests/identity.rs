@@ -1,8 +1,16 @@
 //! Files under other names, and other files under the same name.
 
 use std::fs;
+use std::sync::Arc;
+
+use formats::compression::Limits;
 
 use super::{Bench, gzip, many_lines, zstd};
+use crate::config::Compression;
+use crate::found::Found;
+use crate::identity::Descriptor;
+use crate::matching::{Candidate, Failures, assign};
+use crate::stream::Packing;
 
 #[tokio::test]
 async fn rotation_keeps_the_split() {
@@ -128,6 +136,31 @@ async fn an_unrelated_file_with_the_same_few_bytes_is_read() {
     fs::copy(bench.path("monday"), bench.path("tuesday")).expect("a copy");
     bench.remove("monday");
     assert_eq!(bench.read().await, ["tuesday@0 ok"]);
+}
+
+#[tokio::test]
+async fn a_file_that_is_rotated_while_a_listing_compares_it_is_no_new_split() {
+    let mut bench = Bench::new();
+    bench.write("a", many_lines("a", 0..100));
+    bench.read().await;
+    bench.append("a", "more\n");
+    let packing = Packing { compression: Compression::Auto, limits: Limits::default() };
+    let found = Found::new(bench.path("a"), packing).expect("it can be read").expect("a file");
+    bench.rename("a", "b");
+    bench.write("a", "new\n");
+    let known = &bench.known[0];
+    let mut candidates = [Candidate {
+        id: known.split.id.clone(),
+        position: known.position.clone(),
+        descriptor: Arc::new(Descriptor::of(known).expect("ours")),
+        found: None,
+    }];
+    let mut failures = Failures::default();
+    let unknown = assign(vec![found], &mut candidates, &mut failures).expect("ours");
+    assert!(unknown.is_empty(), "as a new split it would be read again");
+    assert!(failures.any_moved && failures.unreadable.is_empty());
+    let read = bench.read().await;
+    assert!(read[0].ends_with(" more") && read[1] == "a#2@0 new" && read.len() == 2, "{read:?}");
 }
 
 #[tokio::test]

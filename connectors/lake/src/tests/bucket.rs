@@ -152,5 +152,5 @@ async fn a_bucket_that_is_not_there_ends_the_start_with_the_way_out() {
     let ctx = context(rows(0..1).schema(), "w1");
     let error = sink(&place).fence_and_read(&ctx, &main_lineage()).await.expect_err("no bucket");
     assert!(!error.retry() && error.chain().contains("is not there"), "{}", error.chain());
-    assert!(error.hint_text().is_some_and(|hint| hint.contains("make the bucket")));
+    assert!(error.hint_text().is_some_and(|hint| hint.contains("logmill setup")));
 }

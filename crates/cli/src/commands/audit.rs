@@ -107,6 +107,9 @@ pub fn print(report: &Report, out: &mut output::Stdout) -> std::io::Result<()> {
         if sink.foreign > 0 {
             writeln!(out, "    {} without an origin: somebody else's", sink.foreign)?;
         }
+        if sink.lost > 0 {
+            writeln!(out, "    {} booked as lost with `--accept-loss`", sink.lost)?;
+        }
         for Replaced { place, was, now, from, to, rows, .. } in &sink.replaced {
             let epochs = output::epochs(*from, *to);
             writeln!(out, "    {rows} of {epochs} went into an earlier {place}: {was}, now {now}")?;

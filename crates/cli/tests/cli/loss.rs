@@ -65,10 +65,12 @@ fn what_is_lost_is_booked_and_the_rest_delivered() {
     let audit = desk.done(&["audit", "web.yaml", "--format", "json"]).json();
     assert_eq!((&audit["complete"], &audit["sinks"][0]["found"]), (&true.into(), &2.into()));
     assert_eq!(audit["sinks"][0]["expected"], 2);
+    assert_eq!(audit["sinks"][0]["lost"], 2);
     desk.write("new.log", "e\n");
     desk.done(&["run", "web.yaml", "--until-end"]);
     assert_eq!(words(&desk), "word a b e ");
-    desk.done(&["audit", "web.yaml"]);
+    let audit = desk.done(&["audit", "web.yaml"]).stdout;
+    assert!(audit.contains("2 booked as lost with `--accept-loss`"), "{audit}");
 }
 
 #[test]

@@ -44,6 +44,8 @@ pub struct Expected {
     sums: HashMap<String, BTreeMap<Stretch, OriginSum>>,
     /// Rows rejected after they were booked as delivered, by sink.
     rejected_after: HashMap<String, u64>,
+    /// Rows that were given up because they could not be read again, by sink.
+    lost: HashMap<String, u64>,
     /// What was read of each split in each epoch.
     ranges: HashMap<Stretch, Range<i64>>,
     /// The epochs of each split that are compared.
@@ -162,6 +164,7 @@ impl Expected {
         let entry = row.entry;
         let Some(stretch) = self.stretch(&entry.split, row.epoch) else { return };
         *self.rejected_after.entry(entry.sink.clone()).or_default() += entry.counts.rejected_after;
+        *self.lost.entry(entry.sink.clone()).or_default() += entry.counts.lost;
         let sum = OriginSum {
             rows: entry.counts.delivered,
             hash: hash_number(&entry.hash).unwrap_or_default(),
@@ -244,6 +247,11 @@ impl Expected {
     pub fn rows_of(&self, sink: &str) -> u64 {
         let sums = self.sums.get(sink).into_iter().flat_map(BTreeMap::values);
         sums.map(|sum| sum.rows).sum::<u64>().saturating_sub(self.rejected_after(sink))
+    }
+
+    /// Rows that were given up because they could not be read again.
+    pub fn lost(&self, sink: &str) -> u64 {
+        self.lost.get(sink).copied().unwrap_or_default()
     }
 
     /// Rows of a sink that were rejected after they were booked as delivered.

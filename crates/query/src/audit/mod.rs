@@ -107,6 +107,7 @@ async fn audit_all(
         let mut report = SinkReport::new(&audited.name, audited.sink.promise().proof);
         report.expected = expected.rows_of(&audited.name);
         report.gaps = expected.gaps(&audited.name);
+        report.lost = expected.lost(&audited.name);
         let read = audit_sink(pipeline, audited, expected, report.clone()).await;
         reports.push(match read {
             Ok(report) => report,

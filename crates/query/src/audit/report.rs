@@ -68,6 +68,9 @@ pub struct SinkReport {
     pub unexpected: u64,
     /// Rows without an origin: somebody else's.
     pub foreign: u64,
+    /// Rows that were given up with `--accept-loss`, because they could not be read again: it
+    /// should not hold them.
+    pub lost: u64,
     /// Where the differences are.
     #[serde(rename = "ranges")]
     pub differences: Vec<Difference>,
@@ -186,6 +189,7 @@ impl SinkReport {
             duplicate: 0,
             unexpected: 0,
             foreign: 0,
+            lost: 0,
             differences: Vec::new(),
             replaced: Vec::new(),
             unexplained: None,
