@@ -24,7 +24,10 @@ pub fn divide(limit: Option<u64>, pipelines: &mut [&mut Pipeline]) {
         let needed = writers_need(pipeline, 1);
         if needed > share {
             let (name, needed, share) = (&pipeline.name, needed.div_ceil(MIB), share / MIB);
-            warn!("{name} gets {share} MiB of memory, and its sinks need {needed}");
+            warn!(
+                "{name} gets {share} MiB of memory, and its sinks hold {needed} MiB whatever the \
+                 limit: set `memory.limit` (or `--memory-limit`) to more than that"
+            );
         }
     }
 }

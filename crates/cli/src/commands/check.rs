@@ -70,6 +70,9 @@ struct Checked {
     /// What it needs outside, where that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     needs: Option<Vec<Told>>,
+    /// With `--connect`: whether every server answered, and nothing is missing that a run needs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connected: Option<bool>,
     warnings: Vec<String>,
 }
 
@@ -219,18 +222,21 @@ fn warn_of_untaken(all: &[Loaded], checked: &mut [Checked]) {
 /// Asks what all of them need together: a topic that one makes is there for another.
 async fn connect(all: &[Loaded], checked: &mut [Checked], global: &Global) -> Result<Exit> {
     let (mut asked, mut exit) = (Vec::new(), Exit::Done);
-    for loaded in all {
+    for (loaded, checked) in all.iter().zip(&mut *checked) {
         let (found, refused) = needs::ask(loaded, global).await?;
         asked.extend(found);
+        checked.connected = Some(refused == Exit::Done);
         exit = exit.worse(refused);
     }
     let told = needs::planned(&asked);
-    if told.iter().any(Told::blocks) {
-        exit = exit.worse(Exit::External);
-    }
     for checked in checked {
         let own = told.iter().filter(|one| one.pipeline() == checked.pipeline);
-        checked.needs = Some(own.cloned().collect());
+        let needs: Vec<_> = own.cloned().collect();
+        if needs.iter().any(Told::blocks) {
+            checked.connected = Some(false);
+            exit = exit.worse(Exit::External);
+        }
+        checked.needs = Some(needs);
     }
     Ok(exit)
 }
@@ -308,6 +314,7 @@ fn describe(loaded: &Loaded) -> Result<Checked> {
         schedule: plan.settings.schedule.as_ref().map(scheduled),
         tests: plan.tests.len(),
         needs: None,
+        connected: None,
         warnings: plan.warnings.clone(),
     })
 }
@@ -342,7 +349,11 @@ fn checkpoints(bound: &Pipeline) -> Result<Checkpoints> {
 }
 
 fn print(checked: &Checked, several: bool, out: &mut output::Stdout) -> std::io::Result<()> {
-    writeln!(out, "pipeline {} is right", checked.pipeline)?;
+    let but = match checked.connected {
+        Some(false) => " as it is written, but not all that it needs is there or answers",
+        _ => "",
+    };
+    writeln!(out, "pipeline {} is right{but}", checked.pipeline)?;
     for source in &checked.sources {
         let replay = if source.replayable { "" } else { ", cannot be read twice" };
         let lineages = match source.lineages {

@@ -41,9 +41,11 @@ pub struct Setup {
 
 pub async fn start(setup: &Setup, global: &Global) -> Result<Exit> {
     let (mut asked, mut exit) = (Vec::new(), Exit::Done);
+    let mut is_known = true;
     for loaded in &setup.pipelines.load(&global.data)? {
         let (found, refused) = needs::ask(loaded, global).await?;
         asked.extend(found);
+        is_known &= refused == Exit::Done;
         exit = exit.worse(refused);
     }
     let told = match setup.apply {
@@ -54,7 +56,7 @@ pub async fn start(setup: &Setup, global: &Global) -> Result<Exit> {
             told
         }
     };
-    output::list(global, &told, |out| print(&told, setup.apply, out))?;
+    output::list(global, &told, |out| print(&told, setup.apply, is_known, out))?;
     Ok(exit)
 }
 
@@ -84,7 +86,12 @@ async fn apply(asked: &[Asked], global: &Global) -> (Vec<Told>, Exit) {
     (told, exit)
 }
 
-fn print(told: &[Told], applied: bool, out: &mut output::Stdout) -> std::io::Result<()> {
+fn print(
+    told: &[Told],
+    applied: bool,
+    is_known: bool,
+    out: &mut output::Stdout,
+) -> std::io::Result<()> {
     let mut pipeline = "";
     for one in told {
         if one.pipeline() != pipeline {
@@ -95,7 +102,8 @@ fn print(told: &[Told], applied: bool, out: &mut output::Stdout) -> std::io::Res
     }
     let count = |action| told.iter().filter(|one| one.action == action).count() as u64;
     match (applied, count(Action::Make), count(Action::Made)) {
-        (_, 0, 0) => writeln!(out, "nothing to make"),
+        (_, 0, 0) if is_known => writeln!(out, "nothing to make"),
+        (_, 0, 0) => writeln!(out, "nothing to make of what could be asked"),
         (false, to_make, _) => {
             writeln!(out, "{} to make; `--apply` does so", output::plain(to_make, "thing"))
         }

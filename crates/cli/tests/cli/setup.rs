@@ -136,6 +136,8 @@ fn a_server_that_does_not_answer_is_named_and_the_others_are_asked() {
         assert_eq!(ran.code, 1, "{}", ran.stderr);
         assert!(ran.stderr.contains("sink gone of pipeline \"far\""), "{}", ran.stderr);
         assert!(ran.stdout.contains("lake table rows"), "{}", ran.stdout);
+        let is_right = ran.stdout.contains("is right as it is written, but not all that it needs");
+        assert_eq!(is_right, command[0] == "check", "{}", ran.stdout);
     }
 }
 
