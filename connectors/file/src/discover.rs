@@ -122,7 +122,7 @@ impl Discoverer {
         let found = std::mem::take(&mut named.found);
         let found = self.without_copies(found, &candidates, &mut named.warnings, &mut failures);
         let unknown = assign(found, &mut candidates, &mut failures)?;
-        self.find_rotated(&unknown, &mut candidates)?;
+        failures.any_moved |= self.find_rotated(&unknown, &mut candidates)?;
         let mut ids: HashSet<_> = candidates.iter().map(|one| one.id.clone()).collect();
         let mut splits = Vec::new();
         for candidate in &candidates {
@@ -402,8 +402,8 @@ impl Discoverer {
     }
 
     /// Looks for the files of splits that no pattern names any more because they were rotated:
-    /// what was not read of them must not be lost.
-    fn find_rotated(&mut self, unknown: &[Found], candidates: &mut [Candidate]) -> Result<()> {
+    /// what was not read of them must not be lost. Returns whether some were moved once more.
+    fn find_rotated(&mut self, unknown: &[Found], candidates: &mut [Candidate]) -> Result<bool> {
         let with_file = candidates.iter().filter_map(|candidate| candidate.found.as_ref());
         let mut taken: HashSet<_> =
             unknown.iter().chain(with_file).map(|found| found.signature.file()).collect();
@@ -425,7 +425,9 @@ impl Discoverer {
             }
         }
         found.sort_by(|one: &Found, other| one.path.cmp(&other.path));
-        assign(found, candidates, &mut Failures::default()).map(|_| ())
+        let mut failures = Failures::default();
+        assign(found, candidates, &mut failures)?;
+        Ok(failures.any_moved)
     }
 }
 

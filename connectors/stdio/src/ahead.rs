@@ -254,16 +254,7 @@ mod tests {
     use std::io::Write;
     use std::sync::mpsc;
 
-    /// A stream that gives what a test sends, piece by piece, until the sender is dropped.
-    struct Pieces(mpsc::Receiver<Vec<u8>>);
-
-    impl Read for Pieces {
-        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-            let piece = self.0.recv().unwrap_or_default();
-            into[..piece.len()].copy_from_slice(&piece);
-            Ok(piece.len())
-        }
-    }
+    use crate::pieces::Pieces;
 
     fn lines(count: usize) -> String {
         (0..count).map(|number| format!("line {number} of a log\n")).collect()

@@ -9,6 +9,8 @@ mod ahead;
 pub mod config;
 mod failpoints;
 mod intake;
+#[cfg(test)]
+mod pieces;
 mod sink;
 mod source;
 

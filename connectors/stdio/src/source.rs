@@ -179,16 +179,7 @@ mod tests {
     use arrow::array::AsArray;
     use contract::quantity::ByteSize;
 
-    /// A stream that gives what a test sends, piece by piece, until the sender is dropped.
-    struct Pieces(mpsc::Receiver<Vec<u8>>);
-
-    impl Read for Pieces {
-        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-            let piece = self.0.recv().unwrap_or_default();
-            into[..piece.len()].copy_from_slice(&piece);
-            Ok(piece.len())
-        }
-    }
+    use crate::pieces::Pieces;
 
     fn source(stream: impl Read + Send + 'static) -> Lines {
         let config = SourceConfig {

@@ -11,8 +11,10 @@ const LIMIT_MIB: u64 = 32;
 /// What the program may take beside its limit: itself, its threads, what its allocator keeps.
 const BESIDE_MIB: u64 = 150;
 const MEBIBYTE: f64 = 1_048_576.0;
-/// Files of a lake that many are read into, and the epochs that this takes.
+/// Files that are read into one lake.
 const FILES: u64 = 300;
+/// An epoch may end after this part of their bytes; it has a whole batch at the least, so that
+/// there are fewer.
 const EPOCHS: u64 = 2_000;
 const ROWS_PER_FILE: u64 = 5_000;
 
@@ -43,7 +45,13 @@ impl Bench {
         for (what, name, paths, epoch, sinks) in [
             ("one lake", "memory-one", &log, "", ONE_SINK),
             ("three lakes and objects", "memory-many", &log, "", &*many_sinks),
-            ("300 files, 2,000 epochs, one lake", "memory-files", &all_files, &short, ONE_SINK),
+            (
+                "300 files, the shortest epochs, one lake",
+                "memory-files",
+                &all_files,
+                &short,
+                ONE_SINK,
+            ),
         ] {
             let yaml = format!(
                 "name: {name}\nmemory: {{ limit: {LIMIT_MIB}MiB }}\n{epoch}sources:\n  access: {{ \
