@@ -137,6 +137,18 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// Longest time that a request may take beyond its query's.
+    const BESIDE_QUERY: Duration = Duration::from_secs(10);
+
+    /// These, with another time for a query in SQL; a request may always take longer.
+    #[must_use]
+    pub fn with_query_timeout(self, query_timeout: Duration) -> Self {
+        let request_timeout = self.request_timeout.max(query_timeout + Self::BESIDE_QUERY);
+        Self { query_timeout, request_timeout, ..self }
+    }
+}
+
 /// Which table the analytics read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Analytics {

@@ -2,9 +2,11 @@
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::Resettable;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use contract::quantity::Period;
 use desk::Blueprint;
 
 use crate::variables::Given;
@@ -196,6 +198,15 @@ impl Color {
 pub fn at_least_one(text: &str) -> Result<usize, String> {
     let limit = text.parse().ok().filter(|limit| *limit > 0);
     limit.ok_or_else(|| "expected a whole number from 1 on".to_owned())
+}
+
+/// A time, as pipeline files write it.
+///
+/// # Errors
+/// It has no unit, or is none.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let period = Period::parse(text).map(|period| period.0).filter(|time| !time.is_zero());
+    period.ok_or_else(|| "expected a duration such as 500ms, 30s or 5m".to_owned())
 }
 
 /// All that the program can do.

@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use clap::Args;
 use contract::error::Context;
-use contract::quantity::{ByteSize, Period};
+use contract::quantity::ByteSize;
 use contract::{Error, Result};
 use query::log::Refusal;
 use query::{Limits, Session};
 use runtime::FirstRefused;
 
-use crate::arguments::{Format, Global};
+use crate::arguments::{self, Format, Global};
 use crate::failure::{self, Exit};
 use crate::output::{self, rows};
 use crate::variables::assignment;
@@ -74,7 +74,7 @@ pub struct Query {
     memory: ByteSize,
 
     /// Time that the query may take.
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = arguments::duration)]
     timeout: Option<Duration>,
 }
 
@@ -219,9 +219,4 @@ fn report_refused(session: &Session) -> Option<(u64, FirstRefused)> {
 
 fn size(text: &str) -> std::result::Result<ByteSize, String> {
     ByteSize::parse(text).ok_or_else(|| "expected a size such as 512MiB or 2GB".to_owned())
-}
-
-fn duration(text: &str) -> std::result::Result<Duration, String> {
-    let period = Period::parse(text).map(|period| period.0);
-    period.ok_or_else(|| "expected a duration such as 500ms, 30s or 5m".to_owned())
 }

@@ -11,6 +11,7 @@ use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use api::{Host, Limits, Options, Server};
 use clap::Args;
@@ -18,7 +19,7 @@ use contract::error::Context;
 use contract::{Error, Result};
 use tokio::sync::watch;
 
-use crate::arguments::Global;
+use crate::arguments::{self, Global};
 use crate::failure::Exit;
 use crate::memory::Memory;
 use crate::{elsewhere, output, signals};
@@ -58,6 +59,10 @@ pub struct Serve {
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
 
+    /// Time that a query in SQL may take.
+    #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = arguments::duration)]
+    query_timeout: Duration,
+
     /// Run the pipelines without a schedule too, following their sources.
     #[arg(long)]
     run: bool,
@@ -96,7 +101,7 @@ pub async fn start(serve: &Serve, global: &Global) -> Result<Exit> {
         listen: place.unwrap_or_else(|| LISTEN.to_owned()),
         data: global.data.clone(),
         access: serve.access.read(said(|serve| serve.token.clone()))?,
-        limits: Limits::default(),
+        limits: Limits::default().with_query_timeout(serve.query_timeout),
         analytics: serve.table.choose(&plans, &global.data).await?,
         milling: None,
         host: host.clone(),
@@ -117,6 +122,7 @@ impl Serve {
             names: Vec::new(),
             memory: Memory::default(),
             listen: Some(listen),
+            query_timeout: Limits::default().query_timeout,
             run: false,
             table: table::TableArguments::default(),
             access: access::AccessArguments::default(),
