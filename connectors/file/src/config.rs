@@ -67,9 +67,9 @@ pub struct Config {
 
     /// How long a file must not have been written to before its last line counts as a record
     /// although it has no end, and NULs up to the end of a page of 4 KiB, with text behind them,
-    /// count as nothing that is still to be written. One that cannot grow need not wait: a
-    /// compressed or rotated file. NULs that stand unchanged for so long are left out even where
-    /// somebody writes behind them without pause.
+    /// count as nothing that is still to be written. A rotated file need rest for `rotate_wait`
+    /// alone; a compressed one may still get another member. NULs that stand unchanged for so long
+    /// are left out even where somebody writes behind them without pause.
     #[serde(default = "settle_default")]
     pub settle: Period,
 }

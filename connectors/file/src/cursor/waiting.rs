@@ -101,12 +101,8 @@ impl Cursor {
                 due.min(cap.unwrap_or_default())
             }
             Tail::Blank => return None,
-            _ if self.opened.compression == Compression::None => {
-                let ends_with_nuls = self.lines.tail() == Tail::Nuls;
-                self.due_in(&waiting.seen, ends_with_nuls, self.rotate_wait)
-            }
-            _ if waiting.is_whole => self.rotate_wait.saturating_sub(waiting.seen.age()),
-            _ => return None,
+            _ if self.is_packed() && !waiting.is_whole => return None,
+            tail => self.due_in(&waiting.seen, tail == Tail::Nuls, self.rotate_wait),
         };
         (due < Duration::MAX).then_some(due)
     }
@@ -151,7 +147,7 @@ impl Cursor {
             Stop::Never | Stop::AtEnd => self.rotate_wait,
             Stop::At(_) | Stop::Before(_) => return Duration::ZERO,
         };
-        if self.opened.compression != Compression::None {
+        if self.is_packed() {
             return Duration::ZERO;
         }
         match self.due_in(seen, false, grace) {
@@ -167,14 +163,19 @@ impl Cursor {
         match self.stop {
             Stop::At(_) | Stop::Before(_) => false,
             Stop::Never | Stop::AtEnd => {
-                let is_done = self.opened.compression != Compression::None
-                    || self.opened.file.metadata().is_ok_and(|metadata| metadata.nlink() == 0);
+                let is_deleted =
+                    self.opened.file.metadata().is_ok_and(|metadata| metadata.nlink() == 0);
                 let ends_with_nuls = block.last() == Some(&0);
-                !is_done
+                !is_deleted
                     && (*seen != self.opened.signature
                         || !self.due_in(seen, ends_with_nuls, self.rotate_wait).is_zero())
             }
         }
+    }
+
+    /// Whether it is compressed: it may grow by whole members, but never change.
+    fn is_packed(&self) -> bool {
+        self.opened.compression != Compression::None
     }
 
     /// How long a line without end must still wait, under a rotated name at least for `grace`. A
@@ -182,8 +183,8 @@ impl Cursor {
     fn due_in(&self, seen: &Signature, ends_with_nuls: bool, grace: Duration) -> Duration {
         match ends_with_nuls {
             _ if is_rotated_name(&self.path, seen) => grace.saturating_sub(seen.age()),
-            true => Duration::MAX,
-            false => self.settle.saturating_sub(seen.age()),
+            true if !self.is_packed() => Duration::MAX,
+            _ => self.settle.saturating_sub(seen.age()),
         }
     }
 

@@ -244,12 +244,39 @@ async fn a_line_without_end_counts_where_it_cannot_grow() {
     bench.write("old", "one\ntwo");
     age(&bench, "old", 3600);
     bench.write("packed", gzip("one\ntwo"));
+    age(&bench, "packed", 3600);
     bench.write("a.log", "new\n");
     bench.write("a.log.1", "one\ntwo");
+    bench.write("a.log.2.gz", gzip("three\nfour"));
     bench.write("live", "one\ntwo");
+    bench.write("live.gz", gzip("one\ntwo, too"));
     let said = bench.read().await;
     let read = |name: &str| said.iter().filter(|text| text.starts_with(name)).count();
-    assert_eq!(["old@", "packed@", "a.log.1@", "live@"].map(read), [2, 2, 2, 1]);
+    let names = ["old@", "packed@", "a.log.1@", "a.log.2.gz@", "live@", "live.gz@"];
+    assert_eq!(names.map(read), [2, 2, 2, 2, 1, 1]);
+}
+
+#[tokio::test]
+async fn a_compressed_file_that_grows_by_members_is_not_cut_where_it_ends() {
+    type Pack = fn(&[u8]) -> Vec<u8>;
+    let packs: [Pack; 4] = [|text| gzip(text), |text| super::zstd(text), bzip2, xz];
+    for (number, pack) in packs.into_iter().enumerate() {
+        let mut bench = waiting();
+        bench.write("a", pack(b"one\ntwo and ha"));
+        assert_eq!(bench.read().await, ["a@0 one"], "{number}");
+        bench.append("a", pack(b"lf\nthree"));
+        let mut reader = follow(&mut bench).await;
+        let batch = reader.next_batch().await.expect("a file").expect("a line");
+        assert_eq!(describe(&batch), ["4 two and half"], "{number}");
+        let pending = tokio::time::timeout(Duration::from_millis(50), reader.next_batch()).await;
+        assert!(pending.is_err(), "{number}: three may go on");
+        let held = reader.lag().held.expect("a line without end");
+        assert_eq!(held.reason, "its last line has no end yet", "{number}");
+        drop(reader);
+        bench.restart();
+        age(&bench, "a", 2 * 3600);
+        assert_eq!(bench.read().await, ["a@4 two and half", "a@17 three"], "{number}");
+    }
 }
 
 #[tokio::test]
@@ -324,5 +351,7 @@ async fn a_line_that_waits_in_a_compressed_file_is_read_after_a_restart() {
     assert_eq!(bench.take(&id, batch), ["a@0 one"]);
     drop(reader);
     bench.restart();
+    assert_eq!(bench.read().await, [""; 0]);
+    age(&bench, "a", 2 * 3600);
     assert_eq!(bench.read().await, ["a@4 two"]);
 }

@@ -108,12 +108,14 @@ fn what_is_not_of_the_format_is_refused_with_its_place() {
     check(
         Format::Cri,
         "2026-03-03T10:00:00Z stdout P a",
-        "the line goes on in another one: set `join: cri` on the source",
+        "the line goes on in another one: `join: cri` on the source joins its parts, as far as \
+         they stand in one file",
     );
     check(
         Format::Docker,
         r#"{"log":"a","stream":"stdout","time":"2026-03-03T10:00:00Z"}"#,
-        "the line goes on in another one: set `join: docker` on the source",
+        "the line goes on in another one: `join: docker` on the source joins its parts, as far as \
+         they stand in one file",
     );
     check(Format::Docker, r#"{"log":"a\n","time":"x"}"#, "the object has no text \"stream\"");
 }
