@@ -9,8 +9,8 @@
 //! content`, where the tag is `F`, or `P` for a part that goes on in the next line.
 //!
 //! Not the place where parts are joined: a source does so (`join`), and gives one envelope with the
-//! whole line. A part alone is refused: without `join`, and where a runtime rotated its file between
-//! two parts of a line, as a record has one origin, in one file.
+//! whole line. A part alone is refused: without `join`, and where a runtime rotated its file
+//! between two parts of a line, as a record has one origin, in one file.
 
 use std::sync::Arc;
 
@@ -93,8 +93,8 @@ impl Container {
         match envelope.partial {
             false => Ok(envelope),
             true => Err(format!(
-                "the line goes on in another one: `join: {}` on the source joins its parts, as far as \
-                 they stand in one file",
+                "the line goes on in another one: `join: {}` on the source joins its parts, as far \
+                 as they stand in one file",
                 self.format.name()
             )),
         }
