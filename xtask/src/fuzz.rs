@@ -7,7 +7,8 @@ use crate::steps::{cargo, step};
 /// How many inputs, and which.
 #[derive(Args)]
 pub struct Options {
-    /// Inputs in memory; a thousandth as many histories of files are tried as well.
+    /// Inputs in memory; beside them a twentieth as many growing gzip streams are tried, and a
+    /// thousandth as many histories of files.
     #[arg(long, default_value_t = 1_000_000)]
     cases: u64,
     /// The first input; others follow it. A failure names the one that repeats it.
@@ -32,6 +33,8 @@ pub fn run(options: &Options) -> Result<(), String> {
         "logmill",
         "--test",
         "bytes",
+        "--test",
+        "gzip",
         "--",
         "--nocapture",
     ]);

@@ -11,6 +11,7 @@ use formats::compression::Compression;
 use formats::lines::before_holes;
 
 use crate::identity::{Descriptor, Fingerprint, Note, Signature, are_related, is_packed_name};
+use crate::packed::Way;
 use crate::stream::{Likeness, Opened, Packing, is_damage};
 
 /// A file that was looked at.
@@ -154,7 +155,11 @@ impl Found {
     pub fn holds_before(&self, position: &Position) -> Result<Option<bool>> {
         let Some(note) = Note::of(position)? else { return Ok(Some(true)) };
         let Some(opened) = self.open()? else { return Ok(None) };
-        match opened.from(position.at, u64::MAX) {
+        let is_held = opened.holds_packed(position, &note);
+        if is_held.map_err(|error| unreadable(&self.path, &error))? {
+            return Ok(Some(true));
+        }
+        match opened.near(position.at, u64::MAX, &Way::of(Some(&note), None)) {
             Err(error) if is_damage(&error) => Ok(Some(false)),
             Err(error) => Err(unreadable(&self.path, &error)),
             Ok(found) => {

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::hole::Hole;
+use crate::packed::Packed;
 
 /// How many bytes a fingerprint covers, if the file has so many.
 pub const FINGERPRINT_BYTES: usize = 1024;
@@ -163,6 +164,9 @@ pub struct Note {
     /// The compressed file that ends just here: it need not be decompressed to see that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub whole: Option<Signature>,
+    /// Where a gzip file was read to, as it is compressed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packed: Option<Packed>,
     /// NULs that wait behind the position, or as old as those that waited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hole: Option<Hole>,

@@ -3,9 +3,9 @@
 //! Not a parser: a line is text, its position the byte where it begins once decompressed.
 //!
 //! Reading order: [`config`], `identity` (how a file is recognised under another name), `stream`
-//! (its bytes, decompressed), `discover` with `expand`, `look`, `found` and `matching` (which files
-//! there are, and which split each one is), `cursor` (reads one file, blocking), `tail` (the same
-//! for the runtime), `source`.
+//! (its bytes, decompressed) with `packed` and `points` (the way into a gzip file), `discover` with
+//! `expand`, `look`, `found` and `matching` (which files there are, and which split each one is),
+//! `cursor` (reads one file, blocking), `tail` (the same for the runtime), `source`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
@@ -18,6 +18,8 @@ mod hole;
 mod identity;
 mod look;
 mod matching;
+mod packed;
+mod points;
 mod source;
 mod stream;
 mod tail;

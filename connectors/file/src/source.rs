@@ -14,6 +14,7 @@ use crate::config::{Config, Patterns};
 use crate::cursor::{Cursor, Reading};
 use crate::discover::{Discoverer, Whereabouts, locked};
 use crate::identity::Descriptor;
+use crate::points::Points;
 use crate::tail::Tail;
 
 /// Files that become splits.
@@ -21,6 +22,7 @@ pub struct Files {
     config: Config,
     discoverer: Arc<Mutex<Discoverer>>,
     side_by_side: Arc<Blocks>,
+    points: Arc<Points>,
 }
 
 impl Files {
@@ -28,7 +30,7 @@ impl Files {
     pub fn new(config: Config, patterns: Patterns) -> Self {
         let discoverer = Discoverer::new(patterns, config.packing());
         let discoverer = Arc::new(Mutex::new(discoverer));
-        Self { config, discoverer, side_by_side: Arc::default() }
+        Self { config, discoverer, side_by_side: Arc::default(), points: Arc::default() }
     }
 
     /// Runs `work` where it may block.
@@ -74,6 +76,7 @@ impl Source for Files {
             settle: self.config.settle.0,
             side_by_side: self.side_by_side.clone(),
             whereabouts: Whereabouts { discoverer: self.discoverer.clone(), split: split.clone() },
+            points: self.points.clone(),
         };
         let cursor = self
             .blocking(move |discoverer| open(discoverer, &known, reading))

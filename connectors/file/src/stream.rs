@@ -9,13 +9,14 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use formats::compression::{Compression, Limits, foreign, refuse_foreign};
+use formats::compression::{Compression, Limits, Source, foreign, refuse_foreign};
 use formats::decoded::Decoded;
 use formats::encoding::{self, Encoding, Growth};
 use rustix::fs::OFlags;
 
 use crate::config;
 use crate::identity::{FINGERPRINT_BYTES, Fingerprint, Recent, Signature};
+use crate::packed;
 
 /// How far a compressed file is read at once where only its bytes before a position count.
 const SKIP_BYTES: usize = 64 << 10;
@@ -148,11 +149,12 @@ impl Opened {
         let at = at.max(0).cast_unsigned();
         let growth = match self.compression {
             Compression::None => Growth::Open,
+            Compression::Gzip => packed::growth(size),
             _ => Growth::Closed,
         };
         match self.is_plain() {
             true => self.seek(at, size),
-            false => skip(self.traced(size, growth)?, at),
+            false => skip(self.traced(size, growth)?, Recent::default(), at),
         }
     }
 
@@ -166,7 +168,7 @@ impl Opened {
         let begin = units.saturating_sub(encoding::units(before));
         let mut file = self.file.clone();
         file.seek(SeekFrom::Start(begin * UNIT_BYTES))?;
-        let trace = Trace::from(begin * UNIT_BYTES);
+        let trace = Trace::behind(&[], begin * UNIT_BYTES);
         let file = Traced { source: file, trace: trace.clone() };
         let mut bytes = Decoded::utf16(Box::new(file), self.encoding);
         let mut found = Vec::with_capacity(before.len());
@@ -209,11 +211,20 @@ impl Opened {
     }
 
     fn traced(&self, size: u64, growth: Growth) -> io::Result<(Bytes, Trace)> {
+        let (source, trace) = self.on_disk(0, size, &[])?;
+        Ok((Decoded::new(self.compression, source, self.packing.limits, growth), trace))
+    }
+
+    /// Its bytes on disk from a place on, behind those that are handed in, up to `size`.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn on_disk(&self, at: u64, size: u64, before: &[u8]) -> io::Result<(Source, Trace)> {
         let mut file = self.file.clone();
-        file.seek(SeekFrom::Start(0))?;
-        let (limits, trace) = (self.packing.limits, Trace::default());
-        let source = Traced { source: file.take(size), trace: trace.clone() };
-        Ok((Decoded::new(self.compression, Box::new(source), limits, growth), trace))
+        file.seek(SeekFrom::Start(at))?;
+        let trace = Trace::behind(before, at);
+        let source = file.take(size.saturating_sub(at));
+        Ok((Box::new(Traced { source, trace: trace.clone() }), trace))
     }
 
     fn seek(&self, at: u64, size: u64) -> io::Result<Option<Placed>> {
@@ -266,9 +277,11 @@ struct Traces {
 }
 
 impl Trace {
-    /// Reading begins at a byte on disk.
-    fn from(begin: u64) -> Self {
-        Self(Arc::new(Mutex::new(Traces { last: Recent::default(), end: begin })))
+    /// Reading begins at a byte on disk, behind those.
+    fn behind(before: &[u8], begin: u64) -> Self {
+        let mut last = Recent::default();
+        last.push(before);
+        Self(Arc::new(Mutex::new(Traces { last, end: begin })))
     }
 
     fn push(&self, bytes: &[u8]) {
@@ -304,10 +317,17 @@ pub fn is_damage(error: &io::Error) -> bool {
     error.raw_os_error().is_none()
 }
 
-fn skip((mut bytes, trace): (Bytes, Trace), at: u64) -> io::Result<Option<Placed>> {
-    let (mut recent, mut units) = (Recent::default(), 0);
+/// Passes over so many bytes behind those that are recent; none if there are fewer.
+///
+/// # Errors
+/// They cannot be read.
+pub fn skip(
+    (mut bytes, trace): (Bytes, Trace),
+    mut recent: Recent,
+    mut left: u64,
+) -> io::Result<Option<Placed>> {
+    let mut units = 0;
     let mut piece = Vec::with_capacity(SKIP_BYTES);
-    let mut left = at;
     while left > 0 {
         piece.clear();
         let wanted = left.min(SKIP_BYTES as u64);

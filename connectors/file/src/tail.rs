@@ -2,16 +2,18 @@
 //!
 //! Cancel safe: the block in work belongs to `self`, and a wait remembers when it is over.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use contract::error::Context;
 use contract::source::{Lag, ReadBatch, Rest, SplitReader};
-use contract::{Position, Result};
+use contract::{Position, Result, SplitId};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::cursor::{Cursor, Step, Then};
+use crate::points::Points;
 
 /// How much longer than the setting says a quiet file may wait for the next look.
 const PAUSE_FACTOR_MAX: u32 = 4;
@@ -24,6 +26,8 @@ pub struct Tail {
     quiet_looks: u32,
     /// What was not read yet, or is held back.
     lag: Lag,
+    points: Arc<Points>,
+    split: SplitId,
 }
 
 enum State {
@@ -38,8 +42,9 @@ enum State {
 impl Tail {
     /// Reads with `cursor`; looks at a quiet file every `poll_interval`.
     pub fn new(cursor: Cursor, poll_interval: Duration) -> Self {
+        let (points, split) = cursor.points();
         let state = State::Ready(Box::new(cursor));
-        Self { state, poll_interval, quiet_looks: 0, lag: Lag::default() }
+        Self { state, poll_interval, quiet_looks: 0, lag: Lag::default(), points, split }
     }
 
     /// Waits for the step in work, and starts the next one.
@@ -114,6 +119,7 @@ impl SplitReader for Tail {
     }
 
     async fn acknowledge(&mut self, position: &Position) -> Result<()> {
+        self.points.acknowledge(&self.split, position.at);
         self.state = match std::mem::replace(&mut self.state, State::Ended) {
             State::Held(cursor, until) if position.at >= until => State::Ready(cursor),
             other => other,

@@ -8,7 +8,7 @@ use std::io::{self, Read};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use formats::compression::{Compression, Limits};
-use formats::decoded::Decoded;
+use formats::decoded::{Decoded, Reached};
 use formats::encoding::Growth;
 use tokio::sync::Notify;
 
@@ -33,17 +33,21 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Gathered {
     bytes: Vec<u8>,
-    end: Option<io::Result<Option<Foreign>>>,
+    /// What stands behind those bytes.
+    foreign: Option<Foreign>,
+    end: Option<io::Result<()>>,
     is_abandoned: bool,
 }
 
-/// What stands behind the last member of a compressed stream.
+/// What stands between or behind the members of a compressed stream.
 #[derive(Debug)]
 pub struct Foreign {
     /// Its first bytes.
     pub bytes: Vec<u8>,
     /// Why it is no text.
     pub reason: String,
+    /// Whether the text before it ended too early.
+    pub is_torn: bool,
 }
 
 /// What the task gets.
@@ -51,8 +55,10 @@ pub struct Foreign {
 pub enum Taken {
     /// Bytes, appended to its block.
     Bytes,
-    /// The end, and what stands behind the text.
-    End(Option<Foreign>),
+    /// What is no text.
+    Foreign(Foreign),
+    /// The end.
+    End,
 }
 
 /// How a stream is read.
@@ -103,51 +109,61 @@ impl Shared {
         self.gathered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn read_all(
-        &self,
-        stream: Box<dyn Read + Send>,
-        reading: Reading,
-    ) -> io::Result<Option<Foreign>> {
+    fn read_all(&self, stream: Box<dyn Read + Send>, reading: Reading) -> io::Result<()> {
         let (compression, whole) = Compression::detect_log(stream)?;
         let mut decoded =
             Decoded::new(compression, Box::new(whole), reading.limits, Growth::Closed);
         let mut piece = vec![0; READ_BYTES];
+        let mut foreign: Option<Foreign> = None;
         loop {
-            let length = match decoded.read(&mut piece) {
-                Ok(0) => return Ok(None),
-                Ok(length) => length,
+            let (length, reached) = match decoded.read_some(&mut piece) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error),
+                outcome => outcome?,
             };
-            if let Some(reason) = decoded.foreign_reason() {
-                let mut bytes = piece[..length].to_vec();
-                decoded.take(reading.foreign_bytes_max as u64).read_to_end(&mut bytes)?;
-                bytes.truncate(reading.foreign_bytes_max);
-                return Ok(Some(Foreign { bytes, reason }));
+            match (reached, &mut foreign) {
+                (Reached::Room, Some(foreign)) => {
+                    let room = reading.foreign_bytes_max - foreign.bytes.len();
+                    foreign.bytes.extend_from_slice(&piece[..length.min(room)]);
+                }
+                (Reached::Room, None) => {
+                    self.put(|it| it.bytes.extend_from_slice(&piece[..length]))
+                }
+                (_, Some(_)) => self.put(|gathered| gathered.foreign = foreign.take()),
+                (_, None) => {
+                    let is_torn = reached == Reached::Torn;
+                    let begun = |reason| Foreign { bytes: Vec::new(), reason, is_torn };
+                    foreign = decoded.foreign_reason().map(begun);
+                }
             }
-            let mut gathered = self
-                .taken
-                .wait_while(self.lock(), |gathered| {
-                    gathered.bytes.len() >= WAITING_BYTES_MAX && !gathered.is_abandoned
-                })
-                .unwrap_or_else(PoisonError::into_inner);
-            if gathered.is_abandoned {
-                return Ok(None);
+            if reached == Reached::End || self.lock().is_abandoned {
+                return Ok(());
             }
-            gathered.bytes.extend_from_slice(&piece[..length]);
-            drop(gathered);
-            self.arrived.notify_one();
         }
+    }
+
+    /// Adds to what has gathered, once there is room.
+    fn put(&self, add: impl FnOnce(&mut Gathered)) {
+        let is_full = |gathered: &mut Gathered| {
+            let is_full = gathered.bytes.len() >= WAITING_BYTES_MAX || gathered.foreign.is_some();
+            is_full && !gathered.is_abandoned
+        };
+        let gathered = self.taken.wait_while(self.lock(), is_full);
+        add(&mut gathered.unwrap_or_else(PoisonError::into_inner));
+        self.arrived.notify_one();
     }
 
     /// What there is now; none if the task must wait.
     fn take(&self, block: &mut Vec<u8>) -> Option<io::Result<Taken>> {
         let mut gathered = self.lock();
         if gathered.bytes.is_empty() {
+            if let Some(foreign) = gathered.foreign.take() {
+                self.taken.notify_one();
+                return Some(Ok(Taken::Foreign(foreign)));
+            }
             return gathered.end.take().map(|end| {
                 // Whoever asks again after the end gets the end again.
-                gathered.end = Some(Ok(None));
-                end.map(Taken::End)
+                gathered.end = Some(Ok(()));
+                end.map(|()| Taken::End)
             });
         }
         let bytes = std::mem::take(&mut gathered.bytes);

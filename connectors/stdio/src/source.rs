@@ -94,7 +94,7 @@ impl Source for Lines {
 struct Reader {
     lines: lines::Lines,
     intake: Intake,
-    /// What stands behind the text, which was read.
+    /// What stands behind text that was read.
     foreign: Option<Foreign>,
     has_ended: bool,
     reached: i64,
@@ -117,19 +117,23 @@ impl SplitReader for Reader {
             let mut block = self.lines.block(0);
             let lines = match self.foreign.take() {
                 Some(foreign) => {
-                    self.has_ended = true;
                     block.extend_from_slice(&foreign.bytes);
-                    self.lines.refuse_last(block, &foreign.reason)
+                    self.lines.refuse_ended(block, &foreign.reason)
                 }
                 None => match self.intake.take(&mut block).await.map_err(unreadable)? {
                     Taken::Bytes => self.lines.cut(block),
-                    Taken::End(None) => {
+                    Taken::End => {
                         self.has_ended = true;
                         self.lines.cut_last(block)
                     }
-                    Taken::End(foreign) => {
-                        self.foreign = foreign;
-                        self.lines.cut_ended(block)
+                    Taken::Foreign(foreign) => {
+                        let is_torn = foreign.is_torn;
+                        self.foreign = Some(foreign);
+                        match is_torn {
+                            // What is left of a line stands with what follows.
+                            true => self.lines.cut(block),
+                            false => self.lines.cut_ended(block),
+                        }
                     }
                 },
             };
@@ -263,7 +267,7 @@ mod tests {
             said.extend(next(&mut reader).await);
         }
         let refusal = "what follows byte 28 of the compressed form belongs to no gzip member; \
-                       nothing behind it is read";
+                       reading goes on at the next one";
         assert_eq!(said, ["one", "two", refusal, "end"]);
     }
 

@@ -148,6 +148,12 @@ impl<R: Read> Utf16<R> {
         }
     }
 
+    /// The stream has more text, behind what was none.
+    pub fn begin_anew(&mut self) {
+        self.decoder = self.decoder.encoding().new_decoder_without_bom_handling();
+        self.has_ended = false;
+    }
+
     /// The stream that it reads.
     pub fn source(&mut self) -> &mut R {
         &mut self.source

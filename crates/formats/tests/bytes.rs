@@ -217,8 +217,9 @@ fn read(case: &Case, stream: &[u8], mut random: Option<&mut SmallRng>) -> Outcom
         let is_last = matches!(reached, Ok(Reached::End) | Err(_));
         let batch = match (refusal, &reached) {
             (Some(reason), Ok(Reached::Room)) => lines.refuse(block, &reason),
+            (Some(reason), Ok(Reached::Stretch)) => lines.refuse_ended(block, &reason),
             (Some(reason), _) => lines.refuse_last(block, &reason),
-            (None, Ok(Reached::TextEnd)) => lines.cut_ended(block),
+            (None, Ok(Reached::Stretch)) => lines.cut_ended(block),
             (None, Ok(Reached::End)) => lines.cut_last(block),
             (None, _) => lines.cut(block),
         };

@@ -3,6 +3,7 @@
 //! Invariant: what was read so far and [`Cursor::step`]'s position always belong together, and a
 //! file that no longer holds what was read from it is never read on.
 
+mod packed;
 mod waiting;
 
 use std::fs::Metadata;
@@ -24,6 +25,8 @@ use formats::lines::{LineBatch, Lines, Start, before_holes};
 use crate::discover::Whereabouts;
 use crate::hole::Hole;
 use crate::identity::{Fingerprint, Note, Recent, Signature};
+use crate::packed::{Packed, Way};
+use crate::points::Points;
 use crate::stream::{Bytes, Opened, Placed, Trace, is_damage};
 use waiting::{Look, Unread, Waiting};
 
@@ -56,6 +59,8 @@ pub struct Reading {
     pub side_by_side: Arc<Blocks>,
     /// Asked where what was read lies once the file does not hold it any more.
     pub whereabouts: Whereabouts,
+    /// Where gzip files are gone on with.
+    pub points: Arc<Points>,
 }
 
 /// What one step brought.
@@ -107,6 +112,9 @@ pub struct Cursor {
     settle: Duration,
     side_by_side: Arc<Blocks>,
     whereabouts: Whereabouts,
+    points: Arc<Points>,
+    /// What the last position remembered of a gzip file.
+    packed: Option<Packed>,
     /// Set while all that can be read of the file is read.
     waiting: Option<Waiting>,
     /// NULs behind which nothing is read before they are known to stay; kept until all that are as
@@ -116,8 +124,8 @@ pub struct Cursor {
     is_news: bool,
     /// Told after the records that could be read before it.
     failure: Option<Error>,
-    /// Whether somebody heard that bytes stand behind the archive's last member.
-    told_of_foreign: bool,
+    /// What was said last of bytes that belong to no member of the archive.
+    told_of_foreign: Option<String>,
     /// What waits at the end that was read last.
     held: Option<Held>,
 }
@@ -163,14 +171,16 @@ impl Cursor {
         let first = (at == 0).then(|| first_of(&opened)).transpose();
         let first = first.map_err(|error| unreadable(&path, at, error))?.flatten();
         let on_disk = opened.first().map_err(|error| unreadable(&path, at, error))?;
+        let point = reading.points.nearest(&reading.whereabouts.split.id, at);
         let Placed { bytes, recent, units, trace } = match is_read {
             true => Placed::first(Decoded::plain(Box::new(io::empty()))),
             false => opened
-                .from(at, size)
+                .near(at, size, &Way::of(note.as_ref(), point))
                 .map_err(|error| unreadable(&path, at, error))?
                 // It was truncated just now: looking for splits again tells what there is instead.
                 .ok_or_else(|| too_short(&path, at).retryable())?,
         };
+        let packed = note.as_ref().and_then(|note| note.packed.clone());
         let before = note.map_or_else(|| recent.fingerprint(), |note| note.before);
         let waiting = (is_read && stop == Stop::Never).then(|| Waiting {
             since: Instant::now(),
@@ -200,11 +210,13 @@ impl Cursor {
             settle: reading.settle,
             side_by_side: reading.side_by_side,
             whereabouts: reading.whereabouts,
+            points: reading.points,
+            packed,
             waiting,
             hole,
             is_news: false,
             failure: None,
-            told_of_foreign: false,
+            told_of_foreign: None,
             held: None,
         })
     }
@@ -276,11 +288,14 @@ impl Cursor {
         let (settled, begin) = (self.settled(&seen), self.lines.at());
         let lines = match (refusal, reached) {
             (Some(reason), Some(Reached::End)) => self.lines.refuse_last(block, &reason),
+            (Some(reason), Some(Reached::Stretch)) => self.lines.refuse_ended(block, &reason),
             (Some(reason), _) => match then {
                 Then::End => self.lines.refuse_last(block, &reason),
                 _ => self.lines.refuse(block, &reason),
             },
-            (None, Some(Reached::TextEnd)) => self.lines.cut_ended(block),
+            (None, Some(Reached::Stretch)) => self.lines.cut_ended(block),
+            // What the tear left of a line stands with what follows.
+            (None, Some(Reached::Torn)) => self.lines.cut(block),
             (None, _) if then == Then::End && !self.may_grow(&seen, &block) => {
                 self.lines.cut_last(block)
             }
@@ -296,6 +311,7 @@ impl Cursor {
             self.side_by_side.clear();
             let (since, is_removed) = (Instant::now(), false);
             self.waiting = Some(Waiting { since, seen, is_whole, is_at_hole, is_removed });
+            self.keep_point();
         }
         if then == Then::End {
             self.tell_of_the_rest(lines.waits);
@@ -311,10 +327,11 @@ impl Cursor {
         Ok(Step { batch, then })
     }
 
-    /// Names the archive, once; the bytes themselves become a dead letter.
+    /// Names the archive, once for each stretch; the bytes themselves become a dead letter.
     fn tell_of_foreign(&mut self, reason: Option<&str>) {
-        let Some(reason) = reason.filter(|_| !self.told_of_foreign) else { return };
-        self.told_of_foreign = true;
+        let told = self.told_of_foreign.as_deref();
+        let Some(reason) = reason.filter(|reason| told != Some(*reason)) else { return };
+        self.told_of_foreign = Some(reason.to_owned());
         tracing::warn!(path = %self.path.display(), "{reason}");
     }
 
@@ -361,7 +378,7 @@ impl Cursor {
                 Then::Read
             }
             (Ok(_), Stop::At(stop)) if self.read_to >= stop => Then::End,
-            (Ok(Reached::Room | Reached::TextEnd), _) => Then::Read,
+            (Ok(Reached::Room | Reached::Stretch | Reached::Torn), _) => Then::Read,
             (Ok(Reached::End), Stop::At(stop) | Stop::Before(stop)) if self.read_to < stop => {
                 self.failure = Some(too_short(&self.path, stop));
                 Then::Read
@@ -391,6 +408,9 @@ impl Cursor {
 
     /// Goes on in a file that changed, if it still holds what was read.
     fn read_on(&mut self) -> Result<Look> {
+        if self.goes_on().map_err(|error| self.unreadable(error))? {
+            return Ok(Look::Changed);
+        }
         let at = self.lines.at();
         if at == 0 {
             self.opened.look().map_err(|error| self.unreadable(error))?;
@@ -401,7 +421,7 @@ impl Cursor {
         }
         let found = match self.opened.is_utf16() && at > 0 {
             true => self.opened.behind_units(self.units, &self.recent),
-            false => self.opened.from(at, u64::MAX),
+            false => self.opened.near(at, u64::MAX, &self.way()),
         };
         let found = match found {
             Err(error) if is_damage(&error) => None,
@@ -448,7 +468,7 @@ impl Cursor {
         }
         tracing::warn!(%path, position, "file was truncated while it was read");
         let (before, start) = (self.before.clone(), self.lines.start());
-        let note = Note { before, start, whole: None, hole: self.hole };
+        let note = Note { before, start, whole: None, packed: None, hole: self.hole };
         let position = Position::new(position).with_note(note.to_text());
         if self.lines.waiting_bytes() > 0 && self.whereabouts.hold(position) {
             self.lines.forget_tail();
@@ -459,7 +479,11 @@ impl Cursor {
     fn finish(&mut self) -> Result<Step> {
         self.held = None;
         self.tell_of_half();
-        let lines = self.lines.cut_last(self.lines.block(0));
+        let block = self.lines.block(0);
+        let lines = match self.bytes.foreign_reason() {
+            Some(reason) => self.lines.refuse_last(block, &reason),
+            None => self.lines.cut_last(block),
+        };
         Ok(Step { batch: self.deliver(lines, None), then: Then::End })
     }
 
@@ -484,7 +508,8 @@ impl Cursor {
                 "NULs were left out: the file was truncated under its writer, or its writer crashed"
             );
         }
-        let note = Note { before: self.before.clone(), start: lines.start, whole, hole: self.hole };
+        let (before, start, hole) = (self.before.clone(), lines.start, self.hole);
+        let note = Note { before, start, whole, packed: self.note_packed(lines.next), hole };
         let next = Position::new(lines.next).with_note(note.to_text());
         let (bytes, skipped) = (lines.bytes(), lines.skipped());
         let (records, rejects) = lines.into_records();

@@ -186,8 +186,8 @@ async fn room_that_was_taken_in_advance_waits_to_be_written() {
 async fn what_no_member_owns_is_one_dead_letter() {
     let packed = gzip("one\ntwo");
     let refusal = format!(
-        "a@7! what follows byte {} of the compressed form belongs to no gzip member; nothing \
-         behind it is read",
+        "a@7! what follows byte {} of the compressed form belongs to no gzip member; reading \
+         goes on at the next one",
         packed.len()
     );
     let mut bench = Bench::new();

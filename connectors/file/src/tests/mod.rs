@@ -3,6 +3,7 @@
 mod bytes;
 mod copied;
 mod follow;
+mod gzip;
 mod holes;
 mod hostile;
 mod identity;

@@ -132,6 +132,28 @@ fn garbage_behind_an_archive_is_one_dead_letter() {
 }
 
 #[test]
+fn what_is_wrong_with_one_member_of_an_archive_spares_the_others() {
+    let desk = Desk::new();
+    let mut cut = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    cut.write_all((line("a") + "192.0.2.9 - - [cut").as_bytes()).expect("memory takes it");
+    cut.flush().expect("memory takes it");
+    let mut wrong = gzip(line("b").as_bytes());
+    let sum = wrong.len() - 8;
+    wrong[sum] ^= 1;
+    let parts = [cut.get_ref().as_slice(), &wrong, b"garbage", &gzip(line("c").as_bytes())];
+    std::fs::write(desk.path().join("a.log.gz"), parts.concat()).expect("written");
+    desk.write("web.yaml", PIPELINE);
+    desk.done(&["run", "web.yaml", "--until-end"]);
+    assert_eq!(paths(&desk), "path /a /b /c ");
+    let letters = desk.done(&["dead-letters", "list", "--format", "json"]).stdout;
+    for reason in ["was not finished before the next one", "is wrong", "belongs to no gzip member"]
+    {
+        assert_eq!(letters.matches(reason).count(), 1, "{reason}: {letters}");
+    }
+    desk.done(&["audit", "web.yaml"]);
+}
+
+#[test]
 fn nuls_before_a_line_are_left_out_and_told() {
     let desk = Desk::new();
     let bytes = [vec![0; 100_000], line("a").into_bytes()].concat();

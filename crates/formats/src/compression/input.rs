@@ -7,6 +7,8 @@ pub type Source = Box<dyn Read + Send>;
 
 /// So much is read at once: what a decoder takes in a moment.
 const BUFFER_BYTES: usize = 64 << 10;
+/// So many of the bytes that were taken last are kept.
+pub const BEFORE_BYTES: usize = 256;
 
 /// A stream with the bytes that were read of it and not taken yet.
 pub struct Input {
@@ -20,12 +22,34 @@ pub struct Input {
 impl Input {
     /// Nothing is read yet.
     pub fn new(source: Source) -> Self {
-        Self { source, buffer: Vec::new(), taken: 0, taken_in_all: 0, has_ended: false }
+        Self::resume(source, 0, &[])
+    }
+
+    /// Goes on behind so many bytes, the last of which are handed in.
+    pub fn resume(source: Source, taken_in_all: u64, before: &[u8]) -> Self {
+        let (buffer, taken) = (before.to_vec(), before.len());
+        Self { source, buffer, taken, taken_in_all, has_ended: false }
     }
 
     /// How many bytes were taken.
     pub fn offset(&self) -> u64 {
         self.taken_in_all
+    }
+
+    /// How many bytes were read, taken or not, and the last of them, at most 256.
+    pub fn reached(&self) -> (u64, &[u8]) {
+        let read = self.taken_in_all + (self.buffer.len() - self.taken) as u64;
+        (read, &self.buffer[self.buffer.len().saturating_sub(BEFORE_BYTES)..])
+    }
+
+    /// The last bytes that were taken, at most 256.
+    pub fn before(&self) -> &[u8] {
+        &self.buffer[self.taken.saturating_sub(BEFORE_BYTES)..self.taken]
+    }
+
+    /// The stream may have more now.
+    pub fn go_on(&mut self) {
+        self.has_ended = false;
     }
 
     /// The next bytes without taking them: at least so many, unless the stream has no more.
@@ -39,9 +63,15 @@ impl Input {
         Ok(&self.buffer[self.taken..])
     }
 
+    /// Those that were read already.
+    pub fn held(&self) -> &[u8] {
+        &self.buffer[self.taken..]
+    }
+
     fn read_more(&mut self) -> io::Result<()> {
-        self.buffer.drain(..self.taken);
-        self.taken = 0;
+        let kept = self.taken.min(BEFORE_BYTES);
+        self.buffer.drain(..self.taken - kept);
+        self.taken = kept;
         let held = self.buffer.len();
         self.buffer.resize(held + BUFFER_BYTES, 0);
         let outcome = loop {

@@ -1,5 +1,5 @@
-//! The members of a compressed stream, one after another: gzip members, zstd frames, bzip2 and xz
-//! streams.
+//! The members of a compressed stream, one after another: zstd frames, bzip2 and xz streams. Those
+//! of gzip have rules of their own: [`super::gzip`].
 //!
 //! Invariant: every byte of the stream belongs to a member, to zeros between or behind members, or
 //! to what follows the last one and is told as foreign.
@@ -35,7 +35,6 @@ enum State {
 }
 
 enum Member {
-    Gzip(flate2::bufread::GzDecoder<Input>),
     Zstd(zstd::stream::read::Decoder<'static, Input>),
     Bzip2(bzip2::bufread::BzDecoder<Input>),
     Xz(liblzma::bufread::XzDecoder<Input>),
@@ -96,7 +95,6 @@ impl Members {
 
     fn open(&self, input: Input) -> io::Result<Member> {
         Ok(match self.compression {
-            Compression::Gzip => Member::Gzip(flate2::bufread::GzDecoder::new(input)),
             Compression::Zstd => {
                 let mut decoder = zstd::stream::read::Decoder::with_buffer(input)?.single_frame();
                 decoder.window_log_max(self.limits.zstd_window_log())?;
@@ -107,8 +105,11 @@ impl Members {
                 let stream = liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY_BYTES_MAX, 0)?;
                 Member::Xz(liblzma::bufread::XzDecoder::new_stream(input, stream))
             }
-            Compression::None => {
-                return Err(io::Error::new(ErrorKind::InvalidInput, "it is not compressed"));
+            Compression::None | Compression::Gzip => {
+                return Err(io::Error::new(
+                    ErrorKind::InvalidInput,
+                    "it has no members of this kind",
+                ));
             }
         })
     }
@@ -156,7 +157,6 @@ impl Members {
 impl Member {
     fn into_input(self) -> Input {
         match self {
-            Self::Gzip(decoder) => decoder.into_inner(),
             Self::Zstd(decoder) => decoder.finish(),
             Self::Bzip2(decoder) => decoder.into_inner(),
             Self::Xz(decoder) => decoder.into_inner(),
@@ -167,7 +167,6 @@ impl Member {
 impl Read for Member {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         match self {
-            Self::Gzip(decoder) => decoder.read(into),
             Self::Zstd(decoder) => decoder.read(into),
             Self::Bzip2(decoder) => decoder.read(into),
             Self::Xz(decoder) => decoder.read(into),

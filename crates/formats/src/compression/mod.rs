@@ -9,6 +9,7 @@
 //! 1.2 §2.1.1, and bzip2's source, where a stream header is followed by a block or by the end.
 
 pub mod foreign;
+pub mod gzip;
 mod input;
 mod members;
 #[cfg(test)]

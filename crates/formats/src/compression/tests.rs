@@ -1,6 +1,9 @@
 use super::testing::{COMPRESSIONS, member};
 use super::*;
 
+/// Those whose members are read here.
+const OF_MEMBERS: [Compression; 3] = [Compression::Zstd, Compression::Bzip2, Compression::Xz];
+
 /// What a stream holds, what stands behind it, and what went wrong.
 fn read(stream: &[u8], compression: Compression) -> (String, String, Option<io::Error>) {
     let source = Box::new(Cursor::new(stream.to_vec()));
@@ -35,7 +38,7 @@ fn streams_are_told_by_their_first_bytes() {
 
 #[test]
 fn members_zeros_and_what_is_neither() {
-    for compression in COMPRESSIONS {
+    for compression in OF_MEMBERS {
         let (one, two) = (member(compression, b"one "), member(compression, b"two"));
         let check = |parts: &[&[u8]], expect: (&str, &str)| {
             let (text, foreign, error) = read(&parts.concat(), compression);
@@ -57,7 +60,7 @@ fn members_zeros_and_what_is_neither() {
 
 #[test]
 fn a_torn_stream_gives_what_stands_before_the_tear() {
-    for compression in COMPRESSIONS {
+    for compression in OF_MEMBERS {
         let first = member(compression, b"first\n");
         let second = member(compression, "line\n".repeat(50_000).as_bytes());
         for kept in [1, 2, second.len() - 3] {
@@ -72,7 +75,7 @@ fn a_torn_stream_gives_what_stands_before_the_tear() {
 
 #[test]
 fn a_damaged_stream_gives_what_stands_before_the_damage_and_stays_damaged() {
-    for compression in COMPRESSIONS {
+    for compression in OF_MEMBERS {
         let mut stream = member(compression, b"first\n");
         let mut second =
             member(compression, &(0..9_000u16).flat_map(u16::to_le_bytes).collect::<Vec<_>>());

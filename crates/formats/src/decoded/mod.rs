@@ -1,11 +1,12 @@
 //! The text of a file or stream, however it is compressed and encoded: the one layer below
 //! [`crate::lines`], for every source and for queries.
 //!
-//! Positions are bytes of what comes out here: the text as UTF-8, then, where something stands
-//! behind the last member of a compressed text, those bytes as they are.
+//! Positions are bytes of what comes out here: the text as UTF-8, and, where something stands
+//! between or behind the members of a compressed text that belongs to none, just those bytes.
 
 use std::io::{self, ErrorKind, Read};
 
+use crate::compression::gzip::Gzip;
 use crate::compression::{Compression, Limits, Members, Source};
 use crate::encoding::{Encoding, FIRST_BYTES, Growth, Utf16};
 
@@ -28,6 +29,7 @@ struct Packed {
 
 enum Origin {
     Plain(Source),
+    Gzip(Box<Gzip>),
     Members(Box<Members>),
 }
 
@@ -43,8 +45,10 @@ enum Text {
 pub enum Reached {
     /// There may be more.
     Room,
-    /// The text has ended; other bytes follow.
-    TextEnd,
+    /// The text has ended, or what was none; bytes of the other kind follow.
+    Stretch,
+    /// The text has ended in the middle of a member; what follows is no text.
+    Torn,
     /// Everything was read.
     End,
 }
@@ -54,6 +58,7 @@ impl Decoded {
     pub fn new(compression: Compression, source: Source, limits: Limits, growth: Growth) -> Self {
         let origin = match compression {
             Compression::None => Origin::Plain(source),
+            Compression::Gzip => Origin::Gzip(Box::new(Gzip::new(source, growth))),
             _ => Origin::Members(Box::new(Members::new(compression, source, limits))),
         };
         let text = Text::Unknown(Some(Packed::new(origin)));
@@ -64,6 +69,12 @@ impl Decoded {
     pub fn plain(source: Source) -> Self {
         let text = Text::Utf8(Packed::new(Origin::Plain(source)));
         Self { compression: Compression::None, growth: Growth::Open, text, is_foreign: false }
+    }
+
+    /// Reads UTF-8 of a gzip stream from wherever that was begun.
+    pub fn of_gzip(gzip: Gzip) -> Self {
+        let text = Text::Utf8(Packed::new(Origin::Gzip(Box::new(gzip))));
+        Self { compression: Compression::Gzip, growth: Growth::Open, text, is_foreign: false }
     }
 
     /// Reads plain UTF-16 from any character on, as long as it grows.
@@ -80,19 +91,45 @@ impl Decoded {
     pub fn fill(&mut self, block: &mut Vec<u8>, room: usize) -> io::Result<Reached> {
         if self.is_foreign {
             let read = self.foreign().take(room as u64).read_to_end(block)?;
-            return Ok(if read < room { Reached::End } else { Reached::Room });
+            return Ok(if read == room { Reached::Room } else { self.behind_foreign() });
         }
         let read = match &mut self.text {
+            // As much at once as the library can.
+            Text::Utf8(Packed { origin: Origin::Gzip(gzip), first, .. }) if first.is_empty() => {
+                fill_from(gzip, block, room)?
+            }
             // Nothing in between: the system fills a block that nobody has to clear before.
             Text::Utf8(Packed { origin: Origin::Plain(source), first, .. }) if first.is_empty() => {
                 source.take(room as u64).read_to_end(block)?
             }
             _ => self.text()?.take(room as u64).read_to_end(block)?,
         };
-        if read == room {
-            return Ok(Reached::Room);
+        Ok(if read == room { Reached::Room } else { self.behind_text() })
+    }
+
+    /// Reads a few bytes as soon as there are any: all of them text, or none of them. Without any
+    /// it says what follows.
+    ///
+    /// # Errors
+    /// The stream cannot be read or is damaged.
+    pub fn read_some(&mut self, into: &mut [u8]) -> io::Result<(usize, Reached)> {
+        let read = match self.is_foreign {
+            true => self.foreign().read(into)?,
+            false => self.text()?.read(into)?,
+        };
+        Ok(match self.is_foreign {
+            _ if read > 0 || into.is_empty() => (read, Reached::Room),
+            true => (0, self.behind_foreign()),
+            false => (0, self.behind_text()),
+        })
+    }
+
+    /// The gzip stream below text of UTF-8, whose bytes are the text.
+    pub fn gzip(&mut self) -> Option<&mut Gzip> {
+        match &mut self.text {
+            Text::Utf8(Packed { origin: Origin::Gzip(gzip), .. }) => Some(gzip),
+            _ => None,
         }
-        Ok(if self.ends_here() { Reached::End } else { Reached::TextEnd })
     }
 
     /// How many bytes at the end of what was read of a growing text are a part of a character whose
@@ -110,35 +147,57 @@ impl Decoded {
             return None;
         }
         let member = self.compression.member_name();
-        let offset = self.members()?.foreign_from()?;
-        Some(format!(
-            "what follows byte {offset} of the compressed form belongs to no {member}; nothing \
-             behind it is read"
-        ))
+        match self.origin()? {
+            Origin::Plain(_) => None,
+            Origin::Gzip(gzip) => gzip.foreign_reason().map(str::to_owned),
+            Origin::Members(members) => members.foreign_from().map(|offset| {
+                format!(
+                    "what follows byte {offset} of the compressed form belongs to no {member}; \
+                     nothing behind it is read"
+                )
+            }),
+        }
     }
 
-    /// Whether nothing follows the text, which was read to its end.
-    fn ends_here(&mut self) -> bool {
-        let members = self.members();
-        self.is_foreign = members.is_some_and(|members| members.foreign_from().is_some());
-        !self.is_foreign
+    /// What follows the text, which was read to its end.
+    fn behind_text(&mut self) -> Reached {
+        self.is_foreign = self.has_foreign();
+        let is_torn = matches!(self.origin(), Some(Origin::Gzip(gzip)) if gzip.is_torn());
+        match self.is_foreign {
+            true if is_torn => Reached::Torn,
+            true => Reached::Stretch,
+            false => Reached::End,
+        }
     }
 
-    fn members(&mut self) -> Option<&mut Members> {
+    /// What follows bytes that are no text, which were read to their end.
+    fn behind_foreign(&mut self) -> Reached {
+        self.is_foreign = self.has_foreign();
+        if let (false, Text::Utf16(text)) = (self.is_foreign, &mut self.text) {
+            text.begin_anew();
+        }
+        if self.is_foreign { Reached::End } else { Reached::Stretch }
+    }
+
+    fn has_foreign(&mut self) -> bool {
+        match self.origin() {
+            Some(Origin::Gzip(gzip)) => gzip.foreign_reason().is_some(),
+            Some(Origin::Members(members)) => members.foreign_from().is_some(),
+            Some(Origin::Plain(_)) | None => false,
+        }
+    }
+
+    fn origin(&mut self) -> Option<&mut Origin> {
         let packed = match &mut self.text {
             Text::Unknown(packed) => packed.as_mut()?,
             Text::Utf8(packed) => packed,
             Text::Utf16(text) => text.source(),
         };
-        match &mut packed.origin {
-            Origin::Members(members) => Some(members),
-            Origin::Plain(_) => None,
-        }
+        Some(&mut packed.origin)
     }
 
-    fn foreign(&mut self) -> &mut dyn Read {
-        let members = self.members();
-        members.and_then(Members::foreign).expect("only members are followed by foreign bytes")
+    fn foreign(&mut self) -> Foreign<'_> {
+        Foreign(self.origin().expect("only members are followed by foreign bytes"))
     }
 
     /// The text, once it is clear how characters are written.
@@ -160,16 +219,45 @@ impl Decoded {
 }
 
 impl Read for Decoded {
-    /// The text, then the bytes behind it.
+    /// The text, and the bytes between or behind.
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if self.is_foreign {
-            return self.foreign().read(into);
-        }
-        match self.text()?.read(into)? {
-            0 if !into.is_empty() && !self.ends_here() => self.foreign().read(into),
-            read => Ok(read),
+        loop {
+            let (read, reached) = self.read_some(into)?;
+            if read > 0 || into.is_empty() || reached == Reached::End {
+                return Ok(read);
+            }
         }
     }
+}
+
+/// What belongs to no member.
+struct Foreign<'a>(&'a mut Origin);
+
+impl Read for Foreign<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self.0 {
+            Origin::Gzip(gzip) => gzip.read_foreign(into),
+            Origin::Members(members) => members.foreign().map_or(Ok(0), |rest| rest.read(into)),
+            Origin::Plain(_) => Ok(0),
+        }
+    }
+}
+
+/// Appends text to a block; says how much.
+fn fill_from(gzip: &mut Gzip, block: &mut Vec<u8>, room: usize) -> io::Result<usize> {
+    let begin = block.len();
+    block.resize(begin + room, 0);
+    let mut end = begin;
+    let outcome = loop {
+        match gzip.read_text(&mut block[end..]) {
+            Ok(0) => break Ok(end - begin),
+            Ok(read) => end += read,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => break Err(error),
+        }
+    };
+    block.truncate(end);
+    outcome
 }
 
 impl Packed {
@@ -213,6 +301,7 @@ impl Read for Packed {
         }
         match &mut self.origin {
             Origin::Plain(source) => source.read(into),
+            Origin::Gzip(gzip) => gzip.read_text(into),
             Origin::Members(members) => members.read(into),
         }
     }

@@ -302,12 +302,19 @@ impl Lines {
         self.refuse_block(block, reason, Unended::Counts)
     }
 
+    /// Takes the last block of such bytes where text follows again.
+    pub fn refuse_ended(&mut self, block: Vec<u8>, reason: &str) -> LineBatch {
+        let batch = self.refuse_block(block, reason, Unended::Ends);
+        self.start = Start::Line;
+        LineBatch { start: self.start, ..batch }
+    }
+
     fn refuse_block(&mut self, block: Vec<u8>, reason: &str, unended: Unended) -> LineBatch {
         let mut cutting = Cutting::new(&block, self.at, self.line_bytes_max, 0);
         let is_told = self.start == Start::Foreign;
-        let is_enough = block.len() > self.line_bytes_max || unended == Unended::Counts;
+        let is_enough = block.len() > self.line_bytes_max || unended != Unended::Waits;
         let consumed = if is_told || is_enough { block.len() } else { 0 };
-        if consumed > 0 && !is_told {
+        if !is_told && consumed > 0 && !is_blank(&block) {
             cutting.refuse(0, &block, reason.to_owned());
             self.start = Start::Foreign;
         }

@@ -302,13 +302,15 @@ impl OpenPiece {
         let reached = self.text.fill(&mut block, BLOCK_BYTES);
         let mut failed = None;
         let reached = reached.map_err(|error| failed = Some(error));
-        self.ended = reached != Ok(Reached::Room) && reached != Ok(Reached::TextEnd);
+        self.ended = !matches!(reached, Ok(Reached::Room | Reached::Stretch | Reached::Torn));
         let lines = match (refusal, reached) {
             (Some(reason), Ok(Reached::Room)) => self.lines.refuse(block, &reason),
+            (Some(reason), Ok(Reached::Stretch)) => self.lines.refuse_ended(block, &reason),
             (Some(reason), _) => self.lines.refuse_last(block, &reason),
-            (None, Ok(Reached::TextEnd)) => self.lines.cut_ended(block),
+            (None, Ok(Reached::Stretch)) => self.lines.cut_ended(block),
             (None, Ok(Reached::End)) => self.lines.cut_last(block),
-            (None, Ok(Reached::Room) | Err(())) => self.lines.cut(block),
+            // What the tear left of a line stands with what follows.
+            (None, Ok(Reached::Room | Reached::Torn) | Err(())) => self.lines.cut(block),
         };
         // Only now it is known how far the lines go.
         self.failure = failed.map(|error| self.broken(error));

@@ -1,0 +1,73 @@
+//! How a cursor goes on in a gzip file that grows, at the cost of what is new.
+
+use std::io::{self, Seek, SeekFrom};
+use std::sync::Arc;
+
+use contract::SplitId;
+use formats::compression::gzip::Start;
+use formats::encoding;
+
+use super::{Cursor, Stop};
+use crate::identity::Fingerprint;
+use crate::packed::{Packed, Way};
+use crate::points::Points;
+
+impl Cursor {
+    /// Where it keeps its points, and under which name.
+    pub fn points(&self) -> (Arc<Points>, SplitId) {
+        (self.points.clone(), self.whereabouts.split.id.clone())
+    }
+
+    /// Goes on with the decoder that came to the end, if the file still holds what it read.
+    pub(super) fn goes_on(&mut self) -> io::Result<bool> {
+        let may_stay = self.stop == Stop::Never && self.is_encoding_known();
+        let Some(gzip) = self.bytes.gzip().filter(|_| may_stay) else { return Ok(false) };
+        let (read, last) = gzip.reached();
+        if last.is_empty() || !self.opened.holds_bytes(last, read)? {
+            return Ok(false);
+        }
+        (&*self.opened.file).seek(SeekFrom::Start(read))?;
+        gzip.go_on();
+        self.waiting = None;
+        Ok(true)
+    }
+
+    /// The way to the position, for whoever must begin anew.
+    pub(super) fn way(&self) -> Way {
+        let point = self.points.nearest(&self.whereabouts.split.id, self.lines.at());
+        Way { point, packed: self.packed.clone(), before: Some(self.before.clone()) }
+    }
+
+    /// What a position remembers of the compressed bytes, and keeps the points that were passed.
+    pub(super) fn note_packed(&mut self, position: i64) -> Option<Packed> {
+        if let Some(gzip) = self.bytes.gzip() {
+            let (read, last) = gzip.reached();
+            let position = position.max(0).cast_unsigned();
+            let Start { text, packed } = gzip.start_before(position);
+            // Whoever began at a point knows of no member before.
+            let known = self.packed.as_ref().map(|packed| packed.member);
+            let member = known.unwrap_or_default().max((text, packed));
+            let last = Fingerprint::of(last);
+            self.packed = Some(Packed { read, last, member });
+            if let Some(point) = gzip.take_point() {
+                self.points.put(&self.whereabouts.split.id, &point);
+            }
+        }
+        self.packed.clone()
+    }
+
+    /// Keeps a point just where all that there is was read, if there can be one.
+    pub(super) fn keep_point(&mut self) {
+        if !self.is_encoding_known() {
+            return;
+        }
+        if let Some(point) = self.bytes.gzip().and_then(|gzip| gzip.point_here()) {
+            self.points.put(&self.whereabouts.split.id, &point);
+        }
+    }
+
+    /// Of fewer bytes nobody can tell how characters are written.
+    fn is_encoding_known(&self) -> bool {
+        self.read_to >= encoding::FIRST_BYTES as i64
+    }
+}
