@@ -178,7 +178,9 @@ pub fn unreadable(error: io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
     use std::sync::mpsc;
+    use std::time::Duration;
 
     use arrow::array::AsArray;
     use contract::quantity::ByteSize;
@@ -256,6 +258,46 @@ mod tests {
             lines.extend(next(&mut reader).await);
         }
         assert_eq!(lines, ["one", "two", "one", "two", "end"]);
+    }
+
+    #[tokio::test]
+    async fn a_compressed_line_comes_as_soon_as_it_is_flushed() {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        let mut flushed = |text: &str| {
+            encoder.write_all(text.as_bytes()).and_then(|()| encoder.flush()).expect("memory");
+            std::mem::take(encoder.get_mut())
+        };
+        let (sender, receiver) = mpsc::channel();
+        let mut reader = open(&source(Pieces(receiver))).await.expect("the first time");
+        for line in ["one", "b", "three"] {
+            // The second of them takes less than the header of a member.
+            for byte in flushed(&format!("{line}\n")) {
+                sender.send(vec![byte]).expect("somebody reads");
+            }
+            let said = tokio::time::timeout(Duration::from_secs(30), next(&mut reader)).await;
+            assert_eq!(said.expect("all of the line is there"), [line]);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_wrong_with_one_member_spares_the_others() {
+        let cut = gzip_of_two_lines()[..18].to_vec();
+        let mut wrong = gzip_of_two_lines();
+        wrong[20] ^= 1;
+        let last = gzip_of_two_lines();
+        let text = [cut, wrong, vec![0; 30], b"garbage".to_vec(), last].concat();
+        let mut reader = open(&source(io::Cursor::new(text))).await.expect("the first time");
+        let mut said = Vec::new();
+        while said.last().is_none_or(|line| line != "end") {
+            said.extend(next(&mut reader).await);
+        }
+        let torn = "the gzip member that begins at byte 0 of the compressed form was not finished \
+                    before the next one begins";
+        let wrong = "the checksum of the gzip member that begins at byte 18 of the compressed form \
+                     is wrong: what it holds may be damaged";
+        let garbage = "what follows byte 76 of the compressed form belongs to no gzip member; \
+                       reading goes on at the next one";
+        assert_eq!(said, ["one", torn, "one", "two", wrong, garbage, "one", "two", "end"]);
     }
 
     #[tokio::test]

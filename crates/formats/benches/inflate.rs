@@ -105,23 +105,22 @@ fn growing(text: &[u8]) {
     }
     let file = writer.file.clone();
     let mut staying = Gzip::new(Box::new(file.clone()), Growth::Open);
-    let mut points = read(&mut staying);
-    let mut resting = points.last().expect("a point behind so much").clone();
+    let (mut newest, here) = read(&mut staying);
+    let mut resting = here.expect("behind a flush");
     let (begun_staying, mut rested, mut appended) = (staying.inflated(), 0, 0);
     let (mut at_rest, mut after_kill) = (0, 0);
-    let mut newest = resting.clone();
     for _ in 0..POLLS {
         appended += writer.write(GROWTH_BYTES);
         staying.go_on();
-        points = read(&mut staying);
-        newest = points.iter().rfind(|point| point.inside.is_some()).unwrap_or(&newest).clone();
+        newest = read(&mut staying).0.or(newest);
+        let known = newest.as_ref().map_or(0, |point| point.text);
+        after_kill = after_kill.max(writer.text - known);
         let reopened = Growing { at: resting.packed as usize, ..file.clone() };
         let mut again = Gzip::from_point(Box::new(reopened), Growth::Open, &resting, resting.text)
             .expect("it serves its own place");
-        resting = read(&mut again).pop().unwrap_or(resting);
+        resting = read(&mut again).1.expect("behind a flush");
         rested += again.inflated();
         at_rest = at_rest.max(resting.to_bytes().len());
-        after_kill = after_kill.max(writer.text - newest.text);
     }
     let staying = staying.inflated() - begun_staying;
     let of = |bytes: u64| bytes as f64 / appended as f64;
@@ -132,18 +131,16 @@ fn growing(text: &[u8]) {
     println!("inflated by one that stays     {:.3} of it", of(staying));
     println!("inflated by one that rests     {:.3} of it", of(rested));
     println!("kept of a file that rests      {at_rest} bytes");
-    println!("inflated again after a kill    {after_kill} bytes at most");
+    println!("inflated again after a kill    {after_kill} bytes at most, from no flush");
 }
 
-/// Reads all that there is, and gives the points that were passed, that at the end last.
-fn read(gzip: &mut Gzip) -> Vec<Point> {
-    let mut piece = vec![0; BLOCK_BYTES];
-    let mut points = Vec::new();
+/// Reads all that there is; gives the last point that was passed, and the one at the end.
+fn read(gzip: &mut Gzip) -> (Option<Point>, Option<Point>) {
+    let (mut piece, mut passed) = (vec![0; BLOCK_BYTES], None);
     while gzip.read_text(&mut piece).is_ok_and(|read| read > 0) {
-        points.extend(gzip.take_point());
+        passed = gzip.take_point().or(passed);
     }
-    points.extend(gzip.point_here());
-    points
+    (passed, gzip.point_here())
 }
 
 /// Compresses lines and flushes, as a server does.

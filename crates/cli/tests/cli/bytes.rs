@@ -141,16 +141,32 @@ fn what_is_wrong_with_one_member_of_an_archive_spares_the_others() {
     let sum = wrong.len() - 8;
     wrong[sum] ^= 1;
     let parts = [cut.get_ref().as_slice(), &wrong, b"garbage", &gzip(line("c").as_bytes())];
-    std::fs::write(desk.path().join("a.log.gz"), parts.concat()).expect("written");
-    desk.write("web.yaml", PIPELINE);
-    desk.done(&["run", "web.yaml", "--until-end"]);
-    assert_eq!(paths(&desk), "path /a /b /c ");
-    let letters = desk.done(&["dead-letters", "list", "--format", "json"]).stdout;
-    for reason in ["was not finished before the next one", "is wrong", "belongs to no gzip member"]
-    {
-        assert_eq!(letters.matches(reason).count(), 1, "{reason}: {letters}");
+    let archive = parts.concat();
+    std::fs::write(desk.path().join("a.log.gz"), &archive).expect("written");
+    let stdio = PIPELINE.replace("type: file, paths: ['*.log*']", "type: stdio");
+    for pipeline in [PIPELINE, &stdio] {
+        let desk = Desk::new();
+        std::fs::write(desk.path().join("a.log.gz"), &archive).expect("written");
+        desk.write("web.yaml", pipeline);
+        let output = with_input(&desk, &["run", "web.yaml", "--until-end"], &archive);
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(paths(&desk), "path /a /b /c ");
+        let letters = desk.done(&["dead-letters", "list", "--format", "json"]).stdout;
+        let reasons =
+            ["was not finished before the next one", "is wrong", "belongs to no gzip member"];
+        for reason in reasons {
+            assert_eq!(letters.matches(reason).count(), 1, "{reason}: {letters}");
+        }
+        desk.done(&["audit", "web.yaml"]);
     }
-    desk.done(&["audit", "web.yaml"]);
+    for place in ["a.log.gz", "/dev/stdin"] {
+        let sql = format!("SELECT path FROM log('{place}', 'combined')");
+        let output = with_input(&desk, &["query", &sql, "--format", "csv"], &archive);
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "path\n/a\n/b\n/c\n", "{place}");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains("3 lines left out"), "{place}: {said}");
+        assert!(said.contains("was not finished before the next one begins"), "{place}: {said}");
+    }
 }
 
 #[test]
