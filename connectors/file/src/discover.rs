@@ -10,17 +10,20 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use contract::source::{Discovery, Gone, KnownSplit, Split, Unreadable};
 use contract::{Error, Position, Result, SplitId};
 
 use crate::config::{Included, Patterns};
+use crate::copies::{Copies, Waiting};
 use crate::expand::expand;
 use crate::found::{Found, unreadable};
 use crate::identity::{Descriptor, Signature, family};
 use crate::look::{Look, Looker, must_read};
 use crate::matching::{
-    Candidate, Failures, assign, new_id, warning_if_filled, warning_if_truncated,
+    Candidate, Failures, assign, new_id, warning_if_filled, warning_if_replaced,
+    warning_if_truncated,
 };
 use crate::stream::{Likeness, Packing, compare};
 
@@ -39,6 +42,7 @@ pub struct Discoverer {
     has_begun: bool,
     /// Whether a file waits until all that it repeats is read of another one.
     holds_back: bool,
+    copies: Copies,
 }
 
 /// Which file a file is the beginning of.
@@ -95,8 +99,8 @@ struct Named {
 }
 
 impl Discoverer {
-    /// A discoverer that has seen nothing yet.
-    pub fn new(patterns: Patterns, packing: Packing) -> Self {
+    /// A discoverer that has seen nothing yet; for how long a short copy of a log waits.
+    pub fn new(patterns: Patterns, packing: Packing, rotate_wait: Duration) -> Self {
         Self {
             included: patterns.included,
             looker: Looker::new(patterns.excluded, packing),
@@ -105,6 +109,7 @@ impl Discoverer {
             said: HashSet::new(),
             has_begun: false,
             holds_back: false,
+            copies: Copies::new(rotate_wait),
         }
     }
 
@@ -120,9 +125,13 @@ impl Discoverer {
         let mut named = self.find()?;
         let mut failures = Failures::default();
         let found = std::mem::take(&mut named.found);
+        self.copies.retain(&found.iter().map(|found| found.signature.file()).collect());
         let found = self.without_copies(found, &candidates, &mut named.warnings, &mut failures);
         let unknown = assign(found, &mut candidates, &mut failures)?;
+        let mut unknown = self.copies.give(unknown, &mut candidates, &mut failures)?;
         failures.any_moved |= self.find_rotated(&unknown, &mut candidates)?;
+        let Waiting { again_in, warnings } = self.copies.hold(&mut unknown, &candidates);
+        named.warnings.extend(warnings);
         let mut ids: HashSet<_> = candidates.iter().map(|one| one.id.clone()).collect();
         let mut splits = Vec::new();
         for candidate in &candidates {
@@ -139,10 +148,8 @@ impl Discoverer {
         }
         for found in unknown {
             named.warnings.extend(warning_if_truncated(&found, &candidates));
-            named.warnings.extend(found.from.as_ref().map(|from| {
-                let (path, at) = (&found.path, from.at);
-                format!("{path:?} begins with all of another file; read from byte {at} on")
-            }));
+            named.warnings.extend(warning_if_replaced(&found, &candidates));
+            named.warnings.extend(warning_if_repeated(&found));
             let id = new_id(&found.path, &ids);
             splits.push(self.give(&id, &found));
             ids.insert(id);
@@ -159,7 +166,7 @@ impl Discoverer {
         let unreadable = named.unreadable.into_values().map(|one| named_as_split(one, &candidates));
         let (unreadable, warnings) = (unreadable.collect(), named.warnings);
         let ask_again = self.holds_back || failures.any_moved;
-        Ok(Discovery { splits, warnings, unreadable, gone, ask_again, ..Discovery::default() })
+        Ok(Discovery { splits, warnings, unreadable, gone, ask_again, again_in, assigned: None })
     }
 
     /// Which of some files a source that names all of them would read, and which it would leave
@@ -376,7 +383,8 @@ impl Discoverer {
                     _ => self.holds_back = true,
                 },
                 (Likeness::FirstIsPart, None) => std::mem::swap(other, one),
-                (Likeness::SecondIsPart, _) => {}
+                (Likeness::SecondIsPart, Some(split)) => self.copies.note(one, split.id.clone()),
+                (Likeness::SecondIsPart, None) => {}
             }
             return Ok(Whole::Of(*number));
         }
@@ -429,6 +437,15 @@ impl Discoverer {
         assign(found, candidates, &mut failures)?;
         Ok(failures.any_moved)
     }
+}
+
+/// A word about a file whose beginning was read of another one.
+fn warning_if_repeated(found: &Found) -> Option<String> {
+    let (path, from) = (&found.path, found.from.as_ref()?);
+    Some(match found.end() == Some(from.at) {
+        true => format!("{path:?} holds nothing but what was read of another file; not read"),
+        false => format!("{path:?} begins with all of another file; read from byte {} on", from.at),
+    })
 }
 
 /// The known split whose file this is already.

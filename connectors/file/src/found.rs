@@ -3,14 +3,15 @@
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use contract::{Error, Position, Result};
 use rustix::io::Errno;
 
 use formats::compression::Compression;
-use formats::lines::before_holes;
+use formats::lines::{Start, before_holes};
 
-use crate::identity::{Descriptor, Fingerprint, Note, Signature, are_related, is_packed_name};
+use crate::identity::{Descriptor, Fingerprint, Note, Signature, age, are_related, is_packed_name};
 use crate::packed::Way;
 use crate::stream::{Likeness, Opened, Packing, is_damage};
 
@@ -24,6 +25,8 @@ pub struct Found {
     is_plain: bool,
     /// What the file system said.
     pub signature: Signature,
+    /// When its bytes, its name or its rights were changed last, in nanoseconds since 1970.
+    pub changed_ns: i64,
     /// Where its split begins, if what stands before was read of another file.
     pub from: Option<Position>,
     head: Vec<u8>,
@@ -46,6 +49,7 @@ impl Found {
             is_packed: opened.compression != Compression::None,
             is_plain: opened.is_plain(),
             signature: opened.signature,
+            changed_ns: opened.signature.modified_ns,
             from: None,
             fingerprint: Fingerprint::of(&head),
             lasting: Fingerprint::of(&head[..before_holes(&head)]),
@@ -81,6 +85,37 @@ impl Found {
             head: self.lasting.clone(),
             from: self.from.clone(),
         }
+    }
+
+    /// For how long nothing about it changed: a copy may carry the time of the last write of what
+    /// it was copied from.
+    pub fn unchanged_for(&self) -> Duration {
+        age(self.changed_ns)
+    }
+
+    /// Whether another file can be a copy of it, taken now or before it grew: both are short, or
+    /// the other one is.
+    pub fn may_be_copied_as(&self, other: &Self) -> bool {
+        let is_other = !self.signature.is_same_file(&other.signature);
+        let is_older = self.head.starts_with(&other.head);
+        let is_newer = !self.fingerprint.is_full()
+            && !self.head.is_empty()
+            && other.head.starts_with(&self.head);
+        is_other && (is_older || is_newer)
+    }
+
+    /// The position behind the last byte of a plain file, with what stands before it.
+    ///
+    /// # Errors
+    /// External: the file cannot be read.
+    pub fn position_at_end(&self) -> Result<Option<Position>> {
+        let (Some(end), Some(opened)) = (self.end(), self.open()?) else { return Ok(None) };
+        let placed = opened.from(end, u64::MAX).map_err(|error| unreadable(&self.path, &error))?;
+        Ok(placed.map(|placed| {
+            let before = placed.recent.fingerprint();
+            let note = Note { before, start: Start::Line, whole: None, packed: None, hole: None };
+            Position::new(end).with_note(note.to_text())
+        }))
     }
 
     /// The position behind its last byte, where that can be known without reading it.
@@ -137,6 +172,13 @@ impl Found {
             true if std::ptr::eq(shorter, self) => Likeness::FirstIsPart,
             true => Likeness::SecondIsPart,
         }
+    }
+
+    /// Whether it holds the beginning of what was known by a fingerprint, or is a compressed file
+    /// that is too short to tell.
+    pub fn is_replacement_of(&self, head: &Fingerprint) -> bool {
+        let is_short = self.is_packed && self.fingerprint.length < head.length;
+        head.length > 0 && (is_short || self.holds_head(head))
     }
 
     /// Whether it begins with the bytes of a fingerprint.

@@ -108,9 +108,7 @@ impl Signature {
 
     /// How long ago it was last written; nothing if that lies in the future.
     pub fn age(&self) -> Duration {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let age = now.as_nanos() as i64 - self.modified_ns;
-        Duration::from_nanos(u64::try_from(age).unwrap_or(0))
+        age(self.modified_ns)
     }
 
     /// The file, however it changes: file system and number on it.
@@ -122,6 +120,13 @@ impl Signature {
     pub fn is_same_file(&self, other: &Self) -> bool {
         self.file() == other.file()
     }
+}
+
+/// How long ago a time was, in nanoseconds since 1970; nothing if it lies in the future.
+pub fn age(time_ns: i64) -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let age = now.as_nanos() as i64 - time_ns;
+    Duration::from_nanos(u64::try_from(age).unwrap_or(0))
 }
 
 /// What a split remembers about its file.

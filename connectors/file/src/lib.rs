@@ -4,12 +4,13 @@
 //!
 //! Reading order: [`config`], `identity` (how a file is recognised under another name), `stream`
 //! (its bytes, decompressed) with `packed` and `points` (the way into a gzip file), `discover` with
-//! `expand`, `look`, `found` and `matching` (which files there are, and which split each one is),
-//! `cursor` (reads one file, blocking), `tail` (the same for the runtime), `source`.
+//! `expand`, `look`, `found`, `matching` and `copies` (which files there are, and which split each
+//! one is), `cursor` (reads one file, blocking), `tail` (the same for the runtime), `source`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 pub mod config;
+mod copies;
 mod cursor;
 mod discover;
 mod expand;
@@ -28,6 +29,7 @@ mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use contract::source::{KnownSplit, Source, Split, Unreadable};
 use contract::spec::{BuildContext, Connector, Spec};
@@ -66,7 +68,7 @@ impl File {
         let patterns = config::Patterns { included: Vec::new(), excluded: Vec::new() };
         let (compression, limits) = (config::Compression::Auto, Limits::default());
         let packing = stream::Packing { compression, limits };
-        Discoverer::new(patterns, packing).without_repeated(paths)
+        Discoverer::new(patterns, packing, Duration::ZERO).without_repeated(paths)
     }
 }
 
@@ -84,6 +86,7 @@ impl Connector for File {
     fn unreadable(&self, section: &Section, _ctx: &BuildContext) -> Result<Vec<Unreadable>> {
         let config = section.read::<config::Config>()?;
         let patterns = config::patterns(&config, section)?;
-        Ok(Discoverer::new(patterns, config.packing()).discover(&[])?.unreadable)
+        let packing = config.packing();
+        Ok(Discoverer::new(patterns, packing, Duration::ZERO).discover(&[])?.unreadable)
     }
 }

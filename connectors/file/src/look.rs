@@ -136,7 +136,7 @@ impl Looker {
         let signature = Signature::of(metadata);
         let key = signature.file();
         let seen = self.seen.get(&key).or_else(|| self.seen_before.get(&key));
-        let found = match seen.filter(|seen| seen.signature == signature) {
+        let mut found = match seen.filter(|seen| seen.signature == signature) {
             Some(seen) => seen.clone().moved_to(path),
             None => match self.try_open(path, metadata) {
                 Ok(Some(found)) => found,
@@ -144,6 +144,8 @@ impl Looker {
                 Err(refused) => return Ok(Look::Refused(refused)),
             },
         };
+        let changed_ns = metadata.ctime() * 1_000_000_000 + metadata.ctime_nsec();
+        found.changed_ns = changed_ns.max(found.signature.modified_ns);
         if found.signature.is_settled() {
             self.seen.insert(key, found.clone());
         }

@@ -168,6 +168,26 @@ pub fn warning_if_truncated(found: &Found, candidates: &[Candidate]) -> Option<S
     })
 }
 
+/// What to say about a new file under the path of another one that is gone, and of which it holds
+/// only a part: it is read from its beginning. A log that was rotated away and removed has another
+/// text.
+pub fn warning_if_replaced(found: &Found, candidates: &[Candidate]) -> Option<String> {
+    let before = candidates
+        .iter()
+        .filter(|one| one.found.is_none() && one.descriptor.path == found.path)
+        .max_by_key(|one| one.descriptor.signature.modified_ns)?;
+    let position = before.position.as_ref().filter(|position| position.at > 0)?;
+    let (path, id) = (&found.path, &before.id);
+    let is_same_file = before.descriptor.signature.is_same_file(&found.signature);
+    (!is_same_file && found.is_replacement_of(&before.descriptor.head)).then(|| {
+        format!(
+            "file {path:?} was replaced by one that does not hold all that was read of \"{id}\" up \
+             to byte {}; it is read as a new split",
+            position.at
+        )
+    })
+}
+
 /// A word about a file that begins with text now where it began with NULs that were left out.
 pub fn warning_if_filled(found: &Found) -> Option<String> {
     (found.descriptor().head.length > 0).then(|| {

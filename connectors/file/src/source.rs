@@ -28,7 +28,7 @@ pub struct Files {
 impl Files {
     /// A source over the files that `patterns` name.
     pub fn new(config: Config, patterns: Patterns) -> Self {
-        let discoverer = Discoverer::new(patterns, config.packing());
+        let discoverer = Discoverer::new(patterns, config.packing(), config.rotate_wait.0);
         let discoverer = Arc::new(Mutex::new(discoverer));
         Self { config, discoverer, side_by_side: Arc::default(), points: Arc::default() }
     }

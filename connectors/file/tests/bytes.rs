@@ -227,7 +227,20 @@ impl Case {
     async fn copy_and_truncate(&mut self) {
         let Some(name) = self.next_name() else { return };
         fs::copy(self.live(), name).expect("a file can be copied");
+        if self.random.random_bool(0.5) {
+            self.read().await;
+        }
+        // What is written behind the copy and was not read is gone.
+        let grows = self.read.len() == self.lines && self.random.random_bool(0.5);
+        if grows {
+            self.read().await;
+            self.write();
+            self.read().await;
+        }
         fs::write(self.live(), "").expect("a file can be truncated");
+        if grows {
+            self.read().await;
+        }
     }
 
     fn compress(&mut self) {

@@ -86,6 +86,9 @@ pub struct Discovery {
     /// Whether something is left out now that may be a split once what was read is committed: a run
     /// with an end looks again then.
     pub ask_again: bool,
+    /// After how long something that is left out now may be a split, whatever is committed: a run
+    /// with an end waits so long and looks again.
+    pub again_in: Option<Duration>,
 }
 
 /// A split that is not there any more.

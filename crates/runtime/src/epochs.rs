@@ -56,14 +56,24 @@ pub struct Epochs {
     looked_again: Option<u64>,
     /// Whether a source asked to be looked at again once what was read is committed.
     ask_again: bool,
+    /// When a source that asked for it is looked at again in a run with an end.
+    again_at: Option<Instant>,
 }
 
 impl Epochs {
     /// Nothing is read yet.
     pub fn new(orders: watch::Receiver<Order>) -> Self {
         let (phases, discoverers) = (Phases::default(), Discoverers::default());
-        let (looked_again, ask_again, told) = (None, false, HashSet::new());
-        Self { orders, phases, discoverers, told, opened: 0, looked_again, ask_again }
+        Self {
+            orders,
+            phases,
+            discoverers,
+            told: HashSet::new(),
+            opened: 0,
+            looked_again: None,
+            ask_again: false,
+            again_at: None,
+        }
     }
 
     /// Reads all splits and ends an epoch by time, by bytes, at the end.
@@ -102,7 +112,8 @@ impl Epochs {
                 Order::Run => {}
             }
             let shared = attempt.shared.clone();
-            let due = self.phases.next_due();
+            let again_at = self.again_at.filter(|_| until_end);
+            let due = self.phases.next_due().into_iter().chain(again_at).min();
             tokio::select! {
                 biased;
                 Ok(()) = self.orders.changed() => {}
@@ -130,7 +141,11 @@ impl Epochs {
                 () = until(due), if !self.discoverers.is_asked() => {
                     // Where nobody looks again by the clock, it may have been moved or removed.
                     match until_end {
-                        true => self.discover(attempt),
+                        true => {
+                            let looked = self.again_at.map(|_| attempt.checkpoint.epoch);
+                            self.looked_again = self.looked_again.or(looked);
+                            self.discover(attempt);
+                        }
                         false => self.phases.wake(Instant::now()),
                     }
                 }
@@ -147,6 +162,9 @@ impl Epochs {
     ) -> Result<bool> {
         if self.discoverers.is_asked() {
             return Ok(self.looked_again.is_some());
+        }
+        if self.again_at.is_some() {
+            return Ok(true);
         }
         if !self.ask_again {
             return Ok(false);
@@ -200,7 +218,7 @@ impl Epochs {
     /// Begins to look for splits, beside everything else.
     fn discover(&mut self, attempt: &Attempt<'_>) {
         // Those that are asked say it anew.
-        self.ask_again = false;
+        (self.ask_again, self.again_at) = (false, None);
         match attempt.owner.scope {
             Scope::Checkpoint => self.take_from_checkpoint(attempt),
             Scope::Sources => self.discoverers.ask(),
@@ -233,6 +251,8 @@ impl Epochs {
         let owner = attempt.owner;
         let node = &owner.pipeline.sources[number];
         self.ask_again |= found.ask_again;
+        let again_at = found.again_in.map(|wait| Instant::now() + wait);
+        self.again_at = self.again_at.into_iter().chain(again_at).min();
         for warning in found.warnings {
             warn!(source = node.name, "{warning}");
         }

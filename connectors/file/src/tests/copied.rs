@@ -237,3 +237,130 @@ async fn a_line_without_end_in_a_live_file_waits_whatever_number_its_name_has() 
     }
     assert_eq!(texts(&bench.read().await), ["five", "four", "one", "three"]);
 }
+
+/// Texts of which each line is another one, shorter than a fingerprint and longer.
+const SIZES: [usize; 2] = [3, 300];
+
+fn truncate(bench: &Bench, name: &str) {
+    let file = OpenOptions::new().write(true).open(bench.path(name)).expect("it is there");
+    file.set_len(0).expect("our own file");
+}
+
+fn patient() -> Bench {
+    Bench::with("*", json!({ "settle": "1h", "rotate_wait": "1h" }))
+}
+
+#[tokio::test]
+async fn what_was_copied_before_a_truncation_is_read_once_whichever_is_seen_first() {
+    for (lines, looks, is_read) in SIZES
+        .into_iter()
+        .flat_map(|lines| [0, 1, 2, 3].map(|looks| (lines, looks)))
+        .flat_map(|(lines, looks)| [true, false].map(|is_read| (lines, looks, is_read)))
+    {
+        let case = format!("{lines} lines, {looks} looks, {is_read}");
+        let mut bench = patient();
+        bench.write("a.log", "");
+        let mut said = Vec::new();
+        // The second rotation moves the copy of the first.
+        for round in 0..2 {
+            bench.append("a.log", many_lines(&format!("round {round}"), 0..lines));
+            match is_read {
+                true => said.extend(bench.read().await),
+                false => drop(bench.discover().await),
+            }
+            if round == 1 {
+                bench.rename("a.log.1", "a.log.2");
+            }
+            fs::copy(bench.path("a.log"), bench.path("a.log.1")).expect("a copy");
+            for look in 0..looks {
+                let found = bench.discover().await;
+                assert_eq!(found.splits.len(), 1 + round, "{case}: {found:?}");
+                if look == 1 {
+                    bench.restart();
+                }
+            }
+            truncate(&bench, "a.log");
+            if round == 0 {
+                bench.discover().await;
+            }
+        }
+        bench.append("a.log", "new\n");
+        said.extend(bench.read().await);
+        bench.restart();
+        said.extend(bench.read().await);
+        let all = many_lines("round 0", 0..lines) + &many_lines("round 1", 0..lines) + "new\n";
+        let mut expect: Vec<_> = all.lines().collect();
+        expect.sort_unstable();
+        assert_eq!(texts(&said), expect, "{case}");
+    }
+}
+
+#[tokio::test]
+async fn of_a_log_that_grows_after_it_was_copied_nothing_is_read_twice() {
+    for lines in SIZES {
+        let mut bench = patient();
+        bench.write("a.log", many_lines("old", 0..lines));
+        assert_eq!(bench.read().await.len(), lines);
+        fs::copy(bench.path("a.log"), bench.path("a.log.1")).expect("a copy");
+        bench.discover().await;
+        bench.append("a.log", "grown\n");
+        assert_eq!(texts(&bench.read().await), ["grown"]);
+        truncate(&bench, "a.log");
+        bench.append("a.log", "new\n");
+        let found = bench.discover().await;
+        assert!(
+            found.warnings.iter().any(|it| it.contains("nothing but what was read")),
+            "{found:?}"
+        );
+        assert_eq!(texts(&bench.read().await), ["new"], "{lines}");
+        bench.rename("a.log.1", "a.log.2");
+        bench.restart();
+        assert_eq!(bench.read().await, [""; 0], "{lines}");
+        // Nor of what became of the copy.
+        let text = fs::read(bench.path("a.log.2")).expect("it is there");
+        bench.write("a.log.2.gz", gzip(text));
+        bench.remove("a.log.2");
+        assert_eq!(bench.read().await, [""; 0], "{lines}");
+        bench.append("a.log", "newer\n");
+        assert_eq!(texts(&bench.read().await), ["newer"], "{lines}");
+    }
+}
+
+#[tokio::test]
+async fn a_short_copy_that_is_written_or_packed_meanwhile_waits_for_the_truncation() {
+    let copies = [("a.log.1", b"on".to_vec()), ("a.log-20260303.gz", gzip("one\ntwo\n"))];
+    for (name, copy) in copies {
+        let mut bench = patient();
+        bench.write("a.log", "one\ntwo\n");
+        bench.write(name, &copy);
+        age(&bench, name, 2 * 3600);
+        let found = bench.discover().await;
+        assert_eq!(ids(&found), ["a.log"], "{found:?}");
+        assert!(found.again_in.is_some_and(|wait| !wait.is_zero()), "{found:?}");
+        assert!(found.warnings[0].contains("once that is truncated"), "{found:?}");
+        assert_eq!(texts(&bench.read().await), ["one", "two"]);
+        if !name.ends_with("gz") {
+            bench.write(name, "one\ntwo\nthree\n");
+        }
+        truncate(&bench, "a.log");
+        let left: &[&str] = if name.ends_with("gz") { &[] } else { &["three"] };
+        assert_eq!(texts(&bench.read().await), left);
+    }
+}
+
+#[tokio::test]
+async fn a_short_file_that_is_equal_by_chance_is_read_after_a_while() {
+    let mut bench = Bench::with("*", json!({ "settle": "1h", "rotate_wait": "200ms" }));
+    bench.write("a.log", "backup is done\n");
+    bench.write("a.log.1", "backup is done\n");
+    let first = bench.read().await;
+    let wait = bench.discover().await.again_in.unwrap_or_default();
+    assert!(wait <= std::time::Duration::from_millis(200));
+    let mut both = Vec::new();
+    let limit = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while both.len() < 2 && std::time::Instant::now() < limit {
+        both = ids(&bench.discover().await).into_iter().map(str::to_owned).collect();
+    }
+    assert_eq!(both, ["a.log", "a.log.1"]);
+    assert_eq!(first.len() + bench.read().await.len(), 2);
+}

@@ -185,3 +185,31 @@ async fn a_fingerprint_grows_with_its_file() {
     let records = bench.read().await;
     assert!(records[0].starts_with("a@") && records.len() == 1, "{records:?}");
 }
+
+#[tokio::test]
+async fn a_file_that_is_replaced_by_less_of_the_same_is_told() {
+    for (lines, left) in [(300, 100), (3, 1)] {
+        let (all, less) = (many_lines("a", 0..lines), many_lines("a", 0..left));
+        let packs: [fn(String) -> Vec<u8>; 2] = [gzip, zstd];
+        for pack in packs {
+            let mut bench = Bench::new();
+            bench.write("a.gz", pack(all.clone()));
+            assert_eq!(bench.read().await.len(), lines);
+            // Another file, not the same one written anew.
+            bench.write("new", pack(less.clone()));
+            bench.rename("new", "a.gz");
+            bench.restart();
+            let warnings = bench.discover().await.warnings;
+            assert!(warnings[0].contains("was replaced by one that does not"), "{warnings:?}");
+            assert_eq!(bench.read().await.len(), left, "it is a split of its own");
+        }
+    }
+    // A log that made room for the next one is no news.
+    let mut bench = Bench::new();
+    bench.write("a.log", many_lines("a", 0..100));
+    bench.read().await;
+    bench.write("new", "another\n");
+    bench.rename("new", "a.log");
+    bench.restart();
+    assert_eq!(bench.discover().await.warnings, [""; 0]);
+}

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use contract::source::{Discovery, Gone, KnownSplit, Source, Split, Unreadable};
 use contract::{Error, Position, Result, SplitId};
@@ -29,6 +30,8 @@ pub struct Differences {
     pub warnings: Vec<String>,
     /// Whether there may be more once what was read is committed.
     pub ask_again: bool,
+    /// After how long there may be more.
+    pub again_in: Option<Duration>,
 }
 
 /// The sources of an attempt.
@@ -124,7 +127,7 @@ impl Discoverer {
     }
 
     fn compare(&mut self, listed: Discovery) -> Differences {
-        let Discovery { splits, warnings, unreadable, gone, ask_again, .. } = listed;
+        let Discovery { splits, warnings, unreadable, gone, ask_again, again_in, .. } = listed;
         let mut found = Vec::new();
         let mut is_listed = vec![false; self.known.len()];
         for split in splits {
@@ -155,7 +158,7 @@ impl Discoverer {
                 absent.push(known.split.id.clone());
             }
         }
-        Differences { found, absent, gone, unreadable, warnings, ask_again }
+        Differences { found, absent, gone, unreadable, warnings, ask_again, again_in }
     }
 }
 

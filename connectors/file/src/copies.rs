@@ -1,0 +1,145 @@
+//! Copies of a log that somebody takes before he truncates it: what was read of the log is not read
+//! of its copy again, whichever of both happens between two listings.
+//!
+//! A long copy is told by its bytes (`discover`). A short one might be an old file that is equal by
+//! chance, so it waits for a while whether the log is truncated; then it is that log.
+//!
+//! Invariant: a file that waits is a split, or the file of one, at the latest when it was changed
+//! `rotate_wait` ago.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use contract::quantity::Period;
+use contract::{Result, SplitId};
+
+use crate::found::Found;
+use crate::identity::{Signature, family, is_rotated_name};
+use crate::matching::{Candidate, Failures};
+
+/// A file, by file system and number.
+type File = (u64, u64);
+
+/// Remembers copies of files that are there.
+#[derive(Debug)]
+pub struct Copies {
+    rotate_wait: Duration,
+    /// Those that hold nothing but the beginning of a split's file, as they were, and the split.
+    of: HashMap<File, (Signature, SplitId)>,
+    /// Since when short ones wait.
+    waiting: HashMap<File, Instant>,
+}
+
+/// What waits.
+#[derive(Debug, Default)]
+pub struct Waiting {
+    /// When the first one is looked at again; none if none waits.
+    pub again_in: Option<Duration>,
+    /// A sentence about each.
+    pub warnings: Vec<String>,
+}
+
+impl Copies {
+    /// None is known yet.
+    pub fn new(rotate_wait: Duration) -> Self {
+        Self { rotate_wait, of: HashMap::new(), waiting: HashMap::new() }
+    }
+
+    /// A file holds nothing but the beginning of a split's file.
+    pub fn note(&mut self, copy: &Found, split: SplitId) {
+        self.of.insert(copy.signature.file(), (copy.signature, split));
+    }
+
+    /// Forgets files that are not there any more.
+    pub fn retain(&mut self, there: &HashSet<File>) {
+        self.of.retain(|file, _| there.contains(file));
+        self.waiting.retain(|file, _| there.contains(file));
+    }
+
+    /// Gives copies to the splits whose files were truncated; of one that was read beyond the end
+    /// of its copy nothing is read again. Returns the other files.
+    ///
+    /// # Errors
+    /// External: a file cannot be read. Bug: a position is not ours.
+    pub fn give(
+        &self,
+        unknown: Vec<Found>,
+        candidates: &mut [Candidate],
+        failures: &mut Failures,
+    ) -> Result<Vec<Found>> {
+        let mut left = Vec::new();
+        for mut found in unknown {
+            let of = self.of.get(&found.signature.file());
+            let split = of.filter(|(seen, _)| *seen == found.signature).map(|(_, split)| split);
+            let candidate =
+                candidates.iter_mut().find(|one| one.found.is_none() && Some(&one.id) == split);
+            let (Some(candidate), Some(end)) = (candidate, found.end()) else {
+                left.push(found);
+                continue;
+            };
+            let position = candidate.position.clone();
+            let is_in = match &position {
+                Some(position) if position.at > end => {
+                    found.from = found.position_at_end()?;
+                    Some(false)
+                }
+                Some(position) => found.holds_before(position)?,
+                None => Some(true),
+            };
+            match is_in {
+                Some(true) => candidate.found = Some(found),
+                Some(false) => left.push(found),
+                None => failures.any_moved = true,
+            }
+        }
+        Ok(left)
+    }
+
+    /// Takes out the short files that may be copies of a log that is about to be truncated.
+    pub fn hold(&mut self, unknown: &mut Vec<Found>, candidates: &[Candidate]) -> Waiting {
+        let mut waiting = Waiting::default();
+        let known = candidates.iter().filter_map(|one| Some((Some(&one.id), one.found.as_ref()?)));
+        let fresh = unknown.iter().map(|found| (None, found));
+        let live = known.chain(fresh).filter_map(|one| Some((place(one.1)?, one)));
+        let live: HashMap<_, _> = live.collect();
+        let mut held = HashSet::new();
+        let mut copies = Vec::new();
+        for found in unknown.iter().filter(|found| is_short_and_rotated(found)) {
+            let folder = found.path.parent().unwrap_or(Path::new("/"));
+            let Some((split, log)) = live.get(&(folder, family(&found.path))) else { continue };
+            if !log.may_be_copied_as(found) {
+                continue;
+            }
+            let file = found.signature.file();
+            let since = self.waiting.entry(file).or_insert_with(Instant::now).elapsed();
+            let left = self.rotate_wait.saturating_sub(found.unchanged_for().max(since));
+            if left.is_zero() {
+                continue;
+            }
+            waiting.again_in = Some(waiting.again_in.map_or(left, |again| again.min(left)));
+            waiting.warnings.push(format!(
+                "{:?} repeats the beginning of {:?}; it is read once that is truncated, or in {}",
+                found.path,
+                log.path,
+                Period(self.rotate_wait)
+            ));
+            held.insert(file);
+            copies.extend(split.map(|split| (found.clone(), split.clone())));
+        }
+        unknown.retain(|found| !held.contains(&found.signature.file()));
+        copies.into_iter().for_each(|(copy, split)| self.note(&copy, split));
+        waiting
+    }
+}
+
+/// Where a log lies that nobody rotated: folder and name.
+fn place(found: &Found) -> Option<(&Path, &str)> {
+    let name = found.path.file_name()?.to_str()?;
+    let folder = found.path.parent().unwrap_or(Path::new("/"));
+    (family(&found.path) == name).then_some((folder, name))
+}
+
+fn is_short_and_rotated(found: &Found) -> bool {
+    found.beginning().is_none() && is_rotated_name(&found.path, &found.signature)
+}
