@@ -11,7 +11,7 @@ use std::mem;
 use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use formats::compression::{Compression, Limits};
+use formats::compression::Limits;
 use formats::decoded::Decoded;
 use formats::encoding::Growth;
 use tokio::sync::Notify;
@@ -164,12 +164,11 @@ fn is_damage(error: &io::Error) -> bool {
 /// So much as can be decoded of a stream's first bytes, and what befell behind that.
 fn decoded(raw: Vec<u8>, bytes_max: usize) -> (Vec<u8>, io::Result<()>) {
     let mut text = Vec::new();
-    let (compression, whole) = match Compression::detect_log(io::Cursor::new(raw)) {
-        Ok(detected) => detected,
+    let (stream, limits) = (Box::new(io::Cursor::new(raw)), Limits::default());
+    let mut decoded = match Decoded::log(stream, limits, Growth::Closed) {
+        Ok(decoded) => decoded,
         Err(error) => return (text, Err(error)),
     };
-    let limits = Limits::default();
-    let mut decoded = Decoded::new(compression, Box::new(whole), limits, Growth::Closed);
     let outcome = decoded.fill(&mut text, bytes_max).map(drop);
     (text, outcome)
 }

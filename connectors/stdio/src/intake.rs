@@ -7,7 +7,7 @@
 use std::io::{self, Read};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use formats::compression::{Compression, Limits};
+use formats::compression::Limits;
 use formats::decoded::{Decoded, Reached};
 use formats::encoding::Growth;
 use tokio::sync::Notify;
@@ -110,9 +110,7 @@ impl Shared {
     }
 
     fn read_all(&self, stream: Box<dyn Read + Send>, reading: Reading) -> io::Result<()> {
-        let (compression, whole) = Compression::detect_log(stream)?;
-        let mut decoded =
-            Decoded::new(compression, Box::new(whole), reading.limits, Growth::Closed);
+        let mut decoded = Decoded::log(stream, reading.limits, Growth::Closed)?;
         let mut piece = vec![0; READ_BYTES];
         let mut foreign: Option<Foreign> = None;
         loop {

@@ -166,6 +166,7 @@ pub fn unreadable(error: io::Error) -> Error {
     let hint = match error.kind() {
         ErrorKind::QuotaExceeded => Some("raise `zstd_window_max`, up to 2GiB"),
         ErrorKind::UnexpectedEof => Some("its compressed end is missing"),
+        ErrorKind::Unsupported => Some("unpack it on the way, e.g. `tar -xOf FILE | logmill …`"),
         _ => None,
     };
     let error = Error::external("could not read standard input").because(error);

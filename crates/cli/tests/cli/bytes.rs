@@ -267,3 +267,44 @@ fn a_line_without_end_waits_for_the_run_that_finds_its_end() {
     let letters = desk.done(&["dead-letters", "list", "--format", "json"]).stdout;
     assert!(!letters.contains("reason"), "{letters}");
 }
+
+#[test]
+fn an_archive_of_tar_is_named_wherever_it_comes_from() {
+    let desk = Desk::new();
+    desk.write("a.txt", &line("a").repeat(20));
+    for (name, flags) in [("x.tar", "-cf"), ("x.tar.gz", "-czf")] {
+        let mut tar = std::process::Command::new("tar");
+        let tar = tar.args([flags, name, "a.txt"]).current_dir(desk.path()).status();
+        assert!(tar.expect("tar runs").success());
+        let bytes = std::fs::read(desk.path().join(name)).expect("it was made");
+        desk.write("in.yaml", &PIPELINE.replace("type: file, paths: ['*.log*']", "type: stdio"));
+        let of_file = format!("SELECT count(*) FROM log('{name}')");
+        let of_pipe = "SELECT count(*) FROM log('/dev/stdin', 'combined')";
+        let commands: [(&[&str], &[u8]); 5] = [
+            (&["run", "in.yaml", "--until-end"], &bytes),
+            (&["query", of_pipe], &bytes),
+            (&["query", &of_file], b""),
+            (&["look", "-"], &bytes),
+            (&["look", name], b""),
+        ];
+        for (arguments, input) in commands {
+            let output = with_input(&desk, arguments, input);
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(1), "{arguments:?} {name}: {said}");
+            assert!(said.contains("it is a tar archive, and no log"), "{arguments:?}: {said}");
+            assert!(said.contains("unpack it"), "{arguments:?}: {said}");
+        }
+    }
+}
+
+#[test]
+fn a_run_with_an_end_waits_for_a_short_file_that_may_be_a_copy() {
+    let desk = Desk::new();
+    desk.write("web.yaml", &PIPELINE.replace("['*.log*']", "['*.log*'], rotate_wait: 300ms"));
+    desk.write("access.log", &line("a"));
+    desk.write("access.log.1", &line("a"));
+    let ran = desk.done(&["run", "web.yaml", "--until-end"]);
+    assert!(ran.stderr.contains("repeats the beginning of"), "{}", ran.stderr);
+    assert_eq!(paths(&desk), "path /a /a ");
+    desk.done(&["audit", "web.yaml"]);
+}

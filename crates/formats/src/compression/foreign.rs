@@ -32,6 +32,8 @@ const LZMA_SIZE_MAX: u64 = 1 << 38;
 const TAR_MAGIC_AT: usize = 257;
 const TAR_MAGIC: [&[u8]; 2] = [b"ustar\0", b"ustar  \0"];
 const TAR_SUM: std::ops::Range<usize> = 148..156;
+/// Where it has the rights of a file, in octal digits, behind the name.
+const TAR_MODE: std::ops::Range<usize> = 100..108;
 
 /// What a file or stream is that begins so and is not read; none for anything else.
 pub fn archive(first: &[u8]) -> Option<&'static str> {
@@ -44,14 +46,29 @@ pub fn archive(first: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Whether more bytes may make an archive of the few that are there, other than one of tar.
+/// Whether more bytes may make an archive of the few that are there. Of a stream nobody waits for
+/// more once it has a whole line: no name in an archive of tar has a line break.
 pub fn may_become_archive(first: &[u8]) -> bool {
     let is_part = |magic: &[u8]| first.len() < magic.len() && magic.starts_with(first);
     let is_lzma = match first.len() < LZMA_BEGIN.len() {
         true => is_part(LZMA_BEGIN),
         false => first.len() < LZMA_HEADER_BYTES && first.starts_with(LZMA_BEGIN),
     };
-    is_lzma || MAGIC.iter().any(|(magic, _)| is_part(magic))
+    is_lzma || MAGIC.iter().any(|(magic, _)| is_part(magic)) || may_become_tar(first)
+}
+
+/// Whether all that is there can stand in a header: a name and zeros behind it, then digits.
+fn may_become_tar(first: &[u8]) -> bool {
+    let name = &first[..first.len().min(TAR_MODE.start)];
+    let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
+    let mode = first.get(TAR_MODE.start..).unwrap_or_default();
+    let mode = &mode[..mode.len().min(TAR_MODE.len())];
+    let line_end = first[..first.len().min(TAR_MAGIC_AT)].contains(&b'\n');
+    first.len() < FIRST_BYTES
+        && first.first() != Some(&0)
+        && !line_end
+        && name[end..].iter().all(|byte| *byte == 0)
+        && mode.iter().all(|byte| matches!(byte, b'0'..=b'7' | b' ' | 0))
 }
 
 fn is_lzma(first: &[u8]) -> bool {
@@ -134,9 +151,27 @@ mod tests {
             for length in 0..magic.len() {
                 assert!(may_become_archive(&magic[..length]), "{magic:?} at {length}");
             }
-            assert!(!may_become_archive(magic) || magic.len() < 4, "{magic:?}");
         }
         assert!(may_become_archive(&[0x5d, 0, 0, 4]));
-        assert!(!may_become_archive(b"one"));
+        let header = tar("a.log", TAR_MAGIC[0]);
+        for length in 0..header.len() {
+            assert!(may_become_archive(&header[..length]), "tar at {length}");
+        }
+        assert!(!may_become_archive(&header));
+    }
+
+    #[test]
+    fn a_line_is_decided() {
+        let check = |bytes: &[u8], expect: bool| {
+            assert_eq!(may_become_archive(bytes), expect, "{bytes:?}");
+        };
+        check(b"", true);
+        check(b"one", true);
+        check(b"one\n", false);
+        check(b"one\0two", false);
+        check(&[0; 300], false);
+        check(&[b'a'; 101], false);
+        check(&[b"a".repeat(100).as_slice(), b"0000644\0"].concat(), true);
+        check(&[b"a".repeat(100).as_slice(), b"0000644\0one\n"].concat(), false);
     }
 }

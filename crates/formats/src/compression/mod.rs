@@ -162,7 +162,7 @@ impl Compression {
     ///
     /// # Errors
     /// The stream cannot be read, or is an archive of another kind: see [`refuse_foreign`].
-    pub fn detect_log<R: Read>(stream: R) -> io::Result<(Self, Whole<R>)> {
+    pub(crate) fn detect_log<R: Read>(stream: R) -> io::Result<(Self, Whole<R>)> {
         let is_open = |first: &[u8]| !Self::is_decided(first) || foreign::may_become_archive(first);
         let (first, whole) = look_at(stream, is_open)?;
         let compression = Self::of(&first);

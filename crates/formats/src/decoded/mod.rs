@@ -7,7 +7,7 @@
 use std::io::{self, ErrorKind, Read};
 
 use crate::compression::gzip::Gzip;
-use crate::compression::{Compression, Limits, Members, Source};
+use crate::compression::{Compression, Limits, Members, Source, foreign, refuse_foreign};
 use crate::encoding::{Encoding, FIRST_BYTES, Growth, Utf16};
 
 /// Text, and what follows it.
@@ -63,6 +63,23 @@ impl Decoded {
         };
         let text = Text::Unknown(Some(Packed::new(origin)));
         Self { compression, growth, text, is_foreign: false }
+    }
+
+    /// Reads a log from its first byte on, however it is compressed.
+    ///
+    /// # Errors
+    /// The stream cannot be read, or is an archive that is not read, also inside of its compressed
+    /// form (`Unsupported`).
+    pub fn log(stream: Source, limits: Limits, growth: Growth) -> io::Result<Self> {
+        let (compression, whole) = Compression::detect_log(stream)?;
+        let mut decoded = Self::new(compression, Box::new(whole), limits, growth);
+        if let (true, Text::Unknown(Some(packed))) =
+            (compression != Compression::None, &mut decoded.text)
+        {
+            let first = packed.look(foreign::may_become_archive);
+            refuse_foreign(Compression::None, &first)?;
+        }
+        Ok(decoded)
     }
 
     /// Reads plain UTF-8 from anywhere on.
@@ -267,8 +284,13 @@ impl Packed {
 
     /// Looks at so many bytes as the decision needs.
     fn encoding(&mut self) -> Encoding {
+        Encoding::of(&self.look(|first| !Encoding::is_decided(first)))
+    }
+
+    /// Looks at the next bytes as long as a decision is open.
+    fn look(&mut self, is_open: impl Fn(&[u8]) -> bool) -> Vec<u8> {
         let mut first = Vec::with_capacity(FIRST_BYTES);
-        while !Encoding::is_decided(&first) {
+        while is_open(&first) {
             let mut byte = [0];
             match self.read(&mut byte) {
                 Ok(0) => break,
@@ -280,10 +302,8 @@ impl Packed {
                 }
             }
         }
-        let encoding = Encoding::of(&first);
-        first.reverse();
-        self.first = first;
-        encoding
+        self.first.extend(first.iter().rev());
+        first
     }
 }
 

@@ -190,7 +190,15 @@ fn kind(file_type: FileType) -> &'static str {
 }
 
 fn unreadable(path: &Path, error: std::io::Error) -> Error {
-    Error::external(format!("could not read {:?}", path.display().to_string())).because(error)
+    let is_archive = error.kind() == ErrorKind::Unsupported;
+    let told = Error::external(format!("could not read {:?}", path.display().to_string()));
+    match is_archive {
+        true => told.because(error).hint(
+            "unpack it, or give its text to a pipe: `tar -xOf FILE | logmill query …` with \
+             '/dev/stdin'",
+        ),
+        false => told.because(error),
+    }
 }
 
 impl LogFile {
@@ -237,6 +245,10 @@ impl LogFile {
         let first = &first[..length];
         let compression = Compression::of(first);
         refuse_foreign(compression, first).map_err(|error| unreadable(path, error))?;
+        if compression != Compression::None {
+            Decoded::log(Box::new(file), Limits::default(), Growth::Closed)
+                .map_err(|error| unreadable(path, error))?;
+        }
         let form = match (compression, Encoding::of(first)) {
             (Compression::None, Encoding::Utf8) => Form::Plain,
             (compression, _) => Form::Packed(compression),
@@ -310,9 +322,8 @@ impl Piece {
                     Purpose::Sample => pipe.sample(),
                     Purpose::Rows => pipe.take()?,
                 };
-                let (compression, whole) = Compression::detect_log(source).map_err(unreadable)?;
-                let text = packed(compression, Box::new(whole));
-                return Ok(Opened { from: 0, text, file: None });
+                let text = Decoded::log(source, Limits::default(), Growth::Closed);
+                return Ok(Opened { from: 0, text: text.map_err(unreadable)?, file: None });
             }
             Form::Plain | Form::Packed(_) => File::open(path).map_err(unreadable)?,
         };

@@ -1,12 +1,12 @@
 //! What is to be looked at: files, patterns, or standard input.
 
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use contract::error::Context;
 use contract::{Error, Result};
-use formats::compression::{Compression, Limits, Source, refuse_foreign};
+use formats::compression::{Compression, Limits, Source};
 use formats::decoded::Decoded;
 use formats::encoding::Growth;
 use query::log::files_below;
@@ -173,20 +173,24 @@ fn where_is(argument: &str) -> &'static str {
 pub fn of_file(path: &Path, bytes_max: usize) -> Result<Vec<u8>> {
     let unreadable = || format!("could not read {:?}", path.display().to_string());
     let file = File::open(path).external(unreadable)?;
-    decoded(Box::new(BufReader::new(file)), bytes_max).external(unreadable)
+    decoded(Box::new(BufReader::new(file)), bytes_max).map_err(|error| {
+        let is_archive = error.kind() == ErrorKind::Unsupported;
+        let error = Error::external(unreadable()).because(error);
+        match is_archive {
+            true => error.hint("unpack it, or give its text: `tar -xOf FILE | logmill look -`"),
+            false => error,
+        }
+    })
 }
 
 /// So much as can be decoded: a stream that ends early gives what comes before.
 fn decoded(stream: Source, bytes_max: usize) -> std::io::Result<Vec<u8>> {
-    let (compression, whole) = Compression::detect_log(stream)?;
-    let limits = Limits::default();
-    let mut decoded = Decoded::new(compression, Box::new(whole), limits, Growth::Closed);
+    let mut decoded = Decoded::log(stream, Limits::default(), Growth::Closed)?;
     let mut bytes = Vec::new();
     match decoded.fill(&mut bytes, bytes_max) {
         Err(error) if bytes.is_empty() => return Err(error),
         _ => {}
     }
-    refuse_foreign(Compression::None, &bytes)?;
     Ok(bytes)
 }
 
