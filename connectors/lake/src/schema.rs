@@ -3,6 +3,7 @@
 //! Text is given to Parquet as it is (views, dictionaries); only types that Delta does not know
 //! are converted. All columns of a table may be null, so that columns can come and go.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
@@ -18,6 +19,7 @@ use deltalake::kernel::{StructField, StructType};
 /// # Errors
 /// Config: a column of a type that tables do not have.
 pub fn stored(schema: &Schema) -> Result<SchemaRef> {
+    refuse_twins(schema)?;
     let fields = schema.fields().iter().map(|field| {
         check_name(field.name())?;
         let stored = stored_type(field.data_type()).ok_or_else(|| {
@@ -32,6 +34,22 @@ pub fn stored(schema: &Schema) -> Result<SchemaRef> {
         Ok(Field::new(field.name(), stored, field.is_nullable()))
     });
     Ok(Arc::new(Schema::new(fields.collect::<Result<Vec<_>>>()?)))
+}
+
+/// A table knows a column by its name in any case.
+fn refuse_twins(schema: &Schema) -> Result<()> {
+    let mut names = HashMap::new();
+    for field in schema.fields() {
+        let Some(other) = names.insert(field.name().to_lowercase(), field.name()) else { continue };
+        let message = format!(
+            "columns {other:?} and {:?} differ in nothing but capitals, and a lake table has one \
+             of them",
+            field.name()
+        );
+        return Err(Error::config(message)
+            .hint("give one another name: `rename` in the `parse` step, or AS in a `sql` step"));
+    }
+    Ok(())
 }
 
 /// Spark and others refuse tables with such names.

@@ -31,14 +31,15 @@ impl BucketNeeds {
 #[async_trait]
 impl Needs for BucketNeeds {
     async fn look(&self) -> Result<Vec<Need>> {
-        let kind = match Location::parse(self.config.url())? {
-            Location::Folder(_) => "folder",
-            Location::Bucket(_) => "bucket",
+        let store = &self.config.store;
+        let (kind, name, shape) = match Location::parse(self.config.url())? {
+            Location::Folder(_) => ("folder", store.shown(), String::new()),
+            Location::Bucket(place) => ("bucket", store.shown_bucket(), place.shape()),
         };
         Ok(vec![Need {
             kind,
-            name: self.config.store.shown().to_owned(),
-            shape: String::new(),
+            name: name.to_owned(),
+            shape,
             state: if self.is_there().await? { State::Present } else { State::Missing },
             maker: if self.config.create_bucket { Maker::Run } else { Maker::Setup },
         }])

@@ -172,14 +172,31 @@ fn show(error: &Error, global: &Global) {
 pub fn misread(error: clap::Error) -> ! {
     let word = match error.get(ContextKind::InvalidSubcommand) {
         Some(ContextValue::String(word)) => word,
+        _ if is_tail_of_a_file(&error) => leave(
+            &Error::config("`tail` watches Kafka topics, and `-f` is the form of what is printed")
+                .hint("`logmill look FILE --follow` watches a file"),
+        ),
         _ => error.exit(),
     };
     let Some(hint) = ways_for(word) else { error.exit() };
+    leave(&Error::config(format!("{word:?} is a file, not a command")).hint(hint))
+}
+
+/// Whether somebody typed `tail -f FILE`, as of the program of that name.
+fn is_tail_of_a_file(error: &clap::Error) -> bool {
+    let is = |kind, text: &str| {
+        let found = error.get(kind);
+        matches!(found, Some(ContextValue::String(found)) if found.starts_with(text))
+    };
+    is(ContextKind::InvalidArg, "--format") && std::env::args().nth(1).as_deref() == Some("tail")
+}
+
+/// Ends the program with what is wrong with its command line.
+fn leave(message: &Error) -> ! {
     let mut stderr = io::stderr().lock();
-    let message = Error::config(format!("{word:?} is a file, not a command")).hint(hint);
     let colored = stderr.is_terminal() && environment("NO_COLOR").is_none();
     // Where stderr is closed, the exit code has to do.
-    let _ = print_text(&message, colored, &mut stderr);
+    let _ = print_text(message, colored, &mut stderr);
     std::process::exit(i32::from(Exit::Config.number()))
 }
 

@@ -232,7 +232,11 @@ fn read(file: &Path) -> Result<HashMap<String, String>> {
     let name = file.display().to_string();
     let unreadable = || format!("could not read the file of values {name:?}");
     let size = std::fs::metadata(file).map(|file| file.len());
-    let size = size.map_err(|error| Error::config(unreadable()).because(error))?;
+    let size = size.map_err(|error| {
+        Error::config(unreadable())
+            .because(error)
+            .hint("make it, or correct its path; `key: value` in it gives `${KEY}` a value")
+    })?;
     if size > FILE_BYTES_MAX {
         return Err(Error::config(format!("{}: longer than {FILE_BYTES_MAX} bytes", unreadable()))
             .hint("name a file of settings"));

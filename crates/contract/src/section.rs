@@ -260,7 +260,15 @@ impl de::Error for Failure {
             Unexpected::Unit => "nothing".to_owned(),
             other => other.to_string(),
         };
-        Self::plain(format!("expected {expected}, found {found}"))
+        let plain = Self::plain(format!("expected {expected}, found {found}"));
+        let hint = match unexpected {
+            Unexpected::Unsigned(value) => Some(in_quotes(value)),
+            Unexpected::Signed(value) => Some(in_quotes(value)),
+            Unexpected::Float(value) => Some(in_quotes(value)),
+            Unexpected::Bool(value) => Some(in_quotes(value)),
+            _ => None,
+        };
+        Self { hint: hint.filter(|_| expected.to_string() == "a string"), ..plain }
     }
 
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
@@ -284,6 +292,10 @@ impl de::Error for Failure {
             ..Self::plain(format!("the key {field:?} is missing"))
         }
     }
+}
+
+fn in_quotes(value: impl std::fmt::Display) -> String {
+    format!("text stands in quotes: \"{value}\"")
 }
 
 /// The side of a section that serde sees.
@@ -530,7 +542,7 @@ mod tests {
         let list = vec![text(2, "a.log"), Section::new(place(2, 20), Value::Integer(7))];
         check(
             vec![("paths", Section::new(place(2, 10), Value::List(list)))],
-            "p.yaml:2:20 paths.1 expected a string, found integer `7` -",
+            "p.yaml:2:20 paths.1 expected a string, found integer `7` text stands in quotes: \"7\"",
         );
     }
 

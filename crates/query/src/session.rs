@@ -363,6 +363,8 @@ pub(crate) fn from_datafusion(error: DataFusionError) -> Error {
     match error.find_root() {
         DataFusionError::External(cause) => match cause.downcast_ref::<Error>() {
             Some(ours) => again(ours),
+            // What is wrong with a constant is found while the plan is made.
+            None if error.to_string().starts_with("Optimizer rule") => refused(&error),
             None => Error::external("could not read what the query names").because(error),
         },
         DataFusionError::ResourcesExhausted(_) => Error::external("the query ran out of memory")

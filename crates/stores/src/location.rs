@@ -33,6 +33,16 @@ pub struct BucketLocation {
     pub prefix: Path,
 }
 
+impl BucketLocation {
+    /// What is asked of it beside its being there, for people; nothing where all of it is meant.
+    pub fn shape(&self) -> String {
+        match self.prefix.as_ref() {
+            "" => String::new(),
+            prefix => format!("prefix {prefix}"),
+        }
+    }
+}
+
 impl Location {
     /// Reads a path or a URL.
     ///

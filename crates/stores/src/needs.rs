@@ -45,8 +45,8 @@ impl Needs for BucketNeeds {
         let is_there = has_bucket(opened.objects.as_ref(), prefix).await?;
         Ok(vec![Need {
             kind: "bucket",
-            name: self.settings.shown().to_owned(),
-            shape: String::new(),
+            name: self.settings.shown_bucket().to_owned(),
+            shape: self.place.shape(),
             state: if is_there { State::Present } else { State::Missing },
             maker: if self.wish().is_ok() { Maker::Setup } else { Maker::Other },
         }])

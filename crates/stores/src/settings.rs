@@ -127,6 +127,14 @@ impl Settings {
         self.url.as_deref().map(without_keys).unwrap_or_default()
     }
 
+    /// The bucket or container of the place, without what lies in it.
+    pub fn shown_bucket(&self) -> &str {
+        let shown = self.shown();
+        let begin = shown.find("://").map_or(0, |at| at + "://".len());
+        let end = shown[begin..].find('/').map_or(shown.len(), |at| begin + at);
+        &shown[..end]
+    }
+
     /// Whether anything but the place is said.
     pub fn is_bare(&self) -> bool {
         *self == Self { url: self.url.clone(), ..Self::default() }

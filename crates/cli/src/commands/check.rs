@@ -1,6 +1,6 @@
 //! `logmill check`: reads a pipeline file as `run` would and says what every sink promises.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -31,6 +31,7 @@ const EXAMPLES: &str = "\
 Examples:
   logmill check web.yaml
   logmill check web.yaml --connect     asks every server too, and changes nothing
+  logmill check web.yaml -v            and says what sinks do when their destinations change
   logmill check web.yaml --format json | jq .sinks";
 
 /// Check pipeline files, with the history and the lake tables that it has on this machine, and
@@ -165,9 +166,13 @@ pub async fn start(check: &Check, global: &Global) -> Result<Exit> {
         exit = connect(&all, &mut checked, global).await?;
     }
     match &checked[..] {
-        [one] => output::value(global, one, |out| print(one, false, out))?,
+        [one] => output::value(global, one, |out| {
+            print(one, None, out)?;
+            print_changes(std::slice::from_ref(one), global, out)
+        })?,
         several => output::list(global, several, |out| {
-            several.iter().try_for_each(|one| print(one, true, out))
+            several.iter().try_for_each(|one| print(one, Some(one.memory_limit), out))?;
+            print_changes(several, global, out)
         })?,
     }
     Ok(exit)
@@ -348,7 +353,8 @@ fn checkpoints(bound: &Pipeline) -> Result<Checkpoints> {
     Ok(Checkpoints { place: store.shown().to_owned(), shared: true })
 }
 
-fn print(checked: &Checked, several: bool, out: &mut output::Stdout) -> std::io::Result<()> {
+/// Prints what was found, a line for each part of the pipeline, and the memory that it shares in.
+fn print(checked: &Checked, share: Option<u64>, out: &mut output::Stdout) -> std::io::Result<()> {
     let but = match checked.connected {
         Some(false) => " as it is written, but not all that it needs is there or answers",
         _ => "",
@@ -380,15 +386,12 @@ fn print(checked: &Checked, several: bool, out: &mut output::Stdout) -> std::io:
     }
     for sink in &checked.sinks {
         writeln!(out, "  sink {} ({}): {}", sink.sink, sink.r#type, sink.promise.sentence)?;
-        for Change { when, then, .. } in sink.changes {
-            writeln!(out, "    {when}: {then}")?;
-        }
     }
     let Checkpoints { place, shared } = &checked.checkpoints;
     let shared = if *shared { ", shared: leases are objects there" } else { "" };
     writeln!(out, "  checkpoints in {place}{shared}")?;
-    if several {
-        writeln!(out, "  memory {} MiB, its share of the process's", checked.memory_limit >> 20)?;
+    if let Some(share) = share {
+        writeln!(out, "  memory {} MiB, its share of the process's", share >> 20)?;
     }
     print_provenance(checked, out)?;
     checked.needs.iter().flatten().try_for_each(|need| need.print(out))?;
@@ -398,6 +401,26 @@ fn print(checked: &Checked, several: bool, out: &mut output::Stdout) -> std::io:
     }
     for warning in &checked.warnings {
         writeln!(out, "  warning: {warning}")?;
+    }
+    Ok(())
+}
+
+/// With `-v`, what each type of sink does when somebody else changes its destination.
+fn print_changes(
+    checked: &[Checked],
+    global: &Global,
+    out: &mut output::Stdout,
+) -> std::io::Result<()> {
+    let sinks = checked.iter().flat_map(|one| &one.sinks).filter(|sink| !sink.changes.is_empty());
+    let kinds: BTreeMap<_, _> = sinks.map(|sink| (sink.r#type.as_str(), sink.changes)).collect();
+    if global.verbose == 0 && !kinds.is_empty() {
+        return writeln!(out, "`-v` says what sinks do when somebody else changes what they wrote");
+    }
+    for (kind, changes) in kinds {
+        writeln!(out, "sinks of type {kind}, when somebody else changes their destination")?;
+        for Change { when, then, .. } in changes {
+            writeln!(out, "  {when}: {then}")?;
+        }
     }
     Ok(())
 }

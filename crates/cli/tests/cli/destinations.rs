@@ -33,6 +33,28 @@ const POSTGRES: &str = "type: postgres, url: 'postgres://db/logs', table: t, cre
 const SEARCH: &str = "type: opensearch, url: 'http://search:9200', index: logs";
 
 #[test]
+fn columns_that_differ_in_capitals_alone_are_refused_before_a_lake_table_is_made() {
+    let desk = Desk::new();
+    desk.write("a.json", "{\"status\":1,\"Status\":2}\n");
+    let pipeline = |more: &str| {
+        format!(
+            "name: twins\nsources:\n  lines: {{ type: file, paths: ['a.json'] }}\ntransforms:\n  \
+             parsed: {{ type: parse, input: lines, format: json, fields: {{ status: integer, \
+             Status: integer }}{more} }}\nsinks:\n  out: {{ input: parsed, {LAKE} }}\n"
+        )
+    };
+    desk.write("twins.yaml", &pipeline(""));
+    let ran = desk.run(&["check", "twins.yaml"]);
+    assert_eq!(ran.code, 2, "{}", ran.stdout);
+    assert!(ran.stderr.contains("columns \"status\" and \"Status\""), "{}", ran.stderr);
+    assert!(ran.stderr.contains("`rename` in the `parse` step"), "{}", ran.stderr);
+    desk.write("twins.yaml", &pipeline(", rename: { Status: state }"));
+    desk.done(&["run", "twins.yaml", "--until-end"]);
+    let rows = desk.done(&["query", "-f", "csv", "SELECT status, state FROM t"]);
+    assert_eq!(rows.stdout, "status,state\n1,2\n");
+}
+
+#[test]
 fn each_sink_has_its_own_rule_on_names_of_columns() {
     let odd = "of user, in {bytes}; (=)";
     for (column, sink, refused) in [

@@ -313,3 +313,29 @@ fn what_the_format_inside_refuses_is_a_dead_letter_with_the_whole_record() {
     let text = letters[0].to_string();
     assert!(text.contains("2026-03-03T10:00:00Z stdout F no access log"), "{text}");
 }
+
+#[test]
+fn parts_at_the_end_of_a_rotated_file_are_one_dead_letter_that_says_why() {
+    let desk = Desk::new();
+    let part = |tag: &str, text: &str| format!("2026-03-03T10:00:00Z stdout {tag} {text}\n");
+    let common =
+        |path: &str| format!("192.0.2.7 - - [03/Mar/2026:10:00:00 +0000] \"{path}\" 200 0");
+    desk.write(
+        "in.log.1",
+        &[part("F", &common("GET /a")), part("P", "192.0.2.7 "), part("P", "- - ")].concat(),
+    );
+    desk.write("in.log", &[part("F", "the rest"), part("F", &common("GET /b"))].concat());
+    let cri = pipeline("format: cri, inner: common");
+    let settings = "paths: ['in.log*'], join: cri, rotate_wait: 0ms";
+    desk.write("web.yaml", &cri.replace("paths: [in.log]", settings));
+    desk.done(&["run", "web.yaml", "--until-end"]);
+    assert_eq!(rows(&desk, "SELECT path FROM web ORDER BY 1"), "/a\n/b");
+    let letters = desk.done(&["dead-letters", "list", "--format", "json"]).json();
+    let told = |text: &str| {
+        let letters = letters.as_array().expect("a list").iter();
+        letters.filter(|letter| letter.to_string().contains(text)).count()
+    };
+    assert_eq!(letters.as_array().map(Vec::len), Some(2), "{letters}");
+    assert_eq!(told("joins its parts, as far as they stand in one file"), 1, "{letters}");
+    assert_eq!((told("P 192.0.2.7 - - "), told("F the rest")), (1, 1), "{letters}");
+}

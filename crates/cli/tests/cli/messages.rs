@@ -150,6 +150,8 @@ fn a_file_in_place_of_a_command_names_the_commands_that_take_it() {
     check(&["access.log"], &["logmill look access.log", "log('access.log'", "logmill query"]);
     check(&["logs/*"], &["logmill look logs/*"]);
     check(&["tail", "access.log"], &["Kafka topics", "logmill look access.log --follow"]);
+    check(&["tail", "-f", "access.log"], &["Kafka topics", "logmill look FILE --follow"]);
+    check(&["query", "-f", "access.log"], &["invalid value 'access.log' for '--format"]);
     check(&["chekc"], &["unrecognized subcommand", "check"]);
     assert_eq!(desk.run(&["--help"]).code, 0);
 }
@@ -223,4 +225,54 @@ fn rows_on_standard_output_have_their_origin_where_it_is_asked_for() {
     // A line is followed to its epoch, though nobody can ask a terminal for its rows.
     let found = desk.done(&["where", "out.yaml", "b", "--data", "three"]).stdout;
     assert!(found.contains("read in epoch 1") && found.contains("out: cannot be read back"));
+}
+
+#[test]
+fn what_is_wrong_with_a_constant_is_the_users_error() {
+    let desk = Desk::new();
+    desk.write("access.log", "a\n");
+    let from = "FROM log('access.log', 'text')";
+    let said = query_error(&desk, &format!("SELECT regexp_like(message, '(') {from}"));
+    assert!(said.contains("the query is wrong: regex parse error"), "{said}");
+    let said = query_error(&desk, "SELECT ip_mask('::1', 129)");
+    assert!(said.contains("cannot keep 129 bits of an address"), "{said}");
+}
+
+#[test]
+fn what_is_no_text_names_the_quotes_and_a_missing_file_of_values_what_it_is_for() {
+    let desk = Desk::new();
+    desk.write("access.log", "");
+    let pipeline = "name: web\nsources:\n  a: { type: file, paths: [access.log] }\nsinks:\n  \
+                    t: { type: lake, input: a, table: 5 }\n";
+    desk.write("web.yaml", pipeline);
+    let said = desk.run(&["check", "web.yaml"]);
+    assert_eq!(said.code, 2);
+    assert!(said.stderr.contains("web.yaml:5:"), "{}", said.stderr);
+    assert!(said.stderr.contains("hint: text stands in quotes: \"5\""), "{}", said.stderr);
+    desk.write("web.yaml", &pipeline.replace("table: 5", "table: \"5\""));
+    desk.done(&["check", "web.yaml"]);
+    for command in ["check", "run"] {
+        let said = desk.run(&[command, "web.yaml", "--values", "nowhere.yaml"]);
+        assert_eq!(said.code, 2);
+        assert!(said.stderr.contains("hint: make it, or correct its path"), "{}", said.stderr);
+    }
+}
+
+#[test]
+fn check_gives_each_part_a_line_and_what_changes_mean_where_it_is_asked_for() {
+    let desk = Desk::new();
+    desk.write("access.log", "");
+    desk.write(
+        "web.yaml",
+        "name: web\nsources:\n  a: { type: file, paths: [access.log] }\nsinks:\n  \
+         t: { type: lake, input: a, table: t }\n  u: { type: lake, input: a, table: u }\n",
+    );
+    let short = desk.done(&["check", "web.yaml"]).stdout;
+    let lines: Vec<_> = short.lines().collect();
+    assert!(lines.len() <= 7 && lines[lines.len() - 1].starts_with("`-v` says"), "{short}");
+    assert!(short.contains("  sink t (lake): exactly once\n"), "{short}");
+    let long = desk.done(&["check", "web.yaml", "-v"]).stdout;
+    let once = "sinks of type lake, when somebody else changes their destination";
+    assert_eq!(long.matches(once).count(), 1, "{long}");
+    assert!(long.contains("another writer appends rows"), "{long}");
 }

@@ -159,7 +159,7 @@ fn a_missing_bucket_of_checkpoints_is_named_and_made() {
     desk.write("all.yaml", &file(&missing));
     let checked = desk.run(&["check", "all.yaml", "--connect"]);
     assert_eq!(checked.code, 1, "{}", checked.stderr);
-    let line = format!("+ checkpoints: bucket s3://{missing}/c is missing, and is made");
+    let line = format!("+ checkpoints: bucket s3://{missing} (prefix c) is missing, and is made");
     assert!(checked.stdout.contains(&line), "{}{}", checked.stdout, checked.stderr);
     assert_eq!(checked.stderr, "");
     let begun = desk.run(&["run", "all.yaml", "--until-end", "-q"]);

@@ -42,6 +42,9 @@ pub(super) const IP_ONLY: Definition = Definition {
     evaluate: ip_only,
 };
 
+/// The bits of the longest address.
+const BITS_MAX: u32 = 128;
+
 /// An address range such as `10.0.0.0/8`; a lone address is a range of one.
 struct Network {
     address: IpAddr,
@@ -120,8 +123,10 @@ fn ip_mask(arguments: &[ArrayRef], rows: usize) -> Result<ArrayRef> {
             masked.append_null();
             continue;
         };
-        let bits = u32::try_from(bits.value(row))
-            .map_err(|_| invalid(format!("cannot keep {} bits of an address", bits.value(row))))?;
+        let bits =
+            u32::try_from(bits.value(row)).ok().filter(|bits| *bits <= BITS_MAX).ok_or_else(
+                || invalid(format!("cannot keep {} bits of an address", bits.value(row))),
+            )?;
         masked.append_value(mask(address, bits).to_string());
     }
     Ok(Arc::new(masked.finish()))

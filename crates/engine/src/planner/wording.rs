@@ -15,6 +15,10 @@ const PLEA_END: &str = "/issues.";
 const NO_MATCH: &str = "No function matches the given name and argument types '";
 /// What stands before the words of a function that looks at its arguments itself.
 const OWN_CHECK: &str = "user-defined coercion failed";
+/// What a cast says of a value that has no place in the other type.
+const OUT_OF_RANGE: &str = "converted value exceeds the representable i64 range";
+/// Times with a zone are counted in nanoseconds.
+const RANGE_HINT: &str = "leave such times out: WHERE ts BETWEEN '1678-01-01' AND '2261-12-31'";
 /// Layers that a message came through.
 const LAYERS: [&str; 10] = [
     "Error during planning: ",
@@ -48,6 +52,12 @@ pub fn reworded(text: &str) -> Worded {
         None => text,
     };
     let message = without_layers(&text).to_owned();
+    if message.contains(OUT_OF_RANGE) && message.contains("Timestamp(ns") {
+        return Worded {
+            message: "a time before 1678 or after 2261 cannot be shown in another zone".to_owned(),
+            hint: Some(RANGE_HINT.to_owned()),
+        };
+    }
     let hint = operands(&message).map(|types| cast_hint(&types));
     Worded { message, hint }
 }
@@ -207,6 +217,17 @@ mod tests {
              'p(Dictionary(Int32, Utf8), Float64)'. Candidate functions:\n\tp(Float, Float64)",
             "p() does not take (text, a number)",
             CAST,
+        );
+    }
+
+    #[test]
+    fn a_time_that_no_zone_can_show_says_which_can() {
+        check(
+            "Arrow error: Cast error: Cannot cast Timestamp(\u{b5}s, \"UTC\") value \
+             -62167222408000000 to Timestamp(ns): converted value exceeds the representable i64 \
+             range",
+            "a time before 1678 or after 2261 cannot be shown in another zone",
+            RANGE_HINT,
         );
     }
 
