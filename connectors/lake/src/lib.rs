@@ -20,6 +20,7 @@ mod read;
 mod schema;
 mod shared;
 mod sink;
+mod sparing;
 pub mod table;
 mod writer;
 

@@ -5,6 +5,7 @@
 //! later, a failure is a warning, and a round ends when its writer is dropped.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,7 @@ use futures::StreamExt;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use serde::Deserialize;
+use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, spawn_blocking};
 use uuid::Uuid;
 
@@ -32,8 +34,9 @@ use crate::read::{self, CurrentFile};
 use crate::writer::{self, Files, OpenFile};
 use crate::{schema, table};
 
-/// Memory that merging may use, beside the pipeline's own.
-const MERGE_MEMORY_BYTES: usize = 32 << 20;
+/// Memory that merging may use, beside the pipeline's own: as much as a writer of the table has,
+/// within these bounds.
+const MERGE_MEMORY_BYTES: RangeInclusive<usize> = (4 << 20)..=(32 << 20);
 /// How often the commit of a merge may find the version behind the newest one taken before it is
 /// given up.
 const MERGE_ATTEMPTS_MAX: usize = 20;
@@ -41,6 +44,9 @@ const MERGE_ATTEMPTS_MAX: usize = 20;
 const ORPHANS_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// The whole folder of the table is listed for orphans this often.
 const ORPHANS_SOUGHT_EVERY: Duration = Duration::from_secs(24 * 3600);
+/// Tables of a process are taken care of one after another: each round holds the list of a table's
+/// files, and what it merges.
+static ROUNDS_AT_ONCE: Semaphore = Semaphore::const_new(1);
 /// Files of one size class differ by less than this factor.
 const SIZE_CLASS_FACTOR: u64 = 8;
 
@@ -53,9 +59,9 @@ pub struct Caretaker {
 }
 
 impl Caretaker {
-    /// Takes care of a table, as its settings say.
-    pub fn new(log_store: LogStoreRef, config: &Config) -> Self {
-        let care = Arc::new(Care { log_store, config: config.clone() });
+    /// Takes care of a table, as its settings say, with about as much memory as a writer has.
+    pub fn new(log_store: LogStoreRef, config: &Config, memory_bytes: usize) -> Self {
+        let care = Arc::new(Care { log_store, config: config.clone(), memory_bytes });
         Self { care, looked_at: None, orphans_sought: None, round: None }
     }
 
@@ -96,11 +102,14 @@ pub struct Care {
     pub log_store: LogStoreRef,
     /// The sink's settings.
     pub config: Config,
+    /// Memory of a writer of the table, in bytes.
+    pub memory_bytes: usize,
 }
 
 impl Care {
     /// One round, unless the log's newest checkpoint is young.
     async fn round(&self, version: u64, with_orphans: bool) -> Result<()> {
+        let _alone = ROUNDS_AT_ONCE.acquire().await.bug("the care of lake tables was closed")?;
         let checkpoint = last_checkpoint(self.log_store.object_store(None).as_ref()).await?;
         if version < checkpoint + self.config.maintenance.every_commits {
             return Ok(());
@@ -198,7 +207,7 @@ impl Care {
         let in_files: Vec<_> =
             in_files.filter(|field| !partition_columns.contains(field.name())).cloned().collect();
         let columns: SchemaRef = Arc::new(arrow::datatypes::Schema::new(in_files));
-        let means = (MERGE_MEMORY_BYTES, 1);
+        let means = (self.merge_bytes(), 1);
         let into = writer::files(&self.log_store, columns.clone(), &self.config, means);
         let merged = self.write_merged(into, &files).await?;
         let rows = merged.metadata.file_metadata().num_rows();
@@ -214,6 +223,10 @@ impl Care {
         let path = Path::parse(&path).bug("a merged file has no valid name")?;
         let deleted = self.log_store.object_store(None).delete(&path).await;
         deleted.external(|| format!("could not remove file {path}"))
+    }
+
+    fn merge_bytes(&self) -> usize {
+        self.memory_bytes.clamp(*MERGE_MEMORY_BYTES.start(), *MERGE_MEMORY_BYTES.end())
     }
 
     /// Writes the rows of files into one, in the order of the files.
@@ -233,7 +246,7 @@ impl Care {
             let mut batches = read::read_columns(into.store.clone(), file, &names).await?;
             while let Some(batch) = batches.next().await {
                 merged.write(read::conform(&batch?, into.shape.schema(), file)?).await?;
-                if merged.memory_bytes() > MERGE_MEMORY_BYTES {
+                if merged.unsent_bytes() > self.merge_bytes() {
                     merged.end_row_group().await?;
                 }
             }

@@ -111,7 +111,7 @@ impl LakeSink {
         let mut shared = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         shared.upgrade().unwrap_or_else(|| {
             let log = Log::new(log_store.clone(), Owner::of(ctx), &self.config.table);
-            let caretaker = Caretaker::new(log_store.clone(), &self.config);
+            let caretaker = Caretaker::new(log_store.clone(), &self.config, ctx.memory_bytes);
             let new = Arc::new(SharedLog::new(log, caretaker));
             *shared = Arc::downgrade(&new);
             new

@@ -16,6 +16,8 @@ use stores::{Manner, Settings};
 use url::Url;
 use uuid::Uuid;
 
+use crate::sparing::Sparing;
+
 /// How the kernel of Delta Lake and the readers of files say that a store failed, or that the
 /// system did: an error of the disk, no descriptor left, a time-out, a server of files that forgot
 /// us. Their errors are text.
@@ -125,7 +127,7 @@ pub fn log_store(location: &Location) -> Result<LogStoreRef> {
             (Arc::new(files), opened.objects, url)
         }
     };
-    Ok(default_logstore(files, root, &url, &StorageConfig::default()))
+    Ok(Sparing::over(default_logstore(files, root, &url, &StorageConfig::default())))
 }
 
 /// Whether a local table's folder is there, so that looking does not make it. Places elsewhere

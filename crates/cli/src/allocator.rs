@@ -6,6 +6,7 @@
 //! the log itself are used again without the allocator).
 
 use std::ffi::c_int;
+use std::time::Duration;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -14,6 +15,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const PURGE_DELAY: c_int = 15;
 /// Milliseconds after which freed memory goes back.
 const PURGE_DELAY_MS: i64 = 40;
+
+/// How long a thread for blocking work is kept without any. Each keeps what was freed in it until
+/// it has work again or ends: reading 300 files in 290 epochs, threads that stayed for 10 seconds
+/// held 100 MiB among them. A new one costs some 30 microseconds.
+pub const IDLE_THREAD_KEPT: Duration = Duration::from_millis(100);
 
 /// Makes freed memory go back to the system after some milliseconds: for commands that run for
 /// long. Called before another thread runs.

@@ -48,6 +48,7 @@ fn start(arguments: &Arguments) -> contract::Result<Exit> {
     arguments.global.given.install()?;
     let tasks = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .thread_keep_alive(allocator::IDLE_THREAD_KEPT)
         .build()
         .bug("could not start the threads")?;
     let outcome = tasks.block_on(dispatch(arguments));

@@ -38,7 +38,11 @@ fn sink(place: &Value) -> LakeSink {
 fn care(place: &Value) -> Care {
     let config = config(place.clone());
     let location = config.location(std::path::Path::new("unused"));
-    Care { log_store: table::log_store(&location).expect("a store"), config }
+    Care {
+        log_store: table::log_store(&location).expect("a store"),
+        config,
+        memory_bytes: 64 << 20,
+    }
 }
 
 async fn files_in(care: &Care, folder: &str) -> usize {

@@ -47,7 +47,7 @@ async fn file_count_now(sink_folder: &Path) -> Option<usize> {
 
 fn care(folder: &Path, settings: serde_json::Value) -> Care {
     let log_store = table::log_store(&Location::embedded(folder, "hits")).expect("a table");
-    Care { log_store, config: config(settings) }
+    Care { log_store, config: config(settings), memory_bytes: 64 << 20 }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,22 +3,24 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use deltalake::logstore::{LogStoreRef, StorageConfig, default_logstore};
+use futures::StreamExt;
 use futures::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
-    ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult,
-    Result,
+    CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload,
+    ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions, PutPayload,
+    PutResult, Result,
 };
 use serde_json::json;
 
 use super::care::{commit_epochs, file_count};
 use super::{config, positions, sink};
 use crate::maintenance::Care;
+use crate::sparing::Sparing;
 use crate::table::{self, Location};
 
 #[derive(Debug)]
@@ -33,6 +35,42 @@ enum Fault {
     LosesAnswer(AtomicBool),
     /// What is there is overwritten.
     Overwrites,
+    /// None: entries of the log that are open are counted.
+    Counts(Arc<Open>),
+}
+
+/// Entries of a log that somebody reads now, and at most.
+#[derive(Debug, Default)]
+struct Open {
+    now: AtomicUsize,
+    most: AtomicUsize,
+}
+
+/// One of them.
+struct Entry(Arc<Open>);
+
+impl Entry {
+    fn new(open: Arc<Open>) -> Self {
+        let now = open.now.fetch_add(1, Ordering::Relaxed) + 1;
+        open.most.fetch_max(now, Ordering::Relaxed);
+        Self(open)
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.0.now.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The same bytes; whoever holds them holds the entry.
+fn held(entry: Entry, found: GetResult) -> GetResult {
+    let (meta, range) = (found.meta.clone(), found.range.clone());
+    let attributes = found.attributes.clone();
+    let pieces = found.into_stream().inspect(move |_| {
+        let _ = &entry;
+    });
+    GetResult { payload: GetResultPayload::Stream(pieces.boxed()), meta, range, attributes }
 }
 
 impl fmt::Display for Forgetful {
@@ -60,6 +98,7 @@ impl ObjectStore for Forgetful {
                 Ok(put)
             }
             Fault::Overwrites => self.store.put(location, payload).await,
+            Fault::Counts(_) => self.store.put_opts(location, payload, opts).await,
         }
     }
 
@@ -72,7 +111,13 @@ impl ObjectStore for Forgetful {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        self.store.get_opts(location, options).await
+        let found = self.store.get_opts(location, options).await?;
+        match &self.fault {
+            Fault::Counts(open) if location.extension() == Some("json") => {
+                Ok(held(Entry::new(open.clone()), found))
+            }
+            _ => Ok(found),
+        }
     }
 
     fn delete_stream(
@@ -109,7 +154,7 @@ async fn a_merge_whose_answer_was_lost_keeps_its_file() {
     commit_epochs(&quiet, 20).await;
     let log_store = table::log_store(&Location::embedded(folder.path(), "hits")).expect("a table");
     let log_store = with_fault(&log_store, Fault::LosesAnswer(AtomicBool::new(true)));
-    let care = Care { log_store, config: config(settings) };
+    let care = Care { log_store, config: config(settings), memory_bytes: 64 << 20 };
     care.merge_small_files().await.expect("merged");
     assert_eq!(file_count(folder.path()).await, 1);
     assert_eq!(positions(&quiet).await, (0..200).collect::<Vec<_>>());
@@ -130,4 +175,21 @@ async fn a_store_that_overwrites_what_is_there_is_refused_where_others_reach_it(
     let names = entries.map(|entry| entry.expect("readable").file_name());
     let left: Vec<_> = names.filter(|name| name != ".logmill").collect();
     assert!(left.is_empty(), "nothing of the probe stays: {left:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_is_read_a_few_entries_at_a_time() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let quiet = sink(folder.path(), json!({ "maintenance": { "enabled": false } }));
+    commit_epochs(&quiet, 60).await;
+    let log_store = table::log_store(&Location::embedded(folder.path(), "hits")).expect("a table");
+    let open = Arc::new(Open::default());
+    let store = log_store.root_object_store(None);
+    let root = Arc::new(Forgetful { store, fault: Fault::Counts(open.clone()) });
+    let (files, url) = (log_store.object_store(None), log_store.root_url());
+    let counted = default_logstore(files, root, url, &StorageConfig::default());
+    let table = table::snapshot(&Sparing::over(counted)).await.expect("readable").expect("a table");
+    assert_eq!(table.version(), 60);
+    let most = open.most.load(Ordering::Relaxed);
+    assert!((1..=10).contains(&most), "{most} of 61 entries were open at once");
 }

@@ -75,7 +75,12 @@ impl OpenFile {
     /// Bytes that it holds in memory.
     pub fn memory_bytes(&self) -> usize {
         let on_their_way = if self.upload.is_some() { PARTS_AT_ONCE * PART_BYTES } else { 0 };
-        self.writer.memory_bytes() + on_their_way
+        self.unsent_bytes() + on_their_way
+    }
+
+    /// Bytes that it holds in memory and has not handed to the store.
+    pub fn unsent_bytes(&self) -> usize {
+        self.writer.memory_bytes()
     }
 
     /// Ends the file and waits until it is durable.

@@ -19,6 +19,7 @@ use contract::error::Context;
 use contract::{Error, Result};
 use tokio::sync::watch;
 
+use crate::allocator::IDLE_THREAD_KEPT;
 use crate::arguments::{self, Global};
 use crate::failure::Exit;
 use crate::memory::Memory;
@@ -178,6 +179,7 @@ pub async fn listen_and_tell(
 ) -> Result<()> {
     let threads = tokio::runtime::Builder::new_multi_thread()
         .thread_name(THREADS)
+        .thread_keep_alive(IDLE_THREAD_KEPT)
         .enable_all()
         .build()
         .bug("could not start the threads of the server")?;
