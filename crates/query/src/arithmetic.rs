@@ -1,7 +1,7 @@
 //! Sums, differences and products of whole numbers that do not wrap, in questions as in pipelines.
 //!
 //! What is computed of a row fails where it has no place in its type, and the query with it. Sums
-//! over rows (`sum(n)`) are the engine's own.
+//! over rows are in `sums`.
 
 use std::sync::Arc;
 

@@ -25,6 +25,7 @@ pub mod opened;
 mod records;
 pub mod session;
 pub mod spill;
+mod sums;
 pub mod trace;
 
 pub use catalog::{Elsewhere, PlacedTable};

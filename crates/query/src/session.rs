@@ -35,6 +35,7 @@ use crate::date_trunc::DateTrunc;
 use crate::lake;
 use crate::log::{LogFunction, RefusedLines, TakenFormats, UnreadFiles};
 use crate::spill::SpillFolder;
+use crate::sums;
 
 /// Bytes that all queries of a closed session spill to disk.
 const SPILLED_BYTES_MAX: u64 = 1 << 30;
@@ -264,6 +265,7 @@ fn context(
         context.register_udf(function);
     }
     context.register_udf(DateTrunc::udf());
+    context.register_udaf(sums::sum());
     let functions: Vec<_> = context.state().scalar_functions().values().cloned().collect();
     for function in functions {
         let function = engine::bounded(function, engine::QUERY_BATCH_BYTES_MAX);

@@ -71,3 +71,37 @@ fn whole_numbers_of_a_question_do_not_wrap() {
     }
     assert_eq!(ask("CAST(n AS BIGINT) - 1").stdout, "made\n9223372036854775806\n");
 }
+
+#[test]
+fn sums_of_whole_numbers_do_not_wrap() {
+    let desk = Desk::new();
+    let most = i64::MAX;
+    let rows = [(most, 1), (5, 1), (-9, 1), (most, 2), (most - 1, 2)];
+    let rows = rows.map(|(n, k)| format!("{{\"n\": {n}, \"k\": {k}}}\n"));
+    desk.write("n.jsonl", &rows.concat());
+    let ask = |sql: &str| {
+        let sql = sql.replace("FROM n", "FROM log('n.jsonl', 'json')");
+        desk.run(&["query", &sql, "--format", "csv"])
+    };
+    for wraps in [
+        "SELECT sum(n) FROM n WHERE k = 2",
+        "SELECT k, sum(n) FROM n GROUP BY k",
+        "SELECT sum(n) OVER (ORDER BY n) FROM n",
+        "SELECT sum(n) OVER (ORDER BY n ROWS 1 PRECEDING) FROM n",
+        "SELECT sum(DISTINCT n), sum(DISTINCT k) FROM n WHERE k = 2",
+    ] {
+        let ran = ask(wraps);
+        assert_eq!(ran.code, 2, "{wraps}: {}", ran.stdout);
+        assert!(ran.stderr.contains("DECIMAL(38, 0)"), "{wraps}: {}", ran.stderr);
+    }
+    let fits = format!("{}\n", most - 4);
+    for whole in [
+        "SELECT sum(n) AS s FROM n WHERE k = 1",
+        "SELECT sum(n) AS s FROM n WHERE k = 1 GROUP BY k",
+    ] {
+        assert_eq!(ask(whole).stdout, format!("s\n{fits}"), "{whole}");
+    }
+    let wide = "SELECT sum(CAST(n AS DECIMAL(38, 0))) AS s FROM n WHERE k = 2";
+    assert_eq!(ask(wide).stdout, "s\n18446744073709551613\n");
+    assert_eq!(ask("SELECT sum(n) AS s FROM n WHERE k = 3").stdout, "s\n\"\"\n");
+}
