@@ -5,8 +5,8 @@
 //! logs for your Application Load Balancer" (docs.aws.amazon.com/elasticloadbalancing/latest/
 //! application/load-balancer-access-logs.html) and "Amazon S3 server access log format"
 //! (docs.aws.amazon.com/AmazonS3/latest/userguide/LogFormat.html). Fields are added at the end;
-//! what nobody knows yet stands in the column `more`. Of the load balancers, `-` and times of -1
-//! are nothing, and only a request that reached a target has one.
+//! what nobody knows yet stands in the column `more`. Of the load balancers, `-`, times of -1 and a
+//! status of 0 are nothing, and only a request that reached a target has one.
 
 use super::fields::Take::{
     Address, ClfTime, Integer, Quoted, Request, Seconds, Status, Text, Time, UrlRequest, Word,

@@ -247,6 +247,8 @@ fn fill<'a>(take: Take, places: [usize; 2], field: Found<'a>, row: &mut Row<'a>)
         Take::Word(_) => row.set(places[0], Cell::Piece(text)),
         Take::Integer(_) if text == "-1" => {}
         Take::Integer(_) => row.number(places[0], digits(text)?),
+        // Nobody answered: the Classic Load Balancer has a number there all the same.
+        Take::Status(_) if text == "0" => {}
         Take::Status(_) => {
             row.number(places[0], digits(text).filter(|_| text.len() == 3)?);
         }
