@@ -13,7 +13,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use contract::SplitId;
 use formats::compression::gzip::Point;
 
-/// How many files have points: with all of them at rest 33 MiB.
+/// How many files have points: with all of them at rest inside of members 33 MiB, between members
+/// about 2 MiB.
 const SPLITS_MAX: usize = 1_024;
 /// How many points a file has while it is read: one before what is committed, and newer ones.
 const POINTS_MAX: usize = 3;

@@ -162,6 +162,10 @@ impl Cursor {
         let (stop, size) = match reading.until {
             Until::Forever => (Stop::Never, u64::MAX),
             Until::End => (Stop::AtEnd, opened.signature.size),
+            // What is read again was read with what followed: nobody waits for more of it.
+            Until::Position(position) if opened.compression == Compression::Gzip => {
+                (Stop::before(&position)?, opened.signature.size)
+            }
             Until::Position(position) => (Stop::before(&position)?, u64::MAX),
         };
         let (start, whole, hole) = note.as_ref().map_or_else(Default::default, |note| {

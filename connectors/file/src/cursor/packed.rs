@@ -62,6 +62,7 @@ impl Cursor {
             return;
         }
         if let Some(point) = self.bytes.gzip().and_then(|gzip| gzip.point_here()) {
+            let point = point.shortened(self.lines.at().max(0).cast_unsigned());
             self.points.put(&self.whereabouts.split.id, &point);
         }
     }

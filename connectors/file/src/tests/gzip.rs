@@ -163,6 +163,23 @@ async fn a_wrong_checksum_keeps_the_lines_and_is_told() {
 }
 
 #[tokio::test]
+async fn a_range_is_the_same_again_whatever_might_follow_it() {
+    let mut bench = Bench::new();
+    // What stands at the end could be the beginning of another member.
+    bench.write("a", [gzip("one\n").as_slice(), b"garbage\x1f"].concat());
+    let said = bench.read().await;
+    assert_eq!(said.len(), 2, "{said:?}");
+    let known = bench.known[0].clone();
+    let until = Until::Position(known.position.expect("it was read"));
+    let mut reader = bench.source.open(&known.split, None, until).await.expect("a file");
+    let mut again = Vec::new();
+    while let Some(batch) = reader.next_batch().await.expect("it was read before") {
+        again.extend(describe(&batch).into_iter().map(|text| format!("a@{text}")));
+    }
+    assert_eq!(again, said);
+}
+
+#[tokio::test]
 async fn damage_and_garbage_are_passed_over() {
     let first = gzip("one\n");
     let garbage = format!(

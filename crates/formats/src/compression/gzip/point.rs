@@ -8,6 +8,7 @@
 //!
 //! Invariant: a point that is given out was proved so, or stands behind what a flush leaves.
 
+use super::KNOWN_TEXT_BYTES;
 use super::inflater::{Inflater, Stops, Then, WINDOW_BYTES};
 
 /// So much text behind a place tells at which bit a block begins there.
@@ -60,10 +61,20 @@ pub struct Inside {
 impl Point {
     /// Whether reading can begin at a position from here, with the last KiB before it known.
     pub fn serves(&self, position: u64) -> bool {
-        const KNOWN_BYTES: u64 = 1 << 10;
         let known_from = self.text - self.before.len() as u64;
-        let wanted = if known_from == 0 { 0 } else { known_from + KNOWN_BYTES };
+        let wanted = if known_from == 0 { 0 } else { known_from + KNOWN_TEXT_BYTES };
         position >= wanted.max(self.text_from)
+    }
+
+    /// The same without text that nobody needs who begins at a position or behind it: between two
+    /// members no block refers to any.
+    pub fn shortened(mut self, position: u64) -> Self {
+        if self.inside.is_none() && self.serves(position) {
+            let needed = self.text.saturating_sub(position).saturating_add(KNOWN_TEXT_BYTES);
+            let excess = (self.before.len() as u64).saturating_sub(needed);
+            self.before.drain(..excess as usize);
+        }
+        self
     }
 
     /// The text before to which the next block may refer.
@@ -246,5 +257,12 @@ mod tests {
         check(point(100_000, WINDOW_BYTES, 0), 100_000 - 31 * 1024);
         check(point(100_000, WINDOW_BYTES, 99_000), 99_000);
         check(point(500, 500, 0), 0);
+        check(point(100_000, WINDOW_BYTES, 0).shortened(99_990), 99_990);
+        check(point(100_000, WINDOW_BYTES, 0).shortened(1_000_000), 100_000);
+        check(point(100_000, WINDOW_BYTES, 0).shortened(1), 100_000 - 31 * 1024);
+        check(point(500, 500, 0).shortened(500), 0);
+        let inside = Inside { start: Start::default(), bits: 0, sum: 0, length: 100_000 };
+        let point = Point { inside: Some(inside), ..point(100_000, WINDOW_BYTES, 0) };
+        check(point.shortened(100_000), 100_000 - 31 * 1024);
     }
 }
