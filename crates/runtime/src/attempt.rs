@@ -24,6 +24,7 @@ use crate::outlet::Outlet;
 use crate::owner::Owner;
 use crate::places::Places;
 use crate::reader_task::{Leave, ReaderHandle, ReaderReport, ReaderShared};
+use crate::roster::files::Merging;
 use crate::sink_task::{SinkHandle, SinkTask, Skip};
 use crate::step_task::StepTask;
 use crate::troubles::Stand;
@@ -91,6 +92,8 @@ pub struct Attempt<'a> {
     pub moved: BTreeSet<usize>,
     /// The sinks, by number; none for those that stand aside.
     pub sinks: Vec<Option<SinkHandle>>,
+    /// A new base of the roster, which is being made.
+    pub merging: Option<Merging>,
     /// Tasks that hold each other's queues and so do not end by themselves.
     steps: Vec<AbortHandle>,
     tasks: JoinSet<Result<()>>,
@@ -169,6 +172,7 @@ impl<'a> Attempt<'a> {
             departed: Vec::new(),
             moved: BTreeSet::new(),
             sinks,
+            merging: None,
             steps,
             tasks,
         })

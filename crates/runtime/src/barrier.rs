@@ -81,6 +81,7 @@ impl Attempt<'_> {
         self.owner.instruments.committed(&self.checkpoint, &observed);
         self.acknowledge().await?;
         self.go_on().await?;
+        self.merge_files();
         self.collect();
         Ok(())
     }
@@ -244,10 +245,10 @@ impl Attempt<'_> {
         // An attempt that cannot decide goes, and the checkpoint before goes with it.
         let mut next = draft.checkpoint;
         next.roster = std::mem::take(&mut self.checkpoint.roster);
-        for (number, position) in &draft.moved {
-            next.roster.advance(*number, position.clone());
-        }
-        let decision = self.owner.decide(&next).await?;
+        let mut moved = draft.moved;
+        moved.retain(|number, position| next.roster.advance(*number, position));
+        self.take_base(&mut next);
+        let decision = self.owner.decide(&mut next).await?;
         failpoint::reach("decide.after").await?;
         match decision {
             Decision::Decided => {
@@ -255,7 +256,7 @@ impl Attempt<'_> {
                 self.shared.underway.decided(draft.batches);
                 self.owner.progress.add_epoch();
                 self.checkpoint = next;
-                self.moved.extend(draft.moved.into_keys());
+                self.moved.extend(moved.into_keys());
                 Ok(draft.observed)
             }
             Decision::Overtaken => Err(self.owner.overtaken(next.epoch).await),
@@ -317,6 +318,7 @@ impl Attempt<'_> {
         let keep_from = self.checkpoint.now_us - i64::try_from(keep).unwrap_or(i64::MAX);
         self.spawn(async move {
             history.collect(epoch, keep_from).await;
+            history.collect_files().await;
             Ok(())
         });
     }

@@ -124,8 +124,8 @@ mod tests {
         let mut first = Checkpoint::first("logs", &lineage, 1);
         first.roster.enter("orders", split);
         for epoch in [0, 1] {
-            let made = Checkpoint { epoch, ..first.clone() };
-            history.decide(&made).await.expect("decided");
+            let mut made = Checkpoint { epoch, ..first.clone() };
+            history.decide(&mut made).await.expect("decided");
         }
         let expected: LineagePlan = [("orders".to_owned(), Lineages::Split)].into();
         assert_eq!(infer("logs", &store).await.expect("whole"), expected);

@@ -67,6 +67,12 @@ const FAILPOINTS: &[Failpoint] = &[
         "the same",
     )
     .passed_by(Passed::Replay),
+    Failpoint::of_epoch(
+        "recover.upgraded",
+        "a history of an earlier layout has an epoch of no rows in the present one",
+        "it goes on; nothing is repeated",
+    )
+    .passed_by(Passed::Apart),
     Failpoint::of_epoch("recover.done", "every sink holds the newest epoch", "nothing is repeated")
         .passed_by(Passed::Start),
     Failpoint::of_epoch(

@@ -12,7 +12,7 @@ use contract::source::Lineages;
 use contract::transform::EpochStart;
 use contract::{Error, ErrorKind, Lineage, Result};
 use plan::OnSplitError;
-use state::checkpoint::{KeptResource, SinkState, sha256_hex};
+use state::checkpoint::{FORMAT, KeptResource, SinkState, sha256_hex};
 use state::history::Decision;
 use state::lease::Lease;
 use state::ledger::Entry;
@@ -199,12 +199,13 @@ impl RunContext {
 impl Owner {
     /// The owner of a lineage whose lease is held.
     pub fn new(run: &RunContext, lineage: &Lineage, scope: Scope, lease: Lease) -> Self {
+        let (checkpoints, lease) = (&run.options.checkpoints, Arc::new(lease));
         Self {
             pipeline: run.pipeline.clone(),
             lineage: lineage.clone(),
             scope,
-            history: run.options.checkpoints.history(&run.pipeline.name, lineage),
-            lease: Arc::new(lease),
+            history: checkpoints.history(&run.pipeline.name, lineage).owned(lease.clone()),
+            lease,
             options: run.options.clone(),
             progress: run.progress.clone(),
             budget: run.budget.clone(),
@@ -233,7 +234,7 @@ impl Owner {
     ///
     /// # Errors
     /// As for [`Lease::verify`] and [`History::decide`].
-    pub async fn decide(&self, checkpoint: &Checkpoint) -> Result<Decision> {
+    pub async fn decide(&self, checkpoint: &mut Checkpoint) -> Result<Decision> {
         self.lease.verify().await?;
         let begun = Instant::now();
         let decision = self.history.decide(checkpoint).await;
@@ -255,17 +256,34 @@ impl Owner {
         sinks: BTreeMap<String, SinkState>,
         ledger: Vec<Entry>,
     ) -> Result<Checkpoint> {
-        let next = Checkpoint {
+        let mut next = Checkpoint {
             epoch: checkpoint.epoch + 1,
             writer: format!("{:016x}", rand::random::<u64>()),
             cuts: Vec::new(),
             sinks,
             ledger,
+            format: FORMAT,
             ..checkpoint.clone()
         };
-        match self.decide(&next).await? {
-            Decision::Decided => Ok(next),
+        match self.decide(&mut next).await? {
+            Decision::Decided => {
+                self.tell_of_layout(checkpoint.format);
+                Ok(next)
+            }
             Decision::Overtaken => Err(self.overtaken(next.epoch).await),
+        }
+    }
+
+    /// Says once that there is no way back, where the checkpoint before was written by an earlier
+    /// version.
+    fn tell_of_layout(&self, before: u32) {
+        if (1..FORMAT).contains(&before) && self.progress.upgrades() {
+            warn!(
+                from = before,
+                to = FORMAT,
+                "checkpoints are written in a new layout from now on; earlier versions cannot go \
+                 on from here"
+            );
         }
     }
 

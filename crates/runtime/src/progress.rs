@@ -28,6 +28,8 @@ pub struct Progress {
     failure: OnceLock<String>,
     /// Lineages that do not read yet, or not again.
     recovering: AtomicU64,
+    /// Whether a history went over to another layout.
+    has_upgraded: AtomicBool,
     /// What cannot be read.
     pub troubles: Troubles,
     /// The record that was refused first.
@@ -116,6 +118,11 @@ impl Progress {
     pub(crate) fn recovering(self: &Arc<Self>) -> Recovering {
         self.recovering.fetch_add(1, Ordering::Relaxed);
         Recovering(self.clone())
+    }
+
+    /// A history goes over to another layout. Whether it is the first one.
+    pub(crate) fn upgrades(&self) -> bool {
+        !self.has_upgraded.swap(true, Ordering::Relaxed)
     }
 
     /// Notes that the run ended early, and why.

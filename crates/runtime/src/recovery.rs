@@ -10,7 +10,7 @@ use contract::transform::EpochStart;
 use contract::{Error, ErrorKind, Result, failpoint};
 use futures::future::try_join_all;
 use state::Checkpoint;
-use state::checkpoint::{SEMANTICS, SinkState};
+use state::checkpoint::{FORMAT, SEMANTICS, SinkState};
 use tracing::{info, warn};
 
 use crate::assume;
@@ -25,6 +25,9 @@ use crate::losses::{self, Compared, Terms};
 use crate::owner::Owner;
 use crate::sink_task::{Skip, commit_one};
 use crate::targets;
+
+/// Epochs of no rows by which a history goes over to another layout.
+const UPGRADE_EPOCHS: usize = 2;
 
 /// What a start found.
 pub struct Recovered {
@@ -46,6 +49,7 @@ pub async fn recover(owner: &Owner) -> Result<Recovered> {
         (checkpoint, complete) = (adopt(owner, checkpoint).await?, true);
     }
     failpoint::reach("recover.owned").await?;
+    let format = checkpoint.format;
     let mut targets = targets::compare(owner, &mut checkpoint, complete)?;
     match owner.options.accept_gap {
         _ if owner.lineage.is_replay() => {}
@@ -94,6 +98,9 @@ pub async fn recover(owner: &Owner) -> Result<Recovered> {
     if changed && !assumed {
         checkpoint = assume::keep(owner, checkpoint).await?;
     }
+    if !assumed {
+        checkpoint = upgrade(owner, checkpoint, format).await?;
+    }
     failpoint::reach("recover.done").await?;
     Ok(Recovered { checkpoint, assumed })
 }
@@ -116,10 +123,24 @@ async fn newest(owner: &Owner) -> Result<(Checkpoint, bool)> {
         return Ok((newest.checkpoint, newest.complete));
     }
     let incarnation = rand::random::<u32>() >> 1;
-    let first = Checkpoint::first(&owner.pipeline.name, &owner.lineage, incarnation);
-    owner.decide(&first).await?;
+    let mut first = Checkpoint::first(&owner.pipeline.name, &owner.lineage, incarnation);
+    owner.decide(&mut first).await?;
     failpoint::reach("recover.first").await?;
     Ok((first, true))
+}
+
+/// Goes over to the layout of this program, by epochs that read nothing: the newest epoch and the
+/// one before it are written in it before anything else happens.
+async fn upgrade(owner: &Owner, checkpoint: Checkpoint, format: u32) -> Result<Checkpoint> {
+    if !(1..FORMAT).contains(&format) {
+        return Ok(checkpoint);
+    }
+    let mut checkpoint = checkpoint;
+    for _ in 0..UPGRADE_EPOCHS {
+        checkpoint = assume::keep(owner, checkpoint).await?;
+        failpoint::reach("recover.upgraded").await?;
+    }
+    Ok(checkpoint)
 }
 
 /// What a later program decided cannot be finished here: its rules make other rows.
@@ -154,7 +175,7 @@ async fn adopt(owner: &Owner, first: Checkpoint) -> Result<Checkpoint> {
         adopted.sinks.insert(name.clone(), state);
     }
     if adopted.epoch > 0 {
-        owner.decide(&adopted).await?;
+        owner.decide(&mut adopted).await?;
         warn!(epoch = adopted.epoch, "adopted what the sinks hold; everything is read again");
     }
     Ok(adopted)
@@ -171,6 +192,17 @@ async fn newest_readable(owner: &Owner) -> Result<Option<state::history::Newest>
     let Some(damaged) = owner.history.newest_epoch().await?.filter(|epoch| *epoch > 0) else {
         return Err(error);
     };
+    match owner.history.epoch(damaged).await {
+        // It is whole; a file that it names is not.
+        Ok(_) => {
+            return Err(error.hint(
+                "restore the file from a backup, or give the pipeline another `name` and its \
+                 sinks other places to begin anew",
+            ));
+        }
+        Err(passing) if passing.retry() => return Err(passing),
+        Err(_) => {}
+    }
     let mut before = owner.history.epoch(damaged - 1).await?;
     let mut targets = targets::compare(owner, &mut before, false)?;
     for (sink, held) in fence(owner, &before).await?.into_iter().enumerate() {

@@ -202,6 +202,6 @@ async fn begin_one(run: &RunContext, source: &str, split: &Split) -> Result<()> 
     let mut first = Checkpoint::first(&run.pipeline.name, &lineage, incarnation);
     first.roster.enter(source, split.clone());
     let history = run.options.checkpoints.history(&run.pipeline.name, &lineage);
-    history.decide(&first).await?;
+    history.decide(&mut first).await?;
     failpoint::reach("scout.begun").await
 }

@@ -22,6 +22,36 @@ pub const FAILPOINTS: &[Failpoint] = &[
     )
     .passed_by(Passed::Apart),
     Failpoint::of_epoch(
+        "layer.before",
+        "splits that changed are too many for a checkpoint and stand nowhere yet",
+        "the epoch never was: its rows come again, once",
+    )
+    .passed_by(Passed::Apart),
+    Failpoint::of_epoch(
+        "layer.after",
+        "they stand in a file that no checkpoint names",
+        "the epoch never was; the file is nobody's, and goes with the next collection",
+    )
+    .passed_by(Passed::Apart),
+    Failpoint::of_epoch(
+        "base.before",
+        "all splits are merged, and stand in their earlier files alone",
+        "the earlier files are read",
+    )
+    .passed_by(Passed::Apart),
+    Failpoint::of_epoch(
+        "base.after",
+        "the merged file is there, and no checkpoint names it",
+        "the earlier files are read; the new one goes with the next collection",
+    )
+    .passed_by(Passed::Apart),
+    Failpoint::of_epoch(
+        "collect.deleted",
+        "a file that no checkpoint names is gone, others are there",
+        "nothing that is needed is gone",
+    )
+    .passed_by(Passed::Apart),
+    Failpoint::of_epoch(
         "lease.renew",
         "a lease in a shared store is about to be renewed",
         "who sleeps here finds out that it was taken, before it decides",

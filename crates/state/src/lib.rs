@@ -27,7 +27,7 @@ pub use checkpoint::Checkpoint;
 pub use checkpoint_store::CheckpointStore;
 pub use failpoints::FAILPOINTS;
 pub use formats::TakenFormat;
-pub use history::History;
+pub use history::{Followed, History};
 pub use ledger::LedgerRow;
 pub use roster::{Roster, SplitState};
 pub use runs::{Run, RunOutcome, Runs};

@@ -1,14 +1,15 @@
 //! The splits that a lineage knows, each with the next record to read.
 //!
 //! A split has a number for as long as the lineage lives: cuts and positions name it by that. The
-//! numbers are internal to checkpoints. Nothing here looks through all splits to find one.
+//! numbers are internal to checkpoints. Nothing here looks through all splits to find one, and what
+//! changed is known by number until it stands in a file.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Index;
 
 use contract::source::{KnownSplit, Split};
 use contract::{Position, SplitId};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 /// A split of a source with the next record to read.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -20,7 +21,7 @@ pub struct SplitState {
     pub known: KnownSplit,
 }
 
-/// Splits by number and by id. Written as a list in which the place of a split is its number.
+/// Splits by number and by id.
 #[derive(Clone, Debug, Default)]
 pub struct Roster {
     splits: BTreeMap<usize, SplitState>,
@@ -28,9 +29,18 @@ pub struct Roster {
     numbers: HashMap<SplitId, Vec<usize>>,
     /// The number of the next split that is new.
     next: usize,
+    /// Those that stand in no file as they are.
+    changed: BTreeSet<usize>,
 }
 
 impl Roster {
+    /// Splits of which names alone are known.
+    pub fn named(states: impl Iterator<Item = (usize, SplitState)>) -> Self {
+        let mut roster = Self::default();
+        roster.fill(states);
+        roster
+    }
+
     /// How many splits there are.
     pub fn len(&self) -> usize {
         self.splits.len()
@@ -78,8 +88,11 @@ impl Roster {
     pub fn enter(&mut self, source: &str, split: Split) -> usize {
         match self.number(source, &split.id) {
             Some(number) => {
-                if let Some(state) = self.splits.get_mut(&number) {
+                if let Some(state) = self.splits.get_mut(&number)
+                    && state.known.split.descriptor != split.descriptor
+                {
                     state.known.split = split;
+                    self.changed.insert(number);
                 }
                 number
             }
@@ -90,18 +103,67 @@ impl Roster {
         }
     }
 
-    /// Notes the next record of a split.
-    pub fn advance(&mut self, number: usize, position: Position) {
-        if let Some(state) = self.splits.get_mut(&number) {
-            state.known.position = Some(position);
+    /// Notes the next record of a split. Whether that says anything new.
+    pub fn advance(&mut self, number: usize, position: &Position) -> bool {
+        let Some(state) = self.splits.get_mut(&number) else { return false };
+        let known = &state.known.position;
+        // Notes take no part in comparisons of positions.
+        let is_known = |known: &Position| known == position && known.note == position.note;
+        if known.as_ref().is_some_and(is_known) {
+            return false;
+        }
+        state.known.position = Some(position.clone());
+        self.changed.insert(number);
+        true
+    }
+
+    /// The number of the next split that is new.
+    pub fn next(&self) -> usize {
+        self.next
+    }
+
+    /// Numbers below this one were given, to splits that are here or are not any more.
+    pub fn begin_at(&mut self, next: usize) {
+        self.next = self.next.max(next);
+    }
+
+    /// The splits that stand in no file as they are, in order of their numbers.
+    pub fn changes(&self) -> impl Iterator<Item = (usize, &SplitState)> {
+        self.changed.iter().map(|number| (*number, &self[*number]))
+    }
+
+    /// All of them stand in files now.
+    pub fn settle(&mut self) {
+        self.changed.clear();
+    }
+
+    /// Takes in splits as they stand in a file, in place of what was known of them.
+    pub fn fill(&mut self, states: impl Iterator<Item = (usize, SplitState)>) {
+        for (number, state) in states {
+            self.put(number, state);
+        }
+    }
+
+    /// The same of splits that stand in no file.
+    pub fn change(&mut self, states: impl Iterator<Item = (usize, SplitState)>) {
+        for (number, state) in states {
+            self.put(number, state);
+            self.changed.insert(number);
+        }
+    }
+
+    fn put(&mut self, number: usize, state: SplitState) {
+        self.next = self.next.max(number + 1);
+        let id = state.known.split.id.clone();
+        if self.splits.insert(number, state).is_none() {
+            self.numbers.entry(id).or_default().push(number);
         }
     }
 
     fn add(&mut self, state: SplitState) -> usize {
         let number = self.next;
-        self.next += 1;
-        self.numbers.entry(state.known.split.id.clone()).or_default().push(number);
-        self.splits.insert(number, state);
+        self.put(number, state);
+        self.changed.insert(number);
         number
     }
 }
@@ -133,18 +195,6 @@ impl IntoIterator for Roster {
     }
 }
 
-impl Serialize for Roster {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_seq(self.states())
-    }
-}
-
-impl<'de> Deserialize<'de> for Roster {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        Ok(Vec::<SplitState>::deserialize(from)?.into_iter().collect())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,7 +209,7 @@ mod tests {
         assert_eq!(roster.enter("access", split("a.log", 1)), 0);
         assert_eq!(roster.enter("errors", split("a.log", 1)), 1, "another source's is another one");
         assert_eq!(roster.enter("access", split("b.log", 1)), 2);
-        roster.advance(0, Position::new(7));
+        assert!(roster.advance(0, &Position::new(7)));
         assert_eq!(roster.enter("access", split("a.log", 2)), 0);
         assert_eq!(roster[0].known.split.descriptor, 2, "as it was said last");
         assert_eq!(roster[0].known.position, Some(Position::new(7)));
@@ -171,16 +221,40 @@ mod tests {
     }
 
     #[test]
-    fn a_roster_reads_what_it_writes() {
+    fn what_changed_is_known_until_it_stands_in_a_file() {
         let mut roster = Roster::default();
         for id in ["a", "b", "c"] {
-            let number = roster.enter("access", split(id, 1));
-            roster.advance(number, Position::new(number as i64));
+            roster.enter("access", split(id, 1));
         }
-        let text = serde_json::to_string(&roster).expect("written");
-        let mut read: Roster = serde_json::from_str(&text).expect("read");
-        assert_eq!(serde_json::to_string(&read).expect("written"), text);
-        assert_eq!(read.number("access", &SplitId::new("c")), Some(2));
-        assert_eq!(read.enter("access", split("d", 1)), 3, "numbers go on");
+        let changes = |roster: &Roster| roster.changes().map(|(number, _)| number).collect();
+        let check = |roster: &Roster, expect: &[usize]| {
+            let found: Vec<usize> = changes(roster);
+            assert_eq!(found, expect);
+        };
+        check(&roster, &[0, 1, 2]);
+        roster.settle();
+        roster.enter("access", split("a", 1));
+        check(&roster, &[]);
+        roster.enter("access", split("c", 2));
+        assert!(roster.advance(1, &Position::new(7)));
+        check(&roster, &[1, 2]);
+        roster.settle();
+        assert!(!roster.advance(1, &Position::new(7)), "it stands there already");
+        check(&roster, &[]);
+        assert!(roster.advance(1, &Position::new(7).with_note("another")));
+        check(&roster, &[1]);
+    }
+
+    #[test]
+    fn numbers_go_on_behind_all_that_were_given() {
+        let mut roster = Roster::default();
+        let known = KnownSplit { split: split("z", 1), position: None };
+        let state = SplitState { source: "access".to_owned(), known };
+        roster.fill([(7, state)].into_iter());
+        assert_eq!(roster.enter("access", split("a", 1)), 8);
+        roster.begin_at(20);
+        assert_eq!(roster.enter("access", split("b", 1)), 20);
+        assert_eq!(roster.number("access", &SplitId::new("z")), Some(7));
+        assert_eq!(roster.iter().map(|(number, _)| number).collect::<Vec<_>>(), [7, 8, 20]);
     }
 }

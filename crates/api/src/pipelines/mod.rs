@@ -275,7 +275,7 @@ impl Board {
                 *sums.entry(name).or_insert(0.0) += rate;
             }
         }
-        sums.splits.extend(newest.roster.states().map(|state| SplitLag {
+        sums.splits.extend(tally.splits().states().map(|state| SplitLag {
             source: state.source.clone(),
             split: state.known.split.id.as_str().to_owned(),
             position: state.known.position.as_ref().map(|position| position.at),

@@ -7,7 +7,7 @@ use contract::Result;
 use runtime::DEAD_LETTERS;
 use serde::Serialize;
 use state::ledger::{Counts, Entry};
-use state::{Checkpoint, History};
+use state::{Checkpoint, Followed, History, Roster};
 use utoipa::ToSchema;
 
 use crate::analytics::params::written;
@@ -54,8 +54,9 @@ pub struct Tally {
     pub sinks: BTreeMap<String, Counts>,
     /// The newest epochs, in order.
     pub recent: VecDeque<Epoch>,
-    /// The newest checkpoint.
+    /// The newest checkpoint, without its splits.
     pub newest: Option<Checkpoint>,
+    splits: Followed,
     /// When it was decided.
     pub decided: Option<SystemTime>,
     looked: Option<Instant>,
@@ -91,8 +92,16 @@ impl Tally {
                 self.take(checkpoint, decided);
             }
         }
+        if let Some(newest) = &self.newest {
+            history.follow(&mut self.splits, newest).await?;
+        }
         self.looked = Some(Instant::now());
         Ok(())
+    }
+
+    /// All splits of the lineage.
+    pub fn splits(&self) -> &Roster {
+        self.splits.roster()
     }
 
     fn take(&mut self, checkpoint: Checkpoint, decided: Option<SystemTime>) {

@@ -121,7 +121,7 @@ async fn store(complete: bool) -> Arc<dyn ObjectStore> {
         let (from, to) = (Some(Position::new(from)), Position::new(from + 3));
         checkpoint.cuts.push(Cut { split, from: from.clone(), to });
         checkpoint.ledger.push(entry(from.expect("given").at));
-        history.decide(&checkpoint).await.expect("decided");
+        history.decide(&mut checkpoint).await.expect("decided");
     }
     if complete {
         history.mark_complete(2).await.expect("marked");
@@ -250,7 +250,7 @@ async fn epochs_of_several_lineages_are_compared_together() {
             sum.add(split_seed("a"), position, 0);
             (entry.counts.delivered, entry.hash) = (1, hash_text(sum.hash));
             checkpoint.ledger.push(entry);
-            history.decide(&checkpoint).await.expect("decided");
+            history.decide(&mut checkpoint).await.expect("decided");
         }
         history.mark_complete(3).await.expect("marked");
         let sinks = [AuditedSink { name: "lake".into(), sink: Arc::new(Given(rows)) }];

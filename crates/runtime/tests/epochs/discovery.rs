@@ -6,11 +6,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use contract::source::{Discovery, KnownSplit, Source, Split, SplitReader, Until};
-use contract::{Error, Position, Result};
+use contract::{Error, Position, Result, SplitId};
 use runtime::{Outcome, Pipeline};
 
 use super::cluster::{Following, until};
-use super::{Fixture, Proof, ROWS, store};
+use super::{Fixture, Proof, ROWS, SPLITS, store};
+
+/// Splits that are open side by side: more than stand in a checkpoint.
+const OPEN: u64 = 999;
 
 /// A source that lists its splits as a test wants.
 #[derive(Clone)]
@@ -141,4 +144,42 @@ fn splits_that_come_later_are_read_though_every_other_listing_fails() {
         assert_eq!(summary.read, 3 * ROWS.unsigned_abs());
     });
     fixture.check();
+}
+
+#[test]
+fn an_epoch_writes_the_split_that_moved_and_not_all_that_are_open() {
+    let _alone = Proof::alone();
+    let fixture = quick();
+    let splits = format!("splits: {}", OPEN + 1);
+    let yaml = fixture.yaml.replace(&format!("splits: {SPLITS}"), &splits);
+    let yaml = yaml.replace(&format!("rows_max: {ROWS}, batch_rows: 50"), "rows_max: 2");
+    let fixture = Fixture { yaml, ..fixture };
+    let newest = async || {
+        let newest = fixture.history().newest().await.unwrap();
+        newest.map(|newest| newest.checkpoint).unwrap_or_default()
+    };
+    let has_read = async |splits: u64| {
+        let newest = newest().await;
+        let at = newest.roster.states().map(|state| state.known.position.as_ref());
+        at.filter(|at| at.is_some_and(|at| at.at == 2)).count() as u64 == splits
+    };
+    drive(async {
+        let mut how = None;
+        let following = Following::start(&fixture.proof(), |pipeline| {
+            how = Some(Lists::befall(pipeline, How { splits: OPEN.into(), ..How::default() }));
+        });
+        until("all but one are read", async || has_read(OPEN).await).await;
+        let before = newest().await;
+        assert!(!before.files.layers.is_empty(), "they stand in a file");
+        how.unwrap().splits.store(OPEN + 1, Ordering::Relaxed);
+        until("the last one is read", async || has_read(OPEN + 1).await).await;
+        let after = newest().await;
+        following.stop().await.unwrap();
+        assert_eq!(after.files, before.files, "no other file was needed");
+        let last = after.roster.number("numbers", &SplitId::new(OPEN.to_string()));
+        let known: Vec<_> = before.roster.changes().map(|(number, _)| number).collect();
+        let moved = after.roster.changes().map(|(number, _)| number);
+        let moved: Vec<_> = moved.filter(|number| !known.contains(number)).collect();
+        assert_eq!(moved, last.into_iter().collect::<Vec<_>>());
+    });
 }

@@ -310,8 +310,8 @@ fn an_epoch_that_an_earlier_owner_decided_late_is_taken_over() {
     steps::meanwhile(move || {
         let decided = futures::executor::block_on(async {
             let first = history.newest().await.unwrap().unwrap().checkpoint;
-            let late = Checkpoint { epoch: 1, writer: "earlier".into(), ..first };
-            history.decide(&late).await.unwrap()
+            let mut late = Checkpoint { epoch: 1, writer: "earlier".into(), ..first };
+            history.decide(&mut late).await.unwrap()
         });
         assert_eq!(decided, Decision::Decided);
     });

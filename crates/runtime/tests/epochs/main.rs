@@ -31,6 +31,7 @@ mod orders;
 mod replays;
 mod steps;
 mod strays;
+mod upgrade;
 mod wordy;
 
 const ROWS: i64 = 300;

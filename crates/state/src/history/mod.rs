@@ -2,13 +2,19 @@
 //!
 //! `<lineage>/epoch-<number>` is created, never overwritten: that create is the decision.
 //! `<lineage>/complete-<number>` says that every sink holds the epoch. Old epochs are packed into
-//! `<lineage>/pack-<first>-<last>`, so that a folder stays short however long a pipeline runs.
+//! `<lineage>/pack-<first>-<last>`, so that a folder stays short however long a pipeline runs. The
+//! splits that a checkpoint knows stand in files of `_base/<lineage>` and `_layer/<lineage>`.
 
+mod followed;
+mod layers;
 mod losses;
+mod namer;
 mod names;
 mod packs;
 mod rejects;
 mod shelf;
+#[cfg(test)]
+mod tests;
 mod tidy;
 mod troubles;
 
@@ -29,7 +35,9 @@ use crate::checkpoint::{Checkpoint, sha256_hex};
 use crate::ledger::{Entry, LedgerRow};
 use crate::moment::Moment;
 use crate::runs::RUNS;
+pub use followed::Followed;
 pub use losses::Losses;
+use namer::Namer;
 use names::Names;
 pub use shelf::Shelf;
 
@@ -41,6 +49,8 @@ const EPOCHS_LOOSE_MIN: usize = 3;
 const EPOCHS_LOOSE_MAX: usize = 256;
 /// How often the same bytes are put again while nobody knows whether they arrived.
 const PUT_ATTEMPTS_MAX: u32 = 5;
+/// How often a reader looks whose files go because the owner of the history goes on.
+const LOOKS_MAX: u32 = 3;
 /// Who has not seen the newest epoch for so long lists the folder before it decides another: by
 /// then the epoch's name may be free again, because a later owner has packed it away.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(3600);
@@ -72,6 +82,8 @@ pub struct History {
     is_shared: bool,
     /// When the newest epoch was last seen, or made.
     seen: Arc<Mutex<Option<Moment>>>,
+    /// Who names files, where this is the history's owner.
+    namer: Option<Arc<Namer>>,
 }
 
 /// The counts of a lineage.
@@ -106,7 +118,7 @@ impl History {
     /// The history of a lineage in a store of checkpoints.
     pub fn new(store: Arc<dyn ObjectStore>, pipeline: &str, lineage: &Lineage) -> Self {
         let prefix = Path::from_iter([pipeline, lineage.as_str()]);
-        Self { store, prefix, is_shared: false, seen: Arc::default() }
+        Self { store, prefix, is_shared: false, seen: Arc::default(), namer: None }
     }
 
     /// The same history in a store in which several machines write.
@@ -115,14 +127,26 @@ impl History {
         Self { is_shared: true, ..self }
     }
 
-    /// The newest checkpoint; none if the lineage has no history.
+    /// The newest checkpoint, with all its splits; none if the lineage has no history. Its owner
+    /// begins anew from there.
     ///
     /// # Errors
     /// External: the store does not answer (retryable), or the newest checkpoint is damaged (the
     /// error names the object).
     pub async fn newest(&self) -> Result<Option<Newest>> {
-        let names = self.names().await?;
-        self.see();
+        self.namer.iter().for_each(|namer| namer.give_up());
+        let mut looks = 1..LOOKS_MAX;
+        loop {
+            let names = self.names().await?;
+            self.see();
+            match self.newest_of(&names).await {
+                Err(error) if looks.next().is_some() => self.unless_gone_on(error, &names).await?,
+                read => return read,
+            }
+        }
+    }
+
+    async fn newest_of(&self, names: &Names) -> Result<Option<Newest>> {
         let Some((&epoch, path)) = names.epochs.last_key_value() else { return Ok(None) };
         let complete = names.complete.last().is_some_and(|complete| *complete >= epoch);
         let checkpoint = match (self.read(path).await, complete) {
@@ -136,7 +160,16 @@ impl History {
             },
             (read, _) => read?,
         };
+        let checkpoint = self.with_roster(checkpoint, path).await?;
         Ok(Some(Newest { checkpoint, complete }))
+    }
+
+    /// Whether to look again: what was listed may be gone since, where its owner went on.
+    async fn unless_gone_on(&self, error: Error, listed: &Names) -> Result<()> {
+        match !error.retry() && self.newest_epoch().await? > listed.newest() {
+            true => Ok(()),
+            false => Err(error),
+        }
     }
 
     /// The number of the newest checkpoint, readable or not.
@@ -156,10 +189,11 @@ impl History {
     }
 
     /// Creates a checkpoint if none stands under its number. This is the decision and the fence.
+    /// Of its splits, what would make it long is put into a file first.
     ///
     /// # Errors
     /// Retryable External: nobody knows whether it arrived, after several tries.
-    pub async fn decide(&self, checkpoint: &Checkpoint) -> Result<Decision> {
+    pub async fn decide(&self, checkpoint: &mut Checkpoint) -> Result<Decision> {
         if !self.has_seen_lately() {
             let newest = self.newest_epoch().await?;
             if newest.is_some_and(|newest| newest > checkpoint.epoch) {
@@ -169,13 +203,17 @@ impl History {
         let decision = self.create(checkpoint).await?;
         if decision == Decision::Decided {
             self.see();
+            self.namer.iter().for_each(|namer| namer.decided(checkpoint));
         }
         Ok(decision)
     }
 
-    async fn create(&self, checkpoint: &Checkpoint) -> Result<Decision> {
-        let slim = self.set_rejects_apart(checkpoint).await?;
-        let bytes = Bytes::from(slim.as_ref().unwrap_or(checkpoint).to_bytes()?);
+    async fn create(&self, checkpoint: &mut Checkpoint) -> Result<Decision> {
+        self.set_changes_apart(checkpoint).await?;
+        let rejects = self.set_rejects_apart(checkpoint).await?;
+        let written = checkpoint.to_bytes();
+        rejects::put_back(checkpoint, rejects);
+        let bytes = Bytes::from(written?);
         let path = self.path_of(checkpoint.epoch);
         let mut failure = None;
         for _ in 0..PUT_ATTEMPTS_MAX {
@@ -315,16 +353,41 @@ impl History {
     }
 
     /// All checkpoints that are kept, without refused rows, old ones without state and committables
-    /// too, in order.
+    /// too, in order. Only the newest has all splits; the others have those that they name.
     ///
     /// # Errors
     /// External: the store does not answer, or a checkpoint is damaged.
     pub async fn checkpoints(&self) -> Result<Vec<Checkpoint>> {
-        let names = self.names().await?;
-        let mut epochs: BTreeMap<u64, Checkpoint> = BTreeMap::new();
+        let mut looks = 1..LOOKS_MAX;
+        loop {
+            let names = self.names().await?;
+            match self.checkpoints_of(&names).await {
+                Err(error) if looks.next().is_some() => self.unless_gone_on(error, &names).await?,
+                read => return read,
+            }
+        }
+    }
+
+    async fn checkpoints_of(&self, names: &Names) -> Result<Vec<Checkpoint>> {
+        let mut epochs = BTreeMap::new();
+        // What the newest one names is gone soonest.
+        if let Some((epoch, path)) = names.epochs.last_key_value() {
+            let slim = self.read_slim(path).await?;
+            epochs.insert(*epoch, self.with_roster(slim, path).await?);
+        }
+        self.with_others(epochs, names).await
+    }
+
+    /// All checkpoints, of which some are known; the others with the splits that they name.
+    async fn with_others(
+        &self,
+        mut epochs: BTreeMap<u64, Checkpoint>,
+        names: &Names,
+    ) -> Result<Vec<Checkpoint>> {
         for path in &names.packs {
-            let unpacked = self.unpack(path).await?;
-            epochs.extend(unpacked.into_iter().map(|checkpoint| (checkpoint.epoch, checkpoint)));
+            for checkpoint in self.unpack(path).await? {
+                epochs.entry(checkpoint.epoch).or_insert(checkpoint);
+            }
         }
         for (epoch, path) in &names.epochs {
             if !epochs.contains_key(epoch) {
@@ -367,9 +430,20 @@ impl History {
     /// # Errors
     /// As for [`History::checkpoints`].
     pub async fn ledger(&self) -> Result<Ledger> {
-        let folded = self.folded(&self.names().await?).await?;
+        let mut looks = 1..LOOKS_MAX;
+        loop {
+            let names = self.names().await?;
+            match self.ledger_of(&names).await {
+                Err(error) if looks.next().is_some() => self.unless_gone_on(error, &names).await?,
+                read => return read,
+            }
+        }
+    }
+
+    async fn ledger_of(&self, names: &Names) -> Result<Ledger> {
+        let folded = self.folded(names).await?;
         let mut ledger = Ledger { folded_until: folded.until, rows: Vec::new() };
-        let recent = self.checkpoints().await?;
+        let recent = self.with_others(BTreeMap::new(), names).await?;
         let recent = recent.into_iter().filter(|checkpoint| checkpoint.epoch > folded.until);
         let recent = recent.map(|checkpoint| (checkpoint.epoch, checkpoint.ledger));
         for (epoch, entries) in std::iter::once((folded.until, folded.entries)).chain(recent) {
@@ -493,97 +567,6 @@ pub async fn lineages_of(store: &Arc<dyn ObjectStore>, pipeline: &str) -> Result
     let listed = store.list_with_delimiter(Some(&Path::from(pipeline))).await;
     let listed = listed.transient(|| format!("could not list checkpoints of {pipeline:?}"))?;
     let names = listed.common_prefixes.iter().filter_map(Path::filename);
-    Ok(names.filter(|name| ![RESOURCES, RUNS].contains(name)).map(Lineage::new).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use object_store::memory::InMemory;
-
-    use super::*;
-    use crate::ledger::Counts;
-
-    fn history() -> History {
-        History::new(Arc::new(InMemory::new()), "web-logs", &Lineage::new("main"))
-    }
-
-    fn checkpoint(epoch: u64, writer: &str) -> Checkpoint {
-        let counts = Counts { read: epoch, delivered: epoch, ..Counts::default() };
-        let entry = Entry { split: "a".into(), sink: "lake".into(), counts, hash: String::new() };
-        Checkpoint {
-            epoch,
-            writer: writer.to_owned(),
-            ledger: vec![entry],
-            ..Checkpoint::first("web-logs", &Lineage::new("main"), 1)
-        }
-    }
-
-    #[tokio::test]
-    async fn the_first_checkpoint_of_a_number_wins_and_knows_its_own_bytes() {
-        let history = history();
-        let ours = checkpoint(1, "a");
-        assert_eq!(history.decide(&ours).await.expect("put"), Decision::Decided);
-        assert_eq!(history.decide(&ours).await.expect("put"), Decision::Decided);
-        let theirs = checkpoint(1, "b");
-        assert_eq!(history.decide(&theirs).await.expect("put"), Decision::Overtaken);
-        let newest = history.newest().await.expect("read").expect("there");
-        assert_eq!((newest.checkpoint.writer.as_str(), newest.complete), ("a", false));
-        history.mark_complete(1).await.expect("marked");
-        assert!(history.newest().await.expect("read").expect("there").complete);
-    }
-
-    #[tokio::test]
-    async fn packing_keeps_every_epoch_of_the_ledger_once() {
-        let history = history();
-        for epoch in 1..=300 {
-            history.decide(&checkpoint(epoch, "a")).await.expect("put");
-        }
-        history.collect(300, 0).await;
-        history.decide(&checkpoint(301, "a")).await.expect("put");
-        let names = history.names().await.expect("listed");
-        assert_eq!((names.epochs.len(), names.packs.len()), (EPOCHS_LOOSE_MIN + 1, 1));
-        let ledger = history.ledger().await.expect("read");
-        let epochs: Vec<_> = ledger.rows.iter().map(|row| row.epoch).collect();
-        assert_eq!(epochs, (1..=301).collect::<Vec<_>>());
-    }
-
-    #[tokio::test]
-    async fn a_decision_in_a_shared_store_keeps_its_name_for_a_day() {
-        let history = history().shared();
-        for epoch in 1..=300 {
-            history.decide(&checkpoint(epoch, "a")).await.expect("put");
-        }
-        history.collect(300, 0).await;
-        assert_eq!(history.names().await.expect("listed").epochs.len(), 300);
-    }
-
-    #[tokio::test]
-    async fn who_slept_for_an_hour_looks_before_it_decides() {
-        let history = history();
-        history.decide(&checkpoint(1, "sleeper")).await.expect("put");
-        let other = History::new(history.store.clone(), "web-logs", &Lineage::new("main"));
-        for epoch in 2..=300 {
-            other.decide(&checkpoint(epoch, "other")).await.expect("put");
-        }
-        other.collect(300, 0).await;
-        let slept = Moment::now().earlier(LOOK_AGAIN_AFTER);
-        *history.seen.lock().expect("not poisoned") = Some(slept);
-        let decision = history.decide(&checkpoint(2, "sleeper")).await.expect("listed");
-        assert_eq!(decision, Decision::Overtaken, "the name of epoch 2 is free, and yet");
-    }
-
-    #[tokio::test]
-    async fn folding_keeps_the_sums_of_what_it_forgets() {
-        let history = history();
-        for epoch in 1..=600 {
-            history.decide(&checkpoint(epoch, "a")).await.expect("put");
-            if epoch % 300 == 0 {
-                history.collect(epoch, i64::MAX).await;
-            }
-        }
-        let ledger = history.ledger().await.expect("read");
-        assert!(ledger.folded_until > 0, "something was folded");
-        let read: u64 = ledger.rows.iter().map(|row| row.entry.counts.read).sum();
-        assert_eq!(read, (1..=600).sum::<u64>());
-    }
+    let is_lineage = |name: &&str| ![RESOURCES, RUNS].contains(name) && !name.starts_with('_');
+    Ok(names.filter(is_lineage).map(Lineage::new).collect())
 }

@@ -32,6 +32,11 @@ impl Names {
         decided.is_some_and(|decided| decided.elapsed().unwrap_or_default() < than)
     }
 
+    /// The newest epoch.
+    pub fn newest(&self) -> Option<u64> {
+        self.epochs.last_key_value().map(|(epoch, _)| *epoch)
+    }
+
     /// When an epoch that is not packed was decided.
     pub fn decided(&self, epoch: u64) -> Option<SystemTime> {
         self.decided.get(&epoch).copied()

@@ -24,27 +24,22 @@ const INLINE_BYTES_MAX: usize = 1 << 20;
 const ROW_BYTES: usize = 64;
 
 /// Refused rows by the sink that refused them.
-type BySink = BTreeMap<String, Vec<SinkRejectState>>;
+pub(super) type BySink = BTreeMap<String, Vec<SinkRejectState>>;
 
 impl History {
-    /// The checkpoint without its refused rows, where they are too many to be written in it. By
-    /// then they are kept. None where it is written as it is.
+    /// Takes the refused rows out of a checkpoint, where they are too many to be written in it. By
+    /// then they are kept, and the checkpoint names their file. None where it is written as it is.
     ///
     /// # Errors
     /// Retryable External: the store does not answer.
-    pub(super) async fn set_rejects_apart(
-        &self,
-        checkpoint: &Checkpoint,
-    ) -> Result<Option<Checkpoint>> {
+    pub(super) async fn set_rejects_apart(&self, checkpoint: &mut Checkpoint) -> Result<BySink> {
         if bytes_of(checkpoint) <= INLINE_BYTES_MAX {
-            return Ok(None);
+            return Ok(BySink::new());
         }
-        let mut slim = checkpoint.clone();
-        let mut rejects = BySink::new();
-        for (name, sink) in slim.sinks.iter_mut().filter(|(_, sink)| !sink.rejects.is_empty()) {
-            rejects.insert(name.clone(), std::mem::take(&mut sink.rejects));
-        }
-        let bytes = serde_json::to_vec(&rejects).bug("refused rows are no JSON")?;
+        let of_sinks = checkpoint.sinks.iter().filter(|(_, sink)| !sink.rejects.is_empty());
+        let of_sinks = of_sinks.map(|(name, sink)| (name, &sink.rejects));
+        let bytes = serde_json::to_vec(&of_sinks.collect::<BTreeMap<_, _>>());
+        let bytes = bytes.bug("refused rows are no JSON")?;
         let (epoch, writer) = (checkpoint.epoch, &checkpoint.writer);
         let file = RejectsFile {
             name: format!("rejects-{epoch:020}-{writer}"),
@@ -55,8 +50,10 @@ impl History {
         let put = self.store.put(&path, Bytes::from(bytes).into()).await;
         put.transient(|| format!("could not write \"{path}\""))?;
         failpoint::reach("rejects.after").await?;
-        slim.rejects_file = Some(file);
-        Ok(Some(slim))
+        checkpoint.rejects_file = Some(file);
+        let sinks = checkpoint.sinks.iter_mut();
+        let taken = sinks.map(|(name, sink)| (name.clone(), std::mem::take(&mut sink.rejects)));
+        Ok(taken.collect())
     }
 
     /// The checkpoint with the refused rows that stand beside it.
@@ -74,9 +71,7 @@ impl History {
         }
         let rejects: BySink =
             serde_json::from_slice(&bytes).map_err(|error| damaged().because(error))?;
-        for (name, rejects) in rejects {
-            checkpoint.sinks.entry(name).or_default().rejects = rejects;
-        }
+        put_back(&mut checkpoint, rejects);
         Ok(checkpoint)
     }
 
@@ -94,6 +89,14 @@ impl History {
             self.delete(path).await?;
         }
         Ok(())
+    }
+}
+
+/// Gives a checkpoint back what was taken out for it to be written.
+pub(super) fn put_back(checkpoint: &mut Checkpoint, rejects: BySink) {
+    checkpoint.rejects_file = None;
+    for (name, rejects) in rejects {
+        checkpoint.sinks.entry(name).or_default().rejects = rejects;
     }
 }
 
@@ -154,10 +157,10 @@ mod tests {
     async fn rows_that_are_too_many_stand_beside_their_checkpoint() {
         let history = history();
         for (epoch, bytes, beside) in [(1, 1000, 0), (2, 2 << 20, 1)] {
-            let checkpoint = refused(epoch, "a", bytes);
+            let mut checkpoint = refused(epoch, "a", bytes);
             // Who offers the same once more meets its own bytes.
             for _ in 0..2 {
-                assert_eq!(history.decide(&checkpoint).await.expect("put"), Decision::Decided);
+                assert_eq!(history.decide(&mut checkpoint).await.expect("put"), Decision::Decided);
             }
             assert_eq!(files(&history).await.len(), beside, "{bytes} bytes");
             let path = history.path_of(epoch);
@@ -172,7 +175,7 @@ mod tests {
     #[tokio::test]
     async fn a_file_that_is_gone_or_damaged_is_named() {
         let history = history();
-        history.decide(&refused(1, "a", 2 << 20)).await.expect("put");
+        history.decide(&mut refused(1, "a", 2 << 20)).await.expect("put");
         let path = history.prefix.clone().join(files(&history).await[0].as_str());
         history.store.put(&path, "{}".into()).await.expect("put");
         for said in ["is damaged", "is not in the checkpoint store"] {
@@ -187,7 +190,7 @@ mod tests {
     async fn only_the_newest_checkpoint_is_read_with_its_refused_rows() {
         let history = history();
         for (epoch, bytes) in [(1, 2 << 20), (2, 1000), (3, 2 << 20)] {
-            history.decide(&refused(epoch, "a", bytes)).await.expect("put");
+            history.decide(&mut refused(epoch, "a", bytes)).await.expect("put");
         }
         // What nobody needs may be gone.
         for name in files(&history).await {
@@ -211,16 +214,16 @@ mod tests {
     async fn a_file_stays_as_long_as_a_checkpoint_names_it() {
         let history = history();
         // An attempt that was killed between the file and the checkpoint.
-        history.set_rejects_apart(&refused(2, "killed", 2 << 20)).await.expect("put");
+        history.set_rejects_apart(&mut refused(2, "killed", 2 << 20)).await.expect("put");
         for epoch in 1..=300 {
             let bytes = if epoch == 2 { 2 << 20 } else { 0 };
-            history.decide(&refused(epoch, "a", bytes)).await.expect("put");
+            history.decide(&mut refused(epoch, "a", bytes)).await.expect("put");
         }
         assert_eq!(files(&history).await.len(), 2);
         history.collect(300, 0).await;
         assert_eq!(files(&history).await, [format!("rejects-{:020}-a", 2)], "a pack names it");
         for epoch in 301..=600 {
-            history.decide(&refused(epoch, "a", 0)).await.expect("put");
+            history.decide(&mut refused(epoch, "a", 0)).await.expect("put");
         }
         history.collect(600, i64::MAX).await;
         assert!(files(&history).await.is_empty(), "its epoch is folded");

@@ -8,6 +8,7 @@ use contract::Result;
 use super::History;
 use super::names::Names;
 use crate::Checkpoint;
+use crate::checkpoint::Line;
 
 /// The checkpoints of a lineage, as far as nobody took them.
 pub struct Shelf {
@@ -54,7 +55,7 @@ impl Shelf {
             .partition(|path| packs.contains(path));
         self.names.packs = others;
         for path in with {
-            let each = |checkpoint| {
+            let each = |Line(checkpoint)| {
                 give(checkpoint);
                 ControlFlow::Continue(())
             };

@@ -81,6 +81,27 @@ impl Lease {
         }
     }
 
+    /// The number of this holder among all holders, one after the other; none where only the
+    /// kernel knows the lease.
+    pub async fn term(&self) -> Option<u64> {
+        match &self.0 {
+            Kind::Local { .. } => None,
+            Kind::Shared(lease) => Some(lease.term().await),
+        }
+    }
+
+    /// Makes this holder a later one, where names of a later one are found than it took itself for:
+    /// the lease was lost and made anew.
+    ///
+    /// # Errors
+    /// As for [`Lease::verify`].
+    pub async fn raise(&self, term: u64) -> Result<()> {
+        match &self.0 {
+            Kind::Local { .. } => Ok(()),
+            Kind::Shared(lease) => lease.raise(term).await,
+        }
+    }
+
     /// Gives the lease back, so that the next owner need not wait. A local one goes back when it
     /// is dropped.
     pub async fn release(&self) {

@@ -112,6 +112,21 @@ impl SharedLease {
         self.held.object.renew(&mut state).await
     }
 
+    /// The term of this holder.
+    pub async fn term(&self) -> u64 {
+        self.held.state.lock().await.record.term
+    }
+
+    /// Writes a later term into the lease.
+    ///
+    /// # Errors
+    /// As for [`super::Lease::verify`].
+    pub async fn raise(&self, term: u64) -> Result<()> {
+        let mut state = self.held.state.lock().await;
+        let raised = Record { term, ..state.record.next() };
+        self.held.object.update(&mut state, raised).await
+    }
+
     /// Gives the lease back. If that fails, the next owner waits for its end.
     pub async fn release(&self) {
         self.renewals.abort();

@@ -3,6 +3,7 @@
 
 #![allow(clippy::panic, clippy::unwrap_used)]
 
+mod files;
 mod packing;
 
 use std::fmt;
@@ -89,10 +90,10 @@ async fn check_decisions(store: &CheckpointStore) {
         ..Checkpoint::first(&pipeline, &main_lineage(), 7)
     };
     for epoch in 0..3 {
-        assert_eq!(history.decide(&checkpoint(epoch, "a")).await.unwrap(), Decision::Decided);
+        assert_eq!(history.decide(&mut checkpoint(epoch, "a")).await.unwrap(), Decision::Decided);
     }
-    assert_eq!(history.decide(&checkpoint(2, "a")).await.unwrap(), Decision::Decided);
-    assert_eq!(history.decide(&checkpoint(2, "b")).await.unwrap(), Decision::Overtaken);
+    assert_eq!(history.decide(&mut checkpoint(2, "a")).await.unwrap(), Decision::Decided);
+    assert_eq!(history.decide(&mut checkpoint(2, "b")).await.unwrap(), Decision::Overtaken);
     history.mark_complete(2).await.unwrap();
     let newest = history.newest().await.unwrap().unwrap();
     assert_eq!((newest.checkpoint.epoch, newest.complete), (2, true));

@@ -32,7 +32,7 @@ async fn filled() -> InMemory {
     let store = Arc::new(InMemory::new());
     let history = History::new(store.clone(), PIPELINE, &Lineage::main());
     for epoch in 0..=3 * EPOCHS {
-        history.decide(&checkpoint(epoch)).await.unwrap();
+        history.decide(&mut checkpoint(epoch)).await.unwrap();
         if epoch > 0 && epoch < 3 * EPOCHS && epoch.is_multiple_of(EPOCHS) {
             history.collect(epoch, 0).await;
         }
@@ -107,7 +107,7 @@ async fn kill(filled: &InMemory, keep_from_us: i64, point: &str, pass: u64) {
     for newest in [3 * EPOCHS, 4 * EPOCHS] {
         let next = open();
         for epoch in 3 * EPOCHS + 1..=newest {
-            next.decide(&checkpoint(epoch)).await.unwrap();
+            next.decide(&mut checkpoint(epoch)).await.unwrap();
         }
         next.mark_complete(newest).await.unwrap();
         next.collect(newest, keep_from_us).await;

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 use testkit::services;
 
-use super::{PIPELINE, Server, loaded, wait_for};
+use super::{LOG, PIPELINE, Server, loaded, wait_for};
+use crate::Desk;
 
 fn check(server: &Server, path: &str, expect: Value) {
     let got = server.get(path);
@@ -202,6 +203,36 @@ fn pipelines_show_what_their_runs_left_behind() {
     run.kill().expect("killed");
     run.wait().expect("ended");
     wait_for("its end is seen", || server.get("/pipelines").json()[0]["state"] == "idle");
+}
+
+#[test]
+fn all_splits_are_shown_wherever_they_stand() {
+    const FILES: usize = 300;
+    let desk = Desk::new();
+    desk.write("web.yaml", &PIPELINE.replace("[access.log]", "[\"many/*.log\"]"));
+    std::fs::create_dir(desk.path().join("many")).expect("made");
+    let write = |number: usize, times: usize| {
+        let text = LOG.replace("/a?x=1", &format!("/{number:03}")).repeat(times);
+        desk.write(&format!("many/{number}.log"), &text);
+        text.len()
+    };
+    let mut ends: Vec<_> = (0..FILES).map(|number| write(number, 1)).collect();
+    let server = Server::start(&desk, &["web.yaml"]);
+    // More than a checkpoint holds are read, then a few of them.
+    for again in [0..0, 7..9] {
+        again.for_each(|number| ends[number] = write(number, 2));
+        desk.done(&["run", "web.yaml", "--until-end"]);
+        let mut expect: Vec<_> = ends.iter().map(|end| (json!(end), json!(0))).collect();
+        expect.sort_by_key(|(end, _)| end.as_u64());
+        wait_for("all splits are shown at their ends", || {
+            let splits = server.get("/pipelines/web").json()["splits"].clone();
+            let splits = splits.as_array().into_iter().flatten();
+            let shown = splits.map(|split| (split["position"].clone(), split["lag"].clone()));
+            let mut shown: Vec<_> = shown.collect();
+            shown.sort_by_key(|(end, _)| end.as_u64());
+            shown == expect
+        });
+    }
 }
 
 #[test]

@@ -1,30 +1,28 @@
-//! What is true once an epoch is durable, and how it is written down.
+//! What is true once an epoch is durable.
 //!
-//! A checkpoint is two lines: a header with the SHA-256 of the second line, and the checkpoint as
-//! JSON. It is created once and never changed; bytes that do not match their sum are no
-//! checkpoint.
+//! It is created once and never changed. How it is written down stands in `written`: a checkpoint
+//! names its splits, and holds those that changed; all of them stand in files that it names.
 
-use std::collections::BTreeMap;
+mod written;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use contract::sink::SinkReject;
 use contract::transform::Resource;
-use contract::{Error, Lineage, Position, Result};
+use contract::{Error, Lineage, Position, Result, SplitId};
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::ledger::Entry;
-use crate::roster::Roster;
-
-/// The layout of the file; numbers above the next one are refused.
-const FORMAT: u32 = 1;
-/// The layout of one that names a file of refused rows, which a program that knows none would miss.
-const FORMAT_WITH_FILE: u32 = 2;
+use crate::roster::{Roster, SplitState};
 
 /// The rules by which this binary turns cuts into rows. An unfinished epoch of lower rules is
 /// finished by them; one of higher rules is left to the binary that made it. 1: rows of one record
 /// that come to a node by several ways have no number.
 pub const SEMANTICS: u32 = 2;
+
+pub use written::{FORMAT, Line};
 
 /// The state of a lineage after an epoch.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -55,9 +53,16 @@ pub struct Checkpoint {
     /// plan says otherwise: rows that are given again keep their numbers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub numbering: Vec<NumberedEdge>,
-    /// All splits that were ever known, with the next record of each.
-    #[serde(rename = "splits")]
+    /// All splits that were ever known, with the next record of each, where this is the newest
+    /// checkpoint of its history; else those that are named in it.
+    #[serde(skip)]
     pub roster: Roster,
+    /// Where all splits stand but for those that changed since.
+    #[serde(skip)]
+    pub files: RosterFiles,
+    /// The layout in which it was written down; 0 if it was not read.
+    #[serde(skip)]
+    pub format: u32,
     /// What was read, in the order in which it entered the steps.
     #[serde(default)]
     pub cuts: Vec<Cut>,
@@ -73,6 +78,47 @@ pub struct Checkpoint {
     /// The epoch's counts.
     #[serde(default)]
     pub ledger: Vec<Entry>,
+}
+
+/// The files in which the splits of a lineage stand, each by its number. Of a split that is in
+/// several the last one counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RosterFiles {
+    /// All splits at some time; none as long as they are few.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<NamedFile>,
+    /// Those that changed since, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<NamedFile>,
+}
+
+impl RosterFiles {
+    /// All of them, the base first.
+    pub fn all(&self) -> impl Iterator<Item = &NamedFile> {
+        self.base.iter().chain(&self.layers)
+    }
+}
+
+/// A file that checkpoints name. Its name is used once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamedFile {
+    /// The name, without folders.
+    pub name: String,
+    /// Its bytes.
+    pub bytes: u64,
+}
+
+impl NamedFile {
+    /// What stands at the end of the name of a file that holds these bytes.
+    pub fn sum(bytes: &[u8]) -> String {
+        sha256_hex(bytes)[..16].to_owned()
+    }
+
+    /// Whether these bytes are the file's.
+    pub fn holds(&self, bytes: &[u8]) -> bool {
+        let sum = self.name.rsplit('-').next();
+        self.bytes == bytes.len() as u64 && sum == Some(&Self::sum(bytes))
+    }
 }
 
 /// A file of refused rows beside a checkpoint.
@@ -245,13 +291,14 @@ impl Checkpoint {
         }
     }
 
-    /// The beginning of the next checkpoint of this history: whose it is, and nothing else.
+    /// The beginning of the next checkpoint of this history: whose it is, and where splits stand.
     pub fn successor(&self) -> Self {
         Self {
             pipeline: self.pipeline.clone(),
             lineage: self.lineage.clone(),
             epoch: self.epoch + 1,
             incarnation: self.incarnation,
+            files: self.files.clone(),
             ..Self::default()
         }
     }
@@ -261,42 +308,18 @@ impl Checkpoint {
         self.sinks.get(sink).and_then(|state| state.token_after(self.epoch))
     }
 
-    /// The bytes of the file.
-    ///
-    /// # Errors
-    /// Bug: something in it is no JSON.
-    pub fn to_bytes(&self) -> Result<Vec<u8>> {
-        let body = serde_json::to_string(self)
-            .map_err(|error| Error::bug("could not write a checkpoint as JSON").because(error))?;
-        let format = if self.rejects_file.is_some() { FORMAT_WITH_FILE } else { FORMAT };
-        let header = Header { format, sha256: sha256_hex(body.as_bytes()) };
-        let header = serde_json::to_string(&header)
-            .map_err(|error| Error::bug("could not write a checkpoint as JSON").because(error))?;
-        Ok(format!("{header}\n{body}\n").into_bytes())
-    }
-
-    /// Reads the bytes of a file.
-    ///
-    /// # Errors
-    /// External: the bytes are not a whole checkpoint. Config: a later version wrote them.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let text = std::str::from_utf8(bytes).map_err(|error| damaged().because(error))?;
-        let (header, body) = text.split_once('\n').ok_or_else(damaged)?;
-        let header: Header =
-            serde_json::from_str(header).map_err(|error| damaged().because(error))?;
-        if ![FORMAT, FORMAT_WITH_FILE].contains(&header.format) {
-            return Err(Error::config(format!(
-                "checkpoint has format {}, this program reads formats {FORMAT} and \
-                 {FORMAT_WITH_FILE}",
-                header.format
-            ))
-            .hint("use the version of logmill that wrote it; nothing was changed"));
+    /// The splits that are named in it, by number: those that it read, and those of its ledger.
+    pub fn named(&self) -> BTreeMap<usize, &SplitState> {
+        let read = self.cuts.iter().map(|cut| cut.split);
+        let read = read.filter_map(|number| Some((number, self.roster.get(number)?)));
+        let mut named: BTreeMap<_, _> = read.collect();
+        let known: BTreeSet<_> = named.values().map(|state| state.known.split.id.clone()).collect();
+        let booked: BTreeSet<_> = self.ledger.iter().map(|entry| entry.split.as_str()).collect();
+        let booked = booked.into_iter().map(SplitId::new).filter(|id| !known.contains(id));
+        for id in booked.collect::<Vec<_>>() {
+            named.extend(self.roster.of_id(&id));
         }
-        let body = body.strip_suffix('\n').ok_or_else(damaged)?;
-        if sha256_hex(body.as_bytes()) != header.sha256 {
-            return Err(damaged());
-        }
-        serde_json::from_str(body).map_err(|error| damaged().because(error))
+        named
     }
 
     /// The checkpoint, if it is the one that was made for a place: `pipeline/lineage/epoch-number`.
@@ -315,16 +338,6 @@ impl Checkpoint {
     }
 }
 
-#[derive(Serialize, Deserialize)]
-struct Header {
-    format: u32,
-    sha256: String,
-}
-
-fn damaged() -> Error {
-    Error::external("checkpoint is damaged: its content does not match its checksum")
-}
-
 /// SHA-256 in hexadecimal.
 pub fn sha256_hex(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
@@ -333,19 +346,6 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_checkpoint_reads_what_it_writes_and_sees_every_damaged_byte() {
-        let first = Checkpoint::first("web-logs", &Lineage::new("main"), 7);
-        let bytes = first.to_bytes().expect("written");
-        assert_eq!(Checkpoint::from_bytes(&bytes).expect("read").incarnation, 7);
-        for at in 0..bytes.len() {
-            let mut damaged = bytes.clone();
-            damaged[at] ^= 0x10;
-            assert!(Checkpoint::from_bytes(&damaged).is_err(), "byte {at} was changed unseen");
-            assert!(Checkpoint::from_bytes(&bytes[..at]).is_err(), "cut at {at} unseen");
-        }
-    }
 
     #[test]
     fn a_sink_that_owes_nothing_keeps_its_token() {
