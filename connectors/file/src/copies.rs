@@ -52,7 +52,11 @@ impl Copies {
     }
 
     /// Forgets files that are not there any more.
-    pub fn retain(&mut self, there: &HashSet<File>) {
+    pub fn retain(&mut self, there: &[Found]) {
+        if self.of.is_empty() && self.waiting.is_empty() {
+            return;
+        }
+        let there: HashSet<_> = there.iter().map(|found| found.signature.file()).collect();
         self.of.retain(|file, _| there.contains(file));
         self.waiting.retain(|file, _| there.contains(file));
     }
@@ -99,13 +103,16 @@ impl Copies {
     /// Takes out the short files that may be copies of a log that is about to be truncated.
     pub fn hold(&mut self, unknown: &mut Vec<Found>, candidates: &[Candidate]) -> Waiting {
         let mut waiting = Waiting::default();
+        if !unknown.iter().any(is_short_and_rotated) {
+            return waiting;
+        }
         let known = candidates.iter().filter_map(|one| Some((Some(&one.id), one.found.as_ref()?)));
         let fresh = unknown.iter().map(|found| (None, found));
         let live = known.chain(fresh).filter_map(|one| Some((place(one.1)?, one)));
         let live: HashMap<_, _> = live.collect();
         let mut held = HashSet::new();
         let mut copies = Vec::new();
-        for found in unknown.iter().filter(|found| is_short_and_rotated(found)) {
+        for found in unknown.iter().filter(|one| is_short_and_rotated(one)) {
             let folder = found.path.parent().unwrap_or(Path::new("/"));
             let Some((split, log)) = live.get(&(folder, family(&found.path))) else { continue };
             if !log.may_be_copied_as(found) {

@@ -125,7 +125,7 @@ impl Discoverer {
         let mut named = self.find()?;
         let mut failures = Failures::default();
         let found = std::mem::take(&mut named.found);
-        self.copies.retain(&found.iter().map(|found| found.signature.file()).collect());
+        self.copies.retain(&found);
         let found = self.without_copies(found, &candidates, &mut named.warnings, &mut failures);
         let unknown = assign(found, &mut candidates, &mut failures)?;
         let mut unknown = self.copies.give(unknown, &mut candidates, &mut failures)?;
