@@ -245,7 +245,10 @@ async fn range(
 ) -> Answer<Option<Range>> {
     let Scope { start, end, calendar, .. } = inquiry.scope;
     let fit = |start, end| fit(calendar, (start, end), interval, points);
+    let is_whole =
+        |start, end| interval.is_some() || calendar.count(Interval::Year, start, end) <= POINTS_MAX;
     if let (Some(start), Some(end)) = (start, end)
+        && is_whole(start, end)
         && let Ok(range) = fit(start, end)
     {
         return Ok(Some(range));
@@ -254,8 +257,9 @@ async fn range(
     let (first, last) = (rows[0][0].time(), rows[0][1].time());
     let Some((first, last)) = first.zip(last) else { return Ok(None) };
     // A range that nobody can show is cut down to where there is anything.
-    let asked = fit(start.unwrap_or(first), end.unwrap_or(last));
-    match asked.or_else(|_| fit(first, last)) {
+    let (start, end) = (start.unwrap_or(first), end.unwrap_or(last));
+    let asked = Some(fit(start, end)).filter(|_| is_whole(start, end)).and_then(Result::ok);
+    match asked.map_or_else(|| fit(first, last), Ok) {
         Ok(range) => Ok(Some(range)),
         Err(points) => Err(Problem::too_much(format!("the answer would have {points} points"))
             .hint(format!("ask for {POINTS_MAX} at most, with wider ones or a shorter range"))),

@@ -70,6 +70,9 @@ fn analytics_answer_as_counted_by_hand() {
     assert_eq!(counts[0]["ts"], "2026-11-20T10:00:00Z");
     assert_eq!((&counts[0]["requests"], &counts[0]["p95"]), (&json!(2), &json!(30)));
     assert_eq!((&counts[1]["requests"], &counts[1]["p50"]), (&json!(0), &Value::Null));
+    // A range of more years than an answer has points is cut down to where there is anything.
+    let all = server.get("/analytics/timeseries?start=0001-01-01&end=9999-12-31").json();
+    assert_eq!(all["points"], server.get("/analytics/timeseries").json()["points"]);
     let records = server.get("/analytics/records?limit=1").json();
     assert_eq!(records["rows"][0]["endpoint"], "/c.css", "the newest");
 }
