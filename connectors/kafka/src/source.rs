@@ -99,13 +99,15 @@ impl Source for Partitions {
     }
 
     fn lineages(&self) -> &'static [Lineages] {
-        &[Lineages::Split]
+        &[Lineages::Split, Lineages::One]
     }
 
-    async fn begin(&self, until: &Until) -> Result<()> {
+    async fn begin(&self, until: &Until, lineages: Lineages) -> Result<()> {
         let shared = self.shared.clone();
         match until {
-            Until::Forever => blocking(move || shared.join()).await,
+            Until::Forever if lineages == Lineages::Split => blocking(move || shared.join()).await,
+            // Whoever holds the lease reads all partitions; a group would only take some away.
+            Until::Forever => Ok(()),
             Until::End => blocking(move || shared.take_ends()).await,
             Until::Position(_) => Err(Error::bug("a run of many splits stops at one position")),
         }

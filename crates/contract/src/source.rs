@@ -146,14 +146,15 @@ pub trait Source: Send + Sync {
         &[Lineages::One]
     }
 
-    /// Learns where the readers of a run will stop. Called once, before the run asks for splits
-    /// that are lineages of their own. A run that follows takes part in whatever divides the
-    /// splits among processes. One with an end reads all of them, and [`Until::End`] is where they
-    /// end now, however late a split is opened, or opened again.
+    /// Learns where the readers of a run will stop, and how its splits are divided among lineages.
+    /// Called once for every source, before the run asks it for splits. Where splits are lineages,
+    /// a run that follows takes part in whatever divides them among processes; nothing does where
+    /// they share one. A run with an end reads all of them, and [`Until::End`] is where they end
+    /// now, however late a split is opened, or opened again.
     ///
     /// # Errors
     /// As for [`Source::splits`].
-    async fn begin(&self, _until: &Until) -> Result<()> {
+    async fn begin(&self, _until: &Until, _lineages: Lineages) -> Result<()> {
         Ok(())
     }
 

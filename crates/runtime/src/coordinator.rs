@@ -13,6 +13,7 @@ use tracing::{debug, info, warn};
 
 use crate::assume;
 use crate::attempt::{Attempt, Cast};
+use crate::beginnings::{self, Listings};
 use crate::epochs::Epochs;
 use crate::flow::gone;
 use crate::owner::{Owner, RunContext, Scope};
@@ -155,8 +156,22 @@ impl Coordinator {
             // Nothing is done on the operator's word in a run that is refused.
             refuse_renamed(owner, &newest.checkpoint).await?;
         }
-        let Recovered { checkpoint, assumed } = recover(owner).await?;
+        let first = tokio::select! {
+            first = Listings::of_new_history(owner) => first?,
+            order = told(&self.orders) => return Ok(order.into()),
+        };
+        let Recovered { checkpoint, assumed } = recover(owner, first).await?;
         refuse_renamed(owner, &checkpoint).await?;
+        let checkpoint = match assumed {
+            // What the operator says is not history yet.
+            true => checkpoint,
+            false => tokio::select! {
+                late = Listings::of_late_sources(owner, &checkpoint) => {
+                    beginnings::decide(owner, checkpoint, late?).await?
+                }
+                order = told(&self.orders) => return Ok(order.into()),
+            },
+        };
         // What was assumed has an epoch of its own, once all sinks take this run's rows.
         let number = checkpoint.epoch + 1 + u64::from(assumed);
         let epoch = owner.start_epoch(number, checkpoint.now_us);

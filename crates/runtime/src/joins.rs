@@ -115,7 +115,7 @@ fn refused(step: &str, source: &str) -> Error {
          split of source {source:?} is a lineage of its own"
     ))
     .hint(
-        "take it out of the way of this source; a sink that writes by key (`upsert_by`) can take \
-         its place",
+        "say `lineages: one` at the source, which one process then reads alone (others stand by: \
+         `run --standby`); or let a sink that writes by key (`upsert_by`) take its place",
     )
 }

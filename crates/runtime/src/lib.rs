@@ -14,6 +14,7 @@
 mod assume;
 mod attempt;
 mod barrier;
+mod beginnings;
 mod branches;
 mod chain;
 mod contained;

@@ -111,6 +111,8 @@ pub struct RunOptions {
     pub accept_loss: bool,
     /// Go on with sinks that were not in the pipeline file for some epochs.
     pub accept_gap: bool,
+    /// Wait for leases that other processes hold, instead of giving up.
+    pub standby: bool,
     /// Turns true when the run should finish its epoch and stop.
     pub stop: watch::Receiver<bool>,
 }

@@ -24,6 +24,8 @@ pub struct Progress {
     epochs: AtomicU64,
     /// Whether the lineages are known.
     begun: AtomicBool,
+    /// Whom the run stands by for, before it begins.
+    standby: Mutex<Option<String>>,
     /// Why the run ended early, if it did.
     failure: OnceLock<String>,
     /// Lineages that do not read yet, or not again.
@@ -114,6 +116,16 @@ impl Progress {
         self.begun.store(true, Ordering::Relaxed);
     }
 
+    /// Another process owns the pipeline, and the run waits for its end. Each owner is told once.
+    pub(crate) fn stand_by(&self, owner: &Error) {
+        let mut standby = self.standby.lock().unwrap_or_else(PoisonError::into_inner);
+        let owner = owner.chain();
+        if standby.as_ref() != Some(&owner) {
+            warn!("standing by: {owner}");
+            *standby = Some(owner);
+        }
+    }
+
     /// A lineage recovers until this is dropped.
     pub(crate) fn recovering(self: &Arc<Self>) -> Recovering {
         self.recovering.fetch_add(1, Ordering::Relaxed);
@@ -136,7 +148,13 @@ impl Progress {
             return Some(failure.clone());
         }
         match (self.begun.load(Ordering::Relaxed), self.recovering.load(Ordering::Relaxed)) {
-            (false, _) => Some("it has not begun to read".to_owned()),
+            (false, _) => {
+                let standby = self.standby.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                Some(match standby {
+                    Some(owner) => format!("it stands by: {owner}"),
+                    None => "it has not begun to read".to_owned(),
+                })
+            }
             (true, 0) => None,
             (true, lineages) => Some(format!("lineages that recover: {lineages}")),
         }

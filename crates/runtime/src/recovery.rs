@@ -16,6 +16,7 @@ use tracing::{info, warn};
 use crate::assume;
 use crate::attempt::{Attempt, Cast};
 use crate::barrier::{commit_of, not_owner};
+use crate::beginnings::Listings;
 use crate::feed::Feed;
 use crate::flow::Tally;
 use crate::gaps;
@@ -38,13 +39,14 @@ pub struct Recovered {
     pub assumed: bool,
 }
 
-/// Brings every sink to the newest checkpoint and returns it.
+/// Brings every sink to the newest checkpoint and returns it. A new history begins with what the
+/// sources found first.
 ///
 /// # Errors
 /// Config: a sink holds something that this history does not explain. External: a range that must
 /// be replayed can no longer be read, or a system does not answer (retryable). NotOwner.
-pub async fn recover(owner: &Owner) -> Result<Recovered> {
-    let (mut checkpoint, mut complete) = newest(owner).await?;
+pub async fn recover(owner: &Owner, listings: Listings) -> Result<Recovered> {
+    let (mut checkpoint, mut complete) = newest(owner, listings).await?;
     if owner.options.adopt && checkpoint.epoch == 0 {
         (checkpoint, complete) = (adopt(owner, checkpoint).await?, true);
     }
@@ -116,7 +118,7 @@ async fn book_losses(owner: &Owner, checkpoint: Checkpoint) -> Result<Checkpoint
 }
 
 /// The newest checkpoint; a new history begins with checkpoint 0, created before the first read.
-async fn newest(owner: &Owner) -> Result<(Checkpoint, bool)> {
+async fn newest(owner: &Owner, listings: Listings) -> Result<(Checkpoint, bool)> {
     let found = newest_readable(owner).await;
     if let Some(newest) = found.inspect_err(|error| owner.instruments.failed(None, error))? {
         refuse_later_rules(&newest.checkpoint)?;
@@ -124,6 +126,7 @@ async fn newest(owner: &Owner) -> Result<(Checkpoint, bool)> {
     }
     let incarnation = rand::random::<u32>() >> 1;
     let mut first = Checkpoint::first(&owner.pipeline.name, &owner.lineage, incarnation);
+    listings.enter(&mut first);
     owner.decide(&mut first).await?;
     failpoint::reach("recover.first").await?;
     Ok((first, true))

@@ -56,6 +56,7 @@ impl Scout {
     /// # Errors
     /// From the sources and the checkpoint store.
     pub async fn look(&mut self) -> Result<Vec<Charge>> {
+        self.begin_sources().await?;
         if self.has_work() && self.known.is_none() {
             self.known = Some(self.read_known().await?);
         }
@@ -92,14 +93,23 @@ impl Scout {
         self.per_split().count() < self.run.pipeline.sources.len() || !self.has_work()
     }
 
+    /// Tells every source once where its readers will stop.
+    async fn begin_sources(&mut self) -> Result<()> {
+        let pipeline = self.run.pipeline.clone();
+        let until = if self.run.options.until_end { Until::End } else { Until::Forever };
+        for (number, node) in pipeline.sources.iter().enumerate() {
+            if !self.begun.contains(&number) {
+                let begun = node.source.begin(&until, node.lineages).await;
+                begun.map_err(|error| error.context(format!("source {:?}", node.name)))?;
+                self.begun.insert(number);
+            }
+        }
+        Ok(())
+    }
+
     async fn discover(&mut self, number: usize) -> Result<Discovery> {
         let run = self.run.clone();
         let node = &run.pipeline.sources[number];
-        if !self.begun.contains(&number) {
-            let until = if self.run.options.until_end { Until::End } else { Until::Forever };
-            node.source.begin(&until).await?;
-            self.begun.insert(number);
-        }
         let starts = self.starts(node).await?;
         let mut known: Vec<KnownSplit> = self.known_of(&node.name).cloned().collect();
         let has_begun: HashSet<_> = known.iter().map(|known| known.split.id.clone()).collect();

@@ -28,6 +28,8 @@ use crate::summary::SummaryBuilder;
 
 /// A lineage that somebody else took is left alone for so long, then asked for again.
 const LOST_PAUSE: Duration = Duration::from_secs(5);
+/// Who stands by asks for the leases again after so long.
+const STANDBY_PAUSE: Duration = Duration::from_millis(500);
 
 /// The lineages of one run.
 pub struct Supervisor {
@@ -123,9 +125,17 @@ impl Supervisor {
                 Ok(charges) => take_leases(&self.run, charges).await,
                 Err(error) => Err(error),
             };
+            let told = stop.wait_for(|stop| *stop);
             match begun {
                 Ok(begun) => return Ok(begun),
-                Err(error) => patience.wait(error, stop.wait_for(|stop| *stop)).await?,
+                Err(error) if self.run.options.standby && error.kind() == ErrorKind::NotOwner => {
+                    self.run.progress.stand_by(&error);
+                    tokio::select! {
+                        () = tokio::time::sleep(STANDBY_PAUSE) => {}
+                        _ = told => return Ok(Vec::new()),
+                    }
+                }
+                Err(error) => patience.wait(error, told).await?,
             }
         }
     }

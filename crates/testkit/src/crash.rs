@@ -148,6 +148,7 @@ impl Proof {
             assume: None,
             accept_loss: false,
             accept_gap: false,
+            standby: false,
             stop,
         };
         let outcome = tasks.block_on(async {

@@ -27,7 +27,7 @@ pub async fn check_source(connector: &dyn Connector, settings: &Section) {
     let data = tempfile::tempdir().expect("a folder");
     let source = connector.source(settings, &build_context(data.path()));
     let source = must(source, "could not make the source");
-    must(source.begin(&Until::End).await, "could not begin");
+    must(source.begin(&Until::End, source.lineages()[0]).await, "could not begin");
     let discovery = must(source.splits(None).await, "could not list splits");
     assert!(!discovery.splits.is_empty(), "the source of a proof has a split");
     let at = |split: &Split, position| KnownSplit { split: split.clone(), position };

@@ -17,10 +17,10 @@ Everything that a pipeline file may say. A *size* is a whole number of bytes or 
 hold `${VAR}`, `${VAR:default}` (which a variable that is empty takes, too) or `${secret:path}`; `$${`
 stands for `${` itself. A key that is not listed here is an error.
 
-Each source also takes `lineages`: whether each of its splits is a lineage of its own (`split`: `kafka`) or all share
-one (`one`: all else), decided by the first start for good. Each source and sink takes `enabled` (default `true`); each
-transform and sink takes `input`,
-the name of what it reads, `NODE.OUTPUT` where that has several outputs, or a list of such names. A
+Each source also takes `lineages`: whether each of its splits is a lineage of its own (`split`: what
+`kafka` does where nothing is said) or all share one (`one`: all else, and `kafka` on request), decided
+by the first start for good. Each source and sink takes `enabled` (default `true`); each transform and
+sink takes `input`, the name of what it reads, `NODE.OUTPUT` where that has several outputs, or a list of such names. A
 `sql` transform names its input in the query instead.
 ";
 

@@ -12,7 +12,7 @@ use contract::record::{for_sink, position_field, sink_schema};
 use contract::sink::{
     Commit, CommitOutcome, Held, Prepared, ReadBack, Sink, SinkKind, Token, Writer, WriterContext,
 };
-use contract::source::Until;
+use contract::source::{Lineages, Until};
 use contract::spec::{BuildContext, Connector};
 use contract::{ErrorKind, Lineage, Origin, SplitId};
 use futures::TryStreamExt;
@@ -122,7 +122,7 @@ impl Proof {
 async fn rows_of(broker: &Broker, topic: &str) -> Vec<RecordBatch> {
     let settings = format!("{{ brokers: \"{}\", topics: [{topic}] }}", broker.address);
     let source = source(&settings);
-    source.begin(&Until::End).await.unwrap();
+    source.begin(&Until::End, Lineages::Split).await.unwrap();
     let mut rows = Vec::new();
     for split in source.splits(None).await.unwrap().splits {
         let mut reader = source.open(&split, None, Until::End).await.unwrap();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
-use contract::source::{KnownSplit, Source, Split, Until};
+use contract::source::{KnownSplit, Lineages, Source, Split, Until};
 use contract::spec::Connector;
 use contract::{ErrorKind, Position};
 use rdkafka::error::RDKafkaErrorCode;
@@ -114,7 +114,7 @@ async fn only_committed_records_are_read_and_the_end_lies_behind_their_marker() 
     broker.transact(&topic, &["c"], End::Commit);
     broker.transact(&topic, &["z"], End::Abort);
     let source = source(&format!("{{ brokers: \"{}\", topics: [{topic}] }}", broker.address));
-    source.begin(&Until::End).await.unwrap();
+    source.begin(&Until::End, Lineages::Split).await.unwrap();
     let split = &splits(&source).await[0];
     let (rows, next) = read(&source, split, None).await;
     assert_eq!((messages(&rows).concat(), next), ("abc".to_owned(), 10));
@@ -136,7 +136,7 @@ async fn a_run_with_an_end_waits_for_a_transaction_that_is_about_to_end() {
     let topic = broker.topic(1, &[]).await;
     let producer = broker.transaction(&topic, &["a", "b"]);
     let source = source(&format!("{{ brokers: \"{}\", topics: [{topic}] }}", broker.address));
-    let mut begun = pin!(source.begin(&Until::End));
+    let mut begun = pin!(source.begin(&Until::End, Lineages::Split));
     let early = timeout(Duration::from_millis(300), &mut begun).await;
     assert!(early.is_err(), "the source begins while a transaction is open");
     producer.commit_transaction(LIMIT).unwrap();
@@ -291,7 +291,7 @@ async fn a_run_with_an_end_stops_where_all_partitions_ended_when_it_began() {
     let topic = broker.topic(2, &[]).await;
     broker.produce_texts(&topic, &["a", "b"]);
     let source = source(&format!("{{ brokers: \"{}\", topics: [{topic}] }}", broker.address));
-    source.begin(&Until::End).await.unwrap();
+    source.begin(&Until::End, Lineages::Split).await.unwrap();
     broker.produce_texts(&topic, &["late"]);
     broker.produce(&topic, &[Record { partition: 1, ..Record::text("late") }]);
     let splits = splits(&source).await;
@@ -347,7 +347,7 @@ async fn a_group_divides_partitions_and_listens_to_its_members() {
     let assigned =
         async |source: &Arc<dyn Source>| source.splits(None).await.unwrap().assigned.unwrap();
     let one = source(&settings("one"));
-    one.begin(&Until::Forever).await.unwrap();
+    one.begin(&Until::Forever, Lineages::Split).await.unwrap();
     until("all partitions", async || (assigned(&one).await.len() == 4).then_some(())).await;
     let split = &splits(&one).await[0];
     let mut reader = one.open(split, None, Until::Forever).await.unwrap();
@@ -359,7 +359,7 @@ async fn a_group_divides_partitions_and_listens_to_its_members() {
     .await;
 
     let two = source(&settings("two"));
-    two.begin(&Until::Forever).await.unwrap();
+    two.begin(&Until::Forever, Lineages::Split).await.unwrap();
     until("half of the partitions each", async || {
         let (ones, twos) = (assigned(&one).await, assigned(&two).await);
         assert!(!ones.iter().any(|split| twos.contains(split)), "{ones:?} {twos:?}");
@@ -371,6 +371,27 @@ async fn a_group_divides_partitions_and_listens_to_its_members() {
 }
 
 #[tokio::test]
+async fn partitions_of_one_lineage_are_not_divided_and_their_positions_are_told() {
+    let Some(broker) = Broker::find() else { return };
+    let topic = broker.topic(2, &[]).await;
+    broker.produce_texts(&topic, &["a", "b"]);
+    let settings =
+        format!("{{ brokers: \"{}\", topics: [{topic}], group: {topic} }}", broker.address);
+    let source = source(&settings);
+    assert!(source.lineages().contains(&Lineages::One));
+    source.begin(&Until::Forever, Lineages::One).await.unwrap();
+    let found = source.splits(None).await.unwrap();
+    assert!(found.assigned.is_none(), "nothing is divided");
+    let mut reader = source.open(&found.splits[0], None, Until::Forever).await.unwrap();
+    assert_eq!(reader.next_batch().await.unwrap().unwrap().records.num_rows(), 2);
+    reader.acknowledge(&Position::new(2)).await.unwrap();
+    until("the committed offset", async || {
+        broker.committed(&topic, &topic).filter(|(offset, _)| *offset == 2)
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_process_that_its_own_late_request_puts_out_joins_again() {
     let Some(broker) = Broker::find() else { return };
     let topic = broker.topic(2, &[]).await;
@@ -379,7 +400,7 @@ async fn a_process_that_its_own_late_request_puts_out_joins_again() {
         format!("{{ brokers: \"{}\", topics: [{topic}], group: {topic} }}", broker.address);
     let ctx = build_context();
     let source = Kafka.source(&testkit::section(&settings), &ctx).unwrap();
-    source.begin(&Until::Forever).await.unwrap();
+    source.begin(&Until::Forever, Lineages::Split).await.unwrap();
     let assigned = async || source.splits(None).await.unwrap().assigned.unwrap().len();
     until("all partitions", async || (assigned().await == 2).then_some(())).await;
 

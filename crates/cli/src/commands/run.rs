@@ -33,6 +33,7 @@ Examples:
   zcat old.log.gz | logmill run stdin.yaml --until-end
   logmill run web.yaml --until-end --format json | jq .read
   logmill run web.yaml --metrics 127.0.0.1:8001
+  logmill run web.yaml --standby          wait for another process, and take over when it ends
   logmill run all.yaml --memory-limit 1GiB     each document of the file is a pipeline
   logmill run all.yaml --pipeline orders --values production.yaml
 
@@ -76,6 +77,11 @@ pub struct Run {
     /// in them; `audit` names them.
     #[arg(long)]
     accept_gap: bool,
+
+    /// Wait while another process runs the pipeline, and take over within its lease once it is
+    /// gone, instead of ending with exit code 4.
+    #[arg(long)]
+    standby: bool,
 
     /// Serve metrics and health at this address: `127.0.0.1:8001`.
     #[arg(long, value_name = "ADDRESS")]
@@ -261,6 +267,7 @@ impl Run {
             assume: self.assume.map(Assume::assumption),
             accept_loss: self.accept_loss,
             accept_gap: self.accept_gap,
+            standby: self.standby,
             ..until_end(pipeline, stop, &global.data)?
         })
     }
@@ -352,6 +359,7 @@ pub fn until_end(
         assume: None,
         accept_loss: false,
         accept_gap: false,
+        standby: false,
         stop,
     })
 }

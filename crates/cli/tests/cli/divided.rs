@@ -51,10 +51,6 @@ fn a_division_that_a_source_does_not_have_is_refused_with_the_reason() {
         }
     };
     refused(
-        "{ type: kafka, brokers: [localhost], topics: [a], lineages: one }",
-        "a source of type kafka cannot have `lineages: one`",
-    );
-    refused(
         "{ type: file, paths: ['*.log'], lineages: split }",
         "a source of type file cannot have `lineages: split`",
     );

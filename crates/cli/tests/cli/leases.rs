@@ -1,5 +1,6 @@
 //! Several processes of one pipeline over a checkpoint store that they share, on a real server.
 
+use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
@@ -113,8 +114,12 @@ fn a_lineage_that_lives_elsewhere_is_the_exit_of_who_comes_second() {
     let second = desk.run(&["run", "counted.yaml", "--until-end"]);
     assert_eq!(second.code, 4, "{}", second.stderr);
     assert!(second.stderr.contains(&format!("process {}", first.id())), "{}", second.stderr);
+    let mut third = desk.command(&["run", "counted.yaml", "--until-end", "--standby"]);
+    let mut third = third.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(third.stderr.take().unwrap()).lines();
+    assert!(said.any(|line| line.unwrap().contains("standing by")), "it waits");
     first.kill().unwrap();
     first.wait().unwrap();
-    desk.done(&["run", "counted.yaml", "--until-end", "--quiet"]);
+    assert_eq!(third.wait().unwrap().code(), Some(0), "it takes over");
     check(&desk);
 }

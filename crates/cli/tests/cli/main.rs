@@ -39,6 +39,7 @@ mod schedules;
 mod serve;
 mod setup;
 mod several;
+mod shared_lineage;
 mod tail;
 mod targets;
 mod times;

@@ -54,7 +54,7 @@ pub struct Expected {
     identities: HashMap<String, Vec<(String, KnownIdentity)>>,
     /// The lineages of each split, to be asked again once the sinks were read.
     histories: HashMap<String, Vec<History>>,
-    /// Lineages of which no epoch is recorded, and that know no split.
+    /// Lineages of which no epoch is recorded, and that know no split but what was listed first.
     blank: Vec<String>,
     /// Epochs that sinks did not see, by sink.
     gaps: HashMap<String, Vec<Missed>>,
@@ -120,7 +120,11 @@ impl Expected {
             self.blank.extend((!lineage.is_replay()).then(|| lineage.to_string()));
             return Ok(None);
         };
-        if newest.checkpoint.epoch == 0 && newest.checkpoint.roster.is_empty() {
+        // The first listing of sources that share a lineage says nothing of what was read.
+        let splits = &newest.checkpoint.roster;
+        let is_shared = splits.is_empty() || !newest.checkpoint.begun.is_empty();
+        let is_blank = newest.checkpoint.epoch == 0 && is_shared;
+        if is_blank {
             self.blank.extend((!lineage.is_replay()).then(|| lineage.to_string()));
         }
         let epoch = newest.checkpoint.epoch;
@@ -147,7 +151,8 @@ impl Expected {
             certain_until: if complete { u64::MAX } else { complete_until },
         };
         // A split of which no epoch is recorded any more is compared too, with nothing.
-        let known = newest.checkpoint.roster.states().map(|state| state.known.split.id.as_str());
+        let known = splits.states().filter(|_| !is_blank);
+        let known = known.map(|state| state.known.split.id.as_str());
         let splits: HashSet<&str> =
             ledger.rows.iter().map(|row| &*row.entry.split).chain(known).collect();
         for split in splits {

@@ -203,6 +203,7 @@ impl Following {
             assume: None,
             accept_loss: false,
             accept_gap: false,
+            standby: false,
             stop: stopped,
         };
         let run = runtime::run(pipeline, options, Arc::new(Progress::default()));

@@ -120,6 +120,7 @@ impl Fixture {
             assume: None,
             accept_loss: false,
             accept_gap: false,
+            standby: false,
             stop: stopped,
         };
         runtime::run(pipeline, options, Arc::new(Progress::default())).await

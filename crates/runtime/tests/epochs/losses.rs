@@ -190,6 +190,7 @@ impl Fixture {
             assume: None,
             accept_loss,
             accept_gap: false,
+            standby: false,
             stop,
         };
         runtime::run(pipeline, options, Arc::new(Progress::default())).await

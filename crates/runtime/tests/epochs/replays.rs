@@ -176,6 +176,7 @@ impl Fixture {
             assume: None,
             accept_loss: false,
             accept_gap: false,
+            standby: false,
             stop,
         };
         runtime::run(pipeline, options, Arc::new(Progress::default())).await

@@ -53,6 +53,10 @@ pub struct Checkpoint {
     /// plan says otherwise: rows that are given again keep their numbers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub numbering: Vec<NumberedEdge>,
+    /// The sources whose first listing stands among the splits, with where they start; others
+    /// were never asked, or by a program that did not note it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub begun: BTreeSet<String>,
     /// All splits that were ever known, with the next record of each, where this is the newest
     /// checkpoint of its history; else those that are named in it.
     #[serde(skip)]
@@ -291,13 +295,15 @@ impl Checkpoint {
         }
     }
 
-    /// The beginning of the next checkpoint of this history: whose it is, and where splits stand.
+    /// The beginning of the next checkpoint of this history: whose it is, which sources have begun,
+    /// and where splits stand.
     pub fn successor(&self) -> Self {
         Self {
             pipeline: self.pipeline.clone(),
             lineage: self.lineage.clone(),
             epoch: self.epoch + 1,
             incarnation: self.incarnation,
+            begun: self.begun.clone(),
             files: self.files.clone(),
             ..Self::default()
         }

@@ -284,6 +284,7 @@ impl Replayer<'_> {
             assume: None,
             accept_loss: false,
             accept_gap: false,
+            standby: false,
             stop: self.stop.clone(),
         };
         let outcome = run::watched(bound, options, self.global).await?.outcome;
