@@ -23,8 +23,9 @@ use crate::identity::{Descriptor, Signature, family};
 use crate::look::{Look, Looker, must_read};
 use crate::matching::{
     Candidate, Failures, assign, new_id, warning_if_filled, warning_if_replaced,
-    warning_if_truncated,
+    warning_if_truncated, warning_of_cut_off,
 };
+use crate::proof;
 use crate::stream::{Likeness, Packing, compare};
 
 /// Finds files and recognises them.
@@ -146,10 +147,15 @@ impl Discoverer {
                 given.began_with_nuls = is_behind && head.length == 0;
             }
         }
-        for found in unknown {
-            named.warnings.extend(warning_if_truncated(&found, &candidates));
-            named.warnings.extend(warning_if_replaced(&found, &candidates));
-            named.warnings.extend(warning_if_repeated(&found));
+        for mut found in unknown {
+            if let Some(at) = proof::goes_on(&found, &candidates)? {
+                named.warnings.push(warning_of_cut_off(&found, &at));
+                found.from = Some(at);
+            } else {
+                named.warnings.extend(warning_if_truncated(&found, &candidates));
+                named.warnings.extend(warning_if_replaced(&found, &candidates));
+                named.warnings.extend(warning_if_repeated(&found));
+            }
             let id = new_id(&found.path, &ids);
             splits.push(self.give(&id, &found));
             ids.insert(id);
@@ -222,7 +228,16 @@ impl Discoverer {
     /// # Errors
     /// External: the file cannot be read. Bug: the split is not ours.
     pub fn locate(&mut self, known: &KnownSplit) -> Result<Option<Found>> {
-        let mut candidates = [self.candidate(known)?];
+        let candidate = self.candidate(known)?;
+        self.locate_candidate(candidate)
+    }
+
+    /// The same of a split and the position that it has.
+    ///
+    /// # Errors
+    /// External: the file cannot be read.
+    pub fn locate_candidate(&mut self, candidate: Candidate) -> Result<Option<Found>> {
+        let mut candidates = [candidate];
         let there = must_read(self.looker.look(&candidates[0].descriptor.path.clone()));
         let mut failures = Failures::default();
         assign(there?.into_iter().collect(), &mut candidates, &mut failures)?;
@@ -253,7 +268,11 @@ impl Discoverer {
         Ok(candidates)
     }
 
-    fn candidate(&self, known: &KnownSplit) -> Result<Candidate> {
+    /// A split as the newest listing knows it.
+    ///
+    /// # Errors
+    /// Bug: the split is not ours.
+    pub fn candidate(&self, known: &KnownSplit) -> Result<Candidate> {
         let given = self.given.get(&known.split.id);
         let descriptor = match given {
             Some(given) => given.descriptor.clone(),

@@ -196,6 +196,9 @@ impl Found {
     /// External: the file cannot be read. Bug: the position is not ours.
     pub fn holds_before(&self, position: &Position) -> Result<Option<bool>> {
         let Some(note) = Note::of(position)? else { return Ok(Some(true)) };
+        if note.is_cut_off {
+            return Ok(Some(false));
+        }
         let Some(opened) = self.open()? else { return Ok(None) };
         let is_held = opened.holds_packed(position, &note);
         if is_held.map_err(|error| unreadable(&self.path, &error))? {

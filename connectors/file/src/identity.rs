@@ -74,6 +74,18 @@ impl Recent {
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of(&self.0)
     }
+
+    /// What it would be with bytes that follow.
+    pub fn fingerprint_with(&self, bytes: &[u8]) -> Fingerprint {
+        match bytes.len().checked_sub(FINGERPRINT_BYTES) {
+            Some(begin) => Fingerprint::of(&bytes[begin..]),
+            None => {
+                let mut recent = self.clone();
+                recent.push(bytes);
+                recent.fingerprint()
+            }
+        }
+    }
 }
 
 /// A file as its file system knows it, unchanged while nobody writes to it.
@@ -175,6 +187,10 @@ pub struct Note {
     /// NULs that wait behind the position, or as old as those that waited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hole: Option<Hole>,
+    /// Whether the file was cut off here after more of it had been read: what stands behind by now
+    /// is another split.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_cut_off: bool,
 }
 
 fn is_line(start: &Start) -> bool {
@@ -192,6 +208,18 @@ impl Note {
             Error::bug(format!("could not read the note of position {}", position.at))
                 .because(error)
         })
+    }
+
+    /// The note of a place where a line begins.
+    pub fn of_line(before: Fingerprint) -> Self {
+        Self {
+            before,
+            start: Start::Line,
+            whole: None,
+            packed: None,
+            hole: None,
+            is_cut_off: false,
+        }
     }
 
     /// The note as a position carries it.

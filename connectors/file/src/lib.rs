@@ -5,7 +5,8 @@
 //! Reading order: [`config`], `identity` (how a file is recognised under another name), `stream`
 //! (its bytes, decompressed) with `packed` and `points` (the way into a gzip file), `discover` with
 //! `expand`, `look`, `found`, `matching` and `copies` (which files there are, and which split each
-//! one is), `cursor` (reads one file, blocking), `tail` (the same for the runtime), `source`.
+//! one is), `proof` (what is left of one that was cut off), `cursor` (reads one file, blocking),
+//! `tail` (the same for the runtime), `source`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
@@ -21,6 +22,7 @@ mod look;
 mod matching;
 mod packed;
 mod points;
+mod proof;
 mod source;
 mod stream;
 mod tail;

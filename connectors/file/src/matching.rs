@@ -34,7 +34,8 @@ pub struct Failures {
 }
 
 impl Candidate {
-    fn is_tied(&self, found: &Found) -> bool {
+    /// Whether more than a few bytes tie a file to the split.
+    pub fn is_tied(&self, found: &Found) -> bool {
         // A few bytes prove little: unrelated files often hold the same ones.
         self.descriptor.head.is_full() || are_related(&self.descriptor.path, &found.path)
     }
@@ -144,6 +145,15 @@ pub fn new_id(path: &Path, ids: &HashSet<SplitId>) -> SplitId {
         .chain(numbered)
         .find(|id| !ids.contains(id))
         .expect("there are more numbers than splits")
+}
+
+/// What to say about a new file of which something was read as another split, which was cut off.
+pub fn warning_of_cut_off(found: &Found, at: &Position) -> String {
+    let (path, at) = (&found.path, at.at);
+    format!(
+        "file {path:?} was truncated or rewritten behind byte {at}; from there on it is read as a \
+         new split"
+    )
 }
 
 /// What to say about a new file that took the place of one that was read: it is that very file,

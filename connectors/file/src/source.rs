@@ -13,8 +13,10 @@ use formats::blocks::Blocks;
 use crate::config::{Config, Patterns};
 use crate::cursor::{Cursor, Reading};
 use crate::discover::{Discoverer, Whereabouts, locked};
+use crate::found::Found;
 use crate::identity::Descriptor;
 use crate::points::Points;
+use crate::proof::{self, Proven};
 use crate::tail::Tail;
 
 /// Files that become splits.
@@ -78,26 +80,52 @@ impl Source for Files {
             whereabouts: Whereabouts { discoverer: self.discoverer.clone(), split: split.clone() },
             points: self.points.clone(),
         };
-        let cursor = self
-            .blocking(move |discoverer| open(discoverer, &known, reading))
+        let opened = self.blocking(move |discoverer| match &reading.until {
+            Until::Proven { marks, to } => {
+                let places = marks.iter().chain([to]).cloned().collect();
+                open_proven(discoverer, &known, places, reading)
+            }
+            _ => open(discoverer, &known, reading).map(|cursor| (cursor, None)),
+        });
+        let (cursor, cut_off) = opened
             .await
             .map_err(|error| error.context(format!("could not open split \"{}\"", split.id)))?;
-        Ok(Box::new(Tail::new(cursor, self.config.poll_interval.0)))
+        let tail = Tail::new(cursor, self.config.poll_interval.0);
+        Ok(Box::new(tail.with_cut_off(cut_off)))
     }
 }
 
 /// The way to a position may be long in a compressed file: nobody is kept from looking meanwhile.
 fn open(discoverer: &Mutex<Discoverer>, known: &KnownSplit, reading: Reading) -> Result<Cursor> {
     let located = locked(discoverer).locate(known)?;
-    let found = located.ok_or_else(|| {
-        let error = Error::external("no file holds any more what was read of it")
-            .hint("restore the file, or go on without the rest by `--accept-loss`");
-        // But for a recorded range, looking for splits again tells what there is instead.
-        match reading.until {
-            Until::Position(_) => error,
-            Until::Forever | Until::End => error.retryable(),
-        }
+    // But for a recorded range, looking for splits again tells what there is instead.
+    let found = located.ok_or_else(|| match reading.until {
+        Until::Position(_) | Until::Proven { .. } => gone(),
+        Until::Forever | Until::End => gone().retryable(),
     })?;
+    cursor(found, reading)
+}
+
+/// Opens what is left of a recorded range, and says where the file was cut off, if it was.
+fn open_proven(
+    discoverer: &Mutex<Discoverer>,
+    known: &KnownSplit,
+    places: Vec<Position>,
+    mut reading: Reading,
+) -> Result<(Cursor, Option<Position>)> {
+    let Proven { found, to } = locked(discoverer).prove(known, &places)?.ok_or_else(gone)?;
+    let is_whole = places.last() == Some(&to);
+    let cut_off = (!is_whole).then(|| proof::cut_off(&to)).transpose()?;
+    reading.until = Until::Position(to);
+    Ok((cursor(found, reading)?, cut_off))
+}
+
+fn gone() -> Error {
+    Error::external("no file holds any more what was read of it")
+        .hint("restore the file, or go on without the rest by `--accept-loss`")
+}
+
+fn cursor(found: Found, reading: Reading) -> Result<Cursor> {
     let opened = found
         .open()?
         .ok_or_else(|| Error::transient(format!("file {:?} was just replaced", found.path)))?;

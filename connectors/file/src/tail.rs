@@ -5,8 +5,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use contract::error::Context;
+use contract::record::message_schema;
 use contract::source::{Lag, ReadBatch, Rest, SplitReader};
 use contract::{Position, Result, SplitId};
 use tokio::task::JoinHandle;
@@ -28,6 +30,8 @@ pub struct Tail {
     lag: Lag,
     points: Arc<Points>,
     split: SplitId,
+    /// Said behind the last record: the file was cut off there.
+    cut_off: Option<Position>,
 }
 
 enum State {
@@ -44,7 +48,13 @@ impl Tail {
     pub fn new(cursor: Cursor, poll_interval: Duration) -> Self {
         let (points, split) = cursor.points();
         let state = State::Ready(Box::new(cursor));
-        Self { state, poll_interval, quiet_looks: 0, lag: Lag::default(), points, split }
+        let (quiet_looks, lag, cut_off) = (0, Lag::default(), None);
+        Self { state, poll_interval, quiet_looks, lag, points, split, cut_off }
+    }
+
+    /// Ends with a position, behind which the file was cut off.
+    pub fn with_cut_off(self, cut_off: Option<Position>) -> Self {
+        Self { cut_off, ..self }
     }
 
     /// Waits for the step in work, and starts the next one.
@@ -115,7 +125,15 @@ impl SplitReader for Tail {
                 return Ok(step.batch);
             }
         }
-        Ok(None)
+        Ok(self.cut_off.take().map(|next| ReadBatch {
+            records: RecordBatch::new_empty(message_schema()),
+            next,
+            rejects: Vec::new(),
+            lost: 0,
+            bytes: 0,
+            skipped: 0,
+            marks: Vec::new(),
+        }))
     }
 
     async fn acknowledge(&mut self, position: &Position) -> Result<()> {

@@ -42,6 +42,27 @@ impl Descriptor {
     }
 }
 
+/// What follows the id in the note of a position once people were told that the topic is gone.
+const TOLD: &str = " gone";
+
+/// A topic in whose place another one stands.
+#[derive(Debug)]
+pub struct Anew {
+    /// Its id.
+    pub was: TopicId,
+    /// Whether people were told of it, in this start or another one.
+    pub is_told: bool,
+    /// What to say to whoever needs it.
+    pub error: Error,
+}
+
+impl Anew {
+    /// A position of its split that notes that people were told.
+    pub fn told_at(&self, at: i64) -> Position {
+        Position::new(at).with_note(format!("{}{TOLD}", self.was))
+    }
+}
+
 /// What the brokers say that there is.
 #[derive(Debug, Default)]
 pub struct Listing {
@@ -165,12 +186,16 @@ impl Identities {
         split: &Split,
         from: Option<&Position>,
         partition: &Partition,
-    ) -> Result<std::result::Result<Option<TopicId>, Error>> {
+    ) -> Result<std::result::Result<Option<TopicId>, Anew>> {
         let now = self.list()?.ids.get(&partition.topic).copied();
         let known = KnownSplit { split: split.clone(), position: from.cloned() };
         let mut state = self.lock();
         Ok(match (state.id_of(&known), now) {
-            (Some(id), Some(now)) if id != now => Err(made_anew(&partition.topic, id, now)),
+            (Some(was), Some(now)) if was != now => {
+                let noted = from.and_then(|from| from.note.as_deref());
+                let is_told = noted.is_some_and(|note| note.ends_with(TOLD));
+                Err(Anew { was, is_told, error: made_anew(&partition.topic, was, now) })
+            }
             (None, Some(now)) => {
                 state.taken.insert(split.id.clone(), now);
                 Ok(Some(now))
@@ -221,7 +246,7 @@ impl State {
         let noted = known.position.as_ref().and_then(|position| position.note.as_deref());
         let described = Descriptor::of(&known.split).ok().and_then(|it| it.topic_id);
         let text = noted.or(described.as_deref());
-        let id = text.and_then(TopicId::parse);
+        let id = text.and_then(|text| TopicId::parse(text.strip_suffix(TOLD).unwrap_or(text)));
         id.or_else(|| self.taken.get(&known.split.id).copied())
     }
 }

@@ -125,18 +125,30 @@ impl Remaker {
 pub struct Gone {
     waits: bool,
     remaker: Remaker,
+    news: Option<Position>,
 }
 
 impl Gone {
-    /// One that is at its end, or waits there for ever.
-    pub fn new(waits: bool, remaker: Remaker) -> Self {
-        Self { waits, remaker }
+    /// One that is at its end, or waits there for ever, once it gave the news of its position.
+    pub fn new(waits: bool, remaker: Remaker, news: Option<Position>) -> Self {
+        Self { waits, remaker, news }
     }
 }
 
 #[async_trait]
 impl SplitReader for Gone {
     async fn next_batch(&mut self) -> Result<Option<ReadBatch>> {
+        if let Some(next) = self.news.take() {
+            return Ok(Some(ReadBatch {
+                records: RecordBatch::new_empty(self.remaker.schema.clone()),
+                next,
+                rejects: Vec::new(),
+                lost: 0,
+                bytes: 0,
+                skipped: 0,
+                marks: Vec::new(),
+            }));
+        }
         match self.waits {
             true => std::future::pending().await,
             false => Ok(None),
@@ -350,7 +362,15 @@ impl Thread {
         if let Some(note) = &self.note {
             next = next.with_note(note.clone());
         }
-        Ok(ReadBatch { records, next, rejects: Vec::new(), lost, bytes, skipped: 0 })
+        Ok(ReadBatch {
+            records,
+            next,
+            rejects: Vec::new(),
+            lost,
+            bytes,
+            skipped: 0,
+            marks: Vec::new(),
+        })
     }
 
     /// Takes a record that is there, or waits for one until then; without a time, a while.

@@ -17,7 +17,7 @@ use tracing::warn;
 use crate::catalog::{Catalog, LogRange, Partition};
 use crate::client::{Connection, blocking};
 use crate::config::{Recreated, SourceConfig, SourceFormat};
-use crate::identity::{Descriptor, Identities, Listing};
+use crate::identity::{Anew, Descriptor, Identities, Listing};
 use crate::member::Member;
 use crate::reader::{Gone, Reader, Reading, Remaker};
 use crate::records;
@@ -109,7 +109,9 @@ impl Source for Partitions {
             // Whoever holds the lease reads all partitions; a group would only take some away.
             Until::Forever => Ok(()),
             Until::End => blocking(move || shared.take_ends()).await,
-            Until::Position(_) => Err(Error::bug("a run of many splits stops at one position")),
+            Until::Position(_) | Until::Proven { .. } => {
+                Err(Error::bug("a run of many splits stops at one position"))
+            }
         }
     }
 
@@ -244,29 +246,29 @@ impl Shared {
             && from.at == until.at
         {
             // Nothing is asked for, whether or not the topic is there.
-            return Ok(Box::new(Gone::new(false, remaker)));
+            return Ok(Box::new(Gone::new(false, remaker, None)));
         }
         let descriptor = Descriptor::of(split)?;
+        let begin = from.map_or(descriptor.start, |position| position.at);
         let topic_id = match self.identities.of(split, from, &partition)? {
             Ok(topic_id) => topic_id,
-            Err(anew) => return self.open_gone(remaker, until, anew),
+            Err(anew) => return self.open_gone(remaker, until, (begin, anew)),
         };
         if let Some(id) = topic_id
             && let Err(error) = self.identities.confirm(&partition.topic, id)
         {
             // What was listed a moment ago may be another topic now.
             return match self.identities.of(split, from, &partition)? {
-                Err(anew) => self.open_gone(remaker, until, anew),
+                Err(anew) => self.open_gone(remaker, until, (begin, anew)),
                 Ok(_) => Err(error),
             };
         }
-        let from = from.map_or(descriptor.start, |position| position.at);
         let log = self.catalog.range(&partition)?;
-        let (from, lost) = reachable(split, from, log, until)?;
+        let (from, lost) = reachable(split, begin, log, until)?;
         let end = match until {
             Until::Forever => None,
             Until::End => Some(self.end_of(&partition, from, log.high)),
-            Until::Position(position) => Some(position.at),
+            Until::Position(to) | Until::Proven { to, .. } => Some(to.at),
         };
         let member = self.member.get().cloned();
         let reading = Reading {
@@ -283,28 +285,33 @@ impl Shared {
         Ok(Box::new(Reader::start(&self.connection, reading, member)?))
     }
 
-    /// A split of a topic in whose place there is another one.
+    /// A split of a topic in whose place there is another one, from a position on. People are told
+    /// once; the position notes it.
     fn open_gone(
         &self,
         remaker: Remaker,
         until: &Until,
-        anew: Error,
+        (at, anew): (i64, Anew),
     ) -> Result<Box<dyn SplitReader>> {
         match (until, self.recreated) {
-            (Until::Position(_), _) => Err(anew.hint(
+            (Until::Position(_) | Until::Proven { .. }, _) => Err(anew.error.hint(
                 "go on without its records by `run --accept-loss`; nobody has them any more",
             )),
-            (_, Recreated::Stop) => Err(anew.hint(
+            (_, Recreated::Stop) => Err(anew.error.hint(
                 "set `recreated: read` to go on with the new one, or give the pipeline another \
                  `name`",
             )),
             (until, Recreated::Read) => {
-                warn!(
-                    split = remaker.partition.split().as_str(),
-                    error = anew.chain(),
-                    "what was not read of the old topic is gone; the new one is another split"
-                );
-                Ok(Box::new(Gone::new(*until == Until::Forever, remaker)))
+                let news = (!anew.is_told).then(|| anew.told_at(at));
+                if news.is_some() {
+                    warn!(
+                        split = remaker.partition.split().as_str(),
+                        read_to = at,
+                        error = anew.error.chain(),
+                        "what was not read of the old topic is gone; the new one is another split"
+                    );
+                }
+                Ok(Box::new(Gone::new(*until == Until::Forever, remaker, news)))
             }
         }
     }
@@ -329,7 +336,7 @@ fn reachable(split: &Split, from: i64, log: LogRange, until: &Until) -> Result<(
         return Ok((from, 0));
     }
     let gone = format!("offsets {from} to {low} of \"{}\" are no longer in the log", split.id);
-    if let Until::Position(_) = until {
+    if let Until::Position(_) | Until::Proven { .. } = until {
         return Err(Error::external(gone).hint(
             "go on without them by `run --accept-loss`; the topic's retention is too short",
         ));

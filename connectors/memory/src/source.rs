@@ -53,7 +53,7 @@ impl Source for Counter {
     ) -> Result<Box<dyn SplitReader>> {
         let rows_max = i64::try_from(self.config.rows_max).unwrap_or(i64::MAX);
         let end = match &until {
-            Until::Position(position) => position.at.min(rows_max),
+            Until::Position(to) | Until::Proven { to, .. } => to.at.min(rows_max),
             Until::End | Until::Forever => rows_max,
         };
         Ok(Box::new(CounterReader {
@@ -101,6 +101,7 @@ impl SplitReader for CounterReader {
             lost: 0,
             bytes,
             skipped: 0,
+            marks: Vec::new(),
         }))
     }
 

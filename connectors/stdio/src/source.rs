@@ -72,7 +72,7 @@ impl Source for Lines {
     ) -> Result<Box<dyn SplitReader>> {
         let is_whole = split.id == self.split.id
             && from.is_none_or(|from| from.at == 0)
-            && !matches!(until, Until::Position(_));
+            && !matches!(until, Until::Position(_) | Until::Proven { .. });
         let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
         let stream = stream.take().filter(|_| is_whole).ok_or_else(|| {
             Error::external(format!("could not read standard input {:?} again", split.id.as_str()))
@@ -148,7 +148,15 @@ impl SplitReader for Reader {
             let (bytes, skipped) = (lines.bytes(), lines.skipped());
             let (records, rejects) = lines.into_records();
             self.reached = next.at;
-            return Ok(Some(ReadBatch { records, next, rejects, lost: 0, bytes, skipped }));
+            return Ok(Some(ReadBatch {
+                records,
+                next,
+                rejects,
+                lost: 0,
+                bytes,
+                skipped,
+                marks: Vec::new(),
+            }));
         }
         self.note_done();
         Ok(None)

@@ -43,6 +43,17 @@ pub enum Until {
     End,
     /// Before this position; used to read recorded ranges again.
     Position(Position),
+    /// Before this position, or where the split is not proven any more to be what was read; used
+    /// where the loss of the rest is accepted. A source of [`Again::Exact`] that gave
+    /// [`ReadBatch::marks`] ends at the last of these places, in order, up to which it is proven.
+    /// The position that it gives last then says that the split was cut off there: what stands
+    /// behind it by now is no part of the split. Other sources read up to the position.
+    Proven {
+        /// What was marked in the range when it was read.
+        marks: Vec<Position>,
+        /// The position.
+        to: Position,
+    },
 }
 
 /// How the splits of a source are divided among lineages.
@@ -294,6 +305,9 @@ pub struct ReadBatch {
     /// Those of them that stand where records should and hold none, as NULs do where a file was
     /// truncated under its writer. The reader warned of them.
     pub skipped: u64,
+    /// Places inside of the range, in order, up to which the source can prove later that it still
+    /// holds what was read, for [`Until::Proven`]. A few; the runtime keeps those it has room for.
+    pub marks: Vec<Position>,
 }
 
 /// What the original of a refused record is.

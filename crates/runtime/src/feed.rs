@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use contract::record::POSITION;
-use contract::source::{SplitReader, Until};
+use contract::source::{Again, SplitReader, Until};
 use contract::transform::EpochStart;
 use contract::{Error, ErrorKind, Position, Result};
 use state::Checkpoint;
@@ -30,6 +30,8 @@ pub struct Feed<'a> {
     open: BTreeMap<usize, OpenSplit>,
     /// Splits of which nothing more can be read, by number; a loss that is accepted.
     given_up: BTreeSet<usize>,
+    /// Where splits were cut off, by number; behind that nothing of them is read again.
+    cut_off: BTreeMap<usize, Position>,
 }
 
 struct OpenSplit {
@@ -39,6 +41,8 @@ struct OpenSplit {
     rest: Option<RecordBatch>,
     /// The record after the last that was read.
     next: Option<Position>,
+    /// Whether its source ends where nothing proves any more that it is what was read.
+    is_proven: bool,
 }
 
 impl<'a> Feed<'a> {
@@ -50,26 +54,47 @@ impl<'a> Feed<'a> {
         given_up: BTreeSet<usize>,
     ) -> Self {
         let chain = Chain::new(owner.pipeline.clone(), epoch);
-        Self { owner, checkpoint, epoch, chain, open: BTreeMap::new(), given_up }
+        let (open, cut_off) = (BTreeMap::new(), BTreeMap::new());
+        Self { owner, checkpoint, epoch, chain, open, given_up, cut_off }
     }
 
-    /// Feeds every cut. What can no longer be read is left out where that is accepted.
+    /// Feeds every cut. What can no longer be read is left out where that is accepted; returns where
+    /// splits were cut off of which all that was fed is proven.
     ///
     /// # Errors
     /// External: a range can no longer be read, or a system does not answer (retryable).
-    pub async fn run(mut self, outlet: &Outlet, budget: &Budget) -> Result<()> {
+    pub async fn run(
+        mut self,
+        outlet: &Outlet,
+        budget: &Budget,
+    ) -> Result<BTreeMap<usize, Position>> {
         for cut in &self.checkpoint.cuts {
-            if self.given_up.contains(&cut.split) {
+            if self.given_up.contains(&cut.split) || self.cut_off.contains_key(&cut.split) {
                 continue;
             }
             let Err(error) = self.open_and_feed(cut, outlet, budget).await else { continue };
-            if stays(&error) && self.owner.options.accept_loss {
-                self.feed_rest(cut, error, (outlet, budget)).await?;
-            } else {
+            if !stays(&error) || !self.owner.options.accept_loss {
                 return Err(error);
             }
+            if self.is_sparse(cut) {
+                self.feed_rest(cut, error, (outlet, budget)).await?;
+            } else {
+                self.give_up(cut, &error);
+            }
         }
-        Ok(())
+        Ok(self.cut_off)
+    }
+
+    /// Whether what stands at a position of a split is what always stood there.
+    fn is_sparse(&self, cut: &Cut) -> bool {
+        let name = &self.checkpoint.roster[cut.split].source;
+        let mut sources = self.owner.pipeline.sources.iter();
+        sources.any(|node| node.name == *name && node.source.again() == Again::Sparse)
+    }
+
+    fn give_up(&mut self, cut: &Cut, error: &Error) {
+        warn!(error = error.chain(), "gave up what can no longer be read");
+        self.given_up.insert(cut.split);
     }
 
     /// Reads what is left of a cut as a source is read for the first time: it passes over what is
@@ -86,8 +111,7 @@ impl<'a> Feed<'a> {
             let before = self.open.remove(&cut.split);
             let next = before.and_then(|open| open.next).or_else(|| cut.from.clone());
             if tried.as_ref().is_some_and(|tried| *tried == next) {
-                warn!(error = error.chain(), "gave up what can no longer be read");
-                self.given_up.insert(cut.split);
+                self.give_up(cut, &error);
                 return Ok(());
             }
             warn!(error = error.chain(), "going on behind what can no longer be read");
@@ -139,7 +163,7 @@ impl<'a> Feed<'a> {
                     None if open.next.as_ref().is_some_and(|next| next.at >= cut.to.at) => {
                         return Ok(());
                     }
-                    None => return Err(unreadable(self.checkpoint, cut)),
+                    None => return self.end_early(cut),
                 },
             };
             let (inside, beyond) = divide(&records, &cut.to)?;
@@ -163,11 +187,38 @@ impl<'a> Feed<'a> {
     }
 }
 
-/// Opens the split of a cut, up to the last cut of it.
+impl Feed<'_> {
+    /// A split ends before its cut does.
+    fn end_early(&mut self, cut: &Cut) -> Result<()> {
+        let open = self.open.get(&cut.split).filter(|open| open.is_proven);
+        let Some(at) = open.and_then(|open| open.next.clone()) else {
+            return Err(unreadable(self.checkpoint, cut));
+        };
+        let split = self.checkpoint.roster[cut.split].known.split.id.as_str();
+        let (from, epoch) = (at.at, self.checkpoint.epoch);
+        warn!(
+            split,
+            epoch,
+            from,
+            to = cut.to.at,
+            "this is not proven to be there any more; what stands there now is another split"
+        );
+        self.cut_off.insert(cut.split, at);
+        Ok(())
+    }
+}
+
+/// Opens the split of a cut, up to the last cut of it. Where a loss is accepted, a source that can
+/// prove it gives what is left of them.
 async fn open_to_replay(owner: &Owner, checkpoint: &Checkpoint, cut: &Cut) -> Result<OpenSplit> {
-    let last = checkpoint.cuts.iter().rev().find(|other| other.split == cut.split);
-    let until = last.map_or_else(|| cut.to.clone(), |last| last.to.clone());
-    open_until(owner, checkpoint, cut, (cut.from.as_ref(), Until::Position(until))).await
+    let cuts = || checkpoint.cuts.iter().filter(|other| other.split == cut.split);
+    let to = cuts().next_back().map_or_else(|| cut.to.clone(), |last| last.to.clone());
+    let marks: Vec<_> = cuts().flat_map(|cut| &cut.marks).cloned().collect();
+    let until = match owner.options.accept_loss && !marks.is_empty() {
+        true => Until::Proven { marks, to },
+        false => Until::Position(to),
+    };
+    open_until(owner, checkpoint, cut, (cut.from.as_ref(), until)).await
 }
 
 /// Opens the split of a cut at a position, as it is opened to be read for the first time.
@@ -189,12 +240,13 @@ async fn open_until(
     let context = originals::context_at(owner, checkpoint, cut.split)
         .ok_or_else(|| unreadable(checkpoint, cut).because("its source left the file"))?;
     let source = &owner.pipeline.sources[context.source].source;
+    let is_proven = matches!(until, Until::Proven { .. });
     let opened = source.open(&context.split, from, until).await;
     let reader = opened.map_err(|error| match error.retry() {
         true => error,
         false => unreadable(checkpoint, cut).because(error),
     })?;
-    Ok(OpenSplit { context, reader, rest: None, next: from.cloned() })
+    Ok(OpenSplit { context, reader, rest: None, next: from.cloned(), is_proven })
 }
 
 /// What nobody has now may come back, for who reads it for the first time. A recorded range that is

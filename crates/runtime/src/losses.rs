@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use contract::record::{OriginSum, split_seed};
 use contract::source::Again;
-use contract::{Error, Result, SplitId};
+use contract::{Error, Position, Result, SplitId};
 use state::Checkpoint;
 use state::checkpoint::{Cut, SinkRejectState};
 use state::history::Losses;
@@ -34,6 +34,8 @@ pub struct Terms<'a> {
     pub accepts: bool,
     /// The splits of which nothing was read, by number.
     pub given_up: &'a BTreeSet<usize>,
+    /// Where splits were cut off: what was read again stands before that, and is proven.
+    pub cut_off: &'a BTreeMap<usize, Position>,
 }
 
 impl Terms<'_> {
@@ -45,8 +47,11 @@ impl Terms<'_> {
             sources.all(|node| node.source.again() == Again::Sparse)
         };
         let mut splits = splits_of(checkpoint, id);
-        splits
-            .all(|split| self.given_up.contains(&split) || sparse(&checkpoint.roster[split].source))
+        splits.all(|split| {
+            self.given_up.contains(&split)
+                || self.cut_off.contains_key(&split)
+                || sparse(&checkpoint.roster[split].source)
+        })
     }
 }
 
@@ -62,7 +67,8 @@ pub fn of_replay(
     terms: &Terms,
 ) -> Result<Compared> {
     let accepts = terms.accepts;
-    let mut losses = Losses::default();
+    let cut_off = terms.cut_off.iter().map(|(split, at)| (*split, at.clone())).collect();
+    let mut losses = Losses { cut_off, ..Losses::default() };
     let mut others = BTreeSet::new();
     for (node, report) in pipeline.sinks.iter().zip(reports) {
         let Some(report) = report else { continue };
@@ -178,11 +184,13 @@ pub async fn keep(
     let known = (all.entries.len(), all.refused.len());
     all.entries.retain(|entry| !replayed(&entry.sink));
     all.refused.retain(|sink, _| !replayed(sink));
-    if (all.entries.len(), all.refused.len()) == known && losses.entries.is_empty() {
+    if (all.entries.len(), all.refused.len()) == known && losses.is_empty() {
         return Ok(());
     }
     all.entries.extend(losses.entries);
     all.refused.extend(losses.refused);
+    all.cut_off.retain(|(split, _)| losses.cut_off.iter().all(|(other, _)| other != split));
+    all.cut_off.extend(losses.cut_off);
     owner.history.keep_losses(checkpoint.epoch, &all).await
 }
 
@@ -192,10 +200,11 @@ pub async fn keep(
 /// # Errors
 /// NotOwner: another process made that epoch. External, from the store.
 pub async fn book(owner: &Owner, checkpoint: Checkpoint) -> Result<Checkpoint> {
-    let Losses { entries, mut refused } = owner.history.losses(checkpoint.epoch).await?;
-    if entries.is_empty() {
+    let losses = owner.history.losses(checkpoint.epoch).await?;
+    if losses.is_empty() {
         return Ok(checkpoint);
     }
+    let Losses { entries, mut refused, cut_off } = losses;
     let (letters, sum) = letters(&refused);
     let sinks = checkpoint.sinks.iter().map(|(name, state)| {
         let of_sink = entries.iter().filter(|entry| entry.sink == *name);
@@ -216,6 +225,10 @@ pub async fn book(owner: &Owner, checkpoint: Checkpoint) -> Result<Checkpoint> {
     let sinks = sinks.collect();
     let lost: u64 = entries.iter().map(|entry| entry.counts.lost).sum();
     let ledger = entries.into_iter().chain(letters).collect();
+    let mut checkpoint = checkpoint;
+    for (split, position) in cut_off {
+        checkpoint.roster.advance(split, position);
+    }
     let next = owner.decide_without_rows(&checkpoint, sinks, ledger).await?;
     warn!(epoch = next.epoch, lost, dead_letters = sum.rows, "booked rows that a replay lacks");
     Ok(next)

@@ -25,7 +25,21 @@ pub struct Outlet {
     steps: Vec<Option<Queue<StepMessage>>>,
     /// By number of sink; none where a replay leaves a sink out.
     sinks: Vec<Option<Queue<SinkMessage>>>,
-    cuts: Mutex<Vec<Cut>>,
+    cuts: Mutex<Cuts>,
+}
+
+/// How many marks of all batches of an epoch are kept, about: the checkpoint holds them.
+const MARKS_MAX: usize = 256;
+
+/// The ranges that an epoch has read so far, with every so manieth of their marks.
+#[derive(Default)]
+struct Cuts {
+    all: Vec<Cut>,
+    /// Marks in them.
+    marks: usize,
+    /// Marks that were given, and how often they were thinned out.
+    given: usize,
+    thinned: u32,
 }
 
 /// A batch that was read.
@@ -36,6 +50,8 @@ pub struct Read<'a> {
     pub from: Option<Position>,
     /// The record after its last.
     pub to: Position,
+    /// Places inside that its source marked.
+    pub marks: Vec<Position>,
 }
 
 impl Outlet {
@@ -70,9 +86,10 @@ impl Outlet {
         now_us: i64,
     ) -> Result<()> {
         let mut cuts = self.cuts.lock().await;
-        cuts.push(Cut { split: read.split.index, from: read.from, to: read.to });
+        let Read { split, from, to, marks } = read;
+        cuts.push(Cut { split: split.index, from, to, marks });
         failpoint::reach("flow.batch").await?;
-        self.send_made(read.split, passed, share, now_us).await
+        self.send_made(split, passed, share, now_us).await
     }
 
     /// Sends on what a step made.
@@ -113,7 +130,31 @@ impl Outlet {
     pub async fn take_cuts(&self) -> Vec<Cut> {
         let cuts = std::mem::take(&mut *self.cuts.lock().await);
         let is_ordered = self.pipeline.steps.iter().any(|node| node.step.stateful());
-        merged(cuts, is_ordered)
+        merged(cuts.all, is_ordered)
+    }
+}
+
+impl Cuts {
+    /// Adds a range. Its marks and those of all before are thinned out evenly.
+    fn push(&mut self, mut cut: Cut) {
+        let every = 1 << self.thinned;
+        cut.marks.retain(|_| {
+            self.given += 1;
+            self.given.is_multiple_of(every)
+        });
+        self.marks += cut.marks.len();
+        self.all.push(cut);
+        while self.marks > MARKS_MAX {
+            let (mut number, mut kept) = (0_usize, 0);
+            for cut in &mut self.all {
+                cut.marks.retain(|_| {
+                    number += 1;
+                    number.is_multiple_of(2)
+                });
+                kept += cut.marks.len();
+            }
+            (self.marks, self.thinned) = (kept, self.thinned + 1);
+        }
     }
 }
 
@@ -126,7 +167,10 @@ fn merged(cuts: Vec<Cut>, is_ordered: bool) -> Vec<Cut> {
     for cut in cuts {
         let place = newest.get(&cut.split).copied();
         match place.filter(|place| !is_ordered || place + 1 == merged.len()) {
-            Some(place) => merged[place].to = cut.to,
+            Some(place) => {
+                merged[place].to = cut.to;
+                merged[place].marks.extend(cut.marks);
+            }
             None => {
                 newest.insert(cut.split, merged.len());
                 merged.push(cut);
@@ -148,13 +192,31 @@ mod tests {
                 split,
                 from: Some(Position::new(from)),
                 to: Position::new(to),
+                marks: vec![Position::new(from)],
             });
             let found = merged(cuts.to_vec(), is_ordered).into_iter();
+            let marks: usize = found.as_slice().iter().map(|cut| cut.marks.len()).sum();
+            assert_eq!(marks, cuts.len());
             let at = |position: Option<Position>| position.map_or(-1, |position| position.at);
             let found: Vec<_> = found.map(|cut| (cut.split, at(cut.from), cut.to.at)).collect();
             assert_eq!(found, expect);
         };
         check(false, &[(7, 0, 6), (3, 0, 5)]);
         check(true, &[(7, 0, 5), (3, 0, 1), (7, 5, 6), (3, 1, 5)]);
+    }
+
+    #[test]
+    fn marks_of_a_long_epoch_are_few_and_lie_all_over_it() {
+        let mut cuts = Cuts::default();
+        for batch in 0..10_000 {
+            let marks = (0..15).map(|mark| Position::new(batch * 100 + mark)).collect();
+            let (from, to) = (Some(Position::new(batch * 100)), Position::new(batch * 100 + 100));
+            cuts.push(Cut { split: 0, from, to, marks });
+        }
+        let marks: Vec<_> = cuts.all.iter().flat_map(|cut| &cut.marks).map(|it| it.at).collect();
+        assert_eq!(marks.len(), cuts.marks);
+        assert!((MARKS_MAX / 2 - 1..=MARKS_MAX).contains(&marks.len()), "{}", marks.len());
+        let most = marks.windows(2).map(|pair| pair[1] - pair[0]).max();
+        assert!(most.is_some_and(|most| most < 1_000_000 / MARKS_MAX as i64 * 3), "{most:?}");
     }
 }

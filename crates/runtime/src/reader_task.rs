@@ -395,7 +395,7 @@ impl ReaderTask {
         let dead_lettered = passed.dead_letters.len() as u64;
         self.shared.underway.add(Batches { read, bytes: batch.bytes, dead_lettered });
         let from = self.position.replace(batch.next.clone());
-        let read = Read { split: &self.split, from, to: batch.next };
+        let read = Read { split: &self.split, from, to: batch.next, marks: batch.marks };
         self.shared.outlet.send_read(read, passed, share, self.epoch.now_us).await?;
         self.shared.ends.add(self.epoch.epoch, batch.bytes);
         stand_back().await;

@@ -133,6 +133,7 @@ mod tests {
                 lost: 0,
                 bytes: 0,
                 skipped: 0,
+                marks: Vec::new(),
             }))
         }
 

@@ -424,14 +424,15 @@ async fn replay_into(
     let feed = Feed::new(attempt.owner, &checkpoint, epoch, given_up.clone());
     let outlet = attempt.shared.outlet.clone();
     let budget = attempt.shared.budget.clone();
-    tokio::select! {
+    let cut_off = tokio::select! {
         fed = feed.run(&outlet, &budget) => fed?,
         failure = attempt.failed() => return Err(failure),
     };
     let next = EpochStart { epoch: epoch.epoch + 1, ..epoch };
     attempt.pass_barrier(next, &mut Tally::default()).await?;
     let reports = attempt.prepare_replayed(epoch).await?;
-    let terms = Terms { accepts: attempt.owner.options.accept_loss, given_up };
+    let accepts = attempt.owner.options.accept_loss;
+    let terms = Terms { accepts, given_up, cut_off: &cut_off };
     match losses::of_replay(&checkpoint, &attempt.owner.pipeline, &reports, &terms)? {
         Compared::Others(splits) => Ok(splits),
         Compared::Same(losses) => {

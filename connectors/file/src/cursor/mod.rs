@@ -37,6 +37,8 @@ const BLOCK_BYTES_LEAST: usize = 64 << 10;
 /// How far all files that are read side by side are fetched ahead, together. Half of it is enough
 /// for a disk that answers after 20 ms to give 800 MB/s.
 const AHEAD_BYTES_MAX: usize = 32 << 20;
+/// How many places of a batch are marked: each costs the hash of one KiB.
+const MARKS_MAX: usize = 15;
 
 /// What a cursor reads of its file, and how.
 #[derive(Debug)]
@@ -107,6 +109,8 @@ pub struct Cursor {
     first_on_disk: Fingerprint,
     trace: Trace,
     stop: Stop,
+    /// Whether lines may be parts of one.
+    joins: bool,
     block_bytes: usize,
     rotate_wait: Duration,
     settle: Duration,
@@ -163,10 +167,10 @@ impl Cursor {
             Until::Forever => (Stop::Never, u64::MAX),
             Until::End => (Stop::AtEnd, opened.signature.size),
             // What is read again was read with what followed: nobody waits for more of it.
-            Until::Position(position) if opened.compression == Compression::Gzip => {
-                (Stop::before(&position)?, opened.signature.size)
-            }
-            Until::Position(position) => (Stop::before(&position)?, u64::MAX),
+            Until::Position(to) | Until::Proven { to, .. } => match opened.compression {
+                Compression::Gzip => (Stop::before(&to)?, opened.signature.size),
+                _ => (Stop::before(&to)?, u64::MAX),
+            },
         };
         let (start, whole, hole) = note.as_ref().map_or_else(Default::default, |note| {
             (note.start, note.whole, note.hole.map(Hole::resumed))
@@ -209,6 +213,7 @@ impl Cursor {
             first_on_disk: on_disk,
             trace,
             stop,
+            joins: reading.join.is_some(),
             block_bytes: reading.block_bytes,
             rotate_wait: reading.rotate_wait,
             settle: reading.settle,
@@ -472,7 +477,7 @@ impl Cursor {
         }
         tracing::warn!(%path, position, "file was truncated while it was read");
         let (before, start) = (self.before.clone(), self.lines.start());
-        let note = Note { before, start, whole: None, packed: None, hole: self.hole };
+        let note = Note { start, hole: self.hole, ..Note::of_line(before) };
         let position = Position::new(position).with_note(note.to_text());
         if self.lines.waiting_bytes() > 0 && self.whereabouts.hold(position) {
             self.lines.forget_tail();
@@ -493,6 +498,7 @@ impl Cursor {
 
     /// Makes a batch of lines; `whole` is the compressed file if it ends behind them.
     fn deliver(&mut self, lines: LineBatch, whole: Option<Signature>) -> Option<ReadBatch> {
+        let marks = self.marks(&lines);
         self.recent.push(&lines.consumed);
         if self.opened.is_utf16() {
             // NULs that were left out were units, too.
@@ -512,12 +518,35 @@ impl Cursor {
                 "NULs were left out: the file was truncated under its writer, or its writer crashed"
             );
         }
-        let (before, start, hole) = (self.before.clone(), lines.start, self.hole);
-        let note = Note { before, start, whole, packed: self.note_packed(lines.next), hole };
+        let (start, hole, packed) = (lines.start, self.hole, self.note_packed(lines.next));
+        let note = Note { start, whole, hole, packed, ..Note::of_line(self.before.clone()) };
         let next = Position::new(lines.next).with_note(note.to_text());
         let (bytes, skipped) = (lines.bytes(), lines.skipped());
         let (records, rejects) = lines.into_records();
-        Some(ReadBatch { records, next, rejects, lost: 0, bytes, skipped })
+        Some(ReadBatch { records, next, rejects, lost: 0, bytes, skipped, marks })
+    }
+
+    /// Places in a batch, at about equal distances, where a line begins, with the bytes before
+    /// them. Where lines may be parts of one, or bytes were left out, nothing is marked.
+    fn marks(&self, lines: &LineBatch) -> Vec<Position> {
+        let is_read_again = matches!(self.stop, Stop::At(_) | Stop::Before(_));
+        let is_plain_text = self.hole.is_none() && lines.gaps.is_empty() && lines.waits.is_none();
+        if is_read_again || self.joins || !is_plain_text || self.opened.is_utf16() {
+            return Vec::new();
+        }
+        let (positions, consumed) = (lines.positions.values(), &lines.consumed);
+        let begin = lines.next - lines.bytes().cast_signed();
+        let apart = positions.len() / (MARKS_MAX + 1) + 1;
+        let places = positions.iter().skip(apart).step_by(apart);
+        let marks = places.filter_map(|at| {
+            let before = consumed.get(..usize::try_from(at - begin).ok()?)?;
+            let is_begin = before.last() == Some(&b'\n');
+            is_begin.then(|| {
+                let note = Note::of_line(self.recent.fingerprint_with(before));
+                Position::new(*at).with_note(note.to_text())
+            })
+        });
+        marks.collect()
     }
 
     fn unreadable(&self, error: io::Error) -> Error {

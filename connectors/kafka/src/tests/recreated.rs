@@ -132,7 +132,27 @@ async fn what_was_read_while_the_topic_was_made_anew_is_not_confirmed() {
     // Opened again it gives nothing, whatever the new topic holds.
     let from = Position::new(2);
     let mut reader = source.open(&split, Some(&from), Until::End).await.unwrap();
-    assert!(reader.next_batch().await.unwrap().is_none());
+    let (texts, _) = read(reader.as_mut()).await.unwrap();
+    assert!(texts.is_empty(), "{texts:?}");
+}
+
+#[tokio::test]
+async fn a_topic_that_is_gone_is_told_once_and_known_from_then_on() {
+    let Some((case, mut old)) = recreated("").await else { return };
+    let before = old.position.clone().unwrap();
+    for news in [true, false, false] {
+        let source = case.source();
+        splits(&source, std::slice::from_ref(&old), 2).await;
+        let mut reader = source.open(&old.split, old.position.as_ref(), Until::End).await.unwrap();
+        let (texts, next) = read(reader.as_mut()).await.unwrap();
+        assert!(texts.is_empty(), "{texts:?}");
+        assert_eq!(next.is_some(), news, "what a checkpoint keeps says that it was told");
+        old.position = next.or(old.position);
+        assert_eq!(old.position.as_ref(), Some(&before));
+    }
+    // A recorded range of it still cannot be read.
+    let replay = case.source().open(&old.split, None, Until::Position(before)).await;
+    assert!(replay.err().unwrap().to_string().contains("made anew"));
 }
 
 #[tokio::test]

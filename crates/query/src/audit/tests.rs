@@ -119,7 +119,7 @@ async fn store(complete: bool) -> Arc<dyn ObjectStore> {
         let split = Split { id: SplitId::new("a"), descriptor: serde_json::Value::Null };
         let split = checkpoint.roster.enter("s", split);
         let (from, to) = (Some(Position::new(from)), Position::new(from + 3));
-        checkpoint.cuts.push(Cut { split, from: from.clone(), to });
+        checkpoint.cuts.push(Cut { split, from: from.clone(), to, marks: Vec::new() });
         checkpoint.ledger.push(entry(from.expect("given").at));
         history.decide(&mut checkpoint).await.expect("decided");
     }

@@ -41,7 +41,7 @@ pub fn by_split<'a>(letters: impl Iterator<Item = &'a Letter>) -> BTreeMap<Split
 pub fn range(letters: &[Letter], from: Option<&Position>, until: &Until) -> Range<usize> {
     let before = |position: i64| letters.partition_point(|one| one.reject.position < position);
     let end = match until {
-        Until::Position(position) => before(position.at),
+        Until::Position(to) | Until::Proven { to, .. } => before(to.at),
         Until::End | Until::Forever => letters.len(),
     };
     from.map_or(0, |from| before(from.at))..end
@@ -93,6 +93,7 @@ impl SplitReader for LetterReader {
             lost: 0,
             bytes: letters.iter().map(|letter| original(letter).len() as u64).sum(),
             skipped: 0,
+            marks: Vec::new(),
         }))
     }
 

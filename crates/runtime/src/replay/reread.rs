@@ -151,6 +151,7 @@ impl LetterReader {
             rejects: Vec::new(),
             lost: 0,
             skipped: 0,
+            marks: Vec::new(),
         }))
     }
 
@@ -278,7 +279,7 @@ mod tests {
                 Until::Position(until) if until.at > 100 => {
                     return Err(Error::external("there is no such position"));
                 }
-                Until::Position(until) => (from, until.at),
+                Until::Position(to) | Until::Proven { to, .. } => (from, to.at),
                 Until::End | Until::Forever => (from.max(self.begins), 100),
             };
             let (schema, remakes) = (self.schema(), self.remakes);
@@ -315,6 +316,7 @@ mod tests {
                 lost: 0,
                 bytes: 0,
                 skipped: 0,
+                marks: Vec::new(),
             }))
         }
 

@@ -48,7 +48,12 @@ struct Shape {
     moved: Option<i64>,
     /// Whether the source never has holes.
     exact: bool,
+    /// Where the records end by now; what stood behind is gone.
+    cut: Option<i64>,
 }
+
+/// What the source says of a position at which the records were cut off.
+const CUT_OFF: &str = "cut off";
 
 static SHAPES: Mutex<BTreeMap<String, Shape>> = Mutex::new(BTreeMap::new());
 
@@ -69,6 +74,10 @@ impl Connector for Agings {
     }
 }
 
+fn gone() -> Error {
+    Error::external("nothing of it is left")
+}
+
 fn schema() -> SchemaRef {
     Arc::new(Schema::new(vec![position_field()]))
 }
@@ -84,34 +93,60 @@ impl Source for Aging {
         if exact { Again::Exact } else { Again::Sparse }
     }
 
-    async fn splits(&self, _: Option<&[KnownSplit]>) -> Result<Discovery> {
-        let split = Split { id: SplitId::new("numbers"), descriptor: serde_json::Value::Null };
+    /// The records are one split until they are cut off, then another one.
+    async fn splits(&self, known: Option<&[KnownSplit]>) -> Result<Discovery> {
+        let known = known.unwrap_or_default().iter().find(|one| one.split.id.as_str() == "numbers");
+        let position = known.and_then(|one| one.position.as_ref());
+        let shape = SHAPES.lock().unwrap().get(&self.0).cloned().unwrap_or_default();
+        let (id, begin) = match position {
+            Some(at) if at.note.as_deref() == Some(CUT_OFF) => ("rest", at.at),
+            Some(at) if shape.cut.is_some_and(|cut| cut < at.at) => ("rest", 0),
+            _ => ("numbers", 0),
+        };
+        let split = Split { id: SplitId::new(id), descriptor: begin.into() };
         Ok(Discovery { splits: vec![split], ..Discovery::default() })
     }
 
     async fn open(
         &self,
-        _: &Split,
+        split: &Split,
         from: Option<&Position>,
         until: Until,
     ) -> Result<Box<dyn SplitReader>> {
         let shape = SHAPES.lock().unwrap().get(&self.0).cloned().unwrap_or_default();
-        let from = from.map_or(0, |from| from.at);
+        let from = from.map_or(split.descriptor.as_i64().unwrap(), |from| from.at);
+        let there = shape.cut.unwrap_or(END);
+        let mut note = None;
         let end = match until {
+            Until::Proven { marks, to } if there < to.at => {
+                note = Some(CUT_OFF);
+                marks
+                    .iter()
+                    .map(|mark| mark.at)
+                    .take_while(|mark| *mark <= there)
+                    .last()
+                    .ok_or_else(gone)?
+            }
+            Until::Position(to) if there < to.at => {
+                return Err(Error::external("the records end before"));
+            }
             Until::Position(_) if from < shape.begins => {
                 return Err(Error::external("records are gone"));
             }
-            Until::Position(until) => until.at,
-            Until::End | Until::Forever => END,
+            Until::Position(to) | Until::Proven { to, .. } => to.at,
+            Until::End | Until::Forever => there,
         };
         let lost = (shape.begins - from).max(0).unsigned_abs() / 2;
-        Ok(Box::new(AgingReader { next: from.max(shape.begins), end, lost, shape }))
+        let next = from.max(shape.begins);
+        Ok(Box::new(AgingReader { next, end, note, lost, shape }))
     }
 }
 
 struct AgingReader {
     next: i64,
     end: i64,
+    /// Of the last position.
+    note: Option<&'static str>,
     lost: u64,
     shape: Shape,
 }
@@ -127,14 +162,19 @@ impl SplitReader for AgingReader {
         let there = (self.next..to).filter(|at| at % 2 == 0 && !holes.contains(at));
         let rows: Int64Array =
             there.map(|at| if *moved == Some(at) { at + 1 } else { at }).collect();
+        let marks =
+            (self.next + 5 < to).then(|| Position::new(self.next + 5)).into_iter().collect();
         self.next = to;
+        let mut next = Position::new(to);
+        next.note = self.note.filter(|_| to == self.end).map(Into::into);
         Ok(Some(ReadBatch {
             records: RecordBatch::try_new(schema(), vec![Arc::new(rows)]).unwrap(),
-            next: Position::new(to),
+            next,
             rejects: Vec::new(),
             lost: std::mem::take(&mut self.lost),
             bytes: 1,
             skipped: 0,
+            marks,
         }))
     }
 
@@ -272,6 +312,63 @@ fn fewer_rows_of_a_source_without_holes_are_other_rows() {
     let _alone = Proof::alone();
     let shape = Shape { holes: vec![10, 12, 50], exact: true, ..Shape::default() };
     check(shape, "47 rows of split \"numbers\"", Vec::new());
+}
+
+/// Up to the last mark before 57, at 55, it is proven; the number 56 is no number of that split any
+/// more.
+fn cut() -> Shape {
+    Shape { cut: Some(57), exact: true, ..Shape::default() }
+}
+
+#[test]
+fn what_is_proven_of_records_that_were_cut_off_is_delivered_and_the_rest_is_another_split() {
+    let _alone = Proof::alone();
+    let fixture = Fixture::new(cut());
+    let error = block_on(fixture.run(false)).unwrap_err();
+    assert!(error.chain().contains("records 0 to 100"), "{}", error.chain());
+    assert_eq!(fixture.held(), [0_i64; 0]);
+    block_on(fixture.run(true)).unwrap();
+    assert_eq!(fixture.held(), (0..57).step_by(2).collect::<Vec<i64>>());
+    assert_eq!((fixture.lost(), fixture.sum(|counts| counts.delivered)), (22, 50 + 1));
+    block_on(fixture.run(false)).unwrap();
+    assert_eq!((fixture.held().len(), fixture.lost()), (29, 22));
+}
+
+#[test]
+fn records_that_were_cut_off_are_delivered_once_wherever_the_process_dies() {
+    let _alone = Proof::alone();
+    for (point, pass) in [
+        ("recover.replay", 1),
+        ("recover.replayed", 1),
+        ("commit.sink.before", 1),
+        ("commit.sink.after", 1),
+        ("decide.answer", 1),
+        ("recover.done", 1),
+        ("decide.before", 1),
+        ("decide.after", 1),
+        ("acknowledge.done", 1),
+    ] {
+        let fixture = Fixture::new(cut());
+        failpoint::arm(point, pass, Action::Halt);
+        block_on(async {
+            tokio::select! {
+                ended = fixture.run(true) => panic!("{point}:{pass} was not passed: {ended:?}"),
+                () = failpoint::halted() => {}
+            }
+        });
+        block_on(fixture.run(true)).unwrap();
+        let held: Vec<i64> = (0..57).step_by(2).collect();
+        assert_eq!((fixture.held(), fixture.lost()), (held, 22), "{point}:{pass}");
+    }
+}
+
+#[test]
+fn a_replay_of_records_that_were_cut_off_before_every_mark_loses_all_of_them() {
+    let _alone = Proof::alone();
+    let fixture = Fixture::new(Shape { begins: 0, cut: Some(0), exact: true, ..Shape::default() });
+    // There is no mark up to which anything could be proven.
+    block_on(fixture.run(true)).unwrap();
+    assert_eq!((fixture.held(), fixture.lost()), (Vec::new(), 50));
 }
 
 #[test]

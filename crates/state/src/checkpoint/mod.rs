@@ -144,6 +144,11 @@ pub struct Cut {
     pub from: Option<Position>,
     /// The record after the last.
     pub to: Position,
+    /// Places inside, in order, that the source marked: see [`Until::Proven`].
+    ///
+    /// [`Until::Proven`]: contract::source::Until::Proven
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub marks: Vec<Position>,
 }
 
 /// How rows that go from one node to another are numbered.

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use contract::Result;
 use contract::error::Context;
+use contract::{Position, Result};
 use object_store::ObjectStoreExt;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,16 @@ pub struct Losses {
     /// Rows that a sink took before and refuses now, by its name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub refused: BTreeMap<String, Vec<SinkRejectState>>,
+    /// Where splits were cut off whose rest is lost, by number, as their source says it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cut_off: Vec<(usize, Position)>,
+}
+
+impl Losses {
+    /// Whether everything was delivered, and all splits go on where the epoch ended.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.cut_off.is_empty()
+    }
 }
 
 /// The note as it was ever written.

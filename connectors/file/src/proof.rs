@@ -1,0 +1,105 @@
+//! What is left of a file of which something was read: how far it is proven to be that file.
+//!
+//! A place in it is known by the bytes before it, as its beginning is by the first ones. All places
+//! up to one must be as they were; what stands behind the last of them proves nothing.
+
+use contract::source::KnownSplit;
+use contract::{Position, Result};
+
+use crate::discover::Discoverer;
+use crate::found::Found;
+use crate::identity::{Descriptor, Note};
+use crate::matching::Candidate;
+
+/// A file that was cut off, or is whole.
+pub struct Proven {
+    /// The file.
+    pub found: Found,
+    /// The last place up to which it holds what was read.
+    pub to: Position,
+}
+
+impl Discoverer {
+    /// Looks how far the file of a split is proven to hold what was read of it from the position of
+    /// `known` on: up to one of `places`, in order. None if no file holds what was read before all
+    /// of them.
+    ///
+    /// # Errors
+    /// As for [`Discoverer::locate`].
+    pub fn prove(&mut self, known: &KnownSplit, places: &[Position]) -> Result<Option<Proven>> {
+        let from = known.position.as_ref().filter(|from| from.note.is_some());
+        let mut places = from.into_iter().chain(places);
+        let Some(first) = places.next() else { return Ok(None) };
+        let split = known.split.clone();
+        let candidate = self.candidate(&KnownSplit { split, position: Some(first.clone()) })?;
+        let Some(found) = self.locate_candidate(begun(candidate)?)? else { return Ok(None) };
+        let mut to = first.clone();
+        for place in places {
+            if found.end().is_some_and(|end| end < place.at)
+                || found.holds_before(place)? != Some(true)
+            {
+                break;
+            }
+            to = place.clone();
+        }
+        Ok(Some(Proven { found, to }))
+    }
+}
+
+/// A split that is known by what stands before its position, where its file was cut off within the
+/// bytes that it began with.
+fn begun(candidate: Candidate) -> Result<Candidate> {
+    let note = candidate.position.as_ref().map(Note::of).transpose()?.flatten();
+    let at = candidate.position.as_ref().map_or(0, |position| position.at);
+    let head = note.map(|note| note.before).filter(|before| {
+        before.length < candidate.descriptor.head.length && before.length as i64 == at
+    });
+    Ok(match head {
+        None => candidate,
+        Some(head) => {
+            let descriptor =
+                Descriptor { head, is_settled: false, ..(*candidate.descriptor).clone() };
+            Candidate { descriptor: descriptor.into(), ..candidate }
+        }
+    })
+}
+
+/// The position of a split whose file was cut off there.
+///
+/// # Errors
+/// Bug: the position is not ours.
+pub fn cut_off(to: &Position) -> Result<Position> {
+    with_cut_off(to, true)
+}
+
+/// Where a file goes on, as a split of its own, that holds what was read of a split before its file
+/// was cut off; none if it does not.
+///
+/// # Errors
+/// External: the file cannot be read. Bug: the split is not ours.
+pub fn goes_on(found: &Found, candidates: &[Candidate]) -> Result<Option<Position>> {
+    let mut newest: Option<Position> = None;
+    for candidate in candidates.iter().filter(|one| one.found.is_none()) {
+        let Some(position) = &candidate.position else { continue };
+        if !Note::of(position)?.is_some_and(|note| note.is_cut_off) {
+            continue;
+        }
+        let candidate = Candidate {
+            id: candidate.id.clone(),
+            position: Some(with_cut_off(position, false)?),
+            descriptor: candidate.descriptor.clone(),
+            found: None,
+        };
+        let candidate = begun(candidate)?;
+        if candidate.is_tied(found) && candidate.is_in(found)? == Some(true) {
+            newest = newest.max(candidate.position);
+        }
+    }
+    Ok(newest)
+}
+
+fn with_cut_off(position: &Position, is_cut_off: bool) -> Result<Position> {
+    let note = Note::of(position)?.map(|note| Note { is_cut_off, ..note });
+    let at = Position::new(position.at);
+    Ok(note.map_or(at.clone(), |note| at.with_note(note.to_text())))
+}
