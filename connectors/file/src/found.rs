@@ -113,7 +113,7 @@ impl Found {
         let placed = opened.from(end, u64::MAX).map_err(|error| unreadable(&self.path, &error))?;
         Ok(placed.map(|placed| {
             let before = placed.recent.fingerprint();
-            let note = Note { before, start: Start::Line, whole: None, packed: None, hole: None };
+            let note = Note::of_line(before);
             Position::new(end).with_note(note.to_text())
         }))
     }

@@ -152,6 +152,11 @@ const SILENT: [RDKafkaErrorCode; 4] = [
     RDKafkaErrorCode::OperationTimedOut,
 ];
 
+/// What to look at where no broker answers.
+const UNREACHED: &str = "is a broker up, and can this machine reach it? Look at `brokers` (host and \
+                         port), and at `advertised.listeners` of the brokers: clients go on with \
+                         the addresses that these give";
+
 /// Whether a port that speaks TLS, or does not, may be behind it.
 fn may_be_the_port(error: &KafkaError) -> bool {
     let code = error.rdkafka_error_code();
@@ -173,7 +178,7 @@ impl Witness {
         let heard = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let is_silent = error.rdkafka_error_code().is_some_and(|code| SILENT.contains(&code));
         match heard.filter(|_| is_silent) {
-            Some((cause, reason)) => failed(cause, reason).context(tried),
+            Some((cause, reason)) => failed(cause, told(&reason)).context(tried),
             None => failed(error, tried),
         }
     }
@@ -210,8 +215,16 @@ pub fn failed(error: KafkaError, tried: impl Into<String>) -> Error {
     };
     match code.and_then(refusal) {
         Some(hint) => Error::external(tried).because(error).hint(hint),
+        None if code.is_some_and(|code| SILENT.contains(&code)) => {
+            Error::transient(tried).because(error).hint(UNREACHED)
+        }
         None => Error::transient(tried).because(error),
     }
+}
+
+/// What librdkafka says of a broker, without what it says of itself in brackets at the end.
+fn told(reason: &str) -> &str {
+    reason.split_once(" (after ").map_or(reason, |(told, _)| told)
 }
 
 /// What to do about an answer that will stay the same; none where another try may help.
@@ -256,6 +269,23 @@ mod tests {
         let connection = Connection::new(&OneOrMany::One("a:9092".to_owned()), &properties);
         let said = connection.map_or_else(|error| error.to_string(), |_| "fine".to_owned());
         assert_eq!(said, expect);
+    }
+
+    #[test]
+    fn what_a_client_says_of_itself_is_left_out() {
+        let check = |reason, expect| assert_eq!(told(reason), expect);
+        check(
+            "a:1: Connect failed: refused (after 0ms in state CONNECT)",
+            "a:1: Connect failed: refused",
+        );
+        check("a:1: no answer (yet)", "a:1: no answer (yet)");
+    }
+
+    #[test]
+    fn where_nobody_answers_the_error_says_what_to_look_at() {
+        let error = failed(KafkaError::AdminOp(RDKafkaErrorCode::OperationTimedOut), "no answer");
+        assert!(error.retry());
+        assert!(error.hint_text().is_some_and(|hint| hint.contains("`brokers`")), "{error:?}");
     }
 
     #[test]

@@ -153,9 +153,9 @@ pub async fn prove_store(location: &Location, log_store: &LogStoreRef) -> Result
     let proved = stores::creates_once(log_store.object_store(None).as_ref(), &name).await;
     let shown = location.shown();
     let proved = proved.map_err(|error| {
-        error
-            .context(format!("could not write to {shown:?}"))
-            .hint("does the bucket exist, and do `endpoint`, `region` and the keys fit it?")
+        let hint = stores::credentials_hint(&error.chain())
+            .unwrap_or("does the bucket exist, and do `endpoint`, `region` and the keys fit it?");
+        error.context(format!("could not write to {shown:?}")).hint(hint)
     })?;
     if proved {
         return Ok(());
@@ -186,7 +186,11 @@ fn unreadable(location: &str, error: DeltaTableError) -> Error {
         .hint("make it with `logmill setup FILE --apply`, or correct `url`, `endpoint`, `region`");
     }
     if retry {
-        return outer.retryable();
+        let hint = stores::credentials_hint(&outer.chain());
+        return match hint {
+            Some(hint) => outer.retryable().hint(hint),
+            None => outer.retryable(),
+        };
     }
     outer.hint("restore the files in its folder `_delta_log`, or move the table out of the way")
 }

@@ -177,7 +177,8 @@ impl Bulk {
                     if cuts == CUTS_MAX {
                         return Err(error);
                     }
-                    tracing::warn!(attempt = cuts, why = error.chain(), "rows are sent again");
+                    // If it stays so, whoever begins the epoch anew says it.
+                    tracing::debug!(attempt = cuts, why = error.chain(), "rows are sent again");
                     waiting.push(documents);
                     wait(cuts).await;
                 }

@@ -2,6 +2,7 @@
 //!
 //! A call is made once; whoever calls knows what may be repeated.
 
+use std::error::Error as StdError;
 use std::time::Duration;
 
 use base64::Engine;
@@ -22,6 +23,10 @@ use crate::config::Config;
 
 /// How much of an answer stands in an error, in characters.
 const SHOWN_CHARS: usize = 1_000;
+
+/// What to look at where nobody answers.
+const UNANSWERED: &str = "is the cluster up, and can this machine reach it? Look at `url`: its host, \
+                          its port (mostly 9200), http or https; and at `ca_certificate`";
 
 /// A cluster.
 pub struct Client {
@@ -97,16 +102,26 @@ impl Client {
         content_type: &'static str,
         body: Option<Bytes>,
     ) -> Result<Answer> {
-        let failed = || format!("no answer from {:?}", self.shown);
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         let timeout = Some(self.timeout);
         let no_query: Option<&()> = None;
         let answer = self.transport.send(method, path, headers, no_query, body, timeout).await;
-        let answer = answer.transient(failed)?;
+        let answer = answer.map_err(|error| self.unanswered(&error))?;
         let status = answer.status_code().as_u16();
-        let body = answer.bytes().await.transient(failed)?;
+        let body = answer.bytes().await.map_err(|error| self.unanswered(&error))?;
         Ok(Answer { status, body })
+    }
+
+    /// The error of a call without an answer. What the client says itself repeats the address; what
+    /// happened is said last in the chain of its errors.
+    fn unanswered(&self, error: &(dyn StdError + 'static)) -> Error {
+        let mut last = error;
+        while let Some(source) = last.source() {
+            last = source;
+        }
+        let error = Error::transient(format!("no answer from {:?}", self.shown));
+        error.because(last.to_string()).hint(UNANSWERED)
     }
 }
 

@@ -85,8 +85,9 @@ impl Connector {
         settings.application_name(name);
         let tls = tls::connector(&self.address.tls)?;
         let opened = tokio::time::timeout(self.connect_timeout, settings.connect(tls));
-        let opened = opened.await.map_err(|_| too_long(&what, self.connect_timeout))?;
-        let (client, messages) = opened.map_err(|error| external(error, &what))?;
+        let opened =
+            opened.await.map_err(|_| too_long(&what, self.connect_timeout).hint(UNREACHED))?;
+        let (client, messages) = opened.map_err(|error| unopened(error, &what))?;
         tokio::spawn(async move {
             if let Err(error) = messages.await {
                 debug!(%error, "a connection to postgres ended");
@@ -247,6 +248,17 @@ fn taken(answer: std::result::Result<u64, tokio_postgres::Error>, what: &str) ->
     }
 }
 
+/// What to look at where no server answers.
+const UNREACHED: &str = "is the server up, and can this machine reach it? Look at the host, the port \
+                         and `sslmode` in `url`";
+
 fn too_long(what: &str, limit: Duration) -> Error {
     Error::transient(what).because(format!("no answer within {} s", limit.as_secs_f64()))
+}
+
+/// The error of a connection that was not opened.
+fn unopened(error: tokio_postgres::Error, what: &str) -> Error {
+    let is_answer = error.as_db_error().is_some();
+    let error = external(error, what);
+    if is_answer || !error.retry() { error } else { error.hint(UNREACHED) }
 }

@@ -58,11 +58,13 @@ impl Patience {
         let pause = self.pause.mul_f64(rand::random_range(0.5..1.0));
         let (pipeline, lineage) = (self.instruments.pipeline(), self.lineage.as_str());
         self.instruments.retries();
-        let error_text = error.chain();
+        let (error_text, hint) = (error.chain(), error.hint_text());
+        let pause = Duration::from_millis(pause.as_millis() as u64);
         warn!(
             pipeline,
             lineage,
             error = error_text,
+            hint,
             ?pause,
             "trying again from the last checkpoint"
         );

@@ -27,7 +27,8 @@ pub use failpoints::FAILPOINTS;
 pub use location::{BucketLocation, Location, local_folder};
 pub use needs::BucketNeeds;
 pub use open::{
-    Manner, Opened, REGION, check, has_bucket, has_no_bucket, names_no_bucket, open, open_bucket,
+    Manner, Opened, REGION, check, credentials_hint, has_bucket, has_no_bucket, names_no_bucket,
+    open, open_bucket,
 };
 pub use place::{is_one_location, is_one_place};
 pub use promise::creates_once;

@@ -307,8 +307,37 @@ pub async fn has_bucket(objects: &dyn ObjectStore, prefix: Option<&Path>) -> Res
     match objects.list(prefix).next().await {
         Some(Err(error)) if has_no_bucket(&error) => Ok(false),
         Some(Err(object_store::Error::PermissionDenied { .. })) | Some(Ok(_)) | None => Ok(true),
-        Some(Err(error)) => Err(Error::transient("could not look for the bucket").because(error)),
+        Some(Err(error)) => {
+            let hint = credentials_hint(&error.to_string());
+            let error = Error::transient("could not look for the bucket").because(error);
+            Err(match hint {
+                Some(hint) => error.hint(hint),
+                None => error,
+            })
+        }
     }
+}
+
+/// What to do where a store had no credentials, so that the machine was asked for some: by what an
+/// error says of whom it asked.
+pub fn credentials_hint(said: &str) -> Option<&'static str> {
+    const ASKED: [&str; 4] =
+        ["169.254.169.254", "169.254.170.2", "metadata.google.internal", "/metadata/identity"];
+    if !ASKED.iter().any(|asked| said.contains(asked)) {
+        return None;
+    }
+    let is = |provider: &str| said.contains(provider);
+    Some(if is("MicrosoftAzure") {
+        "no key is set, so that this machine was asked who it is: set `options` or the variables \
+         AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_SAS_KEY or AZURE_STORAGE_CLIENT_ID and its like"
+    } else if is("GCS") {
+        "no account is set, so that this machine was asked who it is: set the variable \
+         GOOGLE_APPLICATION_CREDENTIALS or GOOGLE_SERVICE_ACCOUNT to the file of a key"
+    } else {
+        "no keys are set, so that this machine was asked who it is: set `access_key` and \
+         `secret_key`, or the variables AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; what stands \
+         in `~/.aws` is not read"
+    })
 }
 
 fn unusable(error: object_store::Error) -> Error {
@@ -318,6 +347,26 @@ fn unusable(error: object_store::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_store_without_credentials_says_what_to_set() {
+        let check = |said: &str, expect: &str| {
+            assert!(credentials_hint(said).unwrap_or("nothing").contains(expect), "{said}");
+        };
+        check(
+            "Generic S3 error: Error performing PUT http://169.254.169.254/latest/api/token",
+            "AWS_",
+        );
+        check(
+            "Generic GCS error: Error performing GET http://metadata.google.internal/",
+            "GOOGLE_",
+        );
+        check(
+            "Generic MicrosoftAzure error: GET http://169.254.169.254/metadata/identity/",
+            "AZURE_",
+        );
+        check("Generic S3 error: Error performing GET http://minio:9000/logs", "nothing");
+    }
 
     #[test]
     fn a_bucket_stands_in_the_host_or_in_the_path() {

@@ -6,7 +6,8 @@ use clap::Args;
 use contract::sink::Proof;
 use contract::{Lineage, Result};
 use query::audit::{
-    DifferenceKind, Gone, Missed, Replaced, Report, SinkReport, Unexplained, Unfinished, Unreadable,
+    DifferenceKind, Elsewhere, Gone, Missed, Replaced, Report, SinkReport, Unexplained, Unfinished,
+    Unreadable,
 };
 use runtime::Pipeline;
 
@@ -139,7 +140,22 @@ pub fn print(report: &Report, out: &mut output::Stdout) -> std::io::Result<()> {
             )?;
         }
     }
+    report.elsewhere.iter().try_for_each(|elsewhere| print_elsewhere(elsewhere, out))?;
     writeln!(out, "{}", if report.complete { "complete" } else { "NOT COMPLETE" })
+}
+
+fn print_elsewhere(elsewhere: &Elsewhere, out: &mut output::Stdout) -> std::io::Result<()> {
+    let Elsewhere { sink, kind, place, rows } = elsewhere;
+    let rows = output::plain(*rows, "row");
+    let place = match (kind, place) {
+        (Some(kind), Some(place)) => format!(" into {kind} {place:?}"),
+        _ => String::new(),
+    };
+    writeln!(
+        out,
+        "  {sink}: {rows} delivered{place}; the file has no sink of this name any more, so they \
+         were not read"
+    )
 }
 
 /// What is found of a sink. Of an epoch that is not finished nothing is said.

@@ -134,6 +134,27 @@ fn another_name_gets_what_is_read_from_now_on() {
 }
 
 #[test]
+fn rows_of_a_sink_that_left_the_file_stay_counted_where_they_went() {
+    let desk = desk(OBJECTS);
+    desk.write("web.yaml", &pipeline(LAKE).replace("out:", "table:"));
+    add_a_line(&desk);
+    desk.done(&["run", "web.yaml", "--until-end", "-q"]);
+    let audit = desk.done(&["audit", "web.yaml", "--format", "json"]).json();
+    assert_eq!((&audit["complete"], audit["sinks"][0]["found"].as_u64()), (&true.into(), Some(1)));
+    let elsewhere = &audit["elsewhere"][0];
+    assert_eq!((&elsewhere["sink"], &elsewhere["type"]), (&"out".into(), &"object_store".into()));
+    assert_eq!(elsewhere["rows"].as_u64(), Some(LINES as u64));
+    assert!(elsewhere["place"].as_str().is_some_and(|place| place.contains("out")), "{audit}");
+    let said = desk.done(&["audit", "web.yaml"]).stdout;
+    assert!(said.contains("the file has no sink of this name any more"), "{said}");
+    // Under its name again it is read back.
+    desk.write("web.yaml", &pipeline(OBJECTS));
+    let audit = desk.run(&["audit", "web.yaml", "--format", "json"]).json();
+    assert_eq!(audit["sinks"][0]["found"].as_u64(), Some(LINES as u64), "{audit}");
+    assert_eq!(audit["elsewhere"][0]["sink"], "table", "{audit}");
+}
+
+#[test]
 fn another_place_is_refused_and_named_after_any_number_of_epochs() {
     let desk = desk(LAKE);
     for _ in 0..3 {

@@ -6,13 +6,15 @@ use std::ops::Range;
 
 use contract::record::OriginSum;
 use contract::{Lineage, Result};
-use state::checkpoint::{Gap, KnownIdentity};
+use state::checkpoint::{Gap, KnownIdentity, Target};
 use state::ledger::hash_number;
 use state::{Checkpoint, CheckpointStore, History, LedgerRow};
 
+use super::AuditedSink;
 use super::found::Found;
 use super::report::{
-    Complete, Difference, DifferenceKind, Gone, Missed, Replaced, Unexplained, Unfinished,
+    Complete, Difference, DifferenceKind, Elsewhere, Gone, Missed, Replaced, Unexplained,
+    Unfinished,
 };
 
 /// How far the ledger is taken to be delivered.
@@ -58,6 +60,8 @@ pub struct Expected {
     blank: Vec<String>,
     /// Epochs that sinks did not see, by sink.
     gaps: HashMap<String, Vec<Missed>>,
+    /// Where sinks wrote last, as far as it was noted.
+    targets: HashMap<String, Target>,
 }
 
 /// The epochs of a split that are compared. Rows do not say which lineage delivered them, so an
@@ -139,6 +143,8 @@ impl Expected {
             let missed =
                 missed.map(|Gap { from, to }| Missed { lineage: lineage.to_string(), from, to });
             self.gaps.entry(sink.clone()).or_default().extend(missed);
+            let target = state.target.iter().map(|target| (sink.clone(), target.clone()));
+            self.targets.extend(target);
         }
         let complete = newest.complete || until == Until::Decided;
         // The existence of an epoch proves the one before it complete.
@@ -246,6 +252,24 @@ impl Expected {
     /// The epochs that a sink did not see while it was not in the pipeline file.
     pub fn gaps(&self, sink: &str) -> Vec<Missed> {
         self.gaps.get(sink).cloned().unwrap_or_default()
+    }
+
+    /// What sinks got that are not among these.
+    pub fn elsewhere(&self, audited: &[AuditedSink]) -> Vec<Elsewhere> {
+        let is_audited = |sink: &str| audited.iter().any(|audited| audited.name == sink);
+        let others = self.sums.keys().filter(|sink| !is_audited(sink));
+        let others = others.map(|sink| {
+            let target = self.targets.get(sink);
+            Elsewhere {
+                sink: sink.clone(),
+                kind: target.map(|target| target.kind.clone()),
+                place: target.and_then(|target| target.place.clone()),
+                rows: self.rows_of(sink),
+            }
+        });
+        let mut others: Vec<_> = others.filter(|other| other.rows > 0).collect();
+        others.sort_by(|one, other| one.sink.cmp(&other.sink));
+        others
     }
 
     /// Rows that a sink should hold.

@@ -22,8 +22,8 @@ use state::CheckpointStore;
 use expected::{Expected, Until};
 use found::{Found, Positions};
 pub use report::{
-    Complete, Difference, DifferenceKind, Gone, Missed, Replaced, Report, SinkReport, Unexplained,
-    Unfinished, Unreadable,
+    Complete, Difference, DifferenceKind, Elsewhere, Gone, Missed, Replaced, Report, SinkReport,
+    Unexplained, Unfinished, Unreadable,
 };
 
 /// A sink to be audited.
@@ -60,6 +60,7 @@ pub async fn audit(
     }
     Ok(Report {
         pipeline: pipeline.to_owned(),
+        elsewhere: expected.elsewhere(sinks),
         complete: unfinished.is_empty() && reports.iter().all(SinkReport::is_complete),
         lineages: expected.complete,
         unfinished,

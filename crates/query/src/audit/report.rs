@@ -17,6 +17,24 @@ pub struct Report {
     pub unfinished: Vec<Unfinished>,
     /// Each sink, dead letters included.
     pub sinks: Vec<SinkReport>,
+    /// What went to sinks that the file does not have.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub elsewhere: Vec<Elsewhere>,
+}
+
+/// What a sink got that is not in the pipeline file any more, or has another name there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Elsewhere {
+    /// The sink's name in the ledger.
+    pub sink: String,
+    /// Its type, where that was noted.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// The place where it wrote last, where that was noted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
+    /// Rows that were delivered there. Nobody looked whether they still are.
+    pub rows: u64,
 }
 
 /// The newest epoch of a lineage that every sink is known to hold.
