@@ -9,7 +9,7 @@ use contract::{Error, Position, Result};
 use rustix::io::Errno;
 
 use formats::compression::Compression;
-use formats::lines::{Start, before_holes};
+use formats::lines::before_holes;
 
 use crate::identity::{Descriptor, Fingerprint, Note, Signature, age, are_related, is_packed_name};
 use crate::packed::Way;

@@ -153,9 +153,9 @@ const SILENT: [RDKafkaErrorCode; 4] = [
 ];
 
 /// What to look at where no broker answers.
-const UNREACHED: &str = "is a broker up, and can this machine reach it? Look at `brokers` (host and \
-                         port), and at `advertised.listeners` of the brokers: clients go on with \
-                         the addresses that these give";
+const UNREACHED: &str = "is a broker up, and can this machine reach it? Look at `brokers` (host \
+                         and port), and at `advertised.listeners` of the brokers: clients go on \
+                         with the addresses that these give";
 
 /// Whether a port that speaks TLS, or does not, may be behind it.
 fn may_be_the_port(error: &KafkaError) -> bool {

@@ -25,8 +25,8 @@ use crate::config::Config;
 const SHOWN_CHARS: usize = 1_000;
 
 /// What to look at where nobody answers.
-const UNANSWERED: &str = "is the cluster up, and can this machine reach it? Look at `url`: its host, \
-                          its port (mostly 9200), http or https; and at `ca_certificate`";
+const UNANSWERED: &str = "is the cluster up, and can this machine reach it? Look at `url`: its \
+                          host, its port (mostly 9200), http or https; and at `ca_certificate`";
 
 /// A cluster.
 pub struct Client {

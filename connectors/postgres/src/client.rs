@@ -249,8 +249,8 @@ fn taken(answer: std::result::Result<u64, tokio_postgres::Error>, what: &str) ->
 }
 
 /// What to look at where no server answers.
-const UNREACHED: &str = "is the server up, and can this machine reach it? Look at the host, the port \
-                         and `sslmode` in `url`";
+const UNREACHED: &str = "is the server up, and can this machine reach it? Look at the host, the \
+                         port and `sslmode` in `url`";
 
 fn too_long(what: &str, limit: Duration) -> Error {
     Error::transient(what).because(format!("no answer within {} s", limit.as_secs_f64()))

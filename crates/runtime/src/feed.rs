@@ -58,8 +58,8 @@ impl<'a> Feed<'a> {
         Self { owner, checkpoint, epoch, chain, open, given_up, cut_off }
     }
 
-    /// Feeds every cut. What can no longer be read is left out where that is accepted; returns where
-    /// splits were cut off of which all that was fed is proven.
+    /// Feeds every cut. What can no longer be read is left out where that is accepted; returns
+    /// where splits were cut off of which all that was fed is proven.
     ///
     /// # Errors
     /// External: a range can no longer be read, or a system does not answer (retryable).
