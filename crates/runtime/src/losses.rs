@@ -227,7 +227,7 @@ pub async fn book(owner: &Owner, checkpoint: Checkpoint) -> Result<Checkpoint> {
     let ledger = entries.into_iter().chain(letters).collect();
     let mut checkpoint = checkpoint;
     for (split, position) in cut_off {
-        checkpoint.roster.advance(split, position);
+        checkpoint.roster.advance(split, &position);
     }
     let next = owner.decide_without_rows(&checkpoint, sinks, ledger).await?;
     warn!(epoch = next.epoch, lost, dead_letters = sum.rows, "booked rows that a replay lacks");

@@ -202,7 +202,7 @@ mod tests {
         }
         checkpoint.roster.advance(1, &Position::new(9).with_note("here"));
         let to = Position::new(9);
-        checkpoint.cuts.push(Cut { split: 1, from: None, to });
+        checkpoint.cuts.push(Cut { split: 1, from: None, to, marks: Vec::new() });
         let counts = Counts { lost: 1, rejected_after: 1, ..Counts::default() };
         let (split, sink) = ("c".to_owned(), "lake".to_owned());
         checkpoint.ledger.push(Entry { split, sink, counts, hash: String::new() });

@@ -104,7 +104,7 @@ impl Run {
             let to = Position::new(self.expect[&id(number)] + 100);
             self.expect.insert(id(number), to.at);
             next.roster.advance(number, &to);
-            next.cuts.push(Cut { split: number, from: None, to });
+            next.cuts.push(Cut { split: number, from: None, to, marks: Vec::new() });
         }
         assert_eq!(self.history.decide(&mut next).await.unwrap(), Decision::Decided);
         self.newest = next;
