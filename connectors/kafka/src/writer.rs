@@ -32,6 +32,8 @@ use crate::values::Values;
 const IDLE_TRIES_MAX: u32 = 100;
 /// How long nothing is reported before somebody asks whether the topics are there.
 const SILENT_FOR: Duration = Duration::from_secs(5);
+/// How long after a transaction was aborted its last record is reported at the latest.
+const REPORTED_WITHIN: Duration = Duration::from_secs(10);
 /// The pause before it is tried again.
 const IDLE_WAIT: Duration = Duration::from_millis(2);
 
@@ -348,8 +350,10 @@ impl Writer for TopicWriter {
             Delivery::Transaction(Some(session)) => {
                 let session = session.clone();
                 blocking(move || session.abort()).await?;
-                self.sender()?.reports().take_failures();
-                Ok(())
+                // Records that it purged may be reported a moment later.
+                let forgotten = self.sender()?.reports().forget();
+                let forgotten = tokio::time::timeout(REPORTED_WITHIN, forgotten).await;
+                forgotten.map_err(|_| Error::transient("records of an aborted epoch are under way"))
             }
             Delivery::Transaction(None) | Delivery::Plain(_) => Ok(()),
         }

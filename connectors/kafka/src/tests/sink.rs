@@ -150,6 +150,25 @@ pub fn texts(values: &[Option<&str>]) -> ArrayRef {
     Arc::new(StringViewArray::from(values.to_vec()))
 }
 
+/// librdkafka reports no more than that it purged the records.
+#[tokio::test]
+async fn a_writer_that_was_shut_out_says_so_of_its_records() {
+    let Some(broker) = Broker::find() else { return };
+    let topic = broker.topic(1, &[]).await;
+    let proof = Proof::new(&broker, &format!("topic: {topic}"), vec![("a", texts(&[Some("b")]))]);
+    proof.fence().await;
+    let mut old = proof.writer().await;
+    proof.prepare(old.as_mut(), 1).await;
+    old.abort(&proof.lineage).await.unwrap();
+    proof.fence().await;
+    let rows = for_sink(&proof.rows, &proof.ctx().schema, &SplitId::new(SPLIT), 1).unwrap();
+    let written = old.write(&proof.lineage, rows).await;
+    assert!(written.is_ok(), "the record is in the queue");
+    let error = old.prepare(&proof.lineage, 1).await.unwrap_err();
+    let said = error.chain();
+    assert!(error.retry() && said.to_lowercase().contains("fenced"), "{said}");
+}
+
 #[tokio::test]
 async fn values_arrive_as_they_are() {
     let Some(broker) = Broker::find() else { return };
