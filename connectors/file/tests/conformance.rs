@@ -25,6 +25,18 @@ async fn a_file_gives_every_record_from_every_position() {
     testkit::check_source(&File, &settings(folder.path())).await;
 }
 
+#[tokio::test]
+async fn a_run_with_an_end_stops_where_a_file_ended() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("growing");
+    fs::write(&path, "one\ntwo\nthree\n").expect("a file can be written");
+    let append = async || {
+        let mut file = fs::File::options().append(true).open(&path).expect("the file");
+        std::io::Write::write_all(&mut file, b"four\nfive\n").expect("it can be written");
+    };
+    testkit::check_end(&File, &settings(folder.path()), append).await;
+}
+
 fn settings(folder: &Path) -> contract::Section {
     testkit::section(&format!(
         "{{ paths: [\"{}/*\"], block_bytes: 4KiB, settle: 0ms }}",

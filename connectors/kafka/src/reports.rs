@@ -82,7 +82,8 @@ impl Reports {
         std::mem::take(&mut *locked(&self.failures))
     }
 
-    /// Waits until every record was reported, and forgets what failed and why: the epoch is dropped.
+    /// Waits until every record was reported, and forgets what failed and why: the epoch is
+    /// dropped.
     pub async fn forget(&self) {
         self.all().await;
         self.take_failures();

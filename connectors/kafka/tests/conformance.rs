@@ -25,7 +25,9 @@ async fn partitions_give_every_record_from_every_position() {
         produce(&broker, &topic, partition, end);
     }
     let settings = format!("{{ brokers: \"{broker}\", topics: [{topic}] }}");
-    testkit::check_source(&Kafka, &testkit::section(&settings)).await;
+    let settings = testkit::section(&settings);
+    testkit::check_source(&Kafka, &settings).await;
+    testkit::check_end(&Kafka, &settings, async || produce(&broker, &topic, 1, "commit")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -38,6 +40,18 @@ async fn a_topic_holds_each_epoch_once() {
          create_topics: {{ partitions: 3 }} }}"
     );
     testkit::check_sink(&Kafka, &testkit::section(&settings), folder.path()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_without_transactions_gets_every_row() {
+    let Some(broker) = services::find("kafka") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let topic = services::unique("proof");
+    let settings = format!(
+        "{{ brokers: \"{broker}\", topic: {topic}, transactional: false, \
+         create_topics: {{ partitions: 3 }} }}"
+    );
+    testkit::check_promise(&Kafka, &testkit::section(&settings), folder.path()).await;
 }
 
 /// One row in five goes to a topic that can have no such name.

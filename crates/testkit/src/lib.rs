@@ -1,10 +1,10 @@
 //! Proofs that any connector can be put to: conformance by its promise, and crashes.
 //!
-//! A connector's test file is one call to [`check_source`] or [`check_sink`], and one to
-//! [`check_rejects`] where its destination refuses rows. [`crash`] runs whole pipelines in one
-//! process, drops them at a named point and starts them again; [`kill`] and [`stream`] do so to the
-//! real program, at the points that it names itself. Everything here fails by panicking, as a test
-//! does.
+//! A connector's test file is one call to [`check_source`] or [`check_sink`], one to [`check_end`]
+//! where its splits grow, and one to [`check_rejects`] where its destination refuses rows.
+//! [`crash`] runs whole pipelines in one process, drops them at a named point and starts them
+//! again; [`kill`] and [`stream`] do so to the real program, at the points that it names itself.
+//! Everything here fails by panicking, as a test does.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a proof fails by panicking")]
 
@@ -28,7 +28,7 @@ use contract::spec::BuildContext;
 use contract::{Error, Result, Section};
 
 pub use sinks::{check_promise, check_rejects, check_sink};
-pub use sources::check_source;
+pub use sources::{check_end, check_source};
 
 /// The settings of one connector, from YAML as it would stand in a pipeline file.
 ///

@@ -1,12 +1,16 @@
-//! What every source must hold: any range again, from any position, and no record lost when a
-//! read is dropped half-way.
+//! What every source must hold: any range again, also from and up to the middle of a batch; no
+//! record lost when a read is dropped half-way; an end that stays where it was.
 
+use std::ops::RangeInclusive;
+use std::path::Path;
+use std::sync::Arc;
 use std::task::Poll;
 
-use arrow::array::RecordBatch;
+use arrow::array::{BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
 use arrow::util::pretty::pretty_format_batches;
 use contract::record::positions;
-use contract::source::{KnownSplit, ReadBatch, Source, Split, SplitReader, Until};
+use contract::source::{KnownSplit, Lineages, ReadBatch, Source, Split, SplitReader, Until};
 use contract::spec::Connector;
 use contract::{Position, Result, Section};
 
@@ -25,22 +29,92 @@ const BATCHES_MAX: usize = 10_000;
 /// The source breaks its contract; the message says which part.
 pub async fn check_source(connector: &dyn Connector, settings: &Section) {
     let data = tempfile::tempdir().expect("a folder");
-    let source = connector.source(settings, &build_context(data.path()));
-    let source = must(source, "could not make the source");
-    must(source.begin(&Until::End, source.lineages()[0]).await, "could not begin");
+    let source = made(connector, settings, data.path());
+    begin(source.as_ref()).await;
     let discovery = must(source.splits(None).await, "could not list splits");
     assert!(!discovery.splits.is_empty(), "the source of a proof has a split");
     let at = |split: &Split, position| KnownSplit { split: split.clone(), position };
     let begun: Vec<_> = discovery.splits.iter().map(|split| at(split, None)).collect();
     check_names(source.as_ref(), &discovery.splits, &begun).await;
-    let (mut records, mut done) = (0, Vec::new());
+    let (mut records, mut is_cut, mut done) = (0, false, Vec::new());
     for split in &discovery.splits {
         let whole = check_split(source.as_ref(), split).await;
-        records += whole.batches.iter().map(RecordBatch::num_rows).sum::<usize>();
+        records += whole.records();
+        is_cut |= check_inside(source.as_ref(), split, &whole).await;
         done.push(at(split, whole.ends.last().cloned()));
     }
     assert!(records >= RECORDS_MIN, "the source of a proof gives {RECORDS_MIN} records or more");
+    assert!(is_cut, "the source of a proof gives a batch of two records or more");
     check_names(source.as_ref(), &discovery.splits, &done).await;
+}
+
+/// Proves that a run with an end stops where its splits ended when it began, or when they were
+/// opened, where its splits are no lineages of their own. `append` adds records to a split that
+/// there is.
+///
+/// # Panics
+/// As for [`check_source`].
+pub async fn check_end(connector: &dyn Connector, settings: &Section, append: impl AsyncFnOnce()) {
+    let data = tempfile::tempdir().expect("a folder");
+    let made = || made(connector, settings, data.path());
+    let before = read_all(made().as_ref()).await;
+    let source = made();
+    let begins = source.lineages().contains(&Lineages::Split);
+    begin(source.as_ref()).await;
+    let splits = must(source.splits(None).await, "could not list splits").splits;
+    let opened = if begins { Vec::new() } else { open_all(source.as_ref(), &splits).await };
+    append().await;
+    if begins {
+        // The second time as after a recovery.
+        for when in ["when the run began", "when the run began, opened again"] {
+            let opened = open_all(source.as_ref(), &splits).await;
+            assert_ends(&before, drained(opened).await, when);
+        }
+    } else {
+        assert_ends(&before, drained(opened).await, "when it was opened");
+    }
+    let after = read_all(made().as_ref()).await;
+    let records = |all: &[RecordBatch]| all.iter().map(RecordBatch::num_rows).sum::<usize>();
+    let (before, after) = (records(&before), records(&after));
+    assert!(before >= RECORDS_MIN, "the source of a proof gives {RECORDS_MIN} records or more");
+    assert!(after > before, "a run that begins later gives what was appended");
+}
+
+fn assert_ends(before: &[RecordBatch], read: Vec<RecordBatch>, when: &str) {
+    assert_eq!(text(before), text(&read), "a run with an end stops where its splits ended {when}");
+}
+
+fn made(connector: &dyn Connector, settings: &Section, data: &Path) -> Arc<dyn Source> {
+    must(connector.source(settings, &build_context(data)), "could not make the source")
+}
+
+/// Begins a run with an end.
+async fn begin(source: &dyn Source) {
+    must(source.begin(&Until::End, source.lineages()[0]).await, "could not begin");
+}
+
+async fn open_all(source: &dyn Source, splits: &[Split]) -> Vec<Box<dyn SplitReader>> {
+    let mut readers = Vec::new();
+    for split in splits {
+        readers.push(must(source.open(split, None, Until::End).await, "could not open a split"));
+    }
+    readers
+}
+
+async fn drained(readers: Vec<Box<dyn SplitReader>>) -> Vec<RecordBatch> {
+    let mut batches = Vec::new();
+    for mut reader in readers {
+        let read = rest(reader.as_mut()).await;
+        batches.extend(read.batches.into_iter().filter(|batch| batch.num_rows() > 0));
+    }
+    batches
+}
+
+/// All that a run with an end reads.
+async fn read_all(source: &dyn Source) -> Vec<RecordBatch> {
+    begin(source).await;
+    let splits = must(source.splits(None).await, "could not list splits").splits;
+    drained(open_all(source, &splits).await).await
 }
 
 /// Asks once more for the splits, as a source is asked while it is read and after a restart.
@@ -66,8 +140,64 @@ async fn check_split(source: &dyn Source, split: &Split) -> ReadSplit {
         let after = read(source, split, Some(end), Until::End).await;
         assert_eq!(after.batches.len(), 0, "split {} has nothing behind its end", split.id);
     }
+    check_acknowledged(source, split, &whole).await;
     check_cancel(source, split, &rows).await;
     whole
+}
+
+/// Reads again from and up to records in the middle of batches, by their positions alone, as
+/// refused records are read again. Says whether there was such a record.
+async fn check_inside(source: &dyn Source, split: &Split, whole: &ReadSplit) -> bool {
+    let inner: Vec<i64> = whole.batches.iter().filter_map(inner_position).collect();
+    let Some(last) = inner.len().checked_sub(1) else { return false };
+    let mut chosen = vec![0, last / 2, last];
+    chosen.dedup();
+    for at in chosen {
+        let (first, next) = (inner[at], inner[last.min(at + 1)]);
+        for range in [first..=first, first..=next, i64::MIN..=first] {
+            // The position behind a record may stand in the middle of its bytes.
+            let until = Until::Position(Position::new(range.end() + 1));
+            let from = (*range.start() >= 0).then(|| Position::new(*range.start()));
+            let found = read(source, split, from.as_ref(), until).await;
+            whole.assert_holds(split, &range, &found);
+        }
+        let found = read(source, split, Some(&Position::new(first)), Until::End).await;
+        whole.assert_holds(split, &(first..=i64::MAX), &found);
+    }
+    true
+}
+
+/// The position of a record in the middle of a batch, none of one record.
+fn inner_position(batch: &RecordBatch) -> Option<i64> {
+    let positions = must(positions(batch), "positions").values();
+    (positions.len() > 1).then(|| positions[positions.len() / 2])
+}
+
+/// What is committed may be confirmed twice, and is confirmed again after a restart: neither
+/// changes what is read.
+async fn check_acknowledged(source: &dyn Source, split: &Split, whole: &ReadSplit) {
+    let acknowledge = async |reader: &mut dyn SplitReader, position: &Position| {
+        for _ in 0..2 {
+            must(reader.acknowledge(position).await, "could not acknowledge");
+        }
+    };
+    let mut reader = must(source.open(split, None, Until::End).await, "could not open a split");
+    let mut batches = Vec::new();
+    for _ in 0..BATCHES_MAX {
+        let batch = must(reader.next_batch().await, "could not read a batch");
+        let Some(batch) = batch else { break };
+        acknowledge(reader.as_mut(), &batch.next).await;
+        batches.push(batch.records);
+    }
+    let (rows, id) = (text(&whole.batches), &split.id);
+    assert_eq!(rows, text(&batches), "split {id}, acknowledged twice after each batch");
+    let Some(end) = whole.ends.first() else { return };
+    let again = source.open(split, Some(end), Until::End).await;
+    let mut again = must(again, "could not open a split");
+    acknowledge(again.as_mut(), end).await;
+    let behind = rest(again.as_mut()).await.batches;
+    let both: Vec<_> = whole.batches[..1].iter().cloned().chain(behind).collect();
+    assert_eq!(rows, text(&both), "split {id}, acknowledged again after a restart");
 }
 
 fn check_order(source: &dyn Source, whole: &ReadSplit) {
@@ -118,6 +248,24 @@ struct ReadSplit {
     ends: Vec<Position>,
 }
 
+impl ReadSplit {
+    fn records(&self) -> usize {
+        self.batches.iter().map(RecordBatch::num_rows).sum()
+    }
+
+    /// Whether another read gave just the records at these positions.
+    fn assert_holds(&self, split: &Split, range: &RangeInclusive<i64>, found: &Self) {
+        let wanted = self.batches.iter().filter_map(|batch| {
+            let positions = must(positions(batch), "positions").values().iter();
+            let keep: BooleanArray = positions.map(|at| Some(range.contains(at))).collect();
+            let kept = filter_record_batch(batch, &keep).expect("a row is kept or not");
+            (kept.num_rows() > 0).then_some(kept)
+        });
+        let (wanted, found) = (text(&wanted.collect::<Vec<_>>()), text(&found.batches));
+        assert_eq!(wanted, found, "split {}, read inside a batch: {range:?}", split.id);
+    }
+}
+
 async fn read(
     source: &dyn Source,
     split: &Split,
@@ -125,19 +273,19 @@ async fn read(
     until: Until,
 ) -> ReadSplit {
     let mut reader = must(source.open(split, from, until).await, "could not open a split");
+    rest(reader.as_mut()).await
+}
+
+async fn rest(reader: &mut dyn SplitReader) -> ReadSplit {
     let mut read = ReadSplit { batches: Vec::new(), ends: Vec::new() };
     for _ in 0..BATCHES_MAX {
         let Some(batch) = must(reader.next_batch().await, "could not read a batch") else {
             return read;
         };
-        // What is committed is confirmed again after a restart.
-        for _ in 0..2 {
-            must(reader.acknowledge(&batch.next).await, "could not acknowledge");
-        }
         read.batches.push(batch.records);
         read.ends.push(batch.next);
     }
-    panic!("split {} does not end", split.id);
+    panic!("a split does not end");
 }
 
 fn text(batches: &[RecordBatch]) -> String {

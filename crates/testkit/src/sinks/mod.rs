@@ -1,5 +1,6 @@
 //! What every sink must hold, by the kind that it declares (EPOCH §3).
 
+mod kinds;
 mod refusals;
 mod rows;
 mod ways;
@@ -13,7 +14,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
 use contract::record::{ORDINAL, POSITION, SPLIT, for_sink, sink_schema};
 use contract::sink::{
-    Commit, CommitOutcome, Held, Prepared, Proof, ReadBack, Sink, SinkKind, Token, Writer,
+    Commit, CommitOutcome, Held, Prepared, Promise, Proof, ReadBack, Sink, SinkKind, Token, Writer,
     WriterContext,
 };
 use contract::spec::Connector;
@@ -31,6 +32,8 @@ const INCARNATION: u32 = 7;
 const SPLIT_NAME: &str = "proof/a b.log";
 /// How the names of all splits of a proof begin.
 const SPLITS: &str = "proof/";
+/// A sink that fails so often for now has something wrong with it.
+const ATTEMPTS_MAX: u32 = 3;
 /// From one epoch to the next.
 const EPOCH_US: i64 = 1_000_000;
 
@@ -41,7 +44,8 @@ const EPOCH_US: i64 = 1_000_000;
 pub async fn check_sink(connector: &dyn Connector, settings: &Section, data: &Path) {
     let sink = made(connector, settings, data);
     let declared = connector.spec().sink.as_ref().expect("its Spec has a sink").promise;
-    assert_eq!(declared.kind, sink.promise().kind, "it promises what its Spec declares");
+    let told = |promise: Promise| (promise.kind, promise.token, promise.proof);
+    assert_eq!(told(declared), told(sink.promise()), "it promises what its Spec declares");
     check_promise(connector, settings, data).await;
 }
 
@@ -80,97 +84,6 @@ struct SinkProof {
 }
 
 impl SinkProof {
-    /// Rows and token appear together; what was open when the writer was lost is gone.
-    async fn transaction(&self) {
-        self.first_epoch().await;
-        let mut lost = self.writer().await;
-        self.prepare(lost.as_mut(), 2, 100..200).await;
-        drop(lost);
-        self.expect_token(Some(1)).await;
-        let mut next = self.writer().await;
-        let commit = self.commit_of(2, Some(1), &Prepared::default());
-        assert_eq!(self.commit(next.as_mut(), &commit).await, CommitOutcome::NeedsReplay);
-        self.expect(100).await;
-        let prepared = self.prepare(next.as_mut(), 2, 100..200).await;
-        let commit = self.commit_of(2, Some(1), &prepared);
-        assert_eq!(self.commit(next.as_mut(), &commit).await, CommitOutcome::Committed);
-        self.expect(200).await;
-        self.shuts_out_the_old_writer().await;
-    }
-
-    /// What was prepared is published by another writer, once, from the committable alone.
-    async fn staged(&self) {
-        self.first_epoch().await;
-        let mut lost = self.writer().await;
-        let prepared = self.prepare(lost.as_mut(), 2, 100..200).await;
-        drop(lost);
-        self.expect_token(Some(1)).await;
-        self.expect(100).await;
-        let commit = self.commit_of(2, Some(1), &prepared);
-        for _ in 0..2 {
-            let mut next = self.writer().await;
-            assert_eq!(self.commit(next.as_mut(), &commit).await, CommitOutcome::Committed);
-            self.expect_token(Some(2)).await;
-            self.expect(200).await;
-        }
-        if !self.sink.promise().token {
-            return;
-        }
-        let mut stale = self.writer().await;
-        let prepared = self.prepare(stale.as_mut(), 3, 200..300).await;
-        let wrong = self.commit_of(3, Some(1), &prepared);
-        assert_eq!(self.commit(stale.as_mut(), &wrong).await, CommitOutcome::NotOwner);
-        self.expect(200).await;
-    }
-
-    /// The same rows again change nothing.
-    async fn idempotent(&self) {
-        for _ in 0..2 {
-            let mut writer = self.writer().await;
-            let prepared = self.prepare(writer.as_mut(), 1, 0..100).await;
-            let commit = self.commit_of(1, None, &prepared);
-            assert_eq!(self.commit(writer.as_mut(), &commit).await, CommitOutcome::Committed);
-            self.expect(100).await;
-        }
-    }
-
-    /// Rows are accepted and flushed; nothing more is promised.
-    async fn no_promise(&self) {
-        let mut writer = self.writer().await;
-        let prepared = self.prepare(writer.as_mut(), 1, 0..100).await;
-        assert_eq!((prepared.rows, prepared.rejects.len()), (100, 0));
-        let commit = self.commit_of(1, None, &prepared);
-        assert_eq!(self.commit(writer.as_mut(), &commit).await, CommitOutcome::Committed);
-        if self.sink.promise().proof == Proof::Origin {
-            self.expect(100).await;
-        }
-    }
-
-    async fn first_epoch(&self) {
-        self.expect_token(None).await;
-        let mut writer = self.writer().await;
-        self.prepare(writer.as_mut(), 1, 0..50).await;
-        must(writer.abort(&self.lineage).await, "could not abort");
-        let prepared = self.prepare(writer.as_mut(), 1, 0..100).await;
-        self.expect(0).await;
-        let commit = self.commit_of(1, None, &prepared);
-        assert_eq!(self.commit(writer.as_mut(), &commit).await, CommitOutcome::Committed);
-        assert_eq!(self.commit(writer.as_mut(), &commit).await, CommitOutcome::Committed);
-        self.expect_token(Some(1)).await;
-        self.expect(100).await;
-    }
-
-    async fn shuts_out_the_old_writer(&self) {
-        let mut old = self.writer().await;
-        let prepared = self.prepare(old.as_mut(), 3, 200..300).await;
-        self.expect_token(Some(2)).await;
-        let commit = self.commit_of(3, Some(2), &prepared);
-        let outcome = old.commit(&commit).await;
-        let committed = matches!(outcome, Ok(CommitOutcome::Committed));
-        assert!(!committed, "a writer that was shut out commits nothing");
-        self.expect(200).await;
-    }
-
     /// A record is found by its origin, whole and alone; none is found where none was written.
     async fn finds_one_record(&self) {
         if self.sink.promise().proof != Proof::Origin {
@@ -258,17 +171,45 @@ impl SinkProof {
             (true, None) => Held::Nothing,
             (true, Some(epoch)) => Held::Token(Token { epoch, incarnation: INCARNATION }),
         };
-        assert_eq!(must(held, "could not read the token"), expected);
+        let held = must(held, "could not read the token");
+        assert_eq!(held, expected, "the token, as history {} asks for it", ctx.incarnation);
     }
 
+    /// Writes the rows of an epoch, all of which are accepted. As the runtime does, drops an
+    /// attempt that fails for now, and repeats it.
     async fn prepare(
         &self,
         writer: &mut dyn Writer,
         epoch: u64,
         rows: std::ops::Range<i64>,
     ) -> Prepared {
-        self.write(writer, epoch, rows).await;
-        self.prepared(writer, epoch).await
+        let mut attempt = 1;
+        let prepared = loop {
+            match self.try_prepare(writer, epoch, rows.clone()).await {
+                Ok(prepared) => break prepared,
+                Err(error) if error.retry() && attempt < ATTEMPTS_MAX => {
+                    eprintln!("attempt {attempt} at epoch {epoch}: {}", error.chain());
+                    must(writer.abort(&self.lineage).await, "could not abort");
+                    attempt += 1;
+                }
+                Err(error) => panic!("no epoch in {attempt} attempts: {}", error.chain()),
+            }
+        };
+        let accepted = (prepared.rows, prepared.rejects.len());
+        assert_eq!(accepted, (rows.count() as u64, 0), "the rows of the epoch alone are counted");
+        prepared
+    }
+
+    async fn try_prepare(
+        &self,
+        writer: &mut dyn Writer,
+        epoch: u64,
+        rows: std::ops::Range<i64>,
+    ) -> Result<Prepared> {
+        for part in steps(rows, 30) {
+            self.try_write(writer, epoch, &part).await?;
+        }
+        writer.prepare(&self.lineage, epoch).await
     }
 
     async fn write(&self, writer: &mut dyn Writer, epoch: u64, rows: std::ops::Range<i64>) {
@@ -300,12 +241,21 @@ impl SinkProof {
         must(outcome, "could not commit")
     }
 
-    /// The destination holds the rows 0 to `rows` of the split and the way, each once.
-    async fn expect(&self, rows: i64) {
-        self.expect_rows(0..rows).await;
+    /// Commits what was decided; `when` says which commit it is.
+    async fn committed(&self, writer: &mut dyn Writer, commit: &Commit, when: &str) {
+        assert_eq!(self.commit(writer, commit).await, CommitOutcome::Committed, "{when}");
     }
 
-    async fn expect_rows(&self, rows: impl Iterator<Item = i64>) {
+    /// The destination holds the rows 0 to `rows` of the split and the way, each once.
+    async fn expect(&self, rows: i64) {
+        self.expect_when(rows, "after the commit").await;
+    }
+
+    async fn expect_when(&self, rows: i64, when: &str) {
+        self.expect_rows(0..rows, when).await;
+    }
+
+    async fn expect_rows(&self, rows: impl Iterator<Item = i64>, when: &str) {
         let mut found: BTreeMap<i64, u64> = BTreeMap::new();
         for batch in self.read_back(ReadBack::Origins).await {
             let splits = batch.column_by_name(SPLIT).expect("its split is read back");
@@ -325,7 +275,7 @@ impl SinkProof {
         }
         let expected: BTreeMap<i64, u64> = rows.map(|row| (row, 1)).collect();
         let (split, way) = (self.split, self.likeness.ordinal);
-        assert_eq!(found, expected, "each record of {split:?} once, by way {way:?}");
+        assert_eq!(found, expected, "{when}: each record of {split:?} once, by way {way:?}");
     }
 
     async fn read_back(&self, what: ReadBack) -> Vec<RecordBatch> {

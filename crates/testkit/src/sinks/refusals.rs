@@ -52,7 +52,7 @@ pub async fn check_rejects(
     proof.publish(writer.as_mut(), &prepared, &taken).await;
     let next = (ROWS..).find(|row| !refuses(*row)).expect("there is one");
     proof.next_epoch(writer.as_mut(), next).await;
-    proof.expect_rows(taken.into_iter().chain([next])).await;
+    proof.expect_rows(taken.into_iter().chain([next]), "after the next commit").await;
 }
 
 impl SinkProof {
@@ -79,7 +79,7 @@ impl SinkProof {
     async fn publish(&self, writer: &mut dyn Writer, prepared: &Prepared, taken: &[i64]) {
         let commit = self.commit_of(1, None, prepared);
         assert_eq!(self.commit(writer, &commit).await, CommitOutcome::Committed);
-        self.expect_rows(taken.iter().copied()).await;
+        self.expect_rows(taken.iter().copied(), "after the commit").await;
     }
 
     /// The next epoch knows nothing of what was refused.
