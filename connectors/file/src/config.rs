@@ -39,7 +39,7 @@ pub struct Config {
 
     /// The largest window of a file of zstd, from 8MiB to 2GiB; so much memory is taken while it is
     /// read. `zstd --long` makes windows of 128MiB, `--long=31` of 2GiB.
-    #[serde(default = "zstd_window_max_default")]
+    #[serde(default = "Limits::zstd_window_max_default")]
     pub zstd_window_max: ByteSize,
 
     /// A longer line becomes a dead letter, with so many of its first bytes.
@@ -119,10 +119,6 @@ fn poll_interval_default() -> Period {
 
 fn rotate_wait_default() -> Period {
     Period::from_secs(5)
-}
-
-fn zstd_window_max_default() -> ByteSize {
-    Limits::default().zstd_window_max
 }
 
 fn settle_default() -> Period {

@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use contract::error::Context;
+use contract::property::Properties;
 use contract::{Error, Result};
 use rdkafka::config::{ClientConfig, NativeClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientContext, Statistics};
 use tracing::debug;
 
-use crate::config::{OneOrMany, Properties};
+use crate::config::OneOrMany;
 use crate::end::End;
 use crate::listener;
 
@@ -259,7 +260,7 @@ pub async fn blocking<T: Send + 'static>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Property;
+    use contract::property::Property;
 
     fn check(properties: &[(&str, &str)], expect: &str) {
         let properties = properties

@@ -1,8 +1,8 @@
 //! The settings of the source and of the sink; the doc comments are their documentation.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
+use contract::property::Properties;
 use contract::quantity::Period;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -98,7 +98,7 @@ pub struct SinkConfig {
 
     /// Whether each epoch is one transaction: exactly once for readers that read committed
     /// records. Without it rows are seen at once, and some of them again after a crash.
-    #[serde(default = "yes")]
+    #[serde(default = "contract::section::yes")]
     pub transactional: bool,
 
     /// The broker drops a transaction that is open longer than this: at least three times
@@ -124,8 +124,9 @@ pub struct SinkConfig {
     pub compression: Compression,
 
     /// Whether records carry where they came from, in the headers `logmill-split`,
-    /// `logmill-position` and `logmill-epoch`. Without them `audit` can only count.
-    #[serde(default = "yes")]
+    /// `logmill-position` and `logmill-epoch`, and in `logmill-ordinal` where several rows come of
+    /// one record. Without them `audit` can only count.
+    #[serde(default = "contract::section::yes")]
     pub origin: bool,
 
     /// Properties of librdkafka, such as `security.protocol` or `linger.ms`.
@@ -246,44 +247,6 @@ pub enum Compression {
     Lz4,
     /// Zstandard.
     Zstd,
-}
-
-/// Properties of a client or a topic, by name.
-pub type Properties = BTreeMap<String, Property>;
-
-/// What a property is set to: text, a number, `true` or `false`. It may be a secret.
-#[derive(Clone, Deserialize, JsonSchema)]
-#[serde(untagged)]
-pub enum Property {
-    /// `true` or `false`.
-    Flag(bool),
-    /// A whole number.
-    Integer(i64),
-    /// Any other number.
-    Float(f64),
-    /// Text.
-    Text(String),
-}
-
-impl fmt::Display for Property {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Flag(flag) => flag.fmt(formatter),
-            Self::Integer(number) => number.fmt(formatter),
-            Self::Float(number) => number.fmt(formatter),
-            Self::Text(text) => text.fmt(formatter),
-        }
-    }
-}
-
-impl fmt::Debug for Property {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a property")
-    }
-}
-
-fn yes() -> bool {
-    true
 }
 
 fn field_default() -> String {

@@ -29,9 +29,9 @@ pub struct Config {
     #[serde(default)]
     pub partition_by: Partitioning,
 
-    /// Whether rows carry where they came from (`_split`, `_position`, `_epoch`). Without it
-    /// `audit` can only count.
-    #[serde(default = "yes")]
+    /// Whether rows carry where they came from (`_split`, `_position`, `_epoch`, and
+    /// `_ordinal` where several rows come of one record). Without it `audit` can only count.
+    #[serde(default = "contract::section::yes")]
     pub origin: bool,
 
     /// Compression of the Parquet files.
@@ -91,7 +91,7 @@ pub enum Compression {
 #[serde(deny_unknown_fields)]
 pub struct MaintenanceConfig {
     /// Whether this sink takes care of the table at all.
-    #[serde(default = "yes")]
+    #[serde(default = "contract::section::yes")]
     pub enabled: bool,
 
     /// A checkpoint of the table's log is written, small files are merged and old ones removed
@@ -155,8 +155,11 @@ impl Config {
                 .field("table")
                 .hint("use letters, digits, `_` and `-`; `url` says where the table lies"));
         }
-        let ours = self.store.url.is_some() && OURS.contains(&&*self.table);
-        if ours || RESERVED.contains(&&*self.table) {
+        // Queries take names in other letters for the same.
+        let folded = self.table.to_lowercase();
+        let is_another = self.store.url.is_some() || folded != self.table;
+        let ours = is_another && OURS.contains(&folded.as_str());
+        if ours || RESERVED.contains(&folded.as_str()) {
             return Err(Error::config(format!("the table {:?} belongs to logmill", self.table))
                 .field("table")
                 .hint("choose another name"));
@@ -195,10 +198,6 @@ impl Config {
         let read = expressions.iter().map(|expression| PartitionBy::parse(expression));
         read.collect::<Result<_>>().map_err(|error| error.field("partition_by"))
     }
-}
-
-fn yes() -> bool {
-    true
 }
 
 fn file_bytes_default() -> ByteSize {

@@ -57,9 +57,9 @@ pub struct Config {
     #[serde(default = "bytes_max_default")]
     pub bytes_max: ByteSize,
 
-    /// Whether rows carry where they came from (`_split`, `_position`, `_epoch`). Without it
-    /// `audit` can only count.
-    #[serde(default = "yes")]
+    /// Whether rows carry where they came from (`_split`, `_position`, `_epoch`, and
+    /// `_ordinal` where several rows come of one record). Without it `audit` can only count.
+    #[serde(default = "contract::section::yes")]
     pub origin: bool,
 }
 
@@ -176,10 +176,6 @@ impl Format {
             Self::Parquet => None,
         }
     }
-}
-
-fn yes() -> bool {
-    true
 }
 
 fn bytes_max_default() -> ByteSize {

@@ -48,9 +48,9 @@ pub struct Config {
     #[serde(default)]
     pub template: Option<Map<String, Value>>,
 
-    /// Whether rows carry where they came from (`_split`, `_position`, `_epoch`). Without it
-    /// nothing can be audited.
-    #[serde(default = "yes")]
+    /// Whether rows carry where they came from (`_split`, `_position`, `_epoch`, and
+    /// `_ordinal` where several rows come of one record). Without it nothing can be audited.
+    #[serde(default = "contract::section::yes")]
     pub origin: bool,
 
     /// A bulk request is sent once it has this size.
@@ -80,10 +80,6 @@ impl Config {
         }
         Ok(config)
     }
-}
-
-fn yes() -> bool {
-    true
 }
 
 fn bulk_bytes_default() -> ByteSize {

@@ -39,8 +39,9 @@ pub struct Config {
     pub upsert_by: Vec<String>,
 
     /// Whether rows carry where they came from, in the columns `_split`, `_position` and
-    /// `_epoch`. Without them `audit` can only count.
-    #[serde(default = "yes")]
+    /// `_epoch`, and in `_ordinal` where several rows come of one record. Without them `audit` can
+    /// only count.
+    #[serde(default = "contract::section::yes")]
     pub origin: bool,
 
     /// How long a connection may take to come about.
@@ -146,10 +147,6 @@ impl JsonSchema for Create {
         let table = generator.subschema_for::<TableConfig>();
         json_schema!({ "anyOf": [{ "type": "boolean" }, table] })
     }
-}
-
-fn yes() -> bool {
-    true
 }
 
 fn connect_timeout_default() -> Period {

@@ -17,7 +17,7 @@ pub struct SourceConfig {
 
     /// The largest window of a stream of zstd, from 8MiB to 2GiB; so much memory is taken while it
     /// is read. `zstd --long` makes windows of 128MiB, `--long=31` of 2GiB.
-    #[serde(default = "zstd_window_max_default")]
+    #[serde(default = "Limits::zstd_window_max_default")]
     pub zstd_window_max: ByteSize,
 
     /// Joins lines that a container runtime wrote in parts, for `format: docker` and `format: cri`:
@@ -34,15 +34,12 @@ pub struct SinkConfig {
     #[serde(default)]
     pub format: EncodeFormat,
 
-    /// Whether rows carry their origin: the columns `_split`, `_position` and `_epoch`.
+    /// Whether rows carry their origin: the columns `_split`, `_position` and `_epoch`, and
+    /// `_ordinal` where several rows come of one record.
     #[serde(default)]
     pub origin: bool,
 }
 
 fn line_bytes_max_default() -> ByteSize {
     ByteSize(1 << 20)
-}
-
-fn zstd_window_max_default() -> ByteSize {
-    Limits::default().zstd_window_max
 }

@@ -2,6 +2,7 @@
 //!
 //! Not a log: whoever handles an error logs it, once, with its whole chain.
 
+use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
@@ -180,13 +181,32 @@ impl Error {
             let cause = error.to_string();
             // Some libraries write a stack trace below their message.
             let message = cause.split("\n   0: ").next().unwrap_or_default().trim_end();
-            if !text.ends_with(message) {
+            let message = without_markup(message);
+            if !text.ends_with(&*message) {
                 text.push_str(": ");
-                text.push_str(message);
+                text.push_str(&message);
             }
             source = error.source();
         }
         text
+    }
+}
+
+/// A message in which a store's answer in XML, if it ends with one, is the code and the first line
+/// of what that says.
+fn without_markup(message: &str) -> Cow<'_, str> {
+    let begin = ["<?xml", "<Error>"].iter().filter_map(|tag| message.find(tag)).min();
+    let Some((before, answer)) = begin.and_then(|begin| message.split_at_checked(begin)) else {
+        return Cow::Borrowed(message);
+    };
+    let inside = |tag: &str| {
+        let rest = answer.split_once(&format!("<{tag}>"))?.1;
+        rest.split_once(&format!("</{tag}>"))?.0.lines().next()
+    };
+    match (inside("Code"), inside("Message")) {
+        (Some(code), Some(said)) => Cow::Owned(format!("{before}{code}: {said}")),
+        (Some(code), None) => Cow::Owned(format!("{before}{code}")),
+        (None, _) => Cow::Borrowed(message),
     }
 }
 
@@ -245,6 +265,17 @@ mod tests {
         assert_eq!(error.place(), Some(&place));
         assert_eq!(error.hint_text(), Some("did you mean \"path\"?"));
         assert_eq!(error.chain(), "could not read source \"access\": unknown key \"pth\"");
+    }
+
+    #[test]
+    fn a_chain_says_of_a_stores_answer_its_code_and_message() {
+        let xml = "<?xml version=\"1.0\"?>\n<Error><Code>InvalidAccessKeyId</Code><Message>No such \
+                   key.\nRequest 7</Message><HostId>1</HostId></Error>";
+        let error = Error::external("could not write").because(format!("403 Forbidden: {xml}"));
+        let expect = "could not write: 403 Forbidden: InvalidAccessKeyId: No such key.";
+        assert_eq!(error.chain(), expect);
+        let error = Error::external("could not parse").because("<Error> is no element");
+        assert_eq!(error.chain(), "could not parse: <Error> is no element");
     }
 
     #[test]

@@ -6,13 +6,14 @@
 //!
 //! Reading order: [`position`] (what a place in a source is), [`record`] (which columns carry the
 //! origin), [`source`], [`transform`], [`sink`] (the three contracts), [`spec`] (how a connector
-//! presents itself), [`needs`] (what must exist outside), [`section`] and [`quantity`] (settings
-//! with their place in the file), [`error`] and [`failpoint`].
+//! presents itself), [`needs`] (what must exist outside), [`section`], [`quantity`] and
+//! [`property`] (settings with their place in the file), [`error`] and [`failpoint`].
 
 pub mod error;
 pub mod failpoint;
 pub mod needs;
 pub mod position;
+pub mod property;
 pub mod quantity;
 pub mod record;
 pub mod section;

@@ -185,6 +185,11 @@ impl std::fmt::Debug for Section {
     }
 }
 
+/// The default of a setting that is on unless it is turned off.
+pub fn yes() -> bool {
+    true
+}
+
 /// What serde says, before it has a place.
 #[derive(Debug)]
 struct Failure {

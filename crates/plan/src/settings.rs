@@ -209,7 +209,7 @@ pub enum ServeBackend {
 pub(crate) fn read(root: &Section, named: &BTreeSet<String>) -> Result<Settings> {
     let epoch: Epoch = part(root, "epoch")?;
     let memory: Memory = part(root, "memory")?;
-    let checkpoint: stores::Settings = part(root, "checkpoint")?;
+    let checkpoint = checkpoint(root)?;
     let retry: Retry = part(root, "retry")?;
     let history: History = part(root, "history")?;
     let top_level = TopLevel {
@@ -242,6 +242,22 @@ pub(crate) fn read(root: &Section, named: &BTreeSet<String>) -> Result<Settings>
         metrics: measure::read(root.get("metrics"))?,
         without_effect: idle::read(root.get("without_effect"), named)?,
     })
+}
+
+/// Where checkpoints live. What cannot be opened is refused where it stands, before anything else
+/// begins.
+fn checkpoint(root: &Section) -> Result<stores::Settings> {
+    let checkpoint: stores::Settings = part(root, "checkpoint")?;
+    // Without a place they lie in the data folder, whatever stands beside it.
+    if checkpoint.url.is_none() {
+        return Ok(checkpoint);
+    }
+    let section = root.get("checkpoint").unwrap_or(root);
+    let checked = stores::check(&checkpoint).map_err(|error| {
+        let setting = error.field_name().and_then(|field| section.get(field));
+        within(error.at(setting.unwrap_or(section).place()), "checkpoint")
+    });
+    checked.map(|()| checkpoint)
 }
 
 fn schedule(root: &Section) -> Result<Option<Schedule>> {

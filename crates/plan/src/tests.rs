@@ -233,6 +233,16 @@ fn wrong_top_levels_are_named() {
         ),
         ("name: 7\nsources: {s: {type: file}}", "p.yaml:1:7: expected text; quote it"),
         (
+            "name: a\ncheckpoint: {url: gcs://x/y}\n",
+            "p.yaml:2:19: invalid setting \"checkpoint.url\": \"gcs://x/y\" names no store; \
+             use a path, file:///…, s3://bucket/…, az://container/… or gs://bucket/…",
+        ),
+        (
+            "name: a\ncheckpoint:\n  url: s3://b/c\n  options: {tmeout: 1s}\n",
+            "p.yaml:4:12: invalid setting \"checkpoint.options\": S3 has no option \"tmeout\"; \
+             options have the names of the crate `object_store`",
+        ),
+        (
             "name: a\nsources:\n",
             "p.yaml:2:8: the pipeline has no source; \
              add `sources: { NAME: { type: …, … } }`",

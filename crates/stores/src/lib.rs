@@ -5,6 +5,7 @@
 //! environment, as in their own tools, unless [`Settings`] say otherwise.
 
 mod bucket;
+mod credentials;
 mod durable;
 mod failpoints;
 mod location;
@@ -22,13 +23,13 @@ use contract::{Error, Result};
 use url::Url;
 
 pub use bucket::{Bucket, Wish, project};
+pub use credentials::credentials_hint;
 pub use durable::{DurableLocal, make_folders, sync_folder};
 pub use failpoints::FAILPOINTS;
 pub use location::{BucketLocation, Location, local_folder};
 pub use needs::BucketNeeds;
 pub use open::{
-    Manner, Opened, REGION, check, credentials_hint, has_bucket, has_no_bucket, names_no_bucket,
-    open, open_bucket,
+    Manner, Opened, REGION, check, has_bucket, has_no_bucket, names_no_bucket, open, open_bucket,
 };
 pub use place::{is_one_location, is_one_place};
 pub use promise::creates_once;

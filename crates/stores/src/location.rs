@@ -109,7 +109,13 @@ pub(crate) fn without_keys(url: &str) -> &str {
 }
 
 fn bad_url(location: &str) -> Error {
-    Error::config(format!("{:?} names no store", without_keys(location)))
+    let shown = without_keys(location);
+    // What stood before an `@` is left out; that something did is said.
+    let shown = match location.split_once("://") {
+        Some((scheme, _)) if !shown.contains("://") => format!("{scheme}://…@{shown}"),
+        _ => shown.to_owned(),
+    };
+    Error::config(format!("{shown:?} names no store"))
         .field("url")
         .hint("use a path, file:///…, s3://bucket/…, az://container/… or gs://bucket/…")
 }
@@ -160,6 +166,8 @@ mod tests {
             let said = format!("{} {:?}", error.chain(), error.hint_text());
             assert!(!said.contains("hush"), "{said}");
         }
+        let error = Location::parse("wasb://c@a/x").expect_err("no store of ours");
+        assert_eq!(error.to_string(), "\"wasb://…@a/x\" names no store");
         assert_eq!(
             without_keys("abfss://logs@shop.dfs.core.windows.net/x?y"),
             "abfss://logs@shop.dfs.core.windows.net/x"

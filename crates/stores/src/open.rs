@@ -14,6 +14,7 @@ use object_store::prefix::PrefixStore;
 use object_store::{Certificate, ClientOptions, ObjectStore, RetryConfig};
 
 use crate::bucket::{Bucket, Wish};
+use crate::credentials::{are_wrong, credentials_hint};
 use crate::location::{BucketLocation, Location};
 use crate::settings::{Addressing, Provider, Settings};
 use crate::{DurableLocal, local_folder};
@@ -124,7 +125,8 @@ pub fn open_bucket(settings: &Settings, place: BucketLocation, manner: &Manner) 
 /// nothing to check.
 ///
 /// # Errors
-/// Config: not a URL that we know, or a setting that the store does not know.
+/// Config: not a URL that we know, a setting that the store does not know, or settings that,
+/// together with the environment, do not suffice.
 pub fn check(settings: &Settings) -> Result<()> {
     let local = settings.url.as_deref().map_or(Ok(None), local_folder)?;
     if settings.url.is_none() || local.is_some() {
@@ -134,10 +136,11 @@ pub fn check(settings: &Settings) -> Result<()> {
         let message = "a local folder has no endpoint, region, keys, certificates or options";
         return Err(Error::config(message).field("url"));
     }
-    if let Location::Bucket(place) = Location::parse(named(settings)?)? {
-        settings.provided(place.provider)?;
+    match Location::parse(named(settings)?)? {
+        Location::Folder(_) => Ok(()),
+        // A client is made of its settings alone, and asks nobody before its first request.
+        Location::Bucket(place) => open_bucket(settings, place, &Manner::default()).map(drop),
     }
-    client(settings, &Manner::default()).map(|_| ())
 }
 
 fn named(settings: &Settings) -> Result<&str> {
@@ -165,6 +168,7 @@ fn open_s3(settings: &Settings, place: BucketLocation, manner: &Manner) -> Resul
         true => builder.with_virtual_hosted_style_request(true),
         false => builder,
     };
+    check_pair(&builder)?;
     let region = builder.get_config_value(&AmazonS3ConfigKey::Region);
     let region = region.unwrap_or_else(|| REGION.to_owned());
     let store = Arc::new(builder.build().map_err(unusable)?);
@@ -191,7 +195,7 @@ fn open_azure(settings: &Settings, place: BucketLocation, manner: &Manner) -> Re
         builder = builder.with_account(account);
     }
     let builder = builder.with_container_name(&bucket).with_retry(manner.retry.clone());
-    let account = builder.get_config_value(&AzureConfigKey::AccountName).unwrap_or_default();
+    let account = account_of(&builder)?;
     let store = Arc::new(builder.build().map_err(unusable)?);
     let cloud = || format!("https://{account}.blob.core.windows.net");
     let endpoint = settings.endpoint.clone().unwrap_or_else(cloud);
@@ -220,6 +224,36 @@ fn open_google(settings: &Settings, place: BucketLocation, manner: &Manner) -> R
     let credentials = store.credentials().clone();
     let cloud = Cloud::Google { endpoint, bucket, credentials };
     Ok(Opened { objects: store.clone(), uploads: store, prefix, cloud, options })
+}
+
+/// Refuses half of an access key of S3.
+fn check_pair(builder: &AmazonS3Builder) -> Result<()> {
+    let key = builder.get_config_value(&AmazonS3ConfigKey::AccessKeyId);
+    let secret = builder.get_config_value(&AmazonS3ConfigKey::SecretAccessKey);
+    let (given, missing) = match (key, secret) {
+        (Some(_), None) => ("access_key", "secret_key"),
+        (None, Some(_)) => ("secret_key", "access_key"),
+        _ => return Ok(()),
+    };
+    let message = format!("a key of S3 is a pair: there is `{given}` and no `{missing}`");
+    Err(Error::config(message).field(missing).hint(
+        "set `access_key` and `secret_key`, or the variables AWS_ACCESS_KEY_ID and \
+         AWS_SECRET_ACCESS_KEY",
+    ))
+}
+
+/// The account of Azure; of an emulator its own.
+fn account_of(builder: &MicrosoftAzureBuilder) -> Result<String> {
+    let emulated = builder.get_config_value(&AzureConfigKey::UseEmulator);
+    let is_emulated = emulated.is_some_and(|emulated| emulated == "true");
+    match builder.get_config_value(&AzureConfigKey::AccountName) {
+        Some(account) => Ok(account),
+        None if is_emulated => Ok(String::new()),
+        None => Err(Error::config("no account of Azure is named").field("access_key").hint(
+            "set `access_key` to its name, or the variable AZURE_STORAGE_ACCOUNT_NAME, or write \
+             abfss://container@account.dfs.core.windows.net/prefix",
+        )),
+    }
 }
 
 /// What every store's client is told, before its own options.
@@ -302,11 +336,14 @@ pub fn has_no_bucket(error: &object_store::Error) -> bool {
 /// Whether the bucket of a store is there, as far as that tells: who may not list it is not told.
 ///
 /// # Errors
-/// Retryable External: the store does not answer.
+/// Retryable External: the store does not answer, or does not take our key.
 pub async fn has_bucket(objects: &dyn ObjectStore, prefix: Option<&Path>) -> Result<bool> {
     match objects.list(prefix).next().await {
         Some(Err(error)) if has_no_bucket(&error) => Ok(false),
-        Some(Err(object_store::Error::PermissionDenied { .. })) | Some(Ok(_)) | None => Ok(true),
+        Some(Ok(_)) | None => Ok(true),
+        Some(Err(error @ object_store::Error::PermissionDenied { .. })) if !are_wrong(&error) => {
+            Ok(true)
+        }
         Some(Err(error)) => {
             let hint = credentials_hint(&error.to_string());
             let error = Error::transient("could not look for the bucket").because(error);
@@ -318,28 +355,6 @@ pub async fn has_bucket(objects: &dyn ObjectStore, prefix: Option<&Path>) -> Res
     }
 }
 
-/// What to do where a store had no credentials, so that the machine was asked for some: by what an
-/// error says of whom it asked.
-pub fn credentials_hint(said: &str) -> Option<&'static str> {
-    const ASKED: [&str; 4] =
-        ["169.254.169.254", "169.254.170.2", "metadata.google.internal", "/metadata/identity"];
-    if !ASKED.iter().any(|asked| said.contains(asked)) {
-        return None;
-    }
-    let is = |provider: &str| said.contains(provider);
-    Some(if is("MicrosoftAzure") {
-        "no key is set, so that this machine was asked who it is: set `options` or the variables \
-         AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_SAS_KEY or AZURE_STORAGE_CLIENT_ID and its like"
-    } else if is("GCS") {
-        "no account is set, so that this machine was asked who it is: set the variable \
-         GOOGLE_APPLICATION_CREDENTIALS or GOOGLE_SERVICE_ACCOUNT to the file of a key"
-    } else {
-        "no keys are set, so that this machine was asked who it is: set `access_key` and \
-         `secret_key`, or the variables AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; what stands \
-         in `~/.aws` is not read"
-    })
-}
-
 fn unusable(error: object_store::Error) -> Error {
     Error::config("the settings do not open the object store").because(error)
 }
@@ -347,26 +362,6 @@ fn unusable(error: object_store::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_store_without_credentials_says_what_to_set() {
-        let check = |said: &str, expect: &str| {
-            assert!(credentials_hint(said).unwrap_or("nothing").contains(expect), "{said}");
-        };
-        check(
-            "Generic S3 error: Error performing PUT http://169.254.169.254/latest/api/token",
-            "AWS_",
-        );
-        check(
-            "Generic GCS error: Error performing GET http://metadata.google.internal/",
-            "GOOGLE_",
-        );
-        check(
-            "Generic MicrosoftAzure error: GET http://169.254.169.254/metadata/identity/",
-            "AZURE_",
-        );
-        check("Generic S3 error: Error performing GET http://minio:9000/logs", "nothing");
-    }
 
     #[test]
     fn a_bucket_stands_in_the_host_or_in_the_path() {
@@ -396,5 +391,25 @@ mod tests {
         assert!(said(file).contains("/none.pem"));
         let option = serde_json::json!({ "url": "s3://logs", "options": { "timeout": "5s" } });
         check(&settings(option)).expect("an option of S3");
+        let option = serde_json::json!({ "url": "s3://logs", "options": { "allow_http": true } });
+        check(&settings(option)).expect("an option need be no text");
+    }
+
+    #[test]
+    fn half_of_what_names_the_asker_is_refused_with_the_other_half() {
+        let refused = |wrong: serde_json::Value| {
+            let settings: Settings = serde_json::from_value(wrong).expect("settings");
+            check(&settings).expect_err("refused")
+        };
+        let s3 = |key: &str| refused(serde_json::json!({ "url": "s3://logs", key: "hush" }));
+        for (given, missing) in [("access_key", "secret_key"), ("secret_key", "access_key")] {
+            let error = s3(given);
+            assert_eq!(error.field_name(), Some(missing));
+            let hint = error.hint_text().expect("a hint");
+            assert!(hint.contains("AWS_ACCESS_KEY_ID") && !error.chain().contains("hush"));
+        }
+        let error = refused(serde_json::json!({ "url": "az://logs", "secret_key": "aGk=" }));
+        assert_eq!(error.field_name(), Some("access_key"));
+        assert!(error.hint_text().is_some_and(|hint| hint.contains("AZURE_STORAGE_ACCOUNT_NAME")));
     }
 }

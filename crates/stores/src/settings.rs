@@ -1,10 +1,10 @@
 //! The settings of a store, which sections of a pipeline file read as a part of themselves.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use contract::property::Properties;
 use contract::{Error, Result};
 use object_store::aws::AmazonS3ConfigKey;
 use object_store::azure::AzureConfigKey;
@@ -54,7 +54,7 @@ pub struct Settings {
 
     /// Further options of the store by the names of the crate object_store, such as
     /// `sse_kms_key_id`, `client_id`, `proxy_url` or `timeout`.
-    pub options: BTreeMap<String, String>,
+    pub options: Properties,
 }
 
 /// Where the name of a bucket stands.
@@ -177,7 +177,7 @@ impl Settings {
                     .field("options")
                     .hint("options have the names of the crate `object_store`"));
             }
-            options.push((name.clone(), value.clone()));
+            options.push((name.clone(), value.to_string()));
         }
         Ok(options)
     }

@@ -28,7 +28,7 @@ async fn a_certificate_of_ones_own_is_taken_where_it_is_named() {
     assert_eq!(&found[..], b"text");
 
     settings.ca_certificate = None;
-    settings.options.insert("timeout".to_owned(), "2s".to_owned());
+    settings.options.insert("timeout".to_owned(), "2s".into());
     let manner = stores::Manner { retry: no_retry(), ..stores::Manner::default() };
     let stores::Location::Bucket(place) =
         stores::Location::parse(settings.url.as_deref().unwrap()).unwrap()

@@ -34,7 +34,7 @@ fn settings_that_the_place_does_not_have_are_refused() {
 
 #[test]
 fn a_table_elsewhere_cannot_have_the_name_of_one_of_ours() {
-    for name in ["dead_letters", "dead_letter_states", "late", "ledger"] {
+    for name in ["dead_letters", "dead_letter_states", "late", "ledger", "LATE", "Ledger"] {
         check(
             &format!("{{ table: {name}, url: s3://hits/a }}"),
             &format!("the table \"{name}\" belongs to logmill [table]"),
@@ -46,7 +46,9 @@ fn a_table_elsewhere_cannot_have_the_name_of_one_of_ours() {
 fn one_bucket_at_two_endpoints_is_two_destinations() {
     let columns = delivered(&rows(0..1), "a", 1).schema();
     let at = |endpoint: &str| {
-        let settings = json!({ "url": "s3://hits/a", "endpoint": endpoint, "secret_key": "hush" });
+        let settings = json!({
+            "url": "s3://hits/a", "endpoint": endpoint, "access_key": "who", "secret_key": "hush"
+        });
         let sink = sink(Path::new("unused"), settings);
         sink.destination(&columns).expect("a destination").expect("a place")
     };

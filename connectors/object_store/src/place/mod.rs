@@ -181,7 +181,9 @@ mod tests {
         let text = said("{ url: s3://logs, options: { tmeout: 1s } }");
         assert!(text.contains("no option \"tmeout\""), "{text}");
         let made = |project: &str| {
-            let key = format!("'{{\"project_id\": {project}}}'");
+            let parts = ["client_email", "private_key", "private_key_id"];
+            let parts = parts.map(|part| format!("\"{part}\": \"\"")).join(", ");
+            let key = format!("'{{\"project_id\": {project}, \"disable_oauth\": true, {parts}}}'");
             said(&format!(
                 "{{ url: gs://logs, region: EU, create_bucket: true, secret_key: {key} }}"
             ))

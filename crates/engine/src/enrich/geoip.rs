@@ -21,7 +21,7 @@ use sha2::{Digest, Sha256};
 pub struct GeoIpConfig {
     /// Whether addresses are looked up; if not, the columns are there and null, and no database is
     /// read.
-    #[serde(default = "yes")]
+    #[serde(default = "contract::section::yes")]
     pub enabled: bool,
 
     /// The column of addresses. A port, a zone (`fe80::1%eth0`) and brackets may stand with them.
@@ -35,10 +35,6 @@ pub struct GeoIpConfig {
     /// The language of names, where the database has several.
     #[serde(default = "language_default")]
     pub language: String,
-}
-
-fn yes() -> bool {
-    true
 }
 
 fn field_default() -> String {

@@ -72,6 +72,11 @@ impl Limits {
     /// The smallest limit that makes sense: every decoder must take 8 MiB (RFC 8878, 3.1.1.1.2).
     pub const ZSTD_WINDOW_MIN: ByteSize = ByteSize(8 << 20);
 
+    /// The default of a setting of that name.
+    pub fn zstd_window_max_default() -> ByteSize {
+        Self::default().zstd_window_max
+    }
+
     fn zstd_window_log(self) -> u32 {
         self.zstd_window_max.0.clamp(Self::ZSTD_WINDOW_MIN.0, Self::ZSTD_WINDOW_MAX.0).ilog2()
     }
