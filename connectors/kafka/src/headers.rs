@@ -22,6 +22,9 @@ pub const ORDINAL: &str = "logmill-ordinal";
 /// The header with the epoch of a row, in digits.
 pub const EPOCH: &str = "logmill-epoch";
 
+/// The headers that say where a row came from.
+pub const ORIGIN: [&str; 4] = [SPLIT, POSITION, ORDINAL, EPOCH];
+
 /// One header: its name and its value.
 pub type Header<'a> = (&'a [u8], Option<&'a [u8]>);
 

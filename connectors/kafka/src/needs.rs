@@ -105,6 +105,9 @@ impl Needs for SinkNeeds {
             // Who writes to topics by columns without a token is asked for nothing else.
             self.shared.topics.reach().await?;
         }
+        if self.shared.config.transactional {
+            self.shared.transaction_timeout.check(&self.shared.topics).await?;
+        }
         Ok(needs)
     }
 

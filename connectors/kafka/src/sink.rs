@@ -15,6 +15,7 @@ use crate::admin;
 use crate::catalog::Catalog;
 use crate::client::{Connection, blocking};
 use crate::config::{Compression, PartitionSetting, Partitioner, SinkConfig};
+use crate::headers;
 use crate::needs::SinkNeeds;
 use crate::read_back::{self, Wanted};
 use crate::session::{Opening, Sender, Session};
@@ -63,7 +64,8 @@ pub struct Shared {
     pub templates: Templates,
     catalog: Arc<Catalog>,
     token_topic: String,
-    transaction_timeout: TransactionTimeout,
+    /// How long a transaction may be open.
+    pub transaction_timeout: TransactionTimeout,
     /// The producers that hold the fences of this process.
     sessions: Mutex<HashMap<Lineage, Arc<Session>>>,
 }
@@ -89,9 +91,9 @@ impl Templates {
             PartitionSetting::Number(number) => parse(&number.to_string(), "partition"),
             PartitionSetting::Template(text) => parse(text, "partition"),
         });
-        let headers = config.headers.iter().map(|(name, value)| match name.contains('\0') {
-            true => Err(Error::config("a header's name holds a NUL").field("headers")),
-            false => Ok((name.clone(), parse(value, "headers")?)),
+        let headers = config.headers.iter().map(|(name, value)| {
+            check_header(name).map_err(|error| error.field("headers"))?;
+            Ok((name.clone(), parse(value, "headers")?))
         });
         Ok(Self {
             topic: parse(&config.topic, "topic")?,
@@ -143,6 +145,18 @@ impl Topics {
     /// The topics that must be there.
     pub fn needs(&self) -> SinkNeeds {
         SinkNeeds::new(self.shared.clone())
+    }
+}
+
+/// Refuses a name that no header has, or that one of ours has.
+fn check_header(name: &str) -> Result<()> {
+    if name.contains('\0') {
+        return Err(Error::config("a header's name holds a NUL"));
+    }
+    match headers::ORIGIN.contains(&name) {
+        false => Ok(()),
+        true => Err(Error::config(format!("header {name:?} is the origin of a row"))
+            .hint("give the header another name; `origin` decides whether rows carry theirs")),
     }
 }
 

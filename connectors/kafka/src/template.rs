@@ -25,14 +25,7 @@ impl Template {
     /// Config: braces that do not match, an empty placeholder, a time format that is none.
     pub fn parse(text: &str) -> Result<Self> {
         let parsed = template::Template::parse(text, &[])?;
-        let pieces = parsed.pieces().iter().map(|piece| match piece {
-            // A name may hold a colon; what writes a time has a `%`.
-            Piece::Time(column, format) if !format.pattern().contains('%') => {
-                Piece::Column(format!("{column}:{}", format.pattern()))
-            }
-            other => other.clone(),
-        });
-        Ok(Self { pieces: pieces.collect() })
+        Ok(Self { pieces: parsed.pieces().to_vec() })
     }
 
     /// The text, if it has no columns in it.

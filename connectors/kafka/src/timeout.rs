@@ -53,29 +53,46 @@ impl TransactionTimeout {
         self.allowed.get().copied().unwrap_or(self.wanted)
     }
 
+    /// Asks the brokers whether they allow what is wanted, or at least what the epochs need.
+    ///
+    /// # Errors
+    /// Config: they do not. External: they do not answer.
+    pub async fn check(&self, topics: &Topics) -> Result<()> {
+        // Brokers that do not say refuse a producer, if at all, when it is opened.
+        match topics.transaction_timeout_max().await? {
+            Some(allowed) if allowed < self.least => Err(self.too_short(allowed)),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn too_short(&self, allowed: Duration) -> Error {
+        let (allowed, least) = (Period(allowed), Period(self.least));
+        self.refused(format!(
+            "the brokers drop a transaction after {allowed}, and epochs need {least}"
+        ))
+    }
+
+    fn refused(&self, reason: String) -> Error {
+        let wanted = Period(self.wanted);
+        Error::config(reason).field("transaction_timeout").hint(format!(
+            "raise the brokers' `transaction.max.timeout.ms` to {wanted}, or shorten \
+             `epoch.interval` and `transaction_timeout`"
+        ))
+    }
+
     /// Takes what the brokers allow, after they refused what is wanted for the sink of this topic.
     ///
     /// # Errors
     /// Config: they do not say, or it is too short for the epochs. External: they do not answer.
     pub async fn lower(&self, topics: &Topics, topic: &str) -> Result<Duration> {
         let wanted = Period(self.wanted);
-        let refused = |reason: String| {
-            Error::config(reason).field("transaction_timeout").hint(format!(
-                "raise the brokers' `transaction.max.timeout.ms` to {wanted}, or shorten \
-                 `epoch.interval` and `transaction_timeout`"
-            ))
-        };
         let Some(allowed) = topics.transaction_timeout_max().await? else {
             let reason = "they do not say what they allow";
-            return Err(
-                refused(format!("the brokers refuse transactions of {wanted}")).because(reason)
-            );
+            let refused = self.refused(format!("the brokers refuse transactions of {wanted}"));
+            return Err(refused.because(reason));
         };
         if allowed < self.least || allowed >= self.wanted {
-            let (allowed, least) = (Period(allowed), Period(self.least));
-            return Err(refused(format!(
-                "the brokers drop a transaction after {allowed}, and epochs need {least}"
-            )));
+            return Err(self.too_short(allowed));
         }
         if self.allowed.set(allowed).is_ok() {
             let allowed = Period(allowed);

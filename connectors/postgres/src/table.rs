@@ -22,8 +22,15 @@ impl TableName {
     /// Reads `table` or `schema.table`.
     ///
     /// # Errors
-    /// Config: it is neither.
+    /// Config: it is neither, or a template, which no table is named by.
     pub fn parse(text: &str) -> Result<Self> {
+        if text.contains(['{', '}']) {
+            return Err(Error::config(format!(
+                "{text:?} is no name for a table: one sink has one"
+            ))
+            .field("table")
+            .hint("a `route` transform divides rows among several sinks"));
+        }
         let (schema, name) = text.split_once('.').unwrap_or((DEFAULT_SCHEMA, text));
         for part in [schema, name] {
             if !is_name(part) {
@@ -120,6 +127,7 @@ mod tests {
         check("a.b.c", None);
         check("", None);
         check("a.", None);
+        check("t_{message}", None);
         check(&"x".repeat(64), None);
     }
 

@@ -1,7 +1,8 @@
 //! Text with placeholders over columns: `logs/{host}/{ts:%Y/%m/%d}`.
 //!
 //! `{column}` stands for a value, `{column:%Y-%m-%d}` for a time in UTC, `{{` and `}}` for braces
-//! themselves, and a caller may add words of its own. Not the place that decides what a value may
+//! themselves, and a caller may add words of its own. A colon without a `%` behind it belongs to
+//! the name of a column. Not the place that decides what a value may
 //! contain: whoever builds a path or the name of an index of the parts confines each of them. The
 //! same row always gives the same parts.
 
@@ -148,8 +149,9 @@ impl Piece {
             return Ok(Self::Word(word));
         }
         let (column, format) = match placeholder.split_once(':') {
-            Some((column, format)) => (column, Some(format)),
-            None => (placeholder, None),
+            // What writes a time has a `%`; else the colon is one of the column's name.
+            Some((column, format)) if format.contains('%') => (column, Some(format)),
+            _ => (placeholder, None),
         };
         if column.is_empty() || column.contains('{') {
             return Err(bad(text, "a placeholder names no column"));
@@ -232,6 +234,7 @@ mod tests {
             ("host", Arc::new(hosts), true),
             ("method", Arc::new(methods), true),
             ("status", Arc::new(Int64Array::from(vec![200; 6])), true),
+            ("a:b", Arc::new(Int64Array::from(vec![7; 6])), true),
         ])
         .expect("columns of one length")
     }
@@ -260,6 +263,7 @@ mod tests {
         assert_eq!(rows("{ts:%H:%M:%S}")[1], "23:59:59");
         assert_eq!(rows("{ts:%s}")[4], "-1");
         assert_eq!(rows("{status}"), ["200"; 6]);
+        assert_eq!(rows("{a:b}"), ["7"; 6]);
     }
 
     #[test]
@@ -289,6 +293,7 @@ mod tests {
         refused("ts}", "a brace stands alone");
         refused("{}", "names no column");
         refused("{tss:%Y}", "does not exist");
+        refused("{ts:YYYY}", "column \"ts:YYYY\" does not exist");
         refused("{ts}", "makes no name");
         refused("{host:%Y}", "is no time");
         refused("{ts:%Q}", "no format of a time");

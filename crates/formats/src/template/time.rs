@@ -40,11 +40,6 @@ impl TimeFormat {
         Ok(Self { format: format.to_owned(), grain_us: grain_seconds * MICROS })
     }
 
-    /// How it is written in a template.
-    pub fn pattern(&self) -> &str {
-        &self.format
-    }
-
     /// The stretch of time that a moment lies in; all of it has the same text.
     pub fn stretch(&self, micros: i64) -> i64 {
         micros.div_euclid(self.grain_us)
