@@ -8,9 +8,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
-use contract::record::{
-    ORDINAL, POSITION, is_origin, keep_common_mark, renumbered, sink_schema, with_ordinal,
-};
+use contract::record::{ORDINAL, POSITION, is_origin, renumbered, sink_schema, with_ordinal};
 use contract::sink::Sink;
 use contract::source::{Lineages, Source};
 use contract::spec::{BuildContext, Connector};
@@ -21,6 +19,7 @@ use state::CheckpointStore;
 use state::checkpoint::{NumberedEdge, Target, sha256_hex};
 
 use crate::branches::{Branch, Branches};
+use crate::columns;
 use crate::dead_letters;
 use crate::joins;
 use crate::replay::DEAD_LETTER_STATES;
@@ -357,6 +356,9 @@ fn lineages_of(node: &plan::SourceNode, possible: &[Lineages]) -> Result<Lineage
 
 fn bind_sources(plan: &Plan, ctx: &BindContext) -> Result<Vec<SourceNode>> {
     let nodes = plan.sources.iter().map(|node| {
+        if ctx.semantics >= RESERVED_FROM {
+            refuse_reserved((&node.name, &node.place), ctx.semantics)?;
+        }
         let connector = find(ctx.connectors, &node.kind, &node.section)?;
         let source = connector
             .source(&node.section, &build_context(plan, ctx, &node.name))
@@ -412,14 +414,8 @@ fn bind_sinks(
         })?;
         let mut columns = first.1.as_ref().clone();
         for (other, others_columns) in others {
-            columns = common_columns(&columns, others_columns).ok_or_else(|| {
-                Error::config(format!(
-                    "inputs {:?} and {other:?} of sink {:?} have different columns",
-                    first.0, node.name
-                ))
-                .at(&node.place)
-                .hint("bring them into one form with a `sql` transform, or use two sinks")
-            })?;
+            columns = columns::agreed((&first.0, &columns), (other, others_columns))
+                .map_err(|error| error.at(&node.place).context(format!("sink {:?}", node.name)))?;
         }
         let schema = sink_schema(&columns, sink.promise().with_origin);
         let (name, kind) = (node.name.clone(), node.kind.clone());
@@ -428,33 +424,20 @@ fn bind_sinks(
     nodes.collect()
 }
 
-/// The columns of two inputs of one sink, if they are the same; JSON is what is JSON in both.
-fn common_columns(one: &Schema, other: &Schema) -> Option<Schema> {
-    let common = |one: &Schema, other: &Schema| {
-        let fields = one.fields().iter().zip(other.fields()).map(|(field, other)| {
-            let mut field = field.as_ref().clone();
-            keep_common_mark(&mut field, other);
-            field
-        });
-        Schema::new(fields.collect::<Vec<_>>())
-    };
-    let same = one.fields().len() == other.fields().len();
-    let (one, other) = (common(one, other), common(other, one));
-    (same && one == other).then_some(one)
-}
-
-/// Refuses names under which Logmill keeps tables and books of its own.
+/// Refuses names under which Logmill keeps tables and books of its own, in whatever letters:
+/// queries take them for the same.
 fn refuse_reserved((name, place): (&str, &Place), semantics: u32) -> Result<()> {
     let mut reserved = vec![DEAD_LETTERS, DEAD_LETTER_STATES];
     if semantics >= RESERVED_FROM {
         reserved.extend([LATE, LEDGER]);
     }
-    if !reserved.contains(&name) {
+    let folded = name.to_lowercase();
+    if !reserved.contains(&folded.as_str()) {
         return Ok(());
     }
     let mut hint =
         "logmill has a table of this name in every data folder; choose another name".to_owned();
-    if [LATE, LEDGER].contains(&name) {
+    if [LATE, LEDGER].contains(&folded.as_str()) {
         hint.push_str(TAKEN_SINCE);
     }
     Err(Error::config(format!("the name {name:?} is taken")).at(place).hint(hint))

@@ -17,6 +17,7 @@ mod barrier;
 mod beginnings;
 mod branches;
 mod chain;
+mod columns;
 mod contained;
 mod coordinator;
 pub mod dead_letters;

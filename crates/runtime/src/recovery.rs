@@ -258,7 +258,7 @@ pub fn refuse_missing_sinks(
     match missing {
         Some((name, _)) if !complete => {
             let mut hint = "run once with the sink, stop cleanly, then take it out".to_owned();
-            if [LATE, LEDGER].contains(&name.as_str()) {
+            if [LATE, LEDGER].contains(&name.to_lowercase().as_str()) {
                 hint.push_str(TAKEN_SINCE);
             }
             Err(Error::config(format!(
