@@ -19,7 +19,8 @@ Exit codes:
   1        stopped by something outside: a disk, a server, an unreadable file (what else was
            named is done)
   2        the command line or the pipeline file is wrong, or a sink changed under its name
-  3        `audit` or `test` found a difference, or an epoch that is not finished
+  3        `audit` or `test` found a difference, or an epoch that is not finished; dead letters
+           that were to be replayed stay open
   4        another process owns the pipeline
   5        every record that was read was refused: `run --until-end`, `look`, `query` over `log(…)`
   70       a defect of Logmill

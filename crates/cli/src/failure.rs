@@ -28,7 +28,7 @@ pub enum Exit {
     External,
     /// The command line or the pipeline file is wrong.
     Config,
-    /// A comparison found a difference.
+    /// A comparison found a difference, or something was left undone.
     Difference,
     /// Another process owns the pipeline.
     NotOwner,
@@ -230,8 +230,9 @@ fn is_output_closed(error: &Error) -> bool {
 }
 
 /// The hint of the error, or what helps against the refusal of the system behind it.
-fn way_out(error: &Error) -> Option<&str> {
-    error.hint_text().or_else(|| match refusal(error)? {
+pub fn way_out(error: &Error) -> Option<&str> {
+    let of_store = || stores::credentials_hint(&error.chain());
+    error.hint_text().or_else(of_store).or_else(|| match refusal(error)? {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             Some("make room on the disk, then start again")
         }

@@ -59,13 +59,31 @@ pub enum Action {
     Act,
 }
 
+/// What all parts of a pipeline said that were asked.
+pub struct Answers {
+    /// The parts that answered.
+    pub asked: Vec<Asked>,
+    /// Those that did not, or refused.
+    pub refusals: Vec<Refusal>,
+    /// How to end for these.
+    pub exit: Exit,
+}
+
+/// A source or a sink whose server did not answer, or refused.
+#[derive(Clone, Debug, Serialize)]
+pub struct Refusal {
+    part: String,
+    error: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+}
+
 /// Asks every source and sink of a pipeline what it needs, and the store of its checkpoints whether
-/// it answers. Changes nothing. What does not answer or refuses is printed, and how to end for it
-/// is returned.
+/// it answers. Changes nothing. What does not answer or refuses is printed, too.
 ///
 /// # Errors
 /// Config: a setting is wrong.
-pub async fn ask(loaded: &Loaded, global: &Global) -> Result<(Vec<Asked>, Exit)> {
+pub async fn ask(loaded: &Loaded, global: &Global) -> Result<Answers> {
     let (plan, bound) = (&loaded.plan, &loaded.pipeline);
     let sources = plan.sources.iter().map(|node| {
         (format!("source {}", node.name), &node.name, &node.kind, Part::Source(&node.section))
@@ -74,15 +92,20 @@ pub async fn ask(loaded: &Loaded, global: &Global) -> Result<(Vec<Asked>, Exit)>
         let part = Part::Sink(&node.section, &sink.schema);
         (format!("sink {}", node.name), &node.name, &node.kind, part)
     });
-    let (mut asked, mut exit) = (Vec::new(), Exit::Done);
+    let (mut asked, mut refusals, mut exit) = (Vec::new(), Vec::new(), Exit::Done);
     let mut refused = |part: &str, error: Error| {
+        let hint = failure::way_out(&error).map(str::to_owned);
+        refusals.push(Refusal { part: part.to_owned(), error: error.chain(), hint });
         let error = error.context(format!("{part} of pipeline {:?}", plan.name));
         exit = exit.worse(failure::report(&error, global));
     };
     for (part, name, kind, of) in sources.chain(sinks) {
         let connector = registry::connectors().iter().find(|one| one.spec().name == kind);
         let Some(connector) = connector else { continue };
-        let ctx = BuildContext::new(&plan.name, name, &bound.data);
+        // As a run makes it, or what the settings leave open would be looked at otherwise.
+        let epoch_interval = plan.settings.epoch_interval;
+        let ctx =
+            BuildContext { epoch_interval, ..BuildContext::new(&plan.name, name, &bound.data) };
         let Some(needs) = connector.needs(&of, &ctx)? else { continue };
         match needs.look().await {
             Ok(found) => {
@@ -104,7 +127,7 @@ pub async fn ask(loaded: &Loaded, global: &Global) -> Result<(Vec<Asked>, Exit)>
             Err(error) => refused(CHECKPOINTS, error),
         }
     }
-    Ok((asked, exit))
+    Ok(Answers { asked, refusals, exit })
 }
 
 /// How the store of checkpoints is called among what is needed.

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use contract::error::Context;
 use contract::record::{EPOCH, ORDINAL, POSITION, SPLIT};
 use contract::source::{OriginalKind, Reject};
-use contract::{Error, Result, SplitId};
+use contract::{Error, Origin, Result, SplitId};
 use datafusion::dataframe::DataFrame;
 use datafusion::functions_aggregate::expr_fn::count;
 use datafusion::logical_expr::{col, lit};
@@ -99,8 +99,24 @@ pub async fn page(data: &Path, page: Page<'_>) -> Result<(u64, Vec<ShownLetter>)
         .sort(order.map(|(name, rises)| col(name).sort(rises, true)).to_vec())
         .and_then(|rows| rows.limit(page.offset, Some(page.limit)))
         .map_err(from_datafusion)?;
+    Ok((total as u64, shown(rows).await?))
+}
+
+/// The letters of one record, in whatever state.
+///
+/// # Errors
+/// External: the tables cannot be read.
+pub async fn of_record(data: &Path, pipeline: &str, origin: &Origin) -> Result<Vec<ShownLetter>> {
+    let Some(frame) = frame(data).await? else { return Ok(Vec::new()) };
+    let is_it = col("pipeline").eq(lit(pipeline));
+    let is_it = is_it.and(col(SPLIT).eq(lit(origin.split.as_str())));
+    let is_it = is_it.and(col(POSITION).eq(lit(origin.position)));
+    shown(frame.filter(is_it).map_err(from_datafusion)?).await
+}
+
+async fn shown(letters: DataFrame) -> Result<Vec<ShownLetter>> {
     let mut shown = Vec::new();
-    for batch in rows.collect().await.map_err(from_datafusion)? {
+    for batch in letters.collect().await.map_err(from_datafusion)? {
         let state = column(&batch, "state", &DataType::Utf8)?;
         let state = state.as_string::<i32>();
         for (row, letter) in letters_of(&batch)?.into_iter().enumerate() {
@@ -108,7 +124,7 @@ pub async fn page(data: &Path, page: Page<'_>) -> Result<(u64, Vec<ShownLetter>)
             shown.push(ShownLetter { letter, state });
         }
     }
-    Ok((total as u64, shown))
+    Ok(shown)
 }
 
 /// How many letters of each pipeline are open.

@@ -18,7 +18,7 @@ use serde::Serialize;
 use crate::arguments::Global;
 use crate::failure::Exit;
 use crate::memory::Memory;
-use crate::needs::{self, Told};
+use crate::needs::{self, Refusal, Told};
 use crate::output;
 use crate::pipeline::{self, Loaded, Provenance, Several};
 use crate::standard_input;
@@ -71,6 +71,9 @@ struct Checked {
     /// What it needs outside, where that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     needs: Option<Vec<Told>>,
+    /// With `--connect`: the parts whose servers did not answer, or refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refusals: Option<Vec<Refusal>>,
     /// With `--connect`: whether every server answered, and nothing is missing that a run needs.
     #[serde(skip_serializing_if = "Option::is_none")]
     connected: Option<bool>,
@@ -228,10 +231,11 @@ fn warn_of_untaken(all: &[Loaded], checked: &mut [Checked]) {
 async fn connect(all: &[Loaded], checked: &mut [Checked], global: &Global) -> Result<Exit> {
     let (mut asked, mut exit) = (Vec::new(), Exit::Done);
     for (loaded, checked) in all.iter().zip(&mut *checked) {
-        let (found, refused) = needs::ask(loaded, global).await?;
-        asked.extend(found);
-        checked.connected = Some(refused == Exit::Done);
-        exit = exit.worse(refused);
+        let answers = needs::ask(loaded, global).await?;
+        asked.extend(answers.asked);
+        checked.connected = Some(answers.exit == Exit::Done);
+        checked.refusals = Some(answers.refusals);
+        exit = exit.worse(answers.exit);
     }
     let told = needs::planned(&asked);
     for checked in checked {
@@ -319,6 +323,7 @@ fn describe(loaded: &Loaded) -> Result<Checked> {
         schedule: plan.settings.schedule.as_ref().map(scheduled),
         tests: plan.tests.len(),
         needs: None,
+        refusals: None,
         connected: None,
         warnings: plan.warnings.clone(),
     })

@@ -4,8 +4,11 @@ use std::io::Write;
 use std::path::Path;
 
 use clap::Args;
-use contract::{Error, Result};
+use contract::record::{EPOCH, ORDINAL};
+use contract::{Error, Origin, Result};
+use query::letters::ShownLetter;
 use query::trace::{self, Found, Places, Trace, TracedSource};
+use runtime::DEAD_LETTERS;
 
 use crate::arguments::{self, Global};
 use crate::failure::Exit;
@@ -59,10 +62,13 @@ pub async fn start(place: &Where, global: &Global) -> Result<Exit> {
         sinks: &sinks,
         checkpoints: checkpoints.objects(),
     };
-    let Found { records, traces } = find(place, &places).await?;
+    let Found { records, mut traces } = find(place, &places).await?;
     if traces.is_empty() {
         return Err(Error::config(format!("no line contains {:?}", place.wanted))
             .hint("lines that the sources no longer have are found by origin, split@position"));
+    }
+    for trace in &mut traces {
+        update_states(trace, &global.data, &bound.name).await?;
     }
     output::list(global, &traces, |out| traces.iter().try_for_each(|trace| print(trace, out)))?;
     if (traces.len() as u64) < records {
@@ -93,6 +99,31 @@ async fn find(place: &Where, places: &Places<'_>) -> Result<Found> {
     }
     let limit = if place.all { usize::MAX } else { place.limit };
     trace::by_text(&place.wanted, limit, places).await
+}
+
+/// Gives the dead letters of a record the states that they have now: what a replay or an `ack` made
+/// of one stands beside it.
+async fn update_states(trace: &mut Trace, data: &Path, pipeline: &str) -> Result<()> {
+    let letters = trace.sinks.iter_mut().filter(|held| held.sink == DEAD_LETTERS);
+    let rows = letters.flat_map(|held| &mut held.rows).collect::<Vec<_>>();
+    let Some(origin) = Origin::parse(&trace.origin).filter(|_| !rows.is_empty()) else {
+        return Ok(());
+    };
+    let known = query::letters::of_record(data, pipeline, &origin).await?;
+    for row in rows {
+        let is_it = |shown: &&ShownLetter| {
+            let letter = &shown.letter;
+            let same = |key: &str, name: &Option<String>| row[key].as_str() == name.as_deref();
+            same("step", &letter.step)
+                && same("sink", &letter.sink)
+                && row[EPOCH].as_u64() == Some(letter.epoch)
+                && row[ORDINAL].as_i64().unwrap_or_default() == letter.reject.ordinal
+        };
+        if let Some(shown) = known.iter().find(is_it) {
+            row["state"] = shown.state.clone().into();
+        }
+    }
+    Ok(())
 }
 
 fn print(trace: &Trace, out: &mut output::Stdout) -> std::io::Result<()> {

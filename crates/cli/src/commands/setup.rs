@@ -43,10 +43,10 @@ pub async fn start(setup: &Setup, global: &Global) -> Result<Exit> {
     let (mut asked, mut exit) = (Vec::new(), Exit::Done);
     let mut is_known = true;
     for loaded in &setup.pipelines.load(&global.data)? {
-        let (found, refused) = needs::ask(loaded, global).await?;
-        asked.extend(found);
-        is_known &= refused == Exit::Done;
-        exit = exit.worse(refused);
+        let answers = needs::ask(loaded, global).await?;
+        asked.extend(answers.asked);
+        is_known &= answers.exit == Exit::Done;
+        exit = exit.worse(answers.exit);
     }
     let told = match setup.apply {
         false => needs::planned(&asked),

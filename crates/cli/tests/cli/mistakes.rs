@@ -71,7 +71,16 @@ fn a_log_in_the_place_of_a_pipeline_file_is_called_a_log() {
 fn names_of_built_in_tables_are_refused_where_they_stand() {
     let desk = milled();
     let taken = "hint: logmill has a table of this name in every data folder; choose another name";
+    for table in ["LATE", "Ledger", "Dead_Letters"] {
+        desk.write("wrong.yaml", &PIPELINE.replace("table: web", &format!("table: {table}")));
+        check(&desk, &["check", "wrong.yaml"], "belongs to logmill");
+        check(&desk, &["check", "wrong.yaml"], "wrong.yaml:5:");
+    }
     for name in ["late", "ledger", "dead_letters"] {
+        let source = PIPELINE.replace("access:", &format!("{name}:"));
+        desk.write("wrong.yaml", &source.replace("input: access", &format!("input: {name}")));
+        check(&desk, &["check", "wrong.yaml"], taken);
+        check(&desk, &["check", "wrong.yaml"], "wrong.yaml:3:3");
         let wrong = |text: &str, expect: &[&str]| {
             desk.write("wrong.yaml", text);
             expect.iter().for_each(|expect| check(&desk, &["check", "wrong.yaml"], expect));
@@ -88,4 +97,44 @@ fn names_of_built_in_tables_are_refused_where_they_stand() {
         let sources = format!("  {name}: {{ type: file, paths: [access.log] }}\n");
         wrong(&format!("{without}{sources}"), &["wrong.yaml:4:3", "choose another name"]);
     }
+}
+
+#[test]
+fn what_no_run_can_do_is_refused_where_it_stands() {
+    let desk = milled();
+    let wrong = |text: &str, expect: &[&str]| {
+        desk.write("wrong.yaml", text);
+        expect.iter().for_each(|expect| check(&desk, &["check", "wrong.yaml"], expect));
+    };
+    let sink = |settings: &str| PIPELINE.replace("type: lake", settings);
+    let header = "type: kafka, brokers: \"127.0.0.1:1\", topic: t, headers: { logmill-split: x }";
+    wrong(
+        &sink(header).replace(", table: web", ""),
+        &["header \"logmill-split\" is the origin of a row", "wrong.yaml:5:", "field: headers"],
+    );
+    wrong(
+        &sink("type: postgres, url: \"postgres://u@127.0.0.1:1/d\"")
+            .replace("table: web", "table: \"t_{message}\""),
+        &["one sink has one", "wrong.yaml:5:", "a `route` transform divides rows"],
+    );
+    wrong(
+        &sink("type: lake, url: \"s3://b/k\", access_key: who"),
+        &["there is `access_key` and no `secret_key`", "wrong.yaml:5:", "AWS_SECRET_ACCESS_KEY"],
+    );
+    wrong(
+        &format!("{PIPELINE}checkpoint:\n  url: gcs://x/y\n"),
+        &["\"gcs://x/y\" names no store", "wrong.yaml:7:8", "hint: use a path"],
+    );
+    wrong(
+        &format!("{PIPELINE}checkpoint:\n  url: s3://b/c\n  options: {{ tmeout: 1s }}\n"),
+        &["no option \"tmeout\"", "wrong.yaml:8:12"],
+    );
+    let secure = "  url: s3://b/c\n  endpoint: http://x\n  require_tls: true\n";
+    wrong(&format!("{PIPELINE}checkpoint:\n{secure}"), &["wrong.yaml:8:13"]);
+    let ways = "transforms:\n  q: { type: sql, query: \"SELECT message AS k FROM access\" }\n  \
+                r: { type: sql, query: \"SELECT 'x' AS k FROM access\" }\n";
+    wrong(
+        &format!("{}{ways}", PIPELINE.replace("input: access", "input: [q, r]")),
+        &["different columns: \"k\" is Utf8View in \"q\" and Utf8 in \"r\"", "wrong.yaml:5:3"],
+    );
 }

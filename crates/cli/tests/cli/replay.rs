@@ -32,8 +32,13 @@ fn refused() -> Desk {
     desk
 }
 
+/// What a replay says; where letters stay open, its exit code says so too.
 fn replay(desk: &Desk) -> Value {
-    desk.done(&["dead-letters", "replay", "web.yaml", "--format", "json"]).json()
+    let ran = desk.run(&["dead-letters", "replay", "web.yaml", "--format", "json"]);
+    let report = ran.json();
+    let leaves = report["left"].as_array().is_some_and(|left| !left.is_empty());
+    assert_eq!(ran.code, if leaves { 3 } else { 0 }, "{report} {}", ran.stderr);
+    report
 }
 
 fn words(desk: &Desk, table: &str, column: &str) -> Vec<String> {
@@ -182,7 +187,7 @@ fn what_cannot_be_given_again_as_it_was_stays_open() {
     assert_eq!((&report["taken"], &report["left"][0]["dead_letters"]), (&0.into(), &3.into()));
     let reason = report["left"][0]["reason"].as_str().expect("a reason");
     assert!(reason.starts_with("transform \"parsed\" is not in the pipeline file, "), "{reason}");
-    let text = desk.done(&["dead-letters", "replay", "web.yaml"]).stdout;
+    let text = desk.run(&["dead-letters", "replay", "web.yaml"]).stdout;
     assert!(text.starts_with("nothing replayed\n3 left: "), "{text}");
     assert!(states(&desk).iter().all(|(_, state)| state == "open"));
 }
@@ -273,7 +278,9 @@ fn what_a_step_below_a_state_refused_is_read_again_from_its_source() {
     desk.write("q.yaml", &piped.replace("table: made", "table: piped"));
     let ran = desk.run_with(&["run", "q.yaml", "--until-end", "-q"], "a 0\nb 1\n");
     assert_eq!(ran.code, 0, "{}", ran.stderr);
-    let report = desk.done(&["dead-letters", "replay", "q.yaml", "--format", "json"]).json();
+    let ran = desk.run(&["dead-letters", "replay", "q.yaml", "--format", "json"]);
+    assert_eq!(ran.code, 3, "{}", ran.stderr);
+    let report = ran.json();
     let reason = report["left"][0]["reason"].as_str().expect("a reason");
     assert!(reason.contains("\"f\" cannot be read twice"), "{report}");
 }
@@ -422,7 +429,9 @@ fn a_replay_says_what_was_renamed() {
     let right = PIPELINE.replace("PATTERN", RIGHT);
     let left = |pipeline: &str| {
         desk.write("web.yaml", pipeline);
-        desk.done(&["dead-letters", "replay", "web.yaml"]).stdout
+        let ran = desk.run(&["dead-letters", "replay", "web.yaml"]);
+        assert_eq!(ran.code, 3, "{}", ran.stderr);
+        ran.stdout
     };
     let step = right.replace("parsed", "split");
     for part in [

@@ -74,6 +74,58 @@ fn topics_are_made_as_the_file_says_and_a_difference_is_told() {
 }
 
 #[test]
+fn epochs_for_which_brokers_keep_no_transaction_are_refused_before_a_run() {
+    let Some(brokers) = find("kafka") else { return };
+    let desk = Desk::new();
+    desk.write("a.log", "a\n");
+    let topic = unique("words-long");
+    desk.write(
+        "all.yaml",
+        &format!(
+            "name: long\nepoch: {{ interval: 1h }}\nsources:\n  a: {{ type: file, paths: [a.log] }}\n\
+             sinks:\n  out: {{ type: kafka, input: a, brokers: \"{brokers}\", topic: {topic},\n         \
+             create_topics: {{}} }}\n"
+        ),
+    );
+    let said = "the brokers drop a transaction after 15m, and epochs need 3h";
+    for command in [&["check", "all.yaml", "--connect"][..], &["setup", "all.yaml", "--apply"]] {
+        let ran = desk.run(&[command, &["--format", "json"]].concat());
+        assert_eq!(ran.code, 2, "{}", ran.stderr);
+        assert!(ran.stderr.contains(said), "{}", ran.stderr);
+        if command[0] == "check" {
+            let checked = ran.json();
+            assert_eq!(checked["connected"], false);
+            assert_eq!(checked["refusals"][0]["part"], "sink out");
+            let error = checked["refusals"][0]["error"].as_str().expect("an error");
+            assert!(error.contains(said), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_key_that_the_store_does_not_take_is_told_with_the_way_out() {
+    let Some(minio) = find("s3") else { return };
+    let desk = Desk::new();
+    desk.write("a.log", "a\n");
+    let name = unique("words-key");
+    desk.write(
+        "all.yaml",
+        &format!(
+            "name: {name}\nretry: {{ for: 1s }}\nsources:\n  a: {{ type: file, paths: [a.log] }}\nsinks:\n  \
+             out: {{ type: lake, input: a, table: t, url: \"s3://{name}/x\", endpoint: \"{minio}\",\n         \
+             allow_http: true, access_key: nobody, secret_key: hushhushhush }}\n"
+        ),
+    );
+    for command in [&["check", "all.yaml", "--connect"][..], &["run", "all.yaml", "--until-end"]] {
+        let ran = desk.run(command);
+        assert_eq!(ran.code, 1, "{}", ran.stderr);
+        assert!(ran.stderr.contains("hint: the store does not take the key"), "{}", ran.stderr);
+        assert!(ran.stderr.contains("InvalidAccessKeyId"), "{}", ran.stderr);
+        assert!(!ran.stderr.contains("<?xml") && !ran.stderr.contains("hush"), "{}", ran.stderr);
+    }
+}
+
+#[test]
 fn tables_are_made_before_a_run_that_may_not() {
     let Some(url) = find("postgres") else { return };
     let desk = Desk::new();

@@ -42,8 +42,13 @@ fn run(desk: &Desk) -> Value {
     desk.done(&["run", "both.yaml", "--until-end", "--format", "json"]).json()
 }
 
+/// What a replay says; where letters stay open, its exit code says so too.
 fn replay(desk: &Desk) -> Value {
-    desk.done(&["dead-letters", "replay", "both.yaml", "--format", "json"]).json()
+    let ran = desk.run(&["dead-letters", "replay", "both.yaml", "--format", "json"]);
+    let report = ran.json();
+    let leaves = report["left"].as_array().is_some_and(|left| !left.is_empty());
+    assert_eq!(ran.code, if leaves { 3 } else { 0 }, "{report} {}", ran.stderr);
+    report
 }
 
 /// The words in the folder with their numbers.
@@ -97,6 +102,43 @@ fn a_row_that_is_refused_again_keeps_its_way_and_its_number() {
     desk.write("both.yaml", &pipeline("b, a", HELD));
     assert_eq!(replay(&desk)["taken"], 1);
     check_whole(&desk);
+}
+
+/// The ids of open letters, and the states that `where` shows of those of a line.
+fn letters(desk: &Desk) -> (Vec<String>, Vec<String>) {
+    let list = desk.done(&["dead-letters", "list", "--format", "json"]).json();
+    let list = list.as_array().expect("a list").clone();
+    let file = |id: &str| id.rsplit('/').next().map(str::to_owned);
+    let ids = list.iter().filter_map(|letter| file(letter["id"].as_str()?)).collect();
+    let traces = desk.done(&["where", "both.yaml", "a.log@6", "--format", "json"]).json();
+    let mut sinks = traces[0]["sinks"].as_array().expect("sinks").iter();
+    let held = sinks.find(|held| held["sink"] == "dead_letters").expect("dead letters");
+    let mut rows: Vec<_> = held["rows"].as_array().expect("rows").iter().collect();
+    rows.sort_by_key(|row| row["_ordinal"].as_i64());
+    (ids, rows.iter().map(|row| row["state"].as_str().unwrap_or_default().to_owned()).collect())
+}
+
+#[test]
+fn each_of_two_letters_of_a_line_is_named_and_closed_alone() {
+    let desk = Desk::new();
+    desk.write("a.log", LINES);
+    desk.write(
+        "both.yaml",
+        &pipeline("a, b", AS_IT_IS).replace("1.0 AS value", "CAST(value AS DOUBLE) AS value"),
+    );
+    assert_eq!(run(&desk)["sinks"][0]["dead_lettered"], 2);
+    let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+    assert_eq!(letters(&desk), (owned(&["a.log@6#1", "a.log@6#2"]), owned(&["open", "open"])));
+    let close =
+        |id| desk.done(&["dead-letters", "ack", "both.yaml", id, "--format", "json"]).json();
+    assert_eq!(close("a.log@6#3")["taken"], 0);
+    assert_eq!(close("a.log@6#1")["taken"], 1);
+    assert_eq!(letters(&desk), (owned(&["a.log@6#2"]), owned(&["acknowledged", "open"])));
+    let shown = desk.done(&["dead-letters", "show", "a.log@6#1", "--format", "json"]).json();
+    assert_eq!(shown.as_array().map(Vec::len), Some(1), "{shown}");
+    assert_eq!((&shown[0]["ordinal"], &shown[0]["state"]), (&1.into(), &"acknowledged".into()));
+    assert_eq!(close("a.log@6")["taken"], 1);
+    assert_eq!(letters(&desk), (owned(&[]), owned(&["acknowledged", "acknowledged"])));
 }
 
 #[test]
@@ -162,7 +204,7 @@ fn a_row_whose_epoch_is_not_known_any_more_stays_open() {
 }
 
 fn check_left(ran: &Ran, reason: &str) {
-    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert_eq!(ran.code, 3, "{}", ran.stderr);
     let report = ran.json();
     assert_eq!(report["taken"], 0, "{report}");
     let left = report["left"][0]["reason"].as_str().expect("a reason");

@@ -32,7 +32,8 @@ pub struct Acknowledge {
     place: Named,
 
     /// Origins of records, `split@position`, as `list` prints them; a file also by its path from
-    /// here.
+    /// here. That closes all open letters of a record; `#number` behind it one of its rows, and
+    /// `--sink` those of one sink.
     ids: Vec<String>,
 
     /// Those that this sink lacks.

@@ -9,13 +9,14 @@ use std::io::Write;
 use std::path::Path;
 
 use clap::{Args, Subcommand};
-use contract::{Error, Origin, Result};
+use contract::{Error, Result};
+use desk::quoted;
 use query::{Limits, Session};
 use serde_json::Value;
 
 use crate::arguments::{self, Global};
 use crate::failure::Exit;
-use crate::origins;
+use crate::origins::{self, Chosen};
 use crate::output::{self, rows, rows::visible};
 
 const EXAMPLES: &str = "\
@@ -56,6 +57,7 @@ enum Action {
     /// Show everything about the dead letters of one record.
     Show {
         /// Its origin, `split@position`, as `list` prints it; a file also by its path from here.
+        /// `#number` behind it names one of several rows of the record.
         id: String,
     },
     Replay(replay::Replay),
@@ -94,8 +96,9 @@ fn list(pipeline: Option<&str>, limit: usize, all: bool) -> String {
     };
     let state = if all { "state, " } else { "" };
     format!(
-        "SELECT concat(split, '@', position) AS id, ts, pipeline, step, sink, {state}reason, \
-         original FROM dead_letters {condition} ORDER BY ts DESC, split, position LIMIT {limit}"
+        "SELECT concat(split, '@', position, CASE WHEN ordinal > 0 THEN concat('#', ordinal) END) \
+         AS id, ts, pipeline, step, sink, {state}reason, original FROM dead_letters {condition} \
+         ORDER BY ts DESC, split, position, ordinal LIMIT {limit}"
     )
 }
 
@@ -113,11 +116,14 @@ fn none(pipeline: Option<&str>, all: bool, data: &Path) -> String {
 }
 
 async fn show(session: &Session, id: &str, global: &Global) -> Result<()> {
-    let is_it = |origin: &Origin| {
-        format!("(split = {} AND position = {})", quoted(origin.split.as_str()), origin.position)
+    let is_it = |Chosen { origin, ordinal }: &Chosen| {
+        let row = ordinal.map(|ordinal| format!(" AND ordinal = {ordinal}")).unwrap_or_default();
+        let split = quoted(origin.split.as_str());
+        format!("(split = {split} AND position = {}{row})", origin.position)
     };
     let forms = origins::required(id)?.iter().map(is_it).collect::<Vec<_>>();
-    let sql = format!("SELECT * FROM dead_letters WHERE {}", forms.join(" OR "));
+    let sql =
+        format!("SELECT * FROM dead_letters WHERE {} ORDER BY ts, ordinal", forms.join(" OR "));
     let found = session.query(&sql).await?;
     let letters = rows::collect(found).await?;
     if letters.is_empty() {
@@ -136,9 +142,4 @@ fn print(letter: &Value, out: &mut output::Stdout) -> std::io::Result<()> {
         }
     }
     writeln!(out)
-}
-
-/// A text as SQL writes it.
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
 }

@@ -42,8 +42,10 @@ sink refused goes to that sink alone. Whatever is refused again is a new dead le
 that was interrupted, the next call finishes that one, exactly once, and does nothing else.
 
 What was refused above a `dedupe`, or by it, stays open: a replay does not know which keys the
-pipeline has seen. One that a sink below it refused has passed it, and is given. Rows carry the
-origin of the record, and the epoch of the replay.";
+pipeline has seen, and a letter is closed as a whole or not at all. One that a sink below it refused
+has passed it, and is given. Rows carry the origin of the record, and the epoch of the replay.
+
+Exits with 3 if letters stay open that were to be replayed.";
 
 /// Give open dead letters to the pipeline again, once its file is right.
 #[derive(Debug, Args)]
@@ -100,7 +102,9 @@ pub async fn start(replay: &Replay, global: &Global) -> Result<Exit> {
     };
     let report = take(&replay.place, &selection, global, signals::stop()?).await?;
     output::value(global, &report, |out| print(&report, out))?;
-    Ok(signals::exit())
+    // Whoever reads only the exit code must not take letters that stay open for replayed.
+    let exit = if report.left.is_empty() { Exit::Done } else { Exit::Difference };
+    Ok(exit.worse(signals::exit()))
 }
 
 /// Takes the open dead letters that are selected, until `stop` turns true.

@@ -6,11 +6,13 @@
 use std::collections::{BTreeMap, HashMap};
 
 use contract::source::{OriginalKind, Split};
-use contract::{Origin, Result, SplitId};
+use contract::{Result, SplitId};
 use query::letters::OpenLetter;
 use runtime::Pipeline;
 use runtime::replay::{Letter, Plans, Purpose, Refused, Refuser, Request, Route};
 use state::CheckpointStore;
+
+use crate::origins::Chosen;
 
 /// Letters of one request.
 const LETTERS_MAX: usize = 50_000;
@@ -53,8 +55,8 @@ pub struct Selection {
     pub sink: Option<String>,
     /// Only letters whose reason contains this text.
     pub reason: Option<String>,
-    /// Only those of these records; all if there are none.
-    pub origins: Vec<Origin>,
+    /// Only those of these records, or of these rows of them; all if there are none.
+    pub origins: Vec<Chosen>,
 }
 
 /// Gathers letters into requests.
@@ -120,8 +122,10 @@ impl<'a> Sorter<'a> {
     fn is_selected(&self, open: &OpenLetter, lacking: Option<&[&str]>) -> bool {
         let Selection { sink, origins, .. } = self.selection;
         let lacks = |sink: &str| lacking.is_some_and(|sinks| sinks.contains(&sink));
-        let is_it =
-            |origin: &Origin| origin.split == open.split && origin.position == open.reject.position;
+        let is_it = |Chosen { origin, ordinal }: &Chosen| {
+            let is_row = ordinal.is_none_or(|ordinal| ordinal == open.reject.ordinal);
+            is_row && origin.split == open.split && origin.position == open.reject.position
+        };
         sink.as_deref().is_none_or(lacks) && (origins.is_empty() || origins.iter().any(is_it))
     }
 

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use connector_file::File;
 use contract::{Lineage, Result, SplitId};
+use desk::quoted;
 
 use super::files::Input;
 use crate::pipeline;
@@ -65,7 +66,6 @@ impl Others {
 
     /// The splits as SQL lists texts.
     pub fn list(&self) -> String {
-        let quoted = |split: &SplitId| format!("'{}'", split.as_str().replace('\'', "''"));
-        self.splits.iter().map(quoted).collect::<Vec<_>>().join(", ")
+        self.splits.iter().map(|split| quoted(split.as_str())).collect::<Vec<_>>().join(", ")
     }
 }

@@ -22,6 +22,7 @@ use crate::arguments::Global;
 use crate::commands::dead_letters;
 use crate::commands::dead_letters::requests::Selection;
 use crate::elsewhere;
+use crate::origins::Chosen;
 use crate::pipeline::{self, Named};
 
 /// The pipelines of a server.
@@ -182,6 +183,7 @@ impl Host for Pipelines {
             Error::config(format!("the file of pipeline {pipeline:?} is not served"))
         })?;
         let Replay { sink, origins } = replay;
+        let origins = origins.into_iter().map(|origin| Chosen { origin, ordinal: None }).collect();
         let selection = Selection { purpose: Purpose::Replay, sink, reason: None, origins };
         let (global, stop) = (self.global.clone(), self.stop.clone());
         let work = self.tasks.spawn(async move {
