@@ -117,6 +117,8 @@ pub struct Cursor {
     side_by_side: Arc<Blocks>,
     whereabouts: Whereabouts,
     points: Arc<Points>,
+    /// What the file was before its end was met, or at the last look.
+    seen: Signature,
     /// What the last position remembered of a gzip file.
     packed: Option<Packed>,
     /// Set while all that can be read of the file is read.
@@ -199,6 +201,7 @@ impl Cursor {
         });
         Ok(Self {
             path,
+            seen: opened.signature,
             opened,
             ahead: Ahead::default(),
             bytes,
@@ -271,7 +274,7 @@ impl Cursor {
             return Ok(Step { batch: None, then: Then::End });
         }
         // Asked before the read, so that what is written in between is seen as a change.
-        let seen = self.signature()?;
+        let seen = self.see()?;
         let room = self.room();
         self.ahead.fetch(&self.opened.file, self.share_of(AHEAD_BYTES_MAX) as u64);
         let mut block = self.lines.block(room);
@@ -405,10 +408,6 @@ impl Cursor {
     /// Whether the file lost bytes that it had when it was opened.
     fn is_cut_short(&self) -> bool {
         self.opened.is_plain() && self.read_to.cast_unsigned() < self.opened.signature.size
-    }
-
-    fn signature(&self) -> Result<Signature> {
-        self.metadata().map(|metadata| Signature::of(&metadata))
     }
 
     fn metadata(&self) -> Result<Metadata> {

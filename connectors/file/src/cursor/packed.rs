@@ -3,12 +3,12 @@
 use std::io::{self, Seek, SeekFrom};
 use std::sync::Arc;
 
-use contract::SplitId;
+use contract::{Result, SplitId};
 use formats::compression::gzip::Start;
 use formats::encoding;
 
 use super::{Cursor, Stop};
-use crate::identity::Fingerprint;
+use crate::identity::{Fingerprint, Signature};
 use crate::packed::{Packed, Way};
 use crate::points::Points;
 
@@ -16,6 +16,15 @@ impl Cursor {
     /// Where it keeps its points, and under which name.
     pub fn points(&self) -> (Arc<Points>, SplitId) {
         (self.points.clone(), self.whereabouts.split.id.clone())
+    }
+
+    /// What the file is now; where the decoder met the end in a block before, what it was before
+    /// that. So what was written since is seen as a change, and no position takes it for read.
+    pub(super) fn see(&mut self) -> Result<Signature> {
+        if !self.bytes.has_met_end() {
+            self.seen = Signature::of(&self.metadata()?);
+        }
+        Ok(self.seen)
     }
 
     /// Goes on with the decoder that came to the end, if the file still holds what it read.

@@ -58,6 +58,8 @@ impl Cursor {
         let Some(waiting) = &mut self.waiting else { return Ok(Look::Changed) };
         waiting.is_removed = metadata.nlink() == 0;
         let (waiting, seen) = (*waiting, Signature::of(&metadata));
+        // Asked before a decoder begins anew, and comes to the end on its way.
+        self.seen = seen;
         if waiting.is_at_hole {
             return self.look_at_hole(seen);
         }

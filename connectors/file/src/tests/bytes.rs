@@ -14,14 +14,14 @@ fn waiting() -> Bench {
     Bench::with("*", json!({ "settle": "1h" }))
 }
 
-fn bzip2(bytes: &[u8]) -> Vec<u8> {
+pub fn bzip2(bytes: &[u8]) -> Vec<u8> {
     let mut packed = Vec::new();
     let mut encoder = bzip2::read::BzEncoder::new(bytes, bzip2::Compression::fast());
     std::io::Read::read_to_end(&mut encoder, &mut packed).expect("memory takes it");
     packed
 }
 
-fn xz(bytes: &[u8]) -> Vec<u8> {
+pub fn xz(bytes: &[u8]) -> Vec<u8> {
     let mut packed = Vec::new();
     let mut encoder = liblzma::read::XzEncoder::new(bytes, 0);
     std::io::Read::read_to_end(&mut encoder, &mut packed).expect("memory takes it");

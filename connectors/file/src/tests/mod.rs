@@ -7,6 +7,7 @@ mod gzip;
 mod holes;
 mod hostile;
 mod identity;
+mod meanwhile;
 mod proof;
 mod whole;
 

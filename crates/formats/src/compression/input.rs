@@ -52,6 +52,11 @@ impl Input {
         self.has_ended = false;
     }
 
+    /// Whether the stream had no more when it was asked last: it is not asked again.
+    pub fn has_ended(&self) -> bool {
+        self.has_ended
+    }
+
     /// The next bytes without taking them: at least so many, unless the stream has no more.
     ///
     /// # Errors

@@ -63,6 +63,15 @@ impl Members {
         }
     }
 
+    /// Whether the end of the compressed stream was met: what follows it later is not seen.
+    pub fn has_met_end(&self) -> bool {
+        match &self.state {
+            State::Between(input) | State::Foreign { input, .. } => input.has_ended(),
+            State::Inside(member) => member.input().has_ended(),
+            State::Ended | State::Broken(..) => true,
+        }
+    }
+
     /// What comes behind a member.
     fn next(&mut self, mut input: Input) -> io::Result<State> {
         loop {
@@ -155,6 +164,14 @@ impl Members {
 }
 
 impl Member {
+    fn input(&self) -> &Input {
+        match self {
+            Self::Zstd(decoder) => decoder.get_ref(),
+            Self::Bzip2(decoder) => decoder.get_ref(),
+            Self::Xz(decoder) => decoder.get_ref(),
+        }
+    }
+
     fn into_input(self) -> Input {
         match self {
             Self::Zstd(decoder) => decoder.finish(),

@@ -149,6 +149,16 @@ impl Decoded {
         }
     }
 
+    /// Whether a compressed stream came to its end, perhaps before all of its text was given: what
+    /// is written behind it later is not seen.
+    pub fn has_met_end(&mut self) -> bool {
+        match self.origin() {
+            Some(Origin::Gzip(gzip)) => gzip.has_met_end(),
+            Some(Origin::Members(members)) => members.has_met_end(),
+            Some(Origin::Plain(_)) | None => false,
+        }
+    }
+
     /// How many bytes at the end of what was read of a growing text are a part of a character whose
     /// rest must come: they stand in no text yet.
     pub fn half(&self) -> usize {

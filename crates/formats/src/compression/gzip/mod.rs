@@ -144,6 +144,11 @@ impl Gzip {
         self.input.go_on();
     }
 
+    /// Whether the end of the compressed stream was met: what follows it later is not seen.
+    pub fn has_met_end(&self) -> bool {
+        self.input.has_ended()
+    }
+
     /// How many bytes were inflated, given or not.
     pub fn inflated(&self) -> u64 {
         self.inflated
