@@ -16,7 +16,7 @@ use tracing::{debug, warn};
 
 use crate::attempt::{Attempt, note_stand};
 use crate::draft::{Draft, Gathered};
-use crate::flow::{Parcel, Tally, gone, send};
+use crate::flow::{Parcel, Tally, answer_of, gone, send};
 use crate::metrics::Observed;
 use crate::originals;
 use crate::reader_task::{ReaderCommand, ReaderReport};
@@ -104,15 +104,16 @@ impl Attempt<'_> {
         for reader in &self.readers {
             let (reply, answer) = oneshot::channel();
             let sent = send(&reader.commands, ReaderCommand::Pause(reply)).await;
-            answers.push((reader.number, sent.is_ok().then_some(answer)));
+            let asked = sent.is_ok().then(|| (reader.commands.clone(), answer));
+            answers.push((reader.number, asked));
         }
         let mut reports = Vec::new();
-        for (number, answer) in answers {
-            let report = match answer {
+        for (number, asked) in answers {
+            let report = match asked {
                 None => None,
-                Some(answer) => tokio::select! {
+                Some((commands, answer)) => tokio::select! {
                     biased;
-                    report = answer => report.ok(),
+                    report = answer_of(&commands, answer) => report,
                     failure = self.failed() => return Err(failure),
                 },
             };

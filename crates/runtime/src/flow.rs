@@ -12,7 +12,7 @@ use contract::record::{OriginSum, split_seed};
 use contract::source::Split;
 use contract::{Error, Result, SplitId};
 use state::ledger::Counts;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::dead_letters::DeadLetter;
 
@@ -67,6 +67,19 @@ pub type Queue<T> = mpsc::Sender<T>;
 /// Retryable External: the receiver is gone; its own error says why and is reported first.
 pub async fn send<T>(queue: &Queue<T>, message: T) -> Result<()> {
     queue.send(message).await.map_err(|_| gone())
+}
+
+/// Waits for the answer to a message; none if the receiver of the queue is gone without one.
+///
+/// The answer alone would not tell: a message that is sent just as the receiver goes stays in the
+/// queue, and with it the end that answers, for as long as the queue has senders.
+pub async fn answer_of<T, A>(queue: &Queue<T>, mut answer: oneshot::Receiver<A>) -> Option<A> {
+    tokio::select! {
+        biased;
+        answer = &mut answer => answer.ok(),
+        // It may have answered just before it went.
+        () = queue.closed() => answer.try_recv().ok(),
+    }
 }
 
 const GONE: &str = "another task of the pipeline ended";
@@ -192,4 +205,33 @@ pub struct Refused {
     pub split: Arc<SplitContext>,
     /// The records.
     pub letters: Vec<DeadLetter>,
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::poll;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_goes_just_as_it_is_asked_leaves_no_answer() {
+        let (queue, messages) = mpsc::channel::<oneshot::Sender<u8>>(1);
+        let place = queue.reserve().await.expect("there is room");
+        drop(messages);
+        let (reply, answer) = oneshot::channel();
+        place.send(reply);
+        assert_eq!(poll!(std::pin::pin!(answer_of(&queue, answer))), std::task::Poll::Ready(None));
+    }
+
+    #[tokio::test]
+    async fn who_goes_behind_its_answer_has_answered() {
+        let (queue, mut messages) = mpsc::channel::<oneshot::Sender<u8>>(1);
+        let (reply, answer) = oneshot::channel();
+        send(&queue, reply).await.expect("there is room");
+        let mut answer = std::pin::pin!(answer_of(&queue, answer));
+        assert!(poll!(answer.as_mut()).is_pending());
+        messages.recv().await.expect("a message").send(7).expect("somebody waits");
+        drop(messages);
+        assert_eq!(answer.await, Some(7));
+    }
 }
