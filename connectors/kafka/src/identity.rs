@@ -3,7 +3,7 @@
 //! A split knows the id of its topic from its descriptor, or from the position that it was read to
 //! last. One that is older than ids takes the first that it meets, and keeps its name and lineage.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -95,6 +95,8 @@ struct State {
     listed: Option<(Instant, Arc<Listing>)>,
     /// Named topics that were there before and are away.
     away: HashSet<String>,
+    /// Topics of which splits were opened.
+    opened: BTreeSet<String>,
     /// The ids that splits took which had none.
     taken: HashMap<SplitId, TopicId>,
     /// Topics that people were told of.
@@ -190,6 +192,7 @@ impl Identities {
         let now = self.list()?.ids.get(&partition.topic).copied();
         let known = KnownSplit { split: split.clone(), position: from.cloned() };
         let mut state = self.lock();
+        state.opened.insert(partition.topic.clone());
         Ok(match (state.id_of(&known), now) {
             (Some(was), Some(now)) if was != now => {
                 let noted = from.and_then(|from| from.note.as_deref());
@@ -216,9 +219,13 @@ impl Identities {
             Some((_, listing)) => listing.clone(),
             None => {
                 let at = Instant::now();
-                let known = self.lock().listed.as_ref().map(|(_, known)| known.topics.clone());
+                let state = self.lock();
+                let known = state.listed.as_ref().map(|(_, known)| known.topics.clone());
+                // One that was away when topics were listed last may be there again, as another.
+                let opened = state.opened.clone();
+                drop(state);
                 let topics = known.unwrap_or_default();
-                let ids = self.catalog.topic_ids(topics.keys().map(String::as_str))?;
+                let ids = self.catalog.topic_ids(opened.iter().map(String::as_str))?;
                 let listing = Arc::new(Listing { topics, ids });
                 *question = Some((at, listing.clone()));
                 listing

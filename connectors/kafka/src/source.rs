@@ -4,6 +4,7 @@
 //! the old ones give nothing any more, the new ones are read from their beginning.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use arrow::datatypes::SchemaRef;
@@ -22,6 +23,7 @@ use crate::member::Member;
 use crate::reader::{Gone, Reader, Reading, Remaker};
 use crate::records;
 use crate::start::Start;
+use crate::topic_id::TopicId;
 use crate::topics::TopicSet;
 
 /// Partitions that become splits.
@@ -42,8 +44,8 @@ struct Shared {
     /// What librdkafka calls the readers where no group is set.
     name: String,
     member: OnceLock<Arc<Member>>,
-    /// Where the partitions ended when a run with an end began.
-    ends: OnceLock<HashMap<Partition, i64>>,
+    /// Where the partitions ended when a run with an end began, of which topic.
+    ends: OnceLock<HashMap<Partition, (Option<TopicId>, i64)>>,
 }
 
 impl Partitions {
@@ -146,18 +148,25 @@ impl Shared {
     }
 
     fn take_ends(&self) -> Result<()> {
-        let partitions = self.wanted(&self.identities.list()?.topics)?;
+        let listing = self.identities.list()?;
+        let partitions = self.wanted(&listing.topics)?;
         let offsets = self.catalog.settled_ends(&partitions)?;
-        self.ends.get_or_init(|| partitions.into_iter().zip(offsets).collect());
+        let ends = partitions.into_iter().zip(offsets).map(|(partition, end)| {
+            let id = listing.ids.get(&partition.topic).copied();
+            (partition, (id, end))
+        });
+        self.ends.get_or_init(|| ends.collect());
         Ok(())
     }
 
     /// Where a run with an end stops that reads a partition from an offset on, whose log ends at
-    /// `high` now. Nothing is read of what was not there when the run began.
-    fn end_of(&self, partition: &Partition, from: i64, high: i64) -> i64 {
-        match self.ends.get() {
-            Some(ends) => ends.get(partition).copied().unwrap_or(from),
-            None => high,
+    /// `high` now. Nothing is read of what was not there when the run began, a topic that was made
+    /// anew since among it.
+    fn end_of(&self, partition: &Partition, id: Option<TopicId>, range: Range<i64>) -> i64 {
+        let Some(ends) = self.ends.get() else { return range.end };
+        match ends.get(partition) {
+            Some((of, end)) if of.is_none() || id.is_none() || *of == id => *end.min(&range.end),
+            _ => range.start,
         }
     }
 
@@ -254,6 +263,8 @@ impl Shared {
             Ok(topic_id) => topic_id,
             Err(anew) => return self.open_gone(remaker, until, (begin, anew)),
         };
+        let log = self.catalog.range(&partition)?;
+        // Only now is it certain whose log that is.
         if let Some(id) = topic_id
             && let Err(error) = self.identities.confirm(&partition.topic, id)
         {
@@ -263,11 +274,10 @@ impl Shared {
                 Ok(_) => Err(error),
             };
         }
-        let log = self.catalog.range(&partition)?;
         let (from, lost) = reachable(split, begin, log, until)?;
         let end = match until {
             Until::Forever => None,
-            Until::End => Some(self.end_of(&partition, from, log.high)),
+            Until::End => Some(self.end_of(&partition, topic_id, from..log.high)),
             Until::Position(to) | Until::Proven { to, .. } => Some(to.at),
         };
         let member = self.member.get().cloned();

@@ -38,8 +38,8 @@ pub struct KnownSplit {
 pub enum Until {
     /// Never: at the end it waits for more.
     Forever,
-    /// At the end that the split had when [`Source::begin`] was called, or has when it is opened
-    /// where nobody called it.
+    /// At the end that the split had when [`Source::begin`] was called, or, in sources that keep no
+    /// ends, has when it is opened.
     End,
     /// Before this position; used to read recorded ranges again.
     Position(Position),
@@ -160,8 +160,9 @@ pub trait Source: Send + Sync {
     /// Learns where the readers of a run will stop, and how its splits are divided among lineages.
     /// Called once for every source, before the run asks it for splits. Where splits are lineages,
     /// a run that follows takes part in whatever divides them among processes; nothing does where
-    /// they share one. A run with an end reads all of them, and [`Until::End`] is where they end
-    /// now, however late a split is opened, or opened again.
+    /// they share one. A run with an end reads all of them. A source whose splits can be lineages
+    /// keeps where they end now: that is [`Until::End`], however late a split is opened, or opened
+    /// again.
     ///
     /// # Errors
     /// As for [`Source::splits`].

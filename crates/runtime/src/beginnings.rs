@@ -58,6 +58,11 @@ impl Listings {
         try_join_all(asked).await.map(Self)
     }
 
+    /// Whether there is nothing to decide.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Enters what was found into a checkpoint that is not decided yet.
     pub fn enter(self, checkpoint: &mut Checkpoint) {
         for (source, splits) in self.0 {

@@ -161,24 +161,31 @@ impl Coordinator {
             order = told(&self.orders) => return Ok(order.into()),
         };
         let Recovered { checkpoint, assumed } = recover(owner, first).await?;
-        refuse_renamed(owner, &checkpoint).await?;
-        let checkpoint = match assumed {
-            // What the operator says is not history yet.
-            true => checkpoint,
-            false => tokio::select! {
-                late = Listings::of_late_sources(owner, &checkpoint) => {
-                    beginnings::decide(owner, checkpoint, late?).await?
-                }
-                order = told(&self.orders) => return Ok(order.into()),
-            },
+        tokio::select! {
+            refused = refuse_renamed(owner, &checkpoint) => refused?,
+            order = told(&self.orders) => return Ok(order.into()),
+        }
+        let late = tokio::select! {
+            late = Listings::of_late_sources(owner, &checkpoint) => late?,
+            order = told(&self.orders) => return Ok(order.into()),
         };
-        // What was assumed has an epoch of its own, once all sinks take this run's rows.
-        let number = checkpoint.epoch + 1 + u64::from(assumed);
+        // What was assumed has an epoch of its own, once all sinks take this run's rows, and only
+        // then that of sources that came later.
+        let own = u64::from(assumed) + u64::from(assumed && !late.is_empty());
+        let (checkpoint, late) = match assumed {
+            true => (checkpoint, late),
+            false => (beginnings::decide(owner, checkpoint, late).await?, Listings::default()),
+        };
+        let number = checkpoint.epoch + 1 + own;
         let epoch = owner.start_epoch(number, checkpoint.now_us);
         let cast = Cast::everyone(owner.pipeline.sinks.len());
         let mut attempt = Attempt::start(owner, checkpoint, epoch, cast).await?;
         if assumed {
-            match assume::keep(owner, attempt.checkpoint.clone()).await {
+            let kept = match assume::keep(owner, attempt.checkpoint.clone()).await {
+                Ok(kept) => beginnings::decide(owner, kept, late).await,
+                Err(error) => Err(error),
+            };
+            match kept {
                 Ok(kept) => attempt.checkpoint = kept,
                 Err(error) => return Err(attempt.end(Some(error)).await.unwrap_or_else(gone)),
             }

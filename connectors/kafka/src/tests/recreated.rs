@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::AsArray;
-use contract::source::{KnownSplit, Source, Split, SplitReader, Until};
+use contract::source::{KnownSplit, Lineages, Source, Split, SplitReader, Until};
 use contract::{Position, Result};
 
 use super::broker::{Broker, source, until};
@@ -134,6 +134,37 @@ async fn what_was_read_while_the_topic_was_made_anew_is_not_confirmed() {
     let mut reader = source.open(&split, Some(&from), Until::End).await.unwrap();
     let (texts, _) = read(reader.as_mut()).await.unwrap();
     assert!(texts.is_empty(), "{texts:?}");
+}
+
+#[tokio::test]
+async fn what_was_read_is_not_confirmed_where_a_listing_saw_the_topic_away() {
+    let Some((case, source, split)) = Case::begin(&["a", "b"], "").await else { return };
+    let from = Position::new(2);
+    let mut reader = source.open(&split, Some(&from), Until::Forever).await.unwrap();
+    case.broker.delete(&case.topic).await;
+    let known = [KnownSplit { split, position: Some(from) }];
+    until("a listing without the topic", async || {
+        let found = source.splits(Some(&known)).await.unwrap();
+        found.splits.is_empty().then_some(())
+    })
+    .await;
+    case.broker.create(&case.topic, 1, &[]).await;
+    case.broker.produce_texts(&case.topic, &["A", "B", "C"]);
+    let error = reader.confirm().await.unwrap_err();
+    assert!(error.retry() && error.to_string().contains("made anew"), "{}", error.chain());
+}
+
+#[tokio::test]
+async fn a_run_with_an_end_reads_nothing_of_a_topic_that_was_made_anew_since_it_began() {
+    let Some((case, source, split)) = Case::begin(&["a", "b", "c"], "").await else { return };
+    source.begin(&Until::End, Lineages::One).await.unwrap();
+    case.remake(&["A"]).await;
+    let old = KnownSplit { split, position: Some(Position::new(3)) };
+    let found = splits(&source, &[old], 2).await;
+    let new = KnownSplit { split: found[1].clone(), position: None };
+    let (texts, next) = read_split(&source, &new).await;
+    assert!(texts.is_empty(), "{texts:?}");
+    assert_eq!(next.at, 0, "its position is not the end of the other topic");
 }
 
 #[tokio::test]
