@@ -7,11 +7,15 @@
 use contract::source::Lineages;
 use contract::{Lineage, Result};
 use state::Checkpoint;
+use state::history::Newest;
 
 use crate::graph::Pipeline;
 use crate::owner::{RunOptions, writer_context};
 use crate::recovery::{is_behind, refuse_missing_sinks};
 use crate::{division, gaps, renamed, targets};
+
+/// How often a history is looked at that somebody goes on with.
+const LOOKS_MAX: u32 = 5;
 
 /// Inspects the history of a pipeline and its sinks. `options` say where its checkpoints are, none
 /// where there is no store yet; `quiet` are the numbers of the sinks that nothing changes when they
@@ -39,24 +43,53 @@ pub async fn inspect(
             continue;
         }
         is_new = false;
-        let newest = options.checkpoints.history(&pipeline.name, &lineage).newest().await;
-        // One that is damaged is a matter of the start itself, which may set it aside.
-        let Ok(Some(newest)) = newest else { continue };
-        let (checkpoint, complete) = (newest.checkpoint, newest.complete);
-        refuse_missing_sinks(pipeline, &checkpoint, complete)?;
-        gaps::refuse(pipeline, &checkpoint)?;
-        inspect_sinks(pipeline, (&lineage, &checkpoint, complete), quiet).await?;
-        renamed::refuse_sinks(pipeline, &checkpoint)?;
-        let local = pipeline.sources.iter().filter(|node| node.lineages == Lineages::One);
-        for node in local.filter(|_| lineage == main) {
-            let known = &checkpoint.roster;
-            renamed::refuse_source(pipeline, options, &node.name, known).await?;
-        }
+        inspect_lineage(pipeline, options, &lineage, quiet).await?;
     }
     if is_new {
         inspect_sinks(pipeline, (&main, &first, true), quiet).await?;
     }
     Ok(told)
+}
+
+/// Looks again where somebody who runs the pipeline went on meanwhile: then a sink is ahead of what
+/// was read of its history.
+async fn inspect_lineage(
+    pipeline: &Pipeline,
+    options: &RunOptions,
+    lineage: &Lineage,
+    quiet: &[usize],
+) -> Result<()> {
+    let history = options.checkpoints.history(&pipeline.name, lineage);
+    let mut looks = 0;
+    loop {
+        // One that is damaged is a matter of the start itself, which may set it aside.
+        let Ok(Some(newest)) = history.newest().await else { return Ok(()) };
+        let epoch = newest.checkpoint.epoch;
+        let refused = refuse(pipeline, (options, lineage, newest), quiet).await;
+        looks += 1;
+        let has_moved = refused.is_err() && history.newest_epoch().await? > Some(epoch);
+        if !has_moved || looks == LOOKS_MAX {
+            return refused;
+        }
+    }
+}
+
+/// Refuses what a start at a checkpoint would refuse.
+async fn refuse(
+    pipeline: &Pipeline,
+    (options, lineage, newest): (&RunOptions, &Lineage, Newest),
+    quiet: &[usize],
+) -> Result<()> {
+    let (checkpoint, complete) = (newest.checkpoint, newest.complete);
+    refuse_missing_sinks(pipeline, &checkpoint, complete)?;
+    gaps::refuse(pipeline, &checkpoint)?;
+    inspect_sinks(pipeline, (lineage, &checkpoint, complete), quiet).await?;
+    renamed::refuse_sinks(pipeline, &checkpoint)?;
+    let local = pipeline.sources.iter().filter(|node| node.lineages == Lineages::One);
+    for node in local.filter(|_| *lineage == Lineage::main()) {
+        renamed::refuse_source(pipeline, options, &node.name, &checkpoint.roster).await?;
+    }
+    Ok(())
 }
 
 async fn inspect_sinks(

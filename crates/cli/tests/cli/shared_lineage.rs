@@ -118,8 +118,8 @@ fn where_a_source_starts_is_decided_once_also_for_one_that_comes_later() {
     assert_eq!(killed.code(), None, "it was killed");
     topics.fill(&one, 10..15);
     desk.done(&["run", "begun.yaml", "--until-end"]);
-    let both = early + &topics.source("late", &two, "latest");
-    desk.write("begun.yaml", &yaml(&both, "[early, late]"));
+    let both = early + &topics.source("other", &two, "latest");
+    desk.write("begun.yaml", &yaml(&both, "[early, other]"));
     desk.done(&["run", "begun.yaml", "--until-end"]);
     topics.fill(&two, 110..115);
     desk.done(&["run", "begun.yaml", "--until-end"]);
