@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use contract::error::Context;
-use contract::{Error, Result};
+use contract::{Error, Result, pem};
 use opensearch::auth::Credentials;
 use opensearch::cert::{Certificate, CertificateValidation};
 use opensearch::http::headers::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -60,10 +60,13 @@ impl Client {
             builder = builder.header(AUTHORIZATION, api_key(key)?);
         }
         if let Some(file) = &config.ca_certificate {
-            let bad = || Error::config(format!("could not read certificates {file:?}"));
-            let bad = || bad().field("ca_certificate");
-            let pem = std::fs::read(file).map_err(|error| bad().because(error))?;
-            let certificate = Certificate::from_pem(&pem).map_err(|error| bad().because(error))?;
+            let of_setting = |error: Error| error.field("ca_certificate");
+            // It takes one certificate, or the text of all.
+            let bundle = pem::bundle(file).map_err(of_setting)?;
+            let certificate = Certificate::from_pem(&bundle).map_err(|error| {
+                let message = format!("could not use what {:?} holds", file.display());
+                of_setting(Error::config(message).because(error))
+            })?;
             builder = builder.cert_validation(CertificateValidation::Full(certificate));
         }
         let transport = builder.build();

@@ -8,12 +8,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use contract::error::Context;
-use contract::{Error, Result};
+use contract::{Error, Result, pem};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
 };
@@ -39,12 +38,11 @@ pub fn connector(settings: &TlsSettings) -> Result<MakeRustlsConnect> {
         .with_custom_certificate_verifier(verifier);
     let config = match (&settings.cert, &settings.key) {
         (Some(cert), Some(key)) => {
-            let chain = certificates(cert, "sslcert")?;
-            let key = PrivateKeyDer::from_pem_file(key)
-                .map_err(|error| unreadable(key, "sslkey").because(error.to_string()))?;
+            let chain = pem::certificates(cert).map_err(|error| of_url(error, "sslcert"))?;
+            let key = pem::private_key(key).map_err(|error| of_url(error, "sslkey"))?;
             config
                 .with_client_auth_cert(chain, key)
-                .map_err(|error| unreadable(cert, "sslcert").because(error))?
+                .map_err(|error| unusable(cert, "sslcert", error))?
         }
         _ => config.with_no_client_auth(),
     };
@@ -58,9 +56,10 @@ fn authorities(
     let mut roots = RootCertStore::empty();
     match &settings.root_cert {
         Some(path) => {
-            for certificate in certificates(path, "sslrootcert")? {
+            let found = pem::certificates(path).map_err(|error| of_url(error, "sslrootcert"))?;
+            for certificate in found {
                 let added = roots.add(certificate);
-                added.map_err(|error| unreadable(path, "sslrootcert").because(error))?;
+                added.map_err(|error| unusable(path, "sslrootcert", error))?;
             }
         }
         None => {
@@ -77,22 +76,14 @@ fn authorities(
     })
 }
 
-fn certificates(path: &Path, parameter: &str) -> Result<Vec<CertificateDer<'static>>> {
-    let wrong = |error: rustls::pki_types::pem::Error| {
-        unreadable(path, parameter).because(error.to_string())
-    };
-    let read = CertificateDer::pem_file_iter(path).map_err(wrong)?;
-    let read = read.collect::<std::result::Result<Vec<_>, _>>().map_err(wrong)?;
-    match read.is_empty() {
-        true => Err(unreadable(path, parameter).because("it holds no certificate")),
-        false => Ok(read),
-    }
+/// The error of a file that a parameter of the URL names.
+fn of_url(error: Error, parameter: &str) -> Error {
+    error.context(format!("could not use {parameter}")).field("url")
 }
 
-fn unreadable(path: &Path, parameter: &str) -> Error {
-    Error::config(format!("could not read {parameter} \"{}\"", path.display()))
-        .field("url")
-        .hint("give a file in PEM format")
+fn unusable(path: &Path, parameter: &str, error: rustls::Error) -> Error {
+    let message = format!("could not use what {:?} holds", path.display());
+    of_url(Error::config(message).because(error), parameter)
 }
 
 /// Trusts whoever answers; only the handshake itself must be sound.

@@ -4,11 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use contract::error::Context;
-use contract::{Error, Result};
+use contract::{Error, Result, pem};
 use rustls::RootCertStore;
 use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use tokio_rustls::TlsAcceptor;
 
@@ -20,8 +18,8 @@ use crate::options::Access;
 /// Config: a file cannot be read, or key and certificate do not belong together.
 pub fn acceptor(access: &Access) -> Result<Option<TlsAcceptor>> {
     let Some((cert, key)) = &access.certificate else { return Ok(None) };
-    let chain = certificates(cert)?;
-    let key_der = PrivateKeyDer::from_pem_file(key).map_err(|error| unreadable(key, error))?;
+    let chain = pem::certificates(cert)?;
+    let key_der = pem::private_key(key)?;
     let builder =
         ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()
@@ -30,13 +28,13 @@ pub fn acceptor(access: &Access) -> Result<Option<TlsAcceptor>> {
         None => builder.with_no_client_auth(),
         Some(authorities) => {
             let mut roots = RootCertStore::empty();
-            for certificate in certificates(authorities)? {
-                roots.add(certificate).map_err(|error| unreadable(authorities, error))?;
+            for certificate in pem::certificates(authorities)? {
+                roots.add(certificate).map_err(|error| unusable(authorities, error))?;
             }
             let provider = Arc::new(rustls::crypto::ring::default_provider());
             let verifier =
                 WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
-            let verifier = verifier.map_err(|error| unreadable(authorities, error))?;
+            let verifier = verifier.map_err(|error| unusable(authorities, error))?;
             builder.with_client_cert_verifier(verifier)
         }
     };
@@ -48,18 +46,6 @@ pub fn acceptor(access: &Access) -> Result<Option<TlsAcceptor>> {
     Ok(Some(TlsAcceptor::from(Arc::new(config))))
 }
 
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    let read = CertificateDer::pem_file_iter(file).map_err(|error| unreadable(file, error))?;
-    let read: std::result::Result<Vec<_>, _> = read.collect();
-    let found = read.map_err(|error| unreadable(file, error))?;
-    match found.is_empty() {
-        true => Err(Error::config(format!("{:?} holds no certificate", file.display()))),
-        false => Ok(found),
-    }
-}
-
-fn unreadable(file: &Path, error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::config(format!("could not read {:?}", file.display()))
-        .because(error)
-        .hint("a PEM file is expected")
+fn unusable(file: &Path, error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::config(format!("could not use what {:?} holds", file.display())).because(error)
 }

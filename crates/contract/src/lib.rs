@@ -7,11 +7,13 @@
 //! Reading order: [`position`] (what a place in a source is), [`record`] (which columns carry the
 //! origin), [`source`], [`transform`], [`sink`] (the three contracts), [`spec`] (how a connector
 //! presents itself), [`needs`] (what must exist outside), [`section`], [`quantity`] and
-//! [`property`] (settings with their place in the file), [`error`] and [`failpoint`].
+//! [`property`] (settings with their place in the file), [`pem`] (files that they name), [`error`]
+//! and [`failpoint`].
 
 pub mod error;
 pub mod failpoint;
 pub mod needs;
+pub mod pem;
 pub mod position;
 pub mod property;
 pub mod quantity;

@@ -27,8 +27,8 @@ use tokio::task::spawn_blocking;
 
 use super::staging::Staging;
 
-/// What errors call this store.
-const STORE: &str = "local disk";
+/// What errors call the stores on local disk.
+pub(crate) const STORE: &str = "local disk";
 
 /// A folder as an object store with durable puts.
 #[derive(Clone, Debug)]
@@ -298,7 +298,7 @@ async fn reach(name: &str) -> Result<()> {
 }
 
 /// Runs file work off the async threads and gives its errors their `object_store` meaning.
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T> {
     let outcome = spawn_blocking(work)

@@ -15,6 +15,7 @@ mod place;
 mod promise;
 mod settings;
 mod staging;
+mod uploads;
 
 use std::path::Path;
 
@@ -35,6 +36,7 @@ pub use place::{is_one_location, is_one_place};
 pub use promise::creates_once;
 pub use settings::{Addressing, Provider, Settings};
 pub use staging::STAGING;
+pub use uploads::LocalUploads;
 
 /// A path as the URL of its folder, with a slash at the end.
 ///

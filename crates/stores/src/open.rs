@@ -1,9 +1,8 @@
 //! Opens what settings name.
 
-use std::path::Path as FilePath;
 use std::sync::Arc;
 
-use contract::{Error, Result};
+use contract::{Error, Result, pem};
 use futures::StreamExt;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, AwsCredentialProvider};
 use object_store::azure::{AzureConfigKey, AzureCredentialProvider, MicrosoftAzureBuilder};
@@ -263,21 +262,13 @@ fn client(settings: &Settings, manner: &Manner) -> Result<ClientOptions> {
         options = options.with_default_content_type(content_type);
     }
     if let Some(file) = &settings.ca_certificate {
-        for certificate in certificates(file).map_err(|error| error.field("ca_certificate"))? {
+        let of_setting = |error: Error| error.field("ca_certificate");
+        for certificate in pem::certificates(file).map_err(of_setting)? {
+            let certificate = Certificate::from_der(&certificate).map_err(unusable)?;
             options = options.with_root_certificate(certificate);
         }
     }
     Ok(options)
-}
-
-fn certificates(file: &FilePath) -> Result<Vec<Certificate>> {
-    let bad = || Error::config(format!("could not read certificates from {:?}", file.display()));
-    let pem = std::fs::read(file).map_err(|error| bad().because(error))?;
-    let found = Certificate::from_pem_bundle(&pem).map_err(|error| bad().because(error))?;
-    if found.is_empty() {
-        return Err(bad().hint("the file holds no `-----BEGIN CERTIFICATE-----`"));
-    }
-    Ok(found)
 }
 
 /// A variable of the environment. One that is empty counts as not set.

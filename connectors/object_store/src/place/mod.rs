@@ -3,7 +3,6 @@
 //! A local folder is a store like the others: its puts and uploads survive a power loss.
 
 pub mod left;
-mod local;
 
 use std::path::Path as FilePath;
 use std::sync::Arc;
@@ -14,10 +13,9 @@ use contract::{Error, Result};
 use object_store::multipart::MultipartStore;
 use object_store::path::Path;
 use object_store::{BackoffConfig, ObjectStore, RetryConfig};
-use stores::{Bucket, DurableLocal, Location, Manner, Provider, Settings, Wish};
+use stores::{Bucket, DurableLocal, LocalUploads, Location, Manner, Provider, Settings, Wish};
 
 use crate::config::Config;
-use local::LocalUploads;
 
 /// Parts of an upload, except the last one, have this size: the smallest that S3 allows.
 pub const PART_BYTES: usize = 5 << 20;
@@ -149,7 +147,7 @@ fn open_local(folder: &FilePath, make: bool) -> Result<Place> {
             .hint("make it, or set `create_bucket: true`"));
     }
     let objects = Arc::new(DurableLocal::open(folder)?);
-    let uploads = Arc::new(LocalUploads::open(objects.root())?);
+    let uploads = Arc::new(LocalUploads::open(objects.root(), PART_BYTES)?);
     Ok(Place { objects, uploads, prefix: Path::default(), bucket: None, makes_bucket: make })
 }
 

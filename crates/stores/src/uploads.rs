@@ -15,35 +15,33 @@ use object_store::local::LocalFileSystem;
 use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
 use object_store::{Error, MultipartId, PutPayload, PutResult, Result};
-use stores::{STAGING, make_folders, sync_folder};
-use tokio::task::spawn_blocking;
-use uuid::Uuid;
 
-use super::PART_BYTES;
+use super::durable::{STORE, blocking, make_folders, sync_folder};
+use super::staging::STAGING;
 
 /// Nobody completes an upload after so long: what it was decided for is read again.
 const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
-/// What errors call this store.
-const STORE: &str = "local disk";
 
 /// Uploads into a local folder.
 #[derive(Debug)]
 pub struct LocalUploads {
     names: LocalFileSystem,
     folder: PathBuf,
+    part_bytes: usize,
 }
 
 impl LocalUploads {
-    /// Opens a folder that exists, and removes uploads that were given up.
+    /// Opens a folder that exists, and removes uploads that were given up. All parts of an upload
+    /// but the last one have `part_bytes`.
     ///
     /// # Errors
     /// External: the folder cannot be read.
-    pub fn open(root: &FilePath) -> contract::Result<Self> {
+    pub fn open(root: &FilePath, part_bytes: usize) -> contract::Result<Self> {
         let names = LocalFileSystem::new_with_prefix(root)
             .external(|| format!("could not open folder {root:?}"))?;
         let folder = root.join(STAGING);
         remove_old(&folder).external(|| format!("could not look through folder {folder:?}"))?;
-        Ok(Self { names, folder })
+        Ok(Self { names, folder, part_bytes })
     }
 
     fn hidden(&self, id: &str) -> Result<PathBuf> {
@@ -61,7 +59,7 @@ impl LocalUploads {
 impl MultipartStore for LocalUploads {
     async fn create_multipart(&self, _path: &Path) -> Result<MultipartId> {
         // `LocalFileSystem` leaves names out of its lists that end in `#` and digits.
-        let id = format!("upload#{}", Uuid::new_v4().as_u128());
+        let id = format!("upload#{}", rand::random::<u128>());
         let (hidden, folder) = (self.hidden(&id)?, self.folder.clone());
         blocking(move || {
             make_folders(&folder)?;
@@ -82,9 +80,10 @@ impl MultipartStore for LocalUploads {
     ) -> Result<PartId> {
         let hidden = self.hidden(id)?;
         let bytes = data.content_length();
+        let place = (part_idx * self.part_bytes) as u64;
         blocking(move || {
             let file = OpenOptions::new().write(true).open(hidden)?;
-            let mut place = (part_idx * PART_BYTES) as u64;
+            let mut place = place;
             for piece in &data {
                 file.write_all_at(piece, place)?;
                 place += piece.len() as u64;
@@ -141,32 +140,21 @@ fn remove_old(folder: &FilePath) -> io::Result<()> {
     Ok(())
 }
 
-/// Runs file work off the async threads and gives its errors their `object_store` meaning.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> Result<T> {
-    let outcome = spawn_blocking(work)
-        .await
-        .map_err(|error| Error::Generic { store: STORE, source: error.into() })?;
-    outcome.map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => Error::NotFound { path: String::new(), source: error.into() },
-        _ => Error::Generic { store: STORE, source: error.into() },
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use futures::TryStreamExt;
     use object_store::{ObjectStore, ObjectStoreExt};
-    use stores::DurableLocal;
 
     use super::*;
+    use crate::DurableLocal;
+
+    const PART_BYTES: usize = 1 << 10;
 
     #[tokio::test]
     async fn an_upload_is_unseen_until_anybody_completes_it_and_then_whole() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = DurableLocal::open(folder.path()).expect("a store");
-        let first = LocalUploads::open(store.root()).expect("uploads");
+        let first = LocalUploads::open(store.root(), PART_BYTES).expect("uploads");
         let path = Path::from("a/b/big");
         let id = first.create_multipart(&path).await.expect("begun");
         let (whole, rest) = (vec![1_u8; PART_BYTES], vec![2_u8; 10]);
@@ -177,7 +165,7 @@ mod tests {
         let listed: Vec<_> = store.list(None).try_collect().await.expect("listed");
         assert!(listed.is_empty(), "{listed:?}");
 
-        let second = LocalUploads::open(store.root()).expect("uploads");
+        let second = LocalUploads::open(store.root(), PART_BYTES).expect("uploads");
         second.complete_multipart(&path, &id, parts.clone()).await.expect("completed");
         let bytes = store.get(&path).await.expect("there").bytes().await.expect("read");
         assert_eq!(bytes.len(), PART_BYTES + 10);
@@ -195,7 +183,7 @@ mod tests {
             let file = File::create(hidden.join(name)).expect("a file");
             file.set_modified(SystemTime::now() - age).expect("a time");
         }
-        LocalUploads::open(folder.path()).expect("uploads");
+        LocalUploads::open(folder.path(), PART_BYTES).expect("uploads");
         let left: Vec<_> = fs::read_dir(&hidden).expect("listed").collect();
         assert_eq!(left.len(), 1);
         assert!(hidden.join("upload#2").exists());
