@@ -29,12 +29,29 @@ pub trait Step: Send + Sync {
         Vec::new()
     }
 
-    /// Makes a worker. Called once per task and attempt; expensive tables are shared.
+    /// Makes a worker that keeps to these means. Called once per task and attempt; expensive tables
+    /// are shared.
     ///
     /// # Errors
     /// Config stops the run.
-    fn build(&self) -> Result<Box<dyn Transform>>;
+    fn build(&self, means: Means) -> Result<Box<dyn Transform>>;
 }
+
+/// What a worker may use. What comes out must not depend on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Means {
+    /// The memory of the whole pipeline, in bytes.
+    pub memory_bytes: u64,
+}
+
+impl Default for Means {
+    fn default() -> Self {
+        Self { memory_bytes: MEMORY_BYTES }
+    }
+}
+
+/// The memory of a pipeline whose file does not say, in bytes.
+pub const MEMORY_BYTES: u64 = 256 << 20;
 
 /// One output of a step.
 #[derive(Clone, Debug)]

@@ -22,7 +22,7 @@ use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 
 use crate::checked::checked;
-use crate::planner::{BATCH_BYTES_MAX, bounded, depends_on_now, explain, reason};
+use crate::planner::{bounded, depends_on_now, explain, reason};
 
 /// Expressions over the columns of one schema, ready to be compiled for an epoch.
 #[derive(Clone, Debug)]
@@ -51,11 +51,12 @@ impl Expressions {
         Self { exprs: changed.map(|(number, expr)| change(number, expr)).collect(), ..self }
     }
 
-    /// Compiles them for an epoch whose `now()` is given in microseconds since 1970.
+    /// Compiles them for an epoch whose `now()` is given in microseconds since 1970, and for
+    /// functions that may make so much of a batch before it is worked on in parts.
     ///
     /// # Errors
     /// Config: a constant part of an expression cannot be computed.
-    pub fn compile(&self, now_us: i64) -> Result<Vec<Arc<dyn PhysicalExpr>>> {
+    pub fn compile(&self, now_us: i64, batch_bytes_max: u64) -> Result<Vec<Arc<dyn PhysicalExpr>>> {
         let now = DateTime::from_timestamp_micros(now_us).unwrap_or_default();
         let context = SimplifyContext::builder()
             .with_schema(self.schema.clone())
@@ -66,7 +67,8 @@ impl Expressions {
         let planning = PhysicalPlanningContext::default();
         let compile = |expr: &Expr| {
             // What is simplified may call others.
-            let simple = within_bounds(simplifier.simplify(within_bounds(expr.clone())?)?)?;
+            let bound = |expr| within_bounds(expr, batch_bytes_max);
+            let simple = bound(simplifier.simplify(bound(expr.clone())?)?)?;
             let expr = create_physical_expr(&simple, &self.schema, &properties, &planning)?;
             checked(expr, self.schema.as_arrow())
         };
@@ -76,10 +78,10 @@ impl Expressions {
 
 /// The same expression with a bound on functions that the planner put in place of operators and
 /// brackets.
-fn within_bounds(expr: Expr) -> EvalResult<Expr> {
+fn within_bounds(expr: Expr, batch_bytes_max: u64) -> EvalResult<Expr> {
     expr.transform_up(|part| {
         let Expr::ScalarFunction(mut call) = part else { return Ok(Transformed::no(part)) };
-        call.func = bounded(call.func, BATCH_BYTES_MAX);
+        call.func = bounded(call.func, batch_bytes_max);
         Ok(Transformed::yes(Expr::ScalarFunction(call)))
     })
     .data()

@@ -11,7 +11,7 @@ use arrow::compute::{filter, filter_record_batch, is_not_null};
 use arrow::datatypes::{Field, SchemaRef};
 use bytes::Bytes;
 use contract::record::{LOSSY, MESSAGE, Numbers, is_origin};
-use contract::transform::{Output, Port, Step, Transform};
+use contract::transform::{Means, Output, Port, Step, Transform};
 use contract::{Error, Result, Section};
 use formats::{Format, FormatConfig, Parser, Refused, parser};
 use schemars::{Schema, schema_for};
@@ -209,7 +209,7 @@ impl Step for Parse {
         &self.ports
     }
 
-    fn build(&self) -> Result<Box<dyn Transform>> {
+    fn build(&self, _: Means) -> Result<Box<dyn Transform>> {
         let schema = self.ports[0].schema.clone();
         let (parser, lines) = (self.parser.clone(), self.lines.clone());
         Ok(Box::new(Worker { parser, lines, schema, taken: self.taken.clone() }))

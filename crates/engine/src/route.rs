@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::compute::not;
-use contract::transform::{EpochStart, Output, Port, Step, Transform};
+use contract::transform::{EpochStart, Means, Output, Port, Step, Transform};
 use contract::{Error, Result, Section};
 use datafusion::common::DFSchema;
 use datafusion::physical_expr::PhysicalExpr;
@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use crate::columns::input_schema;
 use crate::expressions::{Expressions, keep, mask, run_or_reject};
-use crate::planner::{condition, explain};
+use crate::planner::{BATCH_BYTES_MAX, condition, explain, made_of_batch_max};
 use crate::steps::{Site, TransformSpec, check_port_name};
 
 /// The port of the rows that no condition takes.
@@ -58,7 +58,7 @@ pub(crate) fn make(site: &Site<'_>) -> Result<Arc<dyn Step>> {
         let text = route.value.as_text().unwrap_or_default();
         let expr = condition(text, &columns).map_err(place)?;
         let planned = Expressions::new(vec![expr], columns.clone());
-        planned.compile(0).map_err(place)?;
+        planned.compile(0, BATCH_BYTES_MAX).map_err(place)?;
         conditions.push(planned);
         ports.push(Port { name: route.key.clone(), schema: schema.clone() });
     }
@@ -76,8 +76,9 @@ impl Step for Route {
         &self.ports
     }
 
-    fn build(&self) -> Result<Box<dyn Transform>> {
-        let mut worker = Worker { plans: self.conditions.clone(), conditions: Vec::new() };
+    fn build(&self, means: Means) -> Result<Box<dyn Transform>> {
+        let (plans, conditions) = (self.conditions.clone(), Vec::new());
+        let mut worker = Worker { plans, conditions, bytes_max: made_of_batch_max(means) };
         worker.compile(0)?;
         Ok(Box::new(worker))
     }
@@ -86,13 +87,15 @@ impl Step for Route {
 struct Worker {
     plans: Arc<[Expressions]>,
     conditions: Vec<Arc<dyn PhysicalExpr>>,
+    /// What a function may make of a batch.
+    bytes_max: u64,
 }
 
 impl Worker {
     fn compile(&mut self, now_us: i64) -> Result<()> {
         self.conditions.clear();
         for plan in self.plans.iter() {
-            self.conditions.extend(plan.compile(now_us)?);
+            self.conditions.extend(plan.compile(now_us, self.bytes_max)?);
         }
         Ok(())
     }

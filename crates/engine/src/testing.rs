@@ -10,7 +10,7 @@ use arrow::datatypes::Int32Type;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use contract::record::POSITION;
 use contract::section::{Entry, Value};
-use contract::transform::{EpochStart, Output, Step};
+use contract::transform::{EpochStart, Means, Output, Step};
 use contract::{Place, Result, Section};
 
 /// A batch in the making; the column `_position` counts from 0 and comes last.
@@ -134,7 +134,7 @@ pub fn run(kind: &str, settings: &[(&str, Setting)], table: &Table) -> Output {
 
 /// What a fresh worker of a step makes of batches; every row is accounted for.
 pub fn apply(step: &dyn Step, batches: &[RecordBatch]) -> Output {
-    let mut worker = step.build().unwrap();
+    let mut worker = step.build(Means::default()).unwrap();
     worker.start_epoch(EpochStart { epoch: 1, now_us: 1_600_000_000_000_000 }).unwrap();
     let mut out = Output::default();
     for batch in batches {

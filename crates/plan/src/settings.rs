@@ -9,6 +9,7 @@ use std::time::Duration;
 use contract::quantity::{ByteSize, Period};
 use contract::section::Value;
 use contract::spec::EPOCH_INTERVAL;
+use contract::transform::MEMORY_BYTES;
 use contract::{Error, Result, Section};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -72,7 +73,7 @@ pub(crate) struct Memory {
 
 impl Default for Memory {
     fn default() -> Self {
-        Self { limit: ByteSize(256 << 20) }
+        Self { limit: ByteSize(MEMORY_BYTES) }
     }
 }
 

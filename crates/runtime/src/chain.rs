@@ -111,7 +111,7 @@ impl Chain {
 
     fn worker(&mut self, step: usize) -> Result<&mut Box<dyn Transform>> {
         if self.workers[step].is_none() {
-            let mut worker = self.pipeline.steps[step].step.build()?;
+            let mut worker = self.pipeline.steps[step].step.build(self.pipeline.means())?;
             worker.start_epoch(self.epoch)?;
             self.workers[step] = Some(worker);
         }

@@ -12,7 +12,7 @@ use contract::record::{ORDINAL, POSITION, is_origin, renumbered, sink_schema, wi
 use contract::sink::Sink;
 use contract::source::{Lineages, Source};
 use contract::spec::{BuildContext, Connector};
-use contract::transform::{Resource, Step};
+use contract::transform::{Means, Resource, Step};
 use contract::{Error, Place, Result, Section};
 use plan::{Input, NodeRef, Plan, Settings};
 use state::CheckpointStore;
@@ -168,6 +168,11 @@ pub enum Consumer {
 }
 
 impl Pipeline {
+    /// What the workers of its steps may use.
+    pub fn means(&self) -> Means {
+        Means { memory_bytes: self.settings.memory_limit }
+    }
+
     /// Makes every part of a plan. No I/O but the reading of resources (databases, schemas).
     ///
     /// # Errors

@@ -60,7 +60,7 @@ impl StepTask {
         state: Option<&[u8]>,
         epoch: EpochStart,
     ) -> Result<impl FnOnce(mpsc::Receiver<StepMessage>, Arc<Outlet>) -> Self + use<>> {
-        let mut worker = pipeline.steps[step].step.build()?;
+        let mut worker = pipeline.steps[step].step.build(pipeline.means())?;
         if let Some(state) = state {
             worker.restore(state)?;
         }

@@ -14,7 +14,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use bytes::Bytes;
 use contract::quantity::Period;
-use contract::transform::{EpochStart, Output, Port, Step, Transform};
+use contract::transform::{EpochStart, Means, Output, Port, Step, Transform};
 use contract::{Error, Result, Section};
 use datafusion::common::DFSchema;
 use datafusion::logical_expr::{Expr, ExprSchemable};
@@ -24,7 +24,7 @@ use serde::Deserialize;
 
 use crate::columns::{column, input_schema};
 use crate::expressions::{Expressions, evaluate, keep, run_or_reject};
-use crate::planner::{explain, expression};
+use crate::planner::{BATCH_BYTES_MAX, explain, expression, made_of_batch_max};
 use crate::steps::{Site, TransformSpec};
 use key::{can_be_key, hash_keys};
 use memory::Memory;
@@ -92,7 +92,7 @@ fn plan_keys(config: &Config, schema: &SchemaRef, section: &Section) -> Result<E
         exprs.push(expr);
     }
     let planned = Expressions::new(exprs, columns);
-    planned.compile(0).map_err(place)?;
+    planned.compile(0, BATCH_BYTES_MAX).map_err(place)?;
     Ok(planned)
 }
 
@@ -149,10 +149,12 @@ impl Step for Dedupe {
         true
     }
 
-    fn build(&self) -> Result<Box<dyn Transform>> {
+    fn build(&self, means: Means) -> Result<Box<dyn Transform>> {
         let memory = Memory::new(self.horizon.keys_max);
-        let compiled = self.keys.compile(0)?;
-        Ok(Box::new(Worker { plan: self.keys.clone(), compiled, horizon: self.horizon, memory }))
+        let (plan, horizon, bytes_max) =
+            (self.keys.clone(), self.horizon, made_of_batch_max(means));
+        let compiled = plan.compile(0, bytes_max)?;
+        Ok(Box::new(Worker { plan, compiled, horizon, memory, bytes_max }))
     }
 }
 
@@ -161,12 +163,14 @@ struct Worker {
     compiled: Vec<Arc<dyn PhysicalExpr>>,
     horizon: Horizon,
     memory: Memory,
+    /// What a function may make of a batch.
+    bytes_max: u64,
 }
 
 impl Transform for Worker {
     fn start_epoch(&mut self, start: EpochStart) -> Result<()> {
         if self.plan.depends_on_now() {
-            self.compiled = self.plan.compile(start.now_us)?;
+            self.compiled = self.plan.compile(start.now_us, self.bytes_max)?;
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-use contract::transform::{EpochStart, Output, Transform};
+use contract::transform::{EpochStart, Means, Output, Transform};
 use proptest::prelude::{any, prop, proptest};
 
 use crate::testing::{Setting, Table, apply, run, shown, step, step_error};
@@ -77,7 +77,7 @@ fn wrong_settings_are_named() {
 #[test]
 fn a_state_of_somebody_else_is_refused() {
     let settings = [("key", vec!["ip"].into())];
-    let mut worker = step("dedupe", &settings, &table()).unwrap().build().unwrap();
+    let mut worker = step("dedupe", &settings, &table()).unwrap().build(Means::default()).unwrap();
     for state in [&b""[..], b"\x01short", &[9; 33]] {
         assert!(worker.restore(state).is_err());
     }
@@ -112,12 +112,12 @@ proptest! {
         let expect = apply(step.as_ref(), std::slice::from_ref(&whole));
 
         let cut = cut.min(whole.num_rows());
-        let mut first = step.build().unwrap();
+        let mut first = step.build(Means::default()).unwrap();
         let mut out = Output::default();
         start(first.as_mut());
         first.apply(&whole.slice(0, cut), &mut out).unwrap();
         let state = first.snapshot().unwrap().unwrap();
-        let mut second = step.build().unwrap();
+        let mut second = step.build(Means::default()).unwrap();
         second.restore(&state).unwrap();
         start(second.as_mut());
         second.apply(&whole.slice(cut, whole.num_rows() - cut), &mut out).unwrap();

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, Field, SchemaRef};
-use contract::transform::{Output, Port, Resource, Step, Transform};
+use contract::transform::{Means, Output, Port, Resource, Step, Transform};
 use contract::{Error, Result, Section};
 use schemars::{JsonSchema, schema_for};
 use serde::Deserialize;
@@ -149,7 +149,7 @@ impl Step for Enrich {
         databases.flatten().collect()
     }
 
-    fn build(&self) -> Result<Box<dyn Transform>> {
+    fn build(&self, _: Means) -> Result<Box<dyn Transform>> {
         Ok(Box::new(Worker {
             schema: self.ports[0].schema.clone(),
             parts: self.parts.iter().map(Part::worker).collect(),

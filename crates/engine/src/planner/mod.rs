@@ -26,7 +26,7 @@ use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 use datafusion::sql::sqlparser::parser::ParserError;
 
 pub use bounded::joined::TextJoins;
-pub use bounded::{BATCH_BYTES_MAX, QUERY_BATCH_BYTES_MAX, bounded};
+pub use bounded::{BATCH_BYTES_MAX, QUERY_BATCH_BYTES_MAX, bounded, made_of_batch_max};
 pub use wording::{Worded, missing_column, reworded};
 
 use refusal::{check_expression, check_plan};

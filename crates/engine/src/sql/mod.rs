@@ -10,13 +10,13 @@ use std::sync::Arc;
 
 use arrow::array::{Int64Array, RecordBatch};
 use contract::record::{ordinals, positions};
-use contract::transform::{EpochStart, Output, Port, Step, Transform};
+use contract::transform::{EpochStart, Means, Output, Port, Step, Transform};
 use contract::{Error, Result, Section};
 use schemars::{JsonSchema, schema_for};
 use serde::Deserialize;
 
 use crate::expressions::run_or_reject;
-use crate::planner;
+use crate::planner::{self, BATCH_BYTES_MAX, made_of_batch_max};
 use crate::steps::{Site, TransformSpec, check_port_name};
 use query::{Program, Query};
 
@@ -89,7 +89,7 @@ pub(crate) fn make(site: &Site<'_>) -> Result<Arc<dyn Step>> {
         }
         let plan = Query::plan(query.text, site.inputs).map_err(|error| query.place(error))?;
         // A constant that cannot be computed is found now rather than in the first epoch.
-        plan.compile(0).map_err(|error| query.place(error))?;
+        plan.compile(0, BATCH_BYTES_MAX).map_err(|error| query.place(error))?;
         ports.push(Port { name: query.port.into(), schema: plan.schema() });
         plans.push(plan);
     }
@@ -126,9 +126,11 @@ impl Step for Sql {
         &self.ports
     }
 
-    fn build(&self) -> Result<Box<dyn Transform>> {
-        let programs = self.plans.iter().map(|plan| plan.compile(0)).collect::<Result<_>>()?;
-        Ok(Box::new(Worker { plans: self.plans.clone(), programs }))
+    fn build(&self, means: Means) -> Result<Box<dyn Transform>> {
+        let bytes_max = made_of_batch_max(means);
+        let programs = self.plans.iter().map(|plan| plan.compile(0, bytes_max));
+        let programs = programs.collect::<Result<_>>()?;
+        Ok(Box::new(Worker { plans: self.plans.clone(), programs, bytes_max }))
     }
 }
 
@@ -136,13 +138,15 @@ struct Worker {
     plans: Arc<[Query]>,
     /// One for each plan and port.
     programs: Vec<Program>,
+    /// What a function may make of a batch.
+    bytes_max: u64,
 }
 
 impl Transform for Worker {
     fn start_epoch(&mut self, start: EpochStart) -> Result<()> {
         for (plan, program) in self.plans.iter().zip(&mut self.programs) {
             if plan.depends_on_now() {
-                *program = plan.compile(start.now_us)?;
+                *program = plan.compile(start.now_us, self.bytes_max)?;
             }
         }
         Ok(())

@@ -86,25 +86,25 @@ impl Query {
             .any(|stage| stage.condition.depends_on_now() || stage.computed.depends_on_now())
     }
 
-    /// Compiles it for an epoch.
+    /// Compiles it as [`Expressions::compile`] does.
     ///
     /// # Errors
     /// Config: a constant part cannot be computed.
-    pub fn compile(&self, now_us: i64) -> Result<Program> {
-        let stages = self.stages.iter().map(|stage| stage.compile(now_us));
+    pub fn compile(&self, now_us: i64, batch_bytes_max: u64) -> Result<Program> {
+        let stages = self.stages.iter().map(|stage| stage.compile(now_us, batch_bytes_max));
         Ok(Program { stages: stages.collect::<Result<_>>()? })
     }
 }
 
 impl Stage {
-    fn compile(&self, now_us: i64) -> Result<CompiledStage> {
-        let computed = self.computed.compile(now_us)?;
+    fn compile(&self, now_us: i64, batch_bytes_max: u64) -> Result<CompiledStage> {
+        let computed = self.computed.compile(now_us, batch_bytes_max)?;
         let outputs = self.outputs.iter().map(|output| match output {
             Output::Computed(number) => CompiledOutput::Computed(computed[*number].clone()),
             Output::Carried(index) => CompiledOutput::Carried(*index),
         });
         Ok(CompiledStage {
-            condition: self.condition.compile(now_us)?.pop(),
+            condition: self.condition.compile(now_us, batch_bytes_max)?.pop(),
             read: self.read.clone(),
             outputs: outputs.collect(),
             schema: self.schema.clone(),

@@ -1,4 +1,4 @@
-use contract::transform::{EpochStart, Output};
+use contract::transform::{EpochStart, Means, Output};
 use proptest::prelude::{Just, prop, prop_oneof, proptest};
 
 use crate::testing::{Setting, Table, apply, run, section, shown, step, step_error};
@@ -78,7 +78,7 @@ fn now_is_the_time_of_the_epoch() {
     let query = "SELECT now() AS n FROM rows WHERE status = 200 AND ts < now()";
     check(query, "port 0\nn=2020-09-13T12:26:40Z _position=0\n");
     let step = step("sql", &[("query", query.into())], &table()).unwrap();
-    let mut worker = step.build().unwrap();
+    let mut worker = step.build(Means::default()).unwrap();
     let mut rows_at = |epoch, now_us| {
         worker.start_epoch(EpochStart { epoch, now_us }).unwrap();
         let mut out = Output::default();
@@ -183,6 +183,26 @@ fn what_a_function_makes_of_one_row_is_bounded() {
     let days = "SELECT cardinality(range(DATE '2026-01-01', DATE '2027-01-01', \
                 INTERVAL '1 month')) AS made FROM rows";
     assert!(refusals(days, &many).is_empty());
+}
+
+#[test]
+fn what_a_function_makes_of_a_batch_follows_the_memory() {
+    let table = Table::new().texts("t", &vec![Some("0123456789abcdef"); 200]);
+    let step = step("sql", &[("query", "SELECT repeat(t, 4096) AS r FROM rows".into())], &table);
+    let step = step.unwrap();
+    let made = |memory_bytes: u64| {
+        let mut worker = step.build(Means { memory_bytes }).unwrap();
+        worker.start_epoch(EpochStart { epoch: 1, now_us: 0 }).unwrap();
+        let mut out = Output::default();
+        worker.apply(&table.batch(), &mut out).unwrap();
+        assert!(out.rejects.is_empty(), "{:?}", out.rejects);
+        out.batches.iter().map(|(_, batch)| batch.num_rows()).collect::<Vec<_>>()
+    };
+    // 12.5 MiB of 64 KiB each; a quarter of 32 MiB is 8.
+    assert_eq!(made(256 << 20), [200]);
+    assert_eq!(made(32 << 20), [100, 100]);
+    // However little there is, a row is worked on.
+    assert_eq!(made(1).iter().sum::<usize>(), 200);
 }
 
 #[test]

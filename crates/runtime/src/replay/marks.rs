@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use contract::record::{ORDINAL, POSITION, position_field};
-use contract::transform::{EpochStart, Output, Port, Step, Transform};
+use contract::transform::{EpochStart, Means, Output, Port, Step, Transform};
 use contract::{Error, Result};
 
 use super::{Purpose, Refuser, Request};
@@ -56,7 +56,7 @@ impl Step for Marks {
         &self.ports
     }
 
-    fn build(&self) -> Result<Box<dyn Transform>> {
+    fn build(&self, _: Means) -> Result<Box<dyn Transform>> {
         Ok(Box::new(Marking {
             schema: self.schema(),
             pipeline: self.pipeline.clone(),

@@ -5,7 +5,7 @@
 
 use arrow::array::RecordBatch;
 use contract::Result;
-use contract::transform::{Output, Port, Step, Transform};
+use contract::transform::{Means, Output, Port, Step, Transform};
 
 /// A step that sends on what comes.
 pub struct Passing {
@@ -24,7 +24,7 @@ impl Step for Passing {
         &self.ports
     }
 
-    fn build(&self) -> Result<Box<dyn Transform>> {
+    fn build(&self, _: Means) -> Result<Box<dyn Transform>> {
         Ok(Box::new(Sending))
     }
 }

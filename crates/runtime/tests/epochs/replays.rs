@@ -14,7 +14,7 @@ use contract::sink::Sink;
 use contract::source::Until;
 use contract::source::{Discovery, KnownSplit, Reject, Source, Split, SplitReader};
 use contract::spec::{BuildContext, Connector, Spec};
-use contract::transform::{Output, Port, Step, Transform};
+use contract::transform::{Means, Output, Port, Step, Transform};
 use contract::{Error, Position, Result, Section, SplitId};
 use runtime::replay::{Letter, Purpose, Refuser, Request};
 use runtime::{Progress, Rebuild, RunOptions, Summary};
@@ -83,7 +83,7 @@ impl Step for Deal {
         &self.0
     }
 
-    fn build(&self) -> Result<Box<dyn Transform>> {
+    fn build(&self, _: Means) -> Result<Box<dyn Transform>> {
         Ok(Box::new(Dealing(self.0.len() as i64)))
     }
 }

@@ -8,7 +8,7 @@ use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Int64Type, SchemaRef};
 use bytes::Bytes;
-use contract::transform::{Output, Port, Step, Transform};
+use contract::transform::{Means, Output, Port, Step, Transform};
 use contract::{Result, Section};
 
 pub fn make(
@@ -50,7 +50,7 @@ impl Step for TestStep {
         matches!(self.kind, Kind::FirstSeen | Kind::FirstOfTen)
     }
 
-    fn build(&self) -> Result<Box<dyn Transform>> {
+    fn build(&self, _: Means) -> Result<Box<dyn Transform>> {
         Ok(match self.kind {
             Kind::FirstSeen => Box::new(FirstSeen::default()),
             Kind::FirstOfTen => Box::new(FirstOfTen::default()),

@@ -6,7 +6,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use chrono::Utc;
 use contract::section::{Entry, Value};
-use contract::transform::{EpochStart, Output, Step, Transform};
+use contract::transform::{EpochStart, Means, Output, Step, Transform};
 use contract::{Place, Result, Section};
 use tracing::warn;
 
@@ -46,7 +46,8 @@ impl Filter {
     /// # Errors
     /// Config: a constant part of the condition cannot be computed.
     pub fn sieve(&self) -> Result<Sieve> {
-        let mut transform = self.step.as_ref().map(|step| step.build()).transpose()?;
+        let mut transform =
+            self.step.as_ref().map(|step| step.build(Means::default())).transpose()?;
         if let Some(transform) = &mut transform {
             let now_us = Utc::now().timestamp_micros();
             transform.start_epoch(EpochStart { epoch: 1, now_us })?;

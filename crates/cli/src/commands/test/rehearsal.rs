@@ -65,7 +65,7 @@ pub fn run(pipeline: &Pipeline, case: &TestCase) -> Result<Seen> {
     }
     let epoch = EpochStart { epoch: 1, now_us: case.now_us.unwrap_or_default() };
     for (number, node) in pipeline.steps.iter().enumerate() {
-        let mut worker = node.step.build()?;
+        let mut worker = node.step.build(pipeline.means())?;
         worker.start_epoch(epoch)?;
         for batch in std::mem::take(&mut inboxes.steps[number]) {
             let mut out = Output::default();

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use arrow::array::{Array, AsArray, Int64Array};
 use arrow::compute::concat;
 use arrow::datatypes::{DataType, FieldRef, Int64Type};
+use contract::transform::Means;
 use datafusion::common::DataFusionError;
 use datafusion::error::Result;
 use datafusion::logical_expr::{
@@ -31,26 +32,35 @@ use estimates::{BOUNDED, Estimate};
 const ROW_BYTES_MAX: u64 = 1 << 20;
 /// Bytes that it may make of rows at once, by what is known before.
 const PART_BYTES_MAX: u64 = 64 << 20;
-/// Bytes that it may make of a batch in a pipeline, which tries again in parts.
+/// Bytes that it may make of a batch in a pipeline, which tries again in parts, where there is
+/// memory enough.
 pub const BATCH_BYTES_MAX: u64 = 64 << 20;
 /// Bytes that it may make of a batch in a query.
 pub const QUERY_BATCH_BYTES_MAX: u64 = 256 << 20;
 
-/// A function, with a bound if it needs one on what it makes of a row and of a batch.
-pub fn bounded(function: Arc<ScalarUDF>, batch_bytes_max: u64) -> Arc<ScalarUDF> {
-    let known = BOUNDED.iter().find(|(name, _)| *name == function.name());
-    match known {
-        Some((_, estimate)) if !is_bounded(&function) => {
-            let estimate = *estimate;
-            Arc::new(ScalarUDF::from(Bounded { inner: function, estimate, batch_bytes_max }))
-        }
-        _ => function,
-    }
+/// The part of a pipeline's memory that a function may take for what it makes of a batch.
+const MEMORY_SHARE: u64 = 4;
+/// What it may make of a batch however little memory there is: two rows of the largest kind.
+const BATCH_BYTES_MIN: u64 = 2 * ROW_BYTES_MAX;
+
+/// What a function may make of a batch in a pipeline with these means.
+pub fn made_of_batch_max(means: Means) -> u64 {
+    (means.memory_bytes / MEMORY_SHARE).clamp(BATCH_BYTES_MIN, BATCH_BYTES_MAX)
 }
 
-fn is_bounded(function: &ScalarUDF) -> bool {
-    let inner: &dyn Any = function.inner().as_ref();
-    inner.is::<Bounded>()
+/// A function, with a bound if it needs one on what it makes of a row and of a batch. Of two bounds
+/// the lower one holds.
+pub fn bounded(function: Arc<ScalarUDF>, batch_bytes_max: u64) -> Arc<ScalarUDF> {
+    let any: &dyn Any = function.inner().as_ref();
+    let (inner, estimate) = match any.downcast_ref::<Bounded>() {
+        Some(known) if known.batch_bytes_max <= batch_bytes_max => return function,
+        Some(known) => (known.inner.clone(), known.estimate),
+        None => match BOUNDED.iter().find(|(name, _)| *name == function.name()) {
+            Some((_, estimate)) => (function, *estimate),
+            None => return function,
+        },
+    };
+    Arc::new(ScalarUDF::from(Bounded { inner, estimate, batch_bytes_max }))
 }
 
 /// Those of them that take a text and a count, and make null of a null text.
@@ -131,6 +141,7 @@ impl Bounded {
         if matches!(self.estimate, Estimate::Joins(_)) && estimates::are_short(arguments, rows) {
             return Ok(vec![rows]);
         }
+        let part_bytes_max = PART_BYTES_MAX.min(self.batch_bytes_max);
         let (mut ends, mut part) = (Vec::new(), 0_u64);
         for row in 0..rows {
             let made = match self.estimate {
@@ -152,7 +163,7 @@ impl Bounded {
                 }
             };
             part = part.saturating_add(made);
-            if part > PART_BYTES_MAX && row > 0 {
+            if part > part_bytes_max && row > 0 {
                 ends.push(row);
                 part = made;
             }
