@@ -474,12 +474,16 @@ pub async fn audited(
     checkpoints: &CheckpointStore,
 ) -> Result<Vec<AuditedSink>> {
     let sinks = pipeline.sinks.iter();
-    let sinks = sinks.map(|node| AuditedSink { name: node.name.clone(), sink: node.sink.clone() });
+    let sinks = sinks.map(|node| AuditedSink {
+        name: node.name.clone(),
+        sink: node.sink.clone(),
+        target: node.target.clone(),
+    });
     let mut sinks: Vec<_> = sinks.collect();
     let lineages = checkpoints.lineages(&pipeline.name).await?;
     if lineages.iter().any(Lineage::is_replay) {
         let sink = embedded_table(&pipeline.name, query::MARKS, &pipeline.data)?;
-        sinks.push(AuditedSink { name: DEAD_LETTER_STATES.to_owned(), sink });
+        sinks.push(AuditedSink { name: DEAD_LETTER_STATES.to_owned(), sink, target: None });
     }
     Ok(sinks)
 }

@@ -7,6 +7,7 @@
 use contract::Result;
 use contract::sink::Held;
 use state::Checkpoint;
+use state::checkpoint::SinkState;
 use tracing::warn;
 
 use crate::owner::Owner;
@@ -46,10 +47,30 @@ pub fn take(owner: &Owner, checkpoint: &mut Checkpoint, sink: usize, held: Held)
 ///
 /// # Errors
 /// NotOwner: another process made that epoch. External, from the store.
-pub async fn keep(owner: &Owner, checkpoint: Checkpoint) -> Result<Checkpoint> {
+pub async fn keep(owner: &Owner, mut checkpoint: Checkpoint) -> Result<Checkpoint> {
+    count_earlier(owner, &mut checkpoint).await?;
     let sinks = checkpoint.sinks.iter().map(|(name, state)| {
         let prev = state.token_after(checkpoint.epoch);
         (name.clone(), state.at_rest(prev))
     });
     owner.decide_without_rows(&checkpoint, sinks.collect(), Vec::new()).await
+}
+
+/// Counts the rows that went where sinks do not write any more, while the ledger has each epoch.
+async fn count_earlier(owner: &Owner, checkpoint: &mut Checkpoint) -> Result<()> {
+    let lacks = |state: &SinkState| state.earlier.iter().any(|earlier| earlier.rows.is_none());
+    if !checkpoint.sinks.values().any(lacks) {
+        return Ok(());
+    }
+    let ledger = owner.history.ledger().await?;
+    for (name, state) in checkpoint.sinks.iter_mut().filter(|(_, state)| lacks(state)) {
+        let mut counted = 0;
+        for earlier in &mut state.earlier {
+            let rows = ledger.rows.iter();
+            let rows = rows.filter(|row| row.entry.sink == *name && row.epoch <= earlier.to);
+            let until: u64 = rows.map(|row| row.entry.counts.delivered).sum();
+            counted += *earlier.rows.get_or_insert(until.saturating_sub(counted));
+        }
+    }
+    Ok(())
 }

@@ -96,9 +96,13 @@ impl Draft {
             replaced.extend(others);
             let prev = before.token_after(&node.name);
             let state = sink_state(prev, report)?;
-            let gaps = before.sinks.get(&node.name).map(|state| state.gaps.clone());
-            let gaps = gaps.unwrap_or_default();
-            let state = SinkState { target: node.target.clone(), identities, gaps, ..state };
+            let state = match before.sinks.get(&node.name) {
+                None => state,
+                Some(SinkState { gaps, earlier, .. }) => {
+                    SinkState { gaps: gaps.clone(), earlier: earlier.clone(), ..state }
+                }
+            };
+            let state = SinkState { target: node.target.clone(), identities, ..state };
             checkpoint.sinks.insert(node.name.clone(), state);
         }
         keep_absent_sinks(before, pipeline, &mut checkpoint);

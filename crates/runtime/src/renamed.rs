@@ -15,7 +15,6 @@ use tracing::debug;
 
 use crate::graph::{Pipeline, SinkNode};
 use crate::owner::{Recipe, RunOptions};
-use crate::targets;
 
 /// Splits that an error names.
 const NAMED_MAX: usize = 3;
@@ -126,7 +125,7 @@ pub fn refuse_sinks(pipeline: &Pipeline, checkpoint: &Checkpoint) -> Result<()> 
 
 fn is_at(state: &SinkState, target: Option<&Target>) -> bool {
     let both = state.target.as_ref().zip(target);
-    both.is_some_and(|(one, other)| targets::is_one(one, other))
+    both.is_some_and(|(one, other)| one.is_one(other))
 }
 
 /// Refuses a pipeline that never ran, and that reads what another one of the same store has read

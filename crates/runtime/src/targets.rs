@@ -52,7 +52,7 @@ pub fn changes<'a>(
     let changes = nodes.filter_map(|(sink, node)| {
         let state = checkpoint.sinks.get(&node.name)?;
         let (now, was) = (node.target.as_ref()?, state.target.as_ref()?);
-        (!is_one(now, was) && state.token_after(epoch).is_some()).then(|| Change {
+        (!now.is_one(was) && state.token_after(epoch).is_some()).then(|| Change {
             sink,
             name: &node.name,
             was,
@@ -63,15 +63,6 @@ pub fn changes<'a>(
         })
     });
     changes.collect()
-}
-
-/// Whether two sinks write to one place, however it is written.
-pub fn is_one(one: &Target, other: &Target) -> bool {
-    one.kind == other.kind
-        && match (&one.place, &other.place) {
-            (Some(one), Some(other)) => stores::is_one_place(one, other),
-            (one, other) => one == other,
-        }
 }
 
 /// Looks through the newest checkpoints of all lineages, so that none begins where another will
@@ -217,7 +208,7 @@ impl Settled {
         if is_proved(&before, change.name, token) {
             let state = state_of(checkpoint, change.name);
             info!(sink = change.name, "its place has another name: {}", change.sentence());
-            move_to(state, change.now);
+            state.rename_to(change.now);
             return Ok(());
         }
         self.take(owner, checkpoint, &change, token)
@@ -244,19 +235,14 @@ impl Settled {
             true => SinkState { prev: held, committable: None, ..state.clone() },
             false => SinkState { owes, ..state.at_rest(held) },
         };
-        move_to(state, change.now);
+        // Where it gets the newest epoch too, that went to the new place.
+        state.move_to(change.now, change.epoch - u64::from(owes));
         if owes {
             self.replay.insert(change.sink);
         }
         self.assumed = true;
         Ok(())
     }
-}
-
-/// Notes a new place. What stood under the names of the old one tells nothing of it.
-fn move_to(state: &mut SinkState, now: &Target) {
-    state.target = Some(now.clone());
-    state.identities.clear();
 }
 
 /// The epoch of this history that a sink holds.

@@ -6,8 +6,8 @@ use clap::Args;
 use contract::sink::Proof;
 use contract::{Lineage, Result};
 use query::audit::{
-    DifferenceKind, Elsewhere, Gone, Missed, Replaced, Report, SinkReport, Unexplained, Unfinished,
-    Unreadable,
+    DifferenceKind, Elsewhere, Gone, Missed, Moved, Replaced, Report, SinkReport, Unexplained,
+    Unfinished, Unreadable,
 };
 use runtime::Pipeline;
 
@@ -127,6 +127,7 @@ pub fn print(report: &Report, out: &mut output::Stdout) -> std::io::Result<()> {
             let epochs = output::epochs(*from, *to);
             writeln!(out, "    did not see {epochs} of {lineage}: the file had it not then")?;
         }
+        print_moved(sink, out)?;
         for difference in &sink.differences {
             let kind = match difference.kind {
                 DifferenceKind::Missing => "missing",
@@ -142,6 +143,20 @@ pub fn print(report: &Report, out: &mut output::Stdout) -> std::io::Result<()> {
     }
     report.elsewhere.iter().try_for_each(|elsewhere| print_elsewhere(elsewhere, out))?;
     writeln!(out, "{}", if report.complete { "complete" } else { "NOT COMPLETE" })
+}
+
+/// Says where rows went that are not here, and need not be.
+fn print_moved(sink: &SinkReport, out: &mut output::Stdout) -> std::io::Result<()> {
+    if sink.away == 0 {
+        return Ok(());
+    }
+    for Moved { kind, place, from, to, rows, .. } in &sink.moved {
+        let (rows, epochs) = (output::plain(*rows, "row"), output::epochs(*from, *to));
+        let place = place.as_deref().map_or_else(String::new, |place| format!(" {place:?}"));
+        writeln!(out, "    {rows} of {epochs} went to {kind}{place}, where it wrote then")?;
+    }
+    let away = output::plain(sink.away, "row");
+    writeln!(out, "    {away} of these are not here; where they went was not read")
 }
 
 fn print_elsewhere(elsewhere: &Elsewhere, out: &mut output::Stdout) -> std::io::Result<()> {

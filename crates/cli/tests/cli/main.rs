@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod addresses;
 mod airflow;
 mod asked;
 mod blueprints;

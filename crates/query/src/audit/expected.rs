@@ -1,7 +1,7 @@
 //! What the ledger says that the sinks hold, and how a difference from it is explained.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 
 use contract::record::OriginSum;
@@ -12,8 +12,9 @@ use state::{Checkpoint, CheckpointStore, History, LedgerRow};
 
 use super::AuditedSink;
 use super::found::Found;
+use super::moved::{Moves, Places, Went};
 use super::report::{
-    Complete, Difference, DifferenceKind, Elsewhere, Gone, Missed, Replaced, Unexplained,
+    Complete, Difference, DifferenceKind, Elsewhere, Gone, Missed, Moved, Replaced, Unexplained,
     Unfinished,
 };
 
@@ -44,6 +45,12 @@ pub struct Expected {
     pub unproven: Vec<Unfinished>,
     /// By sink, then split and epoch.
     sums: HashMap<String, BTreeMap<Stretch, OriginSum>>,
+    /// Those of them that went where the sink does not write any more.
+    away: HashMap<String, BTreeMap<Stretch, OriginSum>>,
+    /// Stretches of which nobody knows any more how many rows did.
+    partly: HashMap<String, BTreeSet<Stretch>>,
+    /// Where rows went.
+    moves: Moves,
     /// Rows rejected after they were booked as delivered, by sink.
     rejected_after: HashMap<String, u64>,
     /// Rows that were given up because they could not be read again, by sink.
@@ -88,27 +95,43 @@ impl Limits {
     }
 }
 
+/// What a sink holds that is not what it should.
+pub struct Differing {
+    /// The stretches, in order.
+    pub stretches: Vec<Stretch>,
+    /// Rows of other stretches that went elsewhere, and are there alone.
+    pub away: u64,
+}
+
 /// What one lineage recorded.
 struct Recorded {
+    folded_until: u64,
     rows: Vec<LedgerRow>,
     checkpoints: Vec<Checkpoint>,
 }
 
 impl Expected {
-    /// Reads the ledger of every lineage of a pipeline.
+    /// Reads the ledger of every lineage of a pipeline, for these sinks.
     ///
     /// # Errors
     /// External: a checkpoint cannot be read.
-    pub async fn read(pipeline: &str, store: &CheckpointStore, until: Until) -> Result<Self> {
-        let mut expected = Self::default();
+    pub async fn read(
+        pipeline: &str,
+        sinks: &[AuditedSink],
+        store: &CheckpointStore,
+        until: Until,
+    ) -> Result<Self> {
+        let (mut expected, mut places) = (Self::default(), Places::default());
         let mut lineages = Vec::new();
         for lineage in store.lineages(pipeline).await? {
             let history = store.history(pipeline, &lineage);
-            lineages.extend(expected.read_lineage(history, &lineage, until).await?);
+            lineages.extend(expected.read_lineage(history, &lineage, (until, &mut places)).await?);
         }
+        expected.moves = places.settle(sinks);
         // What is compared depends on all lineages, so that none is added before all are read.
         for recorded in lineages {
-            recorded.rows.into_iter().for_each(|row| expected.add_row(row));
+            let folded_until = recorded.folded_until;
+            recorded.rows.into_iter().for_each(|row| expected.add_row(row, folded_until));
             recorded.checkpoints.iter().for_each(|checkpoint| expected.add_ranges(checkpoint));
         }
         Ok(expected)
@@ -118,7 +141,7 @@ impl Expected {
         &mut self,
         history: History,
         lineage: &Lineage,
-        until: Until,
+        (until, places): (Until, &mut Places),
     ) -> Result<Option<Recorded>> {
         let Some(newest) = history.newest().await? else {
             self.blank.extend((!lineage.is_replay()).then(|| lineage.to_string()));
@@ -143,8 +166,13 @@ impl Expected {
             let missed =
                 missed.map(|Gap { from, to }| Missed { lineage: lineage.to_string(), from, to });
             self.gaps.entry(sink.clone()).or_default().extend(missed);
-            let target = state.target.iter().map(|target| (sink.clone(), target.clone()));
-            self.targets.extend(target);
+            places.note(lineage, epoch, sink, state);
+            // A replay that is through stays where it was.
+            if let Some(target) = &state.target
+                && !(lineage.is_replay() && self.targets.contains_key(sink))
+            {
+                self.targets.insert(sink.clone(), target.clone());
+            }
         }
         let complete = newest.complete || until == Until::Decided;
         // The existence of an epoch proves the one before it complete.
@@ -168,18 +196,30 @@ impl Expected {
         }
         let mut rows = ledger.rows;
         rows.retain(|row| row.epoch <= complete_until);
-        Ok(Some(Recorded { rows, checkpoints: history.checkpoints().await? }))
+        let (folded_until, checkpoints) = (ledger.folded_until, history.checkpoints().await?);
+        Ok(Some(Recorded { folded_until, rows, checkpoints }))
     }
 
-    fn add_row(&mut self, row: LedgerRow) {
+    fn add_row(&mut self, row: LedgerRow, folded_until: u64) {
+        let Some(stretch) = self.stretch(&row.entry.split, row.epoch) else { return };
+        let went = self.moves.book(&row, row.epoch <= folded_until);
         let entry = row.entry;
-        let Some(stretch) = self.stretch(&entry.split, row.epoch) else { return };
         *self.rejected_after.entry(entry.sink.clone()).or_default() += entry.counts.rejected_after;
         *self.lost.entry(entry.sink.clone()).or_default() += entry.counts.lost;
         let sum = OriginSum {
             rows: entry.counts.delivered,
             hash: hash_number(&entry.hash).unwrap_or_default(),
         };
+        match went {
+            Went::Here => {}
+            Went::Away => {
+                let away = self.away.entry(entry.sink.clone()).or_default();
+                away.entry(stretch.clone()).or_default().merge(sum);
+            }
+            Went::Partly => {
+                self.partly.entry(entry.sink.clone()).or_default().insert(stretch.clone());
+            }
+        }
         self.sums.entry(entry.sink).or_default().entry(stretch).or_default().merge(sum);
     }
 
@@ -258,24 +298,47 @@ impl Expected {
     pub fn elsewhere(&self, audited: &[AuditedSink]) -> Vec<Elsewhere> {
         let is_audited = |sink: &str| audited.iter().any(|audited| audited.name == sink);
         let others = self.sums.keys().filter(|sink| !is_audited(sink));
-        let others = others.map(|sink| {
-            let target = self.targets.get(sink);
-            Elsewhere {
-                sink: sink.clone(),
-                kind: target.map(|target| target.kind.clone()),
-                place: target.and_then(|target| target.place.clone()),
-                rows: self.rows_of(sink),
-            }
-        });
+        let others =
+            others.flat_map(|sink| {
+                let moved =
+                    self.moves.of(sink).into_iter().map(|Moved { kind, place, rows, .. }| {
+                        Elsewhere { sink: sink.clone(), kind: Some(kind), place, rows }
+                    });
+                let target = self.targets.get(sink);
+                let last = Elsewhere {
+                    sink: sink.clone(),
+                    kind: target.map(|target| target.kind.clone()),
+                    place: target.and_then(|target| target.place.clone()),
+                    rows: self.rows_of(sink) - self.away(sink),
+                };
+                moved.chain([last])
+            });
         let mut others: Vec<_> = others.filter(|other| other.rows > 0).collect();
         others.sort_by(|one, other| one.sink.cmp(&other.sink));
         others
     }
 
-    /// Rows that a sink should hold.
+    /// Rows that went to a sink, wherever it wrote then.
     pub fn rows_of(&self, sink: &str) -> u64 {
         let sums = self.sums.get(sink).into_iter().flat_map(BTreeMap::values);
         sums.map(|sum| sum.rows).sum::<u64>().saturating_sub(self.rejected_after(sink))
+    }
+
+    /// Those of them that went where it does not write any more.
+    pub fn away(&self, sink: &str) -> u64 {
+        let away = self.away.get(sink).into_iter().flat_map(BTreeMap::values);
+        let away = away.map(|sum| sum.rows).sum::<u64>() + self.moves.partly(sink);
+        away.min(self.rows_of(sink))
+    }
+
+    /// Those of epochs that were added up with later ones.
+    pub fn partly(&self, sink: &str) -> u64 {
+        self.moves.partly(sink)
+    }
+
+    /// Where those went.
+    pub fn moved(&self, sink: &str) -> Vec<Moved> {
+        self.moves.of(sink)
     }
 
     /// Rows that were given up because they could not be read again.
@@ -333,18 +396,56 @@ impl Expected {
         gone.collect()
     }
 
-    /// The stretches in which a sink does not hold what it should, in order.
-    pub fn differing(&self, sink: &str, found: &Found) -> Vec<Stretch> {
+    /// Where a sink does not hold what it should. Rows that went elsewhere may be here as well, or
+    /// not.
+    pub fn differing(&self, sink: &str, found: &Found) -> Differing {
         let of_sink = self.sums.get(sink);
         let stretches: HashSet<_> =
             of_sink.into_iter().flat_map(BTreeMap::keys).chain(found.stretches()).collect();
-        let mut differing: Vec<_> = stretches
-            .into_iter()
-            .filter(|stretch| self.sum(sink, stretch) != found.sum(stretch))
-            .cloned()
-            .collect();
-        differing.sort_unstable();
+        let mut differing = Differing { stretches: Vec::new(), away: 0 };
+        for stretch in stretches {
+            let (held, expected) = (found.sum(stretch), self.sum(sink, stretch));
+            let away = self.sum_away(sink, stretch);
+            let mut here = expected;
+            here.take(away);
+            match held {
+                held if held == expected => {}
+                held if held == here => differing.away += away.rows,
+                _ => differing.stretches.push(stretch.clone()),
+            }
+        }
+        differing.stretches.sort_unstable();
         differing
+    }
+
+    /// Takes of the missing rows of a stretch those that went elsewhere; returns how many.
+    /// `partly` is what may be taken of stretches of which only the sum of all is known.
+    pub fn excuse(
+        &self,
+        sink: &str,
+        stretch: &Stretch,
+        differences: &mut Vec<Difference>,
+        partly: &mut u64,
+    ) -> u64 {
+        let is_partly = self.partly.get(sink).is_some_and(|known| known.contains(stretch));
+        let mut left = self.sum_away(sink, stretch).rows;
+        let mut excused = 0;
+        let is_missing = |one: &&mut Difference| one.kind == DifferenceKind::Missing;
+        for missing in differences.iter_mut().filter(is_missing) {
+            for budget in [Some(&mut left), is_partly.then_some(&mut *partly)].into_iter().flatten()
+            {
+                let taken = missing.rows.min(*budget);
+                *budget -= taken;
+                missing.rows -= taken;
+                excused += taken;
+            }
+        }
+        differences.retain(|one| one.rows > 0);
+        excused
+    }
+
+    fn sum_away(&self, sink: &str, stretch: &Stretch) -> OriginSum {
+        self.away.get(sink).and_then(|sums| sums.get(stretch)).copied().unwrap_or_default()
     }
 
     fn sum(&self, sink: &str, stretch: &Stretch) -> OriginSum {

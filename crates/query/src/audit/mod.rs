@@ -8,6 +8,7 @@
 
 mod expected;
 mod found;
+mod moved;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -18,12 +19,13 @@ use contract::sink::{Proof, ReadBack, Sink};
 use contract::{Error, ErrorKind, Lineage, Result};
 use futures::TryStreamExt;
 use state::CheckpointStore;
+use state::checkpoint::Target;
 
-use expected::{Expected, Until};
+use expected::{Differing, Expected, Until};
 use found::{Found, Positions};
 pub use report::{
-    Complete, Difference, DifferenceKind, Elsewhere, Gone, Missed, Replaced, Report, SinkReport,
-    Unexplained, Unfinished, Unreadable,
+    Complete, Difference, DifferenceKind, Elsewhere, Gone, Missed, Moved, Replaced, Report,
+    SinkReport, Unexplained, Unfinished, Unreadable,
 };
 
 /// A sink to be audited.
@@ -32,6 +34,8 @@ pub struct AuditedSink {
     pub name: String,
     /// Reads back what it holds.
     pub sink: Arc<dyn Sink>,
+    /// Where it writes by now; none where nobody noted it.
+    pub target: Option<Target>,
 }
 
 /// Audits the sinks of a pipeline against the ledger in a store of checkpoints.
@@ -43,10 +47,11 @@ pub async fn audit(
     sinks: &[AuditedSink],
     checkpoints: &CheckpointStore,
 ) -> Result<Report> {
-    let mut expected = Expected::read(pipeline, checkpoints, Until::Decided).await?;
+    let mut expected = Expected::read(pipeline, sinks, checkpoints, Until::Decided).await?;
     let mut reports = audit_all(pipeline, sinks, &expected).await?;
     let mut unfinished = Vec::new();
-    if let Some(complete) = without_unseen(pipeline, (&expected, &reports), checkpoints).await? {
+    let seen = (&expected, &reports[..]);
+    if let Some(complete) = without_unseen(pipeline, sinks, seen, checkpoints).await? {
         let unproven = std::mem::replace(&mut expected, complete).unproven;
         reports = audit_all(pipeline, sinks, &expected).await?;
         for mut epoch in unproven.into_iter().filter(|epoch| expected.unproven.contains(epoch)) {
@@ -84,15 +89,17 @@ async fn gone(sinks: &[AuditedSink], expected: &Expected, epoch: &Unfinished) ->
 /// known to be complete, or where nobody can tell whether it has them.
 async fn without_unseen(
     pipeline: &str,
+    sinks: &[AuditedSink],
     (expected, reports): (&Expected, &[SinkReport]),
     checkpoints: &CheckpointStore,
 ) -> Result<Option<Expected>> {
     if expected.unproven.is_empty() {
         return Ok(None);
     }
-    let complete = Expected::read(pipeline, checkpoints, Until::Complete).await?;
+    let complete = Expected::read(pipeline, sinks, checkpoints, Until::Complete).await?;
     let is_unseen = |report: &SinkReport| {
-        report.proof == Proof::None && report.expected != complete.rows_of(&report.sink)
+        let sent = complete.rows_of(&report.sink) - complete.away(&report.sink);
+        report.proof == Proof::None && report.expected != sent
     };
     let lacks = reports.iter().any(|report| report.differs() || is_unseen(report));
     Ok(lacks.then_some(complete))
@@ -106,7 +113,9 @@ async fn audit_all(
     let mut reports = Vec::with_capacity(sinks.len());
     for audited in sinks {
         let mut report = SinkReport::new(&audited.name, audited.sink.promise().proof);
-        report.expected = expected.rows_of(&audited.name);
+        report.away = expected.away(&audited.name);
+        report.expected = expected.rows_of(&audited.name) - report.away;
+        report.moved = expected.moved(&audited.name);
         report.gaps = expected.gaps(&audited.name);
         report.lost = expected.lost(&audited.name);
         let read = audit_sink(pipeline, audited, expected, report.clone()).await;
@@ -143,6 +152,9 @@ async fn audit_sink(
         Proof::Count => {
             report.found = count(pipeline, audited).await?;
             report.missing = report.expected.saturating_sub(report.found);
+            // What went elsewhere may have been brought along.
+            let brought = report.found.saturating_sub(report.expected).min(report.away);
+            report.bring(brought);
             report.duplicate = report.found.saturating_sub(report.expected);
             Ok(report)
         }
@@ -171,14 +183,18 @@ async fn audit_origins(
     report.differences = expected.undecided(&found).await?;
     report.unexplained = expected.unexplained(&found);
     report.found += report.differences.iter().map(|difference| difference.rows).sum::<u64>();
-    let differing = expected.differing(&audited.name, &found);
-    if !differing.is_empty() {
-        let positions = Positions::read(pipeline, audited, expected, &differing).await?;
-        for stretch in &differing {
+    let Differing { stretches, mut away } = expected.differing(&audited.name, &found);
+    if !stretches.is_empty() {
+        let positions = Positions::read(pipeline, audited, expected, &stretches).await?;
+        let mut partly = expected.partly(&audited.name);
+        for stretch in &stretches {
             let mut held = positions.of(stretch);
-            report.differences.extend(expected.explain(&audited.name, stretch, &mut held));
+            let mut differences = expected.explain(&audited.name, stretch, &mut held);
+            away += expected.excuse(&audited.name, stretch, &mut differences, &mut partly);
+            report.differences.extend(differences);
         }
     }
+    report.bring(report.away.saturating_sub(away));
     report.add_up(expected.rejected_after(&audited.name));
     Ok(report)
 }

@@ -102,6 +102,12 @@ pub struct SinkReport {
     /// should not hold them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub gaps: Vec<Missed>,
+    /// Where it wrote before, and went on elsewhere on the operator's word.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub moved: Vec<Moved>,
+    /// Rows that went to these places and that it does not hold: nobody looked there. It need not
+    /// hold them.
+    pub away: u64,
     /// Why it could not be read; the numbers then say nothing of what it holds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unreadable: Option<Unreadable>,
@@ -127,6 +133,25 @@ pub struct Missed {
     pub from: u64,
     /// The last.
     pub to: u64,
+}
+
+/// A place where a sink wrote before, and the epochs whose rows went there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Moved {
+    /// Whose epochs they are.
+    pub lineage: String,
+    /// The sink's type then.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The place, where it was noted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
+    /// The first epoch.
+    pub from: u64,
+    /// The last one.
+    pub to: u64,
+    /// Rows that were delivered there.
+    pub rows: u64,
 }
 
 /// Why a sink could not be read back.
@@ -212,8 +237,16 @@ impl SinkReport {
             replaced: Vec::new(),
             unexplained: None,
             gaps: Vec::new(),
+            moved: Vec::new(),
+            away: 0,
             unreadable: None,
         }
+    }
+
+    /// Takes back of the rows that need not be here those that are.
+    pub(super) fn bring(&mut self, rows: u64) {
+        self.away -= rows.min(self.away);
+        self.expected += rows;
     }
 
     /// Counts the differences; rows that were rejected after their delivery are not missing.

@@ -13,11 +13,11 @@ use contract::source::Split;
 use contract::{Error, Lineage, Position, Result, SplitId};
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
-use state::checkpoint::Cut;
+use state::checkpoint::{Cut, SinkState, Target};
 use state::ledger::{Counts, Entry, hash_text};
 use state::{Checkpoint, CheckpointStore, History};
 
-use super::{AuditedSink, Report, Unfinished, audit};
+use super::{AuditedSink, Report, SinkReport, Unfinished, audit};
 
 /// Rows as (epoch, position), all of the split `a`.
 type Rows = &'static [(u64, i64)];
@@ -140,12 +140,21 @@ fn entry(from: i64) -> Entry {
     }
 }
 
+fn audited(name: &str, sink: impl Sink + 'static) -> AuditedSink {
+    AuditedSink { name: name.to_owned(), sink: Arc::new(sink), target: None }
+}
+
+/// A sink that cannot be read back.
+pub fn silent(name: &str) -> AuditedSink {
+    audited(name, Silent)
+}
+
 fn checkpoints(store: Arc<dyn ObjectStore>) -> CheckpointStore {
     CheckpointStore::shared(store, Duration::from_secs(10), "memory")
 }
 
 async fn report(rows: Rows, complete: bool) -> Report {
-    let sinks = [AuditedSink { name: "lake".into(), sink: Arc::new(Given(rows)) }];
+    let sinks = [audited("lake", Given(rows))];
     audit("p", &sinks, &checkpoints(store(complete).await)).await.expect("audited")
 }
 
@@ -214,7 +223,7 @@ async fn a_decided_epoch_that_every_sink_holds_needs_no_mark() {
 #[tokio::test]
 async fn a_decided_epoch_is_unfinished_where_nobody_can_tell() {
     for (complete, epoch) in [(true, 2), (false, 1)] {
-        let sinks = [AuditedSink { name: "lake".into(), sink: Arc::new(Unproven) }];
+        let sinks = [audited("lake", Unproven)];
         let checkpoints = checkpoints(store(complete).await);
         let report = audit("p", &sinks, &checkpoints).await.expect("audited");
         assert_eq!((report.complete, report.lineages[0].epoch), (complete, epoch));
@@ -226,8 +235,8 @@ async fn a_decided_epoch_is_unfinished_where_nobody_can_tell() {
 async fn a_decided_epoch_is_under_way_while_somebody_owns_the_lineage() {
     let checkpoints = checkpoints(store(false).await);
     let lease = checkpoints.lease("p", &Lineage::main()).await.expect("free");
-    let sink = Arc::new(Given(&[(1, 0), (1, 1), (1, 2), (2, 3)]));
-    let sinks = [AuditedSink { name: "lake".into(), sink }];
+    let sink = Given(&[(1, 0), (1, 1), (1, 2), (2, 3)]);
+    let sinks = [audited("lake", sink)];
     let report = audit("p", &sinks, &checkpoints).await.expect("audited");
     assert!(report.complete && report.unfinished.is_empty());
     assert_eq!(report.lineages[0].epoch, 1);
@@ -253,7 +262,7 @@ async fn epochs_of_several_lineages_are_compared_together() {
             history.decide(&mut checkpoint).await.expect("decided");
         }
         history.mark_complete(3).await.expect("marked");
-        let sinks = [AuditedSink { name: "lake".into(), sink: Arc::new(Given(rows)) }];
+        let sinks = [audited("lake", Given(rows))];
         let report = audit("p", &sinks, &checkpoints(store)).await.expect("audited");
         let sink = &report.sinks[0];
         let found = format!("{} of {}", sink.found, sink.expected);
@@ -273,8 +282,8 @@ async fn epochs_of_several_lineages_are_compared_together() {
 
 #[tokio::test]
 async fn rows_without_an_origin_are_somebody_elses() {
-    let sink = Arc::new(Given(&[(1, 0), (1, 1), (1, 2), (2, 3), (2, 4), (2, 5), (FOREIGN, 0)]));
-    let sinks = [AuditedSink { name: "lake".into(), sink }];
+    let sink = Given(&[(1, 0), (1, 1), (1, 2), (2, 3), (2, 4), (2, 5), (FOREIGN, 0)]);
+    let sinks = [audited("lake", sink)];
     let report = audit("p", &sinks, &checkpoints(store(true).await)).await.expect("audited");
     assert!(report.complete);
     assert_eq!((report.sinks[0].found, report.sinks[0].foreign), (6, 1));
@@ -283,8 +292,8 @@ async fn rows_without_an_origin_are_somebody_elses() {
 #[tokio::test]
 async fn a_sink_that_cannot_be_read_does_not_keep_the_others_from_being_audited() {
     let audit_beside = async |rows: Rows, complete: bool| {
-        let silent = AuditedSink { name: "silent".into(), sink: Arc::new(Silent) };
-        let lake = AuditedSink { name: "lake".into(), sink: Arc::new(Given(rows)) };
+        let silent = silent("silent");
+        let lake = audited("lake", Given(rows));
         let checkpoints = checkpoints(store(complete).await);
         audit("p", &[silent, lake], &checkpoints).await.expect("audited")
     };
@@ -299,4 +308,37 @@ async fn a_sink_that_cannot_be_read_does_not_keep_the_others_from_being_audited(
     }
     let report = audit_beside(&whole[1..], true).await;
     assert!(report.differs() && report.sinks[1].missing == 1);
+}
+
+/// Rows of the first epoch went where the sink does not write any more.
+#[tokio::test]
+async fn rows_that_went_to_another_place_are_not_missing_in_the_present_one() {
+    let target = |place: &str| Target { kind: "lake".to_owned(), place: Some(place.to_owned()) };
+    let store = store(true).await;
+    let history = History::new(store.clone(), "p", &Lineage::main());
+    let mut checkpoint = history.newest().await.expect("read").expect("decided").checkpoint;
+    checkpoint.epoch += 1;
+    (checkpoint.cuts, checkpoint.ledger) = (Vec::new(), Vec::new());
+    let mut state = SinkState { target: Some(target("a")), ..SinkState::default() };
+    state.move_to(&target("b"), 1);
+    checkpoint.sinks.insert("lake".to_owned(), state);
+    history.decide(&mut checkpoint).await.expect("decided");
+    history.mark_complete(checkpoint.epoch).await.expect("marked");
+    let check = async |rows: Rows, now: &str, expect: &str| {
+        let sinks = [AuditedSink { target: Some(target(now)), ..audited("lake", Given(rows)) }];
+        let report = audit("p", &sinks, &checkpoints(store.clone())).await.expect("audited");
+        let SinkReport { found, expected, missing, away, moved, .. } = &report.sinks[0];
+        let said = format!("{found} of {expected}, {missing} missing, {away} away");
+        assert_eq!(said, expect, "{rows:?}");
+        assert_eq!(report.complete, *missing == 0);
+        moved.iter().map(|one| (one.from, one.to, one.rows)).collect::<Vec<_>>()
+    };
+    let whole: Rows = &[(1, 0), (1, 1), (1, 2), (2, 3), (2, 4), (2, 5)];
+    let moved = check(&whole[3..], "b", "3 of 3, 0 missing, 3 away").await;
+    assert_eq!(moved, [(1, 1, 3)]);
+    check(whole, "b", "6 of 6, 0 missing, 0 away").await;
+    check(&whole[2..], "b", "4 of 4, 0 missing, 2 away").await;
+    check(&whole[4..], "b", "2 of 3, 1 missing, 3 away").await;
+    check(&whole[..3], "a", "3 of 3, 0 missing, 3 away").await;
+    check(&whole[..2], "a", "2 of 3, 1 missing, 3 away").await;
 }

@@ -24,6 +24,10 @@ pub const SEMANTICS: u32 = 2;
 
 pub use written::{FORMAT, Line};
 
+/// Places where a sink wrote before that are told apart; of more, the oldest two are taken for the
+/// later one.
+const EARLIER_MAX: usize = 32;
+
 /// The state of a lineage after an epoch.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Checkpoint {
@@ -201,6 +205,9 @@ pub struct SinkState {
     /// no pipeline file names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<Target>,
+    /// Where it wrote before, oldest first, and went on elsewhere on the operator's word.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<EarlierTarget>,
     /// What stood under the names that its rows went to, in all epochs; of each name the newest
     /// last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -249,6 +256,33 @@ pub struct Target {
     pub place: Option<String>,
 }
 
+impl Target {
+    /// Whether both are one place, however it is written.
+    pub fn is_one(&self, other: &Self) -> bool {
+        self.kind == other.kind
+            && match (&self.place, &other.place) {
+                (Some(one), Some(other)) => stores::is_one_place(one, other),
+                (one, other) => one == other,
+            }
+    }
+}
+
+/// Where a sink wrote before it went on elsewhere on the operator's word, and the epochs whose rows
+/// went there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EarlierTarget {
+    /// Where.
+    #[serde(flatten)]
+    pub target: Target,
+    /// The first epoch.
+    pub from: u64,
+    /// The last one.
+    pub to: u64,
+    /// Rows of these epochs, once they were counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u64>,
+}
+
 /// A refused row as the checkpoint keeps it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -266,6 +300,29 @@ impl SinkState {
         if self.owes { Some(epoch) } else { self.prev }
     }
 
+    /// Notes that the sink writes elsewhere from now on, and that the rows of all epochs up to `to`
+    /// went where it wrote so far. What stood under the names of that place tells nothing of the
+    /// new one.
+    pub fn move_to(&mut self, now: &Target, to: u64) {
+        let from = self.earlier.last().map_or(1, |last| last.to + 1);
+        if let Some(target) = self.target.take().filter(|_| from <= to) {
+            self.earlier.push(EarlierTarget { target, from, to, rows: None });
+        }
+        if self.earlier.len() > EARLIER_MAX {
+            let oldest = self.earlier.remove(0);
+            let joined = &mut self.earlier[0];
+            joined.from = oldest.from;
+            joined.rows = oldest.rows.zip(joined.rows).map(|(one, other)| one + other);
+        }
+        self.rename_to(now);
+    }
+
+    /// Notes that the place where the sink writes has another name now.
+    pub fn rename_to(&mut self, now: &Target) {
+        self.target = Some(now.clone());
+        self.identities.clear();
+    }
+
     /// What it did not see of all epochs up to this one, while it was not in the pipeline file: as
     /// accepted, and since it is away.
     pub fn missed(&self, epoch: u64) -> Vec<Gap> {
@@ -280,6 +337,7 @@ impl SinkState {
         Self {
             prev,
             target: self.target.clone(),
+            earlier: self.earlier.clone(),
             identities: self.identities.clone(),
             absent_from: self.absent_from,
             gaps: self.gaps.clone(),
@@ -364,5 +422,32 @@ mod tests {
         assert_eq!(state.token_after(5), Some(3));
         state.owes = true;
         assert_eq!(state.token_after(5), Some(5));
+    }
+
+    #[test]
+    fn a_sink_that_moves_keeps_which_epochs_went_where() {
+        let target = |place: &str| Target { kind: "lake".to_owned(), place: Some(place.into()) };
+        let mut state = SinkState { target: Some(target("a")), ..SinkState::default() };
+        let check = |state: &SinkState, expect: &[(&str, u64, u64)]| {
+            let known =
+                state.earlier.iter().map(|one| (one.target.place.as_deref(), one.from, one.to));
+            let expect = expect.iter().map(|(place, from, to)| (Some(*place), *from, *to));
+            assert!(known.eq(expect), "{:?}", state.earlier);
+        };
+        state.move_to(&target("b"), 4);
+        check(&state, &[("a", 1, 4)]);
+        state.rename_to(&target("b again"));
+        // Nothing went there.
+        state.move_to(&target("c"), 4);
+        check(&state, &[("a", 1, 4)]);
+        state.earlier[0].rows = Some(9);
+        state.move_to(&target("d"), 6);
+        check(&state, &[("a", 1, 4), ("c", 5, 6)]);
+        assert_eq!(state.at_rest(None).earlier, state.earlier);
+        for epoch in 7..7 + EARLIER_MAX as u64 {
+            state.move_to(&target("e"), epoch);
+        }
+        assert_eq!((state.earlier.len(), state.earlier[0].from), (EARLIER_MAX, 1));
+        assert_eq!(state.earlier[0].rows, None, "of the others nobody has counted");
     }
 }
