@@ -214,6 +214,60 @@ fn what_would_enter_a_state_again_stays_open_with_the_reason() {
     assert_eq!(closed.json()["taken"], 3);
 }
 
+/// What a parser refuses lacks in a sink beside a step with a state and in one below it. The first
+/// gets it, and the step refuses it anew for the second.
+#[test]
+fn what_stands_beside_a_state_gets_what_a_replay_gives() {
+    let desk = Desk::new();
+    desk.write("access.log", LINES);
+    let once = "  once: { type: dedupe, input: parsed, key: [word] }\nsinks:\n  \
+                lone: { type: lake, input: once, table: lone }\n";
+    let pipeline = PIPELINE.replace("sinks:\n", once);
+    desk.write("web.yaml", &pipeline.replace("PATTERN", WRONG));
+    desk.done(&["run", "web.yaml", "--until-end", "-q"]);
+    desk.write("web.yaml", &pipeline.replace("PATTERN", RIGHT));
+    for (sink, code, taken) in [("lone", 3, 0), ("lake", 0, 3)] {
+        let replay = ["dead-letters", "replay", "web.yaml", "--sink", sink, "--format", "json"];
+        let ran = desk.run(&replay);
+        let report = ran.json();
+        assert_eq!((ran.code, &report["taken"]), (code, &taken.into()), "{sink}: {report}");
+    }
+    assert_eq!(words(&desk, "web", "word"), ["one", "minus", "two", "minus"]);
+    assert_eq!(words(&desk, "lone", "word"), ["one", "two"], "the state was not asked");
+    let sql = "SELECT step, reason, state FROM dead_letters WHERE state = 'open' ORDER BY step";
+    let open = desk.done(&["query", sql, "--format", "json"]).json();
+    let steps: Vec<_> = open.as_array().expect("rows").iter().map(|row| &row["step"]).collect();
+    assert_eq!(steps, ["once", "once", "parsed"], "{open}");
+    let reason = open[0]["reason"].as_str().expect("a reason");
+    assert!(reason.contains("\"once\" keeps a state"), "{reason}");
+    let left = replay(&desk);
+    assert_eq!(
+        (&left["taken"], &left["left"][0]["dead_letters"]),
+        (&1.into(), &2.into()),
+        "{left}"
+    );
+    desk.done(&["audit", "web.yaml"]);
+}
+
+/// A parser beside a step with a state has nothing to do with it.
+#[test]
+fn a_branch_without_a_state_is_replayed_whatever_stands_beside_it() {
+    let desk = Desk::new();
+    desk.write("access.log", LINES);
+    let beside = "  once: { type: dedupe, input: access, key: [message] }\nsinks:\n";
+    let pipeline = PIPELINE
+        .replace("sinks:\n", beside)
+        .replace("raw: { type: lake, input: access", "raw: { type: lake, input: once");
+    desk.write("web.yaml", &pipeline.replace("PATTERN", WRONG));
+    desk.done(&["run", "web.yaml", "--until-end", "-q"]);
+    desk.write("web.yaml", &pipeline.replace("PATTERN", RIGHT));
+    let report = replay(&desk);
+    assert_eq!((&report["taken"], &report["refused_again"]), (&3.into(), &1.into()), "{report}");
+    assert_eq!(words(&desk, "web", "word"), ["one", "minus", "two", "minus"]);
+    assert_eq!(words(&desk, "raw", "message").len(), 5, "nothing came a second time");
+    desk.done(&["audit", "web.yaml"]);
+}
+
 /// Both rows passed the step, which had forgotten the first key; it must not ask again.
 #[test]
 fn what_passed_a_state_once_passes_it_again() {

@@ -30,7 +30,7 @@ use crate::graph::{Consumer, Consumers, Edge, Pipeline, SinkNode, StepNode};
 use letters::Letters;
 use marks::Marks;
 use narrow::{Leg, Rows};
-use passing::Passing;
+use passing::{Barring, Passing};
 pub use plans::Plans;
 use reread::Reread;
 pub use ways::{Refused, Route, Way};
@@ -194,15 +194,30 @@ impl Pipeline {
         found.is_some_and(|node| self.gives_lines(source) || node.source.again() != Again::Never)
     }
 
-    /// The step with a state that a letter of the refuser would enter, by name: the refuser itself,
-    /// or one below. A replay has a lineage and states of its own, so that such a step would not
-    /// know what the pipeline's has seen.
+    /// The step with a state that a letter of the refuser would enter, by name (the refuser itself,
+    /// or one below), where it would come to no sink without. A replay has a lineage and states of
+    /// its own, so that such a step would not know what the pipeline's has seen.
     pub fn state_below(&self, refuser: &Refuser) -> Option<&str> {
-        let Consumer::Step(step) = self.find(refuser)? else { return None };
-        let below = narrow::below(self, Consumer::Step(step));
-        let mut steps = self.steps.iter().zip(below);
-        let found = steps.find(|(node, below)| *below && node.step.stateful());
-        found.map(|(node, _)| node.name.as_str())
+        let step = *self.states_below(refuser).first()?;
+        self.sinks_beside_states(refuser).is_empty().then(|| self.steps[step].name.as_str())
+    }
+
+    /// The sinks that a row of the refuser reaches without entering a state.
+    pub fn sinks_beside_states(&self, refuser: &Refuser) -> Vec<&str> {
+        let sinks = match self.find(refuser) {
+            None => Vec::new(),
+            Some(Consumer::Sink(sink)) => vec![sink],
+            Some(Consumer::Step(step)) => narrow::sinks_beside_states(self, step),
+        };
+        sinks.into_iter().map(|sink| self.sinks[sink].name.as_str()).collect()
+    }
+
+    /// The steps with a state among the refuser and those below it, by number.
+    fn states_below(&self, refuser: &Refuser) -> Vec<usize> {
+        let Some(Consumer::Step(step)) = self.find(refuser) else { return Vec::new() };
+        let below = narrow::below(self, Consumer::Step(step)).into_iter().enumerate();
+        let below = below.filter(|(step, below)| *below && self.steps[*step].step.stateful());
+        below.map(|(step, _)| step).collect()
     }
 
     /// The step with a state on a way to the refuser, by name, that nobody can do without. What a
@@ -269,6 +284,10 @@ impl Pipeline {
         }
         if let Some(step) = self.state_below(&request.refuser) {
             return Err(gone(format!("{step:?} keeps a state below {}", request.refuser)));
+        }
+        for step in self.states_below(&request.refuser) {
+            let node = &mut self.steps[step];
+            node.step = Arc::new(Barring::by(&node.name, node.step.ports()));
         }
         self.pass_by(&ways).map_err(gone)?;
         narrow::to(self, &narrow::kept(self, refuser, &ways));

@@ -217,6 +217,26 @@ pub fn below(pipeline: &Pipeline, node: Consumer) -> Vec<bool> {
     below
 }
 
+/// The sinks that rows of a step reach without entering a step with a state, by number.
+pub fn sinks_beside_states(pipeline: &Pipeline, step: usize) -> Vec<usize> {
+    let mut open = vec![false; pipeline.steps.len()];
+    open[step] = true;
+    let mut sinks = BTreeSet::new();
+    for number in 0..pipeline.steps.len() {
+        let node = &pipeline.steps[number];
+        if !open[number] || node.step.stateful() {
+            continue;
+        }
+        for edge in node.ports.iter().flat_map(|port| &port.edges) {
+            match edge.to {
+                Consumer::Step(step) => open[step] = true,
+                Consumer::Sink(sink) => drop(sinks.insert(sink)),
+            }
+        }
+    }
+    sinks.into_iter().collect()
+}
+
 /// Sinks without an input go, except the one that takes the dead letters; the others move up.
 fn remove_idle_sinks(pipeline: &mut Pipeline) {
     let mut fed = vec![false; pipeline.sinks.len()];

@@ -248,10 +248,13 @@ fn refuse(
         }
         None => return Err(without(pipeline, refuser)),
         Some([]) => return Err(format!("no sink is below {refuser}")),
-        Some([_, _, ..]) if selection.sink.is_some() => {
-            return Err(format!("other sinks below {refuser} lack them too"));
-        }
         Some(_) => {}
+    }
+    // What stands below a state gets nothing, whatever is chosen.
+    let reached = pipeline.sinks_beside_states(refuser);
+    let is_other = |sink: &String| reached.iter().any(|reached| reached != sink);
+    if selection.sink.as_ref().is_some_and(is_other) {
+        return Err(format!("other sinks below {refuser} lack them too"));
     }
     match pipeline.state_below(refuser) {
         None => Ok(()),
