@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,14 +13,16 @@ use contract::{Error, Result, SplitId};
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::metadata::MetadataTopic;
+use rdkafka::metadata::{Metadata, MetadataTopic};
 use rdkafka::topic_partition_list::Offset;
 use tracing::warn;
 
-use crate::client::{Connection, REQUEST_LIMIT, Witness, failed};
+use crate::client::{Connection, REQUEST_LIMIT, Witness, failed, is_silence};
 use crate::topic_id::{self, TopicId};
 use crate::topics::TopicSet;
 
+/// How long brokers may take for an answer before people are told that none came.
+const TOLD_WITHIN: Duration = Duration::from_secs(2);
 /// Notes of a client that are listened to before its silence is reported.
 const NOTES_MAX: usize = 32;
 /// How long transactions that are on their way are waited for.
@@ -77,12 +80,15 @@ pub struct Catalog {
     client: OnceLock<BaseConsumer<Witness>>,
     /// Sees what is not committed as well.
     eager: OnceLock<BaseConsumer<Witness>>,
+    /// Whether it was told that nobody answers.
+    is_told: AtomicBool,
 }
 
 impl Catalog {
     /// Asks the brokers of a connection.
     pub fn new(connection: Connection) -> Self {
-        Self { connection, client: OnceLock::new(), eager: OnceLock::new() }
+        let (client, eager) = (OnceLock::new(), OnceLock::new());
+        Self { connection, client, eager, is_told: AtomicBool::new(false) }
     }
 
     /// The topics of a set with the number of their partitions, as far as they are there.
@@ -93,9 +99,7 @@ impl Catalog {
         let mut found = BTreeMap::new();
         if set.has_patterns() {
             let tried = || format!("could not list the topics of {:?}", self.connection.brokers());
-            let client = self.client()?;
-            let metadata = client.fetch_metadata(None, REQUEST_LIMIT);
-            let metadata = metadata.map_err(|error| self.failed(error, tried()))?;
+            let metadata = self.listed(None, &tried())?;
             for topic in metadata.topics().iter().filter(|topic| set.matches(topic.name())) {
                 found.insert(topic.name().to_owned(), partitions(topic)?);
             }
@@ -114,8 +118,7 @@ impl Catalog {
     /// External: the brokers do not answer.
     pub fn partitions(&self, topic: &str) -> Result<Option<i32>> {
         let tried = || format!("could not ask for the topic {topic:?}");
-        let metadata = self.client()?.fetch_metadata(Some(topic), REQUEST_LIMIT);
-        let metadata = metadata.map_err(|error| self.failed(error, tried()))?;
+        let metadata = self.listed(Some(topic), &tried())?;
         let found = metadata.topics().iter().find(|found| found.name() == topic);
         let Some(found) = found else { return Ok(None) };
         match found.error().map(RDKafkaErrorCode::from) {
@@ -143,8 +146,7 @@ impl Catalog {
     /// External: none answers.
     pub fn brokers(&self) -> Result<Vec<i32>> {
         let tried = || format!("could not list the brokers of {:?}", self.connection.brokers());
-        let metadata = self.client()?.fetch_metadata(None, REQUEST_LIMIT);
-        let metadata = metadata.map_err(|error| self.failed(error, tried()))?;
+        let metadata = self.listed(None, &tried())?;
         Ok(metadata.brokers().iter().map(rdkafka::metadata::MetadataBroker::id).collect())
     }
 
@@ -246,6 +248,41 @@ impl Catalog {
             .create_with_context(Witness::default())
             .map_err(|error| failed(error, "could not make a Kafka client"))?;
         Ok(place.get_or_init(|| client))
+    }
+
+    /// What the brokers say of a topic, or of all. Whoever asks them anything asks for this first:
+    /// that nobody answers is told soon, and they are asked on.
+    fn listed(&self, topic: Option<&str>, tried: &str) -> Result<Metadata> {
+        let client = self.client()?;
+        let begun = Instant::now();
+        let soon = client.fetch_metadata(topic, TOLD_WITHIN);
+        let listed = match soon {
+            Err(error) if is_silence(&error) => {
+                self.tell(client, error, tried)?;
+                client.fetch_metadata(topic, REQUEST_LIMIT.saturating_sub(begun.elapsed()))
+            }
+            answered => answered,
+        };
+        if listed.is_ok() {
+            self.is_told.store(false, Ordering::Relaxed);
+        }
+        listed.map_err(|error| self.explained(client, error, tried.to_owned()))
+    }
+
+    /// Tells once, until they answer, that nobody does, with what was heard.
+    ///
+    /// # Errors
+    /// External: a port speaks something else, and so nobody ever will.
+    fn tell(&self, client: &BaseConsumer<Witness>, error: KafkaError, tried: &str) -> Result<()> {
+        let error = self.explained(client, error, tried.to_owned());
+        if !error.retry() {
+            return Err(error);
+        }
+        if !self.is_told.swap(true, Ordering::Relaxed) {
+            let (brokers, hint) = (self.connection.brokers(), error.hint_text());
+            warn!(brokers, error = error.chain(), hint, "no broker answers yet; asking on");
+        }
+        Ok(())
     }
 
     fn failed(&self, error: KafkaError, tried: String) -> Error {

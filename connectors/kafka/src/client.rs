@@ -158,10 +158,14 @@ const UNREACHED: &str = "is a broker up, and can this machine reach it? Look at 
                          and port), and at `advertised.listeners` of the brokers: clients go on \
                          with the addresses that these give";
 
+/// Whether it says no more than that nobody answered in time.
+pub fn is_silence(error: &KafkaError) -> bool {
+    error.rdkafka_error_code().is_some_and(|code| SILENT.contains(&code))
+}
+
 /// Whether a port that speaks TLS, or does not, may be behind it.
 fn may_be_the_port(error: &KafkaError) -> bool {
-    let code = error.rdkafka_error_code();
-    code.is_some_and(|code| code == RDKafkaErrorCode::SSL || SILENT.contains(&code))
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::SSL) || is_silence(error)
 }
 
 /// Hears what a client says beside its answers.
@@ -177,8 +181,7 @@ impl Witness {
     /// was none in time.
     pub fn explain(&self, error: KafkaError, tried: impl Into<String>) -> Error {
         let heard = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let is_silent = error.rdkafka_error_code().is_some_and(|code| SILENT.contains(&code));
-        match heard.filter(|_| is_silent) {
+        match heard.filter(|_| is_silence(&error)) {
             Some((cause, reason)) => failed(cause, told(&reason)).context(tried),
             None => failed(error, tried),
         }

@@ -7,6 +7,7 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::thread;
 use std::time::Duration;
 
 use contract::Error;
@@ -30,12 +31,19 @@ const CIPHERS: [u8; 10] = [0x13, 0x01, 0xc0, 0x2f, 0xc0, 0x30, 0x00, 0x9c, 0x00,
 /// them shows that it does. `protocol` is the client's `security.protocol`.
 pub fn mismatch(brokers: &str, protocol: &str) -> Option<Error> {
     let is_tls = protocol.to_lowercase().ends_with("ssl");
-    let mut brokers = brokers.split(',').map(str::trim).filter(|it| !it.is_empty());
-    let wrong = |broker: &&str| match is_tls {
+    let brokers = brokers.split(',').map(str::trim).filter(|it| !it.is_empty());
+    let wrong = |broker: &str| match is_tls {
         true => speaks_plainly(broker).unwrap_or(false),
         false => speaks_tls(broker).unwrap_or(false),
     };
-    let broker = brokers.by_ref().take(BROKERS_MAX).find(wrong)?;
+    let asked: Vec<_> = brokers.take(BROKERS_MAX).collect();
+    // All at once: none waits until another one's time is up.
+    let answers: Vec<_> = thread::scope(|scope| {
+        let asking: Vec<_> = asked.iter().map(|broker| scope.spawn(|| wrong(broker))).collect();
+        asking.into_iter().map(|asking| asking.join().unwrap_or(false)).collect()
+    });
+    let broker =
+        asked.iter().zip(answers).find_map(|(broker, is_wrong)| is_wrong.then_some(*broker))?;
     let shown = protocol.to_uppercase();
     let (message, way_out) = match is_tls {
         true => (

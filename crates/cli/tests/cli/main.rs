@@ -44,6 +44,7 @@ mod shared_lineage;
 mod tail;
 mod targets;
 mod times;
+mod unreached;
 mod values;
 mod ways;
 
