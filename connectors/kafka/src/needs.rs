@@ -53,7 +53,7 @@ impl Needs for SourceNeeds {
             let matching = found.keys().filter(|name| self.set.matches(name)).count();
             let state = if matching > 0 { State::Present } else { State::Missing };
             let name = self.set.patterns().collect::<Vec<_>>().join(", ");
-            needs.push(need(name, format!("topics that match: {matching}"), state, Maker::Run));
+            needs.push(need(name, format!("topics that match: {matching}"), state, Maker::Later));
         }
         Ok(needs)
     }

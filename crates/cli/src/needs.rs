@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::io::Write;
 
 use async_trait::async_trait;
-use contract::needs::{Need, Needs, State};
+use contract::needs::{Maker, Need, Needs, State};
 use contract::spec::{BuildContext, Part};
 use contract::{Error, Result};
 use runtime::Pipeline;
@@ -199,6 +199,7 @@ pub fn planned(asked: &[Asked]) -> Vec<Told> {
     let told = found().map(|(one, need)| {
         let by_run = made.get(&(&one.kind, need.kind, &need.name));
         let action = match (&need.state, by_run) {
+            (State::Missing, _) if need.maker == Maker::Later => Action::None,
             (State::Missing, Some(_)) => Action::Make,
             (State::Missing, None) => Action::Act,
             _ => Action::None,
@@ -240,6 +241,7 @@ impl Told {
             (Action::Make, _) => ("+", "is missing, and is made".to_owned()),
             (Action::Made, _) => ("+", "was made".to_owned()),
             (Action::Act, _) => ("!", "is missing, and somebody else must make it".to_owned()),
+            (_, State::Missing) => ("=", "is not there yet".to_owned()),
             (_, State::Different(what)) => ("!", format!("is there, and differs: {what}")),
             (_, _) => ("=", "is there".to_owned()),
         };

@@ -46,17 +46,20 @@ pub enum Maker {
     Setup,
     /// Somebody else.
     Other,
+    /// Nobody beforehand: what it is called shows when records come, and a run waits for it, or has
+    /// it made then.
+    Later,
 }
 
 impl Need {
     /// Whether a run would fail for it.
     pub fn blocks(&self) -> bool {
-        self.state == State::Missing && self.maker != Maker::Run
+        self.state == State::Missing && !matches!(self.maker, Maker::Run | Maker::Later)
     }
 
     /// Whether `setup` makes it now.
     pub fn is_made(&self) -> bool {
-        self.state == State::Missing && self.maker != Maker::Other
+        self.state == State::Missing && !matches!(self.maker, Maker::Other | Maker::Later)
     }
 }
 

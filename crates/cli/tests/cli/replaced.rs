@@ -71,7 +71,7 @@ fn go_on(desk: &Desk) {
     assert_eq!(again["replaced"], Value::Null, "{again}");
 }
 
-fn ask(url: &str, statement: &str) -> String {
+pub fn ask(url: &str, statement: &str) -> String {
     let asked = Command::new("psql").args([url, "-qAtc", statement]).output().expect("psql starts");
     assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
     String::from_utf8(asked.stdout).expect("text").trim().to_owned()

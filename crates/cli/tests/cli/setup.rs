@@ -1,6 +1,7 @@
 //! `setup` and `check --connect`: what pipelines need outside, on real servers.
 
 use serde_json::Value;
+use testkit::http;
 use testkit::services::{find, gcs_settings, setting, unique};
 
 use super::Desk;
@@ -170,6 +171,90 @@ fn buckets_and_index_templates_are_made() {
     actions(&desk, &["--apply"], "none");
     desk.done(&["run", "all.yaml", "--until-end"]);
     desk.done(&["audit", "all.yaml"]);
+}
+
+/// The settings of a cluster that makes no index by itself, until it is dropped.
+struct NoIndices<'a>(&'a str);
+
+impl<'a> NoIndices<'a> {
+    fn set(url: &'a str, value: &str) {
+        let body = format!("{{\"persistent\":{{\"action.auto_create_index\":{value}}}}}");
+        http::send("PUT", url, "/_cluster/settings", &body).expect("it is taken");
+    }
+}
+
+impl Drop for NoIndices<'_> {
+    fn drop(&mut self) {
+        Self::set(self.0, "null");
+    }
+}
+
+#[test]
+fn what_rows_will_name_is_told_as_far_as_it_can_be_known() {
+    for server in ["opensearch", "elasticsearch"] {
+        let Some(url) = find(server) else { continue };
+        let desk = Desk::new();
+        let name = unique("named");
+        desk.write("a.log", "a\nb\n");
+        desk.write(
+            "all.yaml",
+            &format!(
+                "name: named\nsources:\n  a: {{ type: file, paths: [a.log] }}\nsinks:\n  \
+                 out: {{ type: opensearch, input: a, url: \"{url}\", index: \"{name}-{{message}}\" }}\n"
+            ),
+        );
+        let said = |there: &str, found: usize| {
+            let pattern = format!("index {name}-* (named by rows; indices that match: {found}; ");
+            let line = format!("= sink out: {pattern}made as rows come) {there}");
+            let checked = desk.done(&["check", "all.yaml", "--connect"]).stdout;
+            assert!(checked.contains(&line), "{line}: {checked}");
+        };
+        said("is not there yet", 0);
+        let applied = desk.done(&["setup", "all.yaml", "--apply"]).stdout;
+        assert!(applied.ends_with("nothing to make\n"), "{applied}");
+        desk.done(&["run", "all.yaml", "--until-end", "-q"]);
+        said("is there", 2);
+    }
+}
+
+#[test]
+fn a_cluster_that_makes_no_index_is_told_before_rows_come() {
+    // The other server's tests make indices meanwhile.
+    let Some(url) = find("elasticsearch") else { return };
+    let desk = Desk::new();
+    let name = unique("unmade");
+    desk.write("a.log", "a\n");
+    let sink = |index: &str| {
+        format!(
+            "name: unmade\nsources:\n  a: {{ type: file, paths: [a.log] }}\nsinks:\n  \
+             out: {{ type: opensearch, input: a, url: \"{url}\", index: \"{index}\" }}\n"
+        )
+    };
+    let allowed = format!("\"-{name}*,+*\"");
+    let _back = NoIndices(&url);
+    NoIndices::set(&url, &allowed);
+    desk.write("all.yaml", &sink(&format!("{name}-{{message}}")));
+    let checked = desk.done(&["check", "all.yaml", "--connect"]).stdout;
+    let list = format!("where `action.auto_create_index` is -{name}*,+*");
+    assert!(checked.contains(&list), "{checked}");
+}
+
+#[test]
+fn topics_that_nobody_made_yet_are_no_defect() {
+    let Some(brokers) = find("kafka") else { return };
+    let desk = Desk::new();
+    let name = unique("awaited");
+    desk.write(
+        "all.yaml",
+        &format!(
+            "name: awaited\nsources:\n  a: {{ type: kafka, brokers: \"{brokers}\", topics: \"/{name}-.*/\" }}\n\
+             sinks:\n  lake: {{ type: lake, input: a, table: t }}\n"
+        ),
+    );
+    let applied = desk.done(&["setup", "all.yaml", "--apply"]).stdout;
+    let line = "(topics that match: 0) is not there yet";
+    assert!(applied.contains(line) && applied.ends_with("1 thing made\n"), "{applied}");
+    assert!(desk.done(&["check", "all.yaml", "--connect"]).stdout.contains(line));
 }
 
 #[test]
