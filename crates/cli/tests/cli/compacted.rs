@@ -74,3 +74,45 @@ fn a_transaction_that_went_with_the_process_meets_the_holes_too() {
         assert_eq!(crate::replaced::ask(&url, &sql), "3,4");
     }
 }
+
+/// What compaction takes was let pass by a step with a state, and what it leaves was left out: the
+/// replay gives as many rows, and others.
+#[test]
+fn holes_above_a_state_are_named_and_can_be_accepted() {
+    let (Some(brokers), Some(url)) = (find("kafka"), find("postgres")) else { return };
+    let topic = unique("compacted");
+    let table = topic.replace('-', "_");
+    let compacted = Compacted::new(&brokers, &topic);
+    for (key, n, m) in [("a", 1, 1), ("a", 2, 1), ("b", 3, 3), ("a", 4, 1)] {
+        compacted.add(key, &format!("{{\"n\":{n},\"m\":{m}}}"));
+    }
+    let desk = Desk::new();
+    desk.write(
+        "holes.yaml",
+        &format!(
+            "name: {topic}\nsources:\n  records: {{ type: kafka, brokers: '{brokers}', \
+             topics: [{topic}], start: earliest, lineages: one }}\ntransforms:\n  \
+             parsed: {{ type: parse, input: records, format: json, \
+             fields: {{ n: integer, m: integer }} }}\n  \
+             once: {{ type: dedupe, input: parsed, key: [m] }}\nsinks:\n  \
+             out: {{ type: postgres, input: once, url: '{url}', table: {table}, create: true }}\n"
+        ),
+    );
+    let killed = desk
+        .command(&["run", "holes.yaml", "--until-end", "--quiet"])
+        .env("LOGMILL_FAILPOINT", "decide.after:1")
+        .status()
+        .expect("the program starts");
+    assert_eq!(killed.code(), None, "the epoch is decided");
+    compacted.wait_for_holes(4, 2);
+    let stopped = desk.run(&["run", "holes.yaml", "--until-end"]);
+    assert_eq!(stopped.code, 1, "{}", stopped.stderr);
+    assert!(stopped.stderr.contains("--accept-loss"), "{}", stopped.stderr);
+    desk.done(&["run", "holes.yaml", "--until-end", "--accept-loss"]);
+    let audit = desk.done(&["audit", "holes.yaml", "--format", "json"]).json();
+    let out = &audit["sinks"][0];
+    assert_eq!((&out["missing"], &out["unexpected"]), (&0.into(), &0.into()), "{audit}");
+    // No key stands there twice, whichever of its rows does.
+    let sql = format!("SELECT count(*) = count(DISTINCT m) FROM {table} WHERE m IS NOT NULL");
+    assert_eq!(crate::replaced::ask(&url, &sql), "t");
+}
