@@ -1,5 +1,6 @@
 //! `logmill audit`: proves that every sink holds what was delivered to it, once.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 
 use clap::Args;
@@ -150,8 +151,14 @@ fn print_moved(sink: &SinkReport, out: &mut output::Stdout) -> std::io::Result<(
     if sink.away == 0 {
         return Ok(());
     }
+    // Lineages have epochs of their own; people want to know which place.
+    let mut places: BTreeMap<_, (u64, u64, u64)> = BTreeMap::new();
     for Moved { kind, place, from, to, rows, .. } in &sink.moved {
-        let (rows, epochs) = (output::plain(*rows, "row"), output::epochs(*from, *to));
+        let (first, last, all) = places.entry((kind, place)).or_insert((*from, *to, 0));
+        (*first, *last, *all) = ((*first).min(*from), (*last).max(*to), *all + rows);
+    }
+    for ((kind, place), (from, to, rows)) in places {
+        let (rows, epochs) = (output::plain(rows, "row"), output::epochs(from, to));
         let place = place.as_deref().map_or_else(String::new, |place| format!(" {place:?}"));
         writeln!(out, "    {rows} of {epochs} went to {kind}{place}, where it wrote then")?;
     }
