@@ -124,7 +124,7 @@ impl Opened {
     }
 }
 
-/// Whether a gzip file that is read up to a size may have more members behind it.
+/// Whether a compressed file that is read up to a size may have more members behind it.
 pub fn growth(size: u64) -> Growth {
     if size == u64::MAX { Growth::Open } else { Growth::Closed }
 }

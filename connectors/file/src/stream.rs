@@ -20,6 +20,10 @@ use crate::packed;
 
 /// How far a compressed file is read at once where only its bytes before a position count.
 const SKIP_BYTES: usize = 64 << 10;
+/// So much of a file is looked through for its first bytes, decompressed: a block of bzip2, of
+/// which nothing can be seen before its end, has at most 900 kB. What stands before the first
+/// member of an archive may be longer.
+const HEAD_BYTES_MAX: u64 = 4 << 20;
 /// How many first bytes tell what a file is.
 const FIRST_BYTES: usize = foreign::FIRST_BYTES;
 /// Bytes of a unit of UTF-16.
@@ -46,6 +50,8 @@ pub struct Opened {
     /// How its characters are written, if it is not compressed.
     encoding: Encoding,
     packing: Packing,
+    /// What the file was called.
+    name: String,
 }
 
 impl Opened {
@@ -68,6 +74,7 @@ impl Opened {
             compression: Compression::None,
             encoding: Encoding::Utf8,
             packing,
+            name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         };
         opened.look()?;
         Ok(Some(opened))
@@ -91,7 +98,7 @@ impl Opened {
         }
         first.truncate(length);
         self.compression = match self.packing.compression {
-            config::Compression::Auto => Compression::of(&first),
+            config::Compression::Auto => Compression::of_named(&first, &self.name),
             config::Compression::None => Compression::None,
             config::Compression::Gzip => Compression::Gzip,
             config::Compression::Zstd => Compression::Zstd,
@@ -123,7 +130,7 @@ impl Opened {
     /// The file cannot be read, or is an archive once it is decompressed (`Unsupported`).
     pub fn head(&self) -> io::Result<Vec<u8>> {
         let mut head = Vec::with_capacity(FINGERPRINT_BYTES);
-        let bytes = self.start(u64::MAX, Growth::Open)?;
+        let bytes = self.start(HEAD_BYTES_MAX, Growth::Open)?;
         match bytes.take(FINGERPRINT_BYTES as u64).read_to_end(&mut head) {
             Err(error) if !is_damage(&error) => return Err(error),
             _ => {}
@@ -149,8 +156,7 @@ impl Opened {
         let at = at.max(0).cast_unsigned();
         let growth = match self.compression {
             Compression::None => Growth::Open,
-            Compression::Gzip => packed::growth(size),
-            _ => Growth::Closed,
+            _ => packed::growth(size),
         };
         match self.is_plain() {
             true => self.seek(at, size),

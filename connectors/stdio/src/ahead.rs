@@ -169,7 +169,7 @@ fn decoded(raw: Vec<u8>, bytes_max: usize) -> (Vec<u8>, io::Result<()>) {
         Ok(decoded) => decoded,
         Err(error) => return (text, Err(error)),
     };
-    let outcome = decoded.fill(&mut text, bytes_max).map(drop);
+    let outcome = decoded.first_text(&mut text, bytes_max);
     (text, outcome)
 }
 

@@ -24,8 +24,8 @@ struct Case {
     compression: Compression,
     stream: Vec<u8>,
     text: Vec<u8>,
-    /// What stands behind the text and is none.
-    foreign: Vec<u8>,
+    /// What comes out of it, in order: text, and what is none.
+    parts: Vec<(bool, Vec<u8>)>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -65,7 +65,7 @@ fn check(random: &mut SmallRng) {
         assert_eq!(read(&case, &case.stream, Some(random)), whole);
     }
     let torn = &case.stream[..random.random_range(0..=case.stream.len())];
-    if case.foreign.is_empty() && case.compression != Compression::None {
+    if case.compression != Compression::None {
         let outcome = read(&case, torn, Some(random));
         if outcome.error.is_some() {
             assert_eq!(outcome.items, whole.items[..outcome.items.len()], "before the tear");
@@ -75,7 +75,8 @@ fn check(random: &mut SmallRng) {
     let mut damaged = case.stream.clone();
     if let Some(length) = std::num::NonZeroUsize::new(damaged.len()) {
         damaged[random.random_range(0..length.get())] ^= random.random_range(1..=255u8);
-        read(&case, &damaged, Some(random));
+        let whole = read(&case, &damaged, None);
+        assert_eq!(read(&case, &damaged, Some(random)), whole, "damaged");
     }
 }
 
@@ -117,27 +118,58 @@ fn case(random: &mut SmallRng) -> Case {
             text.clone()
         }
     };
-    let mut stream = Vec::new();
+    let mut case = Case { compression, stream: Vec::new(), text, parts: Vec::new() };
     let mut rest = encoded.as_slice();
+    if random.random_ratio(1, 4) {
+        case.add_others(random);
+    }
     loop {
         let (member, more) = rest.split_at(random.random_range(0..=rest.len()));
         let (member, more) = if random.random() { (rest, &[][..]) } else { (member, more) };
-        pack(compression, member, &mut stream);
-        if compression != Compression::None && random.random_ratio(1, 4) {
-            stream.extend(vec![0; random.random_range(1..20)]);
+        pack(compression, member, &mut case.stream);
+        // Of UTF-16 all characters are one text.
+        match (is_utf16, more) {
+            (true, []) => case.add_text(&case.text.clone()),
+            (true, _) => {}
+            (false, _) => case.add_text(member),
         }
         rest = more;
         if rest.is_empty() {
             break;
         }
+        if !is_utf16 && random.random_ratio(1, 4) {
+            case.add_others(random);
+        }
     }
-    let mut foreign = Vec::new();
-    if compression != Compression::None && random.random_ratio(1, 4) {
-        foreign = b"garbage".to_vec();
-        foreign.extend((0..random.random_range(0..60)).map(|_| random.random::<u8>()));
-        stream.extend(&foreign);
+    if random.random_ratio(1, 4) {
+        case.add_others(random);
     }
-    Case { compression, stream, text, foreign }
+    case
+}
+
+impl Case {
+    fn add_text(&mut self, text: &[u8]) {
+        match self.parts.last_mut() {
+            Some((true, last)) => last.extend(text),
+            _ => self.parts.push((true, text.to_vec())),
+        }
+    }
+
+    /// Zeros, and bytes that belong to no member.
+    fn add_others(&mut self, random: &mut SmallRng) {
+        if self.compression == Compression::None {
+            return;
+        }
+        if random.random() {
+            self.stream.extend(vec![0; random.random_range(1..20)]);
+        }
+        if random.random() {
+            let mut others = b"garbage".to_vec();
+            others.extend((0..random.random_range(0..60)).map(|_| random.random::<u8>()));
+            self.stream.extend(&others);
+            self.parts.push((false, others));
+        }
+    }
 }
 
 fn text(random: &mut SmallRng, only_characters: bool) -> Vec<u8> {
@@ -257,20 +289,26 @@ impl Outcome {
 
 /// Whether all bytes are told of, and none twice.
 fn check_coverage(case: &Case, outcome: &Outcome) {
-    let all = [case.text.as_slice(), &case.foreign].concat();
+    let all: Vec<u8> = case.parts.iter().flat_map(|(_, bytes)| bytes.clone()).collect();
     let mut told_to = 0;
     for (position, item) in &outcome.items {
         let begin = usize::try_from(*position).expect("positive");
         assert!(begin >= told_to, "{position} was told before: {outcome:?}");
         check_frame(&all[told_to..begin]);
-        let line = &case.text[begin.min(case.text.len())..];
+        let (is_text, part, end) = case.part_at(begin);
+        let line = &all[begin..end];
         told_to = match item {
             Item::Gap(bytes) => {
                 let end = begin + *bytes as usize;
                 assert!(all[begin..end].iter().all(|byte| *byte == 0));
                 end
             }
-            Item::Refused(_) if begin == case.text.len() => all.len(),
+            Item::Refused(reject) if !is_text => {
+                assert_eq!(begin, part, "all of it is one");
+                let kept = reject.original.as_deref().expect("its bytes");
+                assert_eq!(kept, &line[..line.len().min(LINE_BYTES_MAX)]);
+                end
+            }
             Item::Refused(reject) => {
                 let line = &line[..line_length(line)];
                 let kept = reject.original.as_deref().expect("its bytes");
@@ -278,6 +316,7 @@ fn check_coverage(case: &Case, outcome: &Outcome) {
                 begin + line.len()
             }
             Item::Record(text) => {
+                assert!(is_text, "{text:?} is none");
                 let line = &line[..line_length(line)];
                 assert_eq!(*text, String::from_utf8_lossy(line));
                 begin + line.len()
@@ -285,6 +324,21 @@ fn check_coverage(case: &Case, outcome: &Outcome) {
         };
     }
     check_frame(&all[told_to..]);
+}
+
+impl Case {
+    /// The part in which a byte stands: whether it is text, where it begins and where it ends.
+    fn part_at(&self, byte: usize) -> (bool, usize, usize) {
+        let mut begin = 0;
+        for (is_text, bytes) in &self.parts {
+            let end = begin + bytes.len();
+            if byte < end {
+                return (*is_text, begin, end);
+            }
+            begin = end;
+        }
+        panic!("nothing stands at {byte}");
+    }
 }
 
 /// The length of a line up to its end or the hole that interrupts it.

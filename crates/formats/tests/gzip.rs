@@ -177,14 +177,15 @@ fn read_some(
     position: &mut u64,
 ) -> Option<ErrorKind> {
     loop {
-        let foreign = gzip.foreign_reason().map(|reason| (reason.to_owned(), gzip.is_torn()));
+        let foreign =
+            gzip.refusal().map(|refused| (refused.reason().to_owned(), refused.is_torn()));
         let read = match &foreign {
-            Some(_) => gzip.read_foreign(piece),
+            Some(_) => gzip.read_refused(piece),
             None => gzip.read_text(piece),
         };
         match read {
-            Ok(0) if foreign.is_none() && gzip.foreign_reason().is_none() => return None,
-            Ok(0) if foreign.is_some() && gzip.foreign_reason().is_some() => return None,
+            Ok(0) if foreign.is_none() && gzip.refusal().is_none() => return None,
+            Ok(0) if foreign.is_some() && gzip.refusal().is_some() => return None,
             Ok(0) if foreign.is_some() => outcome.add(*position, foreign, &[]),
             Ok(0) => {}
             Ok(read) => {
@@ -252,12 +253,15 @@ fn case(random: &mut SmallRng) -> Case {
     let is_large = random.random_ratio(1, 50);
     let count = random.random_range(1..6);
     let mut line = 0;
+    if random.random_ratio(1, 4) {
+        case.add_others(random);
+    }
     for number in 0..count {
         let text = text(random, &mut line, is_large);
         case.ends_whole = true;
         case.add_member(text, number + 1 == count, random);
         if !case.parts.last().is_some_and(|(_, is_torn)| *is_torn) {
-            case.add_others(number > 0, random);
+            case.add_others(random);
         }
     }
     if random.random_ratio(1, 6) {
@@ -293,10 +297,10 @@ impl Case {
     }
 
     /// Bytes that belong to no member.
-    fn add_others(&mut self, is_behind_others: bool, random: &mut SmallRng) {
+    fn add_others(&mut self, random: &mut SmallRng) {
         match random.random_range(0..8) {
             0 => self.stream.extend(vec![0; random.random_range(1..700)]),
-            1 if is_behind_others => {
+            1 => {
                 self.stream.push(b'#');
                 let garbage = random.random_range(1..400);
                 self.stream.extend((0..garbage).map(|_| random.random::<u8>()));
@@ -412,6 +416,10 @@ fn check_lines(case: &Case, whole: &Outcome) {
     let wrong = |reason: &&&String| reason.contains("checksum");
     let told = letters.iter().filter(|letter| letter.contains("checksum")).count();
     assert_eq!(told, reasons.iter().filter(wrong).count());
+    // Each stretch that holds any byte is one.
+    let stretches = whole.given.iter().filter(|given| given.foreign.is_some());
+    let with_bytes = stretches.filter(|given| given.bytes.iter().any(|byte| *byte > b' '));
+    assert!(with_bytes.count() <= letters.len(), "{letters:?} {reasons:?}");
 }
 
 fn records(stream: &[u8]) -> (Vec<String>, Vec<String>) {

@@ -170,8 +170,8 @@ impl Cursor {
             Until::End => (Stop::AtEnd, opened.signature.size),
             // What is read again was read with what followed: nobody waits for more of it.
             Until::Position(to) | Until::Proven { to, .. } => match opened.compression {
-                Compression::Gzip => (Stop::before(&to)?, opened.signature.size),
-                _ => (Stop::before(&to)?, u64::MAX),
+                Compression::None => (Stop::before(&to)?, u64::MAX),
+                _ => (Stop::before(&to)?, opened.signature.size),
             },
         };
         let (start, whole, hole) = note.as_ref().map_or_else(Default::default, |note| {

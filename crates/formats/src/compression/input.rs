@@ -16,6 +16,8 @@ pub struct Input {
     buffer: Vec<u8>,
     taken: usize,
     taken_in_all: u64,
+    /// So many of the bytes that were taken last stay known, at least.
+    kept: usize,
     has_ended: bool,
 }
 
@@ -28,7 +30,22 @@ impl Input {
     /// Goes on behind so many bytes, the last of which are handed in.
     pub fn resume(source: Source, taken_in_all: u64, before: &[u8]) -> Self {
         let (buffer, taken) = (before.to_vec(), before.len());
-        Self { source, buffer, taken, taken_in_all, has_ended: false }
+        Self { source, buffer, taken, taken_in_all, kept: BEFORE_BYTES, has_ended: false }
+    }
+
+    /// Keeps so many of the bytes that were taken, to go back to them.
+    #[must_use]
+    pub fn keeping(self, kept: usize) -> Self {
+        Self { kept: kept.max(BEFORE_BYTES), ..self }
+    }
+
+    /// Goes back to a byte that was taken, as far as so many are kept for sure.
+    pub fn go_back_to(&mut self, offset: u64) {
+        let kept = self.taken.min(self.kept);
+        let back = self.taken_in_all.saturating_sub(offset);
+        let back = usize::try_from(back).map_or(kept, |back| back.min(kept));
+        self.taken -= back;
+        self.taken_in_all -= back as u64;
     }
 
     /// How many bytes were taken.
@@ -74,9 +91,12 @@ impl Input {
     }
 
     fn read_more(&mut self) -> io::Result<()> {
-        let kept = self.taken.min(BEFORE_BYTES);
-        self.buffer.drain(..self.taken - kept);
-        self.taken = kept;
+        let kept = self.taken.min(self.kept);
+        // Much that is kept is not moved for every little that is read.
+        if self.taken - kept >= kept {
+            self.buffer.drain(..self.taken - kept);
+            self.taken = kept;
+        }
         let held = self.buffer.len();
         self.buffer.resize(held + BUFFER_BYTES, 0);
         let outcome = loop {

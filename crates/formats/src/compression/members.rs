@@ -1,126 +1,269 @@
 //! The members of a compressed stream, one after another: zstd frames, bzip2 and xz streams. Those
 //! of gzip have rules of their own: [`super::gzip`].
 //!
-//! Invariant: every byte of the stream belongs to a member, to zeros between or behind members, or
-//! to what follows the last one and is told as foreign.
+//! A decoder that was given a member which somebody cut off, and another one behind it, has taken
+//! the beginning of that one when it fails. So the last bytes that were taken stay known, and the
+//! next member is looked for among them first.
+//!
+//! Invariant: every byte of the stream belongs to a member, to zeros before, between or behind
+//! members, or to what is told as refused; where a member is damaged and no other one follows, the
+//! stream is broken there.
 
 use std::io::{self, BufRead, ErrorKind, Read};
 
+use super::decoder::{Decoder, Step, Then};
 use super::input::{Input, Source};
+use super::refused::{Next, Refused, Verdict};
 use super::{Compression, Limits};
+use crate::encoding::Growth;
 
-/// What an xz stream may ask for: `xz -9` takes 65 MiB.
-const XZ_MEMORY_BYTES_MAX: u64 = 1 << 30;
+/// So many bytes that were taken are kept: a block of bzip2 has at most 900 kB.
+const BZIP2_KEPT_BYTES: usize = 1 << 20;
+/// A block of zstd or a chunk of xz has less than 128 KiB, and shows by then what it is not.
+const KEPT_BYTES: usize = 256 << 10;
+/// So many bytes of what may be a member are tried at first, and at most: what gave no error until
+/// then is believed.
+const TRIED_BYTES: [usize; 3] = [4 << 10, 256 << 10, 1 << 20];
 
-/// A compressed stream as the text that it holds, and what follows it.
+/// A compressed stream as the text that it holds, and what stands beside it.
 pub struct Members {
     compression: Compression,
     limits: Limits,
+    growth: Growth,
+    input: Input,
     state: State,
     /// Whether any member was there.
     has_begun: bool,
 }
 
 enum State {
-    Between(Input),
+    Between,
     Inside(Box<Member>),
-    Ended,
-    /// Behind the last member.
-    Foreign {
-        input: Input,
-        from: u64,
-    },
+    /// Behind the last byte that could be decompressed.
+    Damaged(Box<Damage>),
+    Refused(Refused),
     /// A decoder that failed once would go on as if nothing had been.
     Broken(ErrorKind, String),
 }
 
-enum Member {
-    Zstd(zstd::stream::read::Decoder<'static, Input>),
-    Bzip2(bzip2::bufread::BzDecoder<Input>),
-    Xz(liblzma::bufread::XzDecoder<Input>),
+struct Member {
+    decoder: Decoder,
+    start: u64,
+    /// Where the bytes end that gave their text.
+    given_to: u64,
+}
+
+struct Damage {
+    refused: Refused,
+    /// The first byte that is refused.
+    from: u64,
+    /// What it is if no other member follows.
+    error: io::Error,
 }
 
 impl Members {
-    /// Reads a stream from its first byte on.
-    pub fn new(compression: Compression, source: Source, limits: Limits) -> Self {
-        let state = State::Between(Input::new(source));
-        Self { compression, limits, state, has_begun: false }
+    /// Reads a stream from its first byte on. Where it is open, what may be the beginning of a
+    /// member waits for more.
+    pub fn new(compression: Compression, source: Source, limits: Limits, growth: Growth) -> Self {
+        let kept = match compression {
+            Compression::Bzip2 => BZIP2_KEPT_BYTES,
+            _ => KEPT_BYTES,
+        };
+        let input = Input::new(source).keeping(kept);
+        Self { compression, limits, growth, input, state: State::Between, has_begun: false }
     }
 
-    /// The bytes that belong to no member, once the text has ended.
-    pub fn foreign(&mut self) -> Option<&mut Input> {
-        match &mut self.state {
-            State::Foreign { input, .. } => Some(input),
-            _ => None,
-        }
-    }
-
-    /// Where in the compressed stream those bytes begin.
-    pub fn foreign_from(&self) -> Option<u64> {
+    /// Why the bytes that come next are none of a member's; none while they are.
+    pub fn refusal(&self) -> Option<&Refused> {
         match &self.state {
-            State::Foreign { from, .. } => Some(*from),
+            State::Refused(refused) => Some(refused),
             _ => None,
         }
     }
 
     /// Whether the end of the compressed stream was met: what follows it later is not seen.
     pub fn has_met_end(&self) -> bool {
-        match &self.state {
-            State::Between(input) | State::Foreign { input, .. } => input.has_ended(),
-            State::Inside(member) => member.input().has_ended(),
-            State::Ended | State::Broken(..) => true,
+        self.input.has_ended()
+    }
+
+    /// Gives what belongs to no member: at least a byte, unless it has ended or there is no room.
+    ///
+    /// # Errors
+    /// Unexpected end: what comes next may be a member. Else: the stream cannot be read.
+    pub fn read_refused(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let State::Refused(refused) = &mut self.state else { return Ok(0) };
+        if into.is_empty() {
+            return Ok(0);
+        }
+        match refused.give(into) {
+            Some(0) => {
+                self.state = State::Between;
+                return Ok(0);
+            }
+            Some(given) => return Ok(given),
+            None => {}
+        }
+        match self.ahead()? {
+            Next::Nothing => Ok(0),
+            Next::Unclear => Err(ErrorKind::UnexpectedEof.into()),
+            Next::Member => {
+                self.state = State::Between;
+                Ok(0)
+            }
+            Next::Bytes(bytes) => {
+                let room = bytes.min(into.len());
+                self.input.read(&mut into[..room])
+            }
+        }
+    }
+
+    fn read_member(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        loop {
+            self.state = match std::mem::replace(&mut self.state, State::Between) {
+                State::Between => match self.next()? {
+                    State::Between => return Ok(0),
+                    state => state,
+                },
+                State::Inside(member) => {
+                    let (written, state) = self.decode(member, into)?;
+                    self.state = state;
+                    if written > 0 {
+                        return Ok(written);
+                    }
+                    continue;
+                }
+                State::Damaged(damage) => self.find_next(*damage)?,
+                State::Broken(kind, message) => return Err(io::Error::new(kind, message)),
+                state @ State::Refused(_) => {
+                    self.state = state;
+                    return Ok(0);
+                }
+            };
         }
     }
 
     /// What comes behind a member.
-    fn next(&mut self, mut input: Input) -> io::Result<State> {
+    fn next(&mut self) -> io::Result<State> {
         loop {
-            let zeros = input.fill_buf()?.iter().take_while(|byte| **byte == 0).count();
-            if zeros == 0 || !self.has_begun {
+            let zeros = self.input.fill_buf()?.iter().take_while(|byte| **byte == 0).count();
+            if zeros == 0 {
                 break;
             }
-            input.consume(zeros);
+            self.input.consume(zeros);
         }
-        let bytes = input.peek(super::MAGIC_BYTES_MAX)?;
+        let (start, is_member) = (self.input.offset(), self.compression.member_name());
+        let bytes = self.input.peek(super::MAGIC_BYTES_MAX)?;
         if bytes.is_empty() {
-            return Ok(State::Ended);
+            let is_empty = self.has_begun || start == 0;
+            return if is_empty { Ok(State::Between) } else { Err(self.compression.is_none()) };
         }
         match self.compression.begins(bytes) {
             Some(true) => {
                 self.has_begun = true;
-                Ok(State::Inside(Box::new(self.open(input)?)))
+                let decoder = Decoder::new(self.compression, self.limits)?;
+                Ok(State::Inside(Box::new(Member { decoder, start, given_to: start })))
             }
             Some(false) if self.has_begun => {
-                let from = input.offset();
-                Ok(State::Foreign { input, from })
+                Ok(State::Refused(Refused::behind_members(is_member, start)))
             }
             Some(false) => {
-                let name = self.compression.name();
-                Err(io::Error::new(ErrorKind::InvalidData, format!("it is not {name}")))
+                let refused = Refused::before_members(is_member, start);
+                let error = self.compression.is_none();
+                Ok(State::Damaged(Box::new(Damage { refused, from: start, error })))
             }
             None => Err(ErrorKind::UnexpectedEof.into()),
         }
     }
 
-    fn open(&self, input: Input) -> io::Result<Member> {
-        Ok(match self.compression {
-            Compression::Zstd => {
-                let mut decoder = zstd::stream::read::Decoder::with_buffer(input)?.single_frame();
-                decoder.window_log_max(self.limits.zstd_window_log())?;
-                Member::Zstd(decoder)
+    /// Decompresses some of a member; says how much, and what comes behind.
+    fn decode(&mut self, mut member: Box<Member>, into: &mut [u8]) -> io::Result<(usize, State)> {
+        let bytes = self.input.peek(member.decoder.wanted())?;
+        let has_ended = bytes.is_empty();
+        let Step { read, written, is_settled, then } = member.decoder.step(bytes, into);
+        self.input.consume(read);
+        if is_settled {
+            member.given_to = self.input.offset();
+        }
+        let state = match then {
+            Then::End => State::Between,
+            Then::Refusal(error) if written == 0 => return Err(error),
+            Then::Refusal(error) => State::Broken(error.kind(), error.to_string()),
+            Then::Damage(error) => self.behind_damage(&member, error),
+            Then::More if read + written > 0 => State::Inside(member),
+            // Cut off, it takes the next one for more of itself.
+            Then::More if has_ended => self.behind_damage(&member, ErrorKind::UnexpectedEof.into()),
+            Then::More => {
+                let error = io::Error::new(ErrorKind::InvalidData, "it does not go on");
+                self.behind_damage(&member, error)
             }
-            Compression::Bzip2 => Member::Bzip2(bzip2::bufread::BzDecoder::new(input)),
-            Compression::Xz => {
-                let stream = liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY_BYTES_MAX, 0)?;
-                Member::Xz(liblzma::bufread::XzDecoder::new_stream(input, stream))
+        };
+        Ok((written, state))
+    }
+
+    /// Goes back to where the next member may begin.
+    fn behind_damage(&mut self, member: &Member, error: io::Error) -> State {
+        let (name, start, from) = (self.compression.member_name(), member.start, member.given_to);
+        let refused = match error.kind() {
+            ErrorKind::UnexpectedEof => Refused::cut_off(name, start, Vec::new()),
+            _ => Refused::damaged(name, start, from),
+        };
+        self.input.go_back_to(start + 1);
+        State::Damaged(Box::new(Damage { refused, from, error }))
+    }
+
+    /// Looks for a member behind a damage.
+    fn find_next(&mut self, mut damage: Damage) -> io::Result<State> {
+        loop {
+            match self.ahead()? {
+                Next::Bytes(bytes) => {
+                    // What gave text is not given again.
+                    let text = damage.from.saturating_sub(self.input.offset());
+                    let text = usize::try_from(text).map_or(bytes, |text| text.min(bytes));
+                    damage.refused.keep(&self.input.held()[text..bytes]);
+                    self.input.consume(bytes);
+                }
+                Next::Member => return Ok(State::Refused(damage.refused)),
+                // It is damaged, and nobody knows yet that it is no more than that.
+                Next::Unclear | Next::Nothing => return Err(damage.error),
             }
-            Compression::None | Compression::Gzip => {
-                return Err(io::Error::new(
-                    ErrorKind::InvalidInput,
-                    "it has no members of this kind",
-                ));
-            }
+        }
+    }
+
+    /// Looks at the next bytes without taking them.
+    fn ahead(&mut self) -> io::Result<Next> {
+        let bytes = self.input.peek(1)?;
+        if bytes.is_empty() {
+            return Ok(Next::Nothing);
+        }
+        match self.compression.suspect(bytes) {
+            None => return Ok(Next::Bytes(bytes.len())),
+            Some(0) => {}
+            Some(clear) => return Ok(Next::Bytes(clear)),
+        }
+        Ok(match (self.verdict()?, self.growth) {
+            (Verdict::Member, _) => Next::Member,
+            (Verdict::Unclear, Growth::Open) => Next::Unclear,
+            (Verdict::Unclear | Verdict::None, _) => Next::Bytes(1),
         })
+    }
+
+    /// Whether a member begins at the next byte.
+    fn verdict(&mut self) -> io::Result<Verdict> {
+        for wanted in TRIED_BYTES {
+            let bytes = self.input.peek(wanted)?;
+            let has_ended = bytes.len() < wanted;
+            let bytes = &bytes[..bytes.len().min(wanted)];
+            match self.compression.may_begin(bytes) {
+                Some(true) => {}
+                Some(false) => return Ok(Verdict::None),
+                None => return Ok(Verdict::Unclear),
+            }
+            match trial(bytes, Decoder::new(self.compression, self.limits)?) {
+                Verdict::Unclear if !has_ended => {}
+                verdict => return Ok(verdict),
+            }
+        }
+        Ok(Verdict::Member)
     }
 }
 
@@ -138,55 +281,59 @@ impl Read for Members {
     }
 }
 
-impl Members {
-    fn read_member(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        loop {
-            self.state = match std::mem::replace(&mut self.state, State::Ended) {
-                State::Between(input) => self.next(input)?,
-                State::Inside(mut member) => match member.read(into) {
-                    Ok(0) => State::Between(member.into_input()),
-                    outcome => {
-                        self.state = State::Inside(member);
-                        return outcome;
-                    }
-                },
-                State::Broken(kind, message) => {
-                    self.state = State::Broken(kind, message.clone());
-                    return Err(io::Error::new(kind, message));
-                }
-                state @ (State::Ended | State::Foreign { .. }) => {
-                    self.state = state;
-                    return Ok(0);
-                }
-            };
+/// The first place among some bytes at which a member with text begins.
+pub fn first_member(compression: Compression, bytes: &[u8]) -> Option<usize> {
+    let mut from = 0;
+    while let Some(found) = compression.suspect(&bytes[from..]) {
+        from += found;
+        let decoder = Decoder::new(compression, Limits::default()).ok()?;
+        if trial(&bytes[from..], decoder) == Verdict::Member {
+            return Some(from);
         }
+        from += 1;
+    }
+    None
+}
+
+impl Compression {
+    /// The first place at which a member with text may begin, or may begin once more bytes follow.
+    fn suspect(self, bytes: &[u8]) -> Option<usize> {
+        let first = match self {
+            Self::Zstd => super::ZSTD_MAGIC[0],
+            Self::Bzip2 => super::BZIP2_MAGIC[0],
+            _ => super::XZ_MAGIC[0],
+        };
+        let mut places = memchr::memchr_iter(first, bytes);
+        places.find(|place| self.may_begin(&bytes[*place..]) != Some(false))
+    }
+
+    /// As [`Compression::begins`], for members that may hold text: a skippable frame of zstd has
+    /// too short a sign to be looked for.
+    fn may_begin(self, bytes: &[u8]) -> Option<bool> {
+        match self {
+            Self::Zstd => super::starts(bytes, super::ZSTD_MAGIC),
+            _ => self.begins(bytes),
+        }
+    }
+
+    /// The error of a stream in which there is none of its members.
+    pub(super) fn is_none(self) -> io::Error {
+        io::Error::new(ErrorKind::InvalidData, format!("it is not {}", self.name()))
     }
 }
 
-impl Member {
-    fn input(&self) -> &Input {
-        match self {
-            Self::Zstd(decoder) => decoder.get_ref(),
-            Self::Bzip2(decoder) => decoder.get_ref(),
-            Self::Xz(decoder) => decoder.get_ref(),
-        }
-    }
-
-    fn into_input(self) -> Input {
-        match self {
-            Self::Zstd(decoder) => decoder.finish(),
-            Self::Bzip2(decoder) => decoder.into_inner(),
-            Self::Xz(decoder) => decoder.into_inner(),
-        }
-    }
-}
-
-impl Read for Member {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Zstd(decoder) => decoder.read(into),
-            Self::Bzip2(decoder) => decoder.read(into),
-            Self::Xz(decoder) => decoder.read(into),
+fn trial(bytes: &[u8], mut decoder: Decoder) -> Verdict {
+    let (mut begin, mut text) = (0, [0; 32]);
+    loop {
+        let Step { read, written, then, .. } = decoder.step(&bytes[begin..], &mut text);
+        begin += read;
+        match then {
+            _ if written > 0 => return Verdict::Member,
+            // Who reads it says what it asks for.
+            Then::End | Then::Refusal(_) => return Verdict::Member,
+            Then::Damage(_) => return Verdict::None,
+            Then::More if read == 0 => return Verdict::Unclear,
+            Then::More => {}
         }
     }
 }

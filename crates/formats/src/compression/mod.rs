@@ -1,17 +1,20 @@
 //! Recognises compressed streams by their first bytes and reads them decompressed.
 //!
-//! Several members behind one another are one stream; zeros between and behind them are padding,
-//! as `gzip` and `xz` have it. A stream that ends in the middle of a member gives everything before
-//! that, then [`std::io::ErrorKind::UnexpectedEof`]. What stands behind the last member and is none
-//! is *foreign*.
+//! Several members behind one another are one stream; zeros before, between and behind them are
+//! padding, as `gzip` and `xz` have it. A stream that ends in the middle of a member gives
+//! everything before that, then [`std::io::ErrorKind::UnexpectedEof`]. What belongs to no member,
+//! or cannot be decompressed of one, is *refused*, and reading goes on at the next member.
 //!
 //! Magic numbers: RFC 1952 (gzip), RFC 8878 (zstd, its skippable frames too), the xz file format
 //! 1.2 §2.1.1, and bzip2's source, where a stream header is followed by a block or by the end.
 
+mod decoder;
 pub mod foreign;
 pub mod gzip;
 mod input;
 mod members;
+mod noise;
+mod refused;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -21,6 +24,7 @@ use contract::quantity::ByteSize;
 
 pub use input::Source;
 pub use members::Members;
+pub use refused::Refused;
 
 /// How a stream is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,8 +87,7 @@ impl Limits {
 
     /// Says which limit an error is about.
     fn explain(self, error: io::Error) -> io::Error {
-        // zstd has numbers for its errors; its binding for Rust gives their names alone.
-        if !error.to_string().contains("requires too much memory") {
+        if !decoder::is_about_memory(&error) {
             return error;
         }
         let limit = self.zstd_window_max;
@@ -168,10 +171,26 @@ impl Compression {
     /// # Errors
     /// The stream cannot be read, or is an archive of another kind: see [`refuse_foreign`].
     pub(crate) fn detect_log<R: Read>(stream: R) -> io::Result<(Self, Whole<R>)> {
-        let is_open = |first: &[u8]| !Self::is_decided(first) || foreign::may_become_archive(first);
+        let is_open = |first: &[u8]| match first.len() {
+            0..noise::SHOWN_BYTES => {
+                !Self::is_decided(first)
+                    || foreign::may_become_archive(first)
+                    || (Self::of(first) == Self::None && noise::may_be_noise(first))
+            }
+            noise::SHOWN_BYTES..noise::NOISE_BYTES_MAX => {
+                foreign::may_become_archive(first)
+                    || (Self::of(first) == Self::None
+                        && noise::is_noise(&first[..noise::SHOWN_BYTES]))
+            }
+            _ => false,
+        };
         let (first, whole) = look_at(stream, is_open)?;
-        let compression = Self::of(&first);
+        let mut compression = Self::of(&first);
         refuse_foreign(compression, &first)?;
+        let shown = &first[..first.len().min(noise::SHOWN_BYTES)];
+        if compression == Self::None && noise::is_noise(shown) {
+            compression = Self::of_noise(&first);
+        }
         Ok((compression, whole))
     }
 

@@ -7,12 +7,11 @@
 use std::io::{self, ErrorKind, Read};
 
 use crate::compression::gzip::Gzip;
-use crate::compression::{Compression, Limits, Members, Source, foreign, refuse_foreign};
+use crate::compression::{Compression, Limits, Members, Refused, Source, foreign, refuse_foreign};
 use crate::encoding::{Encoding, FIRST_BYTES, Growth, Utf16};
 
 /// Text, and what follows it.
 pub struct Decoded {
-    compression: Compression,
     growth: Growth,
     text: Text,
     is_foreign: bool,
@@ -59,10 +58,10 @@ impl Decoded {
         let origin = match compression {
             Compression::None => Origin::Plain(source),
             Compression::Gzip => Origin::Gzip(Box::new(Gzip::new(source, growth))),
-            _ => Origin::Members(Box::new(Members::new(compression, source, limits))),
+            _ => Origin::Members(Box::new(Members::new(compression, source, limits, growth))),
         };
         let text = Text::Unknown(Some(Packed::new(origin)));
-        Self { compression, growth, text, is_foreign: false }
+        Self { growth, text, is_foreign: false }
     }
 
     /// Reads a log from its first byte on, however it is compressed.
@@ -85,20 +84,20 @@ impl Decoded {
     /// Reads plain UTF-8 from anywhere on.
     pub fn plain(source: Source) -> Self {
         let text = Text::Utf8(Packed::new(Origin::Plain(source)));
-        Self { compression: Compression::None, growth: Growth::Open, text, is_foreign: false }
+        Self { growth: Growth::Open, text, is_foreign: false }
     }
 
     /// Reads UTF-8 of a gzip stream from wherever that was begun.
     pub fn of_gzip(gzip: Gzip) -> Self {
         let text = Text::Utf8(Packed::new(Origin::Gzip(Box::new(gzip))));
-        Self { compression: Compression::Gzip, growth: Growth::Open, text, is_foreign: false }
+        Self { growth: Growth::Open, text, is_foreign: false }
     }
 
     /// Reads plain UTF-16 from any character on, as long as it grows.
     pub fn utf16(source: Source, encoding: Encoding) -> Self {
         let (packed, growth) = (Packed::new(Origin::Plain(source)), Growth::Open);
         let text = Text::Utf16(Box::new(Utf16::new(packed, encoding, growth)));
-        Self { compression: Compression::None, growth, text, is_foreign: false }
+        Self { growth, text, is_foreign: false }
     }
 
     /// Appends up to `room` bytes to a block: all of them text, or none of them.
@@ -122,6 +121,22 @@ impl Decoded {
             _ => self.text()?.take(room as u64).read_to_end(block)?,
         };
         Ok(if read == room { Reached::Room } else { self.behind_text() })
+    }
+
+    /// Appends up to `room` bytes of the first text, whatever stands before it.
+    ///
+    /// # Errors
+    /// As [`Decoded::fill`].
+    pub fn first_text(&mut self, block: &mut Vec<u8>, room: usize) -> io::Result<()> {
+        let mut passed = Vec::new();
+        while block.is_empty() {
+            let into = if self.is_foreign { &mut passed } else { &mut *block };
+            if self.fill(into, room)? == Reached::End {
+                break;
+            }
+            passed.clear();
+        }
+        Ok(())
     }
 
     /// Reads a few bytes as soon as there are any: all of them text, or none of them. Without any
@@ -173,45 +188,28 @@ impl Decoded {
         if !self.is_foreign {
             return None;
         }
-        let member = self.compression.member_name();
-        match self.origin()? {
-            Origin::Plain(_) => None,
-            Origin::Gzip(gzip) => gzip.foreign_reason().map(str::to_owned),
-            Origin::Members(members) => members.foreign_from().map(|offset| {
-                format!(
-                    "what follows byte {offset} of the compressed form belongs to no {member}; \
-                     nothing behind it is read"
-                )
-            }),
-        }
+        self.origin()?.refusal().map(|refused| refused.reason().to_owned())
     }
 
     /// What follows the text, which was read to its end.
     fn behind_text(&mut self) -> Reached {
-        self.is_foreign = self.has_foreign();
-        let is_torn = matches!(self.origin(), Some(Origin::Gzip(gzip)) if gzip.is_torn());
-        match self.is_foreign {
-            true if is_torn => Reached::Torn,
-            true => Reached::Stretch,
-            false => Reached::End,
+        let refused = self.origin().and_then(|origin| origin.refusal());
+        let is_torn = refused.map(Refused::is_torn);
+        self.is_foreign = is_torn.is_some();
+        match is_torn {
+            Some(true) => Reached::Torn,
+            Some(false) => Reached::Stretch,
+            None => Reached::End,
         }
     }
 
     /// What follows bytes that are no text, which were read to their end.
     fn behind_foreign(&mut self) -> Reached {
-        self.is_foreign = self.has_foreign();
+        self.is_foreign = self.origin().is_some_and(|origin| origin.refusal().is_some());
         if let (false, Text::Utf16(text)) = (self.is_foreign, &mut self.text) {
             text.begin_anew();
         }
         if self.is_foreign { Reached::End } else { Reached::Stretch }
-    }
-
-    fn has_foreign(&mut self) -> bool {
-        match self.origin() {
-            Some(Origin::Gzip(gzip)) => gzip.foreign_reason().is_some(),
-            Some(Origin::Members(members)) => members.foreign_from().is_some(),
-            Some(Origin::Plain(_)) | None => false,
-        }
     }
 
     fn origin(&mut self) -> Option<&mut Origin> {
@@ -231,14 +229,15 @@ impl Decoded {
     fn text(&mut self) -> io::Result<&mut dyn Read> {
         if let Text::Unknown(packed) = &mut self.text {
             let mut packed = packed.take().expect("it is taken only here, and replaced below");
-            let encoding = packed.encoding();
-            self.text = match encoding {
+            self.text = match packed.encoding() {
+                // What stands before the text says nothing of it.
+                _ if packed.is_before_text() => Text::Unknown(Some(packed)),
                 Encoding::Utf8 => Text::Utf8(packed),
-                _ => Text::Utf16(Box::new(Utf16::new(packed, encoding, self.growth))),
+                encoding => Text::Utf16(Box::new(Utf16::new(packed, encoding, self.growth))),
             };
         }
         Ok(match &mut self.text {
-            Text::Unknown(_) => unreachable!("it was replaced above"),
+            Text::Unknown(packed) => packed.as_mut().expect("it was replaced above"),
             Text::Utf8(packed) => packed,
             Text::Utf16(text) => text.as_mut(),
         })
@@ -263,9 +262,20 @@ struct Foreign<'a>(&'a mut Origin);
 impl Read for Foreign<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         match self.0 {
-            Origin::Gzip(gzip) => gzip.read_foreign(into),
-            Origin::Members(members) => members.foreign().map_or(Ok(0), |rest| rest.read(into)),
+            Origin::Gzip(gzip) => gzip.read_refused(into),
+            Origin::Members(members) => members.read_refused(into),
             Origin::Plain(_) => Ok(0),
+        }
+    }
+}
+
+impl Origin {
+    /// Why what comes next is no text; none while it is.
+    fn refusal(&self) -> Option<&Refused> {
+        match self {
+            Self::Gzip(gzip) => gzip.refusal(),
+            Self::Members(members) => members.refusal(),
+            Self::Plain(_) => None,
         }
     }
 }
@@ -290,6 +300,11 @@ fn fill_from(gzip: &mut Gzip, block: &mut Vec<u8>, room: usize) -> io::Result<us
 impl Packed {
     fn new(origin: Origin) -> Self {
         Self { first: Vec::new(), failed: None, origin }
+    }
+
+    /// Whether bytes that are no text come first.
+    fn is_before_text(&self) -> bool {
+        self.first.is_empty() && self.failed.is_none() && self.origin.refusal().is_some()
     }
 
     /// Looks at so many bytes as the decision needs.

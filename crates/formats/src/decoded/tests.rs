@@ -44,6 +44,11 @@ fn text_comes_out_however_it_is_packed() {
                 check(&[&packed, b"and more".as_slice()].concat(), "text[and more]");
                 let packed = member(compression, &utf16);
                 check(&[&packed, b"+".as_slice()].concat(), "\u{feff}ein Stück\n[+]");
+                check(&[b"+++", packed.as_slice()].concat(), "[+++]\u{feff}ein Stück\n");
+                check(&[b"+", packed.as_slice(), b"+", &packed].concat(), &{
+                    let text = "\u{feff}ein Stück\n";
+                    format!("[+]{text}[+]{text}")
+                });
             }
         }
     }
@@ -53,6 +58,31 @@ fn text_comes_out_however_it_is_packed() {
 fn few_bytes_before_damage_are_not_lost() {
     let packed = [member(Compression::Gzip, b"a\0"), vec![0x1f, 0x8b]].concat();
     assert_eq!(read(&packed, Compression::Gzip, 100), "a\0!unexpected end of file");
+}
+
+#[test]
+fn the_first_text_is_found_behind_what_is_none() {
+    for compression in COMPRESSIONS {
+        let packed = [b"garbage".as_slice(), &member(compression, b"some text")].concat();
+        let source = Box::new(io::Cursor::new(packed));
+        let mut decoded = Decoded::new(compression, source, Limits::default(), Growth::Closed);
+        let mut text = Vec::new();
+        decoded.first_text(&mut text, 4).expect("memory can be read");
+        assert_eq!(text, b"some", "{compression:?}");
+    }
+}
+
+#[test]
+fn a_log_whose_first_bytes_are_noise_is_told_by_its_members() {
+    let noise: Vec<u8> = (0..200u8).map(|number| number.wrapping_mul(77) ^ 0x93).collect();
+    for compression in COMPRESSIONS {
+        let packed = [noise.as_slice(), &member(compression, &b"a line\n".repeat(90))].concat();
+        let source = Box::new(io::Cursor::new(packed));
+        let mut decoded = Decoded::log(source, Limits::default(), Growth::Closed).expect("a log");
+        let mut text = Vec::new();
+        decoded.first_text(&mut text, 7).expect("memory can be read");
+        assert_eq!(text, b"a line\n", "{compression:?}");
+    }
 }
 
 #[test]

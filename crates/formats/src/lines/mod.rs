@@ -318,7 +318,11 @@ impl Lines {
             cutting.refuse(0, &block, reason.to_owned());
             self.start = Start::Foreign;
         }
-        let found = cutting.finish();
+        let mut found = cutting.finish();
+        if consumed > 0 {
+            // NULs that a tear left are refused with the rest, and stand in the stream.
+            found.at += std::mem::take(&mut self.left_out).cast_signed();
+        }
         self.conclude(block, found, consumed)
     }
 

@@ -243,9 +243,10 @@ impl LogFile {
             }
         }
         let first = &first[..length];
-        let compression = Compression::of(first);
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let compression = Compression::of_named(first, &name);
         refuse_foreign(compression, first).map_err(|error| unreadable(path, error))?;
-        if compression != Compression::None {
+        if compression == Compression::of(first) && compression != Compression::None {
             Decoded::log(Box::new(file), Limits::default(), Growth::Closed)
                 .map_err(|error| unreadable(path, error))?;
         }

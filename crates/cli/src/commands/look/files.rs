@@ -187,7 +187,7 @@ pub fn of_file(path: &Path, bytes_max: usize) -> Result<Vec<u8>> {
 fn decoded(stream: Source, bytes_max: usize) -> std::io::Result<Vec<u8>> {
     let mut decoded = Decoded::log(stream, Limits::default(), Growth::Closed)?;
     let mut bytes = Vec::new();
-    match decoded.fill(&mut bytes, bytes_max) {
+    match decoded.first_text(&mut bytes, bytes_max) {
         Err(error) if bytes.is_empty() => return Err(error),
         _ => {}
     }

@@ -4,12 +4,12 @@ use std::io::{self, BufRead, ErrorKind};
 
 use zlib_rs::crc32::crc32;
 
-use super::foreign::Foreign;
 use super::header::FIXED_BYTES;
 use super::inflater::{Inflater, Step, Stops, Then};
 use super::point::{Candidate, Inside, Point, Start};
-use super::scout::{Next, TRAILER_BYTES, trailer};
-use super::{Gzip, POINT_TEXT_BYTES, State};
+use super::scout::{TRAILER_BYTES, trailer};
+use super::{Gzip, MEMBER, POINT_TEXT_BYTES, State};
+use crate::compression::refused::{Next, Refused};
 use crate::encoding::Growth;
 
 /// What a flush leaves behind a block: an empty stored one, which ends at the end of a byte.
@@ -126,8 +126,8 @@ impl Gzip {
         match behind {
             Behind::More => State::Inside(member),
             Behind::End => State::Trailer(member),
-            Behind::Damage => State::Damaged(Foreign::damaged(start, offset)),
-            Behind::Member => State::Foreign(Foreign::cut_off(start, Vec::new())),
+            Behind::Damage => State::Damaged(Refused::damaged(MEMBER, start, offset)),
+            Behind::Member => State::Refused(Refused::cut_off(MEMBER, start, Vec::new())),
         }
     }
 
@@ -142,9 +142,9 @@ impl Gzip {
             return Ok(State::Between);
         }
         let start = member.start.packed;
-        Ok(State::Foreign(match self.member_within(0..TRAILER_BYTES)? {
-            Some(next) => Foreign::cut_off(start, self.take(next)),
-            None => Foreign::wrong_sum(start, self.take(TRAILER_BYTES)),
+        Ok(State::Refused(match self.member_within(0..TRAILER_BYTES)? {
+            Some(next) => Refused::cut_off(MEMBER, start, self.take(next)),
+            None => Refused::wrong_sum(MEMBER, start, self.take(TRAILER_BYTES)),
         }))
     }
 

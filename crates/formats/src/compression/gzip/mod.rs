@@ -11,25 +11,27 @@
 //! Invariant: what comes out depends on the bytes of the stream alone, not on the pieces in which
 //! they came nor on where the reading began.
 
-mod foreign;
 mod header;
 mod inflater;
 mod member;
 mod point;
+mod refused;
 mod scout;
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, ErrorKind};
 
-use self::foreign::Foreign;
 use self::header::{FIXED_BYTES, Header, MAGIC};
 use self::inflater::WINDOW_BYTES;
 use self::member::Member;
 use self::point::Candidate;
+use super::Compression;
 use super::input::{Input, Source};
+use super::refused::Refused;
 use crate::encoding::Growth;
 
 pub use self::point::{Inside, Point, Start};
+pub(super) use self::scout::first_member;
 
 /// How much text lies between two points inside of one member, at least. Blocks end where they do,
 /// so that it is 1 MiB at most for what compressors make of logs.
@@ -41,6 +43,9 @@ const STARTS_MAX: usize = 4 << 10;
 /// A member from which reading begins anew has so much text before the position, as whoever
 /// compares that text wants.
 const KNOWN_TEXT_BYTES: u64 = 1 << 10;
+
+/// What a part of it is called.
+const MEMBER: &str = "gzip member";
 
 /// A gzip stream that is read.
 pub struct Gzip {
@@ -71,9 +76,9 @@ enum State {
     Inside(Box<Member>),
     /// Behind the deflated bytes of a member.
     Trailer(Box<Member>),
-    /// Behind the last byte that could be inflated.
-    Damaged(Foreign),
-    Foreign(Foreign),
+    /// Behind the last byte that could be inflated, or before the first one that can.
+    Damaged(Refused),
+    Refused(Refused),
     Broken(String),
 }
 
@@ -166,16 +171,11 @@ impl Gzip {
     }
 
     /// Why the bytes that come next are none of a member's; none while they are.
-    pub fn foreign_reason(&self) -> Option<&str> {
+    pub fn refusal(&self) -> Option<&Refused> {
         match &self.state {
-            State::Foreign(foreign) => Some(foreign.reason()),
+            State::Refused(refused) => Some(refused),
             _ => None,
         }
-    }
-
-    /// Whether those follow text that ended too early.
-    pub fn is_torn(&self) -> bool {
-        matches!(&self.state, State::Foreign(foreign) if foreign.is_torn())
     }
 
     /// Inflates text: at least a byte, unless there is no room or something else follows.
@@ -218,14 +218,14 @@ impl Gzip {
                     }
                     Ok(state) => state,
                 },
-                State::Damaged(foreign) => match self.find_next(foreign) {
+                State::Damaged(refused) => match self.find_next(refused) {
                     Ok(state) => state,
                     Err(error) => {
                         self.state = State::Broken(error.to_string());
                         return Err(error);
                     }
                 },
-                state @ State::Foreign(_) => {
+                state @ State::Refused(_) => {
                     self.state = state;
                     return Ok(0);
                 }
@@ -246,30 +246,33 @@ impl Gzip {
 
     /// What comes behind a member.
     fn begin(&mut self) -> io::Result<State> {
-        while self.has_begun {
+        loop {
             let zeros = self.input.fill_buf()?.iter().take_while(|byte| **byte == 0).count();
             if zeros == 0 {
                 break;
             }
             self.input.consume(zeros);
         }
-        let Some(header) = self.header()? else { return Ok(State::Between) };
+        let Some(header) = self.header()? else {
+            let is_empty = self.has_begun || self.input.offset() == 0;
+            return if is_empty { Ok(State::Between) } else { Err(Compression::Gzip.is_none()) };
+        };
         let offset = self.input.offset();
         let Header::Whole(length) = header else {
             let is_begun = self.input.held().starts_with(&MAGIC[..2]);
-            return match (self.has_begun, is_begun) {
-                (true, _) => Ok(State::Foreign(Foreign::behind_members(offset))),
+            return Ok(match (self.has_begun, is_begun) {
+                (true, _) => State::Refused(Refused::behind_members(MEMBER, offset)),
                 (false, true) => {
                     self.has_begun = true;
-                    Ok(State::Damaged(Foreign::damaged(offset, offset)))
+                    State::Damaged(Refused::damaged(MEMBER, offset, offset))
                 }
-                (false, false) => Err(io::Error::new(ErrorKind::InvalidData, "it is not gzip")),
-            };
+                (false, false) => State::Damaged(Refused::before_members(MEMBER, offset)),
+            });
         };
         self.has_begun = true;
         if let Some(cut) = self.member_within(1..length)? {
             let bytes = self.take(cut);
-            return Ok(State::Foreign(Foreign::cut_off(offset, bytes)));
+            return Ok(State::Refused(Refused::cut_off(MEMBER, offset, bytes)));
         }
         let start = Start { text: self.text(), packed: offset };
         if self.starts.back().is_none_or(|last| last.text + START_TEXT_BYTES <= start.text) {

@@ -6,6 +6,7 @@ use std::ops::Range;
 use super::Gzip;
 use super::header::{FIXED_BYTES, Header, suspect};
 use super::inflater::{Inflater, Stops, Then};
+use crate::compression::refused::{Next, Verdict};
 use crate::encoding::Growth;
 
 /// So much text must a member give before it is believed, if it does not end before.
@@ -15,27 +16,6 @@ const BELIEF_TEXT_BYTES: usize = 32;
 const TRIED_BYTES: [usize; 2] = [1 << 10, 64 << 10];
 /// Behind the deflated bytes: the checksum of the text and its length.
 pub const TRAILER_BYTES: usize = 8;
-
-/// What comes next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
-    /// So many bytes in which no member begins.
-    Bytes(usize),
-    /// A member.
-    Member,
-    /// What may be a member once more bytes follow.
-    Unclear,
-    /// No byte.
-    Nothing,
-}
-
-/// What a trial showed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    Member,
-    None,
-    Unclear,
-}
 
 impl Gzip {
     /// Looks at the next bytes without taking them.
@@ -101,6 +81,18 @@ impl Gzip {
             Header::Whole(_) => Verdict::Member,
             Header::Short | Header::None => Verdict::None,
         })
+    }
+}
+
+/// The first place among some bytes at which a member begins.
+pub fn first_member(bytes: &[u8]) -> Option<usize> {
+    let mut from = 0;
+    loop {
+        from += suspect(&bytes[from..])?;
+        if trial(&bytes[from..]) == Verdict::Member {
+            return Some(from);
+        }
+        from += 1;
     }
 }
 
