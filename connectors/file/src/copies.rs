@@ -148,5 +148,7 @@ fn place(found: &Found) -> Option<(&Path, &str)> {
 }
 
 fn is_short_and_rotated(found: &Found) -> bool {
-    found.beginning().is_none() && is_rotated_name(&found.path, &found.signature)
+    found.beginning().is_none()
+        && found.from.is_none()
+        && is_rotated_name(&found.path, &found.signature)
 }

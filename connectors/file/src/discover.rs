@@ -27,6 +27,7 @@ use crate::matching::{
 };
 use crate::proof;
 use crate::stream::{Likeness, Packing, compare};
+use crate::trail;
 
 /// Finds files and recognises them.
 #[derive(Debug)]
@@ -131,6 +132,7 @@ impl Discoverer {
         let unknown = assign(found, &mut candidates, &mut failures)?;
         let mut unknown = self.copies.give(unknown, &mut candidates, &mut failures)?;
         failures.any_moved |= self.find_rotated(&unknown, &mut candidates)?;
+        trail::pass_over_copies(&mut unknown, &candidates, &mut failures)?;
         let Waiting { again_in, warnings } = self.copies.hold(&mut unknown, &candidates);
         named.warnings.extend(warnings);
         let mut ids: HashSet<_> = candidates.iter().map(|one| one.id.clone()).collect();

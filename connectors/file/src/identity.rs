@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 
 use crate::hole::Hole;
 use crate::packed::Packed;
+use crate::trail::Written;
 
 /// How many bytes a fingerprint covers, if the file has so many.
 pub const FINGERPRINT_BYTES: usize = 1024;
@@ -191,6 +192,9 @@ pub struct Note {
     /// is another split.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_cut_off: bool,
+    /// Places before the position, for a log that may be copied before it is truncated.
+    #[serde(default, skip_serializing_if = "Written::is_empty")]
+    pub trail: Written,
 }
 
 fn is_line(start: &Start) -> bool {
@@ -219,6 +223,7 @@ impl Note {
             packed: None,
             hole: None,
             is_cut_off: false,
+            trail: Written::default(),
         }
     }
 

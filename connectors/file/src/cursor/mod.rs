@@ -3,6 +3,7 @@
 //! Invariant: what was read so far and [`Cursor::step`]'s position always belong together, and a
 //! file that no longer holds what was read from it is never read on.
 
+mod marks;
 mod packed;
 mod waiting;
 
@@ -24,10 +25,11 @@ use formats::lines::{LineBatch, Lines, Start, before_holes};
 
 use crate::discover::Whereabouts;
 use crate::hole::Hole;
-use crate::identity::{Fingerprint, Note, Recent, Signature};
+use crate::identity::{Fingerprint, Note, Recent, Signature, family};
 use crate::packed::{Packed, Way};
 use crate::points::Points;
 use crate::stream::{Bytes, Opened, Placed, Trace, is_damage};
+use crate::trail::Trail;
 use waiting::{Look, Unread, Waiting};
 
 /// What the blocks of all files that are read side by side may take, about.
@@ -37,8 +39,6 @@ const BLOCK_BYTES_LEAST: usize = 64 << 10;
 /// How far all files that are read side by side are fetched ahead, together. Half of it is enough
 /// for a disk that answers after 20 ms to give 800 MB/s.
 const AHEAD_BYTES_MAX: usize = 32 << 20;
-/// How many places of a batch are marked: each costs the hash of one KiB.
-const MARKS_MAX: usize = 15;
 
 /// What a cursor reads of its file, and how.
 #[derive(Debug)]
@@ -134,6 +134,8 @@ pub struct Cursor {
     told_of_foreign: Option<String>,
     /// What waits at the end that was read last.
     held: Option<Held>,
+    /// The way to the position of `lines`; none of a file that nobody copies to truncate it.
+    trail: Option<Trail>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,6 +193,9 @@ impl Cursor {
                 .ok_or_else(|| too_short(&path, at).retryable())?,
         };
         let packed = note.as_ref().and_then(|note| note.packed.clone());
+        let is_log = opened.is_plain() && matches!(stop, Stop::Never | Stop::AtEnd);
+        let is_log = is_log && path.file_name().is_some_and(|name| name == family(&path));
+        let trail = is_log.then(|| Trail::of(reading.from.as_ref())).transpose()?;
         let before = note.map_or_else(|| recent.fingerprint(), |note| note.before);
         let waiting = (is_read && stop == Stop::Never).then(|| Waiting {
             since: Instant::now(),
@@ -230,6 +235,7 @@ impl Cursor {
             failure: None,
             told_of_foreign: None,
             held: None,
+            trail,
         })
     }
 
@@ -498,6 +504,7 @@ impl Cursor {
     /// Makes a batch of lines; `whole` is the compressed file if it ends behind them.
     fn deliver(&mut self, lines: LineBatch, whole: Option<Signature>) -> Option<ReadBatch> {
         let marks = self.marks(&lines);
+        let places = self.places(&lines);
         self.recent.push(&lines.consumed);
         if self.opened.is_utf16() {
             // NULs that were left out were units, too.
@@ -518,34 +525,16 @@ impl Cursor {
             );
         }
         let (start, hole, packed) = (lines.start, self.hole, self.note_packed(lines.next));
-        let note = Note { start, whole, hole, packed, ..Note::of_line(self.before.clone()) };
+        let trail = self.trail.as_mut().map(|trail| {
+            trail.add(places, lines.next);
+            trail.write(lines.next)
+        });
+        let trail = trail.unwrap_or_default();
+        let note = Note { start, whole, hole, packed, trail, ..Note::of_line(self.before.clone()) };
         let next = Position::new(lines.next).with_note(note.to_text());
         let (bytes, skipped) = (lines.bytes(), lines.skipped());
         let (records, rejects) = lines.into_records();
         Some(ReadBatch { records, next, rejects, lost: 0, bytes, skipped, marks })
-    }
-
-    /// Places in a batch, at about equal distances, where a line begins, with the bytes before
-    /// them. Where lines may be parts of one, or bytes were left out, nothing is marked.
-    fn marks(&self, lines: &LineBatch) -> Vec<Position> {
-        let is_read_again = matches!(self.stop, Stop::At(_) | Stop::Before(_));
-        let is_plain_text = self.hole.is_none() && lines.gaps.is_empty() && lines.waits.is_none();
-        if is_read_again || self.joins || !is_plain_text || self.opened.is_utf16() {
-            return Vec::new();
-        }
-        let (positions, consumed) = (lines.positions.values(), &lines.consumed);
-        let begin = lines.next - lines.bytes().cast_signed();
-        let apart = positions.len() / (MARKS_MAX + 1) + 1;
-        let places = positions.iter().skip(apart).step_by(apart);
-        let marks = places.filter_map(|at| {
-            let before = consumed.get(..usize::try_from(at - begin).ok()?)?;
-            let is_begin = before.last() == Some(&b'\n');
-            is_begin.then(|| {
-                let note = Note::of_line(self.recent.fingerprint_with(before));
-                Position::new(*at).with_note(note.to_text())
-            })
-        });
-        marks.collect()
     }
 
     fn unreadable(&self, error: io::Error) -> Error {

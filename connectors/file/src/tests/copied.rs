@@ -326,6 +326,88 @@ async fn of_a_log_that_grows_after_it_was_copied_nothing_is_read_twice() {
     }
 }
 
+/// Gives a log a copy, lets it grow and be read, and truncates it before any later process looks;
+/// returns what is read then.
+async fn copied_grown_and_truncated(bench: &mut Bench, grown: &str) -> Vec<String> {
+    fs::copy(bench.path("a.log"), bench.path("a.log.1")).expect("a copy");
+    bench.append("a.log", grown);
+    let id = bench.id("a.log");
+    let mut reader = bench.open(&id, Until::End).await.expect("a file");
+    while let Some(batch) = reader.next_batch().await.expect("lines") {
+        bench.take(&id, batch);
+    }
+    truncate(bench, "a.log");
+    bench.append("a.log", "new\n");
+    bench.restart();
+    bench.read().await
+}
+
+#[tokio::test]
+async fn a_later_process_knows_the_copy_of_a_log_that_grew_and_was_truncated() {
+    for (lines, step) in [(3, 1), (300, 1), (300, 300), (30_000, 1_000), (30_000, 30_000)] {
+        for grown in [1, 20, 5_000] {
+            let mut bench = Bench::with("*", json!({ "settle": "1h" }));
+            bench.write("a.log", "");
+            let mut said = Vec::new();
+            for from in (0..lines).step_by(step) {
+                bench.append("a.log", many_lines("old", from..from + step));
+                said.extend(bench.read().await);
+            }
+            assert_eq!(said.len(), lines);
+            let note = bench.known[0].position.as_ref().and_then(|it| it.note.clone());
+            let size = note.map_or(0, |note| note.len());
+            assert!(size < 300, "{size} bytes");
+            let said = copied_grown_and_truncated(&mut bench, &many_lines("grown", 0..grown)).await;
+            assert_eq!(texts(&said), ["new"], "{lines} lines by {step}, {grown} more");
+            bench.rename("a.log.1", "a.log.2");
+            bench.restart();
+            assert_eq!(bench.read().await, [""; 0], "{lines} lines by {step}, {grown} more");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_copy_of_a_log_is_read_whatever_it_has_in_common() {
+    let old = many_lines("old", 0..3_000);
+    let near_end = old.len() - 600;
+    let changed = [&old[..near_end], "###", &old[near_end + 3..]].concat();
+    let cases: [(&str, &str, usize); 4] = [
+        ("a.log.1", &changed, 3_000),
+        ("a.log.1", &old[..near_end / 4], 0),
+        ("b.log.1", &old, 3_000),
+        ("a.log.1", &old[..1_000], 0),
+    ];
+    for (number, (name, text, lines)) in cases.into_iter().enumerate() {
+        let mut bench = Bench::with("*", json!({ "settle": "1h" }));
+        bench.write("a.log", "");
+        let mut from = 0;
+        while from < old.len() {
+            let to = (from + 3_000).min(old.len());
+            bench.append("a.log", &old[from..to]);
+            bench.read().await;
+            from = to;
+        }
+        bench.append("a.log", many_lines("grown", 0..20));
+        bench.read().await;
+        bench.write(name, text);
+        truncate(&bench, "a.log");
+        bench.append("a.log", "new\n");
+        bench.restart();
+        let expect = if lines == 0 { text.lines().count() } else { lines };
+        assert_eq!(bench.read().await.len(), expect + 1, "case {number}");
+    }
+    // Nor is the log itself, cut off, written on and renamed.
+    let mut bench = Bench::with("*", json!({ "settle": "1h" }));
+    bench.write("a.log", &old);
+    bench.read().await;
+    let file = OpenOptions::new().write(true).open(bench.path("a.log")).expect("it is there");
+    file.set_len(near_end as u64).expect("our own file");
+    bench.rename("a.log", "a.log.1");
+    bench.write("a.log", "new\n");
+    bench.restart();
+    assert_eq!(bench.read().await.len(), old[..near_end].lines().count() + 1);
+}
+
 #[tokio::test]
 async fn a_short_copy_that_is_written_or_packed_meanwhile_waits_for_the_truncation() {
     let copies = [("a.log.1", b"on".to_vec()), ("a.log-20260303.gz", gzip("one\ntwo\n"))];
