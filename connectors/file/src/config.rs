@@ -33,7 +33,8 @@ pub struct Config {
     #[serde(default)]
     pub exclude: Vec<String>,
 
-    /// `auto` tells gzip, zstd, bzip2 and xz by the first bytes of each file, whatever its name.
+    /// `auto` tells gzip, zstd, bzip2 and xz by the first bytes of each file, whatever its name;
+    /// where these are no text either, by its name (`a.gz`, `a.gz.1`).
     #[serde(default)]
     pub compression: Compression,
 

@@ -365,8 +365,11 @@ mod tests {
     async fn a_stream_is_done_once_its_last_line_is_committed() {
         let source = source(io::Cursor::new("one\ntwo\n"));
         let mut reader = open(&source).await.expect("the first time");
-        let batch = reader.next_batch().await.expect("readable").expect("two lines");
-        assert!(reader.next_batch().await.expect("readable").is_none());
+        let mut batch = reader.next_batch().await.expect("readable").expect("a line");
+        // The second line may come alone.
+        while let Some(next) = reader.next_batch().await.expect("readable") {
+            batch = next;
+        }
         assert_eq!(source.splits(None).await.expect("known").splits.len(), 1);
         reader.acknowledge(&batch.next).await.expect("noted");
         assert!(source.splits(None).await.expect("known").splits.is_empty());

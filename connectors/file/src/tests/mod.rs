@@ -8,6 +8,7 @@ mod holes;
 mod hostile;
 mod identity;
 mod meanwhile;
+mod members;
 mod proof;
 mod whole;
 

@@ -132,6 +132,34 @@ fn garbage_behind_an_archive_is_one_dead_letter() {
 }
 
 #[test]
+fn an_archive_that_begins_with_noise_is_read_in_every_way() {
+    let noise = (0..700u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8);
+    let packed = [gzip(line("a").as_bytes()), zstd::encode_all(line("a").as_bytes(), 1).unwrap()];
+    for (packed, name) in packed.into_iter().zip(["a.log.gz", "a.log.zst"]) {
+        let archive: Vec<u8> = noise.clone().chain(packed).collect();
+        let stdio = PIPELINE.replace("type: file, paths: ['*.log*']", "type: stdio");
+        for pipeline in [PIPELINE, &stdio] {
+            let desk = Desk::new();
+            std::fs::write(desk.path().join(name), &archive).expect("written");
+            desk.write("web.yaml", pipeline);
+            let output = with_input(&desk, &["run", "web.yaml", "--until-end"], &archive);
+            assert!(output.status.success(), "{output:?}");
+            assert_eq!(paths(&desk), "path /a ");
+            let letters = desk.done(&["dead-letters", "list", "--format", "json"]).stdout;
+            assert_eq!(letters.matches("belongs to no").count(), 1, "{letters}");
+            desk.done(&["audit", "web.yaml"]);
+            for place in [name, "/dev/stdin"] {
+                let sql = format!("SELECT path FROM log('{place}', 'combined')");
+                let output = with_input(&desk, &["query", &sql, "--format", "csv"], &archive);
+                assert_eq!(String::from_utf8_lossy(&output.stdout), "path\n/a\n", "{place}");
+                let said = String::from_utf8_lossy(&output.stderr).into_owned();
+                assert!(said.contains("1 line left out"), "{place}: {said}");
+            }
+        }
+    }
+}
+
+#[test]
 fn what_is_wrong_with_one_member_of_an_archive_spares_the_others() {
     let desk = Desk::new();
     let mut cut = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());

@@ -13,6 +13,8 @@ use super::{Compression, Limits};
 
 /// What an xz stream may ask for: `xz -9` takes 65 MiB.
 const XZ_MEMORY_BYTES_MAX: u64 = 1 << 30;
+/// So many bytes of bzip2 and xz, from the beginning of a member on, are one piece.
+const FED_BYTES: usize = 4 << 10;
 /// So many bytes of a zstd frame say how long its header is (RFC 8878, 3.1.1.1).
 const ZSTD_FIRST_BYTES: usize = 5;
 
@@ -20,10 +22,19 @@ const ZSTD_FIRST_BYTES: usize = 5;
 pub enum Decoder {
     /// A frame, and how many bytes it wants next.
     Zstd(ZstdDecoder<'static>, usize),
-    /// A stream of bzip2.
-    Bzip2(bzip2::Decompress),
+    /// A stream of bzip2, and text that was not given yet.
+    Bzip2(bzip2::Decompress, Held),
     /// A stream of xz.
     Xz(Stream),
+}
+
+/// Text of one call, of which so much was given.
+pub struct Held {
+    text: Vec<u8>,
+    length: usize,
+    given: usize,
+    /// What ended that call, told with the last of its text.
+    then: Then,
 }
 
 /// How far one step came.
@@ -62,7 +73,11 @@ impl Decoder {
                 decoder.set_parameter(DParameter::WindowLogMax(limits.zstd_window_log()))?;
                 Self::Zstd(decoder, ZSTD_FIRST_BYTES)
             }
-            Compression::Bzip2 => Self::Bzip2(bzip2::Decompress::new(false)),
+            Compression::Bzip2 => {
+                let held =
+                    Held { text: vec![0; BZIP2_TEXT_BYTES], length: 0, given: 0, then: Then::More };
+                Self::Bzip2(bzip2::Decompress::new(false), held)
+            }
             Compression::Xz => Self::Xz(Stream::new_stream_decoder(XZ_MEMORY_BYTES_MAX, 0)?),
             Compression::None | Compression::Gzip => {
                 let message = "it has no members of this kind";
@@ -71,11 +86,12 @@ impl Decoder {
         })
     }
 
-    /// How many bytes the next step wants, if there are so many.
-    pub fn wanted(&self) -> usize {
+    /// How many bytes the next step wants, if there are so many, behind those that were taken. With
+    /// just these its outcome depends on no pieces: bzip2 takes a few bytes ahead, if it has them.
+    pub fn wanted(&self, taken: u64) -> usize {
         match self {
             Self::Zstd(_, wanted) => *wanted,
-            Self::Bzip2(_) | Self::Xz(_) => 1,
+            Self::Bzip2(..) | Self::Xz(_) => FED_BYTES - (taken % FED_BYTES as u64) as usize,
         }
     }
 
@@ -84,14 +100,7 @@ impl Decoder {
     pub fn step(&mut self, bytes: &[u8], into: &mut [u8]) -> Step {
         match self {
             Self::Zstd(decoder, wanted) => zstd_step(decoder, wanted, bytes, into),
-            Self::Bzip2(decoder) => {
-                let held = bzip2_step(decoder, &[], into);
-                match held.then {
-                    // A block gives its first byte when all of it was taken, and no more is then.
-                    Then::More if held.written == 0 => bzip2_step(decoder, bytes, &mut into[..1]),
-                    _ => held,
-                }
-            }
+            Self::Bzip2(decoder, held) => bzip2_step(decoder, held, bytes, into),
             Self::Xz(stream) => {
                 let before = (stream.total_in(), stream.total_out());
                 let then = match stream.process(bytes, into, Action::Run) {
@@ -100,8 +109,9 @@ impl Decoder {
                     Err(error @ (XzError::MemLimit | XzError::Mem)) => Then::Refusal(error.into()),
                     Err(error) => Then::Damage(error.into()),
                 };
-                let step = Step::since(before, (stream.total_in(), stream.total_out()), then);
-                Step { is_settled: true, ..step }
+                let read = (stream.total_in() - before.0) as usize;
+                let written = (stream.total_out() - before.1) as usize;
+                Step { read, written, is_settled: true, then }
             }
         }
     }
@@ -151,21 +161,51 @@ fn zstd_run(
     Step { read: input.pos(), written: output.pos(), is_settled: false, then }
 }
 
-fn bzip2_step(decoder: &mut bzip2::Decompress, bytes: &[u8], into: &mut [u8]) -> Step {
+/// So much text is taken of bzip2 at once. Where a block proves to be damaged, what the last call
+/// wrote of it is lost, so that no call may depend on how much room there is.
+const BZIP2_TEXT_BYTES: usize = 16 << 10;
+
+fn bzip2_step(
+    decoder: &mut bzip2::Decompress,
+    held: &mut Held,
+    bytes: &[u8],
+    into: &mut [u8],
+) -> Step {
+    let (mut read, mut is_settled) = (0, false);
+    if held.given == held.length {
+        held.given = 0;
+        held.then = bzip2_run(decoder, &[], &mut held.text, (&mut read, &mut held.length));
+        if held.length == 0 && matches!(held.then, Then::More) {
+            // A block gives its first byte when all of it was taken, and no more is then.
+            let first = &mut held.text[..1];
+            held.then = bzip2_run(decoder, bytes, first, (&mut read, &mut held.length));
+            is_settled = held.length > 0;
+        }
+    }
+    let written = into.len().min(held.length - held.given);
+    into[..written].copy_from_slice(&held.text[held.given..held.given + written]);
+    held.given += written;
+    let is_all = held.given == held.length;
+    let then = if is_all { std::mem::replace(&mut held.then, Then::More) } else { Then::More };
+    Step { read, written, is_settled, then }
+}
+
+/// Says how much was read and written.
+fn bzip2_run(
+    decoder: &mut bzip2::Decompress,
+    bytes: &[u8],
+    into: &mut [u8],
+    (read, written): (&mut usize, &mut usize),
+) -> Then {
     let before = (decoder.total_in(), decoder.total_out());
     let then = match decoder.decompress(bytes, into) {
         Ok(bzip2::Status::StreamEnd) => Then::End,
         Ok(_) => Then::More,
         Err(error) => Then::Damage(error.into()),
     };
-    Step::since(before, (decoder.total_in(), decoder.total_out()), then)
-}
-
-impl Step {
-    fn since(before: (u64, u64), after: (u64, u64), then: Then) -> Self {
-        let (read, written) = ((after.0 - before.0) as usize, (after.1 - before.1) as usize);
-        Self { read, written, is_settled: written > 0, then }
-    }
+    *read = (decoder.total_in() - before.0) as usize;
+    *written = (decoder.total_out() - before.1) as usize;
+    then
 }
 
 /// zstd has numbers for its errors; its binding for Rust gives their names alone.

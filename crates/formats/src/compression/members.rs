@@ -177,7 +177,9 @@ impl Members {
 
     /// Decompresses some of a member; says how much, and what comes behind.
     fn decode(&mut self, mut member: Box<Member>, into: &mut [u8]) -> io::Result<(usize, State)> {
-        let bytes = self.input.peek(member.decoder.wanted())?;
+        let wanted = member.decoder.wanted(self.input.offset() - member.start);
+        let bytes = self.input.peek(wanted)?;
+        let bytes = &bytes[..bytes.len().min(wanted)];
         let has_ended = bytes.is_empty();
         let Step { read, written, is_settled, then } = member.decoder.step(bytes, into);
         self.input.consume(read);

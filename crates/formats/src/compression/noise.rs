@@ -67,8 +67,9 @@ pub fn is_noise(first: &[u8]) -> bool {
 pub fn may_be_noise(first: &[u8]) -> bool {
     let is_high = |byte: &&u8| **byte >= 0x80;
     let is_bad = std::str::from_utf8(first).is_err_and(|error| error.error_len().is_some());
-    first.iter().any(|byte| is_sign(*byte))
-        || (is_bad && 4 * first.iter().filter(is_high).count() > first.len())
+    Encoding::of(first) == Encoding::Utf8
+        && (first.iter().any(|byte| is_sign(*byte) || *byte == 0)
+            || (is_bad && 4 * first.iter().filter(is_high).count() > first.len()))
 }
 
 /// Characters that no log has: not what parts columns or lines, colours text, or is left by holes.

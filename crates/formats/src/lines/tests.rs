@@ -199,6 +199,22 @@ fn a_byte_order_mark_is_taken_off() {
 }
 
 #[test]
+fn nuls_that_a_tear_leaves_are_refused_with_what_follows_and_counted() {
+    let mut lines = Lines::new(1000);
+    let mut block = lines.block(0);
+    block.extend(b"half a line");
+    block.extend(vec![0; 100_000]);
+    let batch = lines.cut(block);
+    assert_eq!(batch.next, 0);
+    assert_eq!(lines.waiting_bytes(), 100_011);
+    let mut block = lines.block(0);
+    block.extend(b"garbage");
+    let batch = lines.refuse_ended(block, "foreign bytes");
+    assert_eq!((batch.rejects.len(), batch.rejects[0].position), (1, 0));
+    assert_eq!((batch.next, lines.at(), lines.waiting_bytes()), (100_018, 100_018, 0));
+}
+
+#[test]
 fn what_is_no_text_is_one_refused_record() {
     let text = b"one\ntwo  ";
     let foreign = b"\0\0some foreign bytes\nin lines\n";
