@@ -125,15 +125,8 @@ impl SplitReader for Tail {
                 return Ok(step.batch);
             }
         }
-        Ok(self.cut_off.take().map(|next| ReadBatch {
-            records: RecordBatch::new_empty(message_schema()),
-            next,
-            rejects: Vec::new(),
-            lost: 0,
-            bytes: 0,
-            skipped: 0,
-            marks: Vec::new(),
-        }))
+        let none = || RecordBatch::new_empty(message_schema());
+        Ok(self.cut_off.take().map(|next| ReadBatch::new(none(), next)))
     }
 
     async fn acknowledge(&mut self, position: &Position) -> Result<()> {

@@ -11,7 +11,7 @@
 //! Invariant: a file is taken for a copy only where no place that it has disagrees, and never the
 //! file itself whose beginning it holds.
 
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 
 use contract::{Position, Result};
@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::found::{Found, unreadable};
 use crate::identity::{FINGERPRINT_BYTES, Fingerprint, Note, are_related, is_rotated_name};
 use crate::matching::{Candidate, Failures};
-use crate::stream::{Opened, is_damage};
+use crate::stream::{Opened, Placed, is_damage};
 
 /// How many ends of batches are remembered: what nobody writes to ends at one.
 const ENDS_MAX: usize = 4;
@@ -34,6 +34,8 @@ const APART: i64 = 4;
 const SUM_DIGITS: usize = 10;
 /// How many a distance has.
 const DISTANCE_DIGITS: usize = 8;
+/// So much of a compressed file is read at once.
+const PIECE_BYTES: i64 = 64 << 10;
 /// Added to the distance of an end; more than any distance.
 const END: u32 = 1 << 31;
 
@@ -185,47 +187,89 @@ fn copied_to(found: &Found, candidate: &Candidate) -> Result<Option<Position>> {
         && is_rotated_name(&found.path, &found.signature)
         && !found.signature.is_same_file(&descriptor.signature)
         && found.from.is_none();
-    let (Some(position), Some(end)) = (position.filter(|_| may_be), found.end()) else {
-        return Ok(None);
-    };
-    if end >= position.at || Note::of(position)?.is_some_and(|note| note.is_cut_off) {
-        return Ok(None);
-    }
+    let Some(position) = position.filter(|_| may_be) else { return Ok(None) };
+    let is_cut_off = Note::of(position)?.is_some_and(|note| note.is_cut_off);
+    let is_behind = found.end().is_some_and(|end| end >= position.at);
     let trail = Trail::of(Some(position))?;
-    let places: Vec<_> = trail.0.iter().filter(|place| place.at <= end).collect();
-    let Some(last) = places.last() else { return Ok(None) };
-    let is_long = end >= FINGERPRINT_BYTES as i64 && descriptor.head.is_full();
-    // Of a long one the first KiB is known, and more than half of it.
-    let is_enough = match is_long {
-        true => {
-            last.at >= FINGERPRINT_BYTES as i64
-                && end - last.at <= last.at
-                && found.holds_head(&descriptor.head)
-        }
-        false => last.at == end && end < FINGERPRINT_BYTES as i64,
-    };
-    if !is_enough {
+    if is_cut_off || is_behind || trail.0.is_empty() {
         return Ok(None);
     }
     let Some(opened) = found.open()? else { return Ok(None) };
-    for place in places {
-        if !opened.holds_place(place).map_err(|error| unreadable(&found.path, &error))? {
-            return Ok(None);
+    let failed = |error| unreadable(&found.path, &error);
+    let followed = match found.end() {
+        Some(end) => opened.follow_plain(&trail, end),
+        None => opened.follow(&trail, position.at),
+    };
+    let Some((last, end)) = followed.map_err(failed)? else { return Ok(None) };
+    let is_long = end.at >= FINGERPRINT_BYTES as i64 && candidate.descriptor.head.is_full();
+    // Of a long one the first KiB is known, and at least half of it.
+    let is_enough = match is_long {
+        true => {
+            last >= FINGERPRINT_BYTES as i64
+                && end.at - last <= last
+                && found.holds_head(&candidate.descriptor.head)
         }
-    }
-    found.position_at_end()
+        false => last == end.at && end.at < FINGERPRINT_BYTES as i64,
+    };
+    Ok(is_enough.then_some(end))
 }
 
 impl Opened {
-    /// Whether the bytes before a place are those that were read there.
-    fn holds_place(&self, place: &Place) -> io::Result<bool> {
-        let length = place.at.min(FINGERPRINT_BYTES as i64);
-        let mut bytes = vec![0; length as usize];
-        match self.file.read_exact_at(&mut bytes, (place.at - length).cast_unsigned()) {
-            Err(error) if is_damage(&error) => Ok(false),
-            Err(error) => Err(error),
-            Ok(()) => Ok(place.is_before(&bytes)),
+    /// The last place that a plain file has, and its end; none if any of them disagrees.
+    fn follow_plain(&self, trail: &Trail, end: i64) -> io::Result<Option<(i64, Position)>> {
+        let mut last = 0;
+        for place in trail.0.iter().filter(|place| place.at <= end) {
+            if !place.is_before(&self.before(place.at)?) {
+                return Ok(None);
+            }
+            last = place.at;
         }
+        let note = Note::of_line(Fingerprint::of(&self.before(end)?));
+        Ok((last > 0).then(|| (last, Position::new(end).with_note(note.to_text()))))
+    }
+
+    /// The bytes before a place on disk, as many as a fingerprint covers; none of them if the file
+    /// ends before it.
+    fn before(&self, at: i64) -> io::Result<Vec<u8>> {
+        let length = at.min(FINGERPRINT_BYTES as i64);
+        let mut bytes = vec![0; length as usize];
+        match self.file.read_exact_at(&mut bytes, (at - length).cast_unsigned()) {
+            Err(error) if is_damage(&error) => Ok(Vec::new()),
+            Err(error) => Err(error),
+            Ok(()) => Ok(bytes),
+        }
+    }
+
+    /// The same of a compressed file, which is read for it; none, too, if it is damaged or goes up
+    /// to `most` and beyond.
+    fn follow(&self, trail: &Trail, most: i64) -> io::Result<Option<(i64, Position)>> {
+        let Some(Placed { mut bytes, mut recent, .. }) = self.from(0, u64::MAX)? else {
+            return Ok(None);
+        };
+        let mut places = trail.0.iter().peekable();
+        let (mut at, mut last, mut piece) = (0, 0, Vec::new());
+        loop {
+            let left = places.peek().map_or(PIECE_BYTES, |place| place.at - at).min(PIECE_BYTES);
+            piece.clear();
+            match bytes.by_ref().take(left.cast_unsigned()).read_to_end(&mut piece) {
+                Ok(0) => break,
+                Err(error) if is_damage(&error) => return Ok(None),
+                outcome => outcome?,
+            };
+            recent.push(&piece);
+            at += piece.len() as i64;
+            if let Some(place) = places.next_if(|place| place.at == at) {
+                if !recent.fingerprint().sha256.starts_with(&place.sum) {
+                    return Ok(None);
+                }
+                last = at;
+            }
+            if at >= most {
+                return Ok(None);
+            }
+        }
+        let note = Note::of_line(recent.fingerprint());
+        Ok((last > 0).then(|| (last, Position::new(at).with_note(note.to_text()))))
     }
 }
 

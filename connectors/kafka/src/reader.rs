@@ -139,15 +139,8 @@ impl Gone {
 impl SplitReader for Gone {
     async fn next_batch(&mut self) -> Result<Option<ReadBatch>> {
         if let Some(next) = self.news.take() {
-            return Ok(Some(ReadBatch {
-                records: RecordBatch::new_empty(self.remaker.schema.clone()),
-                next,
-                rejects: Vec::new(),
-                lost: 0,
-                bytes: 0,
-                skipped: 0,
-                marks: Vec::new(),
-            }));
+            let none = RecordBatch::new_empty(self.remaker.schema.clone());
+            return Ok(Some(ReadBatch::new(none, next)));
         }
         match self.waits {
             true => std::future::pending().await,
@@ -362,15 +355,7 @@ impl Thread {
         if let Some(note) = &self.note {
             next = next.with_note(note.clone());
         }
-        Ok(ReadBatch {
-            records,
-            next,
-            rejects: Vec::new(),
-            lost,
-            bytes,
-            skipped: 0,
-            marks: Vec::new(),
-        })
+        Ok(ReadBatch { lost, bytes, ..ReadBatch::new(records, next) })
     }
 
     /// Takes a record that is there, or waits for one until then; without a time, a while.

@@ -94,15 +94,7 @@ impl SplitReader for CounterReader {
             .map_err(|error| Error::bug("numbers do not fit their columns").because(error))?;
         let bytes = (to - self.next).unsigned_abs() * 8;
         self.next = to;
-        Ok(Some(ReadBatch {
-            records,
-            next: Position::new(to),
-            rejects: Vec::new(),
-            lost: 0,
-            bytes,
-            skipped: 0,
-            marks: Vec::new(),
-        }))
+        Ok(Some(ReadBatch { bytes, ..ReadBatch::new(records, Position::new(to)) }))
     }
 
     async fn acknowledge(&mut self, _position: &Position) -> Result<()> {

@@ -148,15 +148,8 @@ impl SplitReader for Reader {
             let (bytes, skipped) = (lines.bytes(), lines.skipped());
             let (records, rejects) = lines.into_records();
             self.reached = next.at;
-            return Ok(Some(ReadBatch {
-                records,
-                next,
-                rejects,
-                lost: 0,
-                bytes,
-                skipped,
-                marks: Vec::new(),
-            }));
+            let batch = ReadBatch::new(records, next);
+            return Ok(Some(ReadBatch { rejects, bytes, skipped, ..batch }));
         }
         self.note_done();
         Ok(None)

@@ -311,6 +311,14 @@ pub struct ReadBatch {
     pub marks: Vec<Position>,
 }
 
+impl ReadBatch {
+    /// Records that are all that there is up to a position; the rest is added where it is known.
+    pub fn new(records: RecordBatch, next: Position) -> Self {
+        let (rejects, marks) = (Vec::new(), Vec::new());
+        Self { records, next, rejects, lost: 0, bytes: 0, skipped: 0, marks }
+    }
+}
+
 /// What the original of a refused record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

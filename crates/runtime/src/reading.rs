@@ -126,15 +126,7 @@ mod tests {
                 std::future::pending::<()>().await;
             }
             let records = RecordBatch::new_empty(Arc::new(Schema::empty()));
-            Ok(Some(ReadBatch {
-                records,
-                next: Position::new(1),
-                rejects: Vec::new(),
-                lost: 0,
-                bytes: 0,
-                skipped: 0,
-                marks: Vec::new(),
-            }))
+            Ok(Some(ReadBatch::new(records, Position::new(1))))
         }
 
         async fn acknowledge(&mut self, _: &Position) -> Result<()> {

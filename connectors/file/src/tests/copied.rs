@@ -328,7 +328,11 @@ async fn of_a_log_that_grows_after_it_was_copied_nothing_is_read_twice() {
 
 /// Gives a log a copy, lets it grow and be read, and truncates it before any later process looks;
 /// returns what is read then.
-async fn copied_grown_and_truncated(bench: &mut Bench, grown: &str) -> Vec<String> {
+async fn copied_grown_and_truncated(
+    bench: &mut Bench,
+    grown: &str,
+    is_packed: bool,
+) -> Vec<String> {
     fs::copy(bench.path("a.log"), bench.path("a.log.1")).expect("a copy");
     bench.append("a.log", grown);
     let id = bench.id("a.log");
@@ -338,6 +342,11 @@ async fn copied_grown_and_truncated(bench: &mut Bench, grown: &str) -> Vec<Strin
     }
     truncate(bench, "a.log");
     bench.append("a.log", "new\n");
+    if is_packed {
+        let text = fs::read(bench.path("a.log.1")).expect("it is there");
+        bench.write("a.log.1.gz", gzip(text));
+        bench.remove("a.log.1");
+    }
     bench.restart();
     bench.read().await
 }
@@ -345,7 +354,7 @@ async fn copied_grown_and_truncated(bench: &mut Bench, grown: &str) -> Vec<Strin
 #[tokio::test]
 async fn a_later_process_knows_the_copy_of_a_log_that_grew_and_was_truncated() {
     for (lines, step) in [(3, 1), (300, 1), (300, 300), (30_000, 1_000), (30_000, 30_000)] {
-        for grown in [1, 20, 5_000] {
+        for (grown, is_packed) in [(1, false), (20, true), (20, false), (5_000, true)] {
             let mut bench = Bench::with("*", json!({ "settle": "1h" }));
             bench.write("a.log", "");
             let mut said = Vec::new();
@@ -357,9 +366,13 @@ async fn a_later_process_knows_the_copy_of_a_log_that_grew_and_was_truncated() {
             let note = bench.known[0].position.as_ref().and_then(|it| it.note.clone());
             let size = note.map_or(0, |note| note.len());
             assert!(size < 300, "{size} bytes");
-            let said = copied_grown_and_truncated(&mut bench, &many_lines("grown", 0..grown)).await;
+            let more = many_lines("grown", 0..grown);
+            let said = copied_grown_and_truncated(&mut bench, &more, is_packed).await;
             assert_eq!(texts(&said), ["new"], "{lines} lines by {step}, {grown} more");
-            bench.rename("a.log.1", "a.log.2");
+            match is_packed {
+                true => bench.rename("a.log.1.gz", "a.log.2.gz"),
+                false => bench.rename("a.log.1", "a.log.2"),
+            }
             bench.restart();
             assert_eq!(bench.read().await, [""; 0], "{lines} lines by {step}, {grown} more");
         }
@@ -371,8 +384,9 @@ async fn what_is_no_copy_of_a_log_is_read_whatever_it_has_in_common() {
     let old = many_lines("old", 0..3_000);
     let near_end = old.len() - 600;
     let changed = [&old[..near_end], "###", &old[near_end + 3..]].concat();
-    let cases: [(&str, &str, usize); 4] = [
+    let cases: [(&str, &str, usize); 5] = [
         ("a.log.1", &changed, 3_000),
+        ("a.log.1.gz", &changed, 3_000),
         ("a.log.1", &old[..near_end / 4], 0),
         ("b.log.1", &old, 3_000),
         ("a.log.1", &old[..1_000], 0),
@@ -389,7 +403,10 @@ async fn what_is_no_copy_of_a_log_is_read_whatever_it_has_in_common() {
         }
         bench.append("a.log", many_lines("grown", 0..20));
         bench.read().await;
-        bench.write(name, text);
+        match name.ends_with("gz") {
+            true => bench.write(name, gzip(text)),
+            false => bench.write(name, text),
+        }
         truncate(&bench, "a.log");
         bench.append("a.log", "new\n");
         bench.restart();

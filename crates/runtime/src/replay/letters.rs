@@ -86,15 +86,9 @@ impl SplitReader for LetterReader {
         let Some(letters) = self.letters.get(self.next..to) else { return Ok(None) };
         let Some(last) = letters.last() else { return Ok(None) };
         self.next = to;
-        Ok(Some(ReadBatch {
-            records: records(letters)?,
-            next: Position::new(last.reject.position + 1),
-            rejects: Vec::new(),
-            lost: 0,
-            bytes: letters.iter().map(|letter| original(letter).len() as u64).sum(),
-            skipped: 0,
-            marks: Vec::new(),
-        }))
+        let bytes = letters.iter().map(|letter| original(letter).len() as u64).sum();
+        let next = Position::new(last.reject.position + 1);
+        Ok(Some(ReadBatch { bytes, ..ReadBatch::new(records(letters)?, next) }))
     }
 
     async fn acknowledge(&mut self, _position: &Position) -> Result<()> {

@@ -144,15 +144,9 @@ impl LetterReader {
         }
         self.tell(chosen.len() - 1, &left);
         let records = in_order(&self.source.schema(), &chosen)?;
-        Ok(Some(ReadBatch {
-            bytes: records.get_array_memory_size() as u64,
-            next: Position::new(last.reject.position + 1),
-            records,
-            rejects: Vec::new(),
-            lost: 0,
-            skipped: 0,
-            marks: Vec::new(),
-        }))
+        let bytes = records.get_array_memory_size() as u64;
+        let next = Position::new(last.reject.position + 1);
+        Ok(Some(ReadBatch { bytes, ..ReadBatch::new(records, next) }))
     }
 
     fn remake(&self, letter: &Letter) -> Result<Option<RecordBatch>> {
@@ -309,15 +303,8 @@ mod tests {
             let more = self.next < to;
             self.next = to;
             let records = RecordBatch::try_new(self.schema.clone(), vec![Arc::new(rows)]);
-            Ok(more.then(|| ReadBatch {
-                records: records.expect("one column"),
-                next: Position::new(to),
-                rejects: Vec::new(),
-                lost: 0,
-                bytes: 0,
-                skipped: 0,
-                marks: Vec::new(),
-            }))
+            let records = records.expect("one column");
+            Ok(more.then(|| ReadBatch::new(records, Position::new(to))))
         }
 
         async fn acknowledge(&mut self, _position: &Position) -> Result<()> {

@@ -114,15 +114,7 @@ impl SplitReader for NumbersReader {
         let numbers = Arc::new(Int64Array::from_iter_values(self.next..end)) as ArrayRef;
         let records = RecordBatch::try_new(self.schema.clone(), vec![numbers.clone(), numbers]);
         self.next = end;
-        Ok(Some(ReadBatch {
-            records: records.unwrap(),
-            next: Position::new(end),
-            rejects: Vec::new(),
-            lost: 0,
-            bytes: 0,
-            skipped: 0,
-            marks: Vec::new(),
-        }))
+        Ok(Some(ReadBatch::new(records.unwrap(), Position::new(end))))
     }
 
     async fn acknowledge(&mut self, _position: &Position) -> Result<()> {
