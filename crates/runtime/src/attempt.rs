@@ -17,6 +17,7 @@ use state::Checkpoint;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 
+use crate::beginnings::Beginning;
 use crate::contained::contained;
 use crate::ends::Ends;
 use crate::flow::{QUEUE_MESSAGES_MAX, SplitContext, gone, is_gone};
@@ -90,6 +91,8 @@ pub struct Attempt<'a> {
     pub departed: Vec<Departed>,
     /// Numbers of splits whose positions are committed and of which the sources were not told yet.
     pub moved: BTreeSet<usize>,
+    /// Where sources begin that came since the last checkpoint.
+    pub beginnings: Vec<Beginning>,
     /// The sinks, by number; none for those that stand aside.
     pub sinks: Vec<Option<SinkHandle>>,
     /// A new base of the roster, which is being made.
@@ -171,6 +174,7 @@ impl<'a> Attempt<'a> {
             last_reports: Vec::new(),
             departed: Vec::new(),
             moved: BTreeSet::new(),
+            beginnings: Vec::new(),
             sinks,
             merging: None,
             steps,

@@ -42,7 +42,7 @@ impl Attempt<'_> {
                 self.owner.progress.troubles.passed(source, reader.split.id().as_str());
             }
         }
-        if cuts.is_empty() {
+        if cuts.is_empty() && self.beginnings.is_empty() {
             self.last_reports.clear();
             self.let_go_of_ended();
             self.begin_later().await?;
@@ -248,6 +248,7 @@ impl Attempt<'_> {
         next.roster = std::mem::take(&mut self.checkpoint.roster);
         let mut moved = draft.moved;
         moved.retain(|number, position| next.roster.advance(*number, position));
+        self.beginnings.drain(..).for_each(|one| one.enter(&mut next));
         self.take_base(&mut next);
         let decision = self.owner.decide(&mut next).await?;
         failpoint::reach("decide.after").await?;

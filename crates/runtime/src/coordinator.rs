@@ -13,14 +13,15 @@ use tracing::{debug, info, warn};
 
 use crate::assume;
 use crate::attempt::{Attempt, Cast};
-use crate::beginnings::{self, Listings};
+use crate::beginnings::{self, Beginning};
 use crate::epochs::Epochs;
 use crate::flow::gone;
 use crate::owner::{Owner, RunContext, Scope};
-use crate::patience::Patience;
+use crate::patience::{Patience, Waited};
 use crate::progress::Recovering;
 use crate::recovery::{Recovered, recover};
-use crate::renamed;
+use crate::renamed::{self, Suspects};
+use crate::roster::arrivals::{Arrivals, Arrived};
 use crate::summary::SummaryBuilder;
 
 /// How often a lineage that somebody else owns is asked for.
@@ -138,11 +139,14 @@ impl Coordinator {
             let waited = self.patience.wait(error, told(&self.orders)).await;
             let order = *self.orders.borrow();
             match waited {
-                Err(error) if order == Order::Leave && somebody_elses(&error) => {
+                Ok(Waited::Over) => {}
+                Ok(Waited::Interrupted(error)) | Err(error)
+                    if order == Order::Leave && somebody_elses(&error) =>
+                {
                     debug!(error = error.chain(), "left a lineage that was to start again");
                     return Ok(End::Left);
                 }
-                waited => waited?,
+                Ok(Waited::Interrupted(error)) | Err(error) => return Err(error),
             }
             owner.instruments.recovers();
         }
@@ -156,43 +160,33 @@ impl Coordinator {
             // Nothing is done on the operator's word in a run that is refused.
             refuse_renamed(owner, &newest.checkpoint).await?;
         }
+        let mut arrivals = Arrivals::new(owner);
         let first = tokio::select! {
-            first = Listings::of_new_history(owner) => first?,
+            first = first_of(owner, &mut arrivals) => first?,
             order = told(&self.orders) => return Ok(order.into()),
         };
-        let Recovered { checkpoint, assumed } = recover(owner, first).await?;
-        tokio::select! {
-            refused = refuse_renamed(owner, &checkpoint) => refused?,
-            order = told(&self.orders) => return Ok(order.into()),
-        }
-        let late = tokio::select! {
-            late = Listings::of_late_sources(owner, &checkpoint) => late?,
+        let Recovered { mut checkpoint, assumed } = recover(owner, first).await?;
+        checkpoint.begun = beginnings::begun(&checkpoint.begun, &checkpoint.roster);
+        arrivals.ask_all(&checkpoint.roster, |source| checkpoint.begun.contains(source));
+        let came = tokio::select! {
+            came = arrivals.gather() => came?,
             order = told(&self.orders) => return Ok(order.into()),
         };
-        // What was assumed has an epoch of its own, once all sinks take this run's rows, and only
-        // then that of sources that came later.
-        let own = u64::from(assumed) + u64::from(assumed && !late.is_empty());
-        let (checkpoint, late) = match assumed {
-            true => (checkpoint, late),
-            false => (beginnings::decide(owner, checkpoint, late).await?, Listings::default()),
-        };
-        let number = checkpoint.epoch + 1 + own;
+        renamed::refuse_sinks(&owner.pipeline, &checkpoint)?;
+        // What was assumed has an epoch of its own, once all sinks take this run's rows.
+        let number = checkpoint.epoch + 1 + u64::from(assumed);
         let epoch = owner.start_epoch(number, checkpoint.now_us);
         let cast = Cast::everyone(owner.pipeline.sinks.len());
         let mut attempt = Attempt::start(owner, checkpoint, epoch, cast).await?;
         if assumed {
-            let kept = match assume::keep(owner, attempt.checkpoint.clone()).await {
-                Ok(kept) => beginnings::decide(owner, kept, late).await,
-                Err(error) => Err(error),
-            };
-            match kept {
+            match assume::keep(owner, attempt.checkpoint.clone()).await {
                 Ok(kept) => attempt.checkpoint = kept,
                 Err(error) => return Err(attempt.end(Some(error)).await.unwrap_or_else(gone)),
             }
         }
         *recovering = None;
-        let mut epochs = Epochs::new(self.orders.clone());
-        let (end, error) = match epochs.run(&mut attempt, &mut self.summary).await {
+        let mut epochs = Epochs::new(self.orders.clone(), arrivals);
+        let (end, error) = match epochs.run(&mut attempt, &mut self.summary, came).await {
             Ok(end) => (Some(end), None),
             Err(error) => (None, Some(error)),
         };
@@ -204,11 +198,30 @@ impl Coordinator {
     }
 }
 
+/// What the sources found first that answer, where a lineage has no history yet.
+async fn first_of(owner: &Owner, arrivals: &mut Arrivals) -> Result<Vec<Beginning>> {
+    if owner.history.newest_epoch().await?.is_some() {
+        return Ok(Vec::new());
+    }
+    arrivals.ask_first();
+    let mut came = arrivals.gather().await?;
+    // Splits have their numbers by the order of the sources, whoever answered first.
+    came.sort_by_key(|(number, _)| *number);
+    let mut first = Vec::new();
+    for (number, arrived) in came {
+        if let Arrived::New(splits) = arrived {
+            let source = owner.pipeline.sources[number].name.clone();
+            first.push(Beginning { source, splits });
+        }
+    }
+    Ok(first)
+}
+
 /// Refuses sources and sinks that go on under other names.
 async fn refuse_renamed(owner: &Owner, checkpoint: &Checkpoint) -> Result<()> {
     for (_, node) in owner.sources() {
-        let known = &checkpoint.roster;
-        renamed::refuse_source(&owner.pipeline, &owner.options, &node.name, known).await?;
+        let suspects = Suspects::of(&node.name, &checkpoint.roster);
+        suspects.refuse(&owner.pipeline, &owner.options).await?;
     }
     renamed::refuse_sinks(&owner.pipeline, checkpoint)
 }
@@ -243,7 +256,9 @@ async fn wait_for_lease(
                 }
                 tokio::time::sleep(ASK_EVERY).await;
             }
-            Err(error) => patience.wait(error, std::future::pending::<()>()).await?,
+            Err(error) => {
+                patience.wait(error, std::future::pending::<()>()).await?;
+            }
             Ok(lease) => return Ok(lease),
         }
     }

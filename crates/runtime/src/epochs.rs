@@ -1,6 +1,6 @@
 //! The loop of an attempt: opens splits, ends epochs, until the end or an order.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
 use crate::attempt::{Attempt, Departed};
+use crate::beginnings::Beginning;
 use crate::coordinator::{End, Order, reached};
 use crate::descriptors;
 use crate::flow::SplitContext;
@@ -19,6 +20,7 @@ use crate::originals;
 use crate::owner::{Owner, Scope};
 use crate::patience;
 use crate::reader_task::{Assignment, Leave, ReaderTask};
+use crate::roster::arrivals::{Arrivals, Arrived, until};
 use crate::roster::discovery::{Differences, Discoverers};
 use crate::roster::phases::Phases;
 use crate::summary::SummaryBuilder;
@@ -47,6 +49,9 @@ enum Ended {
 pub struct Epochs {
     orders: watch::Receiver<Order>,
     phases: Phases,
+    /// Sources that did not come yet.
+    arrivals: Arrivals,
+    /// Those that came.
     discoverers: Discoverers,
     /// Why sources could not list their splits, as far as that was told.
     told: HashSet<String>,
@@ -61,12 +66,13 @@ pub struct Epochs {
 }
 
 impl Epochs {
-    /// Nothing is read yet.
-    pub fn new(orders: watch::Receiver<Order>) -> Self {
+    /// Nothing is read yet, and these sources did not come yet.
+    pub fn new(orders: watch::Receiver<Order>, arrivals: Arrivals) -> Self {
         let (phases, discoverers) = (Phases::default(), Discoverers::default());
         Self {
             orders,
             phases,
+            arrivals,
             discoverers,
             told: HashSet::new(),
             opened: 0,
@@ -76,7 +82,8 @@ impl Epochs {
         }
     }
 
-    /// Reads all splits and ends an epoch by time, by bytes, at the end.
+    /// Reads all splits of the sources that came and that come, and ends an epoch by time, by
+    /// bytes, at the end.
     ///
     /// # Errors
     /// The first error of any task of the attempt.
@@ -84,6 +91,7 @@ impl Epochs {
         &mut self,
         attempt: &mut Attempt<'_>,
         summary: &mut SummaryBuilder,
+        came: Vec<(usize, Arrived)>,
     ) -> Result<End> {
         let owner = attempt.owner;
         let until_end = owner.options.until_end;
@@ -95,12 +103,13 @@ impl Epochs {
         let mut discovers = tokio::time::interval(DISCOVER_EVERY);
         discovers.set_missed_tick_behavior(MissedTickBehavior::Delay);
         discovers.tick().await;
-        self.discover_first(attempt).await?;
+        self.take_first(attempt, came);
         let mut rests = Instant::now();
         // Nothing depends on a mark, so that a second one for an epoch does no harm.
         let mut marked = 0;
         loop {
             self.see_to_departed(attempt);
+            self.begin_new(attempt, summary).await?;
             self.open_waiting(attempt);
             let order = *self.orders.borrow_and_update();
             let at_end = is_finite && self.active(attempt) == 0 && self.is_through(attempt);
@@ -118,6 +127,10 @@ impl Epochs {
                 biased;
                 Ok(()) = self.orders.changed() => {}
                 failure = attempt.failed() => return Err(failure),
+                came = self.arrivals.next() => {
+                    self.take_arrived(attempt, came?);
+                    self.keep_troubles(attempt);
+                }
                 () = shared.ends.rung() => {
                     if shared.ends.is_due(attempt.epoch.epoch) {
                         self.end_epoch(attempt, summary).await?;
@@ -183,35 +196,58 @@ impl Epochs {
         self.opened - attempt.shared.ended.load(Ordering::Relaxed)
     }
 
-    /// Whether no split waits for a reader, or for another try. Asked once no reader is active: one
-    /// that left since it was looked for has left its report before.
+    /// Whether no split waits for a reader, or for another try, and no source is away. Asked once
+    /// no reader is active: one that left since it was looked for has left its report before.
     fn is_through(&self, attempt: &Attempt<'_>) -> bool {
         let is_seen_to = attempt.shared.left().is_empty();
-        self.phases.waiting() == 0 && !self.phases.has_failed() && is_seen_to
+        let has_come = self.arrivals.is_over() && attempt.beginnings.is_empty();
+        self.phases.waiting() == 0 && !self.phases.has_failed() && is_seen_to && has_come
     }
 
-    /// The first listing decides where an attempt begins: without it there is none. Nobody waits
-    /// for it who is told to stop.
-    async fn discover_first(&mut self, attempt: &mut Attempt<'_>) -> Result<()> {
-        self.discoverers = Discoverers::new(attempt.owner.sources(), &attempt.checkpoint.roster);
-        self.discover(attempt);
-        let mut first = BTreeMap::new();
-        let mut orders = self.orders.clone();
-        while self.discoverers.is_asked() {
-            tokio::select! {
-                biased;
-                _ = reached(&mut orders, Order::Stop) => return Ok(()),
-                failure = attempt.failed() => return Err(failure),
-                answer = self.discoverers.answer() => {
-                    let (source, found) = answer?;
-                    first.insert(source, of_source(attempt.owner, source, found)?);
-                }
+    /// The splits of the sources that came before the attempt began, in the order of these.
+    fn take_first(&mut self, attempt: &mut Attempt<'_>, mut came: Vec<(usize, Arrived)>) {
+        if attempt.owner.scope == Scope::Checkpoint {
+            self.take_from_checkpoint(attempt);
+        }
+        came.sort_by_key(|(number, _)| *number);
+        came.into_iter().for_each(|one| self.take_arrived(attempt, Some(one)));
+        self.keep_troubles(attempt);
+    }
+
+    fn take_arrived(&mut self, attempt: &mut Attempt<'_>, came: Option<(usize, Arrived)>) {
+        match came {
+            None => {}
+            Some((number, Arrived::New(splits))) => {
+                let source = attempt.owner.pipeline.sources[number].name.clone();
+                attempt.beginnings.push(Beginning { source, splits });
+            }
+            Some((number, Arrived::Known(discoverer, found))) => {
+                self.discoverers.add(*discoverer);
+                self.take_found(attempt, number, found);
             }
         }
-        for (source, found) in first {
-            self.take_found(attempt, source, found);
+    }
+
+    /// Decides where sources begin that came, by an epoch that ends at once.
+    async fn begin_new(
+        &mut self,
+        attempt: &mut Attempt<'_>,
+        summary: &mut SummaryBuilder,
+    ) -> Result<()> {
+        if attempt.beginnings.is_empty() {
+            return Ok(());
         }
-        self.keep_troubles(attempt);
+        let new = attempt.beginnings.iter().map(|one| one.source.clone()).collect::<Vec<_>>();
+        failpoint::reach("begin.before").await?;
+        if self.end_epoch(attempt, summary).await? != Ended::Committed {
+            return Ok(());
+        }
+        failpoint::reach("begin.after").await?;
+        let owner = attempt.owner;
+        for (number, node) in owner.sources().filter(|(_, node)| new.contains(&node.name)) {
+            info!(source = node.name, epoch = attempt.checkpoint.epoch, "a source begins");
+            self.arrivals.ask_begun(number, &attempt.checkpoint.roster);
+        }
         Ok(())
     }
 
@@ -482,14 +518,6 @@ fn of_source(owner: &Owner, source: usize, found: Result<Differences>) -> Result
         owner.instruments.failed(Some(name), &error);
         error.context(format!("source {name:?}"))
     })
-}
-
-/// Waits for a moment; for ever if there is none.
-async fn until(due: Option<Instant>) {
-    match due {
-        Some(due) => tokio::time::sleep_until(due.into()).await,
-        None => std::future::pending().await,
-    }
 }
 
 fn sources_all_once(owner: &Owner) -> bool {

@@ -73,8 +73,28 @@ const FAILPOINTS: &[Failpoint] = &[
         "it goes on; nothing is repeated",
     )
     .passed_by(Passed::Apart),
+    Failpoint::of_epoch(
+        "without_rows.before",
+        "an epoch of no rows is to say what is known now: of losses, of sinks, of the layout",
+        "the next start says it",
+    )
+    .passed_by(Passed::Apart),
+    Failpoint::of_epoch("without_rows.after", "that epoch is decided", "it is not said again")
+        .passed_by(Passed::Apart),
     Failpoint::of_epoch("recover.done", "every sink holds the newest epoch", "nothing is repeated")
         .passed_by(Passed::Start),
+    Failpoint::of_epoch(
+        "begin.before",
+        "a source came later and has listed its splits, nothing of it is decided",
+        "the next start decides where they start",
+    )
+    .passed_by(Passed::Apart),
+    Failpoint::of_epoch(
+        "begin.after",
+        "it is decided where they start, none is open",
+        "they start where it was decided",
+    )
+    .passed_by(Passed::Apart),
     Failpoint::of_epoch(
         "flow.batch",
         "a batch was worked on, its rows are not sent",

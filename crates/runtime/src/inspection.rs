@@ -12,6 +12,7 @@ use state::history::Newest;
 use crate::graph::Pipeline;
 use crate::owner::{RunOptions, writer_context};
 use crate::recovery::{is_behind, refuse_missing_sinks};
+use crate::renamed::Suspects;
 use crate::{division, gaps, renamed, targets};
 
 /// How often a history is looked at that somebody goes on with.
@@ -87,7 +88,7 @@ async fn refuse(
     renamed::refuse_sinks(pipeline, &checkpoint)?;
     let local = pipeline.sources.iter().filter(|node| node.lineages == Lineages::One);
     for node in local.filter(|_| *lineage == Lineage::main()) {
-        renamed::refuse_source(pipeline, options, &node.name, &checkpoint.roster).await?;
+        Suspects::of(&node.name, &checkpoint.roster).refuse(pipeline, options).await?;
     }
     Ok(())
 }

@@ -8,16 +8,16 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use contract::error::Context;
 use contract::sink::WriterContext;
-use contract::source::Lineages;
+use contract::source::{Lineages, Until};
 use contract::transform::EpochStart;
-use contract::{Error, ErrorKind, Lineage, Result};
+use contract::{Error, ErrorKind, Lineage, Result, failpoint};
 use plan::OnSplitError;
 use state::checkpoint::{FORMAT, KeptResource, SinkState, sha256_hex};
 use state::history::Decision;
 use state::lease::Lease;
 use state::ledger::Entry;
 use state::{Checkpoint, CheckpointStore, History};
-use tokio::sync::watch;
+use tokio::sync::{OnceCell, watch};
 use tracing::warn;
 
 use crate::assume::Assumption;
@@ -132,6 +132,8 @@ pub struct RunContext {
     pub instruments: Arc<Instruments>,
     /// The lineages among which the memory of writers is divided.
     pub lineages: u64,
+    /// By number, the sources that know where their readers will stop.
+    begun: Arc<Vec<OnceCell<()>>>,
 }
 
 /// Where a lineage finds its splits.
@@ -167,6 +169,7 @@ pub struct Owner {
     pub instruments: Arc<Instruments>,
     /// The lineages among which the memory of writers is divided.
     lineages: u64,
+    begun: Arc<Vec<OnceCell<()>>>,
 }
 
 impl RunContext {
@@ -175,8 +178,17 @@ impl RunContext {
         let bytes = pipeline.settings.memory_limit * FLOW_PERCENT / 100;
         let budget = Budget::new(usize::try_from(bytes).unwrap_or(usize::MAX));
         let instruments = Instruments::new(&pipeline, &budget);
+        let begun = Arc::new(pipeline.sources.iter().map(|_| OnceCell::new()).collect());
         let pipeline = Arc::new(pipeline);
-        Self { pipeline, options, progress, budget, instruments, lineages: 1 }
+        Self { pipeline, options, progress, budget, instruments, lineages: 1, begun }
+    }
+
+    /// Tells a source where its readers will stop, unless it knows.
+    ///
+    /// # Errors
+    /// As for [`contract::source::Source::begin`].
+    pub async fn begin(&self, source: usize) -> Result<()> {
+        begin(&self.pipeline, &self.options, &self.begun, source).await
     }
 
     /// Divides the memory of writers among so many lineages.
@@ -213,6 +225,7 @@ impl Owner {
             budget: run.budget.clone(),
             instruments: run.instruments.clone(),
             lineages: run.lineages,
+            begun: run.begun.clone(),
         }
     }
 
@@ -229,6 +242,14 @@ impl Owner {
         let asks = self.scope == Scope::Sources;
         let sources = self.pipeline.sources.iter().enumerate();
         sources.filter(move |(_, node)| asks && node.lineages == Lineages::One)
+    }
+
+    /// Tells a source where its readers will stop, unless it knows.
+    ///
+    /// # Errors
+    /// As for [`contract::source::Source::begin`].
+    pub async fn begin(&self, source: usize) -> Result<()> {
+        begin(&self.pipeline, &self.options, &self.begun, source).await
     }
 
     /// Creates a checkpoint if none stands under its number, once it is certain that the lease is
@@ -267,9 +288,11 @@ impl Owner {
             format: FORMAT,
             ..checkpoint.clone()
         };
+        failpoint::reach("without_rows.before").await?;
         match self.decide(&mut next).await? {
             Decision::Decided => {
                 self.tell_of_layout(checkpoint.format);
+                failpoint::reach("without_rows.after").await?;
                 Ok(next)
             }
             Decision::Overtaken => Err(self.overtaken(next.epoch).await),
@@ -367,6 +390,19 @@ impl Owner {
         let earliest_us = not_before_us.max(self.options.not_before_us);
         EpochStart { epoch, now_us: now_us.max(earliest_us) }
     }
+}
+
+/// Each source is told once in a run; only a call without an answer is repeated.
+async fn begin(
+    pipeline: &Pipeline,
+    options: &RunOptions,
+    begun: &[OnceCell<()>],
+    source: usize,
+) -> Result<()> {
+    let until = if options.until_end { Until::End } else { Until::Forever };
+    let node = &pipeline.sources[source];
+    begun[source].get_or_try_init(|| node.source.begin(&until, node.lineages)).await?;
+    Ok(())
 }
 
 /// The memory limit at which the writers of so many lineages have what they need at least.

@@ -22,6 +22,14 @@ pub fn limit(settings: &Settings, options: &RunOptions) -> Option<Duration> {
     settings.retry_for.or(options.until_end.then_some(RETRY_FOR_UNTIL_END))
 }
 
+/// How a pause ended.
+pub enum Waited {
+    /// It is over: another attempt may begin.
+    Over,
+    /// It was interrupted; why it was made.
+    Interrupted(Error),
+}
+
 /// Counts how long nothing went forward.
 pub struct Patience {
     lineage: Lineage,
@@ -45,12 +53,12 @@ impl Patience {
         (self.since, self.pause) = (None, BACK_OFF_MIN);
     }
 
-    /// Waits before another attempt. Gives the error back if it cannot pass, once it has lasted
-    /// too long, or as soon as `interrupted` is ready.
+    /// Waits before another attempt. Gives the error back if it cannot pass, or once it has lasted
+    /// too long; and as an answer as soon as `interrupted` is ready.
     ///
     /// # Errors
     /// The error that was given.
-    pub async fn wait(&mut self, error: Error, interrupted: impl Future) -> Result<()> {
+    pub async fn wait(&mut self, error: Error, interrupted: impl Future) -> Result<Waited> {
         let since = *self.since.get_or_insert_with(Instant::now);
         if !error.retry() || self.limit.is_some_and(|limit| since.elapsed() >= limit) {
             return Err(error);
@@ -70,8 +78,8 @@ impl Patience {
         );
         self.pause = (self.pause * 2).min(BACK_OFF_MAX);
         tokio::select! {
-            () = tokio::time::sleep(pause) => Ok(()),
-            _ = interrupted => Err(error),
+            () = tokio::time::sleep(pause) => Ok(Waited::Over),
+            _ = interrupted => Ok(Waited::Interrupted(error)),
         }
     }
 }

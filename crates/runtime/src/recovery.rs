@@ -16,7 +16,7 @@ use tracing::{info, warn};
 use crate::assume;
 use crate::attempt::{Attempt, Cast};
 use crate::barrier::{commit_of, not_owner};
-use crate::beginnings::Listings;
+use crate::beginnings::Beginning;
 use crate::feed::Feed;
 use crate::flow::Tally;
 use crate::gaps;
@@ -45,8 +45,8 @@ pub struct Recovered {
 /// # Errors
 /// Config: a sink holds something that this history does not explain. External: a range that must
 /// be replayed can no longer be read, or a system does not answer (retryable). NotOwner.
-pub async fn recover(owner: &Owner, listings: Listings) -> Result<Recovered> {
-    let (mut checkpoint, mut complete) = newest(owner, listings).await?;
+pub async fn recover(owner: &Owner, first: Vec<Beginning>) -> Result<Recovered> {
+    let (mut checkpoint, mut complete) = newest(owner, first).await?;
     if owner.options.adopt && checkpoint.epoch == 0 {
         (checkpoint, complete) = (adopt(owner, checkpoint).await?, true);
     }
@@ -118,7 +118,7 @@ async fn book_losses(owner: &Owner, checkpoint: Checkpoint) -> Result<Checkpoint
 }
 
 /// The newest checkpoint; a new history begins with checkpoint 0, created before the first read.
-async fn newest(owner: &Owner, listings: Listings) -> Result<(Checkpoint, bool)> {
+async fn newest(owner: &Owner, begun: Vec<Beginning>) -> Result<(Checkpoint, bool)> {
     let found = newest_readable(owner).await;
     if let Some(newest) = found.inspect_err(|error| owner.instruments.failed(None, error))? {
         refuse_later_rules(&newest.checkpoint)?;
@@ -126,7 +126,7 @@ async fn newest(owner: &Owner, listings: Listings) -> Result<(Checkpoint, bool)>
     }
     let incarnation = rand::random::<u32>() >> 1;
     let mut first = Checkpoint::first(&owner.pipeline.name, &owner.lineage, incarnation);
-    listings.enter(&mut first);
+    begun.into_iter().for_each(|one| one.enter(&mut first));
     owner.decide(&mut first).await?;
     failpoint::reach("recover.first").await?;
     Ok((first, true))

@@ -19,41 +19,57 @@ use crate::owner::{Recipe, RunOptions};
 /// Splits that an error names.
 const NAMED_MAX: usize = 3;
 
-/// Refuses a source that finds splits which it did not read yet, and which another source has
-/// read and does not read any more. `known` are the splits of all sources.
-///
-/// # Errors
-/// Config: there is such a source. Others as for [`contract::source::Source::splits`].
-pub async fn refuse_source(
-    pipeline: &Pipeline,
-    options: &RunOptions,
-    name: &str,
-    known: &Roster,
-) -> Result<()> {
-    let own = known.states().filter(|state| state.source == name);
-    let own: BTreeSet<&SplitId> = own.map(|state| &state.known.split.id).collect();
-    let is_others =
-        |state: &&SplitState| state.source != name && !own.contains(&state.known.split.id);
-    let others: BTreeSet<&str> =
-        known.states().filter(is_others).map(|state| state.source.as_str()).collect();
-    for other in others {
-        let of_other = known.states().filter(is_others).filter(|state| state.source == other);
-        let of_other: Vec<KnownSplit> = of_other.map(|state| state.known.clone()).collect();
-        let ask = || again(pipeline, options);
-        let mut read = found(&ask, name, &of_other).await?;
-        if !read.is_empty() {
-            let still = found(&ask, other, &of_other).await?;
-            read.retain(|split| !still.contains(split));
+/// What other sources have read that a source did not: if it finds any of that, it goes on in place
+/// of another one.
+pub struct Suspects {
+    name: String,
+    /// Whether it has read something itself.
+    has_own: bool,
+    /// By source, what others have read.
+    others: Vec<(String, Vec<KnownSplit>)>,
+}
+
+impl Suspects {
+    /// Those of a source; `known` are the splits of all sources.
+    pub fn of(name: &str, known: &Roster) -> Self {
+        let own = known.states().filter(|state| state.source == name);
+        let own: BTreeSet<&SplitId> = own.map(|state| &state.known.split.id).collect();
+        let is_others = |state: &&SplitState| {
+            let SplitState { source, known } = state;
+            source != name && known.position.is_some() && !own.contains(&known.split.id)
+        };
+        let mut others: BTreeMap<&str, Vec<KnownSplit>> = BTreeMap::new();
+        for state in known.states().filter(is_others) {
+            others.entry(&state.source).or_default().push(state.known.clone());
         }
-        if !read.is_empty() {
-            let stays = !own.is_empty() || pipeline.sources.iter().any(|node| node.name == other);
-            return Err(match stays {
-                true => moved(name, other, &read),
-                false => renamed(name, other, &read),
-            });
-        }
+        let others = others.into_iter().map(|(other, known)| (other.to_owned(), known));
+        Self { name: name.to_owned(), has_own: !own.is_empty(), others: others.collect() }
     }
-    Ok(())
+
+    /// Refuses a source that finds splits which it did not read yet, and which another source has
+    /// read and does not read any more.
+    ///
+    /// # Errors
+    /// Config: it does. Others as for [`contract::source::Source::splits`].
+    pub async fn refuse(&self, pipeline: &Pipeline, options: &RunOptions) -> Result<()> {
+        let name = self.name.as_str();
+        for (other, of_other) in &self.others {
+            let ask = || again(pipeline, options);
+            let mut read = found(&ask, name, of_other).await?;
+            if !read.is_empty() {
+                let still = found(&ask, other, of_other).await?;
+                read.retain(|split| !still.contains(split));
+            }
+            if !read.is_empty() {
+                let stays = self.has_own || pipeline.sources.iter().any(|node| node.name == *other);
+                return Err(match stays {
+                    true => moved(name, other, &read),
+                    false => renamed(name, other, &read),
+                });
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Says of a source, by name, whether its settings name a split; none where they do not tell.

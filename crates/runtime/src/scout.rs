@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use contract::source::{Discovery, KnownSplit, Lineages, Split, Until};
+use contract::source::{Discovery, KnownSplit, Lineages, Split};
 use contract::{Lineage, Result, failpoint};
 use futures::future::try_join_all;
 use state::{Checkpoint, Roster, SplitState};
@@ -15,13 +15,11 @@ use tracing::warn;
 use crate::coordinator::Charge;
 use crate::graph::SourceNode;
 use crate::owner::{RunContext, Scope};
-use crate::renamed;
+use crate::renamed::Suspects;
 
 /// Looks for lineages, again and again.
 pub struct Scout {
     run: RunContext,
-    /// Numbers of the sources that know where readers stop.
-    begun: HashSet<usize>,
     /// The lineages of splits that have a history; none before the first look.
     known: Option<BTreeMap<Lineage, SplitState>>,
     /// By source, the splits that were there when it was first looked at, and where they start.
@@ -37,7 +35,7 @@ struct Starts {
 impl Scout {
     /// A scout that has not looked yet.
     pub fn new(run: &RunContext) -> Self {
-        Self { run: run.clone(), begun: HashSet::new(), known: None, starts: HashMap::new() }
+        Self { run: run.clone(), known: None, starts: HashMap::new() }
     }
 
     /// Whether there is more to find than the lineage of the run itself.
@@ -56,7 +54,6 @@ impl Scout {
     /// # Errors
     /// From the sources and the checkpoint store.
     pub async fn look(&mut self) -> Result<Vec<Charge>> {
-        self.begin_sources().await?;
         if self.has_work() && self.known.is_none() {
             self.known = Some(self.read_known().await?);
         }
@@ -64,7 +61,10 @@ impl Scout {
         let mut grouped = false;
         let sources = self.per_split().map(|(number, node)| (number, node.name.clone()));
         for (number, name) in sources.collect::<Vec<_>>() {
-            let found = self.discover(number).await;
+            let found = match self.run.begin(number).await {
+                Ok(()) => self.discover(number).await,
+                Err(error) => Err(error),
+            };
             let found = found.map_err(|error| error.context(format!("source {name:?}")))?;
             grouped |= found.assigned.is_some();
             for split in self.begin(&name, found.splits).await? {
@@ -93,20 +93,6 @@ impl Scout {
         self.per_split().count() < self.run.pipeline.sources.len() || !self.has_work()
     }
 
-    /// Tells every source once where its readers will stop.
-    async fn begin_sources(&mut self) -> Result<()> {
-        let pipeline = self.run.pipeline.clone();
-        let until = if self.run.options.until_end { Until::End } else { Until::Forever };
-        for (number, node) in pipeline.sources.iter().enumerate() {
-            if !self.begun.contains(&number) {
-                let begun = node.source.begin(&until, node.lineages).await;
-                begun.map_err(|error| error.context(format!("source {:?}", node.name)))?;
-                self.begun.insert(number);
-            }
-        }
-        Ok(())
-    }
-
     async fn discover(&mut self, number: usize) -> Result<Discovery> {
         let run = self.run.clone();
         let node = &run.pipeline.sources[number];
@@ -132,7 +118,7 @@ impl Scout {
         if !self.starts.contains_key(&node.name) {
             let known = self.known.iter().flat_map(BTreeMap::values);
             let known: Roster = known.cloned().collect();
-            renamed::refuse_source(pipeline, options, &node.name, &known).await?;
+            Suspects::of(&node.name, &known).refuse(pipeline, options).await?;
         }
         let (checkpoints, pipeline) = (&options.checkpoints, &pipeline.name);
         let found = match self.starts.get(&node.name) {

@@ -20,7 +20,7 @@ use crate::coordinator::{Charge, Coordinator, End, Finished, Order};
 use crate::division;
 use crate::epochs::DISCOVER_EVERY;
 use crate::owner::RunContext;
-use crate::patience::Patience;
+use crate::patience::{Patience, Waited};
 use crate::renamed;
 use crate::run::Outcome;
 use crate::scout::Scout;
@@ -135,7 +135,11 @@ impl Supervisor {
                         _ = told => return Ok(Vec::new()),
                     }
                 }
-                Err(error) => patience.wait(error, told).await?,
+                // What has not begun leaves nothing unfinished.
+                Err(error) => match patience.wait(error, told).await? {
+                    Waited::Over => {}
+                    Waited::Interrupted(_) => return Ok(Vec::new()),
+                },
             }
         }
     }

@@ -55,7 +55,7 @@ impl TroubleState {
 pub struct Trouble {
     /// The source's name in the pipeline file.
     pub source: String,
-    /// The split, or what should be one.
+    /// The split, or what should be one; the name of the source where that is away.
     pub split: String,
     /// How it is with it.
     pub state: TroubleState,
@@ -132,6 +132,22 @@ pub struct Counted {
 impl Troubles {
     /// A split failed. Returns how long it is left alone, and since when it has failed.
     pub fn failed(&self, source: &str, split: &str, error: &Error) -> (Duration, Instant) {
+        let told = "a split cannot be read; the others go on";
+        self.note_failed((source, split), error, told)
+    }
+
+    /// The system of a source does not answer. Returns the same.
+    pub fn away(&self, source: &str, error: &Error) -> (Duration, Instant) {
+        let told = "a source cannot be asked for its splits; the others go on";
+        self.note_failed((source, source), error, told)
+    }
+
+    fn note_failed(
+        &self,
+        (source, split): (&str, &str),
+        error: &Error,
+        told: &str,
+    ) -> (Duration, Instant) {
         let mut known = self.known();
         let key = (source.to_owned(), split.to_owned());
         known.waiting.remove(&key);
@@ -151,7 +167,7 @@ impl Troubles {
         };
         if is_new {
             let hint = error.hint_text();
-            warn!(source, split, error = text, hint, "a split cannot be read; the others go on");
+            warn!(source, split, error = text, hint, "{told}");
         }
         let trouble = Trouble {
             source: source.to_owned(),
@@ -193,7 +209,8 @@ impl Troubles {
         if known.entries.get(&key).is_some_and(|entry| !entry.is_found) {
             known.entries.remove(&key);
             known.version += 1;
-            info!(source, split, "a split is not in trouble any more");
+            let what = if source == split { "source" } else { "split" };
+            info!(source, split, "a {what} is not in trouble any more");
         }
     }
 

@@ -5,6 +5,7 @@
 mod addresses;
 mod airflow;
 mod asked;
+mod away;
 mod blueprints;
 mod bounds;
 mod bytes;

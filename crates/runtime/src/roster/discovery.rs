@@ -45,16 +45,9 @@ pub struct Discoverers {
 }
 
 impl Discoverers {
-    /// Discoverers for these sources, that know what a checkpoint knows.
-    pub fn new<'a>(
-        sources: impl Iterator<Item = (usize, &'a SourceNode)>,
-        roster: &Roster,
-    ) -> Self {
-        let idle = sources.map(|(number, node)| {
-            let known = roster.known(&node.name);
-            (number, Discoverer::new(number, node.source.clone(), known))
-        });
-        Self { idle: idle.collect(), ..Self::default() }
+    /// A source came.
+    pub fn add(&mut self, discoverer: Discoverer) {
+        self.idle.insert(discoverer.number, discoverer);
     }
 
     /// A split of a source is committed up to a position.
@@ -67,7 +60,8 @@ impl Discoverers {
         for (number, mut discoverer) in std::mem::take(&mut self.idle) {
             let moved = self.moved.remove(&number).unwrap_or_default();
             self.asked.spawn(async move {
-                let found = discoverer.look(moved).await;
+                discoverer.hear(moved);
+                let found = discoverer.look().await;
                 (discoverer, found)
             });
         }
@@ -96,7 +90,7 @@ impl Discoverers {
 }
 
 /// Asks one source, and remembers what it said.
-struct Discoverer {
+pub struct Discoverer {
     number: usize,
     source: Arc<dyn Source>,
     known: Vec<KnownSplit>,
@@ -108,20 +102,31 @@ struct Discoverer {
 }
 
 impl Discoverer {
-    fn new(number: usize, source: Arc<dyn Source>, known: Vec<KnownSplit>) -> Self {
+    /// Knows what a checkpoint knows of a source.
+    pub fn new(number: usize, node: &SourceNode, roster: &Roster) -> Self {
+        Self::of(number, node.source.clone(), roster.known(&node.name))
+    }
+
+    fn of(number: usize, source: Arc<dyn Source>, known: Vec<KnownSplit>) -> Self {
         let places = known.iter().enumerate();
         let places = places.map(|(place, known)| (known.split.id.clone(), place)).collect();
         let is_there = vec![None; known.len()];
         Self { number, source, known, places, is_there }
     }
 
-    /// What changed since the last look. One that fails changes nothing.
-    async fn look(&mut self, moved: HashMap<SplitId, Position>) -> Result<Differences> {
+    fn hear(&mut self, moved: HashMap<SplitId, Position>) {
         for (split, position) in moved {
             if let Some(place) = self.places.get(&split) {
                 self.known[*place].position = Some(position);
             }
         }
+    }
+
+    /// What changed since the last look. One that fails changes nothing.
+    ///
+    /// # Errors
+    /// As for [`Source::splits`].
+    pub async fn look(&mut self) -> Result<Differences> {
         let listed = self.source.splits(Some(&self.known)).await?;
         Ok(self.compare(listed))
     }
@@ -237,7 +242,7 @@ mod tests {
             known.iter().map(|(id, size)| KnownSplit { split: split(id, *size), position: None });
         let known: Vec<_> = known.collect();
         let idle = sources.iter().enumerate().map(|(number, source)| {
-            (number, Discoverer::new(number, source.clone(), known.clone()))
+            (number, Discoverer::of(number, source.clone(), known.clone()))
         });
         Discoverers { idle: idle.collect(), ..Discoverers::default() }
     }

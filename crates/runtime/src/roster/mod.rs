@@ -4,9 +4,10 @@
 //! belongs to the process and is made anew by each attempt. Nothing is done for all splits per
 //! second or per epoch in the task of the coordinator: it hears of those that changed.
 //!
-//! Reading order: [`discovery`] (what changed, found out in tasks of their own), [`phases`],
-//! [`files`] (where all splits stand on disk).
+//! Reading order: [`arrivals`] (how sources come), [`discovery`] (what changed, found out in tasks
+//! of their own), [`phases`], [`files`] (where all splits stand on disk).
 
+pub mod arrivals;
 pub mod discovery;
 pub mod files;
 pub mod phases;

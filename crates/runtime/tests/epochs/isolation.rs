@@ -106,7 +106,7 @@ impl SplitReader for Failing {
 
 impl Fixture {
     /// Runs to the end a pipeline that `edit` changed.
-    async fn run_edited(&self, edit: impl FnOnce(&mut Pipeline)) -> Result<Summary> {
+    pub async fn run_edited(&self, edit: impl FnOnce(&mut Pipeline)) -> Result<Summary> {
         let mut pipeline = self.proof().pipeline()?;
         edit(&mut pipeline);
         let (_stop, stopped) = watch::channel(false);
@@ -154,7 +154,7 @@ fn chance(seed: u64) -> impl FnMut(&str) -> Option<(u64, Error)> + Send {
     }
 }
 
-fn drive<T>(test: impl Future<Output = T>) -> T {
+pub fn drive<T>(test: impl Future<Output = T>) -> T {
     let mut tasks = tokio::runtime::Builder::new_multi_thread();
     tasks.worker_threads(2).enable_all().build().unwrap().block_on(test)
 }

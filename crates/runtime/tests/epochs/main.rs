@@ -20,6 +20,7 @@ use state::{Checkpoint, CheckpointStore, History};
 use testkit::crash::{Proof, Start, points};
 
 mod altered;
+mod away;
 mod cluster;
 mod discovery;
 mod isolation;

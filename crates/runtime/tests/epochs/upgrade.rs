@@ -67,7 +67,8 @@ fn a_folder_of_an_earlier_program_goes_on_wherever_it_was_killed() {
 fn going_over_to_another_layout_is_killed_anywhere() {
     let _alone = Proof::alone();
     let points = ["recover.upgraded", "decide.before", "decide.after", "decide.answer"];
-    for (point, pass) in points.into_iter().flat_map(|point| [1, 2].map(|pass| (point, pass))) {
+    let points = points.into_iter().chain(["without_rows.before", "without_rows.after"]);
+    for (point, pass) in points.flat_map(|point| [1, 2].map(|pass| (point, pass))) {
         let fixture = Fixture::new().in_short_epochs();
         failpoint::arm("decide.after", 2, Action::Halt);
         assert!(matches!(fixture.proof().start().unwrap(), Start::Crashed));
