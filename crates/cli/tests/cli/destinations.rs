@@ -65,6 +65,8 @@ fn each_sink_has_its_own_rule_on_names_of_columns() {
         ("ctid", POSTGRES, Some("every table has a column of the system under it")),
         ("ctid", SEARCH, None),
         ("_id", SEARCH, Some("is no name for a field of a document")),
+        ("_index", SEARCH, Some("is no name for a field of a document")),
+        ("_source", SEARCH, Some("is no name for a field of a document")),
         ("_routing", SEARCH, Some("is no name for a field of a document")),
         ("_id", POSTGRES, None),
     ] {
