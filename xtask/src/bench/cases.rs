@@ -22,7 +22,7 @@ const TURNS: usize = 3;
 const LONG_ROUNDS: usize = 3;
 
 /// What is left of the speed of an earlier program; two runs of one program differ by as much.
-const BEFORE_MIN: f64 = 0.95;
+pub(super) const BEFORE_MIN: f64 = 0.95;
 const PLAIN_RUN: &str = "file → parse → lake";
 const ENRICHED_RUN: &str = "file → parse → user agent, GeoIP → lake";
 const DUCKDB_RUN: &str = "DuckDB: log as CSV → Parquet";
@@ -283,7 +283,12 @@ impl Bench {
         self.run_yaml_by(self.tools.program(), name, yaml)
     }
 
-    fn run_yaml_by(&self, program: &Path, name: &str, yaml: &str) -> Result<Cost, String> {
+    pub(super) fn run_yaml_by(
+        &self,
+        program: &Path,
+        name: &str,
+        yaml: &str,
+    ) -> Result<Cost, String> {
         let file = self.tools.write(&format!("{name}.yaml"), yaml)?;
         let data = self.tools.fresh_folder(name)?;
         let flags = ["--until-end", "--quiet", "--data"].map(OsStr::new);
@@ -328,7 +333,7 @@ pub(super) fn generate(
 }
 
 /// A pipeline file that reads a log into the lake.
-fn pipeline(name: &str, log: &Path, steps: &str, sink: &str) -> String {
+pub(super) fn pipeline(name: &str, log: &Path, steps: &str, sink: &str) -> String {
     format!(
         "name: {name}\nsources:\n  access: {{ type: file, paths: [{:?}] }}\ntransforms:\n  \
          parsed: {{ type: parse, input: access, format: combined }}\n{steps}sinks:\n  {sink}\n",

@@ -20,27 +20,29 @@ const SHARE_OF_FILE_MIN: f64 = 50.0;
 const PARTITIONS: usize = 4;
 
 /// Where the servers are.
-struct Places<'a> {
-    brokers: &'a str,
-    s3: &'a str,
-    access_key: &'a str,
-    secret_key: &'a str,
-    postgres: &'a str,
+#[derive(Clone)]
+pub(super) struct Places {
+    brokers: String,
+    s3: String,
+    access_key: String,
+    secret_key: String,
+    pub(super) postgres: String,
 }
 
-impl<'a> Places<'a> {
-    fn of(servers: &'a Servers) -> Result<Self, String> {
+impl Places {
+    pub(super) fn of(servers: &Servers) -> Result<Self, String> {
+        let find = |name| servers.find(name).map(str::to_owned);
         Ok(Self {
-            brokers: servers.find("KAFKA")?,
-            s3: servers.find("S3")?,
-            access_key: servers.find("S3_KEY")?,
-            secret_key: servers.find("S3_SECRET")?,
-            postgres: servers.find("POSTGRES")?,
+            brokers: find("KAFKA")?,
+            s3: find("S3")?,
+            access_key: find("S3_KEY")?,
+            secret_key: find("S3_SECRET")?,
+            postgres: find("POSTGRES")?,
         })
     }
 
     /// A sink that writes topics.
-    fn topic(&self, input: &str, topic: &str, settings: &str) -> String {
+    pub(super) fn topic(&self, input: &str, topic: &str, settings: &str) -> String {
         format!(
             "out: {{ type: kafka, input: {input}, brokers: {:?}, topic: {topic}, create_topics: \
              {{ partitions: {PARTITIONS} }}, {settings} }}",
@@ -48,9 +50,19 @@ impl<'a> Places<'a> {
         )
     }
 
+    /// A sink that writes Parquet into this bucket.
+    pub(super) fn objects(&self, bucket: &str) -> String {
+        let Self { s3, access_key, secret_key, .. } = self;
+        format!(
+            "out: {{ type: object_store, input: rows, url: \"s3://{bucket}/rows\", format: \
+             parquet, create_bucket: true, endpoint: {s3:?}, allow_http: true, access_key: \
+             {access_key:?}, secret_key: {secret_key:?} }}"
+        )
+    }
+
     /// A pipeline from the topic of lines into a sink that takes `parsed` (the line and its
     /// columns) or `rows` (its columns alone).
-    fn lines_into(&self, name: &str, sink: &str) -> String {
+    pub(super) fn lines_into(&self, name: &str, sink: &str) -> String {
         format!(
             "name: {name}\nsources:\n  lines: {{ type: kafka, brokers: {:?}, topics: [lines] }}\n\
              transforms:\n  \
@@ -68,31 +80,32 @@ impl Bench {
         let chosen = ["kafka", "s3", "postgres"];
         let servers = Installation::begin(&chosen)?.finish()?.start(&chosen)?;
         let places = Places::of(&servers)?;
-        // As a web server's shipper fills a topic: lines without headers.
-        let settings = "format: text, transactional: false, origin: false";
-        let fill = places.topic("access", "lines", settings);
-        let log = &self.log;
-        self.run_yaml(
-            "fill",
-            &format!(
-                "name: fill\nsources:\n  access: {{ type: file, paths: [{log:?}] }}\nsinks:\n  \
-                 {fill}\n"
-            ),
-        )?;
+        self.fill_lines(&places)?;
         self.topics(&places, table)?;
         let what = "Kafka → parse → PostgreSQL, exactly once";
-        self.beside_psql(places.postgres, what, table, |settings| {
+        self.beside_psql(&places.postgres, what, table, |settings| {
             let sink = format!("out: {{ type: postgres, input: rows, {settings} }}");
             self.run_yaml("warehouse", &places.lines_into("warehouse", &sink))
         })?;
         self.objects(&places, table)
     }
 
-    fn topics(&self, places: &Places<'_>, table: &mut Table) -> Result<(), String> {
+    /// Fills the topic `lines` as a web server's shipper does: lines without headers.
+    pub(super) fn fill_lines(&self, places: &Places) -> Result<(), String> {
+        let settings = "format: text, transactional: false, origin: false";
+        let fill = places.topic("access", "lines", settings);
+        let log = &self.log;
+        let yaml = format!(
+            "name: fill\nsources:\n  access: {{ type: file, paths: [{log:?}] }}\nsinks:\n  {fill}\n"
+        );
+        self.run_yaml("fill", &yaml).map(drop)
+    }
+
+    fn topics(&self, places: &Places, table: &mut Table) -> Result<(), String> {
         let mut best = [f64::INFINITY; 3];
         for round in 0..ROUNDS {
             let to = format!("copied-{round}");
-            let copied = [places.brokers, "lines", to.as_str()].map(OsStr::new);
+            let copied = [places.brokers.as_str(), "lines", to.as_str()].map(OsStr::new);
             best[0] = best[0].min(self.tools.beside("copy", &copied)?.seconds);
             for (number, format, input) in [(1, "text", "parsed"), (2, "json", "rows")] {
                 let to = format!("{format}-{round}");
@@ -114,17 +127,11 @@ impl Bench {
         Ok(())
     }
 
-    fn objects(&self, places: &Places<'_>, table: &mut Table) -> Result<(), String> {
-        let Places { s3, access_key, secret_key, .. } = places;
+    fn objects(&self, places: &Places, table: &mut Table) -> Result<(), String> {
         let lake = "lake: { type: lake, input: parsed, table: web_logs }";
         let (mut ours, mut file) = (f64::INFINITY, f64::INFINITY);
         for round in 0..ROUNDS {
-            let sink = format!(
-                "out: {{ type: object_store, input: rows, url: \"s3://bench-{round}/rows\", \
-                 format: parquet, create_bucket: true, endpoint: {s3:?}, allow_http: true, \
-                 access_key: {access_key:?}, secret_key: {secret_key:?} }}"
-            );
-            let yaml = places.lines_into("objects", &sink);
+            let yaml = places.lines_into("objects", &places.objects(&format!("bench-{round}")));
             ours = ours.min(self.run_yaml("objects", &yaml)?.seconds);
             file = file.min(self.run_pipeline("plain", &self.log, "", lake)?.seconds);
         }

@@ -3,6 +3,7 @@
 //! Builds the released program and runs it as a user would, each time in a process of its own.
 //! Nothing here fails because something is slow: it prints figures and the goals beside them.
 
+mod before;
 mod cases;
 mod kafka;
 mod latency;
@@ -59,7 +60,8 @@ pub struct Options {
     #[arg(long, conflicts_with_all = ["write", "look"])]
     memory: bool,
 
-    /// Measure parsing and the runs into the lake alone, in turn with an earlier program of ours.
+    /// Measure parsing and the runs into the lake alone, in turn with an earlier program of ours;
+    /// with --kafka also runs into Kafka, PostgreSQL, S3 and OpenSearch.
     #[arg(long, value_name = "PROGRAM", conflicts_with_all = ["write", "look", "memory"])]
     before: Option<PathBuf>,
 
@@ -98,7 +100,8 @@ fn measure(bench: &Bench, options: &Options, table: &mut Table) -> Result<(), St
     }
     bench.parse(table)?;
     if let Some(program) = &options.before {
-        return bench.before(program, options.geoip.as_deref(), table);
+        bench.before(program, options.geoip.as_deref(), table)?;
+        return if options.kafka { bench.before_with_servers(program, table) } else { Ok(()) };
     }
     bench.pipelines(options.geoip.as_deref(), table)?;
     bench.queries(table)?;
