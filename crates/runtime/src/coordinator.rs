@@ -135,6 +135,8 @@ impl Coordinator {
             if self.summary.epochs() > epochs {
                 self.patience.renew();
             }
+            // An epoch that was to be the last is under way, and is not finished.
+            let is_unfinished = recovering.is_none() && *self.orders.borrow() == Order::Stop;
             recovering.get_or_insert_with(|| owner.progress.recovering());
             let waited = self.patience.wait(error, told(&self.orders)).await;
             let order = *self.orders.borrow();
@@ -145,6 +147,11 @@ impl Coordinator {
                 {
                     debug!(error = error.chain(), "left a lineage that was to start again");
                     return Ok(End::Left);
+                }
+                Ok(Waited::Interrupted(error)) if !is_unfinished => {
+                    let lineage = self.charge.lineage.as_str();
+                    warn!(lineage, error = error.chain(), "stopped before it could start again");
+                    return Ok(End::Stopped);
                 }
                 Ok(Waited::Interrupted(error)) | Err(error) => return Err(error),
             }

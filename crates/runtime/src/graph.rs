@@ -11,7 +11,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use contract::record::{ORDINAL, POSITION, is_origin, renumbered, sink_schema, with_ordinal};
 use contract::sink::Sink;
 use contract::source::{Lineages, Source};
-use contract::spec::{BuildContext, Connector};
+use contract::spec::{BuildContext, Connector, Part};
 use contract::transform::{Means, Resource, Step};
 use contract::{Error, Place, Result, Section};
 use plan::{Input, NodeRef, Plan, Settings};
@@ -90,6 +90,9 @@ pub struct SourceNode {
     pub source: Arc<dyn Source>,
     /// How its splits are divided among lineages.
     pub lineages: Lineages,
+    /// Whether another system answers for it. What is on this machine may be looked through for
+    /// long.
+    pub is_elsewhere: bool,
     /// Who gets its batches.
     pub consumers: Consumers,
 }
@@ -365,14 +368,19 @@ fn bind_sources(plan: &Plan, ctx: &BindContext) -> Result<Vec<SourceNode>> {
             refuse_reserved((&node.name, &node.place), ctx.semantics)?;
         }
         let connector = find(ctx.connectors, &node.kind, &node.section)?;
-        let source = connector
-            .source(&node.section, &build_context(plan, ctx, &node.name))
-            .map_err(|error| error.context(format!("source {:?}", node.name)))?;
-        refuse_origins(&source.schema())
-            .map_err(|error| error.at(&node.place).context(format!("source {:?}", node.name)))?;
-        let lineages = lineages_of(node, source.lineages())?;
-        let (name, kind) = (node.name.clone(), node.kind.clone());
-        Ok(SourceNode { name, kind, source, lineages, consumers: Consumers::default() })
+        let of_source = |error: Error| error.context(format!("source {:?}", node.name));
+        let build = build_context(plan, ctx, &node.name);
+        let source = connector.source(&node.section, &build).map_err(of_source)?;
+        let needs = connector.needs(&Part::Source(&node.section), &build).map_err(of_source)?;
+        refuse_origins(&source.schema()).map_err(|error| of_source(error.at(&node.place)))?;
+        Ok(SourceNode {
+            name: node.name.clone(),
+            kind: node.kind.clone(),
+            lineages: lineages_of(node, source.lineages())?,
+            source,
+            is_elsewhere: needs.is_some(),
+            consumers: Consumers::default(),
+        })
     });
     nodes.collect()
 }

@@ -23,6 +23,9 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(60);
 const BROKEN_BACK_OFF_MIN: Duration = Duration::from_secs(30);
 /// The longest pause before a broken split is tried again.
 const BROKEN_BACK_OFF_MAX: Duration = Duration::from_secs(3600);
+/// What to do about a source that does not answer.
+const NO_ANSWER: &str = "see whether its system is up and can be reached from here; `retry.for` \
+                         says how long it is waited for";
 /// Entries that are kept beside the checkpoints and in the closing object.
 const LISTED_MAX: usize = 1_000;
 
@@ -202,6 +205,23 @@ impl Troubles {
         }
     }
 
+    /// A source has not answered for so long, and counts as broken for this run. What it answered
+    /// before stands for it.
+    pub fn never_came(&self, source: &str, waited: Duration) {
+        let key = (source.to_owned(), source.to_owned());
+        if !self.known().entries.contains_key(&key) {
+            self.away(source, &never_answered(source, waited));
+        }
+        self.gave_up(source, source);
+    }
+
+    /// Whether a source counts as broken for this run.
+    pub fn has_given_up(&self, source: &str) -> bool {
+        let entries = &self.known().entries;
+        let entry = entries.get(&(source.to_owned(), source.to_owned()));
+        entry.is_some_and(|one| !one.is_found && one.trouble.next_try.is_none())
+    }
+
     /// A split is read again, or is not there any more.
     pub fn passed(&self, source: &str, split: &str) {
         let mut known = self.known();
@@ -376,6 +396,11 @@ impl Known {
         self.entries.insert(key, entry);
         true
     }
+}
+
+/// The error of a source that has not answered for so long.
+pub fn never_answered(source: &str, waited: Duration) -> Error {
+    Error::external(format!("source {source:?}: no answer for {waited:?}")).hint(NO_ANSWER)
 }
 
 async fn keep(history: &History, troubles: &[Trouble]) -> Result<()> {

@@ -1,8 +1,10 @@
 //! A source whose system is away keeps no other back, and nobody who stops the run.
 
 use std::fs::OpenOptions;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::process::{Child, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -15,6 +17,10 @@ use crate::Desk;
 const LIMIT: Duration = Duration::from_secs(60);
 /// The most that a run takes to stop.
 const STOP_MAX: Duration = Duration::from_secs(5);
+/// How long a source is waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How soon after that a run ends.
+const GIVEN_UP_WITHIN: Duration = Duration::from_secs(3);
 /// Where nobody listens.
 const NOBODY: &str = "127.0.0.1:1";
 
@@ -75,6 +81,55 @@ fn where_a_broker_is_away_files_are_read_and_a_run_stops_when_it_is_told() {
     assert!(ended.stderr.contains("source \"topic\""), "{}", ended.stderr);
     assert!(ended.stderr.contains("everything else is committed"), "{}", ended.stderr);
     assert_eq!(desk.count("near"), Some(3));
+}
+
+#[test]
+fn who_is_told_to_stop_while_a_sink_is_away_stops_cleanly() {
+    let desk = Desk::new();
+    desk.append_line("one");
+    desk.write(
+        "sink.yaml",
+        "name: sink\nsources:\n  lines: { type: file, paths: [l.log] }\nsinks:\n  out: { type: \
+         postgres, input: lines, url: 'postgres://x@127.0.0.1:1/x', table: t }\n",
+    );
+    let mut command = desk.command(&["run", "sink.yaml"]);
+    command.stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut run = command.spawn().expect("it starts");
+    let stderr = BufReader::new(run.stderr.take().expect("a pipe"));
+    // Somebody must read on, or it could not write any more.
+    let (told, tells) = mpsc::channel();
+    std::thread::spawn(move || {
+        let lines = stderr.lines().map_while(std::result::Result::ok);
+        lines
+            .filter(|line| line.contains("trying again"))
+            .for_each(|_| told.send(()).expect("read"));
+    });
+    tells.recv_timeout(LIMIT).expect("it is away");
+    assert_eq!(stop(run), Some(143));
+}
+
+#[test]
+fn with_an_end_brokers_are_waited_for_as_long_as_the_settings_say() {
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let silent_address = silent.local_addr().expect("an address").to_string();
+    for brokers in [NOBODY, &silent_address] {
+        for lineages in ["one"].map(|word| format!("lineages: {word}")) {
+            let desk = Desk::new();
+            desk.of_file_and_topic("away", brokers, "nothing");
+            let yaml = std::fs::read_to_string(desk.path().join("away.yaml")).expect("text");
+            desk.write("away.yaml", &yaml.replace("lineages: one", &lineages));
+            desk.append_line("one");
+            let begun = Instant::now();
+            let ended = desk.run(&["run", "away.yaml", "--until-end"]);
+            let took = begun.elapsed();
+            let case = format!("{brokers} {lineages}: {took:?} {}", ended.stderr);
+            assert_eq!(ended.code, 1, "{case}");
+            assert!(ended.stderr.contains("source \"topic\""), "{case}");
+            assert!(ended.stderr.contains("everything else is committed"), "{case}");
+            assert_eq!(desk.count("near"), Some(1), "{case}");
+            assert!(took < PATIENCE + GIVEN_UP_WITHIN, "{case}");
+        }
+    }
 }
 
 #[test]

@@ -2,23 +2,25 @@
 //!
 //! A source whose system is away is told, and tried again with back-off; the others begin without
 //! it. Each is asked in a task of its own, for where its readers will stop, whether it reads what
-//! another one has read, and for its first listing.
+//! another one has read, and for its first listing. Where there is an end, who does not come for as
+//! long as the settings have patience is given up for this run.
 //!
 //! Invariant: no split of a source is given out before its first listing stands in a checkpoint.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use contract::source::{Discovery, Split};
 use contract::{Error, Result};
 use state::Roster;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tracing::warn;
 
 use crate::owner::Owner;
 use crate::patience;
 use crate::renamed::Suspects;
 use crate::roster::discovery::{Differences, Discoverer};
+use crate::troubles;
 
 /// So long a start waits for sources that do not answer while others have answered.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
@@ -28,6 +30,8 @@ pub struct Arrivals {
     owner: Owner,
     /// By number.
     coming: BTreeMap<usize, Coming>,
+    /// Those that are not waited for any more, by number.
+    given_up: BTreeSet<usize>,
     asked: JoinSet<(usize, Asked, Result<Arrived>)>,
 }
 
@@ -36,6 +40,8 @@ struct Coming {
     since: Instant,
     /// Whether it answered that it is away, or was told to be silent.
     is_away: bool,
+    /// Ends the question.
+    question: AbortHandle,
 }
 
 /// A source that came.
@@ -57,7 +63,10 @@ struct Asked {
 impl Arrivals {
     /// Nobody is asked yet.
     pub fn new(owner: &Owner) -> Self {
-        Self { owner: owner.clone(), coming: BTreeMap::new(), asked: JoinSet::new() }
+        let troubles = &owner.progress.troubles;
+        let given_up = owner.sources().filter(|(_, node)| troubles.has_given_up(&node.name));
+        let given_up = given_up.map(|(number, _)| number).collect();
+        Self { owner: owner.clone(), coming: BTreeMap::new(), given_up, asked: JoinSet::new() }
     }
 
     /// Asks the sources of a lineage that has no history yet.
@@ -71,7 +80,7 @@ impl Arrivals {
     pub fn ask_all(&mut self, roster: &Roster, has_begun: impl Fn(&str) -> bool) {
         let owner = self.owner.clone();
         for number in self.sources() {
-            if self.coming.contains_key(&number) {
+            if self.coming.contains_key(&number) || self.given_up.contains(&number) {
                 continue;
             }
             let node = &owner.pipeline.sources[number];
@@ -127,11 +136,23 @@ impl Arrivals {
     /// # Errors
     /// What does not pass, and where nothing is isolated whatever a source answered.
     pub async fn next(&mut self) -> Result<Option<(usize, Arrived)>> {
-        let Some(answer) = self.asked.join_next().await else {
-            return std::future::pending().await;
+        let deadline = self.deadline();
+        let answer = tokio::select! {
+            biased;
+            Some(answer) = self.asked.join_next() => answer,
+            () = until(deadline) => {
+                self.give_up_late()?;
+                return Ok(None);
+            }
         };
-        let (number, asked, arrived) = answer
-            .map_err(|error| Error::bug("a task that asks a source failed").because(error))?;
+        let (number, asked, arrived) = match answer {
+            Ok(answer) => answer,
+            Err(error) if error.is_cancelled() => return Ok(None),
+            Err(error) => return Err(Error::bug("a task that asks a source failed").because(error)),
+        };
+        if self.given_up.contains(&number) {
+            return Ok(None);
+        }
         let owner = self.owner.clone();
         let name = owner.pipeline.sources[number].name.as_str();
         let error = match arrived {
@@ -150,16 +171,53 @@ impl Arrivals {
         let (pause, since) = owner.progress.troubles.away(name, &error);
         // An answer that it is away may take long.
         let since = self.coming.get(&number).map_or(since, |one| one.since.min(since));
-        let limit = patience::limit(&owner.pipeline.settings, &owner.options);
-        let is_over = limit.is_some_and(|limit| since.elapsed() + pause > limit);
-        if owner.options.until_end && is_over {
-            owner.progress.troubles.gave_up(name, name);
-            self.coming.remove(&number);
+        if self.limit().is_some_and(|limit| since.elapsed() + pause > limit) {
+            self.give_up(number);
             return Ok(None);
         }
-        self.coming.entry(number).and_modify(|one| one.is_away = true);
-        self.ask_after(number, asked, pause);
+        let question = self.ask_after(number, asked, pause);
+        self.coming.insert(number, Coming { since, is_away: true, question });
         Ok(None)
+    }
+
+    /// How long a source is waited for; none for ever.
+    fn limit(&self) -> Option<Duration> {
+        let Owner { pipeline, options, .. } = &self.owner;
+        let limit = patience::limit(&pipeline.settings, options);
+        limit.filter(|_| options.until_end)
+    }
+
+    /// When the first of those is given up that other systems answer for.
+    fn deadline(&self) -> Option<Instant> {
+        let limit = self.limit()?;
+        let sources = &self.owner.pipeline.sources;
+        let coming = self.coming.iter().filter(|(number, _)| sources[**number].is_elsewhere);
+        coming.map(|(_, one)| one.since + limit).min()
+    }
+
+    fn give_up_late(&mut self) -> Result<()> {
+        let limit = self.limit().unwrap_or_default();
+        let pipeline = self.owner.pipeline.clone();
+        let sources = &pipeline.sources;
+        let late = self
+            .coming
+            .iter()
+            .filter(|(number, one)| sources[**number].is_elsewhere && one.since.elapsed() >= limit);
+        for number in late.map(|(number, _)| *number).collect::<Vec<_>>() {
+            if !self.owner.isolates() {
+                return Err(troubles::never_answered(&sources[number].name, limit));
+            }
+            self.give_up(number);
+        }
+        Ok(())
+    }
+
+    fn give_up(&mut self, number: usize) {
+        let Some(one) = self.coming.remove(&number) else { return };
+        one.question.abort();
+        let name = self.owner.pipeline.sources[number].name.as_str();
+        self.owner.progress.troubles.never_came(name, self.limit().unwrap_or_default());
+        self.given_up.insert(number);
     }
 
     fn sources(&self) -> Vec<usize> {
@@ -167,17 +225,17 @@ impl Arrivals {
     }
 
     fn ask(&mut self, number: usize, asked: Asked, pause: Duration) {
-        self.coming.insert(number, Coming { since: Instant::now(), is_away: false });
-        self.ask_after(number, asked, pause);
+        let question = self.ask_after(number, asked, pause);
+        self.coming.insert(number, Coming { since: Instant::now(), is_away: false, question });
     }
 
-    fn ask_after(&mut self, number: usize, mut asked: Asked, pause: Duration) {
+    fn ask_after(&mut self, number: usize, mut asked: Asked, pause: Duration) -> AbortHandle {
         let owner = self.owner.clone();
         self.asked.spawn(async move {
             tokio::time::sleep(pause).await;
             let arrived = asked.answer(&owner, number).await;
             (number, asked, arrived)
-        });
+        })
     }
 
     fn tell_of_silent(&mut self) {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
@@ -49,6 +50,7 @@ impl How {
     fn befall(self: &Arc<Self>, pipeline: &mut Pipeline, name: &str) {
         let node = pipeline.sources.iter_mut().find(|node| node.name == name).unwrap();
         node.source = Arc::new(Away { inner: node.source.clone(), how: self.clone() });
+        node.is_elsewhere = true;
     }
 
     async fn answer(&self) -> Result<()> {
@@ -197,6 +199,40 @@ fn a_run_with_an_end_reads_the_others_and_names_the_source_that_stays_away() {
     let summary = drive(fixture.run_edited(|pipeline| how.befall(pipeline, "far"))).unwrap();
     assert!(summary.check_complete().is_ok());
     assert!(are_complete(&fixture, "near", 0) && are_complete(&fixture, "far", STEP));
+}
+
+#[test]
+fn a_run_with_an_end_waits_for_a_silent_source_as_long_as_its_settings_say() {
+    let _alone = Proof::alone();
+    let for_ever = Duration::from_secs(60);
+    for is_isolated in [true, false] {
+        let stops = if is_isolated { "" } else { "on_split_error: stop\n" };
+        let fixture = of_two(&format!("retry: {{ for: 1s }}\n{stops}"));
+        let how = Arc::new(How { is_silent: true.into(), ..How::default() });
+        let run = fixture.run_edited(|pipeline| how.befall(pipeline, "far"));
+        let ended = drive(async { tokio::time::timeout(for_ever, run).await }).expect("it ends");
+        let said = match ended {
+            Ok(summary) => summary.check_complete().unwrap_err().chain(),
+            Err(error) => error.chain(),
+        };
+        assert!(said.contains("source \"far\": no answer for 1s"), "{said}");
+        assert_eq!(are_complete(&fixture, "near", 0), is_isolated);
+    }
+}
+
+#[test]
+fn a_source_of_this_machine_may_take_its_time() {
+    let _alone = Proof::alone();
+    let fixture = of_two("retry: { for: 200ms }\n");
+    let how = Arc::new(How { is_silent: true.into(), ..How::default() });
+    drive(async {
+        let run = fixture.run_edited(|pipeline| {
+            how.befall(pipeline, "far");
+            pipeline.sources.iter_mut().for_each(|node| node.is_elsewhere = false);
+        });
+        let waited = tokio::time::timeout(Duration::from_secs(1), run).await;
+        assert!(waited.is_err(), "nothing was given up");
+    });
 }
 
 #[test]
