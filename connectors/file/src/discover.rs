@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use contract::source::{Discovery, Gone, KnownSplit, Split, Unreadable};
+use contract::discovery::{Listing, Unreadable};
+use contract::source::{KnownSplit, Split};
 use contract::{Error, Position, Result, SplitId};
 
 use crate::config::{Included, Patterns};
@@ -31,7 +32,7 @@ use crate::trail;
 
 /// Finds files and recognises them.
 #[derive(Debug)]
-pub struct Discoverer {
+pub struct Finder {
     included: Vec<Included>,
     looker: Looker,
     /// How two files with the same beginning compared.
@@ -45,6 +46,8 @@ pub struct Discoverer {
     /// Whether a file waits until all that it repeats is read of another one.
     holds_back: bool,
     copies: Copies,
+    /// Where splits ended that are not there any more, until it is asked for.
+    gone: HashMap<SplitId, i64>,
 }
 
 /// Which file a file is the beginning of.
@@ -61,7 +64,7 @@ enum Whole {
 #[derive(Debug)]
 pub struct Whereabouts {
     /// Who finds it.
-    pub discoverer: Arc<Mutex<Discoverer>>,
+    pub finder: Arc<Mutex<Finder>>,
     /// The split.
     pub split: Split,
 }
@@ -70,13 +73,13 @@ impl Whereabouts {
     /// Whether some file certainly holds what was read up to a position.
     pub fn hold(&self, position: Position) -> bool {
         let known = KnownSplit { split: self.split.clone(), position: Some(position) };
-        locked(&self.discoverer).locate(&known).is_ok_and(|found| found.is_some())
+        locked(&self.finder).locate(&known).is_ok_and(|found| found.is_some())
     }
 }
 
-/// The discoverer, whatever became of who had it before.
-pub fn locked(discoverer: &Mutex<Discoverer>) -> MutexGuard<'_, Discoverer> {
-    discoverer.lock().unwrap_or_else(PoisonError::into_inner)
+/// Who finds files, whatever became of who had it before.
+pub fn locked(finder: &Mutex<Finder>) -> MutexGuard<'_, Finder> {
+    finder.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A split that was given out.
@@ -100,8 +103,8 @@ struct Named {
     unreadable: BTreeMap<String, Unreadable>,
 }
 
-impl Discoverer {
-    /// A discoverer that has seen nothing yet; for how long a short copy of a log waits.
+impl Finder {
+    /// Has seen nothing yet; for how long a short copy of a log waits.
     pub fn new(patterns: Patterns, packing: Packing, rotate_wait: Duration) -> Self {
         Self {
             included: patterns.included,
@@ -112,6 +115,7 @@ impl Discoverer {
             has_begun: false,
             holds_back: false,
             copies: Copies::new(rotate_wait),
+            gone: HashMap::new(),
         }
     }
 
@@ -120,7 +124,7 @@ impl Discoverer {
     /// # Errors
     /// External, the first time: a file that is named without a pattern cannot be read. Bug: a
     /// known split is not ours.
-    pub fn discover(&mut self, known: &[KnownSplit]) -> Result<Discovery> {
+    pub fn discover(&mut self, known: &[KnownSplit]) -> Result<Listing> {
         self.looker.begin();
         self.holds_back = false;
         let mut candidates = self.candidates(known)?;
@@ -168,13 +172,16 @@ impl Discoverer {
         }
         named.warnings.retain(|warning| self.said.insert(warning.clone()));
         self.has_begun = true;
-        let is_readable = named.unreadable.values().all(|one| !one.may_hold_records);
-        let is_whole = is_readable && !failures.any_moved;
-        let gone = if is_whole { self.gone(&splits) } else { Vec::new() };
         let unreadable = named.unreadable.into_values().map(|one| named_as_split(one, &candidates));
         let (unreadable, warnings) = (unreadable.collect(), named.warnings);
-        let ask_again = self.holds_back || failures.any_moved;
-        Ok(Discovery { splits, warnings, unreadable, gone, ask_again, again_in, assigned: None })
+        let is_partial = failures.any_moved;
+        let ask_again = self.holds_back || is_partial;
+        let listing = Listing { splits, warnings, unreadable, ..Listing::default() };
+        let listing = Listing { is_partial, ask_again, again_in, ..listing };
+        if listing.is_whole() {
+            self.note_gone(&listing.splits);
+        }
+        Ok(listing)
     }
 
     /// Which of some files a source that names all of them would read, and which it would leave
@@ -213,16 +220,19 @@ impl Discoverer {
         (kept, warnings)
     }
 
-    /// Splits that were there and are not among those that are there now, by their ids.
-    fn gone(&mut self, splits: &[Split]) -> Vec<Gone> {
+    /// Notes splits that were there and are not among those that are there now, by their ids.
+    fn note_gone(&mut self, splits: &[Split]) {
         let is_there = |id: &SplitId| splits.binary_search_by(|one| one.id.cmp(id)).is_ok();
         let there = self.given.values_mut().filter(|given| given.is_there);
-        let gone = there.filter(|given| !is_there(&given.split.id)).filter_map(|given| {
+        for given in there.filter(|given| !is_there(&given.split.id)) {
             given.is_there = false;
-            let id = given.split.id.clone();
-            given.end.map(|end| Gone { id, end })
-        });
-        gone.collect()
+            self.gone.extend(given.end.map(|end| (given.split.id.clone(), end)));
+        }
+    }
+
+    /// Where splits ended that the last look found gone.
+    pub fn take_gone(&mut self) -> HashMap<SplitId, i64> {
+        std::mem::take(&mut self.gone)
     }
 
     /// Finds the file of one split again, wherever it is now.

@@ -35,12 +35,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use contract::source::{KnownSplit, Source, Split, Unreadable};
+use contract::discovery::Unreadable;
+use contract::source::{KnownSplit, Source, Split};
 use contract::spec::{BuildContext, Connector, Spec};
 use contract::{Result, Section};
 use formats::compression::Limits;
 
-use crate::discover::Discoverer;
+use crate::discover::Finder;
 use crate::identity::Descriptor;
 
 static SPEC: Spec = Spec {
@@ -72,7 +73,7 @@ impl File {
         let patterns = config::Patterns { included: Vec::new(), excluded: Vec::new() };
         let (compression, limits) = (config::Compression::Auto, Limits::default());
         let packing = stream::Packing { compression, limits };
-        Discoverer::new(patterns, packing, Duration::ZERO).without_repeated(paths)
+        Finder::new(patterns, packing, Duration::ZERO).without_repeated(paths)
     }
 }
 
@@ -91,6 +92,6 @@ impl Connector for File {
         let config = section.read::<config::Config>()?;
         let patterns = config::patterns(&config, section)?;
         let packing = config.packing();
-        Ok(Discoverer::new(patterns, packing, Duration::ZERO).discover(&[])?.unreadable)
+        Ok(Finder::new(patterns, packing, Duration::ZERO).discover(&[])?.unreadable)
     }
 }

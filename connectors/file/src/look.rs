@@ -11,7 +11,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use contract::source::Unreadable;
+use contract::discovery::Unreadable;
 use contract::{Error, Result};
 use rustix::io::Errno;
 

@@ -6,7 +6,7 @@
 use contract::source::KnownSplit;
 use contract::{Position, Result};
 
-use crate::discover::Discoverer;
+use crate::discover::Finder;
 use crate::found::Found;
 use crate::identity::{Descriptor, Note};
 use crate::matching::Candidate;
@@ -19,13 +19,13 @@ pub struct Proven {
     pub to: Position,
 }
 
-impl Discoverer {
+impl Finder {
     /// Looks how far the file of a split is proven to hold what was read of it from the position of
     /// `known` on: up to one of `places`, in order. None if no file holds what was read before all
     /// of them.
     ///
     /// # Errors
-    /// As for [`Discoverer::locate`].
+    /// As for [`Finder::locate`].
     pub fn prove(&mut self, known: &KnownSplit, places: &[Position]) -> Result<Option<Proven>> {
         let from = known.position.as_ref().filter(|from| from.note.is_some());
         let mut places = from.into_iter().chain(places);

@@ -4,15 +4,16 @@ use std::sync::{Arc, Mutex};
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
+use contract::discovery::{Comparison, Differences, Discoverer, Moved};
 use contract::error::Context;
 use contract::record::message_schema;
-use contract::source::{Discovery, KnownSplit, Source, Split, SplitReader, Until};
+use contract::source::{KnownSplit, Source, Split, SplitReader, Until};
 use contract::{Error, Position, Result};
 use formats::blocks::Blocks;
 
 use crate::config::{Config, Patterns};
 use crate::cursor::{Cursor, Reading};
-use crate::discover::{Discoverer, Whereabouts, locked};
+use crate::discover::{Finder, Whereabouts, locked};
 use crate::found::Found;
 use crate::identity::Descriptor;
 use crate::points::Points;
@@ -22,7 +23,7 @@ use crate::tail::Tail;
 /// Files that become splits.
 pub struct Files {
     config: Config,
-    discoverer: Arc<Mutex<Discoverer>>,
+    finder: Arc<Mutex<Finder>>,
     side_by_side: Arc<Blocks>,
     points: Arc<Points>,
 }
@@ -30,20 +31,45 @@ pub struct Files {
 impl Files {
     /// A source over the files that `patterns` name.
     pub fn new(config: Config, patterns: Patterns) -> Self {
-        let discoverer = Discoverer::new(patterns, config.packing(), config.rotate_wait.0);
-        let discoverer = Arc::new(Mutex::new(discoverer));
-        Self { config, discoverer, side_by_side: Arc::default(), points: Arc::default() }
+        let finder = Finder::new(patterns, config.packing(), config.rotate_wait.0);
+        let finder = Arc::new(Mutex::new(finder));
+        Self { config, finder, side_by_side: Arc::default(), points: Arc::default() }
     }
+}
 
-    /// Runs `work` where it may block.
-    async fn blocking<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Mutex<Discoverer>) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        let discoverer = self.discoverer.clone();
-        tokio::task::spawn_blocking(move || work(&discoverer))
-            .await
-            .bug("a thread that looks for files failed")?
+/// Runs `work` where it may block.
+async fn blocking<T: Send + 'static>(
+    finder: &Arc<Mutex<Finder>>,
+    work: impl FnOnce(&Mutex<Finder>) -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let finder = finder.clone();
+    tokio::task::spawn_blocking(move || work(&finder))
+        .await
+        .bug("a thread that looks for files failed")?
+}
+
+/// Compares what there is with what there was.
+struct Changes {
+    finder: Arc<Mutex<Finder>>,
+    compared: Comparison,
+}
+
+#[async_trait]
+impl Discoverer for Changes {
+    async fn look(&mut self, moved: Moved) -> Result<Differences> {
+        self.compared.hear(moved);
+        let known = self.compared.known().clone();
+        let looked = blocking(&self.finder, move |finder| {
+            let mut finder = locked(finder);
+            let listing = finder.discover(&known)?;
+            Ok((listing, finder.take_gone()))
+        });
+        let (listing, ends) = looked.await?;
+        let mut changed = self.compared.take(listing);
+        for gone in &mut changed.gone {
+            gone.end = ends.get(&gone.id).copied();
+        }
+        Ok(changed)
     }
 }
 
@@ -53,9 +79,9 @@ impl Source for Files {
         message_schema()
     }
 
-    async fn splits(&self, known: Option<&[KnownSplit]>) -> Result<Discovery> {
-        let known = known.unwrap_or_default().to_vec();
-        self.blocking(move |discoverer| locked(discoverer).discover(&known)).await
+    fn discover(&self, known: Option<Vec<KnownSplit>>) -> Box<dyn Discoverer> {
+        let compared = Comparison::new(known.unwrap_or_default());
+        Box::new(Changes { finder: self.finder.clone(), compared })
     }
 
     async fn open(
@@ -77,15 +103,15 @@ impl Source for Files {
             rotate_wait: self.config.rotate_wait.0,
             settle: self.config.settle.0,
             side_by_side: self.side_by_side.clone(),
-            whereabouts: Whereabouts { discoverer: self.discoverer.clone(), split: split.clone() },
+            whereabouts: Whereabouts { finder: self.finder.clone(), split: split.clone() },
             points: self.points.clone(),
         };
-        let opened = self.blocking(move |discoverer| match &reading.until {
+        let opened = blocking(&self.finder, move |finder| match &reading.until {
             Until::Proven { marks, to } => {
                 let places = marks.iter().chain([to]).cloned().collect();
-                open_proven(discoverer, &known, places, reading)
+                open_proven(finder, &known, places, reading)
             }
-            _ => open(discoverer, &known, reading).map(|cursor| (cursor, None)),
+            _ => open(finder, &known, reading).map(|cursor| (cursor, None)),
         });
         let (cursor, cut_off) = opened
             .await
@@ -96,8 +122,8 @@ impl Source for Files {
 }
 
 /// The way to a position may be long in a compressed file: nobody is kept from looking meanwhile.
-fn open(discoverer: &Mutex<Discoverer>, known: &KnownSplit, reading: Reading) -> Result<Cursor> {
-    let located = locked(discoverer).locate(known)?;
+fn open(finder: &Mutex<Finder>, known: &KnownSplit, reading: Reading) -> Result<Cursor> {
+    let located = locked(finder).locate(known)?;
     // But for a recorded range, looking for splits again tells what there is instead.
     let found = located.ok_or_else(|| match reading.until {
         Until::Position(_) | Until::Proven { .. } => gone(),
@@ -108,12 +134,12 @@ fn open(discoverer: &Mutex<Discoverer>, known: &KnownSplit, reading: Reading) ->
 
 /// Opens what is left of a recorded range, and says where the file was cut off, if it was.
 fn open_proven(
-    discoverer: &Mutex<Discoverer>,
+    finder: &Mutex<Finder>,
     known: &KnownSplit,
     places: Vec<Position>,
     mut reading: Reading,
 ) -> Result<(Cursor, Option<Position>)> {
-    let Proven { found, to } = locked(discoverer).prove(known, &places)?.ok_or_else(gone)?;
+    let Proven { found, to } = locked(finder).prove(known, &places)?.ok_or_else(gone)?;
     let is_whole = places.last() == Some(&to);
     let cut_off = (!is_whole).then(|| proof::cut_off(&to)).transpose()?;
     reading.until = Until::Position(to);

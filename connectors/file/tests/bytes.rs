@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime};
 
 use arrow::array::AsArray;
 use connector_file::File;
+use contract::discovery::list;
 use contract::source::{KnownSplit, Source, Until};
 use contract::spec::{BuildContext, Connector};
 use rand::rngs::SmallRng;
@@ -262,7 +263,7 @@ impl Case {
 
     /// A run with an end.
     async fn read(&mut self) {
-        let discovery = self.source.splits(Some(&self.known)).await.expect("files");
+        let discovery = list(self.source.as_ref(), Some(&self.known)).await.expect("files");
         for split in discovery.splits {
             if !self.known.iter().any(|known| known.split.id == split.id) {
                 self.known.push(KnownSplit { split: split.clone(), position: None });

@@ -9,7 +9,8 @@ use std::sync::{Arc, OnceLock};
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
-use contract::source::{Again, Discovery, KnownSplit, Lineages, Source, Split, SplitReader, Until};
+use contract::discovery::{ByListing, Discoverer, Known, Listing as Splits, Lists};
+use contract::source::{Again, KnownSplit, Lineages, Source, Split, SplitReader, Until};
 use contract::spec::BuildContext;
 use contract::{Error, Position, Result, SplitId};
 use rdkafka::topic_partition_list::Offset;
@@ -89,6 +90,17 @@ pub fn names(config: &SourceConfig, split: &SplitId) -> Option<bool> {
     Some(is_wanted && is_named)
 }
 
+/// Lists the partitions.
+struct Finder(Arc<Shared>);
+
+#[async_trait]
+impl Lists for Finder {
+    async fn list(&self, known: Option<&Known>) -> Result<Splits> {
+        let (shared, known) = (self.0.clone(), known.cloned());
+        blocking(move || shared.list(known.as_ref().map(|known| known.as_slice()))).await
+    }
+}
+
 #[async_trait]
 impl Source for Partitions {
     fn schema(&self) -> SchemaRef {
@@ -117,10 +129,8 @@ impl Source for Partitions {
         }
     }
 
-    async fn splits(&self, known: Option<&[KnownSplit]>) -> Result<Discovery> {
-        let known = known.map(<[KnownSplit]>::to_vec);
-        let shared = self.shared.clone();
-        blocking(move || shared.discover(known.as_deref())).await
+    fn discover(&self, known: Option<Vec<KnownSplit>>) -> Box<dyn Discoverer> {
+        Box::new(ByListing::new(Finder(self.shared.clone()), known))
     }
 
     async fn open(
@@ -170,7 +180,7 @@ impl Shared {
         }
     }
 
-    fn discover(&self, known: Option<&[KnownSplit]>) -> Result<Discovery> {
+    fn list(&self, known: Option<&[KnownSplit]>) -> Result<Splits> {
         let listing = self.identities.list()?;
         let partitions = self.wanted(&listing.topics)?;
         let found = self.identities.tell(&partitions, &listing, known.unwrap_or_default());
@@ -205,7 +215,7 @@ impl Shared {
         }
         let splits: Vec<_> = found.known.into_iter().chain(begun).collect();
         let assigned = self.assigned(&listing, &splits)?;
-        Ok(Discovery { splits, assigned, warnings, ..Discovery::default() })
+        Ok(Splits { splits, assigned, warnings, ..Splits::default() })
     }
 
     /// The partitions of all topics that the settings do not leave out.

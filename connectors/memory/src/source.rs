@@ -5,10 +5,9 @@ use std::sync::Arc;
 use arrow::array::{Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
+use contract::discovery::{ByListing, Discoverer, Listing};
 use contract::record::position_field;
-use contract::source::{
-    Discovery, KnownSplit, Lag, Lineages, ReadBatch, Source, Split, SplitReader, Until,
-};
+use contract::source::{KnownSplit, Lag, Lineages, ReadBatch, Source, Split, SplitReader, Until};
 use contract::{Error, Position, Result, SplitId};
 
 use crate::config::SourceConfig;
@@ -37,12 +36,12 @@ impl Source for Counter {
         &[Lineages::One, Lineages::Split]
     }
 
-    async fn splits(&self, _known: Option<&[KnownSplit]>) -> Result<Discovery> {
+    fn discover(&self, known: Option<Vec<KnownSplit>>) -> Box<dyn Discoverer> {
         let splits = (0..self.config.splits).map(|number| Split {
             id: SplitId::new(number.to_string()),
             descriptor: serde_json::Value::Null,
         });
-        Ok(Discovery { splits: splits.collect(), ..Discovery::default() })
+        Box::new(ByListing::new(Listing::of(splits), known))
     }
 
     async fn open(

@@ -9,10 +9,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
+use contract::discovery::{ByListing, Discoverer, Known, Listing, Lists};
 use contract::record::message_schema;
-use contract::source::{
-    Again, Discovery, KnownSplit, ReadBatch, Source, Split, SplitReader, Until,
-};
+use contract::source::{Again, KnownSplit, ReadBatch, Source, Split, SplitReader, Until};
 use contract::{Error, Position, Result, SplitId};
 use formats::compression::Limits;
 use formats::join::Join;
@@ -48,6 +47,20 @@ impl Lines {
     }
 }
 
+/// The split of this run, until it is done.
+struct Once {
+    split: Split,
+    is_done: Arc<AtomicBool>,
+}
+
+#[async_trait]
+impl Lists for Once {
+    async fn list(&self, _known: Option<&Known>) -> Result<Listing> {
+        let is_done = self.is_done.load(Ordering::Relaxed);
+        Ok(Listing::of((!is_done).then(|| self.split.clone())))
+    }
+}
+
 #[async_trait]
 impl Source for Lines {
     fn schema(&self) -> SchemaRef {
@@ -58,10 +71,9 @@ impl Source for Lines {
         Again::Never
     }
 
-    async fn splits(&self, _known: Option<&[KnownSplit]>) -> Result<Discovery> {
-        let is_done = self.is_done.load(Ordering::Relaxed);
-        let splits = if is_done { Vec::new() } else { vec![self.split.clone()] };
-        Ok(Discovery { splits, ..Discovery::default() })
+    fn discover(&self, known: Option<Vec<KnownSplit>>) -> Box<dyn Discoverer> {
+        let once = Once { split: self.split.clone(), is_done: self.is_done.clone() };
+        Box::new(ByListing::new(once, known))
     }
 
     async fn open(
@@ -185,6 +197,7 @@ mod tests {
     use std::time::Duration;
 
     use arrow::array::AsArray;
+    use contract::discovery::list;
     use contract::quantity::ByteSize;
 
     use crate::pieces::Pieces;
@@ -199,7 +212,7 @@ mod tests {
     }
 
     async fn open(source: &Lines) -> Result<Box<dyn SplitReader>> {
-        let split = source.splits(None).await?.splits.remove(0);
+        let split = list(source, None).await?.splits.remove(0);
         source.open(&split, None, Until::Forever).await
     }
 
@@ -363,9 +376,9 @@ mod tests {
         while let Some(next) = reader.next_batch().await.expect("readable") {
             batch = next;
         }
-        assert_eq!(source.splits(None).await.expect("known").splits.len(), 1);
+        assert_eq!(list(&source, None).await.expect("known").splits.len(), 1);
         reader.acknowledge(&batch.next).await.expect("noted");
-        assert!(source.splits(None).await.expect("known").splits.is_empty());
+        assert!(list(&source, None).await.expect("known").splits.is_empty());
     }
 
     #[tokio::test]

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use arrow::array::{AsArray, StringViewArray};
 use connector_stdio::Stdio;
+use contract::discovery::list;
 use contract::error::Context;
 use contract::record::MESSAGE;
 use contract::source::{Again, Lineages, Source, Split, Until};
@@ -316,7 +317,7 @@ fn detect(samples: &[Vec<String>]) -> std::result::Result<Detected, Undecided> {
 /// Adds the first lines of a source, a sample for each of its first splits. One that cannot be read
 /// is left out, where any other can: the run names it.
 async fn first_lines(source: &dyn Source, samples: &mut Vec<Vec<String>>) -> Result<()> {
-    let found = source.splits(None).await?;
+    let found = list(source, None).await?;
     let mut failed = None;
     let mut room = LINES_ENOUGH;
     for split in found.splits.iter().take(SPLITS_MAX) {

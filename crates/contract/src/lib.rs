@@ -5,11 +5,12 @@
 //! depend on it, and it depends on none of them.
 //!
 //! Reading order: [`position`] (what a place in a source is), [`record`] (which columns carry the
-//! origin), [`source`], [`transform`], [`sink`] (the three contracts), [`spec`] (how a connector
-//! presents itself), [`needs`] (what must exist outside), [`section`], [`quantity`] and
-//! [`property`] (settings with their place in the file), [`pem`] (files that they name), [`error`]
-//! and [`failpoint`].
+//! origin), [`source`], [`transform`], [`sink`] (the three contracts), [`discovery`] (what a source
+//! says of its splits), [`spec`] (how a connector presents itself), [`needs`] (what must exist
+//! outside), [`section`], [`quantity`] and [`property`] (settings with their place in the file),
+//! [`pem`] (files that they name), [`error`] and [`failpoint`].
 
+pub mod discovery;
 pub mod error;
 pub mod failpoint;
 pub mod needs;

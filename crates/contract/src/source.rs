@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::discovery::Discoverer;
 use crate::{Position, Result, SplitId};
 
 /// A part of a source that is read in order.
@@ -77,56 +78,6 @@ impl Lineages {
     }
 }
 
-/// How a source came to its splits this time.
-#[derive(Clone, Debug, Default)]
-pub struct Discovery {
-    /// The splits that exist now: known ones under their old ids, new ones under new ids.
-    pub splits: Vec<Split>,
-    /// Those of them that this process may read now, where a group divides them among several;
-    /// none where it may read all.
-    pub assigned: Option<Vec<SplitId>>,
-    /// What a person should know (a truncated file, a glob without a match), one sentence each.
-    pub warnings: Vec<String>,
-    /// What the settings name and gives no split now; the same again each time, as long as it is
-    /// so. The runtime goes on with the splits, names each once, and shows all of them.
-    pub unreadable: Vec<Unreadable>,
-    /// Splits that a listing before gave and this one does not, each once, where the source knows
-    /// how far they reached. The runtime warns of those that nobody reads, as far as they reached
-    /// beyond their position.
-    pub gone: Vec<Gone>,
-    /// Whether something is left out now that may be a split once what was read is committed: a run
-    /// with an end looks again then.
-    pub ask_again: bool,
-    /// After how long something that is left out now may be a split, whatever is committed: a run
-    /// with an end waits so long and looks again.
-    pub again_in: Option<Duration>,
-}
-
-/// A split that is not there any more.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Gone {
-    /// The split.
-    pub id: SplitId,
-    /// The position behind all that was seen in it.
-    pub end: i64,
-}
-
-/// Something that the settings of a source name and that cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unreadable {
-    /// What people call it (a path); the id of a split if it ever was one.
-    pub name: String,
-    /// A sentence without a full stop: what was tried and what came of it.
-    pub reason: String,
-    /// The way out; none where nobody has to do anything.
-    pub hint: Option<String>,
-    /// Whether records may stand there, so that a run with an end is not complete without them;
-    /// else it is passed over (a pipe, a device, a link that leads nowhere).
-    pub may_hold_records: bool,
-    /// When the source looks at it again, if nothing about it changes before.
-    pub again_in: Option<Duration>,
-}
-
 /// What a source gives where a range that was read before is read again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Again {
@@ -165,21 +116,19 @@ pub trait Source: Send + Sync {
     /// again.
     ///
     /// # Errors
-    /// As for [`Source::splits`].
+    /// As for [`Discoverer::look`].
     async fn begin(&self, _until: &Until, _lineages: Lineages) -> Result<()> {
         Ok(())
     }
 
-    /// Lists the splits that exist now. Called after the lease is held, and again while the
-    /// pipeline runs, never twice at once.
+    /// Who finds its splits during one attempt; no I/O. Made from the checkpoint at which the
+    /// attempt begins, after the lease is held, and dropped with it: a source keeps nothing between
+    /// two attempts but what it may lose without giving another answer.
     ///
-    /// `known` holds those that were found before. It is none only where nobody ever looked: then
-    /// the settings say where the splits start, and splits that are found later start at their
+    /// `known` holds the splits that were found before. It is none only where nobody ever looked:
+    /// then the settings say where the splits start, and splits that are found later start at their
     /// beginning.
-    ///
-    /// # Errors
-    /// Config stops the run; a retryable External is tried again with back-off.
-    async fn splits(&self, known: Option<&[KnownSplit]>) -> Result<Discovery>;
+    fn discover(&self, known: Option<Vec<KnownSplit>>) -> Box<dyn Discoverer>;
 
     /// Opens a split at a position (none: its beginning). Called once per split and attempt, again
     /// for every recovery, and again for a split that rested or failed.

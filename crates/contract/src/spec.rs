@@ -10,10 +10,11 @@ use schemars::Schema;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::discovery::Unreadable;
 use crate::failpoint::Failpoint;
 use crate::needs::Needs;
 use crate::sink::{Promise, Sink};
-use crate::source::{Source, Unreadable};
+use crate::source::Source;
 use crate::{Error, Result, Section, SplitId};
 
 /// Everything that the program says about a connector.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Schema};
+use contract::discovery::list;
 use contract::error::Context;
 use contract::record::{MESSAGE, positions};
 use contract::sink::{Proof, ReadBack};
@@ -117,7 +118,7 @@ async fn sought(origin: &Origin, places: &Places<'_>, history: &Checkpoints) -> 
         if !known.iter().any(|known| known.split.id == origin.split) {
             continue;
         }
-        let splits = traced.source.splits(Some(&known)).await?.splits;
+        let splits = list(traced.source.as_ref(), Some(&known)).await?.splits;
         let Some(split) = splits.iter().find(|split| split.id == origin.split) else { continue };
         // Only where positions count records, whatever stands there can be gone to.
         let from = traced
@@ -185,7 +186,7 @@ pub async fn by_text(text: &str, limit: usize, places: &Places<'_>) -> Result<Fo
     let (mut records, mut traces) = (0, Vec::new());
     for traced in places.sources.iter().filter(|traced| traced.source.again() != Again::Never) {
         let known = history.known(&traced.name);
-        let splits = traced.source.splits(Some(&known)).await?.splits;
+        let splits = list(traced.source.as_ref(), Some(&known)).await?.splits;
         for split in &splits {
             let room = limit - traces.len();
             let (count, found) = search(traced, split, text, room).await?;

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use contract::discovery::Differences;
 use contract::source::{Again, Rest, Until};
 use contract::{Result, failpoint};
 use state::Checkpoint;
@@ -21,7 +22,7 @@ use crate::owner::{Owner, Scope};
 use crate::patience;
 use crate::reader_task::{Assignment, Leave, ReaderTask};
 use crate::roster::arrivals::{Arrivals, Arrived, until};
-use crate::roster::discovery::{Differences, Discoverers};
+use crate::roster::discovery::Discoverers;
 use crate::roster::phases::Phases;
 use crate::summary::SummaryBuilder;
 
@@ -222,7 +223,7 @@ impl Epochs {
                 attempt.beginnings.push(Beginning { source, splits });
             }
             Some((number, Arrived::Known(discoverer, found))) => {
-                self.discoverers.add(*discoverer);
+                self.discoverers.add(number, discoverer);
                 self.take_found(attempt, number, found);
             }
         }
@@ -298,20 +299,20 @@ impl Epochs {
             let index = roster.enter(&node.name, split.clone());
             self.phases.found(index, number, split, now);
         }
-        for id in found.absent {
-            owner.progress.troubles.gone(&node.name, id.as_str());
-            roster.number(&node.name, &id).into_iter().for_each(|index| self.phases.absent(index));
+        for gone in &found.gone {
+            owner.progress.troubles.gone(&node.name, gone.id.as_str());
+            if let Some(index) = roster.number(&node.name, &gone.id) {
+                self.phases.gone(index, gone.end);
+            }
         }
         for gone in self.phases.forget_gone(number) {
             owner.progress.troubles.passed(&node.name, gone.id.as_str());
         }
         owner.progress.troubles.found(&node.name, found.unreadable);
         for gone in found.gone {
-            let Some(index) = attempt.checkpoint.roster.number(&node.name, &gone.id) else {
-                continue;
-            };
-            self.phases.went(index, gone.end);
-            self.tell_if_lost(attempt, index);
+            if let Some(index) = attempt.checkpoint.roster.number(&node.name, &gone.id) {
+                self.tell_if_lost(attempt, index);
+            }
         }
     }
 

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use contract::discovery::list;
 use contract::source::{KnownSplit, Lineages};
 use contract::{Error, Result, SplitId};
 use state::checkpoint::{SEMANTICS, SinkState, Target};
@@ -50,7 +51,7 @@ impl Suspects {
     /// read and does not read any more.
     ///
     /// # Errors
-    /// Config: it does. Others as for [`contract::source::Source::splits`].
+    /// Config: it does. Others as for [`contract::discovery::Discoverer::look`].
     pub async fn refuse(&self, pipeline: &Pipeline, options: &RunOptions) -> Result<()> {
         let name = self.name.as_str();
         for (other, of_other) in &self.others {
@@ -241,7 +242,7 @@ async fn ids(
     let Some(node) = asked.into_iter().flatten().find(|node| node.name == name) else {
         return Ok(BTreeSet::new());
     };
-    let found = node.source.splits(known).await?;
+    let found = list(node.source.as_ref(), known).await?;
     Ok(found.splits.into_iter().map(|split| split.id).collect())
 }
 

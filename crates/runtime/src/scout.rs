@@ -6,7 +6,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use contract::source::{Discovery, KnownSplit, Lineages, Split};
+use contract::discovery::{Listing, list};
+use contract::source::{KnownSplit, Lineages, Split};
 use contract::{Lineage, Result, failpoint};
 use futures::future::try_join_all;
 use state::{Checkpoint, Roster, SplitState};
@@ -93,7 +94,7 @@ impl Scout {
         self.per_split().count() < self.run.pipeline.sources.len() || !self.has_work()
     }
 
-    async fn discover(&mut self, number: usize) -> Result<Discovery> {
+    async fn discover(&mut self, number: usize) -> Result<Listing> {
         let run = self.run.clone();
         let node = &run.pipeline.sources[number];
         let starts = self.starts(node).await?;
@@ -101,7 +102,7 @@ impl Scout {
         let has_begun: HashSet<_> = known.iter().map(|known| known.split.id.clone()).collect();
         let waiting = starts.into_iter().filter(|split| !has_begun.contains(&split.id));
         known.extend(waiting.map(|split| KnownSplit { split, position: None }));
-        let found = node.source.splits(Some(&known)).await?;
+        let found = list(node.source.as_ref(), Some(&known)).await?;
         warn_of(node, &found);
         Ok(found)
     }
@@ -130,7 +131,7 @@ impl Scout {
                 // A history without starts: all that was there then has begun.
                 None if self.known_of(&node.name).next().is_some() => Vec::new(),
                 None => {
-                    let found = node.source.splits(None).await?;
+                    let found = list(node.source.as_ref(), None).await?;
                     warn_of(node, &found);
                     found.splits
                 }
@@ -185,7 +186,7 @@ impl Scout {
     }
 }
 
-fn warn_of(node: &SourceNode, found: &Discovery) {
+fn warn_of(node: &SourceNode, found: &Listing) {
     for warning in &found.warnings {
         warn!(source = node.name, "{warning}");
     }

@@ -9,7 +9,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use contract::source::{Held, Unreadable};
+use contract::discovery::Unreadable;
+use contract::source::Held;
 use contract::{Error, Result};
 use serde::{Deserialize, Serialize};
 use state::History;

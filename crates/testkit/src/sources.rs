@@ -1,6 +1,8 @@
 //! What every source must hold: any range again, also from and up to the middle of a batch; no
-//! record lost when a read is dropped half-way; an end that stays where it was.
+//! record lost when a read is dropped half-way; an end that stays where it was; what is there said
+//! whole at first, then as it changes.
 
+use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
@@ -9,6 +11,7 @@ use std::task::Poll;
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::util::pretty::pretty_format_batches;
+use contract::discovery::{Moved, list};
 use contract::record::positions;
 use contract::source::{KnownSplit, Lineages, ReadBatch, Source, Split, SplitReader, Until};
 use contract::spec::Connector;
@@ -31,11 +34,12 @@ pub async fn check_source(connector: &dyn Connector, settings: &Section) {
     let data = tempfile::tempdir().expect("a folder");
     let source = made(connector, settings, data.path());
     begin(source.as_ref()).await;
-    let discovery = must(source.splits(None).await, "could not list splits");
+    let discovery = must(list(source.as_ref(), None).await, "could not list splits");
     assert!(!discovery.splits.is_empty(), "the source of a proof has a split");
     let at = |split: &Split, position| KnownSplit { split: split.clone(), position };
     let begun: Vec<_> = discovery.splits.iter().map(|split| at(split, None)).collect();
     check_names(source.as_ref(), &discovery.splits, &begun).await;
+    check_differences(source.as_ref(), &discovery.splits, &begun).await;
     let (mut records, mut is_cut, mut done) = (0, false, Vec::new());
     for split in &discovery.splits {
         let whole = check_split(source.as_ref(), split).await;
@@ -46,6 +50,7 @@ pub async fn check_source(connector: &dyn Connector, settings: &Section) {
     assert!(records >= RECORDS_MIN, "the source of a proof gives {RECORDS_MIN} records or more");
     assert!(is_cut, "the source of a proof gives a batch of two records or more");
     check_names(source.as_ref(), &discovery.splits, &done).await;
+    check_differences(source.as_ref(), &discovery.splits, &done).await;
 }
 
 /// Proves that a run with an end stops where its splits ended when it began, or when they were
@@ -61,7 +66,7 @@ pub async fn check_end(connector: &dyn Connector, settings: &Section, append: im
     let source = made();
     let begins = source.lineages().contains(&Lineages::Split);
     begin(source.as_ref()).await;
-    let splits = must(source.splits(None).await, "could not list splits").splits;
+    let splits = must(list(source.as_ref(), None).await, "could not list splits").splits;
     let opened = if begins { Vec::new() } else { open_all(source.as_ref(), &splits).await };
     append().await;
     if begins {
@@ -113,17 +118,43 @@ async fn drained(readers: Vec<Box<dyn SplitReader>>) -> Vec<RecordBatch> {
 /// All that a run with an end reads.
 async fn read_all(source: &dyn Source) -> Vec<RecordBatch> {
     begin(source).await;
-    let splits = must(source.splits(None).await, "could not list splits").splits;
+    let splits = must(list(source, None).await, "could not list splits").splits;
     drained(open_all(source, &splits).await).await
 }
 
 /// Asks once more for the splits, as a source is asked while it is read and after a restart.
 async fn check_names(source: &dyn Source, splits: &[Split], known: &[KnownSplit]) {
-    let again = must(source.splits(Some(known)).await, "could not list splits again");
+    let again = must(list(source, Some(known)).await, "could not list splits again");
     let ids = |splits: &[Split]| -> Vec<String> {
         splits.iter().map(|split| split.id.to_string()).collect()
     };
     assert_eq!(ids(splits), ids(&again.splits), "splits keep their names");
+}
+
+/// Looks as two attempts at one checkpoint do: each says all at first, and then what changed, also
+/// where splits are committed further meanwhile.
+async fn check_differences(source: &dyn Source, splits: &[Split], known: &[KnownSplit]) {
+    for attempt in ["the first attempt", "the attempt after it"] {
+        let mut discoverer = source.discover(Some(known.to_vec()));
+        let first = must(discoverer.look(Moved::new()).await, "could not look for splits");
+        let mut there: HashMap<_, _> =
+            first.found.into_iter().map(|split| (split.id, split.descriptor)).collect();
+        assert!(
+            splits.len() == there.len() && splits.iter().all(|one| there.contains_key(&one.id)),
+            "{attempt} is told of all splits at first"
+        );
+        let moved = known.iter().filter_map(|one| Some((&one.split.id, one.position.clone()?)));
+        let moved: Moved = moved.map(|(id, position)| (id.clone(), position)).collect();
+        for moved in [Moved::new(), moved, Moved::new()] {
+            let later = must(discoverer.look(moved).await, "could not look for splits again");
+            assert!(later.gone.is_empty(), "a split that is there does not go");
+            for split in later.found {
+                let before = there.insert(split.id.clone(), split.descriptor.clone());
+                let is_news = before.is_none_or(|before| before != split.descriptor);
+                assert!(is_news, "what did not change is not said again: split {}", split.id);
+            }
+        }
+    }
 }
 
 async fn check_split(source: &dyn Source, split: &Split) -> ReadSplit {

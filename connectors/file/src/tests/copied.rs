@@ -32,7 +32,7 @@ fn texts(said: &[String]) -> Vec<&str> {
     texts
 }
 
-fn ids(discovery: &contract::source::Discovery) -> Vec<&str> {
+fn ids(discovery: &contract::discovery::Listing) -> Vec<&str> {
     let name = |id: &'_ str| id.rsplit('/').next().map_or(0, |name| id.len() - name.len());
     discovery.splits.iter().map(|one| &one.id.as_str()[name(one.id.as_str())..]).collect()
 }

@@ -8,7 +8,8 @@ use std::os::unix::net::UnixListener;
 use std::process::Command;
 use std::time::Duration;
 
-use contract::source::{Discovery, Rest, Until};
+use contract::discovery::{Listing, list};
+use contract::source::{Rest, Until};
 use serde_json::json;
 
 use super::Bench;
@@ -17,7 +18,7 @@ use super::Bench;
 const WAIT_LIMIT: Duration = Duration::from_secs(30);
 
 /// Each thing that gives no split: its name, what is said of it, and `!` if records may be there.
-fn named(bench: &Bench, discovery: &Discovery) -> Vec<String> {
+fn named(bench: &Bench, discovery: &Listing) -> Vec<String> {
     let root = format!("{}/", bench.id("").trim_end_matches('/'));
     let name = |text: &str| text.replace(&root, "");
     let named = discovery.unreadable.iter().map(|one| {
@@ -165,7 +166,8 @@ async fn archives_of_other_kinds_are_named_and_never_read_as_text() {
     for (name, bytes) in foreign() {
         bench.write(name, bytes);
     }
-    let said = named(&bench, &bench.source.splits(None).await.expect("files can be looked at"));
+    let said =
+        named(&bench, &list(bench.source.as_ref(), None).await.expect("files can be looked at"));
     let names: Vec<_> =
         foreign().into_iter().map(|(name, _)| format!("{name}! could not")).collect();
     assert_eq!(said.len(), names.len(), "{said:?}");

@@ -10,7 +10,7 @@ use super::bytes::{bzip2, xz};
 use super::{Bench, describe, gzip, many_lines, zstd};
 use crate::config::{Compression, Patterns};
 use crate::cursor::{Cursor, Reading, Then};
-use crate::discover::{Discoverer, Whereabouts};
+use crate::discover::{Finder, Whereabouts};
 use crate::identity::{Note, Signature};
 use crate::stream::{Opened, Packing};
 
@@ -24,7 +24,7 @@ async fn cursor(bench: &mut Bench) -> Cursor {
     let split = bench.discover().await.splits.remove(0);
     let packing = Packing { compression: Compression::Auto, limits: Limits::default() };
     let patterns = Patterns { included: Vec::new(), excluded: Vec::new() };
-    let discoverer = Arc::new(Mutex::new(Discoverer::new(patterns, packing, HOUR)));
+    let finder = Arc::new(Mutex::new(Finder::new(patterns, packing, HOUR)));
     let reading = Reading {
         from: None,
         until: Until::Forever,
@@ -34,7 +34,7 @@ async fn cursor(bench: &mut Bench) -> Cursor {
         rotate_wait: HOUR,
         settle: HOUR,
         side_by_side: Arc::default(),
-        whereabouts: Whereabouts { discoverer, split },
+        whereabouts: Whereabouts { finder, split },
         points: Arc::default(),
     };
     let opened = Opened::new(&bench.path("a"), packing).expect("it can be read").expect("a file");

@@ -19,8 +19,9 @@ use std::sync::Arc;
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
+use contract::discovery::{Listing, list};
 use contract::section::{Entry, Value};
-use contract::source::{Discovery, KnownSplit, ReadBatch, Source, SplitReader, Until};
+use contract::source::{KnownSplit, ReadBatch, Source, SplitReader, Until};
 use contract::spec::{BuildContext, Connector};
 use contract::{Place, Result, Section};
 use serde_json::json;
@@ -83,9 +84,9 @@ impl Bench {
         self.source = source(&self.settings).expect("the settings are right");
     }
 
-    async fn discover(&mut self) -> Discovery {
+    async fn discover(&mut self) -> Listing {
         let discovery =
-            self.source.splits(Some(&self.known)).await.expect("files can be looked at");
+            list(self.source.as_ref(), Some(&self.known)).await.expect("files can be looked at");
         for split in &discovery.splits {
             match self.known.iter_mut().find(|known| known.split.id == split.id) {
                 Some(known) => known.split = split.clone(),

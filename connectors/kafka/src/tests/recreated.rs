@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::AsArray;
+use contract::discovery::list;
 use contract::source::{KnownSplit, Lineages, Source, Split, SplitReader, Until};
 use contract::{Position, Result};
 
@@ -29,7 +30,7 @@ async fn read_split(source: &Arc<dyn Source>, known: &KnownSplit) -> (Vec<String
 /// The splits once there are so many.
 async fn splits(source: &Arc<dyn Source>, known: &[KnownSplit], count: usize) -> Vec<Split> {
     until("the splits", async || {
-        let found = source.splits(Some(known)).await.ok()?.splits;
+        let found = list(source.as_ref(), Some(known)).await.ok()?.splits;
         (found.len() == count).then_some(found)
     })
     .await
@@ -51,7 +52,7 @@ impl Case {
         let settings = format!("{{ brokers: \"{}\", topics: [{topic}]{more} }}", broker.address);
         let case = Self { broker, topic, settings };
         let source = case.source();
-        let split = source.splits(None).await.unwrap().splits.remove(0);
+        let split = list(source.as_ref(), None).await.unwrap().splits.remove(0);
         Some((case, source, split))
     }
 
@@ -144,7 +145,7 @@ async fn what_was_read_is_not_confirmed_where_a_listing_saw_the_topic_away() {
     case.broker.delete(&case.topic).await;
     let known = [KnownSplit { split, position: Some(from) }];
     until("a listing without the topic", async || {
-        let found = source.splits(Some(&known)).await.unwrap();
+        let found = list(source.as_ref(), Some(&known)).await.unwrap();
         found.splits.is_empty().then_some(())
     })
     .await;
@@ -199,7 +200,7 @@ async fn a_split_that_is_opened_again_at_once_sees_that_its_topic_is_another_one
 #[tokio::test]
 async fn a_topic_that_was_made_anew_stops_the_run_where_that_is_set() {
     let Some((case, old)) = recreated(", recreated: stop").await else { return };
-    let error = case.source().splits(Some(&[old])).await.unwrap_err();
+    let error = list(&*case.source(), Some(&[old])).await.unwrap_err();
     assert!(!error.retry() && error.to_string().contains("made anew"), "{}", error.chain());
 }
 

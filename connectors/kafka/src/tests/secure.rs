@@ -1,6 +1,7 @@
 //! TLS and SASL on a real broker.
 
 use contract::ErrorKind;
+use contract::discovery::list;
 use contract::source::Until;
 use testkit::services;
 
@@ -11,7 +12,7 @@ async fn read(address: &str, topic: &str, client: &str) -> contract::Result<usiz
     let settings =
         format!("{{ brokers: \"{address}\", topics: [{topic}], client: {{ {client} }} }}");
     let source = source(&settings);
-    let split = source.splits(None).await?.splits.remove(0);
+    let split = list(source.as_ref(), None).await?.splits.remove(0);
     let mut reader = source.open(&split, None, Until::End).await?;
     let mut rows = 0;
     while let Some(batch) = reader.next_batch().await? {

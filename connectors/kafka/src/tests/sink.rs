@@ -8,6 +8,7 @@ use arrow::array::{
     StringViewArray, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{Int32Type, Int64Type};
+use contract::discovery::list;
 use contract::record::{for_sink, position_field, sink_schema};
 use contract::sink::{
     Commit, CommitOutcome, Held, Prepared, ReadBack, Sink, SinkKind, Token, Writer, WriterContext,
@@ -124,7 +125,7 @@ async fn rows_of(broker: &Broker, topic: &str) -> Vec<RecordBatch> {
     let source = source(&settings);
     source.begin(&Until::End, Lineages::Split).await.unwrap();
     let mut rows = Vec::new();
-    for split in source.splits(None).await.unwrap().splits {
+    for split in list(source.as_ref(), None).await.unwrap().splits {
         let mut reader = source.open(&split, None, Until::End).await.unwrap();
         while let Some(batch) = reader.next_batch().await.unwrap() {
             if batch.records.num_rows() > 0 {
@@ -453,7 +454,7 @@ async fn a_transaction_that_was_open_too_long_is_replayed() {
     until("the broker drops the transaction", async || {
         let settings =
             format!("{{ brokers: \"{}\", topics: [{topic}], start: latest }}", broker.address);
-        let split = source(&settings).splits(None).await.unwrap().splits.remove(0);
+        let split = list(&*source(&settings), None).await.unwrap().splits.remove(0);
         (split.descriptor["start"].as_i64() == Some(2)).then_some(())
     })
     .await;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+use contract::discovery::list;
 use contract::source::{KnownSplit, Lineages, Source, Split, Until};
 use contract::spec::Connector;
 use contract::{ErrorKind, Position};
@@ -19,7 +20,7 @@ use crate::Kafka;
 use crate::member::instance;
 
 async fn splits(source: &Arc<dyn Source>) -> Vec<Split> {
-    source.splits(None).await.unwrap().splits
+    list(source.as_ref(), None).await.unwrap().splits
 }
 
 /// Everything of a split from a position to its end, and where that is.
@@ -174,7 +175,7 @@ async fn a_start_is_resolved_on_the_first_run_and_later_partitions_begin_at_thei
         format!("{{ brokers: \"{}\", topics: [{topic}], start: {start} }}", broker.address)
     };
     let wrong = source(&settings(&format!("{{ \"{topic}/0\": 9 }}")));
-    let error = wrong.splits(None).await.unwrap_err();
+    let error = list(wrong.as_ref(), None).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!(error.to_string().contains("goes from 0 to 4"), "{error}");
 
@@ -186,7 +187,7 @@ async fn a_start_is_resolved_on_the_first_run_and_later_partitions_begin_at_thei
         .collect();
     broker.grow(&topic, 2).await;
     let all = until("the new partition", async || {
-        let all = latest.splits(Some(&known)).await.unwrap().splits;
+        let all = list(latest.as_ref(), Some(&known)).await.unwrap().splits;
         (all.len() == 2).then_some(all)
     });
     let starts: Vec<_> = all.await.iter().map(start_of).collect();
@@ -202,12 +203,12 @@ async fn a_pattern_finds_topics_that_come_later() {
         broker.address
     );
     let source = source(&settings);
-    let first = source.splits(None).await.unwrap();
+    let first = list(source.as_ref(), None).await.unwrap();
     assert_eq!((first.splits.len(), first.warnings.len()), (0, 1));
     broker.create(&format!("{prefix}-a"), 2, &[]).await;
     broker.produce_texts(&format!("{prefix}-a"), &["early"]);
     let found = until("the new topic", async || {
-        let found = source.splits(Some(&[])).await.unwrap().splits;
+        let found = list(source.as_ref(), Some(&[])).await.unwrap().splits;
         (found.len() == 2).then_some(found)
     });
     let (rows, _) = read(&source, &found.await[0], None).await;
@@ -224,7 +225,7 @@ async fn fixed_partitions_are_read_and_no_others() {
     let found = splits(&source(&settings("[2, 0]"))).await;
     let ids: Vec<_> = found.iter().map(|split| split.id.to_string()).collect();
     assert_eq!(ids, [format!("{topic}/2"), format!("{topic}/0")]);
-    let error = source(&settings("[3]")).splits(None).await.unwrap_err();
+    let error = list(&*source(&settings("[3]")), None).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!(error.to_string().contains("has 3 partitions"), "{error}");
 }
@@ -232,7 +233,7 @@ async fn fixed_partitions_are_read_and_no_others() {
 #[tokio::test]
 async fn brokers_that_are_away_are_named_with_the_reason() {
     let source = source("{ brokers: \"127.0.0.1:1\", topics: [t] }");
-    let error = source.splits(None).await.unwrap_err();
+    let error = list(source.as_ref(), None).await.unwrap_err();
     assert_eq!((error.kind(), error.retry()), (ErrorKind::External, true));
     assert!(error.chain().contains("Connection refused"), "{}", error.chain());
 }
@@ -241,7 +242,7 @@ async fn brokers_that_are_away_are_named_with_the_reason() {
 async fn a_topic_that_is_not_there_is_named() {
     let Some(broker) = Broker::find() else { return };
     let settings = format!("{{ brokers: \"{}\", topics: [not-there] }}", broker.address);
-    let error = source(&settings).splits(None).await.unwrap_err();
+    let error = list(&*source(&settings), None).await.unwrap_err();
     assert_eq!((error.kind(), error.retry()), (ErrorKind::Config, false));
     assert_eq!(error.to_string(), "there is no topic \"not-there\"");
 }
@@ -304,7 +305,7 @@ async fn a_run_with_an_end_stops_where_all_partitions_ended_when_it_began() {
     }
     broker.grow(&topic, 3).await;
     let all = until("the new partition", async || {
-        let all = source.splits(None).await.unwrap().splits;
+        let all = list(source.as_ref(), None).await.unwrap().splits;
         (all.len() == 3).then_some(all)
     });
     let after = &all.await[2];
@@ -344,8 +345,9 @@ async fn a_group_divides_partitions_and_listens_to_its_members() {
             broker.address
         )
     };
-    let assigned =
-        async |source: &Arc<dyn Source>| source.splits(None).await.unwrap().assigned.unwrap();
+    let assigned = async |source: &Arc<dyn Source>| {
+        list(source.as_ref(), None).await.unwrap().assigned.unwrap()
+    };
     let one = source(&settings("one"));
     one.begin(&Until::Forever, Lineages::Split).await.unwrap();
     until("all partitions", async || (assigned(&one).await.len() == 4).then_some(())).await;
@@ -366,7 +368,7 @@ async fn a_group_divides_partitions_and_listens_to_its_members() {
         (ones.len() == 2 && twos.len() == 2).then_some(())
     })
     .await;
-    let all = two.splits(None).await.unwrap().splits;
+    let all = list(two.as_ref(), None).await.unwrap().splits;
     assert_eq!(all.len(), 4, "those of others are listed too");
 }
 
@@ -380,7 +382,7 @@ async fn partitions_of_one_lineage_are_not_divided_and_their_positions_are_told(
     let source = source(&settings);
     assert!(source.lineages().contains(&Lineages::One));
     source.begin(&Until::Forever, Lineages::One).await.unwrap();
-    let found = source.splits(None).await.unwrap();
+    let found = list(source.as_ref(), None).await.unwrap();
     assert!(found.assigned.is_none(), "nothing is divided");
     let mut reader = source.open(&found.splits[0], None, Until::Forever).await.unwrap();
     assert_eq!(reader.next_batch().await.unwrap().unwrap().records.num_rows(), 2);
@@ -401,7 +403,7 @@ async fn a_process_that_its_own_late_request_puts_out_joins_again() {
     let ctx = build_context();
     let source = Kafka.source(&testkit::section(&settings), &ctx).unwrap();
     source.begin(&Until::Forever, Lineages::Split).await.unwrap();
-    let assigned = async || source.splits(None).await.unwrap().assigned.unwrap().len();
+    let assigned = async || list(source.as_ref(), None).await.unwrap().assigned.unwrap().len();
     until("all partitions", async || (assigned().await == 2).then_some(())).await;
 
     // Whatever comes under our name, be it a request of ours: the group takes it for us.

@@ -102,9 +102,10 @@ struct Unreadable {
     may_hold_records: bool,
 }
 
-impl From<contract::source::Unreadable> for Unreadable {
-    fn from(unreadable: contract::source::Unreadable) -> Self {
-        let contract::source::Unreadable { name, reason, hint, may_hold_records, .. } = unreadable;
+impl From<contract::discovery::Unreadable> for Unreadable {
+    fn from(unreadable: contract::discovery::Unreadable) -> Self {
+        let contract::discovery::Unreadable { name, reason, hint, may_hold_records, .. } =
+            unreadable;
         Self { name, reason, hint, may_hold_records }
     }
 }

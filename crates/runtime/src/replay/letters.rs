@@ -7,8 +7,9 @@ use std::sync::Arc;
 use arrow::array::{BooleanArray, Int64Array, RecordBatch, StringViewArray};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
+use contract::discovery::{ByListing, Discoverer, Listing};
 use contract::record::message_schema;
-use contract::source::{Discovery, KnownSplit, ReadBatch, Source, Split, SplitReader, Until};
+use contract::source::{KnownSplit, ReadBatch, Source, Split, SplitReader, Until};
 use contract::{Error, Position, Result, SplitId};
 
 use super::Letter;
@@ -53,10 +54,10 @@ impl Source for Letters {
         message_schema()
     }
 
-    async fn splits(&self, _known: Option<&[KnownSplit]>) -> Result<Discovery> {
+    fn discover(&self, known: Option<Vec<KnownSplit>>) -> Box<dyn Discoverer> {
         let splits = self.splits.keys();
         let splits = splits.map(|id| Split { id: id.clone(), descriptor: serde_json::Value::Null });
-        Ok(Discovery { splits: splits.collect(), ..Discovery::default() })
+        Box::new(ByListing::new(Listing::of(splits), known))
     }
 
     async fn open(
@@ -115,6 +116,7 @@ fn original(letter: &Letter) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
+    use contract::discovery::list;
     use contract::record::positions;
     use contract::source::Reject;
 
@@ -128,7 +130,7 @@ mod tests {
     async fn check(from: Option<i64>, until: Until, expect: &[i64]) {
         let letters = [letter("a", 3), letter("a", 7), letter("a", 20), letter("b", 5)];
         let source = Letters::new(letters.iter());
-        let splits = source.splits(None).await.expect("listed").splits;
+        let splits = list(&source, None).await.expect("listed").splits;
         assert_eq!(splits.len(), 2);
         let from = from.map(Position::new);
         let mut reader =

@@ -12,10 +12,11 @@ use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::{concat_batches, filter_record_batch, sort_to_indices, take_record_batch};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
+use contract::discovery::{ByListing, Discoverer, Listing};
 use contract::error::Context;
 use contract::record::{POSITION, positions};
 use contract::source::{
-    Again, Discovery, KnownSplit, OriginalKind, ReadBatch, Source, Split, SplitReader, Until,
+    Again, KnownSplit, OriginalKind, ReadBatch, Source, Split, SplitReader, Until,
 };
 use contract::{Error, Position, Result, SplitId};
 use tracing::warn;
@@ -59,9 +60,9 @@ impl Source for Reread {
         Again::Sparse
     }
 
-    async fn splits(&self, _known: Option<&[KnownSplit]>) -> Result<Discovery> {
+    fn discover(&self, known: Option<Vec<KnownSplit>>) -> Box<dyn Discoverer> {
         let splits = self.splits.values().map(|(split, _)| split.clone());
-        Ok(Discovery { splits: splits.collect(), ..Discovery::default() })
+        Box::new(ByListing::new(Listing::of(splits), known))
     }
 
     async fn open(
@@ -232,6 +233,7 @@ impl SplitReader for LetterReader {
 
 #[cfg(test)]
 mod tests {
+    use contract::discovery::list;
     use contract::source::Reject;
 
     use super::*;
@@ -253,8 +255,8 @@ mod tests {
             Arc::new(arrow::datatypes::Schema::new(vec![position]))
         }
 
-        async fn splits(&self, _known: Option<&[KnownSplit]>) -> Result<Discovery> {
-            Ok(Discovery::default())
+        fn discover(&self, known: Option<Vec<KnownSplit>>) -> Box<dyn Discoverer> {
+            Box::new(ByListing::new(Listing::default(), known))
         }
 
         async fn open(
@@ -320,7 +322,7 @@ mod tests {
     async fn check(source: Even, letters: &[i64], found: &[i64]) {
         let letters: Vec<_> = letters.iter().copied().map(letter).collect();
         let source = Reread::new(Arc::new(source), letters.iter(), &[]);
-        let splits = source.splits(None).await.expect("listed").splits;
+        let splits = list(&source, None).await.expect("listed").splits;
         let mut reader = source.open(&splits[0], None, Until::End).await.expect("opened");
         let mut rows = Vec::new();
         while let Some(batch) = reader.next_batch().await.expect("read") {

@@ -10,7 +10,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use contract::source::{Discovery, Split};
+use contract::discovery::{Differences, Discoverer, Moved, list};
+use contract::source::Split;
 use contract::{Error, Result};
 use state::Roster;
 use tokio::task::{AbortHandle, JoinSet};
@@ -19,7 +20,6 @@ use tracing::warn;
 use crate::owner::Owner;
 use crate::patience;
 use crate::renamed::Suspects;
-use crate::roster::discovery::{Differences, Discoverer};
 use crate::troubles;
 
 /// So long a start waits for sources that do not answer while others have answered.
@@ -49,7 +49,7 @@ pub enum Arrived {
     /// Nobody ever looked at it: what it found first, of which nothing is decided.
     New(Vec<Split>),
     /// It has begun: what is there now.
-    Known(Box<Discoverer>, Differences),
+    Known(Box<dyn Discoverer>, Differences),
 }
 
 /// What a source is asked.
@@ -57,7 +57,7 @@ struct Asked {
     /// What it must not find; none once that is certain.
     suspects: Option<Suspects>,
     /// Who asks a source that has begun.
-    discoverer: Option<Box<Discoverer>>,
+    discoverer: Option<Box<dyn Discoverer>>,
 }
 
 impl Arrivals {
@@ -85,7 +85,7 @@ impl Arrivals {
             }
             let node = &owner.pipeline.sources[number];
             let suspects = Some(Suspects::of(&node.name, roster));
-            let known = || Box::new(Discoverer::new(number, node, roster));
+            let known = || node.source.discover(Some(roster.known(&node.name)));
             let discoverer = has_begun(&node.name).then(known);
             self.ask(number, Asked { suspects, discoverer }, Duration::ZERO);
         }
@@ -94,7 +94,7 @@ impl Arrivals {
     /// Asks a source that has begun just now for what is there.
     pub fn ask_begun(&mut self, number: usize, roster: &Roster) {
         let node = &self.owner.pipeline.sources[number];
-        let discoverer = Some(Box::new(Discoverer::new(number, node, roster)));
+        let discoverer = Some(node.source.discover(Some(roster.known(&node.name))));
         self.ask(number, Asked { suspects: None, discoverer }, Duration::ZERO);
     }
 
@@ -256,11 +256,11 @@ impl Asked {
             self.suspects = None;
         }
         let Some(mut discoverer) = self.discoverer.take() else {
-            let Discovery { splits, warnings, .. } = node.source.splits(None).await?;
-            warnings.iter().for_each(|warning| warn!(source = node.name, "{warning}"));
-            return Ok(Arrived::New(splits));
+            let found = list(node.source.as_ref(), None).await?;
+            found.warnings.iter().for_each(|warning| warn!(source = node.name, "{warning}"));
+            return Ok(Arrived::New(found.splits));
         };
-        match discoverer.look().await {
+        match discoverer.look(Moved::new()).await {
             Ok(found) => Ok(Arrived::Known(discoverer, found)),
             Err(error) => {
                 self.discoverer = Some(discoverer);

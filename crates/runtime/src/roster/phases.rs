@@ -100,10 +100,10 @@ impl Phases {
         }
     }
 
-    /// Discovery does not see a split any more.
-    pub fn absent(&mut self, index: usize) {
+    /// Discovery does not see a split any more, which ended there as far as is known.
+    pub fn gone(&mut self, index: usize, end: Option<i64>) {
         if let Some(known) = self.known.get_mut(&index) {
-            known.is_there = false;
+            (known.is_there, known.gone) = (false, end);
         }
     }
 
@@ -127,13 +127,6 @@ impl Phases {
             }
         }
         gone
-    }
-
-    /// A split that discovery does not see any more ended there.
-    pub fn went(&mut self, index: usize, end: i64) {
-        if let Some(known) = self.known.get_mut(&index) {
-            known.gone = Some(end);
-        }
     }
 
     /// What nobody will read of a split that is gone; told once. One that is read is read to its
@@ -311,7 +304,7 @@ mod tests {
         let now = Instant::now();
         let mut phases = Phases::default();
         phases.found(0, 0, split(1), now);
-        phases.went(0, 10);
+        phases.gone(0, Some(10));
         assert_eq!(phases.lost(0), None, "it waits, and is tried");
         phases.found(0, 0, split(1), now);
         phases.next();
@@ -319,7 +312,7 @@ mod tests {
         assert_eq!(phases.lost(0), None, "it is there");
         phases.found(0, 0, split(2), now);
         phases.next();
-        phases.went(0, 10);
+        phases.gone(0, Some(10));
         assert_eq!(phases.lost(0), None, "it is read");
         phases.rests(0, Some(Position::new(4)), None);
         let lost = Lost { position: Some(Position::new(4)), end: 10 };
@@ -334,7 +327,7 @@ mod tests {
         phases.next();
         phases.fails(0, None, now, now + CHANGED_PAUSE_MIN);
         assert!(phases.forget_gone(0).is_empty(), "it is there");
-        phases.absent(0);
+        phases.gone(0, None);
         assert!(phases.forget_gone(1).is_empty(), "it is another source's");
         assert_eq!(phases.forget_gone(0).len(), 1);
         phases.wake(now + CHANGED_PAUSE_MIN);

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
+use contract::discovery::{ByListing, Discoverer, Known, Listing, Lists, list};
 use contract::failpoint::{self, Action};
-use contract::source::{Discovery, KnownSplit, Lineages, Source, Split, SplitReader, Until};
+use contract::source::{KnownSplit, Lineages, Source, Split, SplitReader, Until};
 use contract::{Error, Position, Result};
 use runtime::{Outcome, Pipeline, TroubleState};
 use state::Checkpoint;
@@ -22,6 +23,7 @@ const STEP: i64 = 10;
 
 /// A source that answers when a test wants, and whose splits start further behind each time it is
 /// asked where they do.
+#[derive(Clone)]
 struct Away {
     inner: Arc<dyn Source>,
     how: Arc<How>,
@@ -67,6 +69,26 @@ impl How {
 }
 
 #[async_trait]
+impl Lists for Away {
+    async fn list(&self, known: Option<&Known>) -> Result<Listing> {
+        self.how.answer().await?;
+        let start = match known {
+            None => STEP * (1 + self.how.asked.fetch_add(1, Ordering::Relaxed).cast_signed()),
+            Some(_) => 0,
+        };
+        let mut found = list(self.inner.as_ref(), known.map(|known| known.as_slice())).await?;
+        for split in &mut found.splits {
+            let known = known
+                .into_iter()
+                .flat_map(|known| known.iter())
+                .find(|known| known.split.id == split.id);
+            split.descriptor = known.map_or(start.into(), |known| known.split.descriptor.clone());
+        }
+        Ok(found)
+    }
+}
+
+#[async_trait]
 impl Source for Away {
     fn schema(&self) -> SchemaRef {
         self.inner.schema()
@@ -78,18 +100,8 @@ impl Source for Away {
         Ok(())
     }
 
-    async fn splits(&self, known: Option<&[KnownSplit]>) -> Result<Discovery> {
-        self.how.answer().await?;
-        let start = match known {
-            None => STEP * (1 + self.how.asked.fetch_add(1, Ordering::Relaxed).cast_signed()),
-            Some(_) => 0,
-        };
-        let mut found = self.inner.splits(known).await?;
-        for split in &mut found.splits {
-            let known = known.iter().copied().flatten().find(|known| known.split.id == split.id);
-            split.descriptor = known.map_or(start.into(), |known| known.split.descriptor.clone());
-        }
-        Ok(found)
+    fn discover(&self, known: Option<Vec<KnownSplit>>) -> Box<dyn Discoverer> {
+        Box::new(ByListing::new(self.clone(), known))
     }
 
     async fn open(

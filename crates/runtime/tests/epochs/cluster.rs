@@ -8,10 +8,9 @@ use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
+use contract::discovery::{ByListing, Discoverer, Known, Listing, Lists, list};
 use contract::sink::{Commit, CommitOutcome};
-use contract::source::{
-    Discovery, KnownSplit, Lineages, ReadBatch, Source, Split, SplitReader, Until,
-};
+use contract::source::{KnownSplit, Lineages, ReadBatch, Source, Split, SplitReader, Until};
 use contract::{Error, Lineage, Position, Result, SplitId};
 use runtime::{Pipeline, Progress, RunOptions, Summary};
 use testkit::crash::Proof;
@@ -48,11 +47,22 @@ impl Group {
     }
 }
 
+#[derive(Clone)]
 struct Member {
     inner: Arc<dyn Source>,
     group: Group,
     name: String,
     stuck_at: i64,
+}
+
+#[async_trait]
+impl Lists for Member {
+    async fn list(&self, known: Option<&Known>) -> Result<Listing> {
+        let found = list(self.inner.as_ref(), known.map(|known| known.as_slice())).await?;
+        let assigned = self.group.0.lock().unwrap().get(&self.name).cloned().unwrap_or_default();
+        let assigned = assigned.into_iter().map(SplitId::new).collect();
+        Ok(Listing { assigned: Some(assigned), ..found })
+    }
 }
 
 #[async_trait]
@@ -65,11 +75,8 @@ impl Source for Member {
         &[Lineages::Split]
     }
 
-    async fn splits(&self, known: Option<&[KnownSplit]>) -> Result<Discovery> {
-        let found = self.inner.splits(known).await?;
-        let assigned = self.group.0.lock().unwrap().get(&self.name).cloned().unwrap_or_default();
-        let assigned = assigned.into_iter().map(SplitId::new).collect();
-        Ok(Discovery { assigned: Some(assigned), ..found })
+    fn discover(&self, known: Option<Vec<KnownSplit>>) -> Box<dyn Discoverer> {
+        Box::new(ByListing::new(self.clone(), known))
     }
 
     async fn open(
@@ -86,6 +93,7 @@ impl Source for Member {
 
 /// A source whose splits start at a record if they are there when it is first looked at, and at
 /// their beginning if they come later.
+#[derive(Clone)]
 pub struct StartsLate {
     pub inner: Arc<dyn Source>,
     pub start: i64,
@@ -100,6 +108,23 @@ impl StartsLate {
 }
 
 #[async_trait]
+impl Lists for StartsLate {
+    async fn list(&self, known: Option<&Known>) -> Result<Listing> {
+        let mut found = list(self.inner.as_ref(), known.map(|known| known.as_slice())).await?;
+        let new = if known.is_none() { self.start } else { 0 };
+        for split in &mut found.splits {
+            let known = known
+                .into_iter()
+                .flat_map(|known| known.iter())
+                .find(|known| known.split.id == split.id);
+            split.descriptor =
+                known.map_or_else(|| new.into(), |known| known.split.descriptor.clone());
+        }
+        Ok(found)
+    }
+}
+
+#[async_trait]
 impl Source for StartsLate {
     fn schema(&self) -> SchemaRef {
         self.inner.schema()
@@ -109,15 +134,8 @@ impl Source for StartsLate {
         &[Lineages::Split]
     }
 
-    async fn splits(&self, known: Option<&[KnownSplit]>) -> Result<Discovery> {
-        let mut found = self.inner.splits(known).await?;
-        let new = if known.is_none() { self.start } else { 0 };
-        for split in &mut found.splits {
-            let known = known.iter().copied().flatten().find(|known| known.split.id == split.id);
-            split.descriptor =
-                known.map_or_else(|| new.into(), |known| known.split.descriptor.clone());
-        }
-        Ok(found)
+    fn discover(&self, known: Option<Vec<KnownSplit>>) -> Box<dyn Discoverer> {
+        Box::new(ByListing::new(self.clone(), known))
     }
 
     async fn open(

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
-use contract::source::{Discovery, KnownSplit, Source, Split, SplitReader, Until};
+use contract::discovery::{ByListing, Discoverer, Known, Listing, list};
+use contract::source::{KnownSplit, Source, Split, SplitReader, Until};
 use contract::{Error, Position, Result, SplitId};
 use runtime::{Outcome, Pipeline};
 
@@ -46,12 +47,8 @@ impl Lists {
 }
 
 #[async_trait]
-impl Source for Lists {
-    fn schema(&self) -> SchemaRef {
-        self.inner.schema()
-    }
-
-    async fn splits(&self, known: Option<&[KnownSplit]>) -> Result<Discovery> {
+impl contract::discovery::Lists for Lists {
+    async fn list(&self, known: Option<&Known>) -> Result<Listing> {
         let asked = self.how.asked.fetch_add(1, Ordering::Relaxed);
         if self.how.is_silent.load(Ordering::Relaxed) {
             std::future::pending::<()>().await;
@@ -59,13 +56,27 @@ impl Source for Lists {
         if self.how.fails.load(Ordering::Relaxed) && asked % 2 == 1 {
             return Err(Error::transient(format!("no answer to question {asked}")));
         }
-        let first = known.unwrap_or_default().iter().find(|known| known.split.id.as_str() == "0");
+        let first = known
+            .into_iter()
+            .flat_map(|known| known.iter())
+            .find(|known| known.split.id.as_str() == "0");
         let position = first.and_then(|first| first.position.as_ref());
         let position = position.map_or(0, |position| position.at.unsigned_abs());
         self.how.position.store(position, Ordering::Relaxed);
-        let mut found = self.inner.splits(known).await?;
+        let mut found = list(self.inner.as_ref(), known.map(|known| known.as_slice())).await?;
         found.splits.truncate(self.how.splits.load(Ordering::Relaxed) as usize);
         Ok(found)
+    }
+}
+
+#[async_trait]
+impl Source for Lists {
+    fn schema(&self) -> SchemaRef {
+        self.inner.schema()
+    }
+
+    fn discover(&self, known: Option<Vec<KnownSplit>>) -> Box<dyn Discoverer> {
+        Box::new(ByListing::new(self.clone(), known))
     }
 
     async fn open(

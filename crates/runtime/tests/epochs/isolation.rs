@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
+use contract::discovery::Discoverer;
 use contract::failpoint::{self, Action};
-use contract::source::{Discovery, KnownSplit, ReadBatch, Source, Split, SplitReader, Until};
+use contract::source::{KnownSplit, ReadBatch, Source, Split, SplitReader, Until};
 use contract::{Error, Lineage, Position, Result};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -56,8 +57,8 @@ impl Source for Fails {
         self.inner.schema()
     }
 
-    async fn splits(&self, known: Option<&[KnownSplit]>) -> Result<Discovery> {
-        self.inner.splits(known).await
+    fn discover(&self, known: Option<Vec<KnownSplit>>) -> Box<dyn Discoverer> {
+        self.inner.discover(known)
     }
 
     async fn open(

@@ -9,11 +9,10 @@ use arrow::array::{Int64Array, RecordBatch};
 use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use connector_memory::store::{origins, store};
+use contract::discovery::{ByListing, Discoverer, Known, Listing, Lists};
 use contract::failpoint::{self, Action};
 use contract::record::position_field;
-use contract::source::{
-    Again, Discovery, KnownSplit, ReadBatch, Source, Split, SplitReader, Until,
-};
+use contract::source::{Again, KnownSplit, ReadBatch, Source, Split, SplitReader, Until};
 use contract::spec::{BuildContext, Connector, Spec};
 use contract::{Error, ErrorKind, Lineage, Position, Result, Section, SplitId};
 use runtime::{Progress, Rebuild, RunOptions, Summary};
@@ -59,6 +58,7 @@ static SHAPES: Mutex<BTreeMap<String, Shape>> = Mutex::new(BTreeMap::new());
 
 struct Agings;
 
+#[derive(Clone)]
 struct Aging(String);
 
 static SPEC: Spec =
@@ -83,6 +83,26 @@ fn schema() -> SchemaRef {
 }
 
 #[async_trait]
+impl Lists for Aging {
+    /// The records are one split until they are cut off, then another one.
+    async fn list(&self, known: Option<&Known>) -> Result<Listing> {
+        let known = known
+            .into_iter()
+            .flat_map(|known| known.iter())
+            .find(|one| one.split.id.as_str() == "numbers");
+        let position = known.and_then(|one| one.position.as_ref());
+        let shape = SHAPES.lock().unwrap().get(&self.0).cloned().unwrap_or_default();
+        let (id, begin) = match position {
+            Some(at) if at.note.as_deref() == Some(CUT_OFF) => ("rest", at.at),
+            Some(at) if shape.cut.is_some_and(|cut| cut < at.at) => ("rest", 0),
+            _ => ("numbers", 0),
+        };
+        let split = Split { id: SplitId::new(id), descriptor: begin.into() };
+        Ok(Listing { splits: vec![split], ..Listing::default() })
+    }
+}
+
+#[async_trait]
 impl Source for Aging {
     fn schema(&self) -> SchemaRef {
         schema()
@@ -93,18 +113,8 @@ impl Source for Aging {
         if exact { Again::Exact } else { Again::Sparse }
     }
 
-    /// The records are one split until they are cut off, then another one.
-    async fn splits(&self, known: Option<&[KnownSplit]>) -> Result<Discovery> {
-        let known = known.unwrap_or_default().iter().find(|one| one.split.id.as_str() == "numbers");
-        let position = known.and_then(|one| one.position.as_ref());
-        let shape = SHAPES.lock().unwrap().get(&self.0).cloned().unwrap_or_default();
-        let (id, begin) = match position {
-            Some(at) if at.note.as_deref() == Some(CUT_OFF) => ("rest", at.at),
-            Some(at) if shape.cut.is_some_and(|cut| cut < at.at) => ("rest", 0),
-            _ => ("numbers", 0),
-        };
-        let split = Split { id: SplitId::new(id), descriptor: begin.into() };
-        Ok(Discovery { splits: vec![split], ..Discovery::default() })
+    fn discover(&self, known: Option<Vec<KnownSplit>>) -> Box<dyn Discoverer> {
+        Box::new(ByListing::new(self.clone(), known))
     }
 
     async fn open(

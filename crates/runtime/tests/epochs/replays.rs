@@ -8,11 +8,12 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Int64Type, SchemaRef};
 use async_trait::async_trait;
 use connector_memory::store::{origins, store};
+use contract::discovery::{ByListing, Discoverer, Known, Listing, Lists};
 use contract::failpoint::{self, Action};
 use contract::record::{POSITION, message_schema};
 use contract::sink::Sink;
 use contract::source::Until;
-use contract::source::{Discovery, KnownSplit, Reject, Source, Split, SplitReader};
+use contract::source::{KnownSplit, Reject, Source, Split, SplitReader};
 use contract::spec::{BuildContext, Connector, Spec};
 use contract::transform::{Means, Output, Port, Step, Transform};
 use contract::{Error, Position, Result, Section, SplitId};
@@ -56,13 +57,20 @@ impl Connector for Lines {
 }
 
 #[async_trait]
+impl Lists for Lines {
+    async fn list(&self, _: Option<&Known>) -> Result<Listing> {
+        Err(Error::bug("a replay reads no source"))
+    }
+}
+
+#[async_trait]
 impl Source for Lines {
     fn schema(&self) -> SchemaRef {
         message_schema()
     }
 
-    async fn splits(&self, _: Option<&[KnownSplit]>) -> Result<Discovery> {
-        Err(Error::bug("a replay reads no source"))
+    fn discover(&self, known: Option<Vec<KnownSplit>>) -> Box<dyn Discoverer> {
+        Box::new(ByListing::new(Lines, known))
     }
 
     async fn open(

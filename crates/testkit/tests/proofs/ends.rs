@@ -7,9 +7,8 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use connector_memory::Memory;
-use contract::source::{
-    Discovery, KnownSplit, Lineages, ReadBatch, Source, Split, SplitReader, Until,
-};
+use contract::discovery::Discoverer;
+use contract::source::{KnownSplit, Lineages, ReadBatch, Source, Split, SplitReader, Until};
 use contract::spec::{BuildContext, Connector, Spec};
 use contract::{Position, Result, Section};
 use testkit::{check_end, section};
@@ -76,8 +75,8 @@ impl Source for Numbers {
         Ok(())
     }
 
-    async fn splits(&self, known: Option<&[KnownSplit]>) -> Result<Discovery> {
-        self.inner.splits(known).await
+    fn discover(&self, known: Option<Vec<KnownSplit>>) -> Box<dyn Discoverer> {
+        self.inner.discover(known)
     }
 
     async fn open(

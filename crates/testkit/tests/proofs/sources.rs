@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use connector_memory::Memory;
-use contract::source::{Discovery, KnownSplit, ReadBatch, Source, Split, SplitReader, Until};
+use contract::discovery::{Differences, Discoverer, Gone, Moved};
+use contract::source::{KnownSplit, ReadBatch, Source, Split, SplitReader, Until};
 use contract::spec::{BuildContext, Connector, Spec};
 use contract::{Error, Position, Result, Section, SplitId};
 use testkit::{check_source, section};
@@ -21,6 +22,9 @@ enum Fault {
     None,
     GivesNothing,
     RenamesSplits,
+    SaysAllAgain,
+    SaysLessTheSecondTime,
+    TakesSplitsBack,
     SkipsWhereItGoesOn,
     RepeatsTheEnd,
     BeginsAtABatch,
@@ -40,15 +44,49 @@ impl Connector for Faulty {
     }
 
     fn source(&self, section: &Section, ctx: &BuildContext) -> Result<Arc<dyn Source>> {
-        let (inner, asked) = (Memory.source(section, ctx)?, AtomicU32::new(0));
-        Ok(Arc::new(FaultySource { inner, fault: self.0, asked }))
+        let (inner, asked) = (Memory.source(section, ctx)?, Arc::default());
+        let attempts = Arc::default();
+        Ok(Arc::new(FaultySource { inner, fault: self.0, asked, attempts }))
     }
 }
 
+#[derive(Clone)]
 struct FaultySource {
     inner: Arc<dyn Source>,
     fault: Fault,
-    asked: AtomicU32,
+    asked: Arc<AtomicU32>,
+    attempts: Arc<AtomicU32>,
+}
+
+/// What is said of the splits of a source with a fault.
+struct FaultyDiscoverer {
+    inner: Box<dyn Discoverer>,
+    source: FaultySource,
+    /// The number of the attempt, and all that it was told at first.
+    attempt: u32,
+    first: Option<Vec<Split>>,
+}
+
+#[async_trait]
+impl Discoverer for FaultyDiscoverer {
+    async fn look(&mut self, moved: Moved) -> Result<Differences> {
+        let mut said = self.inner.look(moved).await?;
+        let asked = self.source.asked.fetch_add(1, Ordering::Relaxed);
+        match (self.source.fault, &self.first) {
+            (Fault::RenamesSplits, None) => {
+                said.found[0].id = SplitId::new(format!("split {asked}"));
+            }
+            (Fault::SaysLessTheSecondTime, None) if self.attempt > 1 => said.found.truncate(1),
+            (Fault::SaysAllAgain, Some(first)) => said.found.clone_from(first),
+            (Fault::TakesSplitsBack, Some(first)) => {
+                let gone = first.iter().map(|split| Gone { id: split.id.clone(), end: None });
+                said.gone = gone.collect();
+            }
+            _ => {}
+        }
+        self.first.get_or_insert_with(|| said.found.clone());
+        Ok(said)
+    }
 }
 
 #[async_trait]
@@ -57,13 +95,11 @@ impl Source for FaultySource {
         self.inner.schema()
     }
 
-    async fn splits(&self, known: Option<&[KnownSplit]>) -> Result<Discovery> {
-        let mut found = self.inner.splits(known).await?;
-        let asked = self.asked.fetch_add(1, Ordering::Relaxed);
-        if self.fault == Fault::RenamesSplits {
-            found.splits[0].id = SplitId::new(format!("split {asked}"));
-        }
-        Ok(found)
+    fn discover(&self, known: Option<Vec<KnownSplit>>) -> Box<dyn Discoverer> {
+        let is_attempt = known.is_some();
+        let attempt = self.attempts.fetch_add(is_attempt.into(), Ordering::Relaxed);
+        let (inner, source) = (self.inner.discover(known), self.clone());
+        Box::new(FaultyDiscoverer { inner, source, attempt, first: None })
     }
 
     async fn open(
@@ -144,6 +180,9 @@ async fn a_source_that_breaks_its_contract_is_found_out() {
     for (fault, words) in [
         (Fault::GivesNothing, "the source of a proof gives 2 records or more"),
         (Fault::RenamesSplits, "splits keep their names"),
+        (Fault::SaysLessTheSecondTime, "the attempt after it is told of all splits at first"),
+        (Fault::SaysAllAgain, "what did not change is not said again: split 0"),
+        (Fault::TakesSplitsBack, "a split that is there does not go"),
         (Fault::SkipsWhereItGoesOn, "split 0 cut after batch 0"),
         (Fault::RepeatsTheEnd, "split 0 cut after batch 0"),
         (Fault::BeginsAtABatch, "split 0, read inside a batch: 3..=3"),

@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use connector_file::File;
+use contract::discovery::list;
 use contract::{Lineage, Result, SplitId};
 use desk::quoted;
 
@@ -41,7 +42,7 @@ impl Others {
             return Ok(Self::default());
         };
         let known = newest.checkpoint.roster.known(&node.name);
-        let discovery = node.source.splits(Some(&known)).await?;
+        let discovery = list(node.source.as_ref(), Some(&known)).await?;
         let paths: HashSet<_> =
             found.iter().map(|path| path.canonicalize().unwrap_or_else(|_| path.clone())).collect();
         let mut named: HashSet<SplitId> = HashSet::new();

@@ -14,7 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use contract::source::{KnownSplit, Source, Split, Until};
+use contract::discovery::{Discoverer, Moved};
+use contract::source::{Source, Split, Until};
 use contract::{Error, Result};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -77,8 +78,8 @@ pub async fn watch(tail: &desk::Tail, global: &Global) -> Result<()> {
     let filter = Filter::new(tail.condition.as_deref(), &source.schema())?;
     let colored = global.color.on(std::io::stdout().is_terminal());
     let mut watch = Watch {
+        discoverer: source.discover(None),
         source,
-        known: None,
         opened: HashSet::new(),
         tasks: JoinSet::new(),
         filter,
@@ -99,7 +100,7 @@ fn no_topic(file: &Path) -> Error {
 /// Readers of all splits, and what is done with their records.
 struct Watch {
     source: Arc<dyn Source>,
-    known: Option<Vec<KnownSplit>>,
+    discoverer: Box<dyn Discoverer>,
     opened: HashSet<String>,
     tasks: JoinSet<Result<()>>,
     filter: Filter,
@@ -131,12 +132,10 @@ impl Watch {
     }
 
     async fn discover(&mut self, queue: &Queue) -> Result<()> {
-        let found = self.source.splits(self.known.as_deref()).await?;
+        let found = self.discoverer.look(Moved::new()).await?;
         found.warnings.iter().for_each(|warning| warn!("{warning}"));
-        let known = self.known.get_or_insert_default();
-        for split in found.splits {
+        for split in found.found {
             if self.opened.insert(split.id.to_string()) {
-                known.push(KnownSplit { split: split.clone(), position: None });
                 let (source, sieve) = (self.source.clone(), self.filter.sieve()?);
                 self.tasks.spawn(follow(source, split, sieve, queue.clone()));
             }
