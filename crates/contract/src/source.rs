@@ -24,6 +24,26 @@ pub struct Split {
     pub descriptor: serde_json::Value,
 }
 
+/// The key of a descriptor under which stands what a split shares with others.
+const FAMILY: &str = "family";
+
+impl Split {
+    /// A split of which nothing is known but what it is called, and what it shares with others.
+    pub fn named(id: SplitId, family: Option<&str>) -> Self {
+        let descriptor = match family {
+            Some(family) => serde_json::json!({ FAMILY: family }),
+            None => serde_json::Value::Null,
+        };
+        Self { id, descriptor }
+    }
+
+    /// What the split shares with others of its source (an environment, a bucket, a folder), if its
+    /// source says so, in the descriptor under `family`: these are counted together.
+    pub fn family(&self) -> Option<&str> {
+        self.descriptor.get(FAMILY)?.as_str()
+    }
+}
+
 /// A split as the newest checkpoint knows it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct KnownSplit {

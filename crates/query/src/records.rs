@@ -6,11 +6,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
+use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use contract::Result;
 use contract::error::Context;
 use contract::record::{EPOCH, ORDINAL, POSITION, SPLIT};
+use contract::{Error, Result};
 use datafusion::catalog::TableProvider;
 use datafusion::common::{Column, JoinType, NullEquality, ScalarValue};
 use datafusion::datasource::{MemTable, ViewTable, provider_as_source};
@@ -21,8 +22,8 @@ use datafusion::logical_expr::{
     ColumnarValue, Expr, LogicalPlanBuilder, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
     Signature, Volatility, col, lit, when,
 };
-use state::ledger::Counts;
-use state::{CheckpointStore, LedgerRow};
+use state::CheckpointStore;
+use state::ledger::COUNTS;
 
 /// The table of refused records.
 pub const DEAD_LETTERS: &str = "dead_letters";
@@ -54,22 +55,6 @@ pub struct Ledger {
     pub checkpoints: CheckpointStore,
 }
 
-/// The columns of the ledger that count.
-type Count = (&'static str, fn(&Counts) -> u64);
-const COUNTS: &[Count] = &[
-    ("read", |counts| counts.read),
-    ("expanded", |counts| counts.expanded),
-    ("delivered", |counts| counts.delivered),
-    ("filtered", |counts| counts.filtered),
-    ("deduplicated", |counts| counts.deduplicated),
-    ("late", |counts| counts.late),
-    ("aggregated", |counts| counts.aggregated),
-    ("dead_lettered", |counts| counts.dead_lettered),
-    ("rejected_after", |counts| counts.rejected_after),
-    ("staged", |counts| counts.staged),
-    ("lost", |counts| counts.lost),
-];
-
 /// The empty form of a table that always exists; none for any other name.
 ///
 /// # Errors
@@ -92,7 +77,7 @@ pub fn empty(name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
         text("original"),
         text("state"),
     ];
-    table(Arc::new(Schema::new(fields)), None).map(Some)
+    table(Arc::new(Schema::new(fields)), Vec::new()).map(Some)
 }
 
 /// The lake table of refused records under the names of [`empty`], the original as text. A letter
@@ -187,53 +172,55 @@ fn text_view(text: &str) -> ScalarValue {
 /// # Errors
 /// External: a checkpoint cannot be read.
 pub async fn ledger(data: &Path, elsewhere: &[Ledger]) -> Result<Arc<dyn TableProvider>> {
-    let mut rows = ledger_rows(data).await?;
-    for ledger in elsewhere {
-        for lineage in ledger.checkpoints.lineages(&ledger.pipeline).await? {
-            let history = ledger.checkpoints.history(&ledger.pipeline, &lineage);
-            rows.extend(history.ledger().await?.rows);
+    let mut batches = Vec::new();
+    let folder = data.join("checkpoints");
+    if folder.is_dir() {
+        let store = stores::open(&stores::Settings::at(folder.to_string_lossy()))?;
+        for (pipeline, lineage) in state::history::lineages(&store).await? {
+            let history = state::History::new(store.clone(), &pipeline, &lineage);
+            for columns in history.ledger_columns().await? {
+                batches.push(shown(&columns, (&pipeline, lineage.as_str()))?);
+            }
         }
     }
-    let text_of = |value: fn(&LedgerRow) -> &str| -> ArrayRef {
-        Arc::new(rows.iter().map(|row| Some(value(row))).collect::<StringArray>())
-    };
-    let number_of = |value: &dyn Fn(&LedgerRow) -> u64| -> ArrayRef {
-        Arc::new(rows.iter().map(|row| value(row).cast_signed()).collect::<Int64Array>())
-    };
+    for Ledger { pipeline, checkpoints } in elsewhere {
+        for lineage in checkpoints.lineages(pipeline).await? {
+            let history = checkpoints.history(pipeline, &lineage);
+            for columns in history.ledger_columns().await? {
+                batches.push(shown(&columns, (pipeline, lineage.as_str()))?);
+            }
+        }
+    }
+    table(ledger_schema(), batches)
+}
+
+fn ledger_schema() -> SchemaRef {
     let mut fields = vec![text("pipeline"), text("lineage"), number("epoch")];
     fields.extend([text("split"), text("sink")]);
-    fields.extend(COUNTS.iter().map(|(name, _)| number(name)));
+    fields.extend(COUNTS.map(number));
     fields.push(text("hash"));
-    let mut columns = vec![
-        text_of(|row| &row.pipeline),
-        text_of(|row| &row.lineage),
-        number_of(&|row| row.epoch),
-        text_of(|row| &row.entry.split),
-        text_of(|row| &row.entry.sink),
-    ];
-    columns.extend(COUNTS.iter().map(|(_, count)| number_of(&|row| count(&row.entry.counts))));
-    columns.push(text_of(|row| &row.entry.hash));
-    let schema = Arc::new(Schema::new(fields));
-    let batch = RecordBatch::try_new(schema.clone(), columns).bug("the ledger's columns differ")?;
-    table(schema, Some(batch))
+    Arc::new(Schema::new(fields))
 }
 
-async fn ledger_rows(data: &Path) -> Result<Vec<LedgerRow>> {
-    let folder = data.join("checkpoints");
-    if !folder.is_dir() {
-        return Ok(Vec::new());
-    }
-    let store = stores::open(&stores::Settings::at(folder.to_string_lossy()))?;
-    let mut rows = Vec::new();
-    for (pipeline, lineage) in state::history::lineages(&store).await? {
-        let history = state::History::new(store.clone(), &pipeline, &lineage);
-        rows.extend(history.ledger().await?.rows);
-    }
-    Ok(rows)
+/// Rows of a lineage's ledger under the names of the table, column by column.
+fn shown(columns: &RecordBatch, (pipeline, lineage): (&str, &str)) -> Result<RecordBatch> {
+    let rows = columns.num_rows();
+    let schema = ledger_schema();
+    let of_all = |value: &str| -> ArrayRef { Arc::new(StringArray::from(vec![value; rows])) };
+    let shown = schema.fields().iter().map(|field| match field.name().as_str() {
+        "pipeline" => Ok(of_all(pipeline)),
+        "lineage" => Ok(of_all(lineage)),
+        name => {
+            let column = columns.column_by_name(name);
+            let column = column.ok_or_else(|| Error::bug("the ledger lacks a column"))?;
+            cast(column, field.data_type()).bug("a column of the ledger has another type")
+        }
+    });
+    let shown = shown.collect::<Result<Vec<_>>>()?;
+    RecordBatch::try_new(schema, shown).bug("the ledger's columns differ")
 }
 
-fn table(schema: SchemaRef, batch: Option<RecordBatch>) -> Result<Arc<dyn TableProvider>> {
-    let rows = batch.into_iter().collect();
+fn table(schema: SchemaRef, rows: Vec<RecordBatch>) -> Result<Arc<dyn TableProvider>> {
     let table = MemTable::try_new(schema, vec![rows]).bug("could not make a table")?;
     Ok(Arc::new(table))
 }

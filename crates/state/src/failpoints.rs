@@ -64,6 +64,12 @@ pub const FAILPOINTS: &[Failpoint] = &[
     )
     .passed_by(Passed::Apart),
     Failpoint::of_epoch(
+        "pack.block",
+        "some of the old checkpoints are in a pack that is not there yet",
+        "they lie under their own names, and each epoch counts once",
+    )
+    .passed_by(Passed::Apart),
+    Failpoint::of_epoch(
         "pack.written",
         "old checkpoints lie in a pack and under their own names",
         "each epoch counts once",
@@ -73,6 +79,12 @@ pub const FAILPOINTS: &[Failpoint] = &[
         "pack.deleted",
         "some of them have lost their own names",
         "each epoch counts once",
+    )
+    .passed_by(Passed::Apart),
+    Failpoint::of_epoch(
+        "fold.block",
+        "some of the packs are added up in a fold that is not there yet",
+        "they are there, and each epoch counts once",
     )
     .passed_by(Passed::Apart),
     Failpoint::of_epoch(

@@ -67,7 +67,7 @@ impl Roster {
     }
 
     /// The splits of an id with their numbers: one, or one of each source that has such a split.
-    pub fn of_id(&self, id: &SplitId) -> impl Iterator<Item = (usize, &SplitState)> {
+    pub fn of_id(&self, id: &SplitId) -> impl Iterator<Item = (usize, &SplitState)> + use<'_> {
         let numbers = self.numbers.get(id).into_iter().flatten();
         numbers.map(|number| (*number, &self[*number]))
     }

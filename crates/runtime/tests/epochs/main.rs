@@ -29,6 +29,7 @@ mod losses;
 mod narrow;
 mod numbers;
 mod orders;
+mod packs;
 mod replays;
 mod steps;
 mod strays;

@@ -17,14 +17,23 @@ impl Fixture {
         self.data.path().join("checkpoints").join(&self.name).join("main")
     }
 
-    /// Writes all checkpoints as the program before this one did, with all splits in each.
-    fn as_before(&self) {
+    /// Writes all checkpoints as earlier programs did: in the first layout with all splits in each.
+    fn as_before(&self, layout: u32) {
         let newest = block_on(self.history().newest()).unwrap().unwrap().checkpoint;
         for entry in std::fs::read_dir(self.folder()).unwrap() {
             let path = entry.unwrap().path();
             if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("epoch-")) {
-                let read = Checkpoint::from_bytes(&std::fs::read(&path).unwrap()).unwrap();
-                std::fs::write(&path, in_layout_1(&read, &newest)).unwrap();
+                let text = std::fs::read_to_string(&path).unwrap();
+                let read = Checkpoint::from_bytes(text.as_bytes()).unwrap();
+                let before = match layout {
+                    1 => in_layout_1(&read, &newest),
+                    _ => text.replacen(
+                        &format!("\"format\":{FORMAT}"),
+                        &format!("\"format\":{layout}"),
+                        1,
+                    ),
+                };
+                std::fs::write(&path, before).unwrap();
             }
         }
     }
@@ -44,14 +53,15 @@ fn in_layout_1(checkpoint: &Checkpoint, newest: &Checkpoint) -> String {
 fn a_folder_of_an_earlier_program_goes_on_wherever_it_was_killed() {
     let _alone = Proof::alone();
     let points = ["decide.after", "commit.sink.after", "publish.done", "acknowledge.done"];
-    for point in points {
+    let points = points.into_iter().flat_map(|point| [(point, 1), (point, 3)]);
+    for (point, layout) in points {
         let fixture = Fixture::new().in_short_epochs();
         failpoint::arm(point, 3, Action::Halt);
         assert!(matches!(fixture.proof().start().unwrap(), Start::Crashed));
         failpoint::disarm();
-        fixture.as_before();
+        fixture.as_before(layout);
         let before = block_on(fixture.history().newest()).unwrap().unwrap().checkpoint;
-        assert_eq!((before.format, before.roster.len()), (1, SPLITS as usize), "{point}");
+        assert_eq!((before.format, before.roster.len()), (layout, SPLITS as usize), "{point}");
         assert!(matches!(fixture.proof().start().unwrap(), Start::Ended(_)));
         fixture.check();
         let after = block_on(fixture.history().checkpoints()).unwrap();
@@ -73,7 +83,7 @@ fn going_over_to_another_layout_is_killed_anywhere() {
         failpoint::arm("decide.after", 2, Action::Halt);
         assert!(matches!(fixture.proof().start().unwrap(), Start::Crashed));
         failpoint::disarm();
-        fixture.as_before();
+        fixture.as_before(1);
         failpoint::arm(point, pass, Action::Halt);
         assert!(matches!(fixture.proof().start().unwrap(), Start::Crashed), "{point}:{pass}");
         failpoint::disarm();

@@ -391,6 +391,15 @@ impl Checkpoint {
         named
     }
 
+    /// The source of a split that is booked in it, and what that says the split shares with others;
+    /// none where it is not known.
+    pub fn family_of(&self, entry: &Entry) -> (Option<&str>, Option<&str>) {
+        let id = SplitId::new(entry.split.as_str());
+        let state = self.roster.of_id(&id).next().map(|(_, state)| state);
+        let source = state.map(|state| state.source.as_str());
+        (source, state.and_then(|state| state.known.split.family()))
+    }
+
     /// The checkpoint, if it is the one that was made for a place: `pipeline/lineage/epoch-number`.
     ///
     /// # Errors

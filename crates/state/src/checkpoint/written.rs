@@ -2,8 +2,8 @@
 //!
 //! It is two lines of text: a header with the number of the layout and the SHA-256 of the second
 //! line, and the checkpoint. Layouts 1 and 2, which are only read, have JSON there, with every
-//! split that is known. Layout 3 has JSON that is compressed by zstd and written as base64, with
-//! the splits that changed and the names of those that it speaks of. It stays text so that earlier
+//! split that is known. Layouts 3 and 4 have JSON that is compressed by zstd and written as base64,
+//! with the splits that changed and the names of those that they speak of. It stays text: earlier
 //! programs find the number, and stop: what is no text they take for damage, and set aside.
 
 use std::borrow::Cow;
@@ -19,9 +19,12 @@ use super::{Checkpoint, RosterFiles, sha256_hex};
 use crate::roster::{Roster, SplitState};
 
 /// The layout that is written.
-pub const FORMAT: u32 = 3;
-/// Layouts that are read. In the second one a file of refused rows may be named.
-const READ: [u32; 3] = [1, 2, FORMAT];
+pub const FORMAT: u32 = 4;
+/// Layouts that are read. In the second one a file of refused rows may be named. Beside those of
+/// the fourth one stand packs and folds that earlier programs cannot read.
+const READ: [u32; 4] = [1, 2, COMPRESSED_FROM, FORMAT];
+/// The first layout that is compressed.
+const COMPRESSED_FROM: u32 = 3;
 /// How hard it is compressed: more gains little and takes time at each epoch.
 const LEVEL: i32 = 3;
 /// The most that a checkpoint may hold once it is unpacked.
@@ -74,7 +77,7 @@ impl Checkpoint {
             files: Cow::Borrowed(&self.files),
             changes: borrowed(self.roster.changes()),
         };
-        let json = self.to_json(Some(roster))?;
+        let json = self.to_json(Some(roster), self.names())?;
         let packed = zstd::bulk::compress(&json, LEVEL).bug("a checkpoint is not compressed")?;
         let body = STANDARD.encode(packed);
         let header = Header { format: FORMAT, sha256: sha256_hex(body.as_bytes()) };
@@ -82,20 +85,32 @@ impl Checkpoint {
         Ok(format!("{header}\n{body}\n").into_bytes())
     }
 
-    /// The checkpoint as a line of a pack: with the names of its splits, and nothing else of them.
+    /// The checkpoint as earlier programs packed it: a line with the names of its splits, and
+    /// nothing else of them.
     ///
     /// # Errors
     /// As for [`Checkpoint::to_bytes`].
     pub fn to_line(&self) -> Result<Vec<u8>> {
-        self.to_json(None)
+        self.to_json(None, self.names())
     }
 
-    fn to_json(&self, roster: Option<Part<'_>>) -> Result<Vec<u8>> {
+    /// The same for a pack that has the names of splits elsewhere.
+    ///
+    /// # Errors
+    /// As for [`Checkpoint::to_bytes`].
+    pub fn to_nameless_line(&self) -> Result<Vec<u8>> {
+        self.to_json(None, Vec::new())
+    }
+
+    fn names(&self) -> Vec<Name<'_>> {
         let names = self.named().into_iter().map(|(number, state)| {
             let id = state.known.split.id.as_str();
             Name(number, Cow::Borrowed(&state.source), Cow::Borrowed(id))
         });
-        let names = names.collect();
+        names.collect()
+    }
+
+    fn to_json(&self, roster: Option<Part<'_>>, names: Vec<Name<'_>>) -> Result<Vec<u8>> {
         let body = Body { checkpoint: Cow::Borrowed(self), roster, names, splits: None };
         serde_json::to_vec(&body).bug("a checkpoint is no JSON")
     }
@@ -120,7 +135,7 @@ impl Checkpoint {
         if sha256_hex(body.as_bytes()) != header.sha256 {
             return Err(damaged());
         }
-        let read = match header.format == FORMAT {
+        let read = match header.format >= COMPRESSED_FROM {
             true => unpacked(body)?,
             false => body.as_bytes().to_vec(),
         };
@@ -276,7 +291,7 @@ mod tests {
     fn a_layout_that_is_not_known_is_no_damage() {
         let bytes = checkpoint().to_bytes().expect("written");
         let later =
-            String::from_utf8(bytes).expect("text").replacen("\"format\":3", "\"format\":4", 1);
+            String::from_utf8(bytes).expect("text").replacen("\"format\":4", "\"format\":5", 1);
         let error = Checkpoint::from_bytes(later.as_bytes()).expect_err("a later one");
         assert_eq!(error.kind(), contract::ErrorKind::Config);
         assert!(error.hint_text().is_some_and(|hint| hint.contains("nothing was changed")));

@@ -5,12 +5,17 @@
 //! `<lineage>/pack-<first>-<last>`, so that a folder stays short however long a pipeline runs. The
 //! splits that a checkpoint knows stand in files of `_base/<lineage>` and `_layer/<lineage>`.
 
+mod blocks;
+mod counted;
+mod folds;
 mod followed;
 mod layers;
 mod losses;
 mod namer;
 mod names;
+mod old_packs;
 mod packs;
+mod pieces;
 mod rejects;
 mod shelf;
 #[cfg(test)]
@@ -28,13 +33,13 @@ use contract::{Error, Lineage, Result, failpoint};
 use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
-use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use crate::checkpoint::{Checkpoint, sha256_hex};
-use crate::ledger::{Entry, LedgerRow};
+use crate::ledger::Entry;
 use crate::moment::Moment;
 use crate::runs::RUNS;
+pub use counted::Ledger;
 pub use followed::Followed;
 pub use losses::Losses;
 use namer::Namer;
@@ -86,15 +91,6 @@ pub struct History {
     namer: Option<Arc<Namer>>,
 }
 
-/// The counts of a lineage.
-#[derive(Clone, Debug, Default)]
-pub struct Ledger {
-    /// Rows of this epoch and all before it are added up under its number; 0 if none are.
-    pub folded_until: u64,
-    /// In order of epochs.
-    pub rows: Vec<LedgerRow>,
-}
-
 /// What became of a lineage since some epoch.
 #[derive(Debug, Default)]
 pub struct Since {
@@ -105,13 +101,6 @@ pub struct Since {
     pub epochs: Vec<(Checkpoint, Option<SystemTime>)>,
     /// The newest epoch that is known to be complete.
     pub complete: Option<u64>,
-}
-
-/// What stays of epochs that are older than `history.keep`: one row per split and sink.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct Folded {
-    until: u64,
-    entries: Vec<Entry>,
 }
 
 impl History {
@@ -164,9 +153,10 @@ impl History {
         Ok(Some(Newest { checkpoint, complete }))
     }
 
-    /// Whether to look again: what was listed may be gone since, where its owner went on.
+    /// Whether to look again: what was listed may be gone since, where its owner went on, or packed
+    /// it away.
     async fn unless_gone_on(&self, error: Error, listed: &Names) -> Result<()> {
-        match !error.retry() && self.newest_epoch().await? > listed.newest() {
+        match !error.retry() && self.names().await?.goes_on_from(listed) {
             true => Ok(()),
             false => Err(error),
         }
@@ -346,12 +336,6 @@ impl History {
         self.delete(&self.input_path()).await
     }
 
-    async fn folded(&self, names: &Names) -> Result<Folded> {
-        let Some(path) = names.folds.last() else { return Ok(Folded::default()) };
-        let bytes = self.bytes(path).await?;
-        serde_json::from_slice(&bytes).external(|| format!("\"{path}\" is damaged"))
-    }
-
     /// All checkpoints that are kept, without refused rows, old ones without state and committables
     /// too, in order. Only the newest has all splits; the others have those that they name.
     ///
@@ -403,11 +387,20 @@ impl History {
     /// # Errors
     /// As for [`History::checkpoints`].
     pub async fn since(&self, epoch: u64) -> Result<Since> {
-        let names = self.names().await?;
+        let mut looks = 1..LOOKS_MAX;
+        loop {
+            let names = self.names().await?;
+            match self.since_of(&names, epoch).await {
+                Err(error) if looks.next().is_some() => self.unless_gone_on(error, &names).await?,
+                read => return read,
+            }
+        }
+    }
+
+    async fn since_of(&self, names: &Names, epoch: u64) -> Result<Since> {
         let mut since = Since { complete: names.complete.last().copied(), ..Since::default() };
-        let folded = self.folded(&names).await?;
-        if folded.until > epoch {
-            since.folded = Some((folded.until, folded.entries));
+        if names.folded_until() > epoch {
+            since.folded = Some((names.folded_until(), self.folded(names).await?));
         }
         let mut epochs: BTreeMap<u64, Checkpoint> = BTreeMap::new();
         for path in names.packs_from(epoch) {
@@ -423,39 +416,6 @@ impl History {
         since.epochs =
             epochs.map(|(number, checkpoint)| (checkpoint, names.decided(number))).collect();
         Ok(since)
-    }
-
-    /// The ledger of the lineage, the newest epoch included even where it is not complete.
-    ///
-    /// # Errors
-    /// As for [`History::checkpoints`].
-    pub async fn ledger(&self) -> Result<Ledger> {
-        let mut looks = 1..LOOKS_MAX;
-        loop {
-            let names = self.names().await?;
-            match self.ledger_of(&names).await {
-                Err(error) if looks.next().is_some() => self.unless_gone_on(error, &names).await?,
-                read => return read,
-            }
-        }
-    }
-
-    async fn ledger_of(&self, names: &Names) -> Result<Ledger> {
-        let folded = self.folded(names).await?;
-        let mut ledger = Ledger { folded_until: folded.until, rows: Vec::new() };
-        let recent = self.with_others(BTreeMap::new(), names).await?;
-        let recent = recent.into_iter().filter(|checkpoint| checkpoint.epoch > folded.until);
-        let recent = recent.map(|checkpoint| (checkpoint.epoch, checkpoint.ledger));
-        for (epoch, entries) in std::iter::once((folded.until, folded.entries)).chain(recent) {
-            ledger.rows.extend(entries.into_iter().map(|entry| self.row(epoch, entry)));
-        }
-        Ok(ledger)
-    }
-
-    fn row(&self, epoch: u64, entry: Entry) -> LedgerRow {
-        let mut parts = self.prefix.parts();
-        let mut part = || parts.next().map_or_else(String::new, |part| part.as_ref().to_owned());
-        LedgerRow { pipeline: part(), lineage: part(), epoch, entry }
     }
 
     async fn delete(&self, path: &Path) -> Result<()> {
@@ -535,6 +495,7 @@ impl History {
             let next = listed.try_next().await;
             let Some(meta) = next.transient(|| format!("could not list \"{}\"", self.prefix))?
             else {
+                names.sort();
                 return Ok(names);
             };
             names.add(meta.location, meta.last_modified.into());

@@ -32,9 +32,22 @@ impl Names {
         decided.is_some_and(|decided| decided.elapsed().unwrap_or_default() < than)
     }
 
+    /// Whether epochs were decided, packed or folded since others were listed.
+    pub fn goes_on_from(&self, listed: &Self) -> bool {
+        let tidied = (&self.packs, &self.folds) != (&listed.packs, &listed.folds);
+        self.newest() > listed.newest() || tidied
+    }
+
     /// The newest epoch.
     pub fn newest(&self) -> Option<u64> {
         self.epochs.last_key_value().map(|(epoch, _)| *epoch)
+    }
+
+    /// Rows of this epoch and all before it are added up; 0 if none are.
+    pub fn folded_until(&self) -> u64 {
+        let name = self.folds.last().and_then(Path::filename);
+        let digits = name.and_then(|name| name.strip_prefix("fold-"));
+        digits.and_then(|digits| digits.parse().ok()).unwrap_or_default()
     }
 
     /// When an epoch that is not packed was decided.
@@ -80,6 +93,10 @@ impl Names {
             ("fold", Some(_)) => self.folds.push(path),
             _ => {}
         }
+    }
+
+    /// Puts them in order, once all were taken in.
+    pub fn sort(&mut self) {
         self.complete.sort_unstable();
         self.packs.sort_unstable();
         self.folds.sort_unstable();

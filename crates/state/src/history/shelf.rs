@@ -1,14 +1,11 @@
 //! Single checkpoints among many: what stands where is listed once, and only what is asked for is
 //! read.
 
-use std::ops::ControlFlow;
-
 use contract::Result;
 
 use super::History;
 use super::names::Names;
 use crate::Checkpoint;
-use crate::checkpoint::Line;
 
 /// The checkpoints of a lineage, as far as nobody took them.
 pub struct Shelf {
@@ -55,11 +52,7 @@ impl Shelf {
             .partition(|path| packs.contains(path));
         self.names.packs = others;
         for path in with {
-            let each = |Line(checkpoint)| {
-                give(checkpoint);
-                ControlFlow::Continue(())
-            };
-            self.history.for_each_packed(&path, each).await?;
+            self.history.for_each_packed(&path, &mut give).await?;
         }
         Ok(())
     }

@@ -46,7 +46,7 @@ async fn who_lists_while_the_owner_goes_on_looks_again() {
     for read in [
         history.newest_of(&listed).await.map(|_| ()),
         history.checkpoints_of(&listed).await.map(|_| ()),
-        history.ledger_of(&listed).await.map(|_| ()),
+        history.counted_of(&listed).await.map(|_| ()),
     ] {
         let error = read.expect_err("it is gone");
         history.unless_gone_on(error, &listed).await.expect("somebody went on");

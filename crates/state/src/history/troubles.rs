@@ -1,4 +1,5 @@
-//! What a lineage cannot read now, kept beside its checkpoints for people to see.
+//! What a lineage cannot read now, and how its splits stand, kept beside its checkpoints for people
+//! to see.
 //!
 //! Nothing depends on it: it is written when it changes, and may be missing or old.
 
@@ -36,6 +37,34 @@ impl History {
     /// Retryable External: the store does not answer.
     pub async fn forget_troubles(&self) -> Result<()> {
         self.delete(&self.troubles_path()).await
+    }
+
+    /// Keeps how the splits of a running lineage stand, in place of what was kept before.
+    ///
+    /// # Errors
+    /// Retryable External: the store does not answer.
+    pub async fn keep_standing(&self, standing: Bytes) -> Result<()> {
+        let path = self.standing_path();
+        let put = self.store.put(&path, standing.into()).await;
+        put.transient(|| format!("could not write \"{path}\""))?;
+        Ok(())
+    }
+
+    /// What [`History::keep_standing`] kept last; none if nothing was.
+    ///
+    /// # Errors
+    /// Retryable External: the store does not answer.
+    pub async fn standing(&self) -> Result<Option<Bytes>> {
+        self.if_there(&self.standing_path()).await
+    }
+
+    /// Whether several machines write in the store.
+    pub fn is_shared(&self) -> bool {
+        self.is_shared
+    }
+
+    fn standing_path(&self) -> Path {
+        self.prefix.clone().join("standing")
     }
 
     fn troubles_path(&self) -> Path {

@@ -5,6 +5,7 @@
 
 mod files;
 mod packing;
+mod packs;
 
 use std::fmt;
 use std::sync::Arc;

@@ -16,8 +16,15 @@ const PIPELINE: &str = "packed";
 /// Epochs between two packings.
 const EPOCHS: u64 = 300;
 /// Every point of a packing.
-const POINTS: [&str; 5] =
-    ["tidy.deleted", "pack.written", "pack.deleted", "fold.written", "fold.deleted"];
+const POINTS: [&str; 7] = [
+    "tidy.deleted",
+    "pack.block",
+    "pack.written",
+    "pack.deleted",
+    "fold.block",
+    "fold.written",
+    "fold.deleted",
+];
 /// Epochs that stay under their own names.
 const LOOSE: usize = 3;
 /// Nothing is forgotten; or everything that is packed is added up.
@@ -65,6 +72,49 @@ async fn check(history: &History, newest: u64, at: &str) {
     assert_eq!(epochs, all.collect::<Vec<_>>(), "{at}");
     let read: u64 = ledger.rows.iter().map(|row| row.entry.counts.read).sum();
     assert_eq!(read, (1..=newest).sum::<u64>(), "{at}");
+    check_checkpoints(history, (ledger.folded_until, newest), at).await;
+}
+
+/// So does whoever looks at the checkpoints, as `audit`, `where` and `serve` do. Between two looks
+/// more may be forgotten.
+async fn check_checkpoints(history: &History, (folded_until, newest): (u64, u64), at: &str) {
+    let all = history.checkpoints().await.unwrap();
+    let first = all[0].epoch;
+    let is_folded = history.ledger().await.unwrap().folded_until;
+    assert!(first <= is_folded.max(folded_until) + 1, "{at}: from {first}");
+    let epochs: Vec<_> = all.iter().map(|one| one.epoch).collect();
+    assert_eq!(epochs, (first..=newest).collect::<Vec<_>>(), "{at}");
+    assert!(all.iter().all(|one| one.ledger[0].counts.read == one.epoch), "{at}");
+    let since = history.since(0).await.unwrap();
+    let (folded_until, folded) = since.folded.unwrap_or_default();
+    let folded: u64 = folded.iter().map(|entry| entry.counts.read).sum();
+    assert_eq!(folded, (1..=folded_until).sum::<u64>(), "{at}");
+    let later = since.epochs.iter().map(|(one, _)| one.epoch).filter(|one| *one > folded_until);
+    let later: Vec<_> = later.filter(|epoch| *epoch > 0).collect();
+    assert_eq!(later, (folded_until + 1..=newest).collect::<Vec<_>>(), "{at}");
+}
+
+/// Whoever listed the folder before it was tidied up finds out, and looks again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_beside_a_packing_see_each_epoch_once() {
+    let _alone = ONE_AT_A_TIME.lock().await;
+    let filled = filled().await;
+    for point in POINTS {
+        let store: Arc<dyn ObjectStore> = Arc::new(filled.fork());
+        let open = || History::new(store.clone(), PIPELINE, &Lineage::main());
+        failpoint::arm(point, 1, Action::Pause);
+        let owner = open();
+        let tidies = tokio::spawn(async move { owner.collect(3 * EPOCHS, KEEP[1]).await });
+        failpoint::halted().await;
+        check(&open(), 3 * EPOCHS, point).await;
+        // From here on it goes on while it is read.
+        failpoint::resume();
+        while !tidies.is_finished() {
+            check(&open(), 3 * EPOCHS, point).await;
+        }
+        tidies.await.unwrap();
+        check(&open(), 3 * EPOCHS, point).await;
+    }
 }
 
 /// How often each point is passed without a crash.

@@ -1,10 +1,27 @@
 //! The ledger: what was read and what became of it, per epoch, split and sink.
 //!
 //! The rows live in the checkpoints, written by the very decision that they describe; the table
-//! `ledger` is a view over them.
+//! `ledger` is a view over them. What is packed or folded lies there by column (`columns`).
+
+pub mod columns;
 
 use contract::{Error, Result};
 use serde::{Deserialize, Serialize};
+
+/// The names of all counts, as columns, in the order of [`Counts::values`].
+pub const COUNTS: [&str; 11] = [
+    "read",
+    "expanded",
+    "delivered",
+    "filtered",
+    "deduplicated",
+    "late",
+    "aggregated",
+    "dead_lettered",
+    "rejected_after",
+    "staged",
+    "lost",
+];
 
 /// The counts of one split for one sink in one epoch, in rows that carry their origin.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +71,53 @@ impl Counts {
             "the ledger of split {split:?} and sink {sink:?} does not add up: {came} came, {went} \
              went ({self:?})"
         )))
+    }
+
+    /// All counts, in the order of [`COUNTS`].
+    pub fn values(&self) -> [u64; COUNTS.len()] {
+        [
+            self.read,
+            self.expanded,
+            self.delivered,
+            self.filtered,
+            self.deduplicated,
+            self.late,
+            self.aggregated,
+            self.dead_lettered,
+            self.rejected_after,
+            self.staged,
+            self.lost,
+        ]
+    }
+
+    /// Counts of what [`Counts::values`] gave.
+    pub fn of_values(values: [u64; COUNTS.len()]) -> Self {
+        let [
+            read,
+            expanded,
+            delivered,
+            filtered,
+            deduplicated,
+            late,
+            aggregated,
+            dead_lettered,
+            rejected_after,
+            staged,
+            lost,
+        ] = values;
+        Self {
+            read,
+            expanded,
+            delivered,
+            filtered,
+            deduplicated,
+            late,
+            aggregated,
+            dead_lettered,
+            rejected_after,
+            staged,
+            lost,
+        }
     }
 
     /// Adds other counts.
