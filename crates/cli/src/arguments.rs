@@ -223,6 +223,7 @@ pub enum Command {
     Query(commands::query::Query),
     Audit(commands::audit::Audit),
     Where(commands::locate::Where),
+    Splits(commands::splits::Splits),
     Tail(commands::tail::Tail),
     DeadLetters(commands::dead_letters::DeadLetters),
     Connectors(commands::connectors::Connectors),

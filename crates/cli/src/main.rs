@@ -75,6 +75,7 @@ async fn dispatch(arguments: &Arguments) -> contract::Result<Exit> {
         Command::Query(query) => commands::query::start(query, global).await,
         Command::Audit(audit) => commands::audit::start(audit, global).await,
         Command::Where(place) => commands::locate::start(place, global).await,
+        Command::Splits(splits) => commands::splits::start(splits, global).await,
         Command::Tail(tail) => commands::tail::start(tail, global).await,
         Command::DeadLetters(letters) => commands::dead_letters::start(letters, global).await,
         Command::Connectors(connectors) => commands::connectors::start(connectors, global),

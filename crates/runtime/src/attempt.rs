@@ -27,6 +27,7 @@ use crate::places::Places;
 use crate::reader_task::{Leave, ReaderHandle, ReaderReport, ReaderShared};
 use crate::roster::files::Merging;
 use crate::sink_task::{SinkHandle, SinkTask, Skip};
+use crate::standing::Seen;
 use crate::step_task::StepTask;
 use crate::troubles::Stand;
 use crate::weight::Weight;
@@ -89,6 +90,8 @@ pub struct Attempt<'a> {
     pub last_reports: Vec<LastReport>,
     /// Readers that are gone and were not seen to yet.
     pub departed: Vec<Departed>,
+    /// What barriers saw of the readers, for people.
+    pub seen: Seen,
     /// Numbers of splits whose positions are committed and of which the sources were not told yet.
     pub moved: BTreeSet<usize>,
     /// Where sources begin that came since the last checkpoint.
@@ -173,6 +176,7 @@ impl<'a> Attempt<'a> {
             readers: Vec::new(),
             last_reports: Vec::new(),
             departed: Vec::new(),
+            seen: Seen::default(),
             moved: BTreeSet::new(),
             beginnings: Vec::new(),
             sinks,

@@ -33,6 +33,7 @@ impl Attempt<'_> {
         let reports = self.pause_readers().await?;
         let lineage = &self.owner.lineage;
         self.owner.instruments.stand(lineage, &self.readers, &reports);
+        self.seen.stand(&self.readers, &reports);
         let cuts = self.shared.outlet.take_cuts().await;
         for (reader, report) in self.readers.iter_mut().zip(&reports) {
             reader.ended = report.ended;

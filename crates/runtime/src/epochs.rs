@@ -21,9 +21,11 @@ use crate::originals;
 use crate::owner::{Owner, Scope};
 use crate::patience;
 use crate::reader_task::{Assignment, Leave, ReaderTask};
+use crate::retries::Requests;
 use crate::roster::arrivals::{Arrivals, Arrived, until};
 use crate::roster::discovery::Discoverers;
 use crate::roster::phases::Phases;
+use crate::standing;
 use crate::summary::SummaryBuilder;
 
 /// Splits that are read at once when there is an end.
@@ -106,12 +108,14 @@ impl Epochs {
         discovers.tick().await;
         self.take_first(attempt, came);
         let mut rests = Instant::now();
+        let mut requests = Requests::new(&owner.pipeline.data, &owner.pipeline.name);
         // Nothing depends on a mark, so that a second one for an epoch does no harm.
         let mut marked = 0;
         loop {
             self.see_to_departed(attempt);
             self.begin_new(attempt, summary).await?;
             self.open_waiting(attempt);
+            standing::note(attempt, &self.phases);
             let order = *self.orders.borrow_and_update();
             let at_end = is_finite && self.active(attempt) == 0 && self.is_through(attempt);
             match order {
@@ -151,20 +155,24 @@ impl Epochs {
                     self.take_answer(attempt, source, found)?;
                     self.phases.wake(Instant::now());
                 }
-                _ = discovers.tick(), if !until_end => self.discover(attempt),
-                () = until(due), if !self.discoverers.is_asked() => {
-                    // Where nobody looks again by the clock, it may have been moved or removed.
-                    match until_end {
-                        true => {
-                            let looked = self.again_at.map(|_| attempt.checkpoint.epoch);
-                            self.looked_again = self.looked_again.or(looked);
-                            self.discover(attempt);
-                        }
-                        false => self.phases.wake(Instant::now()),
-                    }
+                request = requests.next(), if attempt.shared.isolates => {
+                    requests.take(&request, attempt, &mut self.phases).await;
                 }
+                _ = discovers.tick(), if !until_end => self.discover(attempt),
+                () = until(due), if !self.discoverers.is_asked() => self.wake_due(attempt),
             }
         }
+    }
+
+    /// Something in a split is due. Where nobody looks again by the clock, the split may have been
+    /// moved or removed.
+    fn wake_due(&mut self, attempt: &Attempt<'_>) {
+        if !attempt.owner.options.until_end {
+            return self.phases.wake(Instant::now());
+        }
+        let looked = self.again_at.map(|_| attempt.checkpoint.epoch);
+        self.looked_again = self.looked_again.or(looked);
+        self.discover(attempt);
     }
 
     /// Whether there may be more behind the end, as a source knows it once what was read is
@@ -296,12 +304,14 @@ impl Epochs {
         let now = Instant::now();
         let roster = &mut attempt.checkpoint.roster;
         for split in found.found {
+            owner.instruments.came(&node.name, &split);
             let index = roster.enter(&node.name, split.clone());
             self.phases.found(index, number, split, now);
         }
         for gone in &found.gone {
             owner.progress.troubles.gone(&node.name, gone.id.as_str());
             if let Some(index) = roster.number(&node.name, &gone.id) {
+                owner.instruments.left(&node.name, &roster[index].known.split);
                 self.phases.gone(index, gone.end);
             }
         }

@@ -8,7 +8,8 @@
 //! `coordinator` (one of them), `recovery`, `feed` (what it reads again), `renamed` and `gaps`
 //! (what it refuses), [`targets`], `inspection` (what `check` sees of that), `attempt`, `epochs`
 //! (its loop), `roster` (its splits), `barrier` (the end of an epoch), `draft` (its books), the
-//! tasks, `reading` and `weight` (what they may hold), [`troubles`], then [`replay`], [`schedule`],
+//! tasks, `reading` and `weight` (what they may hold), [`troubles`], [`standing`] and
+//! [`retries`] (splits, as people see them and ask for them), then [`replay`], [`schedule`],
 //! [`shares`] and [`metrics`].
 
 mod assume;
@@ -48,12 +49,14 @@ mod reading;
 mod recovery;
 mod renamed;
 pub mod replay;
+pub mod retries;
 mod roster;
 mod run;
 pub mod schedule;
 mod scout;
 pub mod shares;
 mod sink_task;
+pub mod standing;
 mod step_task;
 mod summary;
 mod supervisor;

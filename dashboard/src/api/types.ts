@@ -121,7 +121,11 @@ export interface Pipeline {
   delivered: number | null;
   dead_letters: number | null;
   lag: number | null;
+  splits_total: number;
   failing_splits: number;
+  broken_splits: number;
+  lagging_splits: number;
+  oldest_unread: { source: string; split: string; since: string } | null;
   last_epoch_at: string | null;
   schedule: Schedule | null;
 }
@@ -178,7 +182,13 @@ export interface PipelineDetail extends Pipeline {
     committed_at: string | null;
     owner: string | null;
   }[];
-  splits: { source: string; split: string; position: string | number; lag: number | null }[];
+  splits: {
+    source: string;
+    split: string;
+    phase: string;
+    position: string | number | null;
+    lag: number | null;
+  }[];
   failing: FailingSplit[];
   sinks: SinkSums[];
   balanced: boolean | null;

@@ -66,7 +66,7 @@ function Detail({ pipeline }: { pipeline: PipelineDetail }) {
         <Letters pipeline={name} sinks={pipeline.sinks.map(({ sink }) => sink)} />
       </Section>
       <div class="split even">
-        <Section title="Positions">
+        <Section title="Positions" aside={<OldestUnread pipeline={pipeline} />}>
           <PositionTables pipeline={pipeline} />
         </Section>
         <Section title="Epochs" aside="newest first">
@@ -81,12 +81,16 @@ function Detail({ pipeline }: { pipeline: PipelineDetail }) {
 }
 
 function Counts({ pipeline }: { pipeline: PipelineDetail }) {
-  const { read, delivered, dead_letters, failing_splits, lag, epochs, last_epoch_at } = pipeline;
+  const { read, delivered, dead_letters, lag, epochs, last_epoch_at } = pipeline;
+  const { splits_total, failing_splits, broken_splits, lagging_splits } = pipeline;
   const counts: [string, string, boolean][] = [
     ["Read", format.count(read), false],
     ["Delivered", format.count(delivered), false],
     ["Dead letters", format.count(dead_letters), (dead_letters ?? 0) > 0],
+    ["Splits", format.count(splits_total), false],
     ["Failing splits", format.count(failing_splits), failing_splits > 0],
+    ["Broken splits", format.count(broken_splits), broken_splits > 0],
+    ["Lagging splits", format.count(lagging_splits), false],
     ["Lag", format.shortCount(lag), false],
     ["Epochs", format.count(epochs), false],
     ["Last epoch", format.ago(last_epoch_at, Date.now()), false],
@@ -100,6 +104,16 @@ function Counts({ pipeline }: { pipeline: PipelineDetail }) {
         </div>
       ))}
     </dl>
+  );
+}
+
+function OldestUnread({ pipeline }: { pipeline: PipelineDetail }) {
+  const oldest = pipeline.oldest_unread;
+  if (!oldest) return null;
+  return (
+    <span title={format.time(oldest.since)}>
+      oldest unread: {oldest.split}, {format.ago(oldest.since, Date.now())}
+    </span>
   );
 }
 

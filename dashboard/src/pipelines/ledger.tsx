@@ -109,13 +109,14 @@ export function PositionTables({ pipeline }: { pipeline: PipelineDetail }) {
       <div class="scroll tall" tabIndex={0} role="region" aria-label="Splits, table">
         <table>
           <caption>Splits</caption>
-          <Head cells={["Source", "Split", ["Position", "number"], ["Lag", "number"]]} />
+          <Head cells={["Source", "Split", "Phase", ["Position", "number"], ["Lag", "number"]]} />
           <tbody>
-            {pipeline.splits.map(({ source, split, position, lag }) => (
+            {pipeline.splits.map(({ source, split, phase, position, lag }) => (
               <tr key={`${source} ${split}`}>
                 <td>{source}</td>
                 <td class="text">{split}</td>
-                <td class="number">{position}</td>
+                <td>{phase}</td>
+                <td class="number">{position ?? "–"}</td>
                 <td class="number">{format.count(lag)}</td>
               </tr>
             ))}

@@ -18,7 +18,11 @@ export class Pipelines {
       delivered: 8000,
       dead_letters: this.open().length,
       lag: 1520,
+      splits_total: 3,
       failing_splits: 1,
+      broken_splits: 1,
+      lagging_splits: 1,
+      oldest_unread: { source: "files", split: "access.log.2.gz", since: ago(600) },
       last_epoch_at: ago(7),
       schedule: null,
     };
@@ -31,7 +35,11 @@ export class Pipelines {
       delivered: 300,
       dead_letters: 0,
       lag: 0,
+      splits_total: 1,
       failing_splits: 0,
+      broken_splits: 0,
+      lagging_splits: 0,
+      oldest_unread: null,
       last_epoch_at: ago(30_000),
       schedule: {
         cron: "0 2 * * *",
@@ -66,8 +74,14 @@ export class Pipelines {
         { lineage: "stream.web.0", epoch: 88, committed_at: ago(12), owner: "host-2/815" },
       ],
       splits: [
-        { source: "files", split: "access.log", position: 800_000, lag: 0 },
-        { source: "stream", split: "webserver-logs/0", position: 52_113, lag: 1520 },
+        { source: "files", split: "access.log", phase: "reading", position: 800_000, lag: 0 },
+        {
+          source: "stream",
+          split: "webserver-logs/0",
+          phase: "reading",
+          position: 52_113,
+          lag: 1520,
+        },
       ],
       failing: [
         {

@@ -24,7 +24,9 @@ counts then. They begin at zero with the process. What was read, right or wrong,
 `logmill_source_read_records_total`. Latency is observed once for a batch of records; batches within
 a thousandth of `epoch.interval` count as one.
 
-The first 200 splits of a pipeline have series of their own; all others share the split `other`.
+The first 200 splits of a pipeline have series of their own; all others share the split `other`. Splits of which their
+source says that they belong together (a family) share one under its name. Whoever is not there any more gives its
+place and its count to `other`, and begins at 0 if it comes back: the sum of all never falls.
 Names in labels are those of the pipeline file.
 
 A pipeline file may show them under names that boards already use; what several pipelines of a process give under one

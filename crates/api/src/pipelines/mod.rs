@@ -8,11 +8,11 @@ pub mod letters;
 pub mod tally;
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
 use contract::Lineage;
 use runtime::replay::DEAD_LETTER_STATES;
+use runtime::standing::{self, SplitPhase, SplitView, Standing};
 use runtime::{DEAD_LETTERS, Trouble, TroubleState, troubles};
 use serde::Serialize;
 use state::ledger::Counts;
@@ -24,8 +24,8 @@ use crate::problem::Answer;
 use graph::Graph;
 use tally::{Epoch, Tally, moment};
 
-/// Ends of names of files whose positions are not those of their bytes on disk.
-const COMPRESSED: [&str; 6] = [".gz", ".zst", ".bz2", ".xz", ".lz4", ".br"];
+/// Splits that are shown one by one: those in trouble first, then those that are read.
+const SPLITS_MAX: usize = 1_000;
 
 /// A pipeline in the list.
 #[derive(Serialize, ToSchema)]
@@ -46,8 +46,16 @@ pub struct Overview {
     dead_letters: u64,
     /// Bytes or records that are not read yet, where that is known.
     lag: Option<u64>,
+    /// Its splits.
+    splits_total: u64,
     /// Splits that cannot be read, and files that should be one.
     failing_splits: u64,
+    /// Those of them for which somebody has to do something.
+    broken_splits: u64,
+    /// Splits of which something is there that was not read.
+    lagging_splits: u64,
+    /// Of what is not read, what waits for longest.
+    oldest_unread: Option<Unread>,
     /// When the newest epoch began.
     #[schema(format = DateTime)]
     last_epoch_at: Option<String>,
@@ -65,7 +73,7 @@ pub struct Detail {
     graph: Graph,
     /// Its chains of epochs.
     lineages: Vec<LineageState>,
-    /// Where it stands in its sources.
+    /// Where it stands in its sources: up to 1,000 splits, those in trouble first.
     splits: Vec<SplitLag>,
     /// What cannot be read in its sources, as the newest run noted it.
     failing: Vec<FailingSplit>,
@@ -73,6 +81,18 @@ pub struct Detail {
     sinks: Vec<SinkSums>,
     /// Whether the ledger adds up for every sink.
     balanced: bool,
+}
+
+/// A split of which something is there that was not read.
+#[derive(Serialize, ToSchema)]
+pub struct Unread {
+    /// The source.
+    source: String,
+    /// The split.
+    split: String,
+    /// Since when.
+    #[schema(format = DateTime)]
+    since: String,
 }
 
 /// A chain of epochs.
@@ -98,8 +118,19 @@ pub struct SplitLag {
     split: String,
     /// The next record; null before the first.
     position: Option<i64>,
-    /// Bytes that are not read yet, for files that are not compressed.
+    /// Bytes, or else records, that are not read yet, where that is known.
     lag: Option<u64>,
+    /// `broken`, `failed`, `reading`, `waiting` or `resting`.
+    #[schema(value_type = String)]
+    phase: SplitPhase,
+}
+
+impl From<SplitView> for SplitLag {
+    fn from(view: SplitView) -> Self {
+        let lag = view.lag_bytes.or(view.lag_records);
+        let SplitView { source, split, position, phase, .. } = view;
+        Self { source, split, position, lag, phase }
+    }
 }
 
 /// Something that cannot be read.
@@ -200,12 +231,17 @@ impl Board {
             delivered: sums.sinks.values().map(|counts| counts.delivered).sum(),
             dead_letters,
             lag: lag(&sums.splits),
+            splits_total: sums.splits.len() as u64,
             failing_splits: sums.failing.iter().filter(|one| one.is_missed()).count() as u64,
+            broken_splits: sums.count(|view| view.phase == SplitPhase::Broken),
+            lagging_splits: sums.count(SplitView::is_lagging),
+            oldest_unread: oldest(&sums.splits),
             last_epoch_at: sums.last.map(crate::analytics::params::written),
             schedule: served.schedule.clone(),
         };
         let graph = graph.unwrap_or_default();
         let Sums { lineages, splits, failing, .. } = sums;
+        let splits = splits.into_iter().take(SPLITS_MAX).map(SplitLag::from).collect();
         Ok(Detail { overview, graph, lineages, splits, failing, sinks, balanced })
     }
 
@@ -238,12 +274,12 @@ impl Board {
     }
 
     async fn add(&self, served: &Served, lineage: &Lineage, sums: &mut Sums) -> Answer<()> {
-        if let Some(checkpoints) =
-            served.checkpoints.as_ref().filter(|_| *lineage == Lineage::main())
-        {
-            let kept = troubles::kept(&checkpoints.history(&served.name, lineage)).await?;
-            sums.failing.extend(kept.into_iter().map(FailingSplit::from));
-        }
+        let history = served.checkpoints.as_ref().map(|one| one.history(&served.name, lineage));
+        let noted = match &history {
+            Some(history) if *lineage == Lineage::main() => troubles::kept(history).await?,
+            _ => Vec::new(),
+        };
+        sums.failing.extend(noted.iter().cloned().map(FailingSplit::from));
         let Some(tally) = self.tally(served, lineage).await? else { return Ok(()) };
         let tally = tally.lock().await;
         let Some(newest) = &tally.newest else { return Ok(()) };
@@ -275,12 +311,12 @@ impl Board {
                 *sums.entry(name).or_insert(0.0) += rate;
             }
         }
-        sums.splits.extend(tally.splits().states().map(|state| SplitLag {
-            source: state.source.clone(),
-            split: state.known.split.id.as_str().to_owned(),
-            position: state.known.position.as_ref().map(|position| position.at),
-            lag: left(state),
-        }));
+        let standing = match &history {
+            Some(history) if held == Some(true) => Standing::kept(history).await?,
+            _ => None,
+        };
+        let of = (&noted[..], standing.as_ref());
+        sums.splits.extend(standing::list(tally.splits(), of, standing::left));
         Ok(())
     }
 }
@@ -296,8 +332,14 @@ struct Sums {
     by_source: HashMap<String, f64>,
     by_sink: HashMap<String, f64>,
     lineages: Vec<LineageState>,
-    splits: Vec<SplitLag>,
+    splits: Vec<SplitView>,
     failing: Vec<FailingSplit>,
+}
+
+impl Sums {
+    fn count(&self, is_it: impl Fn(&SplitView) -> bool) -> u64 {
+        self.splits.iter().filter(|view| is_it(view)).count() as u64
+    }
 }
 
 impl FailingSplit {
@@ -369,18 +411,18 @@ impl From<&Counts> for RowCounts {
 }
 
 /// The sum of what is known; none if nothing is.
-fn lag(splits: &[SplitLag]) -> Option<u64> {
-    let known: Vec<_> = splits.iter().filter_map(|split| split.lag).collect();
-    (!known.is_empty()).then(|| known.iter().sum())
+fn lag(splits: &[SplitView]) -> Option<u64> {
+    let known = splits.iter().filter_map(|split| split.lag_bytes.or(split.lag_records));
+    known.fold(None, |sum, lag| Some(sum.unwrap_or(0) + lag))
 }
 
-/// Bytes of a file that were not read yet. A source that is no file says nothing from outside.
-fn left(state: &state::SplitState) -> Option<u64> {
-    let path = state.known.split.descriptor.get("path")?.as_str()?;
-    if COMPRESSED.iter().any(|end| path.ends_with(end)) {
-        return None;
-    }
-    let size = std::fs::metadata(Path::new(path)).ok()?.len();
-    let read = state.known.position.as_ref().map_or(0, |position| position.at);
-    Some(size.saturating_sub(u64::try_from(read).unwrap_or_default()))
+/// Of all that is not read, because it fails or because nobody came to it, what waits for longest.
+fn oldest(splits: &[SplitView]) -> Option<Unread> {
+    let unread = splits.iter().filter_map(|view| {
+        let since = view.unread_since.iter().chain(&view.failing_since).min()?;
+        Some((since, view))
+    });
+    let (since, view) = unread.min_by_key(|(since, _)| *since)?;
+    let (source, split) = (view.source.clone(), view.split.clone());
+    Some(Unread { source, split, since: since.clone() })
 }

@@ -14,5 +14,6 @@ pub mod query;
 pub mod run;
 pub mod serve;
 pub mod setup;
+pub mod splits;
 pub mod tail;
 pub mod test;

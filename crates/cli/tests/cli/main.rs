@@ -42,6 +42,7 @@ mod serve;
 mod setup;
 mod several;
 mod shared_lineage;
+mod splits;
 mod tail;
 mod targets;
 mod times;

@@ -10,6 +10,7 @@ use metrics_process::Collector;
 
 use super::catalog::{BUILD, Form, METRICS};
 use super::derived::{Own, derive};
+use super::splits;
 
 /// The upper bounds of the buckets of every histogram, in seconds.
 const BUCKETS: &[f64] = &[
@@ -54,6 +55,7 @@ impl Exporter {
     pub fn render(&self, own: &[Own]) -> String {
         self.process.collect();
         let mut text = self.handle.render();
+        text.push_str(&splits::render());
         text.push_str(&derive(&text, own));
         text
     }

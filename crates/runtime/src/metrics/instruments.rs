@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use contract::source::ReadBatch;
+use contract::source::{ReadBatch, Split};
 use contract::{Error, Lineage, SplitId};
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use state::Checkpoint;
@@ -158,9 +158,19 @@ impl Instruments {
         let stands = stands.map(|(reader, report)| {
             let source = self.sources[reader.split.source].name.as_str();
             let at = report.position.as_ref().map(|position| position.at);
-            (source, reader.split.id().as_str(), at, report.lag)
+            (source, &reader.split.split, at, report.lag)
         });
         self.splits.stand(lineage, stands);
+    }
+
+    /// A split of a source is there.
+    pub fn came(&self, source: &str, split: &Split) {
+        self.splits.came(source, split);
+    }
+
+    /// A split of a source is not there any more.
+    pub fn left(&self, source: &str, split: &Split) {
+        self.splits.left(source, split);
     }
 
     /// Everything that a lineage had read before a barrier is delivered.
@@ -235,7 +245,7 @@ impl Instruments {
                 if let Some(source) = sources.find(|source| source.name == state.source) {
                     source.records.increment(*records);
                 }
-                self.splits.count(&state.source, split, *records);
+                self.splits.count(&state.source, &state.known.split, *records);
                 processed += records;
             }
         }

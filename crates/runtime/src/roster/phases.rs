@@ -148,6 +148,11 @@ impl Phases {
         Some(Ready { index, source, split, position: known.position.take() })
     }
 
+    /// The next splits that are to have a reader, up to a limit.
+    pub fn queue(&self, limit: usize) -> Vec<usize> {
+        self.waiting.iter().take(limit).copied().collect()
+    }
+
     /// How many splits wait for a reader.
     pub fn waiting(&self) -> usize {
         self.waiting.len()
@@ -182,6 +187,25 @@ impl Phases {
     pub fn has_failed(&self) -> bool {
         let mut due = self.due.iter().filter_map(|(_, index)| self.known.get(index));
         due.any(|known| matches!(known.phase, Phase::Failed { .. }))
+    }
+
+    /// The splits that failed and are to be tried again.
+    pub fn failed(&self) -> Vec<usize> {
+        let has_failed = |index: &usize| {
+            let known = self.known.get(index);
+            known.is_some_and(|known| matches!(known.phase, Phase::Failed { .. }))
+        };
+        self.due.iter().map(|(_, index)| *index).filter(has_failed).collect()
+    }
+
+    /// Lets a split that failed wait for a reader now. Whether it did.
+    pub fn try_now(&mut self, index: usize) -> bool {
+        let known = self.known.get(&index);
+        let has_failed = known.is_some_and(|known| matches!(known.phase, Phase::Failed { .. }));
+        if has_failed {
+            self.wait(index);
+        }
+        has_failed
     }
 
     /// When the next split becomes ready by itself.
@@ -283,6 +307,24 @@ mod tests {
         phases.fails(0, None, now, now + hour);
         phases.wake(now + hour);
         assert!(phases.next().is_some());
+    }
+
+    #[test]
+    fn a_split_that_failed_is_tried_at_once_where_somebody_asks_for_it() {
+        let now = Instant::now();
+        let mut phases = Phases::default();
+        for index in 0..2 {
+            phases.found(index, 0, split(1), now);
+        }
+        phases.next();
+        phases.fails(0, Some(Position::new(3)), now, now + CHANGED_PAUSE_MIN);
+        assert_eq!((phases.failed(), phases.queue(9)), (vec![0], vec![1]));
+        assert!(!phases.try_now(1), "it waits already");
+        assert!(phases.try_now(0));
+        assert_eq!((phases.failed(), phases.queue(9)), (vec![], vec![1, 0]));
+        phases.next();
+        assert_eq!(phases.next().and_then(|ready| ready.position), Some(Position::new(3)));
+        assert_eq!(phases.next_due(), None);
     }
 
     #[test]
