@@ -28,7 +28,7 @@ pub fn agreed(one: (&str, &Schema), other: (&str, &Schema)) -> Result<Schema> {
     let (one, other) = (one.0, other.0);
     Err(Error::config(format!("inputs {one:?} and {other:?} have different columns{what}")).hint(
         "bring them into one form with a `sql` transform, as `CAST(… AS text) AS name` or \
-         `NULL AS name`, or use two sinks",
+         `CAST(NULL AS bigint) AS name`, or use two sinks",
     ))
 }
 

@@ -137,4 +137,14 @@ fn what_no_run_can_do_is_refused_where_it_stands() {
         &format!("{}{ways}", PIPELINE.replace("input: access", "input: [q, r]")),
         &["different columns: \"k\" is Utf8View in \"q\" and Utf8 in \"r\"", "wrong.yaml:5:3"],
     );
+    // What the hint says leads on.
+    let number = |null: &str| {
+        let q = "q: { type: sql, query: \"SELECT message, 1 AS n FROM access\" }";
+        let r = format!("r: {{ type: sql, query: \"SELECT message, {null} AS n FROM access\" }}");
+        let both = PIPELINE.replace("input: access", "input: [q, r]");
+        format!("{both}transforms:\n  {q}\n  {r}\n")
+    };
+    wrong(&number("NULL"), &["\"n\" is Int64 in \"q\" and Null in \"r\"", "`CAST(NULL AS bigint)"]);
+    desk.write("right.yaml", &number("CAST(NULL AS bigint)"));
+    desk.done(&["check", "right.yaml"]);
 }
