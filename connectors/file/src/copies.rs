@@ -25,10 +25,20 @@ type File = (u64, u64);
 #[derive(Debug)]
 pub struct Copies {
     rotate_wait: Duration,
-    /// Those that hold nothing but the beginning of a split's file, as they were, and the split.
-    of: HashMap<File, (Signature, SplitId)>,
+    /// Those that hold nothing but the beginning of a split's file, or more than all of it.
+    of: HashMap<File, Copy>,
     /// Since when short ones wait.
     waiting: HashMap<File, Instant>,
+}
+
+/// A file that has something in common with that of a split.
+#[derive(Debug)]
+struct Copy {
+    /// As it was then.
+    seen: Signature,
+    split: SplitId,
+    /// Whether the file of the split held all of it.
+    is_part: bool,
 }
 
 /// What waits.
@@ -48,7 +58,8 @@ impl Copies {
 
     /// A file holds nothing but the beginning of a split's file.
     pub fn note(&mut self, copy: &Found, split: SplitId) {
-        self.of.insert(copy.signature.file(), (copy.signature, split));
+        let seen = copy.signature;
+        self.of.insert(seen.file(), Copy { seen, split, is_part: true });
     }
 
     /// Forgets files that are not there any more.
@@ -74,16 +85,19 @@ impl Copies {
     ) -> Result<Vec<Found>> {
         let mut left = Vec::new();
         for mut found in unknown {
-            let of = self.of.get(&found.signature.file());
-            let split = of.filter(|(seen, _)| *seen == found.signature).map(|(_, split)| split);
-            let candidate =
-                candidates.iter_mut().find(|one| one.found.is_none() && Some(&one.id) == split);
+            let copy = self.of.get(&found.signature.file());
+            let copy = copy.filter(|copy| copy.seen == found.signature);
+            let is_of = |one: &&mut Candidate| copy.is_some_and(|copy| copy.split == one.id);
+            let candidate = candidates.iter_mut().find(|one| one.found.is_none() && is_of(one));
+            let is_part = copy.is_some_and(|copy| copy.is_part);
             let (Some(candidate), Some(end)) = (candidate, found.end()) else {
                 left.push(found);
                 continue;
             };
             let position = candidate.position.clone();
             let is_in = match &position {
+                // What it had more than the log then may be something else than the log has now.
+                Some(position) if position.at > end && !is_part => Some(false),
                 Some(position) if position.at > end => {
                     found.from = found.position_at_end()?;
                     Some(false)
@@ -132,10 +146,13 @@ impl Copies {
                 Period(self.rotate_wait)
             ));
             held.insert(file);
-            copies.extend(split.map(|split| (found.clone(), split.clone())));
+            let is_part = log.holds_all_of(found);
+            let copy =
+                |split: &SplitId| Copy { seen: found.signature, split: split.clone(), is_part };
+            copies.extend(split.map(copy));
         }
         unknown.retain(|found| !held.contains(&found.signature.file()));
-        copies.into_iter().for_each(|(copy, split)| self.note(&copy, split));
+        self.of.extend(copies.into_iter().map(|copy| (copy.seen.file(), copy)));
         waiting
     }
 }

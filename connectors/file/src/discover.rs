@@ -136,7 +136,8 @@ impl Finder {
         let unknown = assign(found, &mut candidates, &mut failures)?;
         let mut unknown = self.copies.give(unknown, &mut candidates, &mut failures)?;
         failures.any_moved |= self.find_rotated(&unknown, &mut candidates)?;
-        trail::pass_over_copies(&mut unknown, &candidates, &mut failures)?;
+        let copies = trail::pass_over_copies(&mut unknown, &candidates, &mut failures)?;
+        named.warnings.extend(copies);
         let Waiting { again_in, warnings } = self.copies.hold(&mut unknown, &candidates);
         named.warnings.extend(warnings);
         let mut ids: HashSet<_> = candidates.iter().map(|one| one.id.clone()).collect();
@@ -475,7 +476,12 @@ fn warning_if_repeated(found: &Found) -> Option<String> {
     let (path, from) = (&found.path, found.from.as_ref()?);
     Some(match found.end() == Some(from.at) {
         true => format!("{path:?} holds nothing but what was read of another file; not read"),
-        false => format!("{path:?} begins with all of another file; read from byte {} on", from.at),
+        false => {
+            format!(
+                "{path:?} begins with what was read of another file; read from byte {} on",
+                from.at
+            )
+        }
     })
 }
 

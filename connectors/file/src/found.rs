@@ -97,11 +97,16 @@ impl Found {
     /// the other one is.
     pub fn may_be_copied_as(&self, other: &Self) -> bool {
         let is_other = !self.signature.is_same_file(&other.signature);
-        let is_older = self.head.starts_with(&other.head);
+        let is_older = self.holds_all_of(other);
         let is_newer = !self.fingerprint.is_full()
             && !self.head.is_empty()
             && other.head.starts_with(&self.head);
         is_other && (is_older || is_newer)
+    }
+
+    /// Whether it begins with all of a short file.
+    pub fn holds_all_of(&self, short: &Self) -> bool {
+        self.head.starts_with(&short.head)
     }
 
     /// The position behind the last byte of a plain file, with what stands before it.

@@ -71,6 +71,11 @@ impl Recent {
         &self.0[self.0.iter().take_while(is_inside).count()..]
     }
 
+    /// Whether a line ends with the last of them.
+    pub fn ends_line(&self) -> bool {
+        self.0.last() == Some(&b'\n')
+    }
+
     /// Their fingerprint.
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of(&self.0)

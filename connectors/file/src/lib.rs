@@ -5,9 +5,9 @@
 //! Reading order: [`config`], `identity` (how a file is recognised under another name), `stream`
 //! (its bytes, decompressed) with `packed` and `points` (the way into a gzip file), `discover` with
 //! `expand`, `look`, `found`, `matching` and `copies` (which files there are, and which split each
-//! one is), `trail` (what a position remembers to tell copies by), `proof` (what is left of one
-//! that was cut off), `cursor` (reads one file, blocking), `tail` (the same for the runtime),
-//! `source`.
+//! one is), `trail` with `sum` (what a position remembers to tell copies by), `proof` (what is
+//! left of one that was cut off), `cursor` (reads one file, blocking), `tail` (the same for the
+//! runtime), `source`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
@@ -26,6 +26,7 @@ mod points;
 mod proof;
 mod source;
 mod stream;
+mod sum;
 mod tail;
 #[cfg(test)]
 mod tests;

@@ -25,10 +25,11 @@ use formats::lines::{LineBatch, Lines, Start, before_holes};
 
 use crate::discover::Whereabouts;
 use crate::hole::Hole;
-use crate::identity::{Fingerprint, Note, Recent, Signature, family};
+use crate::identity::{Fingerprint, Note, Recent, Signature};
 use crate::packed::{Packed, Way};
 use crate::points::Points;
 use crate::stream::{Bytes, Opened, Placed, Trace, is_damage};
+use crate::sum::Sum;
 use crate::trail::Trail;
 use waiting::{Look, Unread, Waiting};
 
@@ -134,8 +135,9 @@ pub struct Cursor {
     told_of_foreign: Option<String>,
     /// What waits at the end that was read last.
     held: Option<Held>,
-    /// The way to the position of `lines`; none of a file that nobody copies to truncate it.
-    trail: Option<Trail>,
+    /// The way to the position of `lines`, and the sum of all bytes before it; none of a file that
+    /// nobody copies to truncate it, or whose first bytes were not read here.
+    trail: Option<(Trail, Sum)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,9 +195,7 @@ impl Cursor {
                 .ok_or_else(|| too_short(&path, at).retryable())?,
         };
         let packed = note.as_ref().and_then(|note| note.packed.clone());
-        let is_log = opened.is_plain() && matches!(stop, Stop::Never | Stop::AtEnd);
-        let is_log = is_log && path.file_name().is_some_and(|name| name == family(&path));
-        let trail = is_log.then(|| Trail::of(reading.from.as_ref())).transpose()?;
+        let trail = marks::trail((&path, &opened), reading.from.as_ref(), stop)?;
         let before = note.map_or_else(|| recent.fingerprint(), |note| note.before);
         let waiting = (is_read && stop == Stop::Never).then(|| Waiting {
             since: Instant::now(),
@@ -289,6 +289,10 @@ impl Cursor {
         let refusal = self.bytes.foreign_reason();
         self.tell_of_foreign(refusal.as_deref());
         let outcome = self.bytes.fill(&mut block, room);
+        if self.trail.is_some() {
+            let modified_ns = Signature::of(&self.metadata()?).modified_ns;
+            self.trail.iter_mut().for_each(|(trail, _)| trail.note_time(modified_ns));
+        }
         // Asked behind the read: what was read before the answer belongs to it.
         if !self.holds_what_was_read(&read_before)? {
             return self.leave();
@@ -504,7 +508,7 @@ impl Cursor {
     /// Makes a batch of lines; `whole` is the compressed file if it ends behind them.
     fn deliver(&mut self, lines: LineBatch, whole: Option<Signature>) -> Option<ReadBatch> {
         let marks = self.marks(&lines);
-        let places = self.places(&lines);
+        let places = self.sum_up(&lines);
         self.recent.push(&lines.consumed);
         if self.opened.is_utf16() {
             // NULs that were left out were units, too.
@@ -525,8 +529,8 @@ impl Cursor {
             );
         }
         let (start, hole, packed) = (lines.start, self.hole, self.note_packed(lines.next));
-        let trail = self.trail.as_mut().map(|trail| {
-            trail.add(places, lines.next);
+        let trail = self.trail.as_mut().map(|(trail, sum)| {
+            trail.add(places, lines.next, sum);
             trail.write(lines.next)
         });
         let trail = trail.unwrap_or_default();

@@ -25,7 +25,7 @@ async fn rest(bench: &mut Bench, id: &str, mut reader: Box<dyn SplitReader>) -> 
 }
 
 /// The texts of records, sorted.
-fn texts(said: &[String]) -> Vec<&str> {
+pub(super) fn texts(said: &[String]) -> Vec<&str> {
     let mut texts: Vec<_> =
         said.iter().map(|text| text.split_once(' ').expect("a place").1).collect();
     texts.sort_unstable();
@@ -163,7 +163,7 @@ async fn a_copy_that_grows_is_a_split_from_where_it_goes_on() {
     assert_eq!(ids(&found), ["new.log", "old.log"]);
     let path = |number: usize| found.splits[number].descriptor["path"].clone();
     assert_eq!((path(0), path(1)), (json!(bench.path("new.log")), json!(bench.path("old.log"))));
-    assert!(found.warnings[0].contains("begins with all of"), "{:?}", found.warnings);
+    assert!(found.warnings[0].contains("begins with what was read of"), "{:?}", found.warnings);
     assert!(!found.ask_again);
     bench.restart();
     let said = bench.read().await;
@@ -241,7 +241,7 @@ async fn a_line_without_end_in_a_live_file_waits_whatever_number_its_name_has() 
 /// Texts of which each line is another one, shorter than a fingerprint and longer.
 const SIZES: [usize; 2] = [3, 300];
 
-fn truncate(bench: &Bench, name: &str) {
+pub(super) fn truncate(bench: &Bench, name: &str) {
     let file = OpenOptions::new().write(true).open(bench.path(name)).expect("it is there");
     file.set_len(0).expect("our own file");
 }
@@ -324,105 +324,6 @@ async fn of_a_log_that_grows_after_it_was_copied_nothing_is_read_twice() {
         bench.append("a.log", "newer\n");
         assert_eq!(texts(&bench.read().await), ["newer"], "{lines}");
     }
-}
-
-/// Gives a log a copy, lets it grow and be read, and truncates it before any later process looks;
-/// returns what is read then.
-async fn copied_grown_and_truncated(
-    bench: &mut Bench,
-    grown: &str,
-    is_packed: bool,
-) -> Vec<String> {
-    fs::copy(bench.path("a.log"), bench.path("a.log.1")).expect("a copy");
-    bench.append("a.log", grown);
-    let id = bench.id("a.log");
-    let mut reader = bench.open(&id, Until::End).await.expect("a file");
-    while let Some(batch) = reader.next_batch().await.expect("lines") {
-        bench.take(&id, batch);
-    }
-    truncate(bench, "a.log");
-    bench.append("a.log", "new\n");
-    if is_packed {
-        let text = fs::read(bench.path("a.log.1")).expect("it is there");
-        bench.write("a.log.1.gz", gzip(text));
-        bench.remove("a.log.1");
-    }
-    bench.restart();
-    bench.read().await
-}
-
-#[tokio::test]
-async fn a_later_process_knows_the_copy_of_a_log_that_grew_and_was_truncated() {
-    for (lines, step) in [(3, 1), (300, 1), (300, 300), (30_000, 1_000), (30_000, 30_000)] {
-        for (grown, is_packed) in [(1, false), (20, true), (20, false), (5_000, true)] {
-            let mut bench = Bench::with("*", json!({ "settle": "1h" }));
-            bench.write("a.log", "");
-            let mut said = Vec::new();
-            for from in (0..lines).step_by(step) {
-                bench.append("a.log", many_lines("old", from..from + step));
-                said.extend(bench.read().await);
-            }
-            assert_eq!(said.len(), lines);
-            let note = bench.known[0].position.as_ref().and_then(|it| it.note.clone());
-            let size = note.map_or(0, |note| note.len());
-            assert!(size < 300, "{size} bytes");
-            let more = many_lines("grown", 0..grown);
-            let said = copied_grown_and_truncated(&mut bench, &more, is_packed).await;
-            assert_eq!(texts(&said), ["new"], "{lines} lines by {step}, {grown} more");
-            match is_packed {
-                true => bench.rename("a.log.1.gz", "a.log.2.gz"),
-                false => bench.rename("a.log.1", "a.log.2"),
-            }
-            bench.restart();
-            assert_eq!(bench.read().await, [""; 0], "{lines} lines by {step}, {grown} more");
-        }
-    }
-}
-
-#[tokio::test]
-async fn what_is_no_copy_of_a_log_is_read_whatever_it_has_in_common() {
-    let old = many_lines("old", 0..3_000);
-    let near_end = old.len() - 600;
-    let changed = [&old[..near_end], "###", &old[near_end + 3..]].concat();
-    let cases: [(&str, &str, usize); 5] = [
-        ("a.log.1", &changed, 3_000),
-        ("a.log.1.gz", &changed, 3_000),
-        ("a.log.1", &old[..near_end / 4], 0),
-        ("b.log.1", &old, 3_000),
-        ("a.log.1", &old[..1_000], 0),
-    ];
-    for (number, (name, text, lines)) in cases.into_iter().enumerate() {
-        let mut bench = Bench::with("*", json!({ "settle": "1h" }));
-        bench.write("a.log", "");
-        let mut from = 0;
-        while from < old.len() {
-            let to = (from + 3_000).min(old.len());
-            bench.append("a.log", &old[from..to]);
-            bench.read().await;
-            from = to;
-        }
-        bench.append("a.log", many_lines("grown", 0..20));
-        bench.read().await;
-        match name.ends_with("gz") {
-            true => bench.write(name, gzip(text)),
-            false => bench.write(name, text),
-        }
-        truncate(&bench, "a.log");
-        bench.append("a.log", "new\n");
-        bench.restart();
-        let expect = if lines == 0 { text.lines().count() } else { lines };
-        assert_eq!(bench.read().await.len(), expect + 1, "case {number}");
-    }
-    // Nor is the log itself, cut off, written on and renamed.
-    let mut bench = Bench::with("*", json!({ "settle": "1h" }));
-    bench.write("a.log", &old);
-    bench.read().await;
-    let file = OpenOptions::new().write(true).open(bench.path("a.log")).expect("it is there");
-    file.set_len(near_end as u64).expect("our own file");
-    bench.rename("a.log", "a.log.1");
-    bench.write("a.log", "new\n");
-    bench.restart();
-    assert_eq!(bench.read().await.len(), old[..near_end].lines().count() + 1);
 }
 
 #[tokio::test]

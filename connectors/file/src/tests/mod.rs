@@ -10,6 +10,7 @@ mod identity;
 mod meanwhile;
 mod members;
 mod proof;
+mod remembered;
 mod whole;
 
 use std::fs;
