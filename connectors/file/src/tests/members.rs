@@ -2,9 +2,11 @@
 
 use std::io::{Read, Write};
 
+use contract::source::Until;
 use serde_json::json;
 
-use super::{Bench, gzip, many_lines};
+use super::bytes::age;
+use super::{Bench, describe, gzip, many_lines};
 
 type Pack = fn(&str) -> Vec<u8>;
 
@@ -99,4 +101,41 @@ async fn text_under_a_name_of_a_compression_is_text() {
     let mut bench = Bench::new();
     bench.write("a.log.gz", "one\ntwo\n");
     assert_eq!(bench.read().await, ["a.log.gz@0 one", "a.log.gz@4 two"]);
+}
+
+#[tokio::test]
+async fn members_behind_text_are_lines_like_the_rest_unless_setting_or_name_say_otherwise() {
+    for (name, suffix, pack) in packs() {
+        // As a shell that greets leaves it before what it was asked for.
+        let greeting = "Last login: Sat Nov 28 08:00:00 UTC from 192.0.2.7\nWelcome\n";
+        let bytes = [greeting.as_bytes(), &pack("one\ntwo\n"), b"\n"].concat();
+        let mut bench = Bench::new();
+        let file = "a.log".to_owned();
+        bench.write(&file, &bytes);
+        // NULs in a file that is new wait, and what stands behind them.
+        age(&bench, &file, 3600);
+        bench.discover().await;
+        let mut reader = bench.open(&bench.id(&file), Until::End).await.expect("a file");
+        let (mut said, mut read) = (Vec::new(), 0);
+        while let Some(batch) = reader.next_batch().await.expect("lines") {
+            read += batch.bytes;
+            said.extend(describe(&batch));
+        }
+        // Each byte stands in one of them, or in a gap that is told.
+        assert_eq!(read, bytes.len() as u64, "{name}");
+        let greeted: Vec<_> = said.iter().take(2).map(String::as_str).collect();
+        assert_eq!(greeted, ["0 Last login: Sat Nov 28 08:00:00 UTC from 192.0.2.7", "51 Welcome"]);
+        assert!(said.len() > 2 && !said.iter().any(|line| line.contains("belongs")), "{said:?}");
+        for (file, settings) in [
+            ("a.log".to_owned(), json!({ "compression": name })),
+            (format!("a.log.{suffix}"), json!({})),
+        ] {
+            let mut bench = Bench::with("*", settings);
+            bench.write(&file, &bytes);
+            let said = bench.read().await;
+            let letter = format!("{file}@0! what follows byte 0 of the compressed form belongs to");
+            assert!(said[0].starts_with(&letter), "{said:?}");
+            assert!(said[1].ends_with(" one") && said[2].ends_with(" two"), "{said:?}");
+        }
+    }
 }
