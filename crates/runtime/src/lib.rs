@@ -4,11 +4,11 @@
 //! joined by bounded queues; its coordinator ends epochs by the protocol of EPOCH.md.
 //!
 //! Reading order: [`graph`] (what is run), `branches` (which rows are numbered), `run`,
-//! `supervisor` (all lineages), `division` (how splits share them), `scout` (which there are),
-//! `coordinator` (one of them), `recovery`, `feed` (what it reads again), `renamed` and `gaps`
-//! (what it refuses), [`targets`], `inspection` (what `check` sees of that), `attempt`, `epochs`
-//! (its loop), `roster` (its splits), `barrier` (the end of an epoch), `draft` (its books), the
-//! tasks, `reading` and `weight` (what they may hold), [`troubles`], [`standing`] and
+//! `supervisor` (all lineages), `division` (how splits share them), `lookout` and `scout` (which
+//! there are), `coordinator` (one of them), `recovery`, `feed` (what it reads again), `renamed` and
+//! `gaps` (what it refuses), [`targets`], `inspection` (what `check` sees of that), `attempt`,
+//! `epochs` (its loop), `roster` (its splits), `barrier` (the end of an epoch), `draft` (its
+//! books), the tasks, `reading` and `weight` (what they may hold), [`troubles`], [`standing`] and
 //! [`retries`] (splits, as people see them and ask for them), then [`replay`], [`schedule`],
 //! [`shares`] and [`metrics`].
 
@@ -35,6 +35,7 @@ pub mod graph;
 mod identities;
 mod inspection;
 mod joins;
+mod lookout;
 mod losses;
 pub mod metrics;
 mod ordered;

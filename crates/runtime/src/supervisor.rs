@@ -4,26 +4,24 @@
 //! coordinator, lets go of those that were assigned to others, and stops all of them when one
 //! fails for good.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use contract::{Error, ErrorKind, Lineage, Result};
 use futures::future::join_all;
 use state::lease::Lease;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::MissedTickBehavior;
 use tracing::{debug, error, info, warn};
 
 use crate::contained::contained;
 use crate::coordinator::{Charge, Coordinator, End, Finished, Order};
 use crate::division;
-use crate::epochs::DISCOVER_EVERY;
+use crate::lookout::Lookout;
 use crate::owner::RunContext;
 use crate::patience::{Patience, Waited};
 use crate::renamed;
 use crate::run::Outcome;
-use crate::scout::Scout;
 use crate::summary::SummaryBuilder;
 
 /// A lineage that somebody else took is left alone for so long, then asked for again.
@@ -38,6 +36,8 @@ pub struct Supervisor {
     tasks: JoinSet<Finished>,
     /// Lineages that somebody else took, and when.
     lost: HashMap<Lineage, Instant>,
+    /// Lineages that came to their end.
+    ended: HashSet<Lineage>,
     summary: SummaryBuilder,
     /// How lineages ended, as far as any did.
     outcome: Option<Outcome>,
@@ -60,6 +60,7 @@ impl Supervisor {
             running: HashMap::new(),
             tasks: JoinSet::new(),
             lost: HashMap::new(),
+            ended: HashSet::new(),
             summary: SummaryBuilder::default(),
             outcome: None,
             ending: false,
@@ -72,74 +73,80 @@ impl Supervisor {
     /// # Errors
     /// The first error that stopped a lineage for good; the others have finished their epochs.
     pub async fn run(mut self) -> Result<(SummaryBuilder, Outcome)> {
-        let mut scout = Scout::new(&self.run);
-        let begun = self.begin(&mut scout).await?;
-        self.run.divide_among(scout.lineages());
+        let mut stop = self.run.options.stop.clone();
+        let Some((mut lookout, begun)) = self.begin().await? else {
+            return Ok((self.summary, Outcome::Stopped));
+        };
+        self.run.divide_among(lookout.lineages());
         for (charge, lease) in begun {
             self.start(charge, lease);
         }
         self.run.progress.begin();
-        let follows = !self.run.options.until_end && scout.has_work();
-        let (found, mut looks) = mpsc::channel(1);
-        let mut scouting = JoinSet::new();
-        if follows {
-            scouting.spawn(look_again_and_again(scout, found));
-        }
-        let mut stop = self.run.options.stop.clone();
         loop {
             if *stop.borrow_and_update() {
                 self.end_all();
             }
-            if self.running.is_empty() && (self.ending || !follows) {
+            let looks = !self.ending && !lookout.is_over();
+            if self.running.is_empty() && !looks {
                 break;
             }
             tokio::select! {
                 biased;
                 Ok(()) = stop.changed() => {}
                 Some(joined) = self.tasks.join_next() => self.finished(joined),
-                Some(look) = looks.recv(), if follows && !self.ending => match look {
-                    Ok(charges) => self.assign(charges),
+                look = lookout.next(), if looks => match look {
+                    Ok(()) => self.assign(lookout.charges()),
                     Err(error) => self.fail(error),
                 },
             }
         }
+        // Where every source was given up, there was nothing to stop.
+        let is_told = self.run.options.until_end && !*stop.borrow();
+        let none = if is_told { Outcome::Ended } else { Outcome::Stopped };
         match self.failure {
             Some(error) => Err(error),
-            // Without a lineage there was no end to come to.
-            None => Ok((self.summary, self.outcome.unwrap_or(Outcome::Stopped))),
+            None => Ok((self.summary, self.outcome.unwrap_or(none))),
         }
     }
 
     /// Looks for lineages and takes the leases that must be had; tries again while that may help.
-    /// Nothing, if it is told to stop before sources of many lineages have answered.
-    async fn begin(&self, scout: &mut Scout) -> Result<Vec<(Charge, Option<Lease>)>> {
+    /// Nothing, if it is told to stop before that.
+    async fn begin(&self) -> Result<Option<(Lookout, Vec<(Charge, Option<Lease>)>)>> {
         let mut patience = Patience::new(&self.run, &self.run.options.lineage);
+        let mut lookout = None;
         loop {
             let mut stop = self.run.options.stop.clone();
             let looked = tokio::select! {
                 biased;
-                looked = look_first(&self.run, scout) => looked,
-                Ok(_) = stop.wait_for(|stop| *stop) => return Ok(Vec::new()),
+                looked = look_first(&self.run, &mut lookout) => looked,
+                Ok(_) = stop.wait_for(|stop| *stop) => return Ok(None),
             };
             let begun = match looked {
                 Ok(charges) => take_leases(&self.run, charges).await,
                 Err(error) => Err(error),
             };
             let told = stop.wait_for(|stop| *stop);
-            match begun {
-                Ok(begun) => return Ok(begun),
-                Err(error) if self.run.options.standby && error.kind() == ErrorKind::NotOwner => {
+            match (begun, lookout.take()) {
+                (Ok(begun), Some(lookout)) => return Ok(Some((lookout, begun))),
+                (Ok(_), None) => return Err(Error::bug("nobody looked for lineages")),
+                (Err(error), known)
+                    if self.run.options.standby && error.kind() == ErrorKind::NotOwner =>
+                {
+                    lookout = known;
                     self.run.progress.stand_by(&error);
                     tokio::select! {
                         () = tokio::time::sleep(STANDBY_PAUSE) => {}
-                        _ = told => return Ok(Vec::new()),
+                        _ = told => return Ok(None),
                     }
                 }
                 // What has not begun leaves nothing unfinished.
-                Err(error) => match patience.wait(error, told).await? {
-                    Waited::Over => {}
-                    Waited::Interrupted(_) => return Ok(Vec::new()),
-                },
+                (Err(error), known) => {
+                    lookout = known;
+                    match patience.wait(error, told).await? {
+                        Waited::Over => {}
+                        Waited::Interrupted(_) => return Ok(None),
+                    }
+                }
             }
         }
     }
@@ -163,7 +170,8 @@ impl Supervisor {
         for charge in charges {
             let lost = self.lost.get(&charge.lineage);
             let lost_lately = lost.is_some_and(|when| when.elapsed() < LOST_PAUSE);
-            if !self.running.contains_key(&charge.lineage) && !lost_lately {
+            let is_done = self.ended.contains(&charge.lineage);
+            if !self.running.contains_key(&charge.lineage) && !lost_lately && !is_done {
                 self.start(charge, None);
             }
         }
@@ -183,6 +191,7 @@ impl Supervisor {
         match end {
             Ok(End::Ended) => {
                 self.outcome.get_or_insert(Outcome::Ended);
+                self.ended.insert(charge.lineage);
             }
             Ok(End::Stopped) => self.outcome = Some(Outcome::Stopped),
             Ok(End::Left) => info!(lineage, "left a lineage to another process"),
@@ -213,10 +222,15 @@ impl Supervisor {
 }
 
 /// The first look, unless the pipeline is another one under a new name.
-async fn look_first(run: &RunContext, scout: &mut Scout) -> Result<Vec<Charge>> {
+async fn look_first(run: &RunContext, lookout: &mut Option<Lookout>) -> Result<Vec<Charge>> {
     renamed::refuse_pipeline(&run.pipeline, &run.options).await?;
     division::agree(&run.pipeline, &run.options).await?;
-    scout.look().await
+    let lookout = match lookout {
+        Some(known) => known,
+        none => none.insert(Lookout::new(run).await?),
+    };
+    lookout.gather().await?;
+    Ok(lookout.charges())
 }
 
 /// Gives an order, unless a stronger one was given before.
@@ -253,24 +267,4 @@ async fn take_leases(
         lease.release().await;
     }
     Err(error)
-}
-
-/// Looks for lineages as long as anybody wants to know. What may pass is tried again.
-async fn look_again_and_again(mut scout: Scout, found: mpsc::Sender<Result<Vec<Charge>>>) {
-    let mut looks = tokio::time::interval(DISCOVER_EVERY);
-    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        looks.tick().await;
-        match scout.look().await {
-            Err(error) if error.retry() => {
-                warn!(error = error.chain(), "could not look for new splits");
-            }
-            look => {
-                let failed = look.is_err();
-                if found.send(look).await.is_err() || failed {
-                    return;
-                }
-            }
-        }
-    }
 }

@@ -104,8 +104,10 @@ fn who_is_told_to_stop_while_a_sink_is_away_stops_cleanly() {
             .filter(|line| line.contains("trying again"))
             .for_each(|_| told.send(()).expect("read"));
     });
-    tells.recv_timeout(LIMIT).expect("it is away");
-    assert_eq!(stop(run), Some(143));
+    let is_away = tells.recv_timeout(LIMIT);
+    let code = stop(run);
+    is_away.expect("it is away");
+    assert_eq!(code, Some(143));
 }
 
 #[test]
@@ -113,7 +115,7 @@ fn with_an_end_brokers_are_waited_for_as_long_as_the_settings_say() {
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let silent_address = silent.local_addr().expect("an address").to_string();
     for brokers in [NOBODY, &silent_address] {
-        for lineages in ["one"].map(|word| format!("lineages: {word}")) {
+        for lineages in ["one", "split"].map(|word| format!("lineages: {word}")) {
             let desk = Desk::new();
             desk.of_file_and_topic("away", brokers, "nothing");
             let yaml = std::fs::read_to_string(desk.path().join("away.yaml")).expect("text");

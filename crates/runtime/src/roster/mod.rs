@@ -8,6 +8,7 @@
 //! of their own), [`phases`], [`files`] (where all splits stand on disk).
 
 pub mod arrivals;
+pub mod awaited;
 pub mod discovery;
 pub mod files;
 pub mod phases;
