@@ -194,6 +194,19 @@ pub async fn keep(
     owner.history.keep_losses(checkpoint.epoch, &all).await
 }
 
+/// Notes that nothing of an epoch is where a sink writes now, on the operator's word.
+///
+/// # Errors
+/// Retryable External: the store does not answer.
+pub async fn give_up(owner: &Owner, checkpoint: &Checkpoint, sink: &str) -> Result<()> {
+    let mut all = owner.history.losses(checkpoint.epoch).await?;
+    all.entries.retain(|entry| entry.sink != sink);
+    all.refused.remove(sink);
+    let recorded = recorded(checkpoint, sink);
+    all.entries.extend(recorded.iter().map(|one| taken_back(one, one.counts.delivered, 0)));
+    owner.history.keep_losses(checkpoint.epoch, &all).await
+}
+
 /// Makes an epoch of the losses that were noted, once every sink holds what is left. Where there
 /// are dead letters among them, their sink owes them then.
 ///

@@ -85,6 +85,9 @@ pub async fn recover(owner: &Owner, first: Vec<Beginning>) -> Result<Recovered> 
             replay.push(name);
         }
     }
+    for sink in &targets.given_up {
+        losses::give_up(owner, &checkpoint, &owner.pipeline.sinks[*sink].name).await?;
+    }
     let assumed = targets.assumed;
     let mut changed = false;
     if !replay.is_empty() {

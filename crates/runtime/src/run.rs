@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use contract::Result;
 use serde::Serialize;
 
+use crate::assume::Assumption;
 use crate::graph::Pipeline;
 use crate::owner::{RunContext, RunOptions};
 use crate::progress::Progress;
@@ -37,12 +38,9 @@ pub async fn run(
     progress: Arc<Progress>,
 ) -> Result<Summary> {
     let begun = Instant::now();
-    if options.assume.is_none() && !options.lineage.is_replay() {
-        let look = targets::look(&pipeline, &options.checkpoints);
-        // A store that does not answer is waited for by those who need it.
-        if let Ok(looked) = tokio::time::timeout(LOOK_LIMIT, look).await {
-            looked?;
-        }
+    // A store that does not answer is waited for by those who need it.
+    if let Ok(looked) = tokio::time::timeout(LOOK_LIMIT, look(&pipeline, &options)).await {
+        looked?;
     }
     let run = RunContext::new(pipeline, options, progress);
     let supervisor = Supervisor::new(run.clone());
@@ -51,4 +49,18 @@ pub async fn run(
         never = run.instruments.watch(&run.budget) => match never {},
     };
     Ok(summary.finish(&run, outcome, begun))
+}
+
+/// Looks at what other lineages say of the sinks, so that none begins where another will stop.
+async fn look(pipeline: &Pipeline, options: &RunOptions) -> Result<()> {
+    if options.lineage.is_replay() {
+        return Ok(());
+    }
+    match options.assume {
+        None => targets::look(pipeline, &options.checkpoints).await.map(drop),
+        Some(Assumption::Held) if !options.accept_loss => {
+            targets::look_for_unfinished(pipeline, &options.checkpoints).await
+        }
+        Some(_) => Ok(()),
+    }
 }

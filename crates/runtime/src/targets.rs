@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use contract::sink::{Held, SinkKind};
 use contract::{Error, Result};
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use state::checkpoint::{SinkState, Target};
+use state::history::Newest;
 use state::{Checkpoint, CheckpointStore};
 use tracing::{info, warn};
 
@@ -75,6 +76,39 @@ pub async fn look(pipeline: &Pipeline, checkpoints: &CheckpointStore) -> Result<
     look_without(pipeline, checkpoints, &[]).await
 }
 
+/// Looks through the newest checkpoints of all lineages for an epoch that would lie nowhere if
+/// sinks went on in other places and no earlier epoch were delivered again.
+///
+/// # Errors
+/// Config: there is one.
+pub async fn look_for_unfinished(pipeline: &Pipeline, checkpoints: &CheckpointStore) -> Result<()> {
+    let mut newest = std::pin::pin!(newest(pipeline, checkpoints).await);
+    while let Some(newest) = newest.next().await {
+        let Ok(Some(newest)) = newest else { continue };
+        let changes = changes(pipeline, &newest.checkpoint, newest.complete);
+        let unfinished = changes.iter().find_map(|one| one.unfinished.map(|epoch| (one, epoch)));
+        if let Some((change, epoch)) = unfinished {
+            return Err(change.refuse_held(epoch));
+        }
+    }
+    Ok(())
+}
+
+/// The newest checkpoint of each lineage, but for replays; of none where they cannot be listed.
+async fn newest<'a>(
+    pipeline: &'a Pipeline,
+    checkpoints: &'a CheckpointStore,
+) -> impl Stream<Item = Result<Option<Newest>>> + use<'a> {
+    let lineages = checkpoints.lineages(&pipeline.name).await.unwrap_or_default();
+    let lineages = lineages.into_iter().filter(|lineage| !lineage.is_replay());
+    futures::stream::iter(lineages)
+        .map(move |lineage| {
+            let history = checkpoints.history(&pipeline.name, &lineage);
+            async move { history.newest().await }
+        })
+        .buffered(LOOKS_AT_ONCE)
+}
+
 /// The same, without a word on the tokens of sinks whose numbers are `asked`.
 ///
 /// # Errors
@@ -84,12 +118,7 @@ pub async fn look_without(
     checkpoints: &CheckpointStore,
     asked: &[usize],
 ) -> Result<Vec<String>> {
-    let Ok(lineages) = checkpoints.lineages(&pipeline.name).await else { return Ok(Vec::new()) };
-    let lineages = lineages.into_iter().filter(|lineage| !lineage.is_replay());
-    let newest = futures::stream::iter(lineages)
-        .map(|lineage| async move { checkpoints.history(&pipeline.name, &lineage).newest().await })
-        .buffered(LOOKS_AT_ONCE);
-    let mut newest = std::pin::pin!(newest);
+    let mut newest = std::pin::pin!(newest(pipeline, checkpoints).await);
     let mut told = BTreeMap::new();
     while let Some(newest) = newest.next().await {
         let Ok(Some(newest)) = newest else { continue };
@@ -142,6 +171,19 @@ impl Change<'_> {
         ))
     }
 
+    /// The error of a word that would leave an epoch in neither place.
+    fn refuse_held(&self, epoch: u64) -> Error {
+        let missing = match self.was.kind == self.now.kind {
+            true => ", or say `--assume missing` if the new place is to get that epoch",
+            false => "",
+        };
+        Error::config(self.sentence()).hint(format!(
+            "epoch {epoch} is decided, and may lie in neither place: run the earlier file once \
+             with `--until-end` to finish it there{missing}; where neither can be done, `--assume \
+             held --accept-loss` books its rows as lost"
+        ))
+    }
+
     /// The error of an assumption that does not suit the change.
     fn refuse_missing(&self) -> Error {
         Error::config(self.sentence()).hint(format!(
@@ -159,6 +201,8 @@ pub struct Settled {
     to_prove: BTreeSet<usize>,
     /// Sinks that are to get the newest epoch in a new place: what was prepared lies in the old.
     pub replay: BTreeSet<usize>,
+    /// Sinks that write elsewhere now and whose newest epoch is given up: it may lie nowhere.
+    pub given_up: BTreeSet<usize>,
     /// Whether anything was taken on the operator's word.
     pub assumed: bool,
     /// Whether every sink is known to hold the newest epoch.
@@ -206,7 +250,15 @@ impl Settled {
         };
         let token = token_of(&before, held);
         if is_proved(&before, change.name, token) {
+            let missing = owner.options.assume == Some(Assumption::Missing);
             let state = state_of(checkpoint, change.name);
+            if missing && state.owes && token == Some(change.epoch) {
+                // A start with this word gave it the epoch, and died before it could note that.
+                warn!("{}, as `--assume` says", change.sentence());
+                state.move_to(change.now, change.epoch - 1);
+                self.assumed = true;
+                return Ok(());
+            }
             info!(sink = change.name, "its place has another name: {}", change.sentence());
             state.rename_to(change.now);
             return Ok(());
@@ -228,6 +280,10 @@ impl Settled {
         if gets && change.was.kind != change.now.kind && state.owes {
             return Err(change.refuse_missing());
         }
+        let lacks = change.unfinished.filter(|_| !gets);
+        if let Some(epoch) = lacks.filter(|_| !owner.options.accept_loss) {
+            return Err(change.refuse_held(epoch));
+        }
         warn!("{}, as `--assume` says", change.sentence());
         let kind = owner.pipeline.sinks[change.sink].sink.promise().kind;
         let owes = gets && state.owes && kind != SinkKind::None;
@@ -235,10 +291,15 @@ impl Settled {
             true => SinkState { prev: held, committable: None, ..state.clone() },
             false => SinkState { owes, ..state.at_rest(held) },
         };
-        // Where it gets the newest epoch too, that went to the new place.
-        state.move_to(change.now, change.epoch - u64::from(owes));
+        // Where it gets the newest epoch too, that went to the new place; one that is given up is
+        // nowhere.
+        let is_new = owes || lacks.is_some();
+        state.move_to(change.now, change.epoch - u64::from(is_new));
         if owes {
             self.replay.insert(change.sink);
+        }
+        if lacks.is_some() {
+            self.given_up.insert(change.sink);
         }
         self.assumed = true;
         Ok(())

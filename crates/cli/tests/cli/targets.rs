@@ -33,11 +33,16 @@ fn fresh(sink: &str) -> Desk {
 /// The same, killed where the first epoch is decided and no sink holds it.
 fn killed_desk(sink: &str) -> Desk {
     let desk = fresh(sink);
+    kill_decided(&desk);
+    desk
+}
+
+/// Runs and is killed where the next epoch is decided and no sink holds it.
+fn kill_decided(desk: &Desk) {
     let mut command = desk.command(&["run", "web.yaml", "--until-end", "-q"]);
     command.env("LOGMILL_FAILPOINT", "decide.after:1").stdout(std::process::Stdio::null());
     let status = command.status().expect("it starts");
     assert!(!status.success(), "it was killed");
-    desk
 }
 
 /// Runs with another sink and expects that nothing is written and the change is named.
@@ -186,6 +191,66 @@ fn a_decided_epoch_is_given_to_another_place_only_on_the_operators_word() {
         let audit = desk.run(&["audit", "web.yaml", "-f", "json"]).json();
         assert_eq!(audit["complete"], true, "{first}: {audit}");
     }
+}
+
+/// An epoch that was decided for one place and lies in neither is no secret.
+#[test]
+fn nobody_goes_on_elsewhere_over_an_epoch_that_lies_nowhere_without_saying_so() {
+    let lake = LAKE.replace(": t", ": u");
+    let objects = OBJECTS.replace("./out", "./other");
+    for (first, second) in [(LAKE, lake.as_str()), (OBJECTS, &objects), (OBJECTS, LAKE)] {
+        for accepts in [false, true] {
+            let desk = desk(first);
+            add_a_line(&desk);
+            kill_decided(&desk);
+            desk.write("web.yaml", &pipeline(second));
+            let ran = assume(&desk, "held");
+            assert_eq!(ran.code, 2, "{second}: {}", ran.stderr);
+            let is_alike = first.split(',').next() == second.split(',').next();
+            assert_eq!(ran.stderr.contains("--assume missing"), is_alike, "{}", ran.stderr);
+            for part in ["may lie in neither place", "run the earlier file", "--accept-loss"] {
+                assert!(ran.stderr.contains(part), "{second}: {part}: {}", ran.stderr);
+            }
+            if accepts {
+                let words = ["run", "web.yaml", "--until-end", "--assume", "held"];
+                desk.done(&[&words[..], &["--accept-loss"]].concat());
+            } else {
+                desk.write("web.yaml", &pipeline(first));
+                desk.done(&["run", "web.yaml", "--until-end", "-q"]);
+                desk.write("web.yaml", &pipeline(second));
+                assert_eq!(assume(&desk, "held").code, 0);
+            }
+            add_a_line(&desk);
+            desk.done(&["run", "web.yaml", "--until-end", "-q"]);
+            let audit = desk.run(&["audit", "web.yaml", "-f", "json"]).json();
+            let out = &audit["sinks"][0];
+            let lost = u64::from(accepts);
+            assert_eq!(out["lost"].as_u64(), Some(lost), "{second}: {audit}");
+            assert_eq!(out["found"].as_u64(), Some(1), "{second}: {audit}");
+            let away = LINES as u64 + 1 - lost;
+            assert_eq!(out["moved"][0]["rows"].as_u64(), Some(away), "{second}: {audit}");
+            assert_eq!(audit["complete"], true, "{second}: {audit}");
+        }
+    }
+}
+
+/// A start that died once the new place had the epoch, before it noted where the others lie.
+#[test]
+fn who_moves_a_sink_and_dies_moves_it_by_the_same_word_again() {
+    let desk = desk(LAKE);
+    add_a_line(&desk);
+    kill_decided(&desk);
+    desk.write("web.yaml", &pipeline(&LAKE.replace(": t", ": u")));
+    let mut command =
+        desk.command(&["run", "web.yaml", "--until-end", "-q", "--assume", "missing"]);
+    command.env("LOGMILL_FAILPOINT", "recover.done:1").stdout(std::process::Stdio::null());
+    assert!(!command.status().expect("it starts").success(), "it was killed");
+    assert_eq!(messages(&desk, "u"), 1);
+    assert_eq!(assume(&desk, "missing").code, 0);
+    assert_eq!(messages(&desk, "u"), 1, "it is not given twice");
+    let audit = desk.run(&["audit", "web.yaml", "-f", "json"]).json();
+    assert_eq!(audit["complete"], true, "{audit}");
+    assert_eq!(audit["sinks"][0]["moved"][0]["rows"].as_u64(), Some(LINES as u64), "{audit}");
 }
 
 #[test]

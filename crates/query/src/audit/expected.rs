@@ -166,7 +166,7 @@ impl Expected {
             let missed =
                 missed.map(|Gap { from, to }| Missed { lineage: lineage.to_string(), from, to });
             self.gaps.entry(sink.clone()).or_default().extend(missed);
-            places.note(lineage, epoch, sink, state);
+            places.note(lineage, &newest, sink);
             // A replay that is through stays where it was.
             if let Some(target) = &state.target
                 && !(lineage.is_replay() && self.targets.contains_key(sink))

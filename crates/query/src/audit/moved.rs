@@ -8,7 +8,8 @@ use std::collections::{HashMap, HashSet};
 
 use contract::Lineage;
 use state::LedgerRow;
-use state::checkpoint::{EarlierTarget, SinkState, Target};
+use state::checkpoint::{EarlierTarget, Target};
+use state::history::Newest;
 
 use super::AuditedSink;
 use super::report::Moved;
@@ -19,15 +20,20 @@ pub struct Places(HashMap<String, Vec<Known>>);
 
 struct Known {
     lineage: String,
+    /// The newest epoch that the sink is known to have got.
     epoch: u64,
     earlier: Vec<EarlierTarget>,
     last: Option<Target>,
 }
 
 impl Places {
-    /// Notes what the newest checkpoint of a lineage, that of an epoch, says of a sink.
-    pub fn note(&mut self, lineage: &Lineage, epoch: u64, sink: &str, state: &SinkState) {
+    /// Notes what the newest checkpoint of a lineage says of a sink.
+    pub fn note(&mut self, lineage: &Lineage, newest: &Newest, sink: &str) {
+        let Some(state) = newest.checkpoint.sinks.get(sink) else { return };
         let (earlier, last) = (state.earlier.clone(), state.target.clone());
+        // What is not finished lies nowhere, as far as anybody knows.
+        let owes = state.owes && !newest.complete;
+        let epoch = newest.checkpoint.epoch - u64::from(owes);
         let known = Known { lineage: lineage.to_string(), epoch, earlier, last };
         self.0.entry(sink.to_owned()).or_default().push(known);
     }
@@ -48,7 +54,8 @@ impl Places {
                 };
                 if let Some(target) = last.filter(is_left) {
                     let from = earlier.last().map_or(1, |last| last.to + 1);
-                    earlier.push(EarlierTarget { target, from, to: epoch, rows: None });
+                    let one = EarlierTarget { target, from, to: epoch, rows: None };
+                    earlier.extend((from <= epoch).then_some(one));
                 }
                 earlier.retain(|one| now.is_none_or(|now| !now.is_one(&one.target)));
                 let parts: Vec<_> = earlier.into_iter().map(|place| (place, 0)).collect();
@@ -137,9 +144,19 @@ impl Moves {
 
 #[cfg(test)]
 mod tests {
+    use state::Checkpoint;
+    use state::checkpoint::SinkState;
     use state::ledger::{Counts, Entry};
 
     use super::*;
+
+    /// The newest epoch of a lineage, with one sink.
+    fn newest(lineage: &Lineage, epoch: u64, state: &SinkState) -> Newest {
+        let mut checkpoint = Checkpoint::first("p", lineage, 1);
+        checkpoint.epoch = epoch;
+        checkpoint.sinks.insert("out".to_owned(), state.clone());
+        Newest { checkpoint, complete: !state.owes }
+    }
 
     fn target(place: &str) -> Target {
         Target { kind: "lake".to_owned(), place: Some(place.to_owned()) }
@@ -153,7 +170,7 @@ mod tests {
         state.move_to(&target("c"), 6);
         state.earlier.iter_mut().for_each(|one| one.rows = Some(10 * one.to));
         let mut places = Places::default();
-        places.note(&Lineage::main(), 9, "out", &state);
+        places.note(&Lineage::main(), &newest(&Lineage::main(), 9, &state), "out");
         let sink = AuditedSink { target: Some(target(now)), ..super::super::tests::silent("out") };
         let mut moves = places.settle(&[sink]);
         let counts = Counts { delivered: 3, ..Counts::default() };
@@ -193,16 +210,21 @@ mod tests {
     }
 
     #[test]
-    fn a_lineage_that_ended_before_the_move_left_its_rows_there() {
-        let mut places = Places::default();
-        let mut moved = SinkState { target: Some(target("a")), ..SinkState::default() };
-        let ended = moved.clone();
-        moved.move_to(&target("b"), 4);
-        places.note(&Lineage::main(), 9, "out", &moved);
-        places.note(&Lineage::replay("0a"), 2, "out", &ended);
-        let sink = AuditedSink { target: Some(target("b")), ..super::super::tests::silent("out") };
-        let moves = places.settle(&[sink]);
-        let of_replay = (String::from("out"), Lineage::replay("0a").to_string());
-        assert_eq!(moves.parts[&of_replay][0].0.to, 2);
+    fn a_lineage_that_ended_before_the_move_left_its_rows_there_but_for_what_is_unfinished() {
+        for (owes, places_of_it) in [(false, vec![(1, 2)]), (true, vec![(1, 1)])] {
+            let mut places = Places::default();
+            let mut moved = SinkState { target: Some(target("a")), ..SinkState::default() };
+            let ended = SinkState { owes, ..moved.clone() };
+            moved.move_to(&target("b"), 4);
+            let (main, replay) = (Lineage::main(), Lineage::replay("0a"));
+            places.note(&main, &newest(&main, 9, &moved), "out");
+            places.note(&replay, &newest(&replay, 2, &ended), "out");
+            let sink =
+                AuditedSink { target: Some(target("b")), ..super::super::tests::silent("out") };
+            let moves = places.settle(&[sink]);
+            let parts = &moves.parts[&("out".to_owned(), replay.to_string())];
+            let epochs: Vec<_> = parts.iter().map(|(one, _)| (one.from, one.to)).collect();
+            assert_eq!(epochs, places_of_it, "{owes}");
+        }
     }
 }
