@@ -1,7 +1,8 @@
 //! Reads what topics really hold: every committed record with its origin, to the end.
 //!
-//! Records without the headers of an origin came from somebody else and are left out, unless the
-//! sink writes none: then every record counts, and its place in the topic stands for its origin.
+//! Records without the headers of an origin came from somebody else and are counted alone, unless
+//! the sink writes none: then every record counts, and its place in the topic stands for its
+//! origin.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -173,13 +174,12 @@ fn take(wanted: &Wanted, found: &mut Found, message: &BorrowedMessage<'_>) -> Re
         true => OriginRow::of(message),
         false => Some(OriginRow::at_place(message)),
     };
-    let Some(row) = row else { return Ok(()) };
-    match &wanted.what {
-        ReadBack::Origins => found.origins.push(&row),
-        ReadBack::Record(origin) if row.is_of(origin) => {
+    match (&wanted.what, row) {
+        (ReadBack::Origins, row) => found.origins.push(row.as_ref()),
+        (ReadBack::Record(origin), Some(row)) if row.is_of(origin) => {
             found.records.push(whole(message, &row)?);
         }
-        ReadBack::Record(_) => {}
+        (ReadBack::Record(_), _) => {}
     }
     Ok(())
 }
@@ -247,30 +247,30 @@ impl Found {
 #[derive(Default)]
 struct Origins {
     splits: StringDictionaryBuilder<Int32Type>,
-    positions: Vec<i64>,
-    ordinals: Vec<i64>,
-    epochs: Vec<i64>,
+    positions: Vec<Option<i64>>,
+    ordinals: Vec<Option<i64>>,
+    epochs: Vec<Option<i64>>,
 }
 
 impl Origins {
-    fn push(&mut self, row: &OriginRow) {
-        self.splits.append_value(&row.split);
-        self.positions.push(row.position);
-        self.ordinals.push(row.ordinal);
-        self.epochs.push(row.epoch);
+    fn push(&mut self, row: Option<&OriginRow>) {
+        self.splits.append_option(row.map(|row| &row.split));
+        self.positions.push(row.map(|row| row.position));
+        self.ordinals.push(row.map(|row| row.ordinal));
+        self.epochs.push(row.map(|row| row.epoch));
     }
 
     fn finish(&mut self) -> Result<RecordBatch> {
-        let numbers = |numbers: &mut Vec<i64>| -> ArrayRef {
+        let numbers = |numbers: &mut Vec<Option<i64>>| -> ArrayRef {
             Arc::new(Int64Array::from(std::mem::take(numbers)))
         };
-        let columns: [(&str, ArrayRef); 4] = [
-            (SPLIT, Arc::new(self.splits.finish())),
-            (POSITION, numbers(&mut self.positions)),
-            (ORDINAL, numbers(&mut self.ordinals)),
-            (EPOCH, numbers(&mut self.epochs)),
+        let columns: [(&str, ArrayRef, bool); 4] = [
+            (SPLIT, Arc::new(self.splits.finish()), true),
+            (POSITION, numbers(&mut self.positions), true),
+            (ORDINAL, numbers(&mut self.ordinals), true),
+            (EPOCH, numbers(&mut self.epochs), true),
         ];
-        RecordBatch::try_from_iter(columns).bug("origins do not make a batch")
+        RecordBatch::try_from_iter_with_nullable(columns).bug("origins do not make a batch")
     }
 }
 
@@ -282,7 +282,7 @@ fn whole(message: &BorrowedMessage<'_>, row: &OriginRow) -> Result<RecordBatch> 
     records.push(message);
     let record = records.finish()?;
     let mut origins = Origins::default();
-    origins.push(row);
+    origins.push(Some(row));
     let origin = origins.finish()?;
     let fields = schema.fields().iter().zip(record.columns());
     let own = fields.filter(|(field, _)| ![LOSSY, POSITION].contains(&field.name().as_str()));

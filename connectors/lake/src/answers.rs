@@ -10,7 +10,7 @@ pub const ANSWERS: &[Answer] = &[
         about: About::Waits,
         then: "the commit is repeated on what the log holds by then",
         proofs: &[
-            "a_disk_that_fails_once_is_not_a_broken_table",
+            "a_disk_that_fails_while_a_log_is_read_is_read_again",
             "writers_that_race_for_one_entry_of_the_log_lose_none",
         ],
     },

@@ -89,6 +89,6 @@ pub const CHANGES: &[Change] = &[
     Change {
         when: "the store or the disk fails once",
         then: "tried again",
-        proofs: &["a_disk_that_fails_once_is_not_a_broken_table"],
+        proofs: &["a_disk_that_fails_while_a_log_is_read_is_read_again"],
     },
 ];

@@ -152,7 +152,10 @@ impl Reader {
         let positions = positions.as_primitive::<Int64Type>();
         let mut known: Option<(&str, bool)> = None;
         let ours = splits.iter().zip(positions).map(|(split, position)| {
-            let split = split.unwrap_or_default();
+            let Some(split) = split else {
+                // A row of somebody else is counted.
+                return Some(matches!(self.what, ReadBack::Origins));
+            };
             let is_ours = match known {
                 Some((same, is_ours)) if same == split => is_ours,
                 _ => self.key.split_hash(split) == hash,

@@ -20,7 +20,10 @@ pub const ANSWERS: &[Answer] = &[
         answer: "200 with `result: noop`: an ingest pipeline dropped it",
         about: About::Row,
         then: "never counted as delivered",
-        proofs: &["success_counts_only_where_a_document_was_written"],
+        proofs: &[
+            "success_counts_only_where_a_document_was_written",
+            "a_row_that_an_ingest_pipeline_drops_is_a_letter_and_the_others_arrive",
+        ],
     },
     Answer {
         answer: "409, and another document stands under its `_id`",

@@ -175,16 +175,26 @@ impl Scroll {
     }
 
     fn origins(&self, hits: &[Hit<'_>]) -> Result<RecordBatch> {
-        let ours: Vec<Origins> = hits.iter().filter_map(|hit| self.ours(hit)).collect();
+        // Documents without an origin are somebody else's: they are counted. So much cannot be said
+        // of those that another sink wrote.
+        let is_told = |hit: &Hit<'_>| serde_json::from_str::<Origins>(hit.source.get()).is_ok();
+        let rows: Vec<Option<Origins>> = hits
+            .iter()
+            .filter_map(|hit| match self.ours(hit) {
+                Some(row) => Some(Some(row)),
+                None => (!is_told(hit)).then_some(None),
+            })
+            .collect();
         let number = |of: fn(&Origins) -> i64| -> ArrayRef {
-            Arc::new(ours.iter().map(of).collect::<Int64Array>())
+            Arc::new(rows.iter().map(|row| row.as_ref().map(of)).collect::<Int64Array>())
         };
-        let splits = StringArray::from_iter_values(ours.iter().map(|row| row.split.as_str()));
-        RecordBatch::try_from_iter([
-            (SPLIT, Arc::new(splits) as ArrayRef),
-            (POSITION, number(|row| row.position)),
-            (ORDINAL, number(|row| row.ordinal)),
-            (EPOCH, number(|row| row.epoch)),
+        let split = |row: &Option<Origins>| row.as_ref().map(|row| row.split.clone());
+        let splits: StringArray = rows.iter().map(split).collect();
+        RecordBatch::try_from_iter_with_nullable([
+            (SPLIT, Arc::new(splits) as ArrayRef, true),
+            (POSITION, number(|row| row.position), true),
+            (ORDINAL, number(|row| row.ordinal), true),
+            (EPOCH, number(|row| row.epoch), true),
         ])
         .bug("could not make a batch of origins")
     }

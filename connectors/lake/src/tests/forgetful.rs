@@ -23,6 +23,9 @@ use crate::maintenance::Care;
 use crate::sparing::Sparing;
 use crate::table::{self, Location};
 
+/// What Linux calls a disk that could not be read.
+const EIO: i32 = 5;
+
 #[derive(Debug)]
 struct Forgetful {
     store: Arc<dyn ObjectStore>,
@@ -37,6 +40,10 @@ enum Fault {
     Overwrites,
     /// None: entries of the log that are open are counted.
     Counts(Arc<Open>),
+    /// The disk fails once where an entry of the log is opened.
+    FailsOpening(AtomicBool),
+    /// The disk fails once in the middle of an entry of the log.
+    FailsReading(AtomicBool),
 }
 
 /// Entries of a log that somebody reads now, and at most.
@@ -73,6 +80,26 @@ fn held(entry: Entry, found: GetResult) -> GetResult {
     GetResult { payload: GetResultPayload::Stream(pieces.boxed()), meta, range, attributes }
 }
 
+/// Whether an entry of the log is read, for the first time since the fault is armed.
+fn is_due(location: &Path, armed: &AtomicBool) -> bool {
+    location.extension() == Some("json") && armed.swap(false, Ordering::Relaxed)
+}
+
+/// The error of a disk that could not be read, as the store on local disk passes it on.
+fn broken_disk() -> Error {
+    let source = std::io::Error::from_raw_os_error(EIO);
+    Error::Generic { store: "LocalFileSystem", source: Box::new(source) }
+}
+
+/// The first bytes, then the error of the disk.
+fn torn(found: GetResult) -> GetResult {
+    let (meta, range) = (found.meta.clone(), found.range.clone());
+    let attributes = found.attributes.clone();
+    let first = bytes::Bytes::from_static(b"{");
+    let pieces = futures::stream::iter([Ok(first), Err(broken_disk())]);
+    GetResult { payload: GetResultPayload::Stream(pieces.boxed()), meta, range, attributes }
+}
+
 impl fmt::Display for Forgetful {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "forgetful {}", self.store)
@@ -98,7 +125,9 @@ impl ObjectStore for Forgetful {
                 Ok(put)
             }
             Fault::Overwrites => self.store.put(location, payload).await,
-            Fault::Counts(_) => self.store.put_opts(location, payload, opts).await,
+            Fault::Counts(_) | Fault::FailsOpening(_) | Fault::FailsReading(_) => {
+                self.store.put_opts(location, payload, opts).await
+            }
         }
     }
 
@@ -116,6 +145,8 @@ impl ObjectStore for Forgetful {
             Fault::Counts(open) if location.extension() == Some("json") => {
                 Ok(held(Entry::new(open.clone()), found))
             }
+            Fault::FailsOpening(armed) if is_due(location, armed) => Err(broken_disk()),
+            Fault::FailsReading(armed) if is_due(location, armed) => Ok(torn(found)),
             _ => Ok(found),
         }
     }
@@ -192,4 +223,24 @@ async fn a_log_is_read_a_few_entries_at_a_time() {
     assert_eq!(table.version(), 60);
     let most = open.most.load(Ordering::Relaxed);
     assert!((1..=10).contains(&most), "{most} of 61 entries were open at once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_fails_while_a_log_is_read_is_read_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let quiet = sink(folder.path(), json!({ "maintenance": { "enabled": false } }));
+    commit_epochs(&quiet, 3).await;
+    let log_store = table::log_store(&Location::embedded(folder.path(), "hits")).expect("a table");
+    let armed = || AtomicBool::new(true);
+    for fault in [Fault::FailsOpening(armed()), Fault::FailsReading(armed())] {
+        let shown = format!("{fault:?}");
+        let root = Arc::new(Forgetful { store: log_store.root_object_store(None), fault });
+        let (files, url) = (log_store.object_store(None), log_store.root_url());
+        let failing = default_logstore(files, root, url, &StorageConfig::default());
+        let failing = Sparing::over(failing);
+        let error = table::snapshot(&failing).await.expect_err("the disk fails");
+        assert!(error.retry(), "{shown}: {}", error.chain());
+        let table = table::snapshot(&failing).await.expect("once").expect("a table");
+        assert_eq!(table.version(), 3, "{shown}");
+    }
 }

@@ -183,3 +183,32 @@ async fn a_template_that_the_cluster_refuses_is_a_mistake_in_the_file() {
         assert!(error.chain().contains("nonsense"), "{}", error.chain());
     }
 }
+
+/// An ingest pipeline that drops documents makes the cluster answer with success all the same.
+#[tokio::test]
+async fn a_row_that_an_ingest_pipeline_drops_is_a_letter_and_the_others_arrive() {
+    for (url, index) in clusters() {
+        let processors = r#"{"processors":[{"drop":{"if":"ctx.text == 'b'"}}]}"#;
+        let path = format!("/_ingest/pipeline/{index}");
+        match testkit::http::send("PUT", &url, &path, processors) {
+            // Elasticsearch as the tests install it has no module of processors.
+            Err(said) if said.contains("No processor type exists") => continue,
+            made => drop(made.expect("it is made")),
+        }
+        let settings = format!(r#"{{"settings":{{"index.default_pipeline":"{index}"}}}}"#);
+        testkit::http::send("PUT", &url, &format!("/{index}"), &settings).expect("it is made");
+        let sink = sink(&url, &format!("index: {index}"));
+        let batch = texts(&["a", "b", "c"]);
+        // What is sent again, of the same version or a later one, is taken for what it is.
+        for epoch in [1, 1, 2] {
+            let prepared = deliver(&sink, epoch, &batch).await;
+            assert_eq!((prepared.rows, rejected(&prepared)), (2, vec![1]), "{url} {epoch}");
+            let reason = &prepared.rejects[0].reject.reason;
+            assert!(reason.contains("ingest pipeline"), "{reason}");
+            assert_eq!(positions(&sink).await, [0, 2]);
+        }
+        testkit::http::send("DELETE", &url, &format!("/{index}"), "").expect("it is there");
+        testkit::http::send("DELETE", &url, &format!("/_ingest/pipeline/{index}"), "")
+            .expect("it is there");
+    }
+}

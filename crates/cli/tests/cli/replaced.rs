@@ -15,7 +15,7 @@ use crate::Desk;
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// A pipeline of numbered rows into one sink, of which three are delivered.
-fn begin(name: &str, sink: &str) -> Desk {
+pub fn begin(name: &str, sink: &str) -> Desk {
     let desk = pipeline(name, sink);
     let ran = desk.done(&["run", "replaced.yaml", "--until-end", "--format", "json"]).json();
     assert_eq!(ran["sinks"][0]["delivered"], 3, "{ran}");

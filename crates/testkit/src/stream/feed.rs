@@ -204,17 +204,28 @@ impl Compacted {
 /// # Panics
 /// The broker refuses.
 pub fn remake_topic(brokers: &str, topic: &str) {
+    delete_topic(brokers, topic);
     let admin: AdminClient<DefaultClientContext> =
         ClientConfig::new().set("bootstrap.servers", brokers).create().expect("a client");
     let options = AdminOptions::new().operation_timeout(Some(ANSWER_LIMIT));
-    let gone = block_on(admin.delete_topics(&[topic], &options)).expect("the broker answers");
-    assert_eq!(gone, [Ok(topic.to_owned())]);
     let new = NewTopic::new(topic, 1, TopicReplication::Fixed(1));
     // The name is free once the broker has forgotten the old one.
     wait::until("the name is free", ANSWER_LIMIT, || {
         let made = block_on(admin.create_topics([&new], &options)).expect("the broker answers");
         made[0].is_ok().then_some(())
     });
+}
+
+/// Deletes a topic.
+///
+/// # Panics
+/// The broker refuses.
+pub fn delete_topic(brokers: &str, topic: &str) {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", brokers).create().expect("a client");
+    let options = AdminOptions::new().operation_timeout(Some(ANSWER_LIMIT));
+    let gone = block_on(admin.delete_topics(&[topic], &options)).expect("the broker answers");
+    assert_eq!(gone, [Ok(topic.to_owned())]);
 }
 
 /// Whether a consumer group is at rest and has so many members.

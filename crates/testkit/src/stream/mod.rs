@@ -25,7 +25,7 @@ use crate::wait;
 
 pub use destinations::{DESTINATIONS, Destination, places};
 use feed::Feed;
-pub use feed::{Compacted, create_topic, remake_topic};
+pub use feed::{Compacted, create_topic, delete_topic, remake_topic};
 use servers::{Called, Way, set_way};
 pub use tally::Tally;
 pub use upgrade::upgrade_amid;
