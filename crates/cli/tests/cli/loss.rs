@@ -249,6 +249,34 @@ fn a_file_of_a_few_lines_is_proven_line_by_line() {
     desk.done(&["audit", "web.yaml"]);
 }
 
+/// How many lines of a file come once more, of which some were cut off: none of a file of fewer
+/// than 16 lines, and at most one in 16 of any other.
+#[test]
+fn of_a_small_file_that_was_cut_off_at_most_a_line_in_sixteen_comes_again() {
+    for (lines, kept, again) in [(15, 10, 0), (16, 15, 1), (160, 154, 0), (160, 153, 10)] {
+        let letter = |at: usize| char::from(b"abcdefghijklmnop"[at % 16]);
+        let line = |at: usize| format!("{}{}\n", letter(at / 16), letter(at));
+        let text = |lines: usize| (0..lines).map(line).collect::<String>();
+        let desk = Desk::new();
+        desk.write("kept.log", &text(lines));
+        desk.write("web.yaml", PIPELINE);
+        let killed = desk
+            .command(&["run", "web.yaml", "--until-end", "--quiet"])
+            .env("LOGMILL_FAILPOINT", "decide.after:1")
+            .status()
+            .expect("the program starts");
+        assert_eq!(killed.code(), None, "the epoch is decided");
+        remove_files(&desk.path().join("logmill-data/lake/web"));
+        desk.write("kept.log", &text(kept));
+        desk.done(&["run", "web.yaml", "--until-end", "--accept-loss"]);
+        let sql = "SELECT coalesce(sum(delivered), 0) AS n FROM ledger \
+                   WHERE sink = 'lake' AND split LIKE '%#2'";
+        let counted = desk.done(&["query", sql, "--format", "csv"]).stdout;
+        assert_eq!(counted, format!("n\n{again}\n"), "{kept} of {lines}");
+        desk.done(&["audit", "web.yaml"]);
+    }
+}
+
 #[test]
 fn what_stands_before_a_cut_is_delivered_once_wherever_the_process_dies() {
     for point in [
