@@ -369,15 +369,22 @@ mod tests {
 
     #[tokio::test]
     async fn a_stream_is_done_once_its_last_line_is_committed() {
-        let source = source(io::Cursor::new("one\ntwo\n"));
+        let (sender, receiver) = mpsc::channel();
+        let source = source(Pieces(receiver));
         let mut reader = open(&source).await.expect("the first time");
-        let mut batch = reader.next_batch().await.expect("readable").expect("a line");
-        // The second line may come alone.
-        while let Some(next) = reader.next_batch().await.expect("readable") {
-            batch = next;
+        let mut batches = Vec::new();
+        // One by one: what is there at once comes in as many batches as its thread is slow.
+        for line in ["one\n", "two\n"] {
+            line.bytes().for_each(|byte| sender.send(vec![byte]).expect("somebody reads"));
+            batches.push(reader.next_batch().await.expect("readable").expect("a line"));
         }
+        drop(sender);
+        assert!(reader.next_batch().await.expect("readable").is_none());
+        let rows: Vec<_> = batches.iter().map(|batch| batch.records.num_rows()).collect();
+        assert_eq!(rows, [1, 1]);
+        reader.acknowledge(&batches[0].next).await.expect("noted");
         assert_eq!(list(&source, None).await.expect("known").splits.len(), 1);
-        reader.acknowledge(&batch.next).await.expect("noted");
+        reader.acknowledge(&batches[1].next).await.expect("noted");
         assert!(list(&source, None).await.expect("known").splits.is_empty());
     }
 
