@@ -168,13 +168,24 @@ async fn at(
     })
 }
 
-/// Whether a split of this name was ever read.
+/// Whether a split of this name was ever read, as far as a checkpoint knows it. Once it is gone and
+/// its epochs are folded, the sinks know it.
 ///
 /// # Errors
-/// External: a checkpoint cannot be read.
+/// External: a checkpoint or a sink cannot be read.
 pub async fn is_known(origin: &Origin, places: &Places<'_>) -> Result<bool> {
     let history = Checkpoints::read(places).await?;
-    Ok(history.newest().any(|newest| newest.roster.of_id(&origin.split).next().is_some()))
+    let mut kept = history.lineages.iter().flatten();
+    if kept.any(|kept| kept.roster.of_id(&origin.split).next().is_some()) {
+        return Ok(true);
+    }
+    let readable = |audited: &&AuditedSink| audited.sink.promise().proof == Proof::Origin;
+    for audited in places.sinks.iter().filter(readable) {
+        if !rows(origin, audited, places.pipeline).await?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Follows the first `limit` records whose text contains `text`, and counts all of them.

@@ -7,8 +7,8 @@ use clap::Args;
 use contract::sink::Proof;
 use contract::{Lineage, Result};
 use query::audit::{
-    DifferenceKind, Elsewhere, Gone, Missed, Moved, Replaced, Report, SinkReport, Unexplained,
-    Unfinished, Unreadable,
+    Difference, DifferenceKind, Elsewhere, Gone, Missed, Moved, Replaced, Report, SinkReport,
+    Unexplained, Unfinished, Unreadable,
 };
 use runtime::Pipeline;
 
@@ -135,11 +135,11 @@ pub fn print(report: &Report, out: &mut output::Stdout) -> std::io::Result<()> {
                 DifferenceKind::Duplicate => "twice or more",
                 DifferenceKind::Unexpected => "not expected",
             };
-            writeln!(
-                out,
-                "    {} {kind}: {}@{}..{}, epoch {}",
-                difference.rows, difference.split, difference.from, difference.to, difference.epoch
-            )?;
+            let Difference { rows, split, epoch, from, to, .. } = difference;
+            match split.is_empty() {
+                true => writeln!(out, "    {rows} {kind}: of splits that are gone")?,
+                false => writeln!(out, "    {rows} {kind}: {split}@{from}..{to}, epoch {epoch}")?,
+            }
         }
     }
     report.elsewhere.iter().try_for_each(|elsewhere| print_elsewhere(elsewhere, out))?;

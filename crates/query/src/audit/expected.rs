@@ -7,7 +7,7 @@ use std::ops::Range;
 use contract::record::OriginSum;
 use contract::{Lineage, Result};
 use state::checkpoint::{Gap, KnownIdentity, Target};
-use state::ledger::hash_number;
+use state::ledger::{GONE, hash_number};
 use state::{Checkpoint, CheckpointStore, History, LedgerRow};
 
 use super::AuditedSink;
@@ -59,6 +59,8 @@ pub struct Expected {
     ranges: HashMap<Stretch, Range<i64>>,
     /// The epochs of each split that are compared.
     limits: HashMap<String, Limits>,
+    /// The splits that have a row of their own in what is folded.
+    folded: HashSet<String>,
     /// What stood under the names that rows went to, by sink, each with its lineage.
     identities: HashMap<String, Vec<(String, KnownIdentity)>>,
     /// The lineages of each split, to be asked again once the sinks were read.
@@ -194,6 +196,8 @@ impl Expected {
             let known = self.limits.entry(split.to_owned()).or_insert(Limits::NONE);
             *known = known.merge(limits);
         }
+        let folded = ledger.rows.iter().filter(|row| row.epoch <= ledger.folded_until);
+        self.folded.extend(folded.map(|row| row.entry.split.clone()));
         let mut rows = ledger.rows;
         rows.retain(|row| row.epoch <= complete_until);
         let (folded_until, checkpoints) = (ledger.folded_until, history.checkpoints().await?);
@@ -237,10 +241,18 @@ impl Expected {
 
     /// The stretch that a row belongs to; none where the row is not compared.
     pub fn stretch(&self, split: &str, epoch: u64) -> Option<Stretch> {
+        let split = if self.is_gone(split, epoch) { GONE } else { split };
         let limits = self.limits.get(split)?;
         let epoch = epoch.max(limits.folded_until);
         let compared = epoch <= limits.complete_until.min(limits.certain_until);
         compared.then(|| Stretch { split: split.to_owned(), epoch })
+    }
+
+    /// Whether rows of a split are counted to those of all splits that are gone. Each row has a
+    /// hash of its own split, so that their sum proves each of them.
+    fn is_gone(&self, split: &str, epoch: u64) -> bool {
+        let gone = self.limits.get(GONE);
+        gone.is_some_and(|limits| epoch <= limits.folded_until) && !self.folded.contains(split)
     }
 
     /// The stretch of a row whose epoch is later than all that are compared; none for others.
@@ -414,8 +426,29 @@ impl Expected {
                 _ => differing.stretches.push(stretch.clone()),
             }
         }
+        self.settle_gone(sink, found, &mut differing.stretches);
         differing.stretches.sort_unstable();
         differing
+    }
+
+    /// A split that was gone and came back has rows in its own sum and in that of all that are
+    /// gone. Nobody knows which, so that what is folded of both is proved together.
+    fn settle_gone(&self, sink: &str, found: &Found, stretches: &mut Vec<Stretch>) {
+        if !self.limits.contains_key(GONE) {
+            return;
+        }
+        let is_folded = |stretch: &Stretch| {
+            let limits = self.limits.get(&stretch.split);
+            limits.is_some_and(|limits| stretch.epoch == limits.folded_until)
+        };
+        let (mut held, mut expected) = (OriginSum::default(), OriginSum::default());
+        for stretch in stretches.iter().filter(|stretch| is_folded(stretch)) {
+            held.merge(found.sum(stretch));
+            expected.merge(self.sum(sink, stretch));
+        }
+        if held == expected {
+            stretches.retain(|stretch| !is_folded(stretch));
+        }
     }
 
     /// Takes of the missing rows of a stretch those that went elsewhere; returns how many.
@@ -460,6 +493,9 @@ impl Expected {
         held: &mut Vec<(i64, i64)>,
     ) -> Vec<Difference> {
         let expected = self.sum(sink, stretch).rows;
+        if stretch.split == GONE {
+            return explain_gone(stretch, expected, held.len() as u64);
+        }
         let mut differences = duplicates(stretch, held);
         held.dedup();
         let distinct = held.len() as u64;
@@ -476,6 +512,18 @@ impl Expected {
             Ordering::Equal => {}
         }
         differences
+    }
+}
+
+/// The same for all splits that are gone, of which only the sum is known.
+fn explain_gone(stretch: &Stretch, expected: u64, held: u64) -> Vec<Difference> {
+    let differ = |kind, rows| difference(kind, stretch, rows, &(0..0));
+    match held.cmp(&expected) {
+        Ordering::Less => vec![differ(DifferenceKind::Missing, expected - held)],
+        Ordering::Greater => vec![differ(DifferenceKind::Unexpected, held - expected)],
+        Ordering::Equal => {
+            vec![differ(DifferenceKind::Missing, 1), differ(DifferenceKind::Unexpected, 1)]
+        }
     }
 }
 

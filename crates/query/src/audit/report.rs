@@ -208,7 +208,7 @@ pub enum DifferenceKind {
 pub struct Difference {
     /// What is wrong.
     pub kind: DifferenceKind,
-    /// The split.
+    /// The split; empty for all that no checkpoint knows any more, of which only sums are kept.
     pub split: String,
     /// The epoch; 0 for all epochs before the ledger's own memory.
     pub epoch: u64,

@@ -14,7 +14,7 @@ use contract::{Error, Lineage, Position, Result, SplitId};
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use state::checkpoint::{Cut, SinkState, Target};
-use state::ledger::{Counts, Entry, hash_text};
+use state::ledger::{Counts, Entry, GONE, hash_text};
 use state::{Checkpoint, CheckpointStore, History};
 
 use super::{AuditedSink, Report, SinkReport, Unfinished, audit};
@@ -201,6 +201,72 @@ async fn every_kind_of_difference_is_named_with_its_place() {
         "1 Missing in epoch 1 at a@0..3; 1 Unexpected in epoch 1 at a@0..8",
     )
     .await;
+}
+
+/// Epochs after which those before them are packed.
+const MANY: u64 = 300;
+
+/// Decides epochs behind the newest one until all up to it are folded. They know no split, or `a`
+/// anew, of which the first one reads a record.
+async fn fold(history: &History, back_at: Option<i64>) -> u64 {
+    let first = history.newest_epoch().await.expect("listed").expect("an epoch") + 1;
+    for epoch in first..first + 2 * MANY {
+        let mut checkpoint = Checkpoint::first("p", &Lineage::main(), 1);
+        checkpoint.epoch = epoch;
+        if back_at.is_some() {
+            checkpoint.roster.enter("s", Split::named(SplitId::new("a"), None));
+        }
+        if let (Some(position), true) = (back_at, epoch == first) {
+            let mut sum = OriginSum::default();
+            sum.add(split_seed("a"), position, 0);
+            let mut entry = entry(0);
+            entry.counts = Counts { read: 1, delivered: 1, ..Counts::default() };
+            entry.hash = hash_text(sum.hash);
+            checkpoint.ledger.push(entry);
+        }
+        history.decide(&mut checkpoint).await.expect("decided");
+        if epoch == first + MANY {
+            history.collect(epoch, 0).await;
+        }
+    }
+    let newest = first + 2 * MANY - 1;
+    history.mark_complete(newest).await.expect("marked");
+    history.collect(newest, i64::MAX).await;
+    let ledger = history.ledger().await.expect("read");
+    assert!(ledger.folded_until > first, "folded until {}", ledger.folded_until);
+    assert!(ledger.rows.iter().any(|row| row.entry.split == GONE), "one of them is gone");
+    first
+}
+
+#[tokio::test]
+async fn rows_of_a_split_that_is_gone_are_counted_to_its_family() {
+    let store = store(true).await;
+    let history = History::new(store.clone(), "p", &Lineage::main());
+    fold(&history, None).await;
+    let check = async |store: &Arc<dyn ObjectStore>, rows: Rows, expect: &str| {
+        let sinks = [audited("lake", Given(rows))];
+        let report = audit("p", &sinks, &checkpoints(store.clone())).await.expect("audited");
+        let SinkReport { found, expected, missing, duplicate, unexpected, .. } = &report.sinks[0];
+        let said =
+            format!("{found} of {expected}, {missing} missing, {} more", duplicate + unexpected);
+        assert_eq!(said, expect, "{rows:?}");
+        assert_eq!(report.complete, expect.ends_with("0 missing, 0 more"), "{rows:?}");
+    };
+    let whole: Rows = &[(1, 0), (1, 1), (1, 2), (2, 3), (2, 4), (2, 5)];
+    check(&store, whole, "6 of 6, 0 missing, 0 more").await;
+    check(&store, &whole[1..], "5 of 6, 1 missing, 0 more").await;
+    let twice: Rows = &[(1, 0), (1, 0), (1, 1), (1, 2), (2, 3), (2, 4), (2, 5)];
+    check(&store, twice, "7 of 6, 0 missing, 1 more").await;
+    let other: Rows = &[(1, 0), (1, 1), (1, 2), (2, 3), (2, 4), (2, 6)];
+    check(&store, other, "6 of 6, 1 missing, 1 more").await;
+    // It comes back under its name, and that is folded, too.
+    let back = fold(&history, Some(6)).await;
+    assert_eq!(back, 603);
+    let whole: Rows = &[(1, 0), (1, 1), (1, 2), (2, 3), (2, 4), (2, 5), (603, 6)];
+    check(&store, whole, "7 of 7, 0 missing, 0 more").await;
+    let lacks = audited("lake", Given(&whole[1..]));
+    let report = audit("p", &[lacks], &checkpoints(store)).await.expect("audited");
+    assert!(!report.complete);
 }
 
 #[tokio::test]

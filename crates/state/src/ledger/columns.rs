@@ -186,6 +186,11 @@ impl<'a> Rows<'a> {
         (self.splits.get(row).unwrap_or_default(), self.sinks.get(row).unwrap_or_default())
     }
 
+    /// The source of the split of a row, where it is known.
+    pub fn source(&self, row: usize) -> Option<&'a str> {
+        self.sources.get(row)
+    }
+
     /// A row with all that it has.
     pub fn get(&self, row: usize) -> Counted {
         let (split, sink) = self.key(row);

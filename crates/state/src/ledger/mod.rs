@@ -23,6 +23,9 @@ pub const COUNTS: [&str; 11] = [
     "lost",
 ];
 
+/// The split of a row that counts those of a family, or of a source, that are not known any more.
+pub const GONE: &str = "";
+
 /// The counts of one split for one sink in one epoch, in rows that carry their origin.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {

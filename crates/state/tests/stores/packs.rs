@@ -170,6 +170,37 @@ async fn packs_of_earlier_programs_are_read_and_folded() {
 }
 
 #[tokio::test]
+async fn splits_that_are_gone_are_added_up_by_family() {
+    let store = packed().await;
+    let mut sums = Vec::new();
+    // First `a` is gone, then `b` too.
+    for (round, known) in [(1, ["b", "c"]), (2, ["c", "d"])] {
+        for epoch in round * EPOCHS + 1..=(round + 1) * EPOCHS {
+            let mut next = Checkpoint::first(PIPELINE, &Lineage::main(), 1);
+            (next.epoch, next.ledger) = (epoch, vec![entry("c", "lake", 1)]);
+            for id in known {
+                next.roster.enter("access", Split::named(SplitId::new(id), None));
+            }
+            history(&store).decide(&mut next).await.unwrap();
+        }
+        history(&store).collect((round + 1) * EPOCHS, i64::MAX).await;
+        let [fold] = &names(&store, "fold-").await[..] else { panic!("one fold") };
+        let until: u64 = fold.filename().unwrap()[5..].parse().unwrap();
+        let columns = history(&store).ledger_columns().await.unwrap();
+        let rows = Rows::of(&columns[0]).unwrap();
+        let rows = (0..rows.len()).map(|row| rows.get(row)).filter(|row| row.epoch == until);
+        sums = rows.map(|row| (row.entry.split, row.family, row.entry.counts.read)).collect();
+        let read: u64 = sums.iter().map(|(_, _, read)| read).sum();
+        let counted = |epoch: u64| if epoch <= EPOCHS { epoch + 1 } else { 1 };
+        assert_eq!(read, (1..=until).map(counted).sum::<u64>(), "{sums:?}");
+    }
+    let gone = |family: Option<&str>, read| (String::new(), family.map(str::to_owned), read);
+    let of_a = EPOCHS * (EPOCHS + 1) / 2;
+    assert_eq!(sums[..2], [gone(None, EPOCHS), gone(Some("eu"), of_a)]);
+    assert_eq!((sums.len(), &*sums[2].0), (3, "c"), "who stays has a sum of its own");
+}
+
+#[tokio::test]
 async fn a_pack_or_a_fold_of_a_later_program_is_no_damage() {
     for kind in ["pack-", "fold-"] {
         let store = packed().await;
@@ -206,16 +237,24 @@ fn peak() -> Option<u64> {
 const SPLITS: u64 = 100_000;
 const SINKS: [&str; 3] = ["lake", "warehouse", "archive"];
 
+/// The splits that an epoch reads.
+fn ids_of(epoch: u64) -> impl Iterator<Item = String> {
+    let numbers = 0..SPLITS / EPOCHS;
+    numbers.map(move |number| format!("/var/log/service-{number}/instance-{epoch}/access.log"))
+}
+
+fn enter(checkpoint: &mut Checkpoint, id: &str) {
+    checkpoint.roster.enter("access", Split::named(SplitId::new(id), None));
+}
+
 async fn fill(folder: &FilePath) -> History {
     let store = CheckpointStore::local(folder).unwrap();
     let history = store.history(PIPELINE, &Lineage::main());
-    let of_epoch = SPLITS / EPOCHS;
     for epoch in 1..=EPOCHS {
         let mut checkpoint = Checkpoint::first(PIPELINE, &Lineage::main(), 1);
         checkpoint.epoch = epoch;
-        for number in 0..of_epoch {
-            let id = format!("/var/log/service-{number}/instance-{epoch}/access.log");
-            checkpoint.roster.enter("access", Split::named(SplitId::new(id.as_str()), None));
+        for id in ids_of(epoch) {
+            enter(&mut checkpoint, &id);
             checkpoint.ledger.extend(SINKS.map(|sink| entry(&id, sink, epoch)));
         }
         history.decide(&mut checkpoint).await.unwrap();
@@ -241,7 +280,12 @@ async fn packing_and_folding_take_the_same_memory_for_any_number_of_splits() {
     let pack = tidied(&history, EPOCHS).await;
     for epoch in EPOCHS + 1..=2 * EPOCHS {
         let first = Checkpoint::first(PIPELINE, &Lineage::main(), 1);
-        history.decide(&mut Checkpoint { epoch, ..first }).await.unwrap();
+        let mut checkpoint = Checkpoint { epoch, ..first };
+        if epoch == 2 * EPOCHS {
+            let ids = (1..=EPOCHS).flat_map(ids_of);
+            ids.for_each(|id| enter(&mut checkpoint, &id));
+        }
+        history.decide(&mut checkpoint).await.unwrap();
     }
     let fold = tidied(&history, 2 * EPOCHS).await;
     println!("{SPLITS} splits: pack {} KiB, fold {} KiB", pack >> 10, fold >> 10);
