@@ -12,10 +12,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use contract::discovery::{Listing, Unreadable};
+use contract::discovery::{Differences, Unreadable};
 use contract::source::{KnownSplit, Split};
 use contract::{Error, Position, Result, SplitId};
 
+use crate::attempt::{Attempt, first_free};
 use crate::config::{Included, Patterns};
 use crate::copies::{Copies, Waiting};
 use crate::expand::expand;
@@ -23,7 +24,7 @@ use crate::found::{Found, unreadable};
 use crate::identity::{Descriptor, Signature, family};
 use crate::look::{Look, Looker, must_read};
 use crate::matching::{
-    Candidate, Failures, assign, new_id, warning_if_filled, warning_if_replaced,
+    Candidate, Failures, assign, ids_of, warning_if_filled, warning_if_replaced,
     warning_if_truncated, warning_of_cut_off,
 };
 use crate::proof;
@@ -37,7 +38,8 @@ pub struct Finder {
     looker: Looker,
     /// How two files with the same beginning compared.
     likenesses: HashMap<(Signature, Signature), Likeness>,
-    /// Every split that was given out, as it was the last time.
+    /// Every split that was given out. A file that an attempt found and did not commit is not lost
+    /// for the next one when it was renamed meanwhile.
     given: HashMap<SplitId, Given>,
     /// Warnings that were given already.
     said: HashSet<String>,
@@ -46,8 +48,6 @@ pub struct Finder {
     /// Whether a file waits until all that it repeats is read of another one.
     holds_back: bool,
     copies: Copies,
-    /// Where splits ended that are not there any more, until it is asked for.
-    gone: HashMap<SplitId, i64>,
 }
 
 /// Which file a file is the beginning of.
@@ -82,15 +82,10 @@ pub fn locked(finder: &Mutex<Finder>) -> MutexGuard<'_, Finder> {
     finder.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A split that was given out.
-#[derive(Clone, Debug)]
+/// A split that was given out, as it was the last time.
+#[derive(Debug)]
 struct Given {
-    split: Split,
     descriptor: Arc<Descriptor>,
-    /// Where its file ended.
-    end: Option<i64>,
-    /// Whether the last listing that was whole had it.
-    is_there: bool,
     /// Whether NULs at its beginning stood there when something behind them had been read.
     began_with_nuls: bool,
 }
@@ -115,74 +110,94 @@ impl Finder {
             has_begun: false,
             holds_back: false,
             copies: Copies::new(rotate_wait),
-            gone: HashMap::new(),
         }
     }
 
-    /// Lists the splits that exist now, and what should be one and cannot be read.
+    /// Says what changed of the splits since an attempt was told of them, and what should be one
+    /// and cannot be read. A call that fails changes nothing.
     ///
     /// # Errors
     /// External, the first time: a file that is named without a pattern cannot be read. Bug: a
     /// known split is not ours.
-    pub fn discover(&mut self, known: &[KnownSplit]) -> Result<Listing> {
+    pub fn discover(&mut self, attempt: &mut Attempt) -> Result<Differences> {
+        attempt.forget_files();
+        let said = self.look(attempt);
+        attempt.forget_files();
+        said
+    }
+
+    /// An attempt that knows what a checkpoint knows, and what was given out since.
+    ///
+    /// # Errors
+    /// Bug: a split is not ours.
+    pub fn begin(&self, known: &[KnownSplit]) -> Result<Attempt> {
+        let mut attempt = Attempt::new(known)?;
+        let since = self.given.iter().filter(|(id, _)| !attempt.has(id));
+        let since = since.map(|(id, given)| (id.clone(), None, given.descriptor.clone()));
+        let since = since.map(|(id, position, of)| Candidate::new(id, position, of)).collect();
+        attempt.add(since);
+        Ok(attempt)
+    }
+
+    fn look(&mut self, attempt: &mut Attempt) -> Result<Differences> {
         self.looker.begin();
         self.holds_back = false;
-        let mut candidates = self.candidates(known)?;
         let mut named = self.find()?;
         let mut failures = Failures::default();
         let found = std::mem::take(&mut named.found);
         self.copies.retain(&found);
-        let found = self.without_copies(found, &candidates, &mut named.warnings, &mut failures);
-        let unknown = assign(found, &mut candidates, &mut failures)?;
-        let mut unknown = self.copies.give(unknown, &mut candidates, &mut failures)?;
-        failures.any_moved |= self.find_rotated(&unknown, &mut candidates)?;
-        let copies = trail::pass_over_copies(&mut unknown, &candidates, &mut failures)?;
+        let candidates = attempt.candidates.as_mut_slice();
+        let found = self.without_copies(found, candidates, &mut named.warnings, &mut failures);
+        let unknown = assign(found, candidates, &mut failures)?;
+        let mut unknown = self.copies.give(unknown, candidates, &mut failures)?;
+        failures.any_moved |= self.find_rotated(&unknown, candidates)?;
+        let copies = trail::pass_over_copies(&mut unknown, candidates, &mut failures)?;
         named.warnings.extend(copies);
-        let Waiting { again_in, warnings } = self.copies.hold(&mut unknown, &candidates);
+        let Waiting { again_in, warnings } = self.copies.hold(&mut unknown, candidates);
         named.warnings.extend(warnings);
-        let mut ids: HashSet<_> = candidates.iter().map(|one| one.id.clone()).collect();
-        let mut splits = Vec::new();
-        for candidate in &candidates {
-            let Some(found) = &candidate.found else { continue };
-            if self.given.get(&candidate.id).is_some_and(|given| given.began_with_nuls) {
-                named.warnings.extend(warning_if_filled(found));
-            }
-            splits.push(self.give(&candidate.id, found));
-            let is_behind = candidate.position.as_ref().is_some_and(|it| it.at > 0);
-            if let Some(given) = self.given.get_mut(&candidate.id) {
-                let head = &given.descriptor.head;
-                given.began_with_nuls = is_behind && head.length == 0;
-            }
-        }
-        for mut found in unknown {
-            if let Some(at) = proof::goes_on(&found, &candidates)? {
-                named.warnings.push(warning_of_cut_off(&found, &at));
-                found.from = Some(at);
-            } else {
-                named.warnings.extend(warning_if_truncated(&found, &candidates));
-                named.warnings.extend(warning_if_replaced(&found, &candidates));
-                named.warnings.extend(warning_if_repeated(&found));
-            }
-            let id = new_id(&found.path, &ids);
-            splits.push(self.give(&id, &found));
-            ids.insert(id);
-        }
-        splits.sort_by(|one, other| one.id.cmp(&other.id));
+        let new = new_splits(unknown, attempt, &mut named.warnings)?;
+        let is_readable = named.unreadable.values().all(|one| !one.may_hold_records);
+        let is_whole = is_readable && !failures.any_moved && failures.unreadable.is_empty();
+        attempt.add(new);
+        let found = self.tell(attempt, &mut named.warnings);
         for (path, error) in failures.unreadable {
             named.add(of_failure(&path, &error));
         }
         named.warnings.retain(|warning| self.said.insert(warning.clone()));
         self.has_begun = true;
-        let unreadable = named.unreadable.into_values().map(|one| named_as_split(one, &candidates));
-        let (unreadable, warnings) = (unreadable.collect(), named.warnings);
-        let is_partial = failures.any_moved;
-        let ask_again = self.holds_back || is_partial;
-        let listing = Listing { splits, warnings, unreadable, ..Listing::default() };
-        let listing = Listing { is_partial, ask_again, again_in, ..listing };
-        if listing.is_whole() {
-            self.note_gone(&listing.splits);
+        let unreadable = named.unreadable.into_values();
+        let unreadable = unreadable.map(|one| named_as_split(one, &attempt.candidates)).collect();
+        Ok(Differences {
+            found,
+            gone: if is_whole { attempt.take_gone() } else { Vec::new() },
+            warnings: named.warnings,
+            unreadable,
+            ask_again: self.holds_back || failures.any_moved,
+            again_in,
+            assigned: None,
+        })
+    }
+
+    /// The splits that are there and were not told of as they are.
+    fn tell(&mut self, attempt: &mut Attempt, warnings: &mut Vec<String>) -> Vec<Split> {
+        let mut told = Vec::new();
+        for candidate in &mut attempt.candidates {
+            let Some(found) = candidate.found.take() else { continue };
+            told.extend(candidate.news(&found));
+            let is_behind = candidate.position.as_ref().is_some_and(|it| it.at > 0);
+            let began_with_nuls = is_behind && candidate.descriptor.head.length == 0;
+            let descriptor = candidate.descriptor.clone();
+            let given = Given { descriptor, began_with_nuls };
+            let before = match self.given.get_mut(&candidate.id) {
+                Some(before) => Some(std::mem::replace(before, given)),
+                None => self.given.insert(candidate.id.clone(), given),
+            };
+            if before.is_some_and(|before| before.began_with_nuls) {
+                warnings.extend(warning_if_filled(&found));
+            }
+            candidate.found = Some(found);
         }
-        Ok(listing)
+        told
     }
 
     /// Which of some files a source that names all of them would read, and which it would leave
@@ -221,21 +236,6 @@ impl Finder {
         (kept, warnings)
     }
 
-    /// Notes splits that were there and are not among those that are there now, by their ids.
-    fn note_gone(&mut self, splits: &[Split]) {
-        let is_there = |id: &SplitId| splits.binary_search_by(|one| one.id.cmp(id)).is_ok();
-        let there = self.given.values_mut().filter(|given| given.is_there);
-        for given in there.filter(|given| !is_there(&given.split.id)) {
-            given.is_there = false;
-            self.gone.extend(given.end.map(|end| (given.split.id.clone(), end)));
-        }
-    }
-
-    /// Where splits ended that the last look found gone.
-    pub fn take_gone(&mut self) -> HashMap<SplitId, i64> {
-        std::mem::take(&mut self.gone)
-    }
-
     /// Finds the file of one split again, wherever it is now.
     ///
     /// # Errors
@@ -266,51 +266,16 @@ impl Finder {
         }
     }
 
-    /// The splits of the checkpoint and those given out since, as they were the last time.
-    fn candidates(&self, known: &[KnownSplit]) -> Result<Vec<Candidate>> {
-        let ids: HashSet<_> = known.iter().map(|known| &known.split.id).collect();
-        let since = self.given.values().filter(|given| !ids.contains(&given.split.id));
-        let since = since.map(|given| {
-            let (id, descriptor) = (given.split.id.clone(), given.descriptor.clone());
-            let position = descriptor.from.clone();
-            Ok(Candidate { id, position, descriptor, found: None })
-        });
-        let newest = known.iter().map(|known| self.candidate(known));
-        let mut candidates = newest.chain(since).collect::<Result<Vec<_>>>()?;
-        candidates.sort_by(|one, other| one.id.cmp(&other.id));
-        Ok(candidates)
-    }
-
     /// A split as the newest listing knows it.
     ///
     /// # Errors
     /// Bug: the split is not ours.
     pub fn candidate(&self, known: &KnownSplit) -> Result<Candidate> {
-        let given = self.given.get(&known.split.id);
-        let descriptor = match given {
+        let descriptor = match self.given.get(&known.split.id) {
             Some(given) => given.descriptor.clone(),
             None => Arc::new(Descriptor::of(known)?),
         };
-        let position = known.position.clone().or_else(|| descriptor.from.clone());
-        let id = known.split.id.clone();
-        Ok(Candidate { id, position, descriptor, found: None })
-    }
-
-    /// The split that a file is, made again only if the file changed.
-    fn give(&mut self, id: &SplitId, found: &Found) -> Split {
-        let descriptor = found.descriptor();
-        let known = self.given.get_mut(id).filter(|given| *given.descriptor == descriptor);
-        if let Some(given) = known {
-            given.is_there = true;
-            return given.split.clone();
-        }
-        let text = serde_json::to_value(&descriptor).expect("paths were checked to be text");
-        let split = Split { id: id.clone(), descriptor: text };
-        let (end, is_there) = (found.end(), true);
-        let (descriptor, began_with_nuls) = (Arc::new(descriptor), false);
-        let given = Given { split: split.clone(), descriptor, end, is_there, began_with_nuls };
-        self.given.insert(id.clone(), given);
-        split
+        Ok(Candidate::new(known.split.id.clone(), known.position.clone(), descriptor))
     }
 
     /// Looks at all files that the patterns name.
@@ -354,9 +319,8 @@ impl Finder {
         warnings: &mut Vec<String>,
         failures: &mut Failures,
     ) -> Vec<Found> {
-        let known: HashSet<_> =
-            candidates.iter().map(|candidate| candidate.descriptor.signature.file()).collect();
-        let is_known = |found: &Found| known.contains(&found.signature.file());
+        let by_file = by_file(candidates);
+        let is_known = |found: &Found| by_file.contains_key(&found.signature.file());
         // The file that is known already stays where two are equal.
         let (known, unknown): (Vec<_>, Vec<_>) = found.into_iter().partition(is_known);
         let mut kept: Vec<Found> = Vec::new();
@@ -368,7 +332,7 @@ impl Finder {
                 continue;
             };
             let others = alike.entry(beginning.to_owned()).or_default();
-            match self.whole_of(&mut one, others, &mut kept, candidates) {
+            match self.whole_of(&mut one, others, &mut kept, &by_file) {
                 Ok(Whole::Itself) => {
                     others.push(kept.len());
                     kept.push(one);
@@ -393,13 +357,16 @@ impl Finder {
         one: &mut Found,
         others: &[usize],
         kept: &mut [Found],
-        candidates: &[Candidate],
+        by_file: &ByFile<'_>,
     ) -> Result<Whole> {
-        let is_split = split_of(one, candidates).is_some();
+        if others.is_empty() {
+            return Ok(Whole::Itself);
+        }
+        let is_split = split_of(one, by_file).is_some();
         for number in others {
             let other = &mut kept[*number];
             // Its reader stays on a plain file, and so does its split.
-            let split = split_of(other, candidates).filter(|_| other.end().is_some());
+            let split = split_of(other, by_file).filter(|_| other.end().is_some());
             if is_split && split.is_some() {
                 continue;
             }
@@ -485,11 +452,47 @@ fn warning_if_repeated(found: &Found) -> Option<String> {
     })
 }
 
+/// Known splits by the file that they were last seen in.
+type ByFile<'a> = HashMap<(u64, u64), Vec<&'a Candidate>>;
+
+fn by_file(candidates: &[Candidate]) -> ByFile<'_> {
+    let mut by_file = ByFile::with_capacity(candidates.len());
+    for candidate in candidates {
+        by_file.entry(candidate.descriptor.signature.file()).or_default().push(candidate);
+    }
+    by_file
+}
+
 /// The known split whose file this is already.
-fn split_of<'a>(found: &Found, candidates: &'a [Candidate]) -> Option<&'a Candidate> {
-    let mut those =
-        candidates.iter().filter(|one| one.descriptor.signature.is_same_file(&found.signature));
-    those.find(|one| matches!(one.is_in(found), Ok(Some(true))))
+fn split_of<'a>(found: &Found, by_file: &ByFile<'a>) -> Option<&'a Candidate> {
+    let those = by_file.get(&found.signature.file()).into_iter().flatten().copied();
+    those.into_iter().find(|one| matches!(one.is_in(found), Ok(Some(true))))
+}
+
+/// Files that nobody knows as new splits, with a word about those that took the place of others.
+fn new_splits(
+    unknown: Vec<Found>,
+    attempt: &Attempt,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<Candidate>> {
+    let (mut new, mut ids) = (Vec::new(), HashSet::new());
+    for mut found in unknown {
+        let candidates = &attempt.candidates;
+        if let Some(at) = proof::goes_on(&found, candidates)? {
+            warnings.push(warning_of_cut_off(&found, &at));
+            found.from = Some(at);
+        } else {
+            warnings.extend(warning_if_truncated(&found, candidates));
+            warnings.extend(warning_if_replaced(&found, candidates));
+            warnings.extend(warning_if_repeated(&found));
+        }
+        let id = first_free(ids_of(&found.path), attempt, &ids);
+        ids.insert(id.clone());
+        let mut candidate = Candidate::new(id, None, found.descriptor().into());
+        candidate.found = Some(found);
+        new.push(candidate);
+    }
+    Ok(new)
 }
 
 /// Leaves out the compressed forms of files that are there too, as far as these are too short to

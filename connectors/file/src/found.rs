@@ -3,6 +3,7 @@
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use contract::{Error, Position, Result};
@@ -29,7 +30,7 @@ pub struct Found {
     pub changed_ns: i64,
     /// Where its split begins, if what stands before was read of another file.
     pub from: Option<Position>,
-    head: Vec<u8>,
+    head: Arc<[u8]>,
     fingerprint: Fingerprint,
     /// The same without what stands behind NULs over which text may be written.
     lasting: Fingerprint,
@@ -53,7 +54,7 @@ impl Found {
             from: None,
             fingerprint: Fingerprint::of(&head),
             lasting: Fingerprint::of(&head[..before_holes(&head)]),
-            head,
+            head: head.into(),
         }))
     }
 
@@ -85,6 +86,16 @@ impl Found {
             head: self.lasting.clone(),
             from: self.from.clone(),
         }
+    }
+
+    /// Whether a split that remembers so much about its file would remember the same of this one.
+    pub fn is_as(&self, descriptor: &Descriptor) -> bool {
+        let Descriptor { path, signature, is_settled, head, from } = descriptor;
+        *signature == self.signature
+            && *is_settled == self.signature.is_settled()
+            && *path == self.path
+            && *head == self.lasting
+            && *from == self.from
     }
 
     /// For how long nothing about it changed: a copy may carry the time of the last write of what

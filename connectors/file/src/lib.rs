@@ -11,6 +11,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
+mod attempt;
 pub mod config;
 mod copies;
 mod cursor;
@@ -42,6 +43,7 @@ use contract::spec::{BuildContext, Connector, Spec};
 use contract::{Result, Section};
 use formats::compression::Limits;
 
+use crate::attempt::Attempt;
 use crate::discover::Finder;
 use crate::identity::Descriptor;
 
@@ -93,6 +95,8 @@ impl Connector for File {
         let config = section.read::<config::Config>()?;
         let patterns = config::patterns(&config, section)?;
         let packing = config.packing();
-        Ok(Finder::new(patterns, packing, Duration::ZERO).discover(&[])?.unreadable)
+        Ok(Finder::new(patterns, packing, Duration::ZERO)
+            .discover(&mut Attempt::default())?
+            .unreadable)
     }
 }

@@ -2,14 +2,14 @@
 //!
 //! Names and inodes only decide what is tried first; the bytes decide what is true.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use contract::{Error, ErrorKind, Position, Result, SplitId};
 
 use crate::found::Found;
-use crate::identity::{Descriptor, are_related};
+use crate::identity::{Descriptor, are_related, family};
 
 /// A known split, and its file once that is found.
 pub struct Candidate {
@@ -21,6 +21,12 @@ pub struct Candidate {
     pub descriptor: Arc<Descriptor>,
     /// The file that holds what was read of it.
     pub found: Option<Found>,
+    /// Whether the runtime was told that it is there, as the descriptor says.
+    pub is_told: bool,
+    /// Whether it was told that it is not.
+    pub is_gone: bool,
+    /// Where its file ended at the last look.
+    pub end: Option<i64>,
 }
 
 /// Files whose bytes could not be compared.
@@ -34,6 +40,14 @@ pub struct Failures {
 }
 
 impl Candidate {
+    /// A split of which nothing was told, and that begins where its descriptor says if nothing was
+    /// read of it.
+    pub fn new(id: SplitId, position: Option<Position>, descriptor: Arc<Descriptor>) -> Self {
+        let position = position.or_else(|| descriptor.from.clone());
+        let (found, end, is_told, is_gone) = (None, None, false, false);
+        Self { id, position, descriptor, found, is_told, is_gone, end }
+    }
+
     /// Whether more than a few bytes tie a file to the split.
     pub fn is_tied(&self, found: &Found) -> bool {
         // A few bytes prove little: unrelated files often hold the same ones.
@@ -80,16 +94,7 @@ pub fn assign(
     for candidate in candidates.iter_mut().filter(|candidate| candidate.found.is_none()) {
         pool.give(paths.get(&candidate.descriptor.path).copied(), candidate)?;
     }
-    for candidate in candidates.iter_mut().filter(|candidate| candidate.found.is_none()) {
-        for number in pool.left() {
-            if pool.found[number].as_ref().is_some_and(|found| candidate.is_tied(found)) {
-                pool.give(Some(number), candidate)?;
-            }
-            if candidate.found.is_some() {
-                break;
-            }
-        }
-    }
+    pool.give_the_rest(candidates)?;
     Ok(pool.found.into_iter().flatten().collect())
 }
 
@@ -105,9 +110,33 @@ impl Pool<'_> {
         numbered.filter_map(|(number, found)| Some((key(found.as_ref()?), number))).collect()
     }
 
-    fn left(&self) -> Vec<usize> {
-        let numbered = self.found.iter().enumerate();
-        numbered.filter(|(_, found)| found.is_some()).map(|(number, _)| number).collect()
+    /// Gives files to splits that are tied to them by what both begin with, or by their names.
+    fn give_the_rest(&mut self, candidates: &mut [Candidate]) -> Result<()> {
+        if self.found.iter().all(Option::is_none) {
+            return Ok(());
+        }
+        let mut alike: HashMap<String, Vec<usize>> = HashMap::new();
+        let mut related: HashMap<(PathBuf, String), Vec<usize>> = HashMap::new();
+        for (number, found) in self.found.iter().enumerate() {
+            let Some(found) = found else { continue };
+            if let Some(beginning) = found.beginning() {
+                alike.entry(beginning.to_owned()).or_default().push(number);
+            }
+            related.entry(family_of(&found.path)).or_default().push(number);
+        }
+        for candidate in candidates.iter_mut().filter(|candidate| candidate.found.is_none()) {
+            let tied = match candidate.descriptor.head.is_full() {
+                true => alike.get(&candidate.descriptor.head.sha256),
+                false => related.get(&family_of(&candidate.descriptor.path)),
+            };
+            for number in tied.into_iter().flatten() {
+                self.give(Some(*number), candidate)?;
+                if candidate.found.is_some() {
+                    break;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Gives a file to a split if it holds what was read of it.
@@ -137,14 +166,18 @@ impl Pool<'_> {
     }
 }
 
-/// The id of a file that is a new split: its path, and a number if the path had a split before.
-pub fn new_id(path: &Path, ids: &HashSet<SplitId>) -> SplitId {
-    let path = path.to_string_lossy();
-    let numbered = (2..).map(|generation| SplitId::new(format!("{path}#{generation}")));
-    std::iter::once(SplitId::new(&*path))
-        .chain(numbered)
-        .find(|id| !ids.contains(id))
-        .expect("there are more numbers than splits")
+/// The folder of a file, and its name without what rotation adds.
+pub fn family_of(path: &Path) -> (PathBuf, String) {
+    (path.parent().unwrap_or(Path::new("/")).to_owned(), family(path).to_owned())
+}
+
+/// The ids that a file may have that is a new split: its path, and with a number if the path had a
+/// split before.
+pub fn ids_of(path: &Path) -> impl Iterator<Item = SplitId> {
+    let path = path.to_string_lossy().into_owned();
+    let first = SplitId::new(&*path);
+    let numbered = (2..).map(move |generation| SplitId::new(format!("{path}#{generation}")));
+    std::iter::once(first).chain(numbered)
 }
 
 /// What to say about a new file of which something was read as another split, which was cut off.

@@ -84,12 +84,9 @@ pub fn goes_on(found: &Found, candidates: &[Candidate]) -> Result<Option<Positio
         if !Note::of(position)?.is_some_and(|note| note.is_cut_off) {
             continue;
         }
-        let candidate = Candidate {
-            id: candidate.id.clone(),
-            position: Some(with_cut_off(position, false)?),
-            descriptor: candidate.descriptor.clone(),
-            found: None,
-        };
+        let position = Some(with_cut_off(position, false)?);
+        let candidate =
+            Candidate::new(candidate.id.clone(), position, candidate.descriptor.clone());
         let candidate = begun(candidate)?;
         if candidate.is_tied(found) && candidate.is_in(found)? == Some(true) {
             newest = newest.max(candidate.position);

@@ -4,13 +4,14 @@ use std::sync::{Arc, Mutex};
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
-use contract::discovery::{Comparison, Differences, Discoverer, Moved};
+use contract::discovery::{Differences, Discoverer, Moved};
 use contract::error::Context;
 use contract::record::message_schema;
 use contract::source::{KnownSplit, Source, Split, SplitReader, Until};
 use contract::{Error, Position, Result};
 use formats::blocks::Blocks;
 
+use crate::attempt::Attempt;
 use crate::config::{Config, Patterns};
 use crate::cursor::{Cursor, Reading};
 use crate::discover::{Finder, Whereabouts, locked};
@@ -48,28 +49,32 @@ async fn blocking<T: Send + 'static>(
         .bug("a thread that looks for files failed")?
 }
 
-/// Compares what there is with what there was.
-struct Changes {
+/// Looks for files during one attempt.
+struct Looks {
     finder: Arc<Mutex<Finder>>,
-    compared: Comparison,
+    /// What the checkpoint knows, until the first look.
+    known: Vec<KnownSplit>,
+    /// None before that, and while a thread has it.
+    attempt: Option<Attempt>,
 }
 
 #[async_trait]
-impl Discoverer for Changes {
+impl Discoverer for Looks {
     async fn look(&mut self, moved: Moved) -> Result<Differences> {
-        self.compared.hear(moved);
-        let known = self.compared.known().clone();
+        let (attempt, known) = (self.attempt.take(), std::mem::take(&mut self.known));
         let looked = blocking(&self.finder, move |finder| {
             let mut finder = locked(finder);
-            let listing = finder.discover(&known)?;
-            Ok((listing, finder.take_gone()))
+            let mut attempt = match attempt {
+                Some(attempt) => attempt,
+                None => finder.begin(&known)?,
+            };
+            attempt.hear(moved);
+            let said = finder.discover(&mut attempt);
+            Ok((attempt, said))
         });
-        let (listing, ends) = looked.await?;
-        let mut changed = self.compared.take(listing);
-        for gone in &mut changed.gone {
-            gone.end = ends.get(&gone.id).copied();
-        }
-        Ok(changed)
+        let (attempt, said) = looked.await?;
+        self.attempt = Some(attempt);
+        said
     }
 }
 
@@ -80,8 +85,8 @@ impl Source for Files {
     }
 
     fn discover(&self, known: Option<Vec<KnownSplit>>) -> Box<dyn Discoverer> {
-        let compared = Comparison::new(known.unwrap_or_default());
-        Box::new(Changes { finder: self.finder.clone(), compared })
+        let known = known.unwrap_or_default();
+        Box::new(Looks { finder: self.finder.clone(), known, attempt: None })
     }
 
     async fn open(

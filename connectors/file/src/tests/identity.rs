@@ -1,7 +1,6 @@
 //! Files under other names, and other files under the same name.
 
 use std::fs;
-use std::sync::Arc;
 
 use formats::compression::Limits;
 
@@ -149,12 +148,9 @@ async fn a_file_that_is_rotated_while_a_listing_compares_it_is_no_new_split() {
     bench.rename("a", "b");
     bench.write("a", "new\n");
     let known = &bench.known[0];
-    let mut candidates = [Candidate {
-        id: known.split.id.clone(),
-        position: known.position.clone(),
-        descriptor: Arc::new(Descriptor::of(known).expect("ours")),
-        found: None,
-    }];
+    let descriptor = Descriptor::of(known).expect("ours").into();
+    let (id, position) = (known.split.id.clone(), known.position.clone());
+    let mut candidates = [Candidate::new(id, position, descriptor)];
     let mut failures = Failures::default();
     let unknown = assign(vec![found], &mut candidates, &mut failures).expect("ours");
     assert!(unknown.is_empty(), "as a new split it would be read again");

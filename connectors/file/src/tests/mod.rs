@@ -1,6 +1,7 @@
 //! Real files in a folder of their own, read through the contract as the runtime does it.
 
 mod bytes;
+mod changes;
 mod copied;
 mod follow;
 mod gzip;
@@ -65,6 +66,15 @@ impl Bench {
 
     fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
         fs::write(self.path(name), bytes).expect("a file can be written");
+    }
+
+    /// A file that was last written long ago.
+    fn write_old(&self, name: &str, text: &str) {
+        self.write(name, text);
+        let file = fs::OpenOptions::new().append(true).open(self.path(name));
+        let hour = std::time::Duration::from_secs(3600);
+        file.and_then(|file| file.set_modified(std::time::SystemTime::now() - hour))
+            .expect("a file can be written");
     }
 
     fn append(&self, name: &str, bytes: impl AsRef<[u8]>) {

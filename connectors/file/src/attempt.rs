@@ -1,0 +1,110 @@
+//! What one attempt knows of its splits, and what it was told of them.
+//!
+//! It begins with what a checkpoint knows and goes with the attempt. A split that is found becomes
+//! one of those that are known; what did not change is not told again.
+
+use std::collections::HashSet;
+
+use contract::discovery::{Gone, Moved};
+use contract::source::{KnownSplit, Split};
+use contract::{Result, SplitId};
+
+use crate::found::Found;
+use crate::identity::Descriptor;
+use crate::matching::Candidate;
+
+/// The splits of an attempt.
+#[derive(Default)]
+pub struct Attempt {
+    /// By id.
+    pub candidates: Vec<Candidate>,
+}
+
+impl Attempt {
+    /// Knows what a checkpoint knows; nothing was told yet.
+    ///
+    /// # Errors
+    /// Bug: a split is not ours.
+    pub fn new(known: &[KnownSplit]) -> Result<Self> {
+        let candidates = known.iter().map(|known| {
+            let descriptor = Descriptor::of(known)?;
+            let position = known.position.clone();
+            Ok(Candidate::new(known.split.id.clone(), position, descriptor.into()))
+        });
+        let mut attempt = Self { candidates: candidates.collect::<Result<_>>()? };
+        attempt.sort();
+        Ok(attempt)
+    }
+
+    /// Notes how far splits are committed.
+    pub fn hear(&mut self, moved: Moved) {
+        for (id, position) in moved {
+            if let Ok(place) = self.place(&id) {
+                self.candidates[place].position = Some(position);
+            }
+        }
+    }
+
+    /// Adds splits that are new.
+    pub fn add(&mut self, new: Vec<Candidate>) {
+        if !new.is_empty() {
+            self.candidates.extend(new);
+            self.sort();
+        }
+    }
+
+    /// Whether a split is known.
+    pub fn has(&self, id: &SplitId) -> bool {
+        self.place(id).is_ok()
+    }
+
+    /// Splits whose files a look that saw all did not find, each once.
+    pub fn take_gone(&mut self) -> Vec<Gone> {
+        let lost = self.candidates.iter_mut().filter(|one| one.found.is_none() && !one.is_gone);
+        let gone = lost.map(|one| {
+            (one.is_gone, one.is_told) = (true, false);
+            Gone { id: one.id.clone(), end: one.end.take() }
+        });
+        gone.collect()
+    }
+
+    /// Forgets the files that were found: another look finds them again.
+    pub fn forget_files(&mut self) {
+        self.candidates.iter_mut().for_each(|one| one.found = None);
+    }
+
+    fn place(&self, id: &SplitId) -> std::result::Result<usize, usize> {
+        self.candidates.binary_search_by(|one| one.id.cmp(id))
+    }
+
+    fn sort(&mut self) {
+        self.candidates.sort_by(|one, other| one.id.cmp(&other.id));
+    }
+}
+
+impl Candidate {
+    /// The split as it is now, if it was not told so.
+    pub fn news(&mut self, found: &Found) -> Option<Split> {
+        let has_changed = !found.is_as(&self.descriptor);
+        if has_changed {
+            self.descriptor = found.descriptor().into();
+        }
+        (self.is_gone, self.end) = (false, found.end());
+        let was_told = std::mem::replace(&mut self.is_told, true);
+        (has_changed || !was_told).then(|| {
+            let text = serde_json::to_value(&*self.descriptor);
+            let descriptor = text.expect("paths were checked to be text");
+            Split { id: self.id.clone(), descriptor }
+        })
+    }
+}
+
+/// The first of the ids of a new split that nobody has.
+pub fn first_free(
+    ids: impl Iterator<Item = SplitId>,
+    attempt: &Attempt,
+    new: &HashSet<SplitId>,
+) -> SplitId {
+    let mut free = ids.filter(|id| !attempt.has(id) && !new.contains(id));
+    free.next().expect("there are more numbers than splits")
+}
