@@ -60,6 +60,11 @@ pub struct Options {
     #[arg(long, conflicts_with_all = ["write", "look"])]
     memory: bool,
 
+    /// Measure alone what 100,000 splits cost of which 200 move, through so many epochs.
+    #[arg(long, value_name = "EPOCHS", num_args = 0..=1, default_missing_value = "1000")]
+    #[arg(conflicts_with_all = ["write", "look", "memory"])]
+    splits: Option<u64>,
+
     /// Measure parsing and the runs into the lake alone, in turn with an earlier program of ours;
     /// with --kafka also runs into Kafka, PostgreSQL, S3 and OpenSearch.
     #[arg(long, value_name = "PROGRAM", conflicts_with_all = ["write", "look", "memory"])]
@@ -76,6 +81,9 @@ pub struct Options {
 
 /// Measures everything, prints a table.
 pub fn run(options: &Options) -> Result<(), String> {
+    if let Some(epochs) = options.splits {
+        return splits(epochs);
+    }
     let python = python::start()?;
     let bins = ["build", "--release", "--package", "logmill", "--package", "testkit", "--bins"];
     steps::step("release build", steps::cargo(bins))?;
@@ -89,6 +97,14 @@ pub fn run(options: &Options) -> Result<(), String> {
     }
     // What was measured before something failed is kept.
     measured
+}
+
+/// In a process of its own, which prints the figures.
+fn splits(epochs: u64) -> Result<(), String> {
+    let packages = ["bench", "--package", "runtime", "--package", "logmill", "--bench", "splits"];
+    let mut command = steps::cargo(packages);
+    command.arg("--").arg(format!("epochs={epochs}"));
+    steps::step("splits", command)
 }
 
 fn measure(bench: &Bench, options: &Options, table: &mut Table) -> Result<(), String> {
