@@ -30,6 +30,8 @@ pub struct Tail {
     lag: Lag,
     points: Arc<Points>,
     split: SplitId,
+    /// Whether it ends where the file ended when it was opened.
+    has_end: bool,
     /// Said behind the last record: the file was cut off there.
     cut_off: Option<Position>,
 }
@@ -47,9 +49,10 @@ impl Tail {
     /// Reads with `cursor`; looks at a quiet file every `poll_interval`.
     pub fn new(cursor: Cursor, poll_interval: Duration) -> Self {
         let (points, split) = cursor.points();
+        let has_end = cursor.stops_at_end();
         let state = State::Ready(Box::new(cursor));
         let (quiet_looks, lag, cut_off) = (0, Lag::default(), None);
-        Self { state, poll_interval, quiet_looks, lag, points, split, cut_off }
+        Self { state, poll_interval, quiet_looks, lag, points, split, has_end, cut_off }
     }
 
     /// Ends with a position, behind which the file was cut off.
@@ -150,6 +153,7 @@ impl SplitReader for Tail {
                 None => Rest::UntilChanged,
             },
             State::Held(..) => Rest::OnceCommitted,
+            State::Ended if self.has_end => Rest::UntilChanged,
             State::Ready(_) | State::Reading(_) | State::Ended => Rest::None,
         }
     }

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use arrow::array::{Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
-use contract::discovery::{ByListing, Discoverer, Listing};
+use contract::discovery::{Differences, Discoverer, Gone, Moved};
 use contract::record::position_field;
-use contract::source::{KnownSplit, Lag, Lineages, ReadBatch, Source, Split, SplitReader, Until};
+use contract::source::{
+    KnownSplit, Lag, Lineages, ReadBatch, Rest, Source, Split, SplitReader, Until,
+};
 use contract::{Error, Position, Result, SplitId};
 
 use crate::config::SourceConfig;
@@ -24,6 +26,20 @@ impl Counter {
         let number = Field::new("number", DataType::Int64, false);
         Self { config, schema: Arc::new(Schema::new(vec![number, position_field()])) }
     }
+
+    fn has(&self, split: &SplitId) -> bool {
+        split.as_str().parse::<u32>().is_ok_and(|number| number < self.config.splits)
+    }
+}
+
+/// All that there is to say, until it is said.
+struct Once(Differences);
+
+#[async_trait]
+impl Discoverer for Once {
+    async fn look(&mut self, _moved: Moved) -> Result<Differences> {
+        Ok(std::mem::take(&mut self.0))
+    }
 }
 
 #[async_trait]
@@ -37,11 +53,15 @@ impl Source for Counter {
     }
 
     fn discover(&self, known: Option<Vec<KnownSplit>>) -> Box<dyn Discoverer> {
+        let gone = known.into_iter().flatten().map(|known| known.split.id);
+        let gone = gone.filter(|id| !self.has(id)).map(|id| Gone { id, end: None }).collect();
         let splits = (0..self.config.splits).map(|number| Split {
             id: SplitId::new(number.to_string()),
-            descriptor: serde_json::Value::Null,
+            // Whoever reads a split again after its rows became more sees that it grew.
+            descriptor: self.config.rows_max.into(),
         });
-        Box::new(ByListing::new(Listing::of(splits), known))
+        let first = Differences { found: splits.collect(), gone, ..Differences::default() };
+        Box::new(Once(first))
     }
 
     async fn open(
@@ -61,6 +81,7 @@ impl Source for Counter {
             end,
             batch_rows: i64::try_from(self.config.batch_rows.max(1)).unwrap_or(i64::MAX),
             waits: until == Until::Forever,
+            is_whole: end == rows_max,
         }))
     }
 }
@@ -71,6 +92,8 @@ struct CounterReader {
     end: i64,
     batch_rows: i64,
     waits: bool,
+    /// Whether it ends where the split does.
+    is_whole: bool,
 }
 
 #[async_trait]
@@ -98,6 +121,13 @@ impl SplitReader for CounterReader {
 
     async fn acknowledge(&mut self, _position: &Position) -> Result<()> {
         Ok(())
+    }
+
+    fn rest(&self) -> Rest {
+        match self.is_whole && self.next >= self.end {
+            true => Rest::UntilChanged,
+            false => Rest::None,
+        }
     }
 
     fn lag(&self) -> Lag {

@@ -194,7 +194,9 @@ pub enum Rest {
     /// No: there is more to read, or nobody would say when there is.
     #[default]
     None,
-    /// Until the source gives the split another descriptor.
+    /// Until the source gives the split another descriptor: all that it held when it was opened
+    /// was given. If nothing is held back either ([`Lag::held`]), that is kept with the position,
+    /// and later starts do not open the split as long as its descriptor is the same.
     UntilChanged,
     /// The same, but no longer than this: something is held back that is due then, and would be
     /// lost if the split were removed before. Such a reader gives up its place last.
@@ -245,9 +247,10 @@ pub trait SplitReader: Send {
         Ok(None)
     }
 
-    /// Whether the reader, which follows its split, may give up its place to one that waits. Asked
-    /// between two calls of [`SplitReader::next_batch`] while there are more splits than places;
-    /// no I/O. A reader that rests is dropped without an acknowledgement.
+    /// Whether the reader, which follows its split, may give up its place to one that waits, and
+    /// whether it has given all that there was. Asked between two calls of
+    /// [`SplitReader::next_batch`] while there are more splits than places, and at every barrier,
+    /// also at the end; no I/O. A reader that rests is dropped without an acknowledgement.
     fn rest(&self) -> Rest {
         Rest::None
     }

@@ -3,7 +3,7 @@
 //! An attempt begins at a checkpoint and ends with the first error of any of its tasks. Whatever
 //! it had not decided is gone with it; the next one begins at the newest checkpoint.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -94,6 +94,11 @@ pub struct Attempt<'a> {
     pub seen: Seen,
     /// Numbers of splits whose positions are committed and of which the sources were not told yet.
     pub moved: BTreeSet<usize>,
+    /// Splits that were read as far as they went when they were opened, which no checkpoint says
+    /// yet.
+    pub read: BTreeMap<usize, Arc<SplitContext>>,
+    /// Whether the epoch under way is the last one: then it is made for them alone, too.
+    pub is_last: bool,
     /// Where sources begin that came since the last checkpoint.
     pub beginnings: Vec<Beginning>,
     /// The sinks, by number; none for those that stand aside.
@@ -120,8 +125,7 @@ impl<'a> Attempt<'a> {
         let mut tasks = JoinSet::new();
         let writers = open_writers(owner, &checkpoint, &cast).await?;
         let ends = Arc::new(Ends::new(owner.pipeline.settings.epoch_bytes_max));
-        let mut queues = Vec::new();
-        let mut sinks = Vec::new();
+        let (mut queues, mut sinks) = (Vec::new(), Vec::new());
         for (sink, (writer, skip)) in writers.into_iter().zip(cast.sinks).enumerate() {
             let (Some(writer), Some(skip)) = (writer, skip) else {
                 queues.push(None);
@@ -178,6 +182,8 @@ impl<'a> Attempt<'a> {
             departed: Vec::new(),
             seen: Seen::default(),
             moved: BTreeSet::new(),
+            read: BTreeMap::new(),
+            is_last: false,
             beginnings: Vec::new(),
             sinks,
             merging: None,

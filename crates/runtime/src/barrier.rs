@@ -19,6 +19,7 @@ use crate::draft::{Draft, Gathered};
 use crate::flow::{Parcel, Tally, answer_of, gone, send};
 use crate::metrics::Observed;
 use crate::originals;
+use crate::owner::Scope;
 use crate::reader_task::{ReaderCommand, ReaderReport};
 use crate::sink_task::{SinkControl, SinkMessage, SinkReport};
 use crate::step_task::StepMessage;
@@ -31,6 +32,7 @@ impl Attempt<'_> {
     /// Retryable External: the attempt must be dropped. Bug: the ledger does not add up.
     pub async fn draft_epoch(&mut self) -> Result<Option<Draft>> {
         let reports = self.pause_readers().await?;
+        self.note_read(&reports);
         let lineage = &self.owner.lineage;
         self.owner.instruments.stand(lineage, &self.readers, &reports);
         self.seen.stand(&self.readers, &reports);
@@ -43,7 +45,8 @@ impl Attempt<'_> {
                 self.owner.progress.troubles.passed(source, reader.split.id().as_str());
             }
         }
-        if cuts.is_empty() && self.beginnings.is_empty() {
+        let is_wanted = !self.beginnings.is_empty() || self.is_last && !self.read.is_empty();
+        if cuts.is_empty() && !is_wanted {
             self.last_reports.clear();
             self.let_go_of_ended();
             self.begin_later().await?;
@@ -133,6 +136,23 @@ impl Attempt<'_> {
             send(&reader.commands, ReaderCommand::Resume(self.epoch)).await?;
         }
         Ok(())
+    }
+
+    /// Notes which splits were read as far as they went. Of two readers of one split the later one
+    /// tells; what it gave beyond that is taken back.
+    fn note_read(&mut self, reports: &[ReaderReport]) {
+        if self.owner.scope != Scope::Sources {
+            return;
+        }
+        let left = self.last_reports.iter().map(|(split, report)| (split, report));
+        let readers = self.readers.iter().map(|reader| &reader.split).zip(reports);
+        for (split, report) in left.chain(readers) {
+            let is_said = self.checkpoint.roster[split.index].is_read;
+            match report.is_read && (!report.read_at.is_empty() || !is_said) {
+                true => self.read.insert(split.index, split.clone()),
+                false => self.read.remove(&split.index),
+            };
+        }
     }
 
     fn take_reports(
@@ -249,6 +269,9 @@ impl Attempt<'_> {
         next.roster = std::mem::take(&mut self.checkpoint.roster);
         let mut moved = draft.moved;
         moved.retain(|number, position| next.roster.advance(*number, position));
+        for (number, split) in std::mem::take(&mut self.read) {
+            next.roster.read(number, &split.split.descriptor);
+        }
         self.beginnings.drain(..).for_each(|one| one.enter(&mut next));
         self.take_base(&mut next);
         let decision = self.owner.decide(&mut next).await?;

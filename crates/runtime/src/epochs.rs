@@ -5,9 +5,10 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use contract::discovery::Differences;
-use contract::source::{Again, Rest, Until};
+use contract::source::{Again, KnownSplit, Rest, Until};
 use contract::{Result, failpoint};
 use state::Checkpoint;
+use state::roster::Entered;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
@@ -24,7 +25,7 @@ use crate::reader_task::{Assignment, Leave, ReaderTask};
 use crate::retries::Requests;
 use crate::roster::arrivals::{Arrivals, Arrived, until};
 use crate::roster::discovery::Discoverers;
-use crate::roster::phases::Phases;
+use crate::roster::phases::{Phases, Seen};
 use crate::standing;
 use crate::summary::SummaryBuilder;
 
@@ -305,8 +306,10 @@ impl Epochs {
         let roster = &mut attempt.checkpoint.roster;
         for split in found.found {
             owner.instruments.came(&node.name, &split);
-            let index = roster.enter(&node.name, split.clone());
-            self.phases.found(index, number, split, now);
+            let Entered { number: index, is_news } = roster.enter(&node.name, split);
+            let state = &roster[index];
+            let (is_read, family) = (state.is_read, state.known.split.family());
+            self.phases.found(Seen { index, source: number, family, is_news, is_read }, now);
         }
         for gone in &found.gone {
             owner.progress.troubles.gone(&node.name, gone.id.as_str());
@@ -315,8 +318,9 @@ impl Epochs {
                 self.phases.gone(index, gone.end);
             }
         }
-        for gone in self.phases.forget_gone(number) {
-            owner.progress.troubles.passed(&node.name, gone.id.as_str());
+        for index in self.phases.forget_gone(number) {
+            let id = &roster[index].known.split.id;
+            owner.progress.troubles.passed(&node.name, id.as_str());
         }
         owner.progress.troubles.found(&node.name, found.unreadable);
         for gone in found.gone {
@@ -361,8 +365,9 @@ impl Epochs {
         for (index, _) in attempt.checkpoint.roster.iter() {
             let context = originals::context_at(attempt.owner, &attempt.checkpoint, index);
             if let Some(context) = context {
-                let split = context.split.clone();
-                self.phases.found(index, context.source, split, Instant::now());
+                let (source, is_news, is_read) = (context.source, false, false);
+                let seen = Seen { index, source, family: None, is_news, is_read };
+                self.phases.found(seen, Instant::now());
             }
         }
     }
@@ -374,13 +379,14 @@ impl Epochs {
             false => (readers_max_following(), Until::Forever),
         };
         while self.active(attempt) < readers_max as u64 {
-            let Some(ready) = self.phases.next() else { break };
-            let committed = &attempt.checkpoint.roster[ready.index].known.position;
+            let Some(next) = self.phases.next() else { break };
+            let KnownSplit { split, position } = &attempt.checkpoint.roster[next.index].known;
             // What a reader that left had read stands in the epoch under way.
-            let position = ready.position.max(committed.clone());
+            let position = next.position.max(position.clone());
+            attempt.owner.instruments.split_opened(next.source);
             let assignment = Assignment {
                 number: self.opened,
-                split: SplitContext::new(ready.index, ready.source, ready.split),
+                split: SplitContext::new(next.index, next.source, split.clone()),
                 position,
                 until: until.clone(),
             };
@@ -499,6 +505,7 @@ impl Epochs {
         summary: &mut SummaryBuilder,
         end: End,
     ) -> Result<End> {
+        attempt.is_last = true;
         if self.end_epoch(attempt, summary).await? == Ended::Left {
             return Ok(End::Left);
         }

@@ -101,6 +101,12 @@ const FAILPOINTS: &[Failpoint] = &[
         "its rows come again, once",
     ),
     Failpoint::of_epoch(
+        "reader.leaves",
+        "a reader found the end of its split and is to give up its place",
+        "the epoch never was: its rows come again, once; what came meanwhile comes too",
+    )
+    .passed_by(Passed::Apart),
+    Failpoint::of_epoch(
         "barrier.paused",
         "readers stand still, rows are in queues",
         "the epoch never was: its rows come again, once",

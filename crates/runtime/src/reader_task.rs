@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use contract::source::{Lag, ReadBatch, Rest, Until};
 use contract::transform::EpochStart;
-use contract::{Error, ErrorKind, Position, Result};
+use contract::{Error, ErrorKind, Position, Result, failpoint};
 use state::ledger::Counts;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -60,6 +60,8 @@ pub struct ReaderReport {
     pub lag: Lag,
     /// Whether records came since the split was opened.
     pub moved: bool,
+    /// Whether all was given that the split held when it was opened, and nothing is held back.
+    pub is_read: bool,
     /// Whether the split can be read: records came, or the reader waits at its end.
     pub is_well: bool,
 }
@@ -217,6 +219,7 @@ impl ReaderTask {
             Ok(Stop::LetGo) => Ok(()),
             Ok(Stop::Left(why)) => {
                 self.confirm().await?;
+                failpoint::reach("reader.leaves").await?;
                 self.leave(why);
                 Ok(())
             }
@@ -321,14 +324,16 @@ impl ReaderTask {
     fn report(&mut self) -> ReaderReport {
         let is_open = self.reading.reader().is_some();
         let was_open = std::mem::replace(&mut self.was_open, is_open);
-        let waits = self.ended || self.reading.rest() != Rest::None;
+        let (rest, lag) = (self.reading.rest(), self.reading.lag());
+        let waits = self.ended || rest != Rest::None;
         ReaderReport {
             position: self.position.clone(),
             tally: std::mem::take(&mut self.tally),
             ended: self.ended,
             read_at: std::mem::take(&mut self.read_at),
-            lag: self.reading.lag(),
+            lag,
             moved: self.moved,
+            is_read: rest == Rest::UntilChanged && lag.held.is_none(),
             // One that fails at once does not stand open through a whole epoch.
             is_well: self.moved || was_open || waits,
         }

@@ -36,7 +36,7 @@ impl Suspects {
         let own = known.states().filter(|state| state.source == name);
         let own: BTreeSet<&SplitId> = own.map(|state| &state.known.split.id).collect();
         let is_others = |state: &&SplitState| {
-            let SplitState { source, known } = state;
+            let SplitState { source, known, .. } = state;
             source != name && known.position.is_some() && !own.contains(&known.split.id)
         };
         let mut others: BTreeMap<&str, Vec<KnownSplit>> = BTreeMap::new();
@@ -93,7 +93,7 @@ pub fn refuse_named(
         let own: BTreeSet<&SplitId> = own.map(|state| &state.known.split.id).collect();
         let is_in_file = |other: &str| pipeline.sources.iter().any(|node| node.name == other);
         let mut taken: BTreeMap<&str, BTreeSet<SplitId>> = BTreeMap::new();
-        for SplitState { source: other, known } in known {
+        for SplitState { source: other, known, .. } in known {
             let id = &known.split.id;
             let is_others = other != name && known.position.is_some() && !own.contains(id);
             let is_still = || is_in_file(other) && names(other, id) != Some(false);

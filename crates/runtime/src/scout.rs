@@ -133,10 +133,7 @@ impl Scout {
         try_join_all(new.iter().map(|split| begin_one(run, source, split))).await?;
         for split in new {
             let lineage = Lineage::of_split(source, &split.id);
-            let state = SplitState {
-                source: source.to_owned(),
-                known: KnownSplit { split, position: None },
-            };
+            let state = SplitState::new(source, KnownSplit { split, position: None });
             self.known.insert(lineage, state);
         }
         Ok(splits)

@@ -359,7 +359,7 @@ mod tests {
     fn each_split_is_listed_once_and_those_in_trouble_come_first() {
         let mut roster = Roster::default();
         for id in ["a", "b", "c", "d", "e"] {
-            let number = roster.enter("access", Split::named(SplitId::new(id), None));
+            let number = roster.enter("access", Split::named(SplitId::new(id), None)).number;
             if id != "b" {
                 roster.advance(number, &Position::new(4));
             }

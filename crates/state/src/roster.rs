@@ -10,6 +10,7 @@ use std::ops::Index;
 use contract::source::{KnownSplit, Split};
 use contract::{Position, SplitId};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// A split of a source with the next record to read.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -19,6 +20,26 @@ pub struct SplitState {
     /// The split and its position.
     #[serde(flatten)]
     pub known: KnownSplit,
+    /// Whether all that it held when its source described it so is read up to the position: it is
+    /// opened again only with another descriptor.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_read: bool,
+}
+
+/// A split as its source says that it is now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entered {
+    /// Its number.
+    pub number: usize,
+    /// Whether it is new, or its descriptor another one than before.
+    pub is_news: bool,
+}
+
+impl SplitState {
+    /// A split of a source, of which it is not known that it was read.
+    pub fn new(source: impl Into<String>, known: KnownSplit) -> Self {
+        Self { source: source.into(), known, is_read: false }
+    }
 }
 
 /// Splits by number and by id.
@@ -85,22 +106,19 @@ impl Roster {
     }
 
     /// Takes in what a source says of a split; one that is not known gets a number.
-    pub fn enter(&mut self, source: &str, split: Split) -> usize {
-        match self.number(source, &split.id) {
-            Some(number) => {
-                if let Some(state) = self.splits.get_mut(&number)
-                    && state.known.split.descriptor != split.descriptor
-                {
-                    state.known.split = split;
-                    self.changed.insert(number);
-                }
-                number
-            }
-            None => {
-                let known = KnownSplit { split, position: None };
-                self.add(SplitState { source: source.to_owned(), known })
-            }
+    pub fn enter(&mut self, source: &str, split: Split) -> Entered {
+        let Some(number) = self.number(source, &split.id) else {
+            let known = KnownSplit { split, position: None };
+            return Entered { number: self.add(SplitState::new(source, known)), is_news: true };
+        };
+        let state = self.splits.get_mut(&number);
+        let other = state.filter(|state| state.known.split.descriptor != split.descriptor);
+        let is_news = other.is_some();
+        if let Some(state) = other {
+            (state.known.split, state.is_read) = (split, false);
+            self.changed.insert(number);
         }
+        Entered { number, is_news }
     }
 
     /// Notes the next record of a split. Whether that says anything new.
@@ -112,9 +130,19 @@ impl Roster {
         if known.as_ref().is_some_and(is_known) {
             return false;
         }
-        state.known.position = Some(position.clone());
+        (state.known.position, state.is_read) = (Some(position.clone()), false);
         self.changed.insert(number);
         true
+    }
+
+    /// Notes that all is read, up to its position, that a split held when it was described so;
+    /// nothing if it is described otherwise by now.
+    pub fn read(&mut self, number: usize, descriptor: &Value) {
+        let Some(state) = self.splits.get_mut(&number) else { return };
+        if !state.is_read && state.known.split.descriptor == *descriptor {
+            state.is_read = true;
+            self.changed.insert(number);
+        }
     }
 
     /// The number of the next split that is new.
@@ -206,11 +234,14 @@ mod tests {
     #[test]
     fn a_split_keeps_its_number_and_is_found_by_its_source_and_id() {
         let mut roster = Roster::default();
-        assert_eq!(roster.enter("access", split("a.log", 1)), 0);
-        assert_eq!(roster.enter("errors", split("a.log", 1)), 1, "another source's is another one");
-        assert_eq!(roster.enter("access", split("b.log", 1)), 2);
+        let mut enter = |source: &str, id: &str| roster.enter(source, split(id, 1)).number;
+        assert_eq!(enter("access", "a.log"), 0);
+        assert_eq!(enter("errors", "a.log"), 1, "another source's is another one");
+        assert_eq!(enter("access", "b.log"), 2);
         assert!(roster.advance(0, &Position::new(7)));
-        assert_eq!(roster.enter("access", split("a.log", 2)), 0);
+        let again = roster.enter("access", split("a.log", 2));
+        assert_eq!(again, Entered { number: 0, is_news: true });
+        assert!(!roster.enter("access", split("a.log", 2)).is_news);
         assert_eq!(roster[0].known.split.descriptor, 2, "as it was said last");
         assert_eq!(roster[0].known.position, Some(Position::new(7)));
         let id = SplitId::new("a.log");
@@ -246,14 +277,40 @@ mod tests {
     }
 
     #[test]
+    fn a_split_is_read_until_its_descriptor_or_its_position_is_another_one() {
+        let mut roster = Roster::default();
+        let number = roster.enter("access", split("a", 1)).number;
+        roster.advance(number, &Position::new(7));
+        roster.read(number, &2.into());
+        assert!(!roster[number].is_read, "it grew since");
+        roster.read(number, &1.into());
+        roster.settle();
+        roster.read(number, &1.into());
+        roster.advance(number, &Position::new(7));
+        roster.enter("access", split("a", 1));
+        assert!(roster[number].is_read);
+        assert_eq!(roster.changes().count(), 0, "it stands in a file as it is");
+        let text = serde_json::to_string(&roster[number]).expect("JSON");
+        let stored: SplitState = serde_json::from_str(&text).expect("JSON");
+        assert!(stored.is_read && text.contains("is_read"));
+        roster.enter("access", split("a", 2));
+        assert!(!roster[number].is_read);
+        roster.read(number, &2.into());
+        roster.advance(number, &Position::new(8));
+        assert!(!roster[number].is_read);
+        let text = serde_json::to_string(&roster[number]).expect("JSON");
+        assert!(!text.contains("is_read"), "{text}");
+    }
+
+    #[test]
     fn numbers_go_on_behind_all_that_were_given() {
         let mut roster = Roster::default();
         let known = KnownSplit { split: split("z", 1), position: None };
-        let state = SplitState { source: "access".to_owned(), known };
+        let state = SplitState::new("access", known);
         roster.fill([(7, state)].into_iter());
-        assert_eq!(roster.enter("access", split("a", 1)), 8);
+        assert_eq!(roster.enter("access", split("a", 1)).number, 8);
         roster.begin_at(20);
-        assert_eq!(roster.enter("access", split("b", 1)), 20);
+        assert_eq!(roster.enter("access", split("b", 1)).number, 20);
         assert_eq!(roster.number("access", &SplitId::new("z")), Some(7));
         assert_eq!(roster.iter().map(|(number, _)| number).collect::<Vec<_>>(), [7, 8, 20]);
     }

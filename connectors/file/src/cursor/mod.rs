@@ -260,6 +260,11 @@ impl Cursor {
         }
     }
 
+    /// Whether it stops at the end that the file had when it was opened.
+    pub fn stops_at_end(&self) -> bool {
+        self.stop == Stop::AtEnd
+    }
+
     /// What waits at the end that was read last; none while there is more to read.
     pub fn held(&self) -> Option<Held> {
         self.held

@@ -35,6 +35,7 @@ mod mistakes;
 mod named;
 mod numbers;
 mod objects;
+mod opened;
 mod refused;
 mod renames;
 mod replaced;

@@ -54,11 +54,13 @@ impl Server {
         Self { child, address: line.expect("it says where it listens") }
     }
 
-    fn get(&self, path: &str) -> Result<String, String> {
+    /// The body of an answer.
+    pub fn get(&self, path: &str) -> Result<String, String> {
         http::send("GET", &self.address, path, "")
     }
 
-    fn stop(mut self) -> i32 {
+    /// Tells it to stop; its exit code.
+    pub fn stop(mut self) -> i32 {
         kill_process(Pid::from_child(&self.child), Signal::TERM).expect("it lives");
         self.child.wait().expect("it ends").code().unwrap_or(-1)
     }
@@ -72,7 +74,7 @@ impl Drop for Server {
 }
 
 /// The value of a series, by its name and labels as they are shown.
-fn value(text: &str, series: &str) -> Option<f64> {
+pub fn value(text: &str, series: &str) -> Option<f64> {
     let line = text
         .lines()
         .find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')))?;

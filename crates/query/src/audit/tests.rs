@@ -117,7 +117,7 @@ async fn store(complete: bool) -> Arc<dyn ObjectStore> {
         let mut checkpoint = Checkpoint::first("p", &lineage, 1);
         checkpoint.epoch = epoch;
         let split = Split { id: SplitId::new("a"), descriptor: serde_json::Value::Null };
-        let split = checkpoint.roster.enter("s", split);
+        let split = checkpoint.roster.enter("s", split).number;
         let (from, to) = (Some(Position::new(from)), Position::new(from + 3));
         checkpoint.cuts.push(Cut { split, from: from.clone(), to, marks: Vec::new() });
         checkpoint.ledger.push(entry(from.expect("given").at));

@@ -89,6 +89,7 @@ pub const SPLIT_LAG_BYTES: &str = "logmill_split_lag_bytes";
 pub const FAILED_SPLITS: &str = "logmill_source_failed_splits";
 pub const BROKEN_SPLITS: &str = "logmill_source_broken_splits";
 pub const WAITING_SPLITS: &str = "logmill_source_waiting_splits";
+pub const SPLITS_OPENED: &str = "logmill_source_splits_opened_total";
 pub const SPLIT_FAILURES: &str = "logmill_source_split_failures_total";
 pub const LEDGER_ROWS: &str = "logmill_ledger_rows_total";
 pub const DEAD_LETTERS: &str = "logmill_dead_letters_total";
@@ -175,6 +176,11 @@ pub const METRICS: &[Metric] = &[
         SOURCE,
         "Splits of which all was read, and whose end waits for something to be written: a line \
          without end, NULs, an archive that is not complete.",
+    ),
+    counter(
+        SPLITS_OPENED,
+        SOURCE,
+        "Splits that were opened, each time; one that was read and did not change is not.",
     ),
     counter(
         SPLIT_FAILURES,

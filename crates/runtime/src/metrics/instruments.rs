@@ -64,6 +64,7 @@ struct SourceCounters {
     failed_splits: Gauge,
     broken_splits: Gauge,
     waiting_splits: Gauge,
+    splits_opened: Counter,
     split_failures: Counter,
 }
 
@@ -115,6 +116,11 @@ impl Instruments {
         self.sources[source].read_records.increment(records);
         self.sources[source].read_bytes.increment(batch.bytes);
         self.sources[source].skipped_bytes.increment(batch.skipped);
+    }
+
+    /// A split of a source is opened.
+    pub fn split_opened(&self, source: usize) {
+        self.sources[source].splits_opened.increment(1);
     }
 
     /// A split of a source failed, and its reader was closed alone.
@@ -305,6 +311,7 @@ fn sources(pipeline: &Pipeline) -> Vec<SourceCounters> {
             failed_splits: gauge!(name::FAILED_SPLITS, &labels),
             broken_splits: gauge!(name::BROKEN_SPLITS, &labels),
             waiting_splits: gauge!(name::WAITING_SPLITS, &labels),
+            splits_opened: counter!(name::SPLITS_OPENED, &labels),
             split_failures: counter!(name::SPLIT_FAILURES, &labels),
         }
     });

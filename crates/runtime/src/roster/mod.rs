@@ -5,10 +5,12 @@
 //! second or per epoch in the task of the coordinator: it hears of those that changed.
 //!
 //! Reading order: [`arrivals`] (how sources come), [`discovery`] (what changed, found out in tasks
-//! of their own), [`phases`], [`files`] (where all splits stand on disk).
+//! of their own), [`phases`], [`ready`] (who is read next), [`files`] (where all splits stand on
+//! disk).
 
 pub mod arrivals;
 pub mod awaited;
 pub mod discovery;
 pub mod files;
 pub mod phases;
+pub mod ready;

@@ -1,14 +1,15 @@
 //! How each split of an attempt is just now: it waits for a reader, is read, rests, or failed.
 //!
 //! Pure: no I/O and no clock of its own. A split is ready when what discovery says of it is not
-//! what it was when its reader was opened; nothing here looks through all splits for that.
+//! what it was when its reader was opened; nothing here looks through all splits for that. One that
+//! an earlier attempt read so far rests from the beginning.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use contract::Position;
-use contract::source::Split;
-use serde_json::Value;
+
+use super::ready::{Family, Ready};
 
 /// A broken split that changed is tried again, but not sooner than this after the last time.
 const CHANGED_PAUSE_MIN: Duration = Duration::from_secs(1);
@@ -17,8 +18,8 @@ const CHANGED_PAUSE_MIN: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub struct Phases {
     known: HashMap<usize, Known>,
-    /// Those that wait for a reader, in order.
-    waiting: VecDeque<usize>,
+    /// Those that wait for a reader.
+    waiting: Ready,
     /// When splits become ready by themselves.
     due: BTreeSet<(Instant, usize)>,
 }
@@ -26,11 +27,14 @@ pub struct Phases {
 #[derive(Debug)]
 struct Known {
     source: usize,
-    /// As discovery saw it last.
-    split: Split,
+    family: Family,
     phase: Phase,
-    /// What discovery had said when the reader was opened; none if whatever it says is news.
-    mark: Option<Value>,
+    /// How often discovery said something else of it.
+    said: u32,
+    /// The same when the reader was opened; none if whatever is said is news.
+    mark: Option<u32>,
+    /// When discovery said something else of it last.
+    since: Instant,
     /// Where the reader stood that left; not committed yet.
     position: Option<Position>,
     /// Whether discovery saw it the last time.
@@ -65,34 +69,54 @@ pub struct Lost {
     pub end: i64,
 }
 
-/// A split that is to be opened.
-#[derive(Debug)]
-pub struct Ready {
+/// A split that discovery saw.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'a> {
     /// Its number in the checkpoint.
     pub index: usize,
     /// The number of its source.
     pub source: usize,
-    /// The split.
-    pub split: Split,
+    /// What it shares with others of its source.
+    pub family: Option<&'a str>,
+    /// Whether its descriptor is another one than before.
+    pub is_news: bool,
+    /// Whether all is committed that it held when it had this descriptor.
+    pub is_read: bool,
+}
+
+/// A split that is to be opened.
+#[derive(Debug)]
+pub struct Next {
+    /// Its number in the checkpoint.
+    pub index: usize,
+    /// The number of its source.
+    pub source: usize,
     /// Where to go on, if a reader left since the last commit.
     pub position: Option<Position>,
 }
 
 impl Phases {
     /// Discovery saw a split.
-    pub fn found(&mut self, index: usize, source: usize, split: Split, now: Instant) {
+    pub fn found(&mut self, seen: Seen<'_>, now: Instant) {
+        let Seen { index, source, family, is_news, is_read } = seen;
         let Some(known) = self.known.get_mut(&index) else {
-            self.known.insert(index, Known::new(source, split));
-            self.waiting.push_back(index);
+            let family = self.waiting.family(source, family);
+            self.known.insert(index, Known::new(source, family, now));
+            if !is_read {
+                self.wait(index, now);
+            }
             return;
         };
-        (known.split, known.is_there, known.gone) = (split, true, None);
+        (known.is_there, known.gone) = (true, None);
+        if is_news {
+            (known.said, known.since) = (known.said + 1, now);
+        }
         if !known.has_changed() {
             return;
         }
         match known.phase {
             Phase::Waiting | Phase::Reading | Phase::GivenUp => {}
-            Phase::Resting { .. } => self.wait(index),
+            Phase::Resting { .. } => self.wait(index, now),
             Phase::Failed { since, due } => {
                 let sooner = (since + CHANGED_PAUSE_MIN).max(now).min(due);
                 self.set(index, Phase::Failed { since, due: sooner });
@@ -108,8 +132,8 @@ impl Phases {
     }
 
     /// Forgets the splits that failed and are not there: they come back as new ones if they do.
-    /// Returns them.
-    pub fn forget_gone(&mut self, source: usize) -> Vec<Split> {
+    /// Returns their numbers.
+    pub fn forget_gone(&mut self, source: usize) -> Vec<usize> {
         let failed: Vec<_> = self.due.iter().map(|(_, index)| *index).collect();
         let mut gone = Vec::new();
         for index in failed {
@@ -122,7 +146,7 @@ impl Phases {
                 self.set(index, Phase::Resting { due: None });
                 if let Some(known) = self.known.get_mut(&index) {
                     known.mark = None;
-                    gone.push(known.split.clone());
+                    gone.push(index);
                 }
             }
         }
@@ -139,18 +163,17 @@ impl Phases {
     }
 
     /// The next split that is to have a reader.
-    pub fn next(&mut self) -> Option<Ready> {
-        let index = self.waiting.pop_front()?;
+    pub fn next(&mut self) -> Option<Next> {
+        let index = self.waiting.pop()?;
         let known = self.known.get_mut(&index)?;
         known.phase = Phase::Reading;
-        known.mark = Some(known.split.descriptor.clone());
-        let (source, split) = (known.source, known.split.clone());
-        Some(Ready { index, source, split, position: known.position.take() })
+        known.mark = Some(known.said);
+        Some(Next { index, source: known.source, position: known.position.take() })
     }
 
     /// The next splits that are to have a reader, up to a limit.
     pub fn queue(&self, limit: usize) -> Vec<usize> {
-        self.waiting.iter().take(limit).copied().collect()
+        self.waiting.first(limit)
     }
 
     /// How many splits wait for a reader.
@@ -165,7 +188,8 @@ impl Phases {
             known.position = position.or(known.position.take());
             // It may have changed while it was read; perhaps that was read, too.
             if known.has_changed() {
-                self.wait(index);
+                let since = known.since;
+                self.wait(index, since);
             }
         }
     }
@@ -202,8 +226,8 @@ impl Phases {
     pub fn try_now(&mut self, index: usize) -> bool {
         let known = self.known.get(&index);
         let has_failed = known.is_some_and(|known| matches!(known.phase, Phase::Failed { .. }));
-        if has_failed {
-            self.wait(index);
+        if let Some(since) = known.map(|known| known.since).filter(|_| has_failed) {
+            self.wait(index, since);
         }
         has_failed
     }
@@ -219,13 +243,16 @@ impl Phases {
             if due > now {
                 return;
             }
-            self.wait(index);
+            self.wait(index, due);
         }
     }
 
-    fn wait(&mut self, index: usize) {
+    /// A split is to be read, and was not to be read before this.
+    fn wait(&mut self, index: usize, not_before: Instant) {
         self.set(index, Phase::Waiting);
-        self.waiting.push_back(index);
+        if let Some(known) = self.known.get(&index) {
+            self.waiting.push(known.family, not_before, index);
+        }
     }
 
     fn set(&mut self, index: usize, phase: Phase) {
@@ -241,13 +268,15 @@ impl Phases {
 }
 
 impl Known {
-    fn new(source: usize, split: Split) -> Self {
-        let (phase, is_there) = (Phase::Waiting, true);
-        Self { source, split, phase, mark: None, position: None, is_there, gone: None }
+    /// Read as far as is known now.
+    fn new(source: usize, family: Family, since: Instant) -> Self {
+        let (phase, said, is_there) = (Phase::Resting { due: None }, 0, true);
+        let (mark, position, gone) = (Some(said), None, None);
+        Self { source, family, phase, said, mark, since, position, is_there, gone }
     }
 
     fn has_changed(&self) -> bool {
-        self.mark.as_ref() != Some(&self.split.descriptor)
+        self.mark != Some(self.said)
     }
 }
 
@@ -263,28 +292,28 @@ impl Phase {
 
 #[cfg(test)]
 mod tests {
-    use contract::SplitId;
-
     use super::*;
 
-    fn split(size: u64) -> Split {
-        Split { id: SplitId::new("a"), descriptor: size.into() }
-    }
+    /// Split 0, as it was before.
+    const SAME: Seen<'_> =
+        Seen { index: 0, source: 0, family: None, is_news: false, is_read: false };
+    /// Split 0, changed.
+    const NEWS: Seen<'_> = Seen { is_news: true, ..SAME };
 
     #[test]
     fn a_split_that_changed_while_its_reader_ended_is_read_again() {
         let now = Instant::now();
         let mut phases = Phases::default();
-        phases.found(0, 0, split(1), now);
+        phases.found(SAME, now);
         assert_eq!(phases.next().map(|ready| ready.index), Some(0));
         // The reader has read all of this, or it has not: nobody can tell.
-        phases.found(0, 0, split(2), now);
+        phases.found(NEWS, now);
         phases.rests(0, Some(Position::new(1)), None);
         assert_eq!(phases.next().and_then(|ready| ready.position), Some(Position::new(1)));
         phases.rests(0, Some(Position::new(2)), None);
-        phases.found(0, 0, split(2), now);
+        phases.found(SAME, now);
         assert!(phases.next().is_none(), "it rests");
-        phases.found(0, 0, split(3), now);
+        phases.found(NEWS, now);
         assert!(phases.next().is_some());
     }
 
@@ -293,13 +322,13 @@ mod tests {
         let now = Instant::now();
         let hour = Duration::from_secs(3600);
         let mut phases = Phases::default();
-        phases.found(0, 0, split(1), now);
+        phases.found(SAME, now);
         phases.next();
         phases.fails(0, None, now, now + hour);
-        phases.found(0, 0, split(1), now);
+        phases.found(SAME, now);
         phases.wake(now + CHANGED_PAUSE_MIN);
         assert!(phases.next().is_none() && phases.has_failed());
-        phases.found(0, 0, split(2), now);
+        phases.found(NEWS, now);
         phases.wake(now);
         assert!(phases.next().is_none(), "not at once: it may grow all the time");
         phases.wake(now + CHANGED_PAUSE_MIN);
@@ -314,7 +343,7 @@ mod tests {
         let now = Instant::now();
         let mut phases = Phases::default();
         for index in 0..2 {
-            phases.found(index, 0, split(1), now);
+            phases.found(Seen { index, ..SAME }, now);
         }
         phases.next();
         phases.fails(0, Some(Position::new(3)), now, now + CHANGED_PAUSE_MIN);
@@ -331,7 +360,7 @@ mod tests {
     fn something_that_is_due_wakes_a_split_that_rests() {
         let now = Instant::now();
         let mut phases = Phases::default();
-        phases.found(0, 0, split(1), now);
+        phases.found(SAME, now);
         phases.next();
         phases.rests(0, None, Some(now + CHANGED_PAUSE_MIN));
         assert_eq!(phases.next_due(), Some(now + CHANGED_PAUSE_MIN));
@@ -345,14 +374,14 @@ mod tests {
     fn what_nobody_reads_of_a_split_that_is_gone_is_told_once() {
         let now = Instant::now();
         let mut phases = Phases::default();
-        phases.found(0, 0, split(1), now);
+        phases.found(SAME, now);
         phases.gone(0, Some(10));
         assert_eq!(phases.lost(0), None, "it waits, and is tried");
-        phases.found(0, 0, split(1), now);
+        phases.found(SAME, now);
         phases.next();
         phases.rests(0, Some(Position::new(4)), None);
         assert_eq!(phases.lost(0), None, "it is there");
-        phases.found(0, 0, split(2), now);
+        phases.found(NEWS, now);
         phases.next();
         phases.gone(0, Some(10));
         assert_eq!(phases.lost(0), None, "it is read");
@@ -365,7 +394,7 @@ mod tests {
     fn a_split_that_failed_and_is_gone_is_forgotten_until_it_comes_back() {
         let now = Instant::now();
         let mut phases = Phases::default();
-        phases.found(0, 0, split(1), now);
+        phases.found(SAME, now);
         phases.next();
         phases.fails(0, None, now, now + CHANGED_PAUSE_MIN);
         assert!(phases.forget_gone(0).is_empty(), "it is there");
@@ -374,7 +403,32 @@ mod tests {
         assert_eq!(phases.forget_gone(0).len(), 1);
         phases.wake(now + CHANGED_PAUSE_MIN);
         assert!(phases.next().is_none());
-        phases.found(0, 0, split(1), now);
+        phases.found(SAME, now);
         assert!(phases.next().is_some());
+    }
+
+    #[test]
+    fn a_split_that_was_read_before_rests_until_it_changes() {
+        let now = Instant::now();
+        let mut phases = Phases::default();
+        phases.found(Seen { is_read: true, ..SAME }, now);
+        phases.found(Seen { is_read: true, ..SAME }, now);
+        assert!(phases.next().is_none() && phases.waiting() == 0);
+        phases.found(NEWS, now);
+        assert_eq!(phases.next().map(|next| next.index), Some(0));
+    }
+
+    #[test]
+    fn a_source_of_many_splits_keeps_no_other_waiting() {
+        let now = Instant::now();
+        let mut phases = Phases::default();
+        for index in 0..100 {
+            phases.found(Seen { index, ..SAME }, now);
+        }
+        phases.found(Seen { index: 100, source: 1, ..SAME }, now);
+        phases.found(Seen { index: 101, family: Some("eu"), ..SAME }, now);
+        phases.found(Seen { index: 102, family: Some("eu"), ..SAME }, now);
+        let first: Vec<_> = (0..5).filter_map(|_| phases.next()).map(|next| next.index).collect();
+        assert_eq!(first, [0, 100, 101, 1, 102]);
     }
 }

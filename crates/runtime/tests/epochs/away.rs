@@ -11,6 +11,7 @@ use contract::failpoint::{self, Action};
 use contract::source::{KnownSplit, Lineages, Source, Split, SplitReader, Until};
 use contract::{Error, Position, Result};
 use runtime::{Outcome, Pipeline, TroubleState};
+use serde_json::json;
 use state::Checkpoint;
 
 use super::cluster::{Following, until};
@@ -68,6 +69,11 @@ impl How {
     }
 }
 
+/// Where a split starts; at its beginning where that was never asked.
+fn start_of(split: &Split) -> i64 {
+    split.descriptor["start"].as_i64().unwrap_or_default()
+}
+
 #[async_trait]
 impl Lists for Away {
     async fn list(&self, known: Option<&Known>) -> Result<Listing> {
@@ -78,11 +84,11 @@ impl Lists for Away {
         };
         let mut found = list(self.inner.as_ref(), known.map(|known| known.as_slice())).await?;
         for split in &mut found.splits {
-            let known = known
-                .into_iter()
-                .flat_map(|known| known.iter())
-                .find(|known| known.split.id == split.id);
-            split.descriptor = known.map_or(start.into(), |known| known.split.descriptor.clone());
+            let known = known.into_iter().flat_map(|known| known.iter());
+            let known = known.map(|known| &known.split).find(|known| known.id == split.id);
+            let start = known.map_or(start, start_of);
+            // What it holds tells whether it was read.
+            split.descriptor = json!({ "start": start, "rows": split.descriptor });
         }
         Ok(found)
     }
@@ -110,7 +116,7 @@ impl Source for Away {
         from: Option<&Position>,
         until: Until,
     ) -> Result<Box<dyn SplitReader>> {
-        let start = Position::new(split.descriptor.as_i64().unwrap_or_default());
+        let start = Position::new(start_of(split));
         self.inner.open(split, Some(from.unwrap_or(&start)), until).await
     }
 }

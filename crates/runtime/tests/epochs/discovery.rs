@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use contract::discovery::{ByListing, Discoverer, Known, Listing, list};
+use contract::failpoint::{self, Action};
 use contract::source::{KnownSplit, Source, Split, SplitReader, Until};
 use contract::{Error, Position, Result, SplitId};
 use runtime::{Outcome, Pipeline};
@@ -151,6 +152,30 @@ fn splits_that_come_later_are_read_though_every_other_listing_fails() {
             ["0", "1", "2"].iter().all(|split| rows_of(&fixture, split) == wanted())
         })
         .await;
+        let summary = following.stop().await.unwrap();
+        assert_eq!(summary.read, 3 * ROWS.unsigned_abs());
+    });
+    fixture.check();
+}
+
+#[test]
+fn a_split_that_an_attempt_found_and_dropped_is_found_by_the_next_one() {
+    let _alone = Proof::alone();
+    let fixture = quick();
+    drive(async {
+        let mut how = None;
+        let following = Following::start(&fixture.proof(), |pipeline| {
+            how = Some(Lists::befall(pipeline, How { splits: 1.into(), ..How::default() }));
+        });
+        let how = how.unwrap();
+        until("the first is read", async || rows_of(&fixture, "0") == wanted()).await;
+        failpoint::arm("decide.before", 1, Action::Fail);
+        how.splits.store(3, Ordering::Relaxed);
+        until("the others are read", async || {
+            ["1", "2"].iter().all(|split| rows_of(&fixture, split) == wanted())
+        })
+        .await;
+        assert_eq!(failpoint::disarm(), None, "the attempt that found them was dropped");
         let summary = following.stop().await.unwrap();
         assert_eq!(summary.read, 3 * ROWS.unsigned_abs());
     });

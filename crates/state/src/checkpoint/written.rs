@@ -172,7 +172,7 @@ impl Name<'_> {
         let Self(number, source, id) = self;
         let split = Split { id: SplitId::new(&*id), descriptor: serde_json::Value::Null };
         let known = KnownSplit { split, position: None };
-        (number, SplitState { source: source.into_owned(), known })
+        (number, SplitState::new(source, known))
     }
 }
 

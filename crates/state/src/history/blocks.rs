@@ -115,7 +115,7 @@ impl Writer {
     /// Retryable External: the store does not answer.
     pub async fn add(&mut self, mut checkpoint: Checkpoint) -> Result<()> {
         for (number, state) in checkpoint.named() {
-            let SplitState { source, known } = state;
+            let SplitState { source, known, .. } = state;
             let family = known.split.family().map(str::to_owned);
             let id = known.split.id.to_string();
             self.names.insert(number, (number, source.clone(), id, family));
@@ -372,7 +372,7 @@ impl Dictionary {
             by_id.entry(id.clone()).or_default().push(number);
             let split = Split::named(id, family.as_deref());
             let known = KnownSplit { split, position: None };
-            by_number.insert(number, SplitState { source, known });
+            by_number.insert(number, SplitState::new(source, known));
         }
         Self { by_number, by_id }
     }
