@@ -44,6 +44,8 @@ use crate::config::Config;
 use crate::needs::TableNeeds;
 use crate::sink::PostgresSink;
 
+pub use crate::table::quoted;
+
 /// The connector `postgres`.
 pub struct Postgres;
 

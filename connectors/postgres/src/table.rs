@@ -101,7 +101,7 @@ pub fn check_columns<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<()>
     }
 }
 
-/// A name in SQL.
+/// A name in SQL, which nothing in it can end.
 pub fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }

@@ -298,15 +298,15 @@ mod tests {
         let text = "s3:\n  max-retry.attempts: 007\nhosts: [a, b]\nnodes: [{a: 1}]\nempty:\n";
         for (name, expect) in [
             ("S3_MAX_RETRY_ATTEMPTS", "007"),
-            ("SHOP_S3_MAX_RETRY_ATTEMPTS", "007"),
+            ("LOGS_S3_MAX_RETRY_ATTEMPTS", "007"),
             ("HOSTS", "a,b"),
             ("NODES", "none"),
             ("EMPTY", "none"),
             ("OTHER_HOSTS", "none"),
         ] {
-            assert_eq!(found(text, Some("SHOP"), name), expect, "{name}");
+            assert_eq!(found(text, Some("LOGS"), name), expect, "{name}");
         }
-        assert_eq!(found(text, None, "SHOP_HOSTS"), "none");
+        assert_eq!(found(text, None, "LOGS_HOSTS"), "none");
         assert_eq!(found("a-b: 1\na_b: 2\n", None, "A_B"), "two values have the name A_B");
         assert_eq!(found("", None, "A"), "none");
     }

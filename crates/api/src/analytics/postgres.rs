@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
+use connector_postgres::quoted;
 use connector_postgres::reader::Reader;
 use contract::Result;
 use tokio::sync::Mutex;
@@ -16,7 +17,7 @@ use super::columns::{Column, Columns, Kind};
 use super::desk::ROWS_MAX;
 use super::filter::{Filter, Test, Value};
 use super::question::{Question, Scope};
-use super::sql::{Dialect, Sql, Writer, quoted};
+use super::sql::{Dialect, Sql, Writer};
 use crate::options::Limits;
 use crate::problem::{Answer, Problem};
 

@@ -5,6 +5,8 @@
 
 use std::fmt::Write;
 
+use connector_postgres::quoted;
+
 use super::columns::{Column, Columns, Kind};
 use super::filter::{Filter, Test, Value};
 use super::interval::Interval;
@@ -436,11 +438,6 @@ impl Measure {
             _ => Kind::Integer,
         }
     }
-}
-
-/// A name that nothing in it can end.
-pub fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// Columns under the names `c0`, `c1`, …, by which they are ordered.
