@@ -1,42 +1,150 @@
-//! Arithmetic of whole numbers that does not wrap: a row whose result has no place is refused.
+//! Arithmetic of whole numbers that does not wrap: where a result has no place in its type, the
+//! expression fails, and the row that it is computed of is refused.
+//!
+//! Operators are replaced while a plan still has all that was written, before anything is
+//! simplified, so that constants and every kind of node are covered alike.
 
-use std::sync::Arc;
-
-use arrow::datatypes::{DataType, Schema};
-use datafusion::common::ScalarValue;
+use arrow::compute::kernels::numeric;
+use arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::common::{DFSchema, DataFusionError, ScalarValue};
 use datafusion::error::Result;
-use datafusion::logical_expr::Operator;
-use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::{BinaryExpr, Literal, NegativeExpr};
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{
+    BinaryExpr, ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, ReturnFieldArgs,
+    ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+use datafusion::optimizer::AnalyzerRule;
+use datafusion::physical_expr_common::datum::apply;
+
+/// Replaces sums, differences, products and signs that could wrap everywhere in a plan. It comes
+/// after the rule that makes both sides of an operator one type.
+#[derive(Debug)]
+pub struct CheckedArithmetic;
+
+impl AnalyzerRule for CheckedArithmetic {
+    fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
+        plan.transform_up_with_subqueries(checked_node).data()
+    }
+
+    fn name(&self) -> &str {
+        "checked_arithmetic"
+    }
+}
+
+fn checked_node(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    let schema = merge_schema(&node.inputs());
+    // A condition or an order within an aggregate is part of its name.
+    let names = NamePreserver::new(&node);
+    let changed = node.map_expressions(|expr| {
+        let name = names.save(&expr);
+        Ok(replaced(expr, &schema)?.update_data(|expr| name.restore(expr)))
+    })?;
+    match changed.transformed {
+        true => changed.map_data(LogicalPlan::recompute_schema),
+        false => Ok(changed),
+    }
+}
 
 /// The same expression, failing where a sum, a difference, a product or a sign would wrap.
 ///
 /// # Errors
 /// The expression has no type over these columns.
-pub fn checked(expr: Arc<dyn PhysicalExpr>, schema: &Schema) -> Result<Arc<dyn PhysicalExpr>> {
-    expr.transform_up(|part| {
-        if let Some(binary) = part.downcast_ref::<BinaryExpr>() {
-            return Ok(match binary.op() {
-                Operator::Plus | Operator::Minus | Operator::Multiply => {
-                    Transformed::yes(Arc::new(binary.clone().with_fail_on_overflow(true)) as _)
-                }
-                _ => Transformed::no(part),
-            });
+pub fn checked(expr: Expr, schema: &DFSchema) -> Result<Expr> {
+    replaced(expr, schema).data()
+}
+
+fn replaced(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    expr.transform_up(|part| match part {
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+            let is_checked = matches!(op, Operator::Plus | Operator::Minus | Operator::Multiply)
+                && wraps(&left.get_type(schema)?)
+                && wraps(&right.get_type(schema)?);
+            Ok(match is_checked {
+                true => Transformed::yes(call(op, vec![*left, *right])),
+                false => Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right })),
+            })
         }
-        let Some(negative) = part.downcast_ref::<NegativeExpr>() else {
-            return Ok(Transformed::no(part));
-        };
-        let argument = negative.arg().clone();
-        let data_type = argument.data_type(schema)?;
-        match data_type {
-            DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64 => {
-                let zero = Arc::new(Literal::new(ScalarValue::new_zero(&data_type)?));
-                let difference = BinaryExpr::new(zero, Operator::Minus, argument);
-                Ok(Transformed::yes(Arc::new(difference.with_fail_on_overflow(true)) as _))
-            }
-            _ => Ok(Transformed::no(part)),
-        }
+        Expr::Negative(argument) => Ok(match argument.get_type(schema)?.is_signed_integer() {
+            true => Transformed::yes(call(Operator::Minus, vec![*argument])),
+            false => Transformed::no(Expr::Negative(argument)),
+        }),
+        part => Ok(Transformed::no(part)),
     })
-    .data()
+}
+
+/// Whether results of this type wrap where they are computed without a check. All others fail, are
+/// rounded, or become infinite.
+fn wraps(data_type: &DataType) -> bool {
+    data_type.is_integer() || matches!(data_type, DataType::Duration(_) | DataType::Interval(_))
+}
+
+fn call(operator: Operator, sides: Vec<Expr>) -> Expr {
+    let signature = Signature::any(sides.len(), Volatility::Immutable);
+    let function = ScalarUDF::from(Checked { operator, signature });
+    Expr::ScalarFunction(ScalarFunction::new_udf(function.into(), sides))
+}
+
+/// An operator as a function, over two columns of one type, or a minus before one. It is called
+/// what the operator is called, as other parts of a plan know it by that name.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Checked {
+    operator: Operator,
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for Checked {
+    fn name(&self) -> &str {
+        match self.operator {
+            Operator::Plus => "checked_sum",
+            Operator::Minus => "checked_difference",
+            _ => "checked_product",
+        }
+    }
+
+    fn schema_name(&self, arguments: &[Expr]) -> Result<String> {
+        match arguments {
+            [left, right] => {
+                let (left, right) = (left.schema_name(), right.schema_name());
+                Ok(format!("{left} {} {right}", self.operator))
+            }
+            [one] => Ok(format!("(- {})", one.schema_name())),
+            _ => Err(no_side()),
+        }
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        types.first().cloned().ok_or_else(no_side)
+    }
+
+    fn return_field_from_args(&self, arguments: ReturnFieldArgs<'_>) -> Result<FieldRef> {
+        let fields = arguments.arg_fields;
+        let first = fields.first().ok_or_else(no_side)?;
+        let nullable = fields.iter().any(|field| field.is_nullable());
+        Ok(Field::new(self.name(), first.data_type().clone(), nullable).into())
+    }
+
+    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let (left, right) = match &arguments.args[..] {
+            [left, right] => (left, right),
+            [one] => (&ColumnarValue::Scalar(ScalarValue::new_zero(&one.data_type())?), one),
+            _ => return Err(no_side()),
+        };
+        match self.operator {
+            Operator::Plus => apply(left, right, numeric::add),
+            Operator::Minus => apply(left, right, numeric::sub),
+            _ => apply(left, right, numeric::mul),
+        }
+    }
+}
+
+fn no_side() -> DataFusionError {
+    DataFusionError::Internal("an operator stands between two sides, or before one".to_owned())
 }

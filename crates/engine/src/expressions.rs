@@ -68,9 +68,9 @@ impl Expressions {
         let compile = |expr: &Expr| {
             // What is simplified may call others.
             let bound = |expr| within_bounds(expr, batch_bytes_max);
-            let simple = bound(simplifier.simplify(bound(expr.clone())?)?)?;
-            let expr = create_physical_expr(&simple, &self.schema, &properties, &planning)?;
-            checked(expr, self.schema.as_arrow())
+            let exact = checked(bound(expr.clone())?, &self.schema)?;
+            let simple = bound(simplifier.simplify(exact)?)?;
+            create_physical_expr(&simple, &self.schema, &properties, &planning)
         };
         self.exprs.iter().map(compile).collect::<EvalResult<_>>().map_err(explain)
     }

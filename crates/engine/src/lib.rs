@@ -27,7 +27,7 @@ mod planner;
 #[cfg(test)]
 mod testing;
 
-pub use checked::checked;
+pub use checked::CheckedArithmetic;
 pub use functions::functions;
 pub use parse::{decided as decided_parse, is_undecided};
 pub use planner::{QUERY_BATCH_BYTES_MAX, TextJoins, Worded, bounded, missing_column, reworded};

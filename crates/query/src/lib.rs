@@ -12,7 +12,6 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
-mod arithmetic;
 pub mod audit;
 mod begin_of;
 mod catalog;

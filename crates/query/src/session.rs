@@ -25,11 +25,10 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 use datafusion::sql::sqlparser::parser::ParserError;
-use engine::{TextJoins, Worded};
+use engine::{CheckedArithmetic, TextJoins, Worded};
 use futures::{Stream, StreamExt, TryFutureExt};
 use tokio::time::{Instant, timeout_at};
 
-use crate::arithmetic;
 use crate::catalog::{self, Elsewhere, LakeFolder};
 use crate::date_trunc::DateTrunc;
 use crate::lake;
@@ -257,7 +256,7 @@ fn context(
         .with_config(config)
         .with_runtime_env(runtime)
         .with_default_features()
-        .with_physical_optimizer_rules(arithmetic::rules());
+        .with_analyzer_rule(Arc::new(CheckedArithmetic));
     let mut context = SessionContext::new_with_state(state.build());
     let folder = LakeFolder::new(data).with(elsewhere);
     context.register_catalog(catalog::CATALOG, catalog::catalog(folder)?);

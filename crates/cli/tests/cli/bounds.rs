@@ -73,6 +73,57 @@ fn whole_numbers_of_a_question_do_not_wrap() {
 }
 
 #[test]
+fn whole_numbers_do_not_wrap_in_any_part_of_a_question() {
+    let desk = Desk::new();
+    desk.write("n.jsonl", "{\"n\": 9223372036854775807, \"k\": 1}\n{\"n\": 1, \"k\": 2}\n");
+    let ask = |sql: &str| {
+        let sql = format!("WITH n AS (SELECT * FROM log('n.jsonl', 'json')) {sql}");
+        desk.run(&["query", &sql, "--format", "csv"])
+    };
+    for wraps in [
+        "SELECT 9223372036854775807 + 1",
+        "SELECT k FROM n WHERE k < 9223372036854775807 * 2",
+        "SELECT max(n + 1) FROM n",
+        "SELECT count(DISTINCT n * 2) FROM n",
+        "SELECT count(*) FILTER (WHERE n + 1 > 0) FROM n",
+        "SELECT first_value(k ORDER BY n + 1) FROM n",
+        "SELECT n + 1, count(*) FROM n GROUP BY n + 1",
+        "SELECT count(*) FROM n GROUP BY ROLLUP (n + k)",
+        "SELECT count(*) FROM n GROUP BY k HAVING max(n) * 3 > 0",
+        "SELECT k FROM n ORDER BY n + 1",
+        "SELECT k FROM n ORDER BY -n - 2",
+        "SELECT DISTINCT ON (n + 1) k FROM n",
+        "SELECT row_number() OVER (PARTITION BY n + 1) FROM n",
+        "SELECT row_number() OVER (ORDER BY n + 1) FROM n",
+        "SELECT lag(n + 1) OVER (ORDER BY k) FROM n",
+        "SELECT a.k FROM n a JOIN n b ON a.n + 1 = b.n",
+        "SELECT a.k FROM n a JOIN n b ON a.k = b.k AND a.n + b.n > 0",
+        "SELECT a.k FROM n a LEFT JOIN n b ON a.n + 1 > b.n",
+        "SELECT k FROM n WHERE k IN (SELECT n + 1 FROM n)",
+        "SELECT k, (SELECT max(b.n + 1) FROM n b WHERE b.k = a.k) FROM n a",
+        "SELECT k FROM n UNION ALL SELECT n + 1 FROM n",
+    ] {
+        let ran = ask(wraps);
+        assert_eq!(ran.code, 2, "{wraps}: {}{}", ran.stdout, ran.stderr);
+        assert!(ran.stderr.to_lowercase().contains("overflow"), "{wraps}: {}", ran.stderr);
+    }
+    for (fits, expect) in [
+        ("SELECT max(n - 1) AS m FROM n", "m\n9223372036854775806\n"),
+        (
+            "SELECT n - 1 AS m, count(*) AS c FROM n GROUP BY n - 1 ORDER BY n - 1 LIMIT 1",
+            "m,c\n0,1\n",
+        ),
+        ("SELECT k + 1 FROM n WHERE n = 1", "n.k + Int64(1)\n3\n"),
+        ("SELECT k FROM n a WHERE EXISTS (SELECT 1 FROM n b WHERE b.k = a.k + 1)", "k\n1\n"),
+        ("SELECT -k AS m FROM n ORDER BY -k LIMIT 1", "m\n-2\n"),
+        ("SELECT count(*) AS c FROM n GROUP BY ROLLUP (k - 1) ORDER BY c DESC LIMIT 1", "c\n2\n"),
+    ] {
+        let ran = ask(fits);
+        assert_eq!(ran.stdout, expect, "{fits}: {}", ran.stderr);
+    }
+}
+
+#[test]
 fn sums_of_whole_numbers_do_not_wrap() {
     let desk = Desk::new();
     let most = i64::MAX;
