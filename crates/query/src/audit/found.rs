@@ -67,11 +67,6 @@ impl Found {
         Ok(())
     }
 
-    /// Number of all rows.
-    pub fn rows(&self) -> u64 {
-        self.sums.values().map(|sum| sum.rows).sum()
-    }
-
     /// What is held of a split and epoch.
     pub fn sum(&self, stretch: &Stretch) -> OriginSum {
         self.sums.get(stretch).copied().unwrap_or_default()

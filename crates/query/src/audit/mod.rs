@@ -178,7 +178,7 @@ async fn audit_origins(
     mut report: SinkReport,
 ) -> Result<SinkReport> {
     let found = Found::read(pipeline, audited, expected).await?;
-    report.found = found.rows();
+    report.found = expected.held(&audited.name, &found);
     report.foreign = found.foreign;
     report.differences = expected.undecided(&found).await?;
     report.unexplained = expected.unexplained(&found);

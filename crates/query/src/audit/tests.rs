@@ -313,7 +313,8 @@ async fn a_decided_epoch_is_under_way_while_somebody_owns_the_lineage() {
 /// A replay delivers rows of the same split in epochs of the same numbers as the main lineage.
 #[tokio::test]
 async fn epochs_of_several_lineages_are_compared_together() {
-    let check = async |main_complete: bool, rows: Rows, expect: &str| {
+    let check = async |complete: (bool, bool), rows: Rows, expect: &str| {
+        let (main_complete, replay_complete) = complete;
         let store = store(main_complete).await;
         let lineage = Lineage::replay("once");
         let history = History::new(store.clone(), "p", &lineage);
@@ -327,7 +328,9 @@ async fn epochs_of_several_lineages_are_compared_together() {
             checkpoint.ledger.push(entry);
             history.decide(&mut checkpoint).await.expect("decided");
         }
-        history.mark_complete(3).await.expect("marked");
+        if replay_complete {
+            history.mark_complete(3).await.expect("marked");
+        }
         let sinks = [audited("lake", Given(rows))];
         let report = audit("p", &sinks, &checkpoints(store)).await.expect("audited");
         let sink = &report.sinks[0];
@@ -336,14 +339,47 @@ async fn epochs_of_several_lineages_are_compared_together() {
         (report.complete, sink.is_complete())
     };
     let whole: Rows = &[(1, 0), (1, 1), (1, 2), (2, 3), (2, 4), (2, 5), (1, 10), (2, 11), (3, 12)];
-    assert_eq!(check(true, whole, "9 of 9").await, (true, true));
-    let lacks = (false, false);
-    assert_eq!(check(true, &whole[..8], "8 of 9").await, lacks, "a row of the replay is missing");
-    assert_eq!(check(true, &whole[1..], "8 of 9").await, lacks, "a row of main is missing");
-    // The main lineage has not finished its second epoch, so that nothing from there on is sure.
-    assert_eq!(check(false, &whole[..3], "3 of 4").await, lacks);
-    let begun = &[(1, 0), (1, 1), (1, 2), (1, 10), (2, 4)];
-    assert_eq!(check(false, begun, "4 of 4").await, (false, true));
+    let (both, lacks, unfinished) = ((true, true), (false, false), (false, true));
+    assert_eq!(check(both, whole, "9 of 9").await, (true, true));
+    assert_eq!(check(both, &whole[..8], "8 of 9").await, lacks, "a row of the replay is missing");
+    assert_eq!(check(both, &whole[1..], "8 of 9").await, lacks, "a row of main is missing");
+    // The main lineage has not finished its second epoch: its rows may be there, those of the
+    // replay must.
+    let main = (false, true);
+    assert_eq!(check(main, &whole[..3], "3 of 6").await, lacks);
+    let certain: Rows = &[(1, 0), (1, 1), (1, 2), (1, 10), (2, 4), (2, 11), (3, 12)];
+    assert_eq!(check(main, certain, "6 of 6").await, unfinished, "a row under way is no mistake");
+    let other: Rows = &[(1, 0), (1, 1), (1, 2), (1, 10), (2, 4), (3, 12)];
+    assert_eq!(check(main, other, "6 of 6").await, lacks, "it stands for one of the replay");
+    // The replay has not finished its newest epoch: those of main must be there.
+    let replay = (true, false);
+    assert_eq!(check(replay, &whole[..8], "8 of 8").await, unfinished);
+    assert_eq!(check(replay, &[], "0 of 8").await, lacks);
+    assert_eq!(check(replay, &whole[..5], "5 of 8").await, lacks);
+}
+
+/// A replay whose first epoch has the number of one that main has finished long ago.
+#[tokio::test]
+async fn a_replay_that_was_interrupted_hides_nothing_of_what_is_finished() {
+    for (rows, expect) in [
+        (&[(1, 0), (1, 1), (1, 2), (2, 3), (2, 4), (2, 5)][..], (6, 0, true)),
+        (&[(1, 0), (1, 1), (1, 2)], (3, 3, false)),
+        (&[], (0, 6, false)),
+    ] {
+        let store = store(true).await;
+        let lineage = Lineage::replay("cut");
+        let mut checkpoint = Checkpoint::first("p", &lineage, 1);
+        checkpoint.epoch = 1;
+        checkpoint.ledger.push(entry(20));
+        let history = History::new(store.clone(), "p", &lineage);
+        history.decide(&mut checkpoint).await.expect("decided");
+        let sinks = [audited("lake", Given(rows))];
+        let report = audit("p", &sinks, &checkpoints(store)).await.expect("audited");
+        let sink = &report.sinks[0];
+        assert_eq!((sink.found, sink.missing, sink.is_complete()), expect, "{rows:?}");
+        assert_eq!((sink.expected, report.complete), (6, false), "{rows:?}");
+        assert_eq!(report.unfinished.len(), 1, "{:?}", report.unfinished);
+    }
 }
 
 #[tokio::test]
