@@ -35,6 +35,8 @@ pub struct Patience {
     lineage: Lineage,
     instruments: Arc<Instruments>,
     limit: Option<Duration>,
+    /// Whether the run ends by itself, so that nobody sets keys right while it waits.
+    has_end: bool,
     since: Option<Instant>,
     pause: Duration,
 }
@@ -45,7 +47,8 @@ impl Patience {
     pub fn new(run: &RunContext, lineage: &Lineage) -> Self {
         let limit = limit(&run.pipeline.settings, &run.options);
         let (lineage, instruments) = (lineage.clone(), run.instruments.clone());
-        Self { lineage, instruments, limit, since: None, pause: BACK_OFF_MIN }
+        let has_end = run.options.until_end;
+        Self { lineage, instruments, limit, has_end, since: None, pause: BACK_OFF_MIN }
     }
 
     /// Something went forward: whatever comes next is counted from then on.
@@ -54,7 +57,8 @@ impl Patience {
     }
 
     /// Waits before another attempt. Gives the error back if it cannot pass, or once it has lasted
-    /// too long; and as an answer as soon as `interrupted` is ready.
+    /// too long, at once where a run with an end lacks the key of a store; and as an answer as soon
+    /// as `interrupted` is ready.
     ///
     /// # Errors
     /// The error that was given.
@@ -62,6 +66,9 @@ impl Patience {
         let since = *self.since.get_or_insert_with(Instant::now);
         if !error.retry() || self.limit.is_some_and(|limit| since.elapsed() >= limit) {
             return Err(error);
+        }
+        if self.has_end && stores::lacks_key(&error.chain()) {
+            return Err(with_hint(error));
         }
         let pause = self.pause.mul_f64(rand::random_range(0.5..1.0));
         let (pipeline, lineage) = (self.instruments.pipeline(), self.lineage.as_str());
@@ -81,5 +88,13 @@ impl Patience {
             () = tokio::time::sleep(pause) => Ok(Waited::Over),
             _ = interrupted => Ok(Waited::Interrupted(error)),
         }
+    }
+}
+
+/// An error of a store that lacks its key, with what to do about it.
+fn with_hint(error: Error) -> Error {
+    match (error.hint_text(), stores::credentials_hint(&error.chain())) {
+        (None, Some(hint)) => error.hint(hint),
+        _ => error,
     }
 }

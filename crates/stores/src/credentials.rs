@@ -19,6 +19,16 @@ const WRONG: [&str; 6] = [
     "InvalidAuthenticationInfo",
 ];
 
+/// Those of them that stay wrong, while others are given out anew.
+const STAYS_WRONG: [&str; 3] =
+    ["InvalidAccessKeyId", "SignatureDoesNotMatch", "AuthenticationFailed"];
+
+/// Whether an error that says this stays until somebody sets a key, or another one: there is none,
+/// or the store does not know it. A refusal of one that it knows may pass, as rights spread slowly.
+pub fn lacks_key(said: &str) -> bool {
+    ASKED.iter().chain(&STAYS_WRONG).any(|word| said.contains(word))
+}
+
 /// What to do about an error that says this; none where it is not about credentials.
 pub fn credentials_hint(said: &str) -> Option<&'static str> {
     let says = |words: &[&str]| words.iter().any(|word| said.contains(word));
@@ -81,6 +91,22 @@ mod tests {
         check(&format!("{lacked}: 403 Forbidden: InvalidAccessKeyId: none"), "not take the key");
         check(&format!("{lacked}: 403 Forbidden: AccessDenied: no"), "give that key the right");
         check("status 403 Forbidden of another system", "nothing");
+    }
+
+    #[test]
+    fn a_key_that_is_missing_or_unknown_stays_so_and_a_right_may_come() {
+        let lacked = "The operation lacked the necessary privileges to complete for path a";
+        for (said, expect) in [
+            ("Error performing PUT http://169.254.169.254/latest/api/token", true),
+            ("403 Forbidden: <Code>InvalidAccessKeyId</Code>", true),
+            ("403 Forbidden: <Code>SignatureDoesNotMatch</Code>", true),
+            ("403: <Code>AuthenticationFailed</Code>", true),
+            ("403 Forbidden: <Code>AccessDenied</Code>", false),
+            ("400: <Code>ExpiredToken</Code>", false),
+            ("Error performing GET http://minio:9000/logs: connection refused", false),
+        ] {
+            assert_eq!(lacks_key(&format!("{lacked}: {said}")), expect, "{said}");
+        }
     }
 
     #[test]

@@ -24,7 +24,7 @@ use contract::{Error, Result};
 use url::Url;
 
 pub use bucket::{Bucket, Wish, project};
-pub use credentials::credentials_hint;
+pub use credentials::{credentials_hint, lacks_key};
 pub use durable::{DurableLocal, make_folders, sync_folder};
 pub use failpoints::FAILPOINTS;
 pub use location::{BucketLocation, Location, local_folder};
