@@ -12,7 +12,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use contract::sink::{
-    Commit, CommitOutcome, Identity, OneLineage, Prepared, Room, SinkReject, Writer,
+    Commit, CommitOutcome, Identity, OneLineage, Prepared, Rejects, Room, Writer,
 };
 use contract::{Error, Lineage, Result, failpoint};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -100,7 +100,7 @@ pub struct TopicWriter {
     /// Rows of the epoch, by topic.
     sent: HashMap<String, u64>,
     rows: u64,
-    rejects: Vec<SinkReject>,
+    rejects: Rejects,
 }
 
 impl TopicWriter {
@@ -312,7 +312,7 @@ impl Writer for TopicWriter {
                 Err(reason) => self.rejects.push(outgoing.reject(row, reason)),
             }
         }
-        Ok(Room::Left)
+        Ok(self.rejects.room())
     }
 
     async fn prepare(&mut self, lineage: &Lineage, epoch: u64) -> Result<Prepared> {
@@ -332,7 +332,7 @@ impl Writer for TopicWriter {
         failpoint::reach("kafka.prepare.after_token").await?;
         Ok(Prepared {
             rows: std::mem::take(&mut self.rows),
-            rejects: std::mem::take(&mut self.rejects),
+            rejects: self.rejects.take(),
             committable: None,
             identities: self.take_identities(),
         })

@@ -6,8 +6,8 @@ use arrow::datatypes::Int64Type;
 use async_trait::async_trait;
 use contract::record::{EPOCH, ORDINAL, Origins, POSITION, SPLIT, positions};
 use contract::sink::{
-    BatchStream, Commit, CommitOutcome, Held, OneLineage, Prepared, Promise, Proof, ReadBack, Room,
-    Sink, SinkKind, SinkReject, Token, Writer, WriterContext,
+    BatchStream, Commit, CommitOutcome, Held, OneLineage, Prepared, Promise, Proof, ReadBack,
+    Rejects, Room, Sink, SinkKind, Token, Writer, WriterContext,
 };
 use contract::{Error, Lineage, Origin, Result, failpoint};
 
@@ -63,7 +63,7 @@ impl Sink for MemorySink {
             connection: None,
             rows: 0,
             buffered: Vec::new(),
-            rejects: Vec::new(),
+            rejects: Rejects::default(),
         }))
     }
 
@@ -89,7 +89,7 @@ struct MemoryWriter {
     connection: Option<String>,
     rows: u64,
     buffered: Vec<RecordBatch>,
-    rejects: Vec<SinkReject>,
+    rejects: Rejects,
 }
 
 #[async_trait]
@@ -115,7 +115,7 @@ impl Writer for MemoryWriter {
                 }
             }
         }
-        Ok(Room::Left)
+        Ok(self.rejects.room())
     }
 
     async fn prepare(&mut self, lineage: &Lineage, epoch: u64) -> Result<Prepared> {
@@ -123,7 +123,7 @@ impl Writer for MemoryWriter {
         let buffered = std::mem::take(&mut self.buffered);
         let mut prepared = Prepared {
             rows: std::mem::take(&mut self.rows),
-            rejects: std::mem::take(&mut self.rejects),
+            rejects: self.rejects.take(),
             ..Prepared::default()
         };
         let mut content = self.store.content();
@@ -216,7 +216,7 @@ impl MemoryWriter {
             self.store.content().open.remove(&connection);
         }
         self.buffered.clear();
-        self.rejects.clear();
+        self.rejects = Rejects::default();
         self.rows = 0;
         self.fence = None;
     }

@@ -14,9 +14,7 @@ use async_trait::async_trait;
 use contract::error::Context;
 use contract::failpoint::reach;
 use contract::record::{EPOCH, Origins, positions};
-use contract::sink::{
-    self, Commit, CommitOutcome, Prepared, Room, SinkReject, Writer, WriterContext,
-};
+use contract::sink::{self, Commit, CommitOutcome, Prepared, Rejects, Room, Writer, WriterContext};
 use contract::{Error, Lineage, Result};
 use formats::template::{Groups, Values};
 use formats::{Refused, unwritable};
@@ -97,11 +95,18 @@ struct OpenObject {
 struct Staged {
     rows: u64,
     room: Room,
-    rejects: Vec<SinkReject>,
+    rejects: Rejects,
     inline_bytes: u64,
     /// The names of all objects, also of those that are open.
     names: HashSet<String>,
     objects: Vec<StagedObject>,
+}
+
+impl Staged {
+    /// Whether there is room for more objects and for more refused rows.
+    fn room(&self) -> Room {
+        if self.room == Room::Full { Room::Full } else { self.rejects.room() }
+    }
 }
 
 impl ObjectWriter {
@@ -432,7 +437,7 @@ impl Writer for ObjectWriter {
             let (lineage, split) = (lineage.clone(), split.clone());
             self.write_way(&Way { lineage, split, ordinal }, rows).await?;
         }
-        Ok(self.staged.get(lineage).map_or(Room::Left, |staged| staged.room))
+        Ok(self.staged.get(lineage).map_or(Room::Left, Staged::room))
     }
 
     async fn prepare(&mut self, lineage: &Lineage, epoch: u64) -> Result<Prepared> {
@@ -444,7 +449,9 @@ impl Writer for ObjectWriter {
         let identity = if is_empty { None } else { self.means.place.identity().await? };
         reach("object_store.prepare.after").await?;
         // From here on nothing fails, so that whatever did is still dropped with the epoch.
-        let Staged { rows, rejects, objects, .. } = self.staged.remove(lineage).unwrap_or_default();
+        let staged = self.staged.remove(lineage).unwrap_or_default();
+        let Staged { rows, mut rejects, objects, .. } = staged;
+        let rejects = rejects.take();
         if is_empty {
             return Ok(Prepared { rows, rejects, ..Prepared::default() });
         }

@@ -13,7 +13,9 @@ use async_trait::async_trait;
 use contract::error::Context;
 use contract::failpoint::reach;
 use contract::record::{Origins, is_origin};
-use contract::sink::{Commit, CommitOutcome, Prepared, Room, SinkReject, Writer, WriterContext};
+use contract::sink::{
+    Commit, CommitOutcome, Prepared, Rejects, Room, SinkReject, Writer, WriterContext,
+};
 use contract::transform::EpochStart;
 use contract::{Error, Lineage, Result, SplitId};
 use formats::encode::{EncodeFormat, Encoder};
@@ -52,7 +54,7 @@ struct Taken {
     rows: u64,
     bulk: Bulk,
     under_way: JoinSet<Result<Done>>,
-    rejects: Vec<SinkReject>,
+    rejects: Rejects,
     /// How many stand in which index.
     indices: BTreeMap<String, u64>,
 }
@@ -199,8 +201,8 @@ impl Taken {
 
     async fn next_answer(&mut self, indices: &mut Indices) -> Result<()> {
         let Some(answer) = self.under_way.join_next().await else { return Ok(()) };
-        let mut done = answer.bug("a bulk was given up")??;
-        self.rejects.append(&mut done.rejects);
+        let done = answer.bug("a bulk was given up")??;
+        self.rejects.extend(done.rejects);
         indices.meet(done.indices.keys().map(String::as_str)).await?;
         for (index, rows) in done.indices {
             *self.indices.entry(index).or_default() += rows;
@@ -220,17 +222,17 @@ impl Writer for SearchWriter {
             return Ok(Room::Left);
         }
         let now_us = self.now_us.ok_or_else(|| Error::bug("rows came before their epoch"))?;
-        let mut documents = self.documents(&records, version::of(lineage, now_us))?;
+        let documents = self.documents(&records, version::of(lineage, now_us))?;
         let taken = self.taken.entry(lineage.clone()).or_default();
         taken.rows += records.num_rows() as u64;
-        taken.rejects.append(&mut documents.rejects);
+        taken.rejects.extend(documents.rejects);
         for (index, document) in documents.named {
             taken.bulk.put(&index, document);
             if taken.bulk.bytes() >= self.bulk_bytes_max {
                 taken.send(&mut self.indices, self.bulks_at_once).await?;
             }
         }
-        Ok(Room::Left)
+        Ok(taken.rejects.room())
     }
 
     async fn prepare(&mut self, lineage: &Lineage, _epoch: u64) -> Result<Prepared> {
@@ -243,7 +245,7 @@ impl Writer for SearchWriter {
         let identities = self.indices.confirm(&taken.indices).await?;
         reach("opensearch.prepare.after").await?;
         let rows = taken.rows - taken.rejects.len() as u64;
-        Ok(Prepared { rows, rejects: taken.rejects, committable: None, identities })
+        Ok(Prepared { rows, rejects: taken.rejects.take(), committable: None, identities })
     }
 
     async fn commit(&mut self, _commit: &Commit) -> Result<CommitOutcome> {

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
-use contract::sink::{Commit, CommitOutcome, OneLineage, Prepared, Room, Writer, WriterContext};
+use contract::sink::{
+    Commit, CommitOutcome, OneLineage, Prepared, Rejects, Room, Writer, WriterContext,
+};
 use contract::{Error, ErrorKind, Lineage, Result, failpoint};
 use tokio::task::JoinSet;
 use tracing::debug;
@@ -23,6 +25,9 @@ use crate::token::TokenRow;
 const CHUNK_BYTES_MAX: usize = 8 << 20;
 /// Chunks that are in memory at once: one at the server, one under way, one in the making.
 const CHUNKS_IN_MEMORY: usize = 3;
+/// How many times smaller a chunk is until one was taken, at least in half: the server's reasons
+/// take more memory than the rows.
+const CAUTION: usize = 8;
 
 /// Writes one lineage.
 pub struct PostgresWriter {
@@ -35,8 +40,16 @@ pub struct PostgresWriter {
     /// The connection while it is idle.
     session: Option<Session>,
     /// The connection while it writes a chunk.
-    busy: JoinSet<Result<(Session, Vec<Refused>)>>,
+    busy: JoinSet<Result<(Session, Written)>>,
+    /// Whether the last chunk was taken, at least in half.
+    is_taken: bool,
     epoch: OpenEpoch,
+}
+
+/// What came of a chunk.
+struct Written {
+    rows: usize,
+    refused: Vec<Refused>,
 }
 
 /// What is known of the epoch under way.
@@ -46,7 +59,7 @@ struct OpenEpoch {
     begun: bool,
     /// Rows that were sent and not refused.
     rows: u64,
-    rejects: Vec<Refused>,
+    rejects: Rejects,
     /// The epoch's number, once it is prepared.
     prepared: Option<u64>,
 }
@@ -69,6 +82,7 @@ impl PostgresWriter {
             chunk: Chunk::default(),
             session: Some(session),
             busy: JoinSet::new(),
+            is_taken: false,
             epoch: OpenEpoch::default(),
         }
     }
@@ -80,7 +94,7 @@ impl PostgresWriter {
         self.epoch.rows += chunk.rows() as u64;
         self.busy.spawn(async move {
             let refused = session.deliver(&chunk).await?;
-            Ok((session, refused))
+            Ok((session, Written { rows: chunk.rows(), refused }))
         });
         Ok(())
     }
@@ -94,7 +108,8 @@ impl PostgresWriter {
             let written = written.map_err(|error| {
                 Error::bug("writing a chunk to postgres panicked").because(error)
             })?;
-            let (session, refused) = written?;
+            let (session, Written { rows, refused }) = written?;
+            self.is_taken = refused.len() <= rows / 2;
             self.epoch.rows -= refused.len() as u64;
             self.epoch.rejects.extend(refused);
             return Ok(session);
@@ -225,10 +240,11 @@ impl Writer for PostgresWriter {
         let (part, refused) = encode(&records, &self.layout.columns)?;
         self.epoch.rejects.extend(refused);
         self.chunk.push(part);
-        if self.chunk.bytes() >= self.chunk_bytes {
+        let parts = if self.is_taken { 1 } else { CAUTION };
+        if self.chunk.bytes() >= self.chunk_bytes / parts {
             self.ship(lineage).await?;
         }
-        Ok(Room::Left)
+        Ok(self.epoch.rejects.room())
     }
 
     async fn prepare(&mut self, lineage: &Lineage, epoch: u64) -> Result<Prepared> {
@@ -244,7 +260,7 @@ impl Writer for PostgresWriter {
         let rows = self.epoch.rows;
         Ok(Prepared {
             rows,
-            rejects: std::mem::take(&mut self.epoch.rejects),
+            rejects: self.epoch.rejects.take(),
             committable: None,
             identities: vec![self.shared.identity(self.layout.shape.id, rows)],
         })

@@ -134,6 +134,55 @@ pub struct SinkReject {
     pub reject: Reject,
 }
 
+/// Rows that a writer's destination refused in the epoch under way. They stay in memory, with what
+/// is made of them, until it is decided.
+#[derive(Debug, Default)]
+pub struct Rejects {
+    rows: Vec<SinkReject>,
+    bytes: usize,
+}
+
+impl Rejects {
+    /// Bytes of refused rows from which on the epoch is to end.
+    pub const BYTES_MAX: usize = 2 << 20;
+    /// What a row takes beside its reason and its original.
+    const ROW_BYTES: usize = 128;
+
+    /// Adds a row.
+    pub fn push(&mut self, row: SinkReject) {
+        let original = row.reject.original.as_ref().map_or(0, bytes::Bytes::len);
+        self.bytes += Self::ROW_BYTES + row.reject.reason.len() + original;
+        self.rows.push(row);
+    }
+
+    /// How many they are.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Whether there is room for more, as [`Writer::write`] says it.
+    pub fn room(&self) -> Room {
+        if self.bytes < Self::BYTES_MAX { Room::Left } else { Room::Full }
+    }
+
+    /// Takes them, for [`Prepared::rejects`].
+    pub fn take(&mut self) -> Vec<SinkReject> {
+        self.bytes = 0;
+        std::mem::take(&mut self.rows)
+    }
+}
+
+impl Extend<SinkReject> for Rejects {
+    fn extend<T: IntoIterator<Item = SinkReject>>(&mut self, rows: T) {
+        rows.into_iter().for_each(|row| self.push(row));
+    }
+}
+
 /// Whether a writer can hold more in the epoch under way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Room {

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use contract::sink::{Commit, CommitOutcome};
+use contract::sink::{Commit, CommitOutcome, SinkReject};
 use contract::transform::EpochStart;
 use contract::{Error, ErrorKind, Position, Result, failpoint};
 use state::Checkpoint;
@@ -16,9 +16,9 @@ use tracing::{debug, warn};
 
 use crate::attempt::{Attempt, note_stand};
 use crate::draft::{Draft, Gathered};
-use crate::flow::{Parcel, Tally, answer_of, gone, send};
+use crate::flow::{Tally, answer_of, gone, send};
 use crate::metrics::Observed;
-use crate::originals;
+use crate::originals::Letters;
 use crate::owner::Scope;
 use crate::reader_task::{ReaderCommand, ReaderReport};
 use crate::sink_task::{SinkControl, SinkMessage, SinkReport};
@@ -83,6 +83,8 @@ impl Attempt<'_> {
         let observed = self.decide(draft).await?;
         self.publish().await?;
         self.owner.instruments.committed(&self.checkpoint, &observed);
+        // Nobody gives it again any more; the history keeps what was refused.
+        self.checkpoint.sinks.values_mut().for_each(|sink| sink.rejects = Vec::new());
         self.acknowledge().await?;
         self.go_on().await?;
         self.merge_files();
@@ -208,7 +210,7 @@ impl Attempt<'_> {
         let dead_letters = self.owner.pipeline.dead_letter_sink();
         let mut answers = Vec::new();
         for sink in 0..dead_letters {
-            answers.push(self.ask_to_prepare(sink, Vec::new()).await?);
+            answers.push(self.ask_to_prepare(sink).await?);
         }
         let mut reports = Vec::new();
         for answer in answers {
@@ -218,8 +220,12 @@ impl Attempt<'_> {
             });
         }
         failpoint::reach("prepare.sinks").await?;
-        let refused = self.letters_of_sinks(&reports, ending).await?;
-        let answer = self.ask_to_prepare(dead_letters, refused).await?;
+        for (sink, report) in reports.iter().enumerate() {
+            let prepared = report.as_ref().and_then(|report| report.prepared.as_ref());
+            let rejects = prepared.into_iter().flat_map(|prepared| &prepared.rejects);
+            self.write_letters(sink, rejects, ending).await?;
+        }
+        let answer = self.ask_to_prepare(dead_letters).await?;
         reports.push(match answer {
             Some(answer) => Some(self.answer(answer).await?),
             None => None,
@@ -227,33 +233,29 @@ impl Attempt<'_> {
         Ok(reports)
     }
 
-    async fn ask_to_prepare(
-        &mut self,
-        sink: usize,
-        more: Vec<Parcel>,
-    ) -> Result<Option<oneshot::Receiver<SinkReport>>> {
+    async fn ask_to_prepare(&self, sink: usize) -> Result<Option<oneshot::Receiver<SinkReport>>> {
         let Some(handle) = &self.sinks[sink] else { return Ok(None) };
         let (reply, answer) = oneshot::channel();
-        send(&handle.control, SinkControl::Prepare { more, reply }).await?;
+        send(&handle.control, SinkControl::Prepare { reply }).await?;
         Ok(Some(answer))
     }
 
-    async fn letters_of_sinks(
-        &self,
-        reports: &[Option<SinkReport>],
-        ending: EpochStart,
-    ) -> Result<Vec<Parcel>> {
-        let mut parcels = Vec::new();
-        for (sink, report) in reports.iter().enumerate() {
-            let prepared = report.as_ref().and_then(|report| report.prepared.as_ref());
-            let rejects = prepared.map_or(&[][..], |prepared| &prepared.rejects);
-            let letters = originals::of_sink(self.owner, &self.checkpoint, sink, rejects).await?;
-            for refused in letters {
-                let share = self.shared.budget.take(0).await?;
-                parcels.push(refused.into_parcel(&self.owner.pipeline.name, ending, share)?);
-            }
+    /// Has the dead letters take what a sink refused, part by part.
+    async fn write_letters<'r>(
+        &'r self,
+        sink: usize,
+        rejects: impl Iterator<Item = &'r SinkReject>,
+        epoch: EpochStart,
+    ) -> Result<()> {
+        let pipeline = &self.owner.pipeline;
+        let Some(handle) = &self.sinks[pipeline.dead_letter_sink()] else { return Ok(()) };
+        let mut letters = Letters::new(self.owner, &self.checkpoint, sink, rejects)?;
+        while let Some(part) = letters.next().await? {
+            let share = self.shared.budget.take(0).await?;
+            let parcel = part.into_parcel(&pipeline.name, epoch, share)?;
+            send(&handle.control, SinkControl::Write(parcel)).await?;
         }
-        Ok(parcels)
+        Ok(())
     }
 
     /// Writes the checkpoint. From here on the epoch happens, whoever finishes it.
@@ -355,23 +357,14 @@ impl Attempt<'_> {
     /// # Errors
     /// As for [`Attempt::prepare`].
     pub async fn prepare_replayed(&mut self, epoch: EpochStart) -> Result<Vec<Option<SinkReport>>> {
-        let dead_letters = self.owner.pipeline.dead_letter_sink();
-        let mut refused = Vec::new();
         for (sink, node) in self.owner.pipeline.sinks.iter().enumerate() {
             let Some(state) = self.checkpoint.sinks.get(&node.name) else { continue };
-            let rejects: Vec<_> = state.rejects.iter().map(|reject| reject.0.clone()).collect();
-            for letters in originals::of_sink(self.owner, &self.checkpoint, sink, &rejects).await? {
-                let share = self.shared.budget.take(0).await?;
-                refused.push(letters.into_parcel(&self.owner.pipeline.name, epoch, share)?);
-            }
+            let rejects = state.rejects.iter().map(|reject| &reject.0);
+            self.write_letters(sink, rejects, epoch).await?;
         }
         let mut reports = Vec::new();
         for sink in 0..self.sinks.len() {
-            let more = match sink == dead_letters {
-                true => std::mem::take(&mut refused),
-                false => Vec::new(),
-            };
-            reports.push(match self.ask_to_prepare(sink, more).await? {
+            reports.push(match self.ask_to_prepare(sink).await? {
                 Some(answer) => Some(self.answer(answer).await?),
                 None => None,
             });

@@ -32,10 +32,10 @@ pub enum SinkMessage {
 
 /// What the coordinator says to a sink behind a barrier.
 pub enum SinkControl {
-    /// Write these as well (the dead letters of sinks), then prepare.
+    /// Write these as well: rows of the epoch that only now are known (the dead letters of sinks).
+    Write(Parcel),
+    /// Prepare.
     Prepare {
-        /// Rows of the epoch that only now are known.
-        more: Vec<Parcel>,
         /// Where the report goes.
         reply: oneshot::Sender<SinkReport>,
     },
@@ -161,10 +161,8 @@ impl SinkTask {
     async fn obey(&mut self, sums: &mut Sums) -> Result<bool> {
         loop {
             match self.control.recv().await {
-                Some(SinkControl::Prepare { more, reply }) => {
-                    for parcel in more {
-                        self.write(parcel, sums).await?;
-                    }
+                Some(SinkControl::Write(parcel)) => self.write(parcel, sums).await?,
+                Some(SinkControl::Prepare { reply }) => {
                     let report = self.prepare(std::mem::take(sums)).await?;
                     // A coordinator that is gone lets go of the control queue as well.
                     let _ = reply.send(report);

@@ -1,9 +1,10 @@
 //! Logs that are larger than memory may be: a tenth of the 5 GB that docs/reliability.md tells of,
 //! and of what `cargo xtask bench --memory` measures at a limit that is small.
 
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use testkit::services::{find, unique};
 use testkit::wait;
 
 use crate::Desk;
@@ -145,4 +146,48 @@ fn one_log_into_four_sinks_stays_within_a_small_limit() {
 fn many_files_in_many_epochs_with_the_care_of_their_lake_stay_within_a_small_limit() {
     let epochs = run_small(FILES, LINES_PER_FILE, "4KiB", ONE_SINK);
     assert!(epochs > EPOCHS_MIN, "{epochs} epochs");
+}
+
+const REFUSED_BYTES: u64 = 64 << 20;
+/// Twice as many as fit, where all of them wait for the end of one epoch.
+const REFUSED_LINES: usize = 150_000;
+
+#[test]
+fn a_table_that_refuses_nearly_every_row_stays_within_a_small_limit() {
+    let Some(url) = find("postgres") else { return };
+    let desk = Desk::new();
+    let table = unique("refuses").replace('-', "_");
+    psql(
+        &url,
+        &format!(
+            "CREATE TABLE {table} (message text CHECK (message = 'good'), _lossy boolean, \
+             _split text, _position bigint, _epoch bigint)"
+        ),
+    );
+    let padding = "x".repeat(150);
+    let bad = (0..REFUSED_LINES).map(|line| format!("{line:06}{padding}\n"));
+    desk.write("a.log", &bad.chain(["good\n".to_owned()]).collect::<String>());
+    desk.write(
+        "refused.yaml",
+        &format!(
+            "name: {table}\nmemory: {{ limit: {REFUSED_BYTES} }}\nsources:\n  \
+             a: {{ type: file, paths: [a.log] }}\nsinks:\n  \
+             out: {{ type: postgres, input: a, url: '{url}', table: {table} }}\n"
+        ),
+    );
+    run_within(&desk, "refused.yaml", "RssAnon", REFUSED_BYTES + BESIDE_BYTES);
+    let audit = desk.done(&["audit", "refused.yaml", "--format", "json"]).json();
+    assert_eq!((&audit["complete"], &audit["sinks"][0]["found"]), (&true.into(), &1.into()));
+    let sql = "SELECT count(*) AS letters, count(DISTINCT original) AS originals, \
+               max(epoch) AS epochs FROM dead_letters";
+    let held = desk.done(&["query", sql, "--format", "json"]).json();
+    let (letters, originals) = (&held[0]["letters"], &held[0]["originals"]);
+    assert_eq!((letters.as_u64(), originals), (Some(REFUSED_LINES as u64), letters), "{held}");
+    assert!(held[0]["epochs"].as_u64() > Some(2), "what is refused ends epochs: {held}");
+    psql(&url, &format!("DROP TABLE {table}"));
+}
+
+fn psql(url: &str, statement: &str) {
+    let asked = Command::new("psql").args([url, "-qc", statement]).output().expect("psql starts");
+    assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
 }

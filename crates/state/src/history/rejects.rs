@@ -6,22 +6,26 @@
 //! name alone. A file goes when its epoch is packed without naming it, or is folded.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 
 use bytes::Bytes;
 use contract::error::Context;
 use contract::{Error, Result, failpoint};
-use object_store::ObjectStoreExt;
 use object_store::path::Path;
+use object_store::{ObjectStoreExt, PutPayload};
+use sha2::{Digest, Sha256};
 
 use super::History;
 use super::names::Names;
 use crate::Checkpoint;
-use crate::checkpoint::{RejectsFile, SinkRejectState, sha256_hex};
+use crate::checkpoint::{RejectsFile, SinkRejectState, hex, sha256_hex};
 
 /// Bytes of refused rows that stand in a checkpoint itself.
 const INLINE_BYTES_MAX: usize = 1 << 20;
 /// What a refused row takes beside its texts.
 const ROW_BYTES: usize = 64;
+/// Bytes of a piece of their file while it is made.
+const PIECE_BYTES: usize = 256 << 10;
 
 /// Refused rows by the sink that refused them.
 pub(super) type BySink = BTreeMap<String, Vec<SinkRejectState>>;
@@ -38,16 +42,15 @@ impl History {
         }
         let of_sinks = checkpoint.sinks.iter().filter(|(_, sink)| !sink.rejects.is_empty());
         let of_sinks = of_sinks.map(|(name, sink)| (name, &sink.rejects));
-        let bytes = serde_json::to_vec(&of_sinks.collect::<BTreeMap<_, _>>());
-        let bytes = bytes.bug("refused rows are no JSON")?;
+        let mut pieces = Pieces::default();
+        serde_json::to_writer(&mut pieces, &of_sinks.collect::<BTreeMap<_, _>>())
+            .bug("refused rows are no JSON")?;
+        let (payload, sha256) = pieces.finish();
         let (epoch, writer) = (checkpoint.epoch, &checkpoint.writer);
-        let file = RejectsFile {
-            name: format!("rejects-{epoch:020}-{writer}"),
-            sha256: sha256_hex(&bytes),
-        };
+        let file = RejectsFile { name: format!("rejects-{epoch:020}-{writer}"), sha256 };
         let path = self.prefix.clone().join(file.name.as_str());
         failpoint::reach("rejects.before").await?;
-        let put = self.store.put(&path, Bytes::from(bytes).into()).await;
+        let put = self.store.put(&path, payload).await;
         put.transient(|| format!("could not write \"{path}\""))?;
         failpoint::reach("rejects.after").await?;
         checkpoint.rejects_file = Some(file);
@@ -88,6 +91,42 @@ impl History {
         for (_, path) in of_epochs.filter(|(_, path)| !is_named(path)) {
             self.delete(path).await?;
         }
+        Ok(())
+    }
+}
+
+/// Bytes that are written one after the other, in pieces: as one they would be copied, and stand
+/// twice in memory, each time that they grow.
+#[derive(Default)]
+struct Pieces {
+    written: Vec<Bytes>,
+    last: Vec<u8>,
+    sum: Sha256,
+}
+
+impl Pieces {
+    /// All of them, and their sum.
+    fn finish(mut self) -> (PutPayload, String) {
+        self.written.push(self.last.into());
+        (self.written.into_iter().collect(), hex(&self.sum.finalize()))
+    }
+}
+
+impl Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.last.is_empty() {
+            self.last.reserve_exact(PIECE_BYTES);
+        }
+        let taken = bytes.len().min(PIECE_BYTES - self.last.len());
+        self.last.extend_from_slice(&bytes[..taken]);
+        self.sum.update(&bytes[..taken]);
+        if self.last.len() == PIECE_BYTES {
+            self.written.push(std::mem::take(&mut self.last).into());
+        }
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
 }
