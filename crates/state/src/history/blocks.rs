@@ -78,8 +78,16 @@ pub(super) struct Extent {
 /// A split by its number: source, id, family.
 type Named = (usize, String, String, Option<String>);
 
+/// What is written in blocks.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    Pack,
+    Fold,
+}
+
 /// A pack or a fold that is being written.
 pub(super) struct Writer {
+    kind: Kind,
     to: BufWriter,
     path: Path,
     block: Option<Extent>,
@@ -88,15 +96,14 @@ pub(super) struct Writer {
     text: Vec<u8>,
     epochs: u64,
     has_begun: bool,
-    /// Reached when a block is written.
-    point: &'static str,
 }
 
 impl Writer {
     /// A file of this name, which is there once it is finished.
-    pub fn new(history: &History, path: &Path, point: &'static str) -> Self {
+    pub fn new(history: &History, path: &Path, kind: Kind) -> Self {
         let to = BufWriter::with_capacity(history.store.clone(), path.clone(), PART_BYTES);
         Self {
+            kind,
             to: to.with_max_concurrency(PARTS_MAX),
             path: path.clone(),
             block: None,
@@ -105,7 +112,6 @@ impl Writer {
             text: Vec::new(),
             epochs: 0,
             has_begun: false,
-            point,
         }
     }
 
@@ -172,7 +178,10 @@ impl Writer {
         self.put_line(mark).await?;
         self.put(ledger).await?;
         self.put(checkpoints).await?;
-        failpoint::reach(self.point).await
+        match self.kind {
+            Kind::Pack => failpoint::reach("pack.block").await,
+            Kind::Fold => failpoint::reach("fold.block").await,
+        }
     }
 
     /// Writes what is left; by then the file is there.

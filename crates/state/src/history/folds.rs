@@ -17,7 +17,7 @@ use object_store::path::Path;
 use serde::Deserialize;
 
 use super::History;
-use super::blocks::{BEGINNING, Blocks, Writer};
+use super::blocks::{BEGINNING, Blocks, Kind, Writer};
 use super::names::Names;
 use crate::ledger::columns::{Columns, Counted, Rows};
 use crate::ledger::{Entry, GONE};
@@ -144,7 +144,7 @@ impl History {
         // After a crash amid folding the sums have their name already, and keep it.
         if until > names.folded_until() {
             let from = Folding { names, packs: &done, until, known: self.known_splits().await? };
-            let mut fold = Writer::new(self, &path, "fold.block");
+            let mut fold = Writer::new(self, &path, Kind::Fold);
             if let Err(error) = self.fill_fold(&mut fold, &from).await {
                 fold.abort().await;
                 return Err(error.context(format!("could not write \"{path}\"")));

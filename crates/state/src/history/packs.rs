@@ -12,7 +12,7 @@ use contract::{Result, failpoint};
 use object_store::path::Path;
 use serde::Deserialize;
 
-use super::blocks::{BEGINNING, Blocks, Writer};
+use super::blocks::{BEGINNING, Blocks, Kind, Writer};
 use super::names::Names;
 use super::{EPOCHS_LOOSE_MAX, EPOCHS_LOOSE_MIN, History, old_packs};
 use crate::Checkpoint;
@@ -47,7 +47,7 @@ impl History {
         }
         let (Some((first, _)), Some((last, _))) = (old.first(), old.last()) else { return Ok(()) };
         let path = self.prefix.clone().join(format!("pack-{first:020}-{last:020}"));
-        let mut pack = Writer::new(self, &path, "pack.block");
+        let mut pack = Writer::new(self, &path, Kind::Pack);
         let named = match self.fill_pack(&mut pack, old.iter().map(|(_, path)| *path)).await {
             Ok(named) => named,
             Err(error) => {
