@@ -116,12 +116,24 @@ impl Feed {
 /// # Panics
 /// The broker refuses.
 pub fn create_topic(brokers: &str, topic: &str, partitions: u16) {
+    make(brokers, &NewTopic::new(topic, partitions.into(), TopicReplication::Fixed(1)));
+}
+
+/// Makes a topic, and waits until its broker names all of it: that may be later than its answer.
+fn make(brokers: &str, new: &NewTopic<'_>) {
     let admin: AdminClient<DefaultClientContext> =
         ClientConfig::new().set("bootstrap.servers", brokers).create().expect("a client");
-    let new = NewTopic::new(topic, partitions.into(), TopicReplication::Fixed(1));
     let options = AdminOptions::new().operation_timeout(Some(ANSWER_LIMIT));
-    let made = block_on(admin.create_topics([&new], &options)).expect("the broker answers");
-    assert_eq!(made, [Ok(topic.to_owned())]);
+    let made = block_on(admin.create_topics([new], &options)).expect("the broker answers");
+    assert_eq!(made, [Ok(new.name.to_owned())]);
+    wait::until("the topic is listed", ANSWER_LIMIT, || {
+        // Asked for by its name, it would be made.
+        let metadata = admin.inner().fetch_metadata(None, ANSWER_LIMIT).ok()?;
+        let made = metadata.topics().iter().find(|it| it.name() == new.name)?;
+        let is_led = made.partitions().iter().all(|it| it.leader() >= 0 && it.error().is_none());
+        let partitions = i32::try_from(made.partitions().len()).ok()?;
+        (is_led && partitions == new.num_partitions).then_some(())
+    });
 }
 
 /// Makes a topic that keeps the newest record of each key, with records of these keys, and waits
@@ -146,11 +158,7 @@ impl Compacted {
         ];
         let new = NewTopic::new(topic, 1, TopicReplication::Fixed(1));
         let new = settings.into_iter().fold(new, |new, (name, value)| new.set(name, value));
-        let admin: AdminClient<DefaultClientContext> =
-            ClientConfig::new().set("bootstrap.servers", brokers).create().expect("a client");
-        let options = AdminOptions::new().operation_timeout(Some(ANSWER_LIMIT));
-        let made = block_on(admin.create_topics([&new], &options)).expect("the broker answers");
-        assert_eq!(made, [Ok(topic.to_owned())]);
+        make(brokers, &new);
         Self { brokers: brokers.to_owned(), topic: topic.to_owned() }
     }
 
