@@ -109,6 +109,7 @@ struct Reader {
     /// What stands behind text that was read.
     foreign: Option<Foreign>,
     has_ended: bool,
+    /// Where the last batch ended.
     reached: i64,
     acknowledged: i64,
     is_done: Arc<AtomicBool>,
@@ -136,7 +137,7 @@ impl SplitReader for Reader {
                     Taken::Bytes => self.lines.cut(block),
                     Taken::End => {
                         self.has_ended = true;
-                        self.lines.cut_last(block)
+                        self.lines.cut_ended(block)
                     }
                     Taken::Foreign(foreign) => {
                         let is_torn = foreign.is_torn;
@@ -149,7 +150,8 @@ impl SplitReader for Reader {
                     }
                 },
             };
-            if lines.is_empty() {
+            // Of blank lines and the rest of a refused one the next batch tells, or the last one.
+            if lines.is_empty() && !(self.has_ended && lines.next > self.reached) {
                 continue;
             }
             if let Some(gap) = lines.gaps.first() {
@@ -157,7 +159,8 @@ impl SplitReader for Reader {
                 tracing::warn!(position, bytes, holes, "NULs in standard input were left out");
             }
             let next = Position::new(lines.next);
-            let (bytes, skipped) = (lines.bytes(), lines.skipped());
+            let bytes = (next.at - self.reached).cast_unsigned();
+            let skipped = lines.skipped();
             let (records, rejects) = lines.into_records();
             self.reached = next.at;
             let batch = ReadBatch::new(records, next);
@@ -340,6 +343,39 @@ mod tests {
             bytes += batch.bytes;
         }
         assert_eq!((skipped, bytes), (2, 5));
+    }
+
+    #[tokio::test]
+    async fn each_byte_is_counted_and_nuls_at_the_end_are_told() {
+        let texts: [(&[u8], u64); 10] = [
+            (b"one\n\0\0\0", 3),
+            (b"one\0\0\0", 0),
+            (b"one\n\n \t", 0),
+            (b"one\n\r\n", 0),
+            (b"a line beyond the limit\0\0\0", 0),
+            (b"a line beyond the limit that goes on and on\n", 0),
+            (b"a line beyond the limit\0\0\0\nthe next", 0),
+            (b"one\n\0\0\0\r\n", 3),
+            (b"one\n\xef\xbb\xbf", 0),
+            (&[0; 9000], 9000),
+        ];
+        for (text, nuls) in texts {
+            let (sender, receiver) = mpsc::channel();
+            text.iter().for_each(|byte| sender.send(vec![*byte]).expect("somebody reads"));
+            drop(sender);
+            let at_once = Box::new(io::Cursor::new(text.to_vec())) as Box<dyn Read + Send>;
+            for stream in [at_once, Box::new(Pieces(receiver))] {
+                let mut reader = open(&source(stream)).await.expect("the first time");
+                let (mut bytes, mut skipped, mut reached) = (0, 0, 0);
+                while let Some(batch) = reader.next_batch().await.expect("readable") {
+                    bytes += batch.bytes;
+                    skipped += batch.skipped;
+                    reached = batch.next.at;
+                }
+                assert_eq!((bytes, skipped), (text.len() as u64, nuls), "{text:?}");
+                assert_eq!(reached, text.len() as i64, "{text:?}");
+            }
+        }
     }
 
     #[tokio::test]
