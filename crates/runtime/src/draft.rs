@@ -192,12 +192,14 @@ fn sink_state(prev: Option<u64>, report: SinkReport) -> Result<SinkState> {
 }
 
 /// A sink that is disabled for a while must be found at its token when it comes back, and what it
-/// did not see must be told.
+/// did not see must be told: an epoch that read something.
 fn keep_absent_sinks(before: &Checkpoint, pipeline: &Pipeline, checkpoint: &mut Checkpoint) {
     for (name, state) in &before.sinks {
         if !pipeline.sinks.iter().any(|node| node.name == *name) {
             let mut state = state.at_rest(before.token_after(name));
-            state.absent_from.get_or_insert(checkpoint.epoch);
+            if !checkpoint.cuts.is_empty() {
+                state.absent_from.get_or_insert(checkpoint.epoch);
+            }
             checkpoint.sinks.insert(name.clone(), state);
         }
     }

@@ -66,7 +66,8 @@ fn a_gap_that_is_accepted_stays_in_the_history() {
     assert!(said.contains("second: 4 rows, each of them once"), "{said}");
     assert_eq!(run(&desk, 7, false, &[]).code, 0);
     let ran = run(&desk, 7, true, &[]);
-    assert!(ran.code == 2 && ran.stderr.contains("did not see epoch 6:"), "{}", ran.stderr);
+    // How many epochs came before depends on how many runs found out that a file is read whole.
+    assert!(ran.code == 2 && ran.stderr.contains("\"second\" did not see epoch"), "{}", ran.stderr);
 }
 
 #[test]
