@@ -33,8 +33,8 @@ pub fn of(lineage: &Lineage, now_us: i64) -> i64 {
 /// What became of a row that met a document of a higher version.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Settled {
-    /// The document is this very row, or, under an `_id` that several have, a row of an epoch that
-    /// began later.
+    /// The document holds all of this very row, or, under an `_id` that several have, is a row of
+    /// an epoch that began later.
     Delivered,
     /// There is no such document any more.
     Again,
@@ -63,14 +63,7 @@ struct Found {
 /// # Errors
 /// External: the cluster does not answer, or refuses to say.
 pub async fn settle(client: &Client, rows: &[(Document, String)]) -> Result<Vec<Settled>> {
-    let docs = rows.iter().map(|(row, index)| match row.named {
-        true => {
-            let source = [SPLIT, POSITION, ORDINAL, EPOCH];
-            json!({ "_index": index, "_id": row.id, "_source": source })
-        }
-        // Compared as a whole.
-        false => json!({ "_index": index, "_id": row.id }),
-    });
+    let docs = rows.iter().map(|(row, index)| json!({ "_index": index, "_id": row.id }));
     let body = json!({ "docs": docs.collect::<Vec<_>>() });
     let failed = || "could not read what rows had to give way to".to_owned();
     let answer = client.call(Method::Post, PATH, Some(&body)).await?.json(failed)?;
@@ -112,21 +105,25 @@ fn judge_named(row: &Document, found: &Found, now_us: i64) -> Settled {
     let same = source[SPLIT].as_str() == Some(row.split.as_str())
         && source[POSITION].as_i64() == Some(row.position)
         && source[ORDINAL].as_i64().unwrap_or_default() == row.ordinal;
-    if same {
+    if same && holds(source, row) {
         return Settled::Delivered;
     }
     // Without origins the version alone tells, which nobody else makes of such moments.
     let ours = !row.with_origin || [SPLIT, POSITION, EPOCH].iter().all(|it| !source[*it].is_null());
     let latest = now_us.saturating_add(CLOCKS_APART_US).clamp(0, i64::MAX >> LINEAGE_BITS);
     let possible = row.version..=((latest << LINEAGE_BITS) | ((1 << LINEAGE_BITS) - 1));
-    match ours && possible.contains(&found.version) {
-        true => Settled::Delivered,
-        false => Settled::Foreign(format!(
-            "a document of version {} stands under this _id, which this pipeline did not write; \
-             ours would have version {}",
-            found.version, row.version
-        )),
+    if ours && possible.contains(&found.version) {
+        return Settled::Delivered;
     }
+    let what = match same {
+        // Of a file that was rewritten, read anew after a clock was set back.
+        true => "with other values, and later than now by this machine's clock,",
+        false => "which this pipeline did not write",
+    };
+    Settled::Foreign(format!(
+        "a document of version {} {what} stands under this _id; ours would have version {}",
+        found.version, row.version
+    ))
 }
 
 #[cfg(test)]
@@ -161,7 +158,7 @@ mod tests {
             version,
             named: true,
             with_origin,
-            lines: Vec::new(),
+            lines: b"{}\n{\"v\":\"new\",\"_epoch\":1}".to_vec(),
             earlier: Vec::new(),
         };
         let found: Found = serde_json::from_value(found).expect("a document");
@@ -179,8 +176,17 @@ mod tests {
             |position: i64| json!({ "_split": "a.log", "_position": position, "_epoch": 9 });
         let foreign = Settled::Foreign(String::new());
         check(true, json!({ "found": false }), &Settled::Again);
-        let itself = json!({ "found": true, "_version": i64::MAX, "_source": origin(7) });
+        let mut itself = origin(7);
+        itself["v"] = json!("new");
+        let itself = json!({ "found": true, "_version": i64::MAX, "_source": itself });
         check(true, itself, &Settled::Delivered);
+        // Another history read other values there, when the clock was ahead.
+        let mut altered = origin(7);
+        altered["v"] = json!("old");
+        let ahead = json!({ "found": true, "_version": i64::MAX, "_source": altered });
+        check(true, ahead, &foreign);
+        let near = json!({ "found": true, "_version": later, "_source": altered });
+        check(true, near, &Settled::Delivered);
         let newer = json!({ "found": true, "_version": later, "_source": origin(9) });
         check(true, newer, &Settled::Delivered);
         let future = of(&Lineage::new("main"), NOW_US * 2);

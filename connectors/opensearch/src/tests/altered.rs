@@ -209,6 +209,24 @@ async fn what_is_delivered_later_stays_over_lineages_and_histories() {
     }
 }
 
+/// A file that was rewritten is read anew, its history is gone, and a clock was ahead meanwhile.
+#[tokio::test]
+async fn a_row_that_stands_there_with_other_values_is_told_where_it_is_not_later() {
+    const AHEAD_US: i64 = 4_000_000_000_000_000;
+    for (url, index) in places() {
+        let sink = sink(&url, &format!("index: {index}, id: \"{{key}}\""));
+        let ahead = Epoch { lineage: "main", incarnation: 1, epoch: 1, now_us: AHEAD_US };
+        send(&sink, &ahead, "a.log", &keyed(&["x", "y"], 0, "old")).await;
+        let anew = Epoch { lineage: "main", incarnation: 2, epoch: 1, now_us: moment(100) };
+        let prepared = send(&sink, &anew, "a.log", &keyed(&["x", "y"], 0, "new")).await;
+        assert_eq!((prepared.rows, rejected(&prepared)), (0, vec![0, 1]));
+        let reason = &prepared.rejects[0].reject.reason;
+        assert!(reason.contains("other values"), "{reason}");
+        let same = send(&sink, &anew, "a.log", &keyed(&["x", "y"], 0, "old")).await;
+        assert_eq!((same.rows, same.rejects.len()), (2, 0), "it is the very row");
+    }
+}
+
 #[tokio::test]
 async fn a_document_of_somebody_else_is_told_and_not_counted() {
     for (url, index) in places() {

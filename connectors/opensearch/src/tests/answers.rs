@@ -105,9 +105,10 @@ async fn a_conflict_counts_only_where_the_document_may_stand_there() {
     let conflict = "@409:version_conflict_engine_exception";
     let version = crate::version::of(&lineage(), super::moment(9));
     let origin = r#"{"_split":"b.log","_position":5,"_epoch":3}"#;
+    let row = r#""_split":"a.log","_position":0,"_epoch":3,"text":"a""#;
     for (document, rejects) in [
         // The record itself, a row of a later epoch, a document of somebody else.
-        (r#"{"found":true,"_version":5,"_source":{"_split":"a.log","_position":0,"_epoch":3}}"#, 0),
+        (&*format!(r#"{{"found":true,"_version":5,"_source":{{{row}}}}}"#), 0),
         (&format!(r#"{{"found":true,"_version":{version},"_source":{origin}}}"#), 0),
         (&format!(r#"{{"found":true,"_version":{version},"_source":{{}}}}"#), 1),
         (&format!(r#"{{"found":true,"_version":{},"_source":{origin}}}"#, i64::MAX), 1),
