@@ -194,30 +194,30 @@ pub async fn keep(
     owner.history.keep_losses(checkpoint.epoch, &all).await
 }
 
-/// Notes that nothing of an epoch is where a sink writes now, on the operator's word.
-///
-/// # Errors
-/// Retryable External: the store does not answer.
-pub async fn give_up(owner: &Owner, checkpoint: &Checkpoint, sink: &str) -> Result<()> {
-    let mut all = owner.history.losses(checkpoint.epoch).await?;
-    all.entries.retain(|entry| entry.sink != sink);
-    all.refused.remove(sink);
-    let recorded = recorded(checkpoint, sink);
-    all.entries.extend(recorded.iter().map(|one| taken_back(one, one.counts.delivered, 0)));
-    owner.history.keep_losses(checkpoint.epoch, &all).await
-}
-
 /// Makes an epoch of the losses that were noted, once every sink holds what is left. Where there
-/// are dead letters among them, their sink owes them then.
+/// are dead letters among them, their sink owes them then. Of sinks that are `given_up` nothing is
+/// where they write now, on the operator's word: that is noted nowhere before, as it is untrue once
+/// a later start finds them where they wrote.
 ///
 /// # Errors
 /// NotOwner: another process made that epoch. External, from the store.
-pub async fn book(owner: &Owner, checkpoint: Checkpoint) -> Result<Checkpoint> {
-    let losses = owner.history.losses(checkpoint.epoch).await?;
+pub async fn book(
+    owner: &Owner,
+    checkpoint: Checkpoint,
+    given_up: &BTreeSet<usize>,
+) -> Result<Checkpoint> {
+    let mut losses = owner.history.losses(checkpoint.epoch).await?;
+    for sink in given_up {
+        let name = &owner.pipeline.sinks[*sink].name;
+        losses.entries.retain(|entry| entry.sink != *name);
+        losses.refused.remove(name);
+        let recorded = recorded(&checkpoint, name).into_iter();
+        losses.entries.extend(recorded.map(|one| taken_back(&one, one.counts.delivered, 0)));
+    }
     if losses.is_empty() {
         return Ok(checkpoint);
     }
-    let Losses { entries, mut refused, cut_off } = losses;
+    let Losses { entries, mut refused, cut_off, .. } = losses;
     let (letters, sum) = letters(&refused);
     let sinks = checkpoint.sinks.iter().map(|(name, state)| {
         let of_sink = entries.iter().filter(|entry| entry.sink == *name);

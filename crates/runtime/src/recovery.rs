@@ -60,6 +60,7 @@ pub async fn recover(owner: &Owner, first: Vec<Beginning>) -> Result<Recovered> 
     }
     let held = fence(owner, &checkpoint).await?;
     failpoint::reach("recover.fenced").await?;
+    targets.remember(owner, checkpoint.epoch).await?;
     refuse_missing_sinks(&owner.pipeline, &checkpoint, complete)?;
     let mut behind = Vec::new();
     for (sink, held) in held.into_iter().enumerate() {
@@ -73,6 +74,7 @@ pub async fn recover(owner: &Owner, first: Vec<Beginning>) -> Result<Recovered> 
             behind.push(sink);
         }
     }
+    targets.note_moves(owner, checkpoint.epoch).await?;
     let mut replay = Vec::new();
     for sink in &behind {
         let name = owner.pipeline.sinks[*sink].name.as_str();
@@ -85,9 +87,6 @@ pub async fn recover(owner: &Owner, first: Vec<Beginning>) -> Result<Recovered> 
             replay.push(name);
         }
     }
-    for sink in &targets.given_up {
-        losses::give_up(owner, &checkpoint, &owner.pipeline.sinks[*sink].name).await?;
-    }
     let assumed = targets.assumed;
     let mut changed = false;
     if !replay.is_empty() {
@@ -99,7 +98,7 @@ pub async fn recover(owner: &Owner, first: Vec<Beginning>) -> Result<Recovered> 
         owner.instruments.count_ledger(&checkpoint);
     }
     identities::look(owner, &checkpoint).await;
-    let mut checkpoint = book_losses(owner, checkpoint).await?;
+    let mut checkpoint = book_losses(owner, checkpoint, &targets).await?;
     if changed && !assumed {
         checkpoint = assume::keep(owner, checkpoint).await?;
     }
@@ -111,9 +110,13 @@ pub async fn recover(owner: &Owner, first: Vec<Beginning>) -> Result<Recovered> 
 }
 
 /// Books what a replay lacked, and gives the dead letters of that to their sink.
-async fn book_losses(owner: &Owner, checkpoint: Checkpoint) -> Result<Checkpoint> {
+async fn book_losses(
+    owner: &Owner,
+    checkpoint: Checkpoint,
+    targets: &targets::Settled,
+) -> Result<Checkpoint> {
     let epoch = checkpoint.epoch;
-    let mut booked = losses::book(owner, checkpoint).await?;
+    let mut booked = losses::book(owner, checkpoint, &targets.given_up).await?;
     if booked.epoch > epoch && booked.sinks.get(DEAD_LETTERS).is_some_and(|state| state.owes) {
         replay_epoch(owner, &mut booked, &[DEAD_LETTERS]).await?;
     }

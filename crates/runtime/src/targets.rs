@@ -207,6 +207,8 @@ pub struct Settled {
     pub assumed: bool,
     /// Whether every sink is known to hold the newest epoch.
     complete: bool,
+    /// Where an earlier start gave sinks the newest epoch on the operator's word.
+    moved: BTreeMap<String, Target>,
 }
 
 /// Compares before anything is touched. What the operator says of a changed sink enters the
@@ -228,6 +230,33 @@ pub fn compare(owner: &Owner, checkpoint: &mut Checkpoint, complete: bool) -> Re
 }
 
 impl Settled {
+    /// Looks up what an earlier start was told and could not keep before it died. Called before
+    /// [`Settled::prove`].
+    ///
+    /// # Errors
+    /// As for [`state::History::losses`].
+    pub async fn remember(&mut self, owner: &Owner, epoch: u64) -> Result<()> {
+        if !self.to_prove.is_empty() {
+            self.moved = owner.history.losses(epoch).await?.moved;
+        }
+        Ok(())
+    }
+
+    /// Notes which sinks get the newest epoch in another place, before any of them does: by its
+    /// token alone a later start would take that place for the earlier one.
+    ///
+    /// # Errors
+    /// Retryable External: the store does not answer.
+    pub async fn note_moves(&self, owner: &Owner, epoch: u64) -> Result<()> {
+        if self.replay.is_empty() {
+            return Ok(());
+        }
+        let mut note = owner.history.losses(epoch).await?;
+        let sinks = self.replay.iter().map(|sink| &owner.pipeline.sinks[*sink]);
+        note.moved.extend(sinks.filter_map(|node| Some((node.name.clone(), node.target.clone()?))));
+        owner.history.keep_losses(epoch, &note).await
+    }
+
     /// Asks the token of a sink whose place looks like another one: a server may have got another
     /// name, a folder may have been moved. Called once the sink was fenced.
     ///
@@ -250,11 +279,12 @@ impl Settled {
         };
         let token = token_of(&before, held);
         if is_proved(&before, change.name, token) {
-            let missing = owner.options.assume == Some(Assumption::Missing);
+            let is_told = self.moved.get(change.name).is_some_and(|to| to.is_one(change.now));
+            let missing = is_told || owner.options.assume == Some(Assumption::Missing);
             let state = state_of(checkpoint, change.name);
             if missing && state.owes && token == Some(change.epoch) {
                 // A start with this word gave it the epoch, and died before it could note that.
-                warn!("{}, as `--assume` says", change.sentence());
+                warn!("{}, as `--assume` said", change.sentence());
                 state.move_to(change.now, change.epoch - 1);
                 self.assumed = true;
                 return Ok(());

@@ -39,10 +39,14 @@ fn killed_desk(sink: &str) -> Desk {
 
 /// Runs and is killed where the next epoch is decided and no sink holds it.
 fn kill_decided(desk: &Desk) {
-    let mut command = desk.command(&["run", "web.yaml", "--until-end", "-q"]);
-    command.env("LOGMILL_FAILPOINT", "decide.after:1").stdout(std::process::Stdio::null());
-    let status = command.status().expect("it starts");
-    assert!(!status.success(), "it was killed");
+    kill_at(desk, "decide.after:1", &[]);
+}
+
+/// Runs with some words and is killed at a point.
+fn kill_at(desk: &Desk, point: &str, words: &[&str]) {
+    let mut command = desk.command(&[&["run", "web.yaml", "--until-end", "-q"], words].concat());
+    command.env("LOGMILL_FAILPOINT", point).stdout(std::process::Stdio::null());
+    assert!(!command.status().expect("it starts").success(), "it was killed at {point}");
 }
 
 /// Runs with another sink and expects that nothing is written and the change is named.
@@ -236,21 +240,43 @@ fn nobody_goes_on_elsewhere_over_an_epoch_that_lies_nowhere_without_saying_so() 
 
 /// A start that died once the new place had the epoch, before it noted where the others lie.
 #[test]
-fn who_moves_a_sink_and_dies_moves_it_by_the_same_word_again() {
-    let desk = desk(LAKE);
-    add_a_line(&desk);
-    kill_decided(&desk);
-    desk.write("web.yaml", &pipeline(&LAKE.replace(": t", ": u")));
-    let mut command =
-        desk.command(&["run", "web.yaml", "--until-end", "-q", "--assume", "missing"]);
-    command.env("LOGMILL_FAILPOINT", "recover.done:1").stdout(std::process::Stdio::null());
-    assert!(!command.status().expect("it starts").success(), "it was killed");
-    assert_eq!(messages(&desk, "u"), 1);
-    assert_eq!(assume(&desk, "missing").code, 0);
-    assert_eq!(messages(&desk, "u"), 1, "it is not given twice");
-    let audit = desk.run(&["audit", "web.yaml", "-f", "json"]).json();
-    assert_eq!(audit["complete"], true, "{audit}");
-    assert_eq!(audit["sinks"][0]["moved"][0]["rows"].as_u64(), Some(LINES as u64), "{audit}");
+fn who_moves_a_sink_and_dies_has_moved_it() {
+    for words in [&["--assume", "missing"][..], &[]] {
+        let desk = desk(LAKE);
+        add_a_line(&desk);
+        kill_decided(&desk);
+        desk.write("web.yaml", &pipeline(&LAKE.replace(": t", ": u")));
+        kill_at(&desk, "recover.done:1", &["--assume", "missing"]);
+        assert_eq!(messages(&desk, "u"), 1);
+        // By its token it might be the earlier place under another name.
+        desk.done(&[&["run", "web.yaml", "--until-end", "-q"], words].concat());
+        assert_eq!(messages(&desk, "u"), 1, "it is not given twice");
+        let audit = desk.run(&["audit", "web.yaml", "-f", "json"]).json();
+        assert_eq!(audit["complete"], true, "{audit}");
+        let moved = audit["sinks"][0]["moved"][0]["rows"].as_u64();
+        assert_eq!(moved, Some(LINES as u64), "{audit}");
+    }
+}
+
+/// A start that gave up an epoch on the operator's word, and died before it booked that.
+#[test]
+fn what_was_given_up_and_is_finished_where_it_lies_is_not_lost() {
+    for (first, other) in
+        [(LAKE, LAKE.replace(": t", ": u")), (OBJECTS, OBJECTS.replace("out", "o"))]
+    {
+        let desk = desk(first);
+        add_a_line(&desk);
+        kill_decided(&desk);
+        desk.write("web.yaml", &pipeline(&other));
+        kill_at(&desk, "without_rows.before:1", &["--assume", "held", "--accept-loss"]);
+        desk.write("web.yaml", &pipeline(first));
+        desk.done(&["run", "web.yaml", "--until-end", "-q"]);
+        let audit = desk.run(&["audit", "web.yaml", "-f", "json"]).json();
+        let out = &audit["sinks"][0];
+        let numbers = ["found", "expected", "lost"].map(|key| out[key].as_u64());
+        assert_eq!(numbers, [Some(LINES as u64 + 1), Some(LINES as u64 + 1), Some(0)], "{audit}");
+        assert_eq!(audit["complete"], true, "{audit}");
+    }
 }
 
 #[test]

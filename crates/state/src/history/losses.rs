@@ -9,7 +9,7 @@ use object_store::ObjectStoreExt;
 use serde::{Deserialize, Serialize};
 
 use super::History;
-use crate::checkpoint::SinkRejectState;
+use crate::checkpoint::{SinkRejectState, Target};
 use crate::ledger::Entry;
 
 /// What could not be delivered of a decided epoch, as the next one will have it.
@@ -23,6 +23,9 @@ pub struct Losses {
     /// Where splits were cut off whose rest is lost, by number, as their source says it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cut_off: Vec<(usize, Position)>,
+    /// Where sinks, by name, get this epoch on the operator's word that wrote elsewhere before it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub moved: BTreeMap<String, Target>,
 }
 
 impl Losses {
