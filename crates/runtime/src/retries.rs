@@ -13,6 +13,7 @@ use contract::error::Context;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::fs;
+use tokio::task::JoinHandle;
 use tokio::time::{Interval, MissedTickBehavior};
 use tracing::{debug, info, warn};
 
@@ -26,7 +27,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often the answer is looked for.
 const ANSWER_EVERY: Duration = Duration::from_millis(50);
 /// Who runs the pipeline answers in this time, or cannot be reached.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(15);
 /// Splits that an answer names.
 const NAMED_MAX: usize = 100;
 
@@ -83,6 +84,8 @@ pub(crate) struct Requests {
     data: PathBuf,
     pipeline: String,
     looks: Interval,
+    /// The look that is under way, which goes on whoever stops to wait for it.
+    under_way: Option<JoinHandle<Option<Request>>>,
 }
 
 impl Requests {
@@ -90,14 +93,22 @@ impl Requests {
     pub fn new(data: &Path, pipeline: &str) -> Self {
         let mut looks = tokio::time::interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { data: data.to_owned(), pipeline: pipeline.to_owned(), looks }
+        Self { data: data.to_owned(), pipeline: pipeline.to_owned(), looks, under_way: None }
     }
 
-    /// The next request. It stays until it is answered.
+    /// The next request. It stays until it is answered. Nothing is lost where the caller stops to
+    /// wait.
     pub async fn next(&mut self) -> Request {
         loop {
-            self.looks.tick().await;
-            if let Some(request) = read(&request_path(&self.data, &self.pipeline)).await {
+            if self.under_way.is_none() {
+                self.looks.tick().await;
+                let path = request_path(&self.data, &self.pipeline);
+                self.under_way = Some(tokio::spawn(async move { read(&path).await }));
+            }
+            let Some(look) = &mut self.under_way else { continue };
+            let found = look.await;
+            self.under_way = None;
+            if let Ok(Some(request)) = found {
                 return request;
             }
         }
