@@ -116,13 +116,8 @@ pub fn print(report: &Report, out: &mut output::Stdout) -> std::io::Result<()> {
             let epochs = output::epochs(*from, *to);
             writeln!(out, "    {rows} of {epochs} went into an earlier {place}: {was}, now {now}")?;
         }
-        if let Some(Unexplained { lineages, until, rows }) = &sink.unexplained {
-            let (lineages, rows) = (lineages.join(", "), output::plain(*rows, "row"));
-            writeln!(
-                out,
-                "    the checkpoints of {lineages} up to epoch {until} are missing, of which \
-                 {rows} are here: restore them, or `run --adopt` to go on from what the sinks hold"
-            )?;
+        if let Some(unexplained) = &sink.unexplained {
+            print_unexplained(unexplained, out)?;
         }
         for Missed { lineage, from, to } in &sink.gaps {
             let epochs = output::epochs(*from, *to);
@@ -144,6 +139,25 @@ pub fn print(report: &Report, out: &mut output::Stdout) -> std::io::Result<()> {
     }
     report.elsewhere.iter().try_for_each(|elsewhere| print_elsewhere(elsewhere, out))?;
     writeln!(out, "{}", if report.complete { "complete" } else { "NOT COMPLETE" })
+}
+
+/// Says which checkpoints are missing that could explain rows.
+fn print_unexplained(unexplained: &Unexplained, out: &mut output::Stdout) -> std::io::Result<()> {
+    let Unexplained { lineages, decided, from, until, rows } = unexplained;
+    let (lineages, rows) = (lineages.join(", "), output::plain(*rows, "row"));
+    if *decided == 0 {
+        return writeln!(
+            out,
+            "    the checkpoints of {lineages} up to epoch {until} are missing, of which {rows} \
+             are here: restore them, or `run --adopt` to go on from what the sinks hold"
+        );
+    }
+    let epochs = output::epochs(*from, *until);
+    writeln!(
+        out,
+        "    the checkpoints of {lineages} end with epoch {decided}, and {rows} of {epochs} are \
+         here: the checkpoints of {epochs} are missing; restore the folder that holds them"
+    )
 }
 
 /// Says where rows went that are not here, and need not be.

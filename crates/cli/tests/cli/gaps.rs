@@ -1,4 +1,11 @@
-//! A sink that is disabled for some epochs, and a history that is gone: told, never passed over.
+//! A sink that is disabled for some epochs, and a history that is gone, all of it or its newest
+//! part: told, never passed over.
+
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use testkit::services::{find, unique};
+use testkit::wait;
 
 use crate::{Desk, Ran};
 
@@ -126,5 +133,108 @@ fn what_another_pipeline_wrote_is_nothing_that_is_missing() {
     for file in ["p.yaml", "other.yaml"] {
         let audit = desk.done(&["audit", file, "--format", "json"]).json();
         assert_eq!(audit["complete"], true, "{audit}");
+    }
+}
+
+/// A sink, as the pipeline file names it, with what all of them promise: rows are seen only once
+/// their epoch is decided.
+fn publishing_late(name: &str) -> Vec<String> {
+    let mut sinks = vec![
+        "type: lake, table: t".to_owned(),
+        "type: object_store, url: ./out, create_bucket: true".to_owned(),
+    ];
+    sinks.extend(
+        find("postgres")
+            .map(|url| format!("type: postgres, url: '{url}', table: {name}, create: true")),
+    );
+    sinks.extend(find("kafka").map(|brokers| {
+        format!(
+            "type: kafka, brokers: '{brokers}', topic: {name}, create_topics: {{ partitions: 1 }}"
+        )
+    }));
+    sinks
+}
+
+fn write_one(desk: &Desk, name: &str, sink: &str) {
+    desk.write(
+        "p.yaml",
+        &format!(
+            "name: {name}\nsources:\n  lines: {{ type: file, paths: ['*.log'] }}\nsinks:\n  \
+             out: {{ {sink}, input: lines }}\nepoch: {{ interval: 50ms }}\n"
+        ),
+    );
+}
+
+/// Deletes what the checkpoints say of an epoch.
+fn forget_epoch(desk: &Desk, name: &str, epoch: u64) {
+    let folder = desk.path().join("logmill-data/checkpoints").join(name).join("main");
+    std::fs::remove_file(folder.join(format!("epoch-{epoch:020}"))).expect("it was decided");
+    let _ = std::fs::remove_file(folder.join(format!("complete-{epoch:020}")));
+}
+
+#[test]
+fn rows_of_a_newest_epoch_whose_checkpoint_is_gone_are_named() {
+    // The lost epoch may be the first one of its file, or not.
+    for second in ["b.log", "a.log"] {
+        let name = unique("forgotten");
+        for sink in publishing_late(&name) {
+            let desk = Desk::new();
+            write_one(&desk, &name, &sink);
+            let first = "one\ntwo\nthree\n";
+            desk.write("a.log", first);
+            desk.done(&["run", "p.yaml", "--until-end", "-q"]);
+            let first = if second == "a.log" { first } else { "" };
+            desk.write(second, &format!("{first}four\nfive\n"));
+            desk.done(&["run", "p.yaml", "--until-end", "-q"]);
+            desk.done(&["audit", "p.yaml"]);
+            forget_epoch(&desk, &name, 2);
+            let (code, said) = audit(&desk);
+            assert_eq!(code, 3, "{sink}, {second}: {said}");
+            let missing = "the checkpoints of main end with epoch 1, and 2 rows of epoch 2 are \
+                           here: the checkpoints of epoch 2 are missing";
+            assert!(said.contains(missing), "{sink}, {second}: {said}");
+            assert!(said.contains("2 not expected"), "{sink}, {second}: {said}");
+            assert!(said.ends_with("NOT COMPLETE\n") && !said.contains("not finished"), "{said}");
+        }
+    }
+}
+
+/// Dropped, it is killed.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn an_audit_beside_a_pipeline_that_takes_new_files_never_finds_too_much() {
+    let name = unique("beside");
+    for sink in publishing_late(&name) {
+        let desk = Desk::new();
+        write_one(&desk, &name, &sink);
+        desk.write("0.log", "line\n");
+        let mut command = desk.command(&["run", "p.yaml", "-q"]);
+        let run = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+        let run = Running(run);
+        let newest = || {
+            let folder = desk.path().join("logmill-data/checkpoints").join(&name).join("main");
+            let names = std::fs::read_dir(folder).into_iter().flatten().flatten();
+            let names = names.filter_map(|entry| entry.file_name().into_string().ok());
+            names.filter_map(|name| name.strip_prefix("epoch-")?.parse::<u64>().ok()).max()
+        };
+        let first =
+            wait::until("an epoch", Duration::from_secs(60), || newest().filter(|it| *it > 0));
+        for file in 1..=8 {
+            desk.write(&format!("{file}.log"), &format!("line of {file}\n"));
+            let (code, said) = audit(&desk);
+            assert_eq!(code, 0, "{sink}: {said}");
+        }
+        wait::until("it went on meanwhile", Duration::from_secs(60), || {
+            newest().filter(|it| *it > first)
+        });
+        drop(run);
     }
 }

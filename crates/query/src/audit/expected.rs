@@ -14,8 +14,7 @@ use super::AuditedSink;
 use super::found::Found;
 use super::moved::{Moves, Places, Went};
 use super::report::{
-    Complete, Difference, DifferenceKind, Elsewhere, Gone, Missed, Moved, Replaced, Unexplained,
-    Unfinished,
+    Complete, Difference, DifferenceKind, Elsewhere, Gone, Missed, Moved, Replaced, Unfinished,
 };
 
 /// How far the ledger is taken to be delivered.
@@ -58,15 +57,17 @@ pub struct Expected {
     /// What was read of each split in each epoch.
     ranges: HashMap<Stretch, Range<i64>>,
     /// The epochs of each split that are compared.
-    limits: HashMap<String, Limits>,
+    pub(super) limits: HashMap<String, Limits>,
     /// The splits that have a row of their own in what is folded.
     folded: HashSet<String>,
     /// What stood under the names that rows went to, by sink, each with its lineage.
     identities: HashMap<String, Vec<(String, KnownIdentity)>>,
     /// The lineages of each split, to be asked again once the sinks were read.
-    histories: HashMap<String, Vec<History>>,
+    pub(super) histories: HashMap<String, Vec<(Lineage, History)>>,
     /// Lineages of which no epoch is recorded, and that know no split but what was listed first.
-    blank: Vec<String>,
+    pub(super) blank: Vec<String>,
+    /// The newest decided epoch of all lineages that read by themselves.
+    pub(super) decided_until: u64,
     /// Epochs that sinks did not see, by sink.
     gaps: HashMap<String, Vec<Missed>>,
     /// Where sinks wrote last, as far as it was noted.
@@ -76,11 +77,11 @@ pub struct Expected {
 /// The epochs of a split that are compared. Rows do not say which lineage delivered them, so an
 /// epoch's number stands for that epoch of all lineages that read the split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Limits {
+pub(super) struct Limits {
     /// The newest epoch that any lineage has folded.
     folded_until: u64,
     /// The newest epoch that is complete in any lineage.
-    complete_until: u64,
+    pub(super) complete_until: u64,
     /// The newest epoch that is complete, or was never begun, in every lineage. Rows of later ones
     /// may be of an epoch that is under way.
     certain_until: u64,
@@ -158,6 +159,9 @@ impl Expected {
             self.blank.extend((!lineage.is_replay()).then(|| lineage.to_string()));
         }
         let epoch = newest.checkpoint.epoch;
+        if !lineage.is_replay() {
+            self.decided_until = self.decided_until.max(epoch);
+        }
         if !newest.complete && epoch > 0 {
             let (lineage, gone) = (lineage.to_string(), Vec::new());
             self.unproven.push(Unfinished { lineage, epoch, gone });
@@ -193,7 +197,8 @@ impl Expected {
         let splits: HashSet<&str> =
             ledger.rows.iter().map(|row| &*row.entry.split).chain(known).collect();
         for split in splits {
-            self.histories.entry(split.to_owned()).or_default().push(history.clone());
+            let of_split = self.histories.entry(split.to_owned()).or_default();
+            of_split.push((lineage.clone(), history.clone()));
             let known = self.limits.entry(split.to_owned()).or_insert(Limits::NONE);
             *known = known.merge(limits);
         }
@@ -259,52 +264,6 @@ impl Expected {
     fn is_gone(&self, split: &str, epoch: u64) -> bool {
         let gone = self.limits.get(GONE);
         gone.is_some_and(|limits| epoch <= limits.folded_until) && !self.folded.contains(split)
-    }
-
-    /// The stretch of a row whose epoch is later than all that are compared; none for others.
-    pub fn later(&self, split: &str, epoch: u64) -> Option<Stretch> {
-        let later = match self.limits.get(split) {
-            Some(limits) => epoch > limits.complete_until,
-            // Where a lineage has forgotten everything, it may be one of its splits.
-            None => !self.blank.is_empty(),
-        };
-        later.then(|| Stretch { split: split.to_owned(), epoch })
-    }
-
-    /// Rows of epochs that no checkpoint has decided. Asked after the sink was read: whatever a
-    /// running pipeline has committed by then is decided.
-    ///
-    /// # Errors
-    /// External: the checkpoints cannot be listed.
-    pub async fn undecided(&self, found: &Found) -> Result<Vec<Difference>> {
-        let mut decided_until: HashMap<&str, u64> = HashMap::new();
-        for stretch in found.later.keys() {
-            if decided_until.contains_key(&*stretch.split) {
-                continue;
-            }
-            let mut decided = 0;
-            for history in self.histories.get(&stretch.split).into_iter().flatten() {
-                decided = decided.max(history.newest_epoch().await?.unwrap_or_default());
-            }
-            decided_until.insert(&stretch.split, decided);
-        }
-        let later = found.later.iter();
-        let later = later.filter(|(stretch, _)| stretch.epoch > decided_until[&*stretch.split]);
-        let unexpected = later.map(|(stretch, held)| {
-            difference(DifferenceKind::Unexpected, stretch, held.rows, &held.positions)
-        });
-        Ok(unexpected.collect())
-    }
-
-    /// The rows of splits that nobody knows, where a lineage has no epoch that could explain them.
-    pub fn unexplained(&self, found: &Found) -> Option<Unexplained> {
-        let unknown = found.later.iter().filter(|(row, _)| !self.limits.contains_key(&row.split));
-        let mut unexplained = Unexplained { lineages: self.blank.clone(), until: 0, rows: 0 };
-        for (stretch, later) in unknown {
-            unexplained.rows += later.rows;
-            unexplained.until = unexplained.until.max(stretch.epoch);
-        }
-        (unexplained.rows > 0).then_some(unexplained)
     }
 
     /// The epochs that a sink did not see while it was not in the pipeline file.
@@ -548,7 +507,7 @@ fn explain_gone(stretch: &Stretch, expected: u64, held: u64) -> Vec<Difference> 
     }
 }
 
-fn difference(
+pub(super) fn difference(
     kind: DifferenceKind,
     stretch: &Stretch,
     rows: u64,

@@ -21,6 +21,9 @@ pub struct Found {
     sums: HashMap<Stretch, OriginSum>,
     /// Rows of later epochs than those that are compared.
     pub later: BTreeMap<Stretch, Later>,
+    /// Whether there are rows of decided epochs whose splits nobody knows: those of another
+    /// pipeline that writes here too.
+    pub is_shared: bool,
     /// Rows that say nothing of where they came from.
     pub foreign: u64,
 }
@@ -48,6 +51,7 @@ impl Found {
                 if let Some(stretch) = expected.later(&run.split, run.epoch) {
                     found.add_later(stretch, &batch.slice(run.from, run.rows))?;
                 }
+                found.is_shared |= expected.is_of_another(&run.split, run.epoch);
                 let Some(stretch) = expected.stretch(&run.split, run.epoch) else { continue };
                 let seed = split_seed(&run.split);
                 let rows = batch.slice(run.from, run.rows);

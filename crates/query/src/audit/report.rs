@@ -95,7 +95,7 @@ pub struct SinkReport {
     /// What its rows went into that is not what stands there now.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub replaced: Vec<Replaced>,
-    /// Rows of epochs of which no checkpoint is left.
+    /// Rows of epochs of which there is no checkpoint.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unexplained: Option<Unexplained>,
     /// Epochs that it did not see while it was not in the pipeline file; it lacks their rows, and
@@ -113,12 +113,17 @@ pub struct SinkReport {
     pub unreadable: Option<Unreadable>,
 }
 
-/// Rows of splits that no checkpoint knows, where the checkpoints of a lineage are gone.
+/// Rows of epochs that no checkpoint has decided, also after the sink was read: they are among
+/// those that are not expected.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Unexplained {
-    /// The lineages that have no epoch.
+    /// The lineages whose checkpoints are missing.
     pub lineages: Vec<String>,
-    /// The newest epoch whose rows are there.
+    /// The newest epoch of which they have one; 0 where they have none at all.
+    pub decided: u64,
+    /// The first epoch whose rows are there.
+    pub from: u64,
+    /// The newest one.
     pub until: u64,
     /// How many rows.
     pub rows: u64,
@@ -269,6 +274,13 @@ impl SinkReport {
     /// Whether nothing is wrong, as far as the sink can be read back, and it was read.
     pub fn is_complete(&self) -> bool {
         self.unreadable.is_none() && !self.differs()
+    }
+
+    /// Whether something is wrong that the epochs which are known may explain.
+    pub(super) fn differs_in_known(&self) -> bool {
+        let unexplained = self.unexplained.as_ref().map_or(0, |unexplained| unexplained.rows);
+        let unexpected = self.unexpected - unexplained.min(self.unexpected);
+        Self { unexpected, ..self.clone() }.differs()
     }
 
     /// Whether something is known to be wrong. Rows that went into something else than what stands

@@ -64,6 +64,28 @@ impl Sink for Given {
     }
 }
 
+/// The same, where rows may be seen before their epoch is decided.
+struct Early(Rows);
+
+#[async_trait]
+impl Sink for Early {
+    fn promise(&self) -> Promise {
+        Promise { kind: SinkKind::Idempotent, token: false, ..Given(self.0).promise() }
+    }
+
+    async fn fence_and_read(&self, _: &WriterContext, _: &Lineage) -> Result<Held> {
+        Ok(Held::Untold)
+    }
+
+    async fn open(&self, _: WriterContext) -> Result<Box<dyn Writer>> {
+        Err(Error::bug("an audit writes nothing"))
+    }
+
+    async fn read_back(&self, pipeline: &str, what: ReadBack) -> Result<BatchStream> {
+        Given(self.0).read_back(pipeline, what).await
+    }
+}
+
 /// A sink whose rows cannot be told from others.
 struct Unproven;
 
@@ -443,4 +465,18 @@ async fn rows_that_went_to_another_place_are_not_missing_in_the_present_one() {
     check(&whole[4..], "b", "2 of 3, 1 missing, 3 away").await;
     check(&whole[..3], "a", "3 of 3, 0 missing, 3 away").await;
     check(&whole[..2], "a", "2 of 3, 1 missing, 3 away").await;
+}
+
+#[tokio::test]
+async fn what_may_be_seen_early_may_be_of_the_epoch_under_way_and_of_no_later_one() {
+    let check = async |rows: Rows, expect: Option<(u64, u64, u64)>| {
+        let sinks = [audited("lake", Early(rows))];
+        let report = audit("p", &sinks, &checkpoints(store(true).await)).await.expect("audited");
+        let found = report.sinks[0].unexplained.as_ref();
+        assert_eq!(found.map(|it| (it.decided, it.until, it.rows)), expect, "{rows:?}");
+        assert_eq!(report.complete, expect.is_none(), "{rows:?}");
+    };
+    check(&[(1, 0), (1, 1), (1, 2), (2, 3), (2, 4), (2, 5), (3, 6), (3, 7)], None).await;
+    let later: Rows = &[(1, 0), (1, 1), (1, 2), (2, 3), (2, 4), (2, 5), (3, 6), (4, 7)];
+    check(later, Some((2, 4, 1))).await;
 }
