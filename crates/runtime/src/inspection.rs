@@ -4,6 +4,7 @@
 //! of sinks that are but read when they are asked for their token, whether they hold what the
 //! history says.
 
+use contract::sink::Held;
 use contract::source::Lineages;
 use contract::{Lineage, Result};
 use state::Checkpoint;
@@ -11,7 +12,9 @@ use state::history::Newest;
 
 use crate::graph::Pipeline;
 use crate::owner::{RunOptions, writer_context};
-use crate::recovery::{is_behind, refuse_missing_sinks};
+use crate::recovery::{
+    Damaged, damaged, is_behind, proves_nothing_since, refuse_missing_sinks, unproven,
+};
 use crate::renamed::Suspects;
 use crate::{division, gaps, renamed, targets};
 
@@ -63,8 +66,14 @@ async fn inspect_lineage(
     let history = options.checkpoints.history(&pipeline.name, lineage);
     let mut looks = 0;
     loop {
-        // One that is damaged is a matter of the start itself, which may set it aside.
-        let Ok(Some(newest)) = history.newest().await else { return Ok(()) };
+        let newest = match history.newest().await {
+            Ok(Some(newest)) => newest,
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                let damaged = damaged(&history, error).await?;
+                return refuse_damaged(pipeline, (lineage, damaged), quiet).await;
+            }
+        };
         let epoch = newest.checkpoint.epoch;
         let refused = refuse(pipeline, (options, lineage, newest), quiet).await;
         looks += 1;
@@ -73,6 +82,45 @@ async fn inspect_lineage(
             return refused;
         }
     }
+}
+
+/// Refuses a damaged newest checkpoint that a start would not set aside. What sinks with a token
+/// prove that are not asked is not known.
+async fn refuse_damaged(
+    pipeline: &Pipeline,
+    (lineage, damaged): (&Lineage, Damaged),
+    quiet: &[usize],
+) -> Result<()> {
+    let Damaged { epoch, before, error } = damaged;
+    let changes = targets::changes(pipeline, &before, false);
+    for (number, node) in pipeline.sinks.iter().enumerate() {
+        let held = match quiet.contains(&number) {
+            true => held(pipeline, (lineage, &before), number).await?,
+            false if node.sink.promise().token => continue,
+            false => Held::Untold,
+        };
+        if let Some(change) = changes.iter().find(|change| change.sink == number)
+            && quiet.contains(&number)
+        {
+            targets::prove_place(change, &before, held)?;
+        }
+        if !proves_nothing_since(&before, &node.name, held) {
+            return Err(unproven(error, &node.name, epoch));
+        }
+    }
+    Ok(())
+}
+
+/// The token of a sink that nothing changes when it is asked.
+async fn held(
+    pipeline: &Pipeline,
+    (lineage, checkpoint): (&Lineage, &Checkpoint),
+    sink: usize,
+) -> Result<Held> {
+    let node = &pipeline.sinks[sink];
+    let ctx = writer_context(pipeline, 1, sink, checkpoint.incarnation);
+    let held = node.sink.fence_and_read(&ctx, lineage).await;
+    held.map_err(|error| error.context(format!("sink {:?}", node.name)))
 }
 
 /// Refuses what a start at a checkpoint would refuse.
@@ -101,9 +149,7 @@ async fn inspect_sinks(
     let changes = targets::changes(pipeline, checkpoint, complete);
     for sink in quiet {
         let node = &pipeline.sinks[*sink];
-        let ctx = writer_context(pipeline, 1, *sink, checkpoint.incarnation);
-        let held = node.sink.fence_and_read(&ctx, lineage).await;
-        let held = held.map_err(|error| error.context(format!("sink {:?}", node.name)))?;
+        let held = held(pipeline, (lineage, checkpoint), *sink).await?;
         match changes.iter().find(|change| change.sink == *sink) {
             Some(change) => targets::prove_place(change, checkpoint, held)?,
             None => is_behind(node, checkpoint, held, complete).map(|_| ())?,

@@ -9,8 +9,8 @@ use contract::sink::{CommitOutcome, Held, SinkKind};
 use contract::transform::EpochStart;
 use contract::{Error, ErrorKind, Result, failpoint};
 use futures::future::try_join_all;
-use state::Checkpoint;
 use state::checkpoint::{FORMAT, SEMANTICS, SinkState};
+use state::{Checkpoint, History};
 use tracing::{info, warn};
 
 use crate::assume;
@@ -190,47 +190,74 @@ async fn adopt(owner: &Owner, first: Checkpoint) -> Result<Checkpoint> {
     Ok(adopted)
 }
 
+/// A newest checkpoint that cannot be read.
+pub struct Damaged {
+    /// Its epoch.
+    pub epoch: u64,
+    /// The checkpoint before it.
+    pub before: Checkpoint,
+    /// Why it cannot be read.
+    pub error: Error,
+}
+
+/// What stands before a newest checkpoint that could not be read for this error.
+///
+/// # Errors
+/// That very one where it is no damage of the newest checkpoint alone: nobody may set it aside.
+pub async fn damaged(history: &History, error: Error) -> Result<Damaged> {
+    // What a later version wrote is no damage.
+    if error.retry() || error.kind() == ErrorKind::Config {
+        return Err(error);
+    }
+    let Some(epoch) = history.newest_epoch().await?.filter(|epoch| *epoch > 0) else {
+        return Err(error);
+    };
+    match history.epoch(epoch).await {
+        // It is whole; a file that it names is not.
+        Ok(_) => Err(error.hint(
+            "restore the file from a backup, or give the pipeline another `name` and its sinks \
+             other places to begin anew",
+        )),
+        Err(passing) if passing.retry() => Err(passing),
+        Err(_) => Ok(Damaged { epoch, before: history.epoch(epoch - 1).await?, error }),
+    }
+}
+
+/// Whether a token shows that a sink got nothing after a checkpoint.
+pub fn proves_nothing_since(before: &Checkpoint, sink: &str, held: Held) -> bool {
+    let expected = before.token_after(sink);
+    match held {
+        Held::Token(token) => {
+            Some(token.epoch) == expected && token.incarnation == before.incarnation
+        }
+        Held::Nothing => expected.is_none(),
+        Held::Untold => false,
+    }
+}
+
+/// The error of a damaged checkpoint over a sink that does not prove that.
+pub fn unproven(error: Error, sink: &str, epoch: u64) -> Error {
+    error.hint(format!(
+        "sink {sink:?} cannot prove that nothing of epoch {epoch} was committed: restore the file \
+         from a backup, or give the pipeline another `name` and its sinks other places to begin \
+         anew"
+    ))
+}
+
 /// A damaged newest checkpoint is set aside only if every sink proves by its token that nothing
 /// of its epoch was committed.
 async fn newest_readable(owner: &Owner) -> Result<Option<state::history::Newest>> {
     let error = match owner.history.newest().await {
-        // What a later version wrote is no damage.
-        Err(error) if !error.retry() && error.kind() != ErrorKind::Config => error,
-        other => return other,
+        Err(error) => error,
+        read => return read,
     };
-    let Some(damaged) = owner.history.newest_epoch().await?.filter(|epoch| *epoch > 0) else {
-        return Err(error);
-    };
-    match owner.history.epoch(damaged).await {
-        // It is whole; a file that it names is not.
-        Ok(_) => {
-            return Err(error.hint(
-                "restore the file from a backup, or give the pipeline another `name` and its \
-                 sinks other places to begin anew",
-            ));
-        }
-        Err(passing) if passing.retry() => return Err(passing),
-        Err(_) => {}
-    }
-    let mut before = owner.history.epoch(damaged - 1).await?;
+    let Damaged { epoch: damaged, mut before, error } = damaged(&owner.history, error).await?;
     let mut targets = targets::compare(owner, &mut before, false)?;
     for (sink, held) in fence(owner, &before).await?.into_iter().enumerate() {
         targets.prove(owner, &mut before, sink, held)?;
         let name = &owner.pipeline.sinks[sink].name;
-        let expected = before.token_after(name);
-        let proven = match held {
-            Held::Token(token) => {
-                Some(token.epoch) == expected && token.incarnation == before.incarnation
-            }
-            Held::Nothing => expected.is_none(),
-            Held::Untold => false,
-        };
-        if !proven {
-            return Err(error.hint(format!(
-                "sink {name:?} cannot prove that nothing of epoch {damaged} was committed: \
-                 restore the file from a backup, or give the pipeline another `name` and its \
-                 sinks other places to begin anew"
-            )));
+        if !proves_nothing_since(&before, name, held) {
+            return Err(unproven(error, name, damaged));
         }
     }
     warn!(epoch = damaged, error = error.chain(), "set a damaged checkpoint aside");

@@ -349,6 +349,24 @@ fn what_run_would_refuse_from_what_lies_here_check_refuses_too() {
 }
 
 #[test]
+fn check_says_of_a_damaged_newest_checkpoint_what_run_says() {
+    for sink in [LAKE, OBJECTS] {
+        let desk = desk(sink);
+        add_a_line(&desk);
+        desk.done(&["run", "web.yaml", "--until-end", "-q"]);
+        let folder = desk.path().join("logmill-data/checkpoints/web/main");
+        let epochs = std::fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path());
+        let newest = epochs.filter(|path| path.to_string_lossy().contains("/epoch-")).max();
+        std::fs::write(newest.expect("an epoch"), "").expect("emptied");
+        let check = desk.run(&["check", "web.yaml"]);
+        let run = desk.run(&["run", "web.yaml", "--until-end", "-q"]);
+        assert_eq!((check.code, run.code), (1, 1), "{}{}", check.stdout, run.stderr);
+        assert!(check.stderr.contains("sink \"out\" cannot prove"), "{}", check.stderr);
+        assert_eq!(check.stderr, run.stderr);
+    }
+}
+
+#[test]
 fn a_history_that_notes_no_places_takes_what_it_meets() {
     let desk = desk(OBJECTS);
     let folder = desk.path().join("logmill-data/checkpoints/web/main");
