@@ -9,6 +9,7 @@ use serde_json::Value;
 use testkit::wait;
 
 use super::Desk;
+use crate::serve::{Server, wait_for};
 
 /// Two pipelines, and nothing between them that could be taken for a third.
 const TWO: &str = "\
@@ -140,6 +141,28 @@ fn a_run_that_follows_goes_on_without_the_one_that_failed_unless_told_to_stop() 
     });
     kill_process(Pid::from_child(&run), Signal::INT).unwrap();
     assert_eq!(run.wait().unwrap().code(), Some(1), "the worst of both");
+}
+
+#[test]
+fn a_server_goes_on_with_the_neighbours_of_a_pipeline_that_failed_and_names_it() {
+    let desk = desk();
+    desk.done(&["run", "all.yaml", "--until-end", "-q"]);
+    std::fs::remove_dir_all(desk.path().join("logmill-data/checkpoints/clicks")).unwrap();
+    let mut command = desk.command(&["serve", "all.yaml", "--run", "--listen", "127.0.0.1:0"]);
+    let log = desk.path().join("stderr");
+    command.stderr(std::fs::File::create(&log).unwrap());
+    let server = Server::of(command);
+    let said = || std::fs::read_to_string(&log).unwrap();
+    wait_for("the failure is told", || said().contains("pipeline \"clicks\""));
+    let orders = std::fs::OpenOptions::new().append(true).open(desk.path().join("orders.log"));
+    orders.unwrap().write_all(b"more\n").unwrap();
+    wait_for("the neighbour reads on", || {
+        let asked = desk.run(&["query", "SELECT count(*) AS n FROM orders", "-f", "json"]);
+        asked.code == 0 && asked.json()[0]["n"] == 3
+    });
+    let state = |name: &str| server.get(&format!("/pipelines/{name}")).json()["state"].clone();
+    assert_eq!((state("clicks"), state("orders")), ("failed".into(), "running".into()));
+    assert_eq!(server.interrupt(), Some(2), "the worst of both: {}", said());
 }
 
 #[test]

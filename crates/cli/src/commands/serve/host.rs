@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use api::{Host, Replay, Replayed, ScheduledRun, Served};
+use api::{Host, Replay, Replayed, ScheduledRun, Served, State};
 use async_trait::async_trait;
 use contract::error::Context;
 use contract::{Error, Result};
@@ -17,6 +17,7 @@ use state::CheckpointStore;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use super::running::Failed;
 use super::runs;
 use crate::arguments::Global;
 use crate::commands::dead_letters;
@@ -36,6 +37,8 @@ pub struct Pipelines {
     tasks: Handle,
     /// Turns true when replays should stop.
     stop: watch::Receiver<bool>,
+    /// Those that this server runs, and that failed.
+    failed: Failed,
 }
 
 /// A pipeline with its file.
@@ -69,7 +72,13 @@ impl Pipelines {
             _ => Vec::new(),
         };
         let (global, tasks) = (global.clone(), Handle::current());
-        Ok(Self { global, files: loaded, exporter, elsewhere, tasks, stop })
+        let failed = Failed::default();
+        Ok(Self { global, files: loaded, exporter, elsewhere, tasks, stop, failed })
+    }
+
+    /// Where it is noted which of them failed for good.
+    pub fn failed(&self) -> Failed {
+        self.failed.clone()
     }
 
     /// What stands in the files.
@@ -132,6 +141,8 @@ impl Host for Pipelines {
                 }
                 None => (None, None),
             };
+            let has_failed = self.failed.has(&loaded.plan.name);
+            let state = if has_failed { Some(State::Failed) } else { state };
             served.push(Served {
                 name: loaded.plan.name.clone(),
                 file: Some((loaded.place.file.clone(), loaded.plan.clone())),

@@ -25,7 +25,7 @@ use crate::failure::Exit;
 use crate::memory::Memory;
 use crate::{elsewhere, output, signals};
 use host::Pipelines;
-use running::Running;
+use running::{Failed, Running};
 use runtime::metrics::Exporter;
 
 const EXAMPLES: &str = "\
@@ -97,6 +97,7 @@ pub async fn start(serve: &Serve, global: &Global) -> Result<Exit> {
         found.find(|text| !text.trim().is_empty())
     };
     let place = serve.listen.clone().or_else(|| said(|serve| serve.listen.clone()));
+    let failed = pipelines.failed();
     let host: Arc<dyn Host> = Arc::new(pipelines);
     let options = Options {
         listen: place.unwrap_or_else(|| LISTEN.to_owned()),
@@ -111,8 +112,8 @@ pub async fn start(serve: &Serve, global: &Global) -> Result<Exit> {
     query::spill::clear_left(&global.data);
     tokio::spawn(exporter.tidy());
     tokio::spawn(watched::count(host, running.names()));
-    keep_both(running, options, stop, global).await?;
-    Ok(signals::exit())
+    let ran = keep_both((running, failed), options, stop, global).await?;
+    Ok(signals::exit().worse(ran))
 }
 
 impl Serve {
@@ -137,13 +138,14 @@ pub async fn answer_query() -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Serves and runs, until told to stop or until one of them fails; then the other ends too.
+/// Serves and runs, until told to stop, or until the server or all pipelines fail; then the others
+/// end too. Returns the worst that became of the pipelines.
 async fn keep_both(
-    running: Running,
+    (running, failed): (Running, Failed),
     options: Options,
     mut stop: watch::Receiver<bool>,
     global: &Global,
-) -> Result<()> {
+) -> Result<Exit> {
     let (end, ending) = watch::channel(false);
     let end = Arc::new(end);
     let told = end.clone();
@@ -157,9 +159,9 @@ async fn keep_both(
         end.send_replace(true);
         served
     };
-    let ran = running.run(&end);
+    let ran = running.run(&end, &failed, global);
     let (served, ran) = tokio::join!(served, ran);
-    ran.and(served)
+    served.map(|()| ran)
 }
 
 async fn listen(options: Options, stop: watch::Receiver<bool>, global: &Global) -> Result<()> {

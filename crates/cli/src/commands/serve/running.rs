@@ -1,10 +1,12 @@
 //! The pipelines that `serve` runs itself: those with a schedule, and the others with `--run`.
 //!
-//! A pipeline without an end that fails for good ends the server, as `run` would; a scheduled run
-//! that fails is noted in the history and counted, and the next one comes.
+//! A pipeline without an end that fails for good leaves its neighbours and the server running, as
+//! `run` does; the last one that is left ends the server. A scheduled run that fails is noted in
+//! the history and counted, and the next one comes.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use contract::{Error, Result};
 use futures::future::join_all;
@@ -17,8 +19,27 @@ use super::Serve;
 use crate::arguments::Global;
 use crate::commands::query::named;
 use crate::commands::run;
+use crate::failure::Exit;
 use crate::pipeline::{self, Named};
-use crate::{detection, elsewhere, standard_input};
+use crate::{detection, elsewhere, failure, standard_input};
+
+/// The names of pipelines that failed for good.
+#[derive(Clone, Default)]
+pub struct Failed(Arc<Mutex<BTreeSet<String>>>);
+
+impl Failed {
+    /// Whether a pipeline did.
+    pub fn has(&self, pipeline: &str) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(pipeline)
+    }
+
+    /// Notes one; returns how many there are.
+    fn add(&self, pipeline: String) -> usize {
+        let mut failed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.insert(pipeline);
+        failed.len()
+    }
+}
 
 /// What the server runs.
 pub struct Running {
@@ -70,29 +91,30 @@ impl Running {
         self.pipelines.iter().map(|kept| kept.name.clone()).collect()
     }
 
-    /// Runs them until `end` is true; one that fails for good makes it so, and the others finish
-    /// their epochs. Without any it waits.
-    ///
-    /// # Errors
-    /// The first error that ended the server.
-    pub async fn run(self, end: &watch::Sender<bool>) -> Result<()> {
-        if self.pipelines.len() > 1 {
+    /// Runs them until `end` is true, which it is once all have failed for good. Who does is told
+    /// of at once, and the others go on. Without any it waits. Returns the worst that became of
+    /// them.
+    pub async fn run(self, end: &watch::Sender<bool>, failed: &Failed, global: &Global) -> Exit {
+        let all = self.pipelines.len();
+        if all > 1 {
             runtime::contain();
         }
         let data = &self.data;
         let runs = self.pipelines.into_iter().map(|kept| async move {
-            let ended = keep(kept, data.clone(), end.subscribe()).await;
-            if let Err(error) = &ended {
-                tracing::error!(error = error.chain(), "a pipeline failed");
+            let name = kept.name.clone();
+            let Err(error) = keep(kept, data.clone(), end.subscribe()).await else {
+                return Exit::Done;
+            };
+            if failed.add(name.clone()) == all {
                 end.send_replace(true);
             }
-            ended
+            failure::report(&error.context(format!("pipeline {name:?}")), global)
         });
         let ended = join_all(runs).await;
         let mut stop = end.subscribe();
         // Who gives the order is gone only when the program is.
         let _ = stop.wait_for(|stop| *stop).await;
-        ended.into_iter().collect()
+        ended.into_iter().fold(Exit::Done, Exit::worse)
     }
 }
 
