@@ -37,6 +37,7 @@ fn replay(desk: &Desk) -> Value {
     let ran = desk.run(&["dead-letters", "replay", "web.yaml", "--format", "json"]);
     let report = ran.json();
     let leaves = report["left"].as_array().is_some_and(|left| !left.is_empty());
+    let leaves = leaves || report["refused_again"] != 0;
     assert_eq!(ran.code, if leaves { 3 } else { 0 }, "{report} {}", ran.stderr);
     report
 }
@@ -226,7 +227,8 @@ fn what_stands_beside_a_state_gets_what_a_replay_gives() {
     desk.write("web.yaml", &pipeline.replace("PATTERN", WRONG));
     desk.done(&["run", "web.yaml", "--until-end", "-q"]);
     desk.write("web.yaml", &pipeline.replace("PATTERN", RIGHT));
-    for (sink, code, taken) in [("lone", 3, 0), ("lake", 0, 3)] {
+    // What is refused again stays open, too.
+    for (sink, code, taken) in [("lone", 3, 0), ("lake", 3, 3)] {
         let replay = ["dead-letters", "replay", "web.yaml", "--sink", sink, "--format", "json"];
         let ran = desk.run(&replay);
         let report = ran.json();
@@ -340,6 +342,16 @@ fn what_a_step_below_a_state_refused_is_read_again_from_its_source() {
 }
 
 #[test]
+fn a_replay_of_which_all_is_refused_again_says_so_by_its_exit_code() {
+    let desk = refused();
+    desk.write("web.yaml", &PIPELINE.replace("PATTERN", WRONG));
+    let ran = desk.run(&["dead-letters", "replay", "web.yaml"]);
+    assert_eq!(ran.code, 3, "{} {}", ran.stdout, ran.stderr);
+    assert!(ran.stdout.contains("3 dead letters replayed, 3 refused again"), "{}", ran.stdout);
+    assert_eq!(states(&desk).iter().filter(|(_, state)| state == "open").count(), 3);
+}
+
+#[test]
 fn a_pipeline_that_never_ran_has_nothing_to_replay() {
     let desk = Desk::new();
     desk.write("access.log", LINES);
@@ -369,7 +381,11 @@ fn what_nobody_needs_is_closed_and_kept() {
         desk.done(&["where", "web.yaml", form]);
     }
     assert_eq!(desk.run(&["dead-letters", "show", "other.log@0"]).code, 2);
-    assert_eq!(ack(&["other.log@0"]).json()["taken"], 0);
+    let unknown = ack(&["other.log@0", &id]);
+    assert_eq!(unknown.code, 2, "{}", unknown.stdout);
+    assert!(unknown.stderr.contains("has the origin"), "{}", unknown.stderr);
+    assert_eq!(states(&desk).len(), 3, "none is closed then");
+    assert!(states(&desk).iter().all(|(_, state)| state == "open"), "none is closed then");
     assert_eq!(ack(&[&from_here]).json()["taken"], 1);
     assert_eq!(ack(&[&id]).json()["taken"], 0, "it is closed");
     let closed = || states(&desk).iter().filter(|(_, state)| state == "acknowledged").count();

@@ -47,6 +47,7 @@ fn replay(desk: &Desk) -> Value {
     let ran = desk.run(&["dead-letters", "replay", "both.yaml", "--format", "json"]);
     let report = ran.json();
     let leaves = report["left"].as_array().is_some_and(|left| !left.is_empty());
+    let leaves = leaves || report["refused_again"] != 0;
     assert_eq!(ran.code, if leaves { 3 } else { 0 }, "{report} {}", ran.stderr);
     report
 }
@@ -131,7 +132,7 @@ fn each_of_two_letters_of_a_line_is_named_and_closed_alone() {
     assert_eq!(letters(&desk), (owned(&["a.log@6#1", "a.log@6#2"]), owned(&["open", "open"])));
     let close =
         |id| desk.done(&["dead-letters", "ack", "both.yaml", id, "--format", "json"]).json();
-    assert_eq!(close("a.log@6#3")["taken"], 0);
+    assert_eq!(desk.run(&["dead-letters", "ack", "both.yaml", "a.log@6#3"]).code, 2);
     assert_eq!(close("a.log@6#1")["taken"], 1);
     assert_eq!(letters(&desk), (owned(&["a.log@6#2"]), owned(&["acknowledged", "open"])));
     let shown = desk.done(&["dead-letters", "show", "a.log@6#1", "--format", "json"]).json();

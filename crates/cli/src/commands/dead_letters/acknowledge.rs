@@ -7,10 +7,11 @@ use std::io::Write;
 
 use clap::{ArgGroup, Args};
 use contract::Result;
+use query::Session;
 use runtime::replay::Purpose;
 
-use super::replay;
 use super::requests::Selection;
+use super::{of_record, replay};
 use crate::arguments::Global;
 use crate::failure::Exit;
 use crate::pipeline::Named;
@@ -22,7 +23,8 @@ Examples:
   logmill dead-letters ack web.yaml --reason 'no status'
   logmill dead-letters ack web.yaml --all
 
-They are not deleted: `dead-letters list --all` shows them as acknowledged.";
+They are not deleted: `dead-letters list --all` shows them as acknowledged. Where an origin has no
+dead letter at all, nothing is closed, and the exit code is 2.";
 
 /// Close open dead letters without giving them again.
 #[derive(Debug, Args)]
@@ -54,9 +56,15 @@ fn which() -> ArgGroup {
     ArgGroup::new("which").required(true).multiple(true).args(["ids", "sink", "reason", "all"])
 }
 
-pub async fn start(acknowledge: &Acknowledge, global: &Global) -> Result<Exit> {
+pub async fn start(acknowledge: &Acknowledge, session: &Session, global: &Global) -> Result<Exit> {
     let origins = acknowledge.ids.iter().map(|id| origins::required(id));
     let origins = origins.collect::<Result<Vec<_>>>()?;
+    if !acknowledge.ids.is_empty() {
+        let name = acknowledge.place.load(&global.data)?.pipeline.name;
+        for id in &acknowledge.ids {
+            of_record(session, id, Some(&name)).await?;
+        }
+    }
     let selection = Selection {
         purpose: Purpose::Acknowledge,
         sink: acknowledge.sink.clone(),

@@ -81,7 +81,9 @@ pub async fn start(letters: &DeadLetters, global: &Global) -> Result<Exit> {
         }
         Action::Show { id } => show(&session, id, global).await?,
         Action::Replay(replay) => return replay::start(replay, global).await,
-        Action::Acknowledge(letters) => return acknowledge::start(letters, global).await,
+        Action::Acknowledge(letters) => {
+            return acknowledge::start(letters, &session, global).await;
+        }
     }
     Ok(Exit::Done)
 }
@@ -115,21 +117,34 @@ fn none(pipeline: Option<&str>, all: bool, data: &Path) -> String {
     format!("no {open}dead letters{of}")
 }
 
-async fn show(session: &Session, id: &str, global: &Global) -> Result<()> {
+/// All dead letters of a record, open or not; those of one pipeline, or of any.
+///
+/// # Errors
+/// Config: it is no origin, or there is none.
+async fn of_record(session: &Session, id: &str, pipeline: Option<&str>) -> Result<Vec<Value>> {
     let is_it = |Chosen { origin, ordinal }: &Chosen| {
         let row = ordinal.map(|ordinal| format!(" AND ordinal = {ordinal}")).unwrap_or_default();
         let split = quoted(origin.split.as_str());
         format!("(split = {split} AND position = {}{row})", origin.position)
     };
     let forms = origins::required(id)?.iter().map(is_it).collect::<Vec<_>>();
-    let sql =
-        format!("SELECT * FROM dead_letters WHERE {} ORDER BY ts, ordinal", forms.join(" OR "));
+    let of = pipeline.map(|name| format!(" AND pipeline = {}", quoted(name))).unwrap_or_default();
+    let sql = format!(
+        "SELECT * FROM dead_letters WHERE ({}){of} ORDER BY ts, ordinal",
+        forms.join(" OR ")
+    );
     let found = session.query(&sql).await?;
     let letters = rows::collect(found).await?;
     if letters.is_empty() {
-        return Err(Error::config(format!("no dead letter has the origin {id:?}"))
+        let of = pipeline.map(|name| format!(" of pipeline {name:?}")).unwrap_or_default();
+        return Err(Error::config(format!("no dead letter{of} has the origin {id:?}"))
             .hint("`logmill dead-letters list` shows those there are"));
     }
+    Ok(letters)
+}
+
+async fn show(session: &Session, id: &str, global: &Global) -> Result<()> {
+    let letters = of_record(session, id, None).await?;
     output::list(global, &letters, |out| letters.iter().try_for_each(|letter| print(letter, out)))
 }
 

@@ -45,7 +45,7 @@ What was refused above a `dedupe`, or by it, stays open: a replay does not know 
 pipeline has seen, and a letter is closed as a whole or not at all. One that a sink below it refused
 has passed it, and is given. Rows carry the origin of the record, and the epoch of the replay.
 
-Exits with 3 if letters stay open that were to be replayed.";
+Exits with 3 if letters stay open that were to be replayed, or records were refused again.";
 
 /// Give open dead letters to the pipeline again, once its file is right.
 #[derive(Debug, Args)]
@@ -103,7 +103,8 @@ pub async fn start(replay: &Replay, global: &Global) -> Result<Exit> {
     let report = take(&replay.place, &selection, global, signals::stop()?).await?;
     output::value(global, &report, |out| print(&report, out))?;
     // Whoever reads only the exit code must not take letters that stay open for replayed.
-    let exit = if report.left.is_empty() { Exit::Done } else { Exit::Difference };
+    let is_through = report.left.is_empty() && report.refused_again == 0;
+    let exit = if is_through { Exit::Done } else { Exit::Difference };
     Ok(exit.worse(signals::exit()))
 }
 
