@@ -20,7 +20,7 @@ Exit codes:
            named is done)
   2        the command line or the pipeline file is wrong, or a sink changed under its name
   3        `audit` or `test` found a difference, or an epoch that is not finished; dead letters
-           that were to be replayed stay open
+           that were to be replayed stay open, or are refused again
   4        another process owns the pipeline
   5        every record that was read was refused: `run --until-end`, `look`, `query` over `log(…)`
   70       a defect of Logmill
