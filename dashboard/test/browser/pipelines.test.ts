@@ -21,7 +21,7 @@ test("the list leads to one pipeline, with graph, ledger, positions, epochs and 
   await page.getByRole("row", { name: /^lake exactly once 8,000/ }).waitFor();
   await page.getByRole("row", { name: /^files access.log.2.gz broken .*corrupt/ }).waitFor();
   await page.getByRole("row", { name: /stream.web.0 88/ }).waitFor();
-  await page.getByRole("row", { name: /webserver-logs\/0 52113 1,520/ }).waitFor();
+  await page.getByRole("row", { name: /webserver-logs\/0 reading 52113 1,520/ }).waitFor();
   await eventually(
     () => page.getByRole("table", { name: "Newest epochs" }).getByRole("row").count(),
     51,
