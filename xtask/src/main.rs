@@ -2,8 +2,9 @@
 //! `cargo xtask dashboard`, `cargo xtask proof`, `cargo xtask crash`, `cargo xtask fuzz`,
 //! `cargo xtask bench`.
 //!
-//! Starts cargo and what the tests need, and stops at the first failure. What is checked stands
-//! in tests, so that plain `cargo test` checks it too.
+//! Starts cargo and what the tests need. Stops at the first step that fails, but runs all tests,
+//! those of the dashboard included. What is checked stands in tests, so that plain `cargo test`
+//! checks it too.
 
 mod bench;
 mod crash;
