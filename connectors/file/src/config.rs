@@ -43,6 +43,12 @@ pub struct Config {
     #[serde(default = "Limits::zstd_window_max_default")]
     pub zstd_window_max: ByteSize,
 
+    /// What becomes of a file that holds nothing but what another one begins with and that has a
+    /// name or a place as rotation, compression or `cp` give it to a copy: `pass_over` names it and
+    /// does not read it, `read` reads every file as a log of its own.
+    #[serde(default)]
+    pub copies: Repeated,
+
     /// A longer line becomes a dead letter, with so many of its first bytes.
     #[serde(default = "line_bytes_max_default")]
     pub line_bytes_max: ByteSize,
@@ -102,6 +108,17 @@ pub enum Compression {
     Xz,
 }
 
+/// What becomes of the copy of a log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Repeated {
+    /// It is named, and not read.
+    #[default]
+    PassOver,
+    /// It is read, as every file.
+    Read,
+}
+
 const BLOCK_BYTES_MIN: ByteSize = ByteSize(4 << 10);
 /// Positions in a block are 32-bit numbers, and a repaired text may be three times as long.
 const SIZE_MAX: ByteSize = ByteSize(256 << 20);
@@ -127,12 +144,14 @@ fn settle_default() -> Period {
 }
 
 /// What stands in `paths` and `exclude`, checked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Patterns {
     /// The files to read.
     pub included: Vec<Included>,
     /// The files to leave out.
     pub excluded: Vec<Excluded>,
+    /// What becomes of copies.
+    pub repeated: Repeated,
 }
 
 /// One entry of `paths`.
@@ -198,6 +217,7 @@ pub fn patterns(config: &Config, section: &Section) -> Result<Patterns> {
     Ok(Patterns {
         included: each(section, "paths", &config.paths, included)?,
         excluded: each(section, "exclude", &config.exclude, excluded)?,
+        repeated: config.copies,
     })
 }
 

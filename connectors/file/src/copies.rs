@@ -17,6 +17,7 @@ use contract::{Result, SplitId};
 use crate::found::Found;
 use crate::identity::{Signature, family, is_rotated_name};
 use crate::matching::{Candidate, Failures};
+use crate::repeats::{Twin, words_of_twins};
 
 /// A file, by file system and number.
 type File = (u64, u64);
@@ -48,6 +49,12 @@ pub struct Waiting {
     pub again_in: Option<Duration>,
     /// A sentence about each.
     pub warnings: Vec<String>,
+}
+
+impl Waiting {
+    fn look_again_in(&mut self, wait: Duration) {
+        self.again_in = Some(self.again_in.map_or(wait, |again| again.min(wait)));
+    }
 }
 
 impl Copies {
@@ -133,12 +140,8 @@ impl Copies {
                 continue;
             }
             let file = found.signature.file();
-            let since = self.waiting.entry(file).or_insert_with(Instant::now).elapsed();
-            let left = self.rotate_wait.saturating_sub(found.unchanged_for().max(since));
-            if left.is_zero() {
-                continue;
-            }
-            waiting.again_in = Some(waiting.again_in.map_or(left, |again| again.min(left)));
+            let Some(left) = self.wait(found) else { continue };
+            waiting.look_again_in(left);
             waiting.warnings.push(format!(
                 "{:?} repeats the beginning of {:?}; it is read once that is truncated, or in {}",
                 found.path,
@@ -154,6 +157,40 @@ impl Copies {
         unknown.retain(|found| !held.contains(&found.signature.file()));
         self.of.extend(copies.into_iter().map(|copy| (copy.seen.file(), copy)));
         waiting
+    }
+
+    /// Takes out the files that may be on their way to another name: of one that is moved to
+    /// another file system both are there for a while. The others are told.
+    pub fn hold_twins(
+        &mut self,
+        unknown: &mut Vec<Found>,
+        twins: Vec<Option<Twin>>,
+        waiting: &mut Waiting,
+    ) {
+        let (mut left, mut left_twins) = (Vec::new(), Vec::new());
+        for (found, twin) in std::mem::take(unknown).into_iter().zip(twins) {
+            let wait = twin.as_ref().and_then(|_| self.wait(&found));
+            match (wait, &twin) {
+                (Some(wait), Some(twin)) => {
+                    waiting.look_again_in(wait);
+                    twin.split.iter().for_each(|split| self.note(&found, split.clone()));
+                }
+                _ => {
+                    left.push(found);
+                    left_twins.push(twin);
+                }
+            }
+        }
+        waiting.warnings.extend(words_of_twins(&left, &left_twins));
+        *unknown = left;
+    }
+
+    /// How long a file still waits; none if it need not.
+    fn wait(&mut self, found: &Found) -> Option<Duration> {
+        let since = self.waiting.entry(found.signature.file()).or_insert_with(Instant::now);
+        let rested = found.unchanged_for().max(since.elapsed());
+        let left = self.rotate_wait.saturating_sub(rested);
+        (!left.is_zero()).then_some(left)
     }
 }
 

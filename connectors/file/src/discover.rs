@@ -17,18 +17,19 @@ use contract::source::{KnownSplit, Split};
 use contract::{Error, Position, Result, SplitId};
 
 use crate::attempt::{Attempt, first_free};
-use crate::config::{Included, Patterns};
-use crate::copies::{Copies, Waiting};
+use crate::config::{Included, Patterns, Repeated};
+use crate::copies::Copies;
 use crate::expand::expand;
 use crate::found::{Found, unreadable};
-use crate::identity::{Descriptor, Signature, family};
+use crate::identity::{Descriptor, family};
 use crate::look::{Look, Looker, must_read};
 use crate::matching::{
     Candidate, Failures, assign, ids_of, warning_if_filled, warning_if_replaced,
     warning_if_truncated, warning_of_cut_off,
 };
 use crate::proof;
-use crate::stream::{Likeness, Packing, compare};
+use crate::repeats::{Comparisons, Repeat, Sorted, words_of_twins};
+use crate::stream::Packing;
 use crate::trail;
 
 /// Finds files and recognises them.
@@ -36,8 +37,9 @@ use crate::trail;
 pub struct Finder {
     included: Vec<Included>,
     looker: Looker,
-    /// How two files with the same beginning compared.
-    likenesses: HashMap<(Signature, Signature), Likeness>,
+    /// What becomes of files that hold what others hold.
+    repeated: Repeated,
+    comparisons: Comparisons,
     /// Every split that was given out. A file that an attempt found and did not commit is not lost
     /// for the next one when it was renamed meanwhile.
     given: HashMap<SplitId, Given>,
@@ -45,19 +47,7 @@ pub struct Finder {
     said: HashSet<String>,
     /// Whether files that are named without a pattern were found to be readable once.
     has_begun: bool,
-    /// Whether a file waits until all that it repeats is read of another one.
-    holds_back: bool,
     copies: Copies,
-}
-
-/// Which file a file is the beginning of.
-enum Whole {
-    /// The one with this number.
-    Of(usize),
-    /// None of the others.
-    Itself,
-    /// One of those compared was moved meanwhile: nothing can be said.
-    Moved,
 }
 
 /// Where the file of one split is.
@@ -104,11 +94,11 @@ impl Finder {
         Self {
             included: patterns.included,
             looker: Looker::new(patterns.excluded, packing),
-            likenesses: HashMap::new(),
+            repeated: patterns.repeated,
+            comparisons: Comparisons::default(),
             given: HashMap::new(),
             said: HashSet::new(),
             has_begun: false,
-            holds_back: false,
             copies: Copies::new(rotate_wait),
         }
     }
@@ -141,20 +131,26 @@ impl Finder {
 
     fn look(&mut self, attempt: &mut Attempt) -> Result<Differences> {
         self.looker.begin();
-        self.holds_back = false;
         let mut named = self.find()?;
         let mut failures = Failures::default();
         let found = std::mem::take(&mut named.found);
         self.copies.retain(&found);
         let candidates = attempt.candidates.as_mut_slice();
-        let found = self.without_copies(found, candidates, &mut named.warnings, &mut failures);
-        let unknown = assign(found, candidates, &mut failures)?;
+        let Sorted { kept, repeats, copies, holds_back } = match self.repeated {
+            Repeated::PassOver => self.comparisons.without_copies(found, candidates, &mut failures),
+            Repeated::Read => Sorted::all(found),
+        };
+        repeats.iter().for_each(|repeat| named.add(repeat.unreadable()));
+        copies.into_iter().for_each(|(copy, split)| self.copies.note(&copy, split));
+        let unknown = assign(kept, candidates, &mut failures)?;
         let mut unknown = self.copies.give(unknown, candidates, &mut failures)?;
         failures.any_moved |= self.find_rotated(&unknown, candidates)?;
-        let copies = trail::pass_over_copies(&mut unknown, candidates, &mut failures)?;
-        named.warnings.extend(copies);
-        let Waiting { again_in, warnings } = self.copies.hold(&mut unknown, candidates);
-        named.warnings.extend(warnings);
+        let again_in = match self.repeated {
+            Repeated::PassOver => {
+                self.wait_for_copies(&mut unknown, candidates, &mut named, &mut failures)?
+            }
+            Repeated::Read => None,
+        };
         let new = new_splits(unknown, attempt, &mut named.warnings)?;
         let is_readable = named.unreadable.values().all(|one| !one.may_hold_records);
         let is_whole = is_readable && !failures.any_moved && failures.unreadable.is_empty();
@@ -172,10 +168,27 @@ impl Finder {
             gone: if is_whole { attempt.take_gone() } else { Vec::new() },
             warnings: named.warnings,
             unreadable,
-            ask_again: self.holds_back || failures.any_moved,
+            ask_again: holds_back || failures.any_moved,
             again_in,
             assigned: None,
         })
+    }
+
+    /// Takes out of the files that nobody knows those that may turn out to be copies; returns after
+    /// how long there may be more.
+    fn wait_for_copies(
+        &mut self,
+        unknown: &mut Vec<Found>,
+        candidates: &[Candidate],
+        named: &mut Named,
+        failures: &mut Failures,
+    ) -> Result<Option<Duration>> {
+        named.warnings.extend(trail::pass_over_copies(unknown, candidates, failures)?);
+        let mut waiting = self.copies.hold(unknown, candidates);
+        let twins = self.comparisons.twins(unknown, candidates, failures);
+        self.copies.hold_twins(unknown, twins, &mut waiting);
+        named.warnings.append(&mut waiting.warnings);
+        Ok(waiting.again_in)
     }
 
     /// The splits that are there and were not told of as they are.
@@ -218,8 +231,13 @@ impl Finder {
             }
             is_kept.push(false);
         }
-        let (mut warnings, mut failures) = (Vec::new(), Failures::default());
-        let kept = self.without_copies(found, &[], &mut warnings, &mut failures);
+        let mut failures = Failures::default();
+        let Sorted { kept, repeats, .. } =
+            self.comparisons.without_copies(found, &[], &mut failures);
+        let twins = self.comparisons.twins(&kept, &[], &mut failures);
+        let left_out = |it: &Repeat| format!("{:?} is left out: {}", it.path, it.reason());
+        let mut warnings: Vec<_> = repeats.iter().map(left_out).collect();
+        warnings.extend(words_of_twins(&kept, &twins));
         // What cannot be compared is read, and says then why it cannot.
         for path in failures.unreadable.into_iter().map(|(path, _)| path) {
             is_kept
@@ -310,104 +328,6 @@ impl Finder {
         Ok(named)
     }
 
-    /// Leaves out files that hold only what another file holds from its beginning, as while a log
-    /// is copied or compressed. Short files are compared with none: too many of them are equal.
-    fn without_copies(
-        &mut self,
-        found: Vec<Found>,
-        candidates: &[Candidate],
-        warnings: &mut Vec<String>,
-        failures: &mut Failures,
-    ) -> Vec<Found> {
-        let by_file = by_file(candidates);
-        let is_known = |found: &Found| by_file.contains_key(&found.signature.file());
-        // The file that is known already stays where two are equal.
-        let (known, unknown): (Vec<_>, Vec<_>) = found.into_iter().partition(is_known);
-        let mut kept: Vec<Found> = Vec::new();
-        // By their beginning, the numbers of those that are kept.
-        let mut alike: HashMap<String, Vec<usize>> = HashMap::new();
-        for mut one in known.into_iter().chain(unknown) {
-            let Some(beginning) = one.beginning() else {
-                kept.push(one);
-                continue;
-            };
-            let others = alike.entry(beginning.to_owned()).or_default();
-            match self.whole_of(&mut one, others, &mut kept, &by_file) {
-                Ok(Whole::Itself) => {
-                    others.push(kept.len());
-                    kept.push(one);
-                }
-                Ok(Whole::Of(number)) => {
-                    let (copy, whole) = (&one.path, &kept[number].path);
-                    warnings.push(format!("{copy:?} repeats the beginning of {whole:?}; not read"));
-                }
-                Ok(Whole::Moved) => failures.any_moved = true,
-                Err(error) => failures.unreadable.push((one.path, error)),
-            }
-        }
-        let mut kept = without_packed(kept, warnings);
-        kept.sort_by(|one, other| one.path.cmp(&other.path));
-        kept
-    }
-
-    /// The file that holds all of another one, and more, which are exchanged if it is the other
-    /// way round.
-    fn whole_of(
-        &mut self,
-        one: &mut Found,
-        others: &[usize],
-        kept: &mut [Found],
-        by_file: &ByFile<'_>,
-    ) -> Result<Whole> {
-        if others.is_empty() {
-            return Ok(Whole::Itself);
-        }
-        let is_split = split_of(one, by_file).is_some();
-        for number in others {
-            let other = &mut kept[*number];
-            // Its reader stays on a plain file, and so does its split.
-            let split = split_of(other, by_file).filter(|_| other.end().is_some());
-            if is_split && split.is_some() {
-                continue;
-            }
-            let Some(likeness) = self.likeness(other, one)? else { return Ok(Whole::Moved) };
-            match (likeness, split) {
-                (Likeness::Different, _) => continue,
-                (Likeness::FirstIsPart, Some(split)) => match &split.position {
-                    Some(position) if other.is_read_to(position)? => {
-                        one.from = Some(position.clone());
-                        continue;
-                    }
-                    // What it repeats is read of the other one first.
-                    _ => self.holds_back = true,
-                },
-                (Likeness::FirstIsPart, None) => std::mem::swap(other, one),
-                (Likeness::SecondIsPart, Some(split)) => self.copies.note(one, split.id.clone()),
-                (Likeness::SecondIsPart, None) => {}
-            }
-            return Ok(Whole::Of(*number));
-        }
-        Ok(Whole::Itself)
-    }
-
-    /// How two files compare; none if one of them was moved since it was looked at.
-    fn likeness(&mut self, one: &Found, other: &Found) -> Result<Option<Likeness>> {
-        let key = (one.signature, other.signature);
-        if let Some(likeness) = self.likenesses.get(&key) {
-            return Ok(Some(*likeness));
-        }
-        let (Some(first), Some(second)) = (one.open()?, other.open()?) else {
-            return Ok(None);
-        };
-        let likeness = compare(&first, &second).map_err(|error| unreadable(&other.path, &error))?;
-        // What was compared while one of them grew is of no use later.
-        self.likenesses.retain(|(first, second), _| {
-            !first.is_same_file(&key.0) || !second.is_same_file(&key.1)
-        });
-        self.likenesses.insert(key, likeness);
-        Ok(Some(likeness))
-    }
-
     /// Looks for the files of splits that no pattern names any more because they were rotated:
     /// what was not read of them must not be lost. Returns whether some were moved once more.
     fn find_rotated(&mut self, unknown: &[Found], candidates: &mut [Candidate]) -> Result<bool> {
@@ -452,23 +372,6 @@ fn warning_if_repeated(found: &Found) -> Option<String> {
     })
 }
 
-/// Known splits by the file that they were last seen in.
-type ByFile<'a> = HashMap<(u64, u64), Vec<&'a Candidate>>;
-
-fn by_file(candidates: &[Candidate]) -> ByFile<'_> {
-    let mut by_file = ByFile::with_capacity(candidates.len());
-    for candidate in candidates {
-        by_file.entry(candidate.descriptor.signature.file()).or_default().push(candidate);
-    }
-    by_file
-}
-
-/// The known split whose file this is already.
-fn split_of<'a>(found: &Found, by_file: &ByFile<'a>) -> Option<&'a Candidate> {
-    let those = by_file.get(&found.signature.file()).into_iter().flatten().copied();
-    those.into_iter().find(|one| matches!(one.is_in(found), Ok(Some(true))))
-}
-
 /// Files that nobody knows as new splits, with a word about those that took the place of others.
 fn new_splits(
     unknown: Vec<Found>,
@@ -493,32 +396,6 @@ fn new_splits(
         new.push(candidate);
     }
     Ok(new)
-}
-
-/// Leaves out the compressed forms of files that are there too, as far as these are too short to
-/// be told by their beginning. Of two equal ones the first stays.
-fn without_packed(found: Vec<Found>, warnings: &mut Vec<String>) -> Vec<Found> {
-    let mut families: HashMap<(PathBuf, String), Vec<usize>> = HashMap::new();
-    let mut is_copy = vec![false; found.len()];
-    for (number, one) in found.iter().enumerate() {
-        let folder = one.path.parent().unwrap_or(Path::new("/")).to_owned();
-        let others = families.entry((folder, family(&one.path).to_owned())).or_default();
-        for other in others.iter().copied() {
-            let (copy, whole) = match found[other].likeness_of_packed(one) {
-                Likeness::Different => continue,
-                Likeness::SecondIsPart => (number, other),
-                Likeness::FirstIsPart => (other, number),
-            };
-            if !is_copy[copy] && !is_copy[whole] {
-                is_copy[copy] = true;
-                let (copy, whole) = (&found[copy].path, &found[whole].path);
-                warnings.push(format!("{copy:?} repeats the beginning of {whole:?}; not read"));
-            }
-        }
-        others.push(number);
-    }
-    let mut is_copy = is_copy.into_iter();
-    found.into_iter().filter(|_| !is_copy.next().unwrap_or(false)).collect()
 }
 
 impl Named {

@@ -14,7 +14,7 @@ use formats::lines::before_holes;
 
 use crate::identity::{Descriptor, Fingerprint, Note, Signature, age, are_related, is_packed_name};
 use crate::packed::Way;
-use crate::stream::{Likeness, Opened, Packing, is_damage};
+use crate::stream::{Compared, Opened, Packing, is_damage};
 
 /// A file that was looked at.
 #[derive(Clone, Debug)]
@@ -28,6 +28,8 @@ pub struct Found {
     pub signature: Signature,
     /// When its bytes, its name or its rights were changed last, in nanoseconds since 1970.
     pub changed_ns: i64,
+    /// When it was made, where the file system knows that.
+    pub made_ns: Option<i64>,
     /// Where its split begins, if what stands before was read of another file.
     pub from: Option<Position>,
     head: Arc<[u8]>,
@@ -51,6 +53,7 @@ impl Found {
             is_plain: opened.is_plain(),
             signature: opened.signature,
             changed_ns: opened.signature.modified_ns,
+            made_ns: None,
             from: None,
             fingerprint: Fingerprint::of(&head),
             lasting: Fingerprint::of(&head[..before_holes(&head)]),
@@ -166,28 +169,33 @@ impl Found {
     /// How it compares with another file where one of both is, or becomes, the compressed form of
     /// the other: by its name, or by content, family and the time of the last write, which
     /// compressors hand on. Other short files are compared with none: too many of them are equal.
-    pub fn likeness_of_packed(&self, other: &Self) -> Likeness {
+    pub fn likeness_of_packed(&self, other: &Self) -> Compared {
         let (shorter, longer) = match self.head.len() < other.head.len() {
             true => (self, other),
             false => (other, self),
         };
         let is_packed = self.is_packed != other.is_packed;
         if !is_packed || shorter.fingerprint.is_full() || !longer.head.starts_with(&shorter.head) {
-            return Likeness::Different;
+            return Compared::DIFFERENT;
         }
         let is_equal = shorter.head == longer.head;
         let is_one_name = is_packed_name(&self.path, &other.path);
-        let second = |found: &Self| found.signature.modified_ns / 1_000_000_000;
-        let is_handed_on = is_equal && second(self) == second(other);
         // While it is written, the compressed form is behind.
         let is_growing = is_one_name && shorter.is_packed;
         let is_copy = is_one_name && is_equal || is_growing;
-        let is_relative = is_handed_on && are_related(&self.path, &other.path);
-        match is_copy || is_relative {
-            false => Likeness::Different,
-            true if std::ptr::eq(shorter, self) => Likeness::FirstIsPart,
-            true => Likeness::SecondIsPart,
+        match is_copy || is_equal && self.is_handed_on(other) {
+            false => Compared::DIFFERENT,
+            true => Compared::of(&self.head, &other.head),
         }
+    }
+
+    /// Whether one of two files is compressed and has the name and the time of the last write of
+    /// what the other one was made of.
+    pub fn is_handed_on(&self, other: &Self) -> bool {
+        let second = |found: &Self| found.signature.modified_ns / 1_000_000_000;
+        self.is_packed != other.is_packed
+            && second(self) == second(other)
+            && are_related(&self.path, &other.path)
     }
 
     /// Whether it holds the beginning of what was known by a fingerprint, or is a compressed file

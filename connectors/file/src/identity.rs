@@ -267,19 +267,25 @@ pub fn is_rotated_name(path: &Path, ours: &Signature) -> bool {
         })
 }
 
-fn file_name(path: &Path) -> &str {
+/// A file's name without its folder.
+pub fn file_name(path: &Path) -> &str {
     path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
 }
 
 /// A name without the suffix of a compression.
-fn unpacked(name: &str) -> &str {
+pub fn unpacked(name: &str) -> &str {
     let mut suffixes = Compression::SUFFIXES.into_iter();
     suffixes.find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name)
 }
 
 /// A file's name without what rotation adds: `a.log` for `a.log.2.gz` and `a.log-20260101`.
 pub fn family(path: &Path) -> &str {
-    let mut name = unpacked(file_name(path));
+    family_name(file_name(path))
+}
+
+/// The same of a name.
+pub fn family_name(name: &str) -> &str {
+    let mut name = unpacked(name);
     loop {
         let shorter = name.trim_end_matches(|character: char| character.is_ascii_digit());
         let shorter = match shorter.len() < name.len() {

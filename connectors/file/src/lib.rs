@@ -4,10 +4,10 @@
 //!
 //! Reading order: [`config`], `identity` (how a file is recognised under another name), `stream`
 //! (its bytes, decompressed) with `packed` and `points` (the way into a gzip file), `discover` with
-//! `expand`, `look`, `found`, `matching` and `copies` (which files there are, and which split each
-//! one is), `trail` with `sum` (what a position remembers to tell copies by), `proof` (what is
-//! left of one that was cut off), `cursor` (reads one file, blocking), `tail` (the same for the
-//! runtime), `source`.
+//! `expand`, `look`, `found`, `repeats` with `kin`, `matching` and `copies` (which files there are,
+//! which of them are copies, and which split each one is), `trail` with `sum` (what a position
+//! remembers to tell copies by), `proof` (what is left of one that was cut off), `cursor` (reads
+//! one file, blocking), `tail` (the same for the runtime), `source`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
@@ -20,11 +20,13 @@ mod expand;
 mod found;
 mod hole;
 mod identity;
+mod kin;
 mod look;
 mod matching;
 mod packed;
 mod points;
 mod proof;
+mod repeats;
 mod source;
 mod stream;
 mod sum;
@@ -73,7 +75,7 @@ impl File {
     /// Which of some files a source would read that names all of them, in their order, and why not
     /// the others, a sentence each: a copy of another file is read once.
     pub fn without_copies(paths: Vec<PathBuf>) -> (Vec<PathBuf>, Vec<String>) {
-        let patterns = config::Patterns { included: Vec::new(), excluded: Vec::new() };
+        let patterns = config::Patterns::default();
         let (compression, limits) = (config::Compression::Auto, Limits::default());
         let packing = stream::Packing { compression, limits };
         Finder::new(patterns, packing, Duration::ZERO).without_repeated(paths)

@@ -9,7 +9,7 @@ use std::fs::{FileType, Metadata};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use contract::discovery::Unreadable;
 use contract::{Error, Result};
@@ -146,6 +146,7 @@ impl Looker {
         };
         let changed_ns = metadata.ctime() * 1_000_000_000 + metadata.ctime_nsec();
         found.changed_ns = changed_ns.max(found.signature.modified_ns);
+        found.made_ns = metadata.created().ok().map(nanoseconds);
         if found.signature.is_settled() {
             self.seen.insert(key, found.clone());
         }
@@ -204,6 +205,12 @@ fn follow(path: &Path) -> io::Result<(PathBuf, Metadata)> {
         return Ok((path.to_owned(), metadata));
     }
     Ok((path.canonicalize()?, metadata))
+}
+
+/// A time in nanoseconds since 1970.
+fn nanoseconds(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
 /// What is never opened: it could wait for somebody, or do something.

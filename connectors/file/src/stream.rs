@@ -349,6 +349,17 @@ pub fn skip(
     Ok(Some(Placed { bytes, recent, units, trace }))
 }
 
+/// How much two files have in common from their first byte on.
+#[derive(Clone, Copy, Debug)]
+pub struct Compared {
+    /// Which of them holds all of the other one.
+    pub likeness: Likeness,
+    /// Whether neither has more.
+    pub is_equal: bool,
+    bytes: u64,
+    lines: u64,
+}
+
 /// How the bytes of two files compare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Likeness {
@@ -364,26 +375,62 @@ pub enum Likeness {
 ///
 /// # Errors
 /// One of them cannot be read.
-pub fn compare(first: &Opened, second: &Opened) -> io::Result<Likeness> {
+pub fn compare(first: &Opened, second: &Opened) -> io::Result<Compared> {
     if first.is_plain() && second.is_plain() && !are_alike_at_the_end(first, second)? {
-        return Ok(Likeness::Different);
+        return Ok(Compared::DIFFERENT);
     }
     let mut first = first.start(u64::MAX, Growth::Open)?;
     let mut second = second.start(u64::MAX, Growth::Open)?;
     let (mut one, mut other) = (Vec::new(), Vec::new());
+    let mut before = Compared { likeness: Likeness::SecondIsPart, ..Compared::DIFFERENT };
     loop {
         read_piece(&mut first, &mut one)?;
         read_piece(&mut second, &mut other)?;
-        let shared = one.len().min(other.len());
-        if one[..shared] != other[..shared] {
-            return Ok(Likeness::Different);
+        let compared = before.with(&one, &other);
+        if compared.likeness != Likeness::SecondIsPart || other.len() < SKIP_BYTES {
+            return Ok(compared);
         }
-        if one.len() < other.len() {
-            return Ok(Likeness::FirstIsPart);
+        before = compared;
+    }
+}
+
+impl Compared {
+    /// They differ.
+    pub const DIFFERENT: Self =
+        Self { likeness: Likeness::Different, is_equal: false, bytes: 0, lines: 0 };
+
+    /// How two short texts compare.
+    pub fn of(one: &[u8], other: &[u8]) -> Self {
+        Self::DIFFERENT.with(one, other)
+    }
+
+    /// The same of what stands behind bytes that are equal.
+    fn with(self, one: &[u8], other: &[u8]) -> Self {
+        let length = one.len().min(other.len());
+        let shared = &one[..length];
+        if *shared != other[..length] {
+            return Self::DIFFERENT;
         }
-        if other.len() < SKIP_BYTES {
-            return Ok(Likeness::SecondIsPart);
+        let likeness = match one.len() < other.len() {
+            true => Likeness::FirstIsPart,
+            false => Likeness::SecondIsPart,
+        };
+        let lines = shared.iter().filter(|byte| **byte == b'\n').count();
+        Self {
+            likeness,
+            is_equal: one.len() == other.len(),
+            bytes: self.bytes + length as u64,
+            lines: self.lines + lines as u64,
         }
+    }
+
+    /// What they have in common, as people say it.
+    pub fn shared(&self) -> String {
+        let plural = |count: u64, what: &str| match count {
+            1 => format!("1 {what}"),
+            _ => format!("{count} {what}s"),
+        };
+        format!("{} ({})", plural(self.lines, "line"), plural(self.bytes, "byte"))
     }
 }
 

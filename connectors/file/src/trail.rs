@@ -280,10 +280,10 @@ fn copied_to(found: &Found, candidate: &Candidate) -> Result<Option<Copy>> {
     Ok(followed.and_then(|copy| {
         let is_known = copy.certain.at >= FINGERPRINT_BYTES as i64 || copy.certain.at == copy.end;
         let is_older = found.signature.modified_ns <= trail.modified_ns;
-        match is_known {
-            true => (is_long || is_older).then_some(copy),
+        match is_known && (is_long || is_older) {
+            true => Some(copy),
             // It may be one all the same.
-            false => is_older.then_some(Copy { certain: Position::new(0), ..copy }),
+            false => (is_known || is_older).then_some(Copy { certain: Position::new(0), ..copy }),
         }
     }))
 }

@@ -8,6 +8,7 @@
 
 use std::io::{self, ErrorKind, Read};
 use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,8 @@ use formats::decoded::Decoded;
 use formats::encoding::Growth;
 use tokio::sync::Notify;
 use tokio::time::timeout;
+
+use crate::intake::panicked;
 
 /// The bytes that are read at once; pipes hold as many.
 const READ_BYTES: usize = 64 << 10;
@@ -120,7 +123,12 @@ impl Ahead {
             Who::Nobody => held.who = Who::Thread,
         }
         let theirs = self.0.clone();
-        std::thread::Builder::new().spawn(move || theirs.read_all()).map(drop)
+        let read = move || {
+            if catch_unwind(AssertUnwindSafe(|| theirs.read_all())).is_err() {
+                theirs.end(Err(panicked()));
+            }
+        };
+        std::thread::Builder::new().spawn(read).map(drop)
     }
 
     /// What can be seen now.
@@ -180,6 +188,12 @@ impl Shared {
 
     fn stream(&self) -> MutexGuard<'_, Box<dyn Read + Send>> {
         self.stream.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end(&self, end: io::Result<()>) {
+        self.held().end = Some(end);
+        self.changed.notify_all();
+        self.arrived.notify_one();
     }
 
     /// Reads until the end, and never holds more than its limit and one piece.
@@ -253,7 +267,7 @@ mod tests {
     use std::io::Write;
     use std::sync::mpsc;
 
-    use crate::pieces::Pieces;
+    use crate::pieces::{Panicking, Pieces};
 
     fn lines(count: usize) -> String {
         (0..count).map(|number| format!("line {number} of a log\n")).collect()
@@ -318,6 +332,15 @@ mod tests {
         let torn = Ahead::new(Box::new(io::Cursor::new(text[..12].to_vec())));
         let error = torn.text(1000).await.expect_err("it has no text");
         assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
+    }
+
+    #[tokio::test]
+    async fn a_thread_that_panics_is_told_to_who_looks_and_to_who_reads() {
+        let ahead = Ahead::new(Box::new(Panicking));
+        let looked = timeout(Duration::from_secs(30), ahead.text(1000)).await;
+        assert!(looked.expect("nobody waits").is_ok_and(|text| text.is_empty()));
+        let error = ahead.reader().read(&mut [0; 4]).expect_err("it panicked");
+        assert!(crate::intake::is_panic(&error), "{error}");
     }
 
     #[tokio::test]

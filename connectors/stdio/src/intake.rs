@@ -4,7 +4,9 @@
 //! program must be able to end meanwhile. The task takes whatever has gathered: single lines
 //! from a slow writer, large blocks from a fast one.
 
+use std::fmt;
 use std::io::{self, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use formats::compression::Limits;
@@ -76,8 +78,9 @@ impl Intake {
         let shared = Arc::new(Shared::default());
         let theirs = shared.clone();
         std::thread::spawn(move || {
-            let end = theirs.read_all(stream, reading);
-            theirs.lock().end = Some(end);
+            // Nobody waits for this thread: what it cannot say itself must be said for it.
+            let end = catch_unwind(AssertUnwindSafe(|| theirs.read_all(stream, reading)));
+            theirs.lock().end = Some(end.unwrap_or_else(|_| Err(panicked())));
             theirs.arrived.notify_one();
         });
         Self(shared)
@@ -95,6 +98,28 @@ impl Intake {
             self.0.arrived.notified().await;
         }
     }
+}
+
+/// What a reading thread failed with when it did not end as it should.
+#[derive(Debug)]
+struct Panicked;
+
+impl std::error::Error for Panicked {}
+
+impl fmt::Display for Panicked {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("the thread that reads it panicked")
+    }
+}
+
+/// The error of a stream whose reading thread panicked.
+pub fn panicked() -> io::Error {
+    io::Error::other(Panicked)
+}
+
+/// Whether an error is ours: that of a reading thread that panicked.
+pub fn is_panic(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|error| error.is::<Panicked>())
 }
 
 impl Drop for Intake {

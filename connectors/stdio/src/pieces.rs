@@ -13,3 +13,12 @@ impl Read for Pieces {
         Ok(piece.len())
     }
 }
+
+/// Fails as only a defect of ours does.
+pub struct Panicking;
+
+impl Read for Panicking {
+    fn read(&mut self, _into: &mut [u8]) -> io::Result<usize> {
+        panic!("a defect")
+    }
+}

@@ -18,7 +18,7 @@ use formats::join::Join;
 use formats::lines;
 
 use crate::config::SourceConfig;
-use crate::intake::{Foreign, Intake, Reading, Taken};
+use crate::intake::{Foreign, Intake, Reading, Taken, is_panic};
 
 /// Lines of a stream that can be read once.
 pub struct Lines {
@@ -179,6 +179,9 @@ impl SplitReader for Reader {
 
 /// The error of a stream that cannot be read.
 pub fn unreadable(error: io::Error) -> Error {
+    if is_panic(&error) {
+        return Error::bug("could not read standard input").because(error);
+    }
     let hint = match error.kind() {
         ErrorKind::QuotaExceeded => Some("raise `zstd_window_max`, up to 2GiB"),
         ErrorKind::UnexpectedEof => Some("its compressed end is missing"),
@@ -200,10 +203,11 @@ mod tests {
     use std::time::Duration;
 
     use arrow::array::AsArray;
+    use contract::ErrorKind;
     use contract::discovery::list;
     use contract::quantity::ByteSize;
 
-    use crate::pieces::Pieces;
+    use crate::pieces::{Panicking, Pieces};
 
     fn source(stream: impl Read + Send + 'static) -> Lines {
         let config = SourceConfig {
@@ -393,6 +397,14 @@ mod tests {
         };
         assert!(lines >= 2, "{lines} lines");
         assert_eq!(error.to_string(), "could not read standard input");
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_the_thread_that_reads_is_an_error_of_ours() {
+        let mut reader = open(&source(Panicking)).await.expect("the first time");
+        let read = tokio::time::timeout(Duration::from_secs(30), reader.next_batch()).await;
+        let error = read.expect("nobody waits").expect_err("the thread panicked");
+        assert_eq!(error.kind(), ErrorKind::Bug, "{error:?}");
     }
 
     /// `printf 'one\ntwo\n' | gzip -n`

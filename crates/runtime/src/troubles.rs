@@ -382,7 +382,7 @@ impl Known {
         let (split, reason, hint) = (&key.1, &one.reason, one.hint.as_deref());
         match one.may_hold_records {
             true => warn!(source, split, error = reason, hint, "cannot be read; the others go on"),
-            false => warn!(source, split, "passed over: {reason}"),
+            false => warn!(source, split, hint, "passed over: {reason}"),
         }
         let trouble = Trouble {
             source: source.to_owned(),

@@ -97,6 +97,8 @@ pub struct Cursor {
     bytes: Bytes,
     /// How far the file was read, decompressed; a line that has no end yet included.
     read_to: i64,
+    /// Where the last batch ended.
+    reached: i64,
     lines: Lines,
     /// The bytes before the position of `lines`, and their fingerprint.
     recent: Recent,
@@ -211,6 +213,7 @@ impl Cursor {
             ahead: Ahead::default(),
             bytes,
             read_to: at,
+            reached: at,
             lines: Lines::resume(reading.line_bytes_max, at, start)
                 .with_blocks(reading.side_by_side.as_ref().clone())
                 .with_join(reading.join),
@@ -541,7 +544,10 @@ impl Cursor {
         let trail = trail.unwrap_or_default();
         let note = Note { start, whole, hole, packed, trail, ..Note::of_line(self.before.clone()) };
         let next = Position::new(lines.next).with_note(note.to_text());
-        let (bytes, skipped) = (lines.bytes(), lines.skipped());
+        // Blank lines of which no batch told count with what follows them.
+        let bytes = (next.at - self.reached).max(0).cast_unsigned();
+        self.reached = next.at;
+        let skipped = lines.skipped();
         let (records, rejects) = lines.into_records();
         Some(ReadBatch { records, next, rejects, lost: 0, bytes, skipped, marks })
     }

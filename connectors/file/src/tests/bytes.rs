@@ -138,6 +138,22 @@ async fn what_was_read_of_utf_16_is_not_decoded_again_when_it_grows() {
 }
 
 #[tokio::test]
+async fn bytes_of_blank_lines_that_fill_blocks_are_counted() {
+    for blank in ["\n".repeat(30_000), " ".repeat(30_000) + "\n"] {
+        let mut bench = Bench::with("*", json!({ "block_bytes": "4KiB" }));
+        let text = format!("one\n{blank}two\n");
+        bench.write("a", &text);
+        bench.discover().await;
+        let mut reader = bench.open(&bench.id("a"), Until::End).await.expect("a file");
+        let mut bytes = 0;
+        while let Some(batch) = reader.next_batch().await.expect("a file") {
+            bytes += batch.bytes;
+        }
+        assert_eq!(bytes, text.len() as u64);
+    }
+}
+
+#[tokio::test]
 async fn nuls_are_left_out_and_counted() {
     let mut bench = Bench::new();
     let hole = 64 << 20;

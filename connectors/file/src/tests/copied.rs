@@ -151,31 +151,34 @@ async fn a_line_that_a_truncated_file_began_is_read_whole_from_its_copy() {
 #[tokio::test]
 async fn a_copy_that_grows_is_a_split_from_where_it_goes_on() {
     let mut bench = Bench::with("*", json!({ "settle": "1h" }));
-    bench.write("old.log", many_lines("old", 0..100));
-    let id = bench.id("old.log");
+    bench.write("a.log", many_lines("old", 0..100));
+    let id = bench.id("a.log");
     let mut reader = follow(&mut bench).await;
     let batch = reader.next_batch().await.expect("a file").expect("lines");
     assert_eq!(bench.take(&id, batch).len(), 100);
-    fs::copy(bench.path("old.log"), bench.path("new.log")).expect("a copy");
-    assert_eq!(ids(&bench.discover().await), ["old.log"]);
-    bench.append("new.log", many_lines("new", 0..50));
+    fs::copy(bench.path("a.log"), bench.path("a.log.new")).expect("a copy");
+    assert_eq!(ids(&bench.discover().await), ["a.log"]);
+    bench.append("a.log.new", many_lines("new", 0..50));
     let found = bench.discover().await;
-    assert_eq!(ids(&found), ["new.log", "old.log"]);
+    assert_eq!(ids(&found), ["a.log", "a.log.new"]);
     let path = |number: usize| found.splits[number].descriptor["path"].clone();
-    assert_eq!((path(0), path(1)), (json!(bench.path("new.log")), json!(bench.path("old.log"))));
+    assert_eq!((path(0), path(1)), (json!(bench.path("a.log")), json!(bench.path("a.log.new"))));
     assert!(found.warnings[0].contains("begins with what was read of"), "{:?}", found.warnings);
     assert!(!found.ask_again);
     bench.restart();
     let said = bench.read().await;
     assert_eq!(said.len(), 50);
-    assert!(said[0].starts_with("new.log@") && said[0].ends_with("new line number 0"), "{said:?}");
-    bench.append("old.log", "more\n");
-    bench.append("new.log", "and more\n");
+    assert!(
+        said[0].starts_with("a.log.new@") && said[0].ends_with("new line number 0"),
+        "{said:?}"
+    );
+    bench.append("a.log", "more\n");
+    bench.append("a.log.new", "and more\n");
     assert_eq!(next(&mut reader).await, [format!("{} more", many_lines("old", 0..100).len())]);
     bench.restart();
     assert_eq!(texts(&bench.read().await), ["and more", "more"]);
     // What was recorded from its beginning on begins where it did.
-    let known = bench.known.iter().find(|known| known.split.id.as_str().ends_with("new.log"));
+    let known = bench.known.iter().find(|known| known.split.id.as_str().ends_with("a.log.new"));
     let known = known.expect("it was read").clone();
     let until = Until::Position(known.position.expect("it was read"));
     let mut again = bench.source.open(&known.split, None, until).await.expect("a file");
@@ -188,7 +191,7 @@ async fn a_longer_file_waits_until_all_that_it_repeats_is_read() {
     let banner = many_lines("banner", 0..100);
     bench.write("b.log", &banner);
     assert_eq!(ids(&bench.discover().await), ["b.log"]);
-    bench.write("a.log", banner.clone() + "a1\n");
+    bench.write("b.log.new", banner.clone() + "a1\n");
     for _ in 0..2 {
         let found = bench.discover().await;
         assert_eq!(ids(&found), ["b.log"]);
@@ -198,8 +201,8 @@ async fn a_longer_file_waits_until_all_that_it_repeats_is_read() {
     assert_eq!(bench.read().await.len(), 100);
     // Blank lines are no records, and no position stands behind them.
     bench.append("b.log", "\n");
-    bench.write("a.log", banner.clone() + "\na1\n");
-    assert_eq!(bench.read().await, [format!("a.log@{} a1", banner.len() + 1)]);
+    bench.write("b.log.new", banner.clone() + "\na1\n");
+    assert_eq!(bench.read().await, [format!("b.log.new@{} a1", banner.len() + 1)]);
     bench.append("b.log", "b1\nb2\n");
     assert_eq!(texts(&bench.read().await), ["b1", "b2"]);
 }

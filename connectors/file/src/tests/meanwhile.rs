@@ -23,7 +23,7 @@ const STEPS_MAX: usize = 20;
 async fn cursor(bench: &mut Bench) -> Cursor {
     let split = bench.discover().await.splits.remove(0);
     let packing = Packing { compression: Compression::Auto, limits: Limits::default() };
-    let patterns = Patterns { included: Vec::new(), excluded: Vec::new() };
+    let patterns = Patterns::default();
     let finder = Arc::new(Mutex::new(Finder::new(patterns, packing, HOUR)));
     let reading = Reading {
         from: None,

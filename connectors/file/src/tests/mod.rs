@@ -12,6 +12,7 @@ mod meanwhile;
 mod members;
 mod proof;
 mod remembered;
+mod twins;
 mod whole;
 
 use std::fs;

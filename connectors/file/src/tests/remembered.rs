@@ -210,6 +210,9 @@ async fn a_short_file_that_was_written_after_a_log_is_no_copy_of_it() {
     let mut bench = with_copy(&["start\n", "done\n"], "b.log", "").await;
     // The log of the next day, which says the same, copied while it has but one line.
     bench.write("a.log.1", "start\n");
+    let found = bench.discover().await;
+    let is_told = |it: &String| it.contains("a.log.1") && it.contains("may be a copy");
+    assert!(found.warnings.iter().any(is_told), "{found:?}");
     assert_eq!(texts(&bench.read().await), ["new", "start"]);
 }
 

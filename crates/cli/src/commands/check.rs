@@ -373,9 +373,10 @@ fn print(checked: &Checked, share: Option<u64>, out: &mut output::Stdout) -> std
             Lineages::One => "",
         };
         writeln!(out, "  source {} ({}{replay}{lineages})", source.source, source.r#type)?;
-        for Unreadable { name, reason, may_hold_records, .. } in &source.unreadable {
+        for Unreadable { name, reason, hint, may_hold_records } in &source.unreadable {
             let what = if *may_hold_records { "cannot read" } else { "passes over" };
-            writeln!(out, "    {what} {name}: {reason}")?;
+            let hint = hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
+            writeln!(out, "    {what} {name}: {reason}{hint}")?;
         }
         // What can be seen now was said above.
         let is_seen = |name: &str| source.unreadable.iter().any(|one| one.name == name);

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::process::{Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::Desk;
 
@@ -331,8 +331,44 @@ fn a_run_with_an_end_waits_for_a_short_file_that_may_be_a_copy() {
     desk.write("web.yaml", &PIPELINE.replace("['*.log*']", "['*.log*'], rotate_wait: 300ms"));
     desk.write("access.log", &line("a"));
     desk.write("access.log.1", &line("a"));
+    // However long the program takes to begin, the file was just changed: nothing but the time that
+    // it was looked at lets it go.
+    let file = File::options().append(true).open(desk.path().join("access.log.1"));
+    let hour = SystemTime::now() + Duration::from_secs(3600);
+    file.and_then(|file| file.set_modified(hour)).expect("our own file");
     let ran = desk.done(&["run", "web.yaml", "--until-end"]);
     assert!(ran.stderr.contains("repeats the beginning of"), "{}", ran.stderr);
     assert_eq!(paths(&desk), "path /a /a ");
+    desk.done(&["audit", "web.yaml"]);
+}
+
+#[test]
+fn logs_that_are_equal_are_read_and_a_copy_is_named_with_the_way_out() {
+    let desk = Desk::new();
+    let paths = "['host*/*.log*']";
+    desk.write("web.yaml", &PIPELINE.replace("['*.log*']", &format!("{paths}, rotate_wait: 1ms")));
+    for folder in ["host1", "host2"] {
+        std::fs::create_dir(desk.path().join(folder)).expect("made");
+        desk.write(&format!("{folder}/app.log"), &line("a").repeat(30));
+    }
+    desk.write("host1/app.log.1", &line("a").repeat(20));
+    let told = "it holds nothing but the first 20 lines (";
+    let checked = desk.done(&["check", "web.yaml"]);
+    assert!(checked.stdout.contains(told), "{}", checked.stdout);
+    assert!(checked.stdout.contains("set `copies: read`"), "{}", checked.stdout);
+    let ran = desk.done(&["run", "web.yaml", "--until-end", "--format", "json"]);
+    for part in ["host2/app.log", "host1/app.log", "begin with the same 30 lines (", told] {
+        assert!(ran.stderr.contains(part), "{part}: {}", ran.stderr);
+    }
+    let summary = ran.json();
+    let unread = &summary["unread"][0];
+    assert_eq!(unread["state"], "passed_over", "{summary}");
+    assert!(unread["split"].as_str().is_some_and(|it| it.ends_with("app.log.1")), "{summary}");
+    let sql = "SELECT count(*) AS n FROM web";
+    assert_eq!(desk.done(&["query", sql, "--format", "csv"]).stdout, "n\n60\n");
+    // A log of its own it is by a word.
+    desk.write("web.yaml", &PIPELINE.replace("['*.log*']", &format!("{paths}, copies: read")));
+    desk.done(&["run", "web.yaml", "--until-end"]);
+    assert_eq!(desk.done(&["query", sql, "--format", "csv"]).stdout, "n\n80\n");
     desk.done(&["audit", "web.yaml"]);
 }

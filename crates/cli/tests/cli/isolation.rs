@@ -265,9 +265,9 @@ fn a_longer_copy_comes_in_the_run_that_reads_what_it_repeats() {
     desk.append("b.log", &lines);
     desk.done(&["run", "p.yaml", "--until-end"]);
     desk.append("b.log", "one\ntwo\n");
-    desk.append("a.log", &format!("{lines}one\ntwo\nthree\n"));
+    desk.append("b.log.new", &format!("{lines}one\ntwo\nthree\n"));
     desk.done(&["run", "p.yaml", "--until-end"]);
-    assert_eq!(desk.lines(), ["a.log,1,1", "b.log,202,202"]);
+    assert_eq!(desk.lines(), ["b.log,202,202", "b.log.new,1,1"]);
     desk.done(&["audit", "p.yaml"]);
 }
 

@@ -54,6 +54,11 @@ impl Server {
         Self { child, address: line.expect("it says where it listens") }
     }
 
+    /// The program.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The body of an answer.
     pub fn get(&self, path: &str) -> Result<String, String> {
         http::send("GET", &self.address, path, "")

@@ -221,3 +221,21 @@ fn a_file_that_an_attempt_found_and_did_not_commit_is_read() {
     assert_eq!(desk.rows(), 2);
     desk.done(&["audit", "p.yaml"]);
 }
+
+#[test]
+fn as_many_files_as_the_system_allows_may_be_open() {
+    let desk = desk();
+    desk.old_line("a", "one");
+    let ours = desk.command(&["run", "p.yaml", "--metrics", "127.0.0.1:0"]);
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -S -n 64 && exec \"$0\" \"$@\""]);
+    command.arg(ours.get_program()).args(ours.get_args()).current_dir(desk.path());
+    // It listens once it has begun.
+    let server = Server::start(command);
+    let limits = fs::read_to_string(format!("/proc/{}/limits", server.pid())).unwrap();
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let numbers: Vec<u64> = files.split_whitespace().filter_map(|it| it.parse().ok()).collect();
+    let [soft, hard] = numbers[..] else { panic!("{files}") };
+    assert!(hard > 64, "nothing can be raised here: {files}");
+    assert_eq!(soft, hard.min(1 << 20));
+}
