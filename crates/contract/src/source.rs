@@ -12,7 +12,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::discovery::Discoverer;
-use crate::{Position, Result, SplitId};
+use crate::{Lineage, Position, Result, SplitId};
 
 /// A part of a source that is read in order.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -26,6 +26,8 @@ pub struct Split {
 
 /// The key of a descriptor under which stands what a split shares with others.
 const FAMILY: &str = "family";
+/// The key under which stands which step makes the records of a split.
+const MADE_BY: &str = "made_by";
 
 impl Split {
     /// A split of which nothing is known but what it is called, and what it shares with others.
@@ -35,6 +37,17 @@ impl Split {
             None => serde_json::Value::Null,
         };
         Self { id, descriptor }
+    }
+
+    /// The split of the records that a step makes itself in a lineage.
+    pub fn made_by(step: &str, lineage: &Lineage) -> Self {
+        let id = SplitId::new(format!("{step}/{lineage}"));
+        Self { id, descriptor: serde_json::json!({ MADE_BY: step }) }
+    }
+
+    /// Whether a step makes its records: no source has it.
+    pub fn is_made(&self) -> bool {
+        self.descriptor.get(MADE_BY).is_some()
     }
 
     /// What the split shares with others of its source (an environment, a bucket, a folder), if its

@@ -11,6 +11,7 @@ use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 
 use crate::Result;
+use crate::sink::Room;
 use crate::source::Reject;
 
 /// A checked step of a plan: knows its columns and makes its workers.
@@ -21,6 +22,13 @@ pub trait Step: Send + Sync {
     /// Whether rows meet inside the step. A stateless step runs in the task of each split; a
     /// stateful one runs in a task of its own, fed in the recorded order.
     fn stateful(&self) -> bool {
+        false
+    }
+
+    /// Whether what comes out of the first port is made at the end of an epoch, of many rows that
+    /// went in ([`Transform::close`]). Such rows are records of a split of their own. They are kept
+    /// before their epoch is decided, so that a replay makes none of them anew.
+    fn makes_records(&self) -> bool {
         false
     }
 
@@ -93,18 +101,26 @@ pub trait Transform: Send {
     /// Takes the rows of one split and puts what becomes of them into `out`.
     ///
     /// Every row must be accounted for: rows in + expanded = rows out + filtered + deduplicated +
-    /// rejected; the runtime checks it. A row that cannot be converted is a reject, not an error.
+    /// aggregated + rejected; the runtime checks it. A row that cannot be converted is a reject,
+    /// not an error.
     ///
     /// # Errors
     /// Bug stops the run before anything else is written.
     fn apply(&mut self, batch: &RecordBatch, out: &mut Output) -> Result<()>;
 
-    /// The watermark moved, at a barrier.
+    /// Puts the rows into `out` that are made of what went in, at a barrier; called only for a step
+    /// that [makes records](Step::makes_records). They leave by its first port and count from
+    /// position 0, those among them that are refused as well: the runtime numbers them on.
     ///
     /// # Errors
-    /// Bug stops the run.
-    fn advance(&mut self, _watermark_us: i64, _out: &mut Output) -> Result<()> {
+    /// Bug stops the run before anything else is written.
+    fn close(&mut self, _out: &mut Output) -> Result<()> {
         Ok(())
+    }
+
+    /// Whether there is room for more rows before the next barrier. Without, the epoch ends early.
+    fn room(&self) -> Room {
+        Room::Left
     }
 
     /// The state at a barrier; none for a stateless step.
@@ -135,6 +151,8 @@ pub struct Output {
     pub filtered: u64,
     /// Rows that stood before.
     pub deduplicated: u64,
+    /// Rows that went into what is made of many ([`Transform::close`]).
+    pub aggregated: u64,
     /// Rows that are refused, with the reason.
     pub rejects: Vec<Reject>,
 }

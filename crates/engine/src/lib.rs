@@ -16,6 +16,7 @@ mod enrich;
 mod parse;
 mod route;
 mod sql;
+mod window;
 
 mod address;
 mod checked;

@@ -7,7 +7,7 @@ use contract::transform::Step;
 use contract::{Error, Result, Section};
 use schemars::Schema;
 
-use crate::{dedupe, enrich, parse, route, sql};
+use crate::{dedupe, enrich, parse, route, sql, window};
 
 /// How a transform presents itself.
 pub struct TransformSpec {
@@ -31,7 +31,8 @@ pub(crate) struct Site<'a> {
     pub inputs: &'a [(String, SchemaRef)],
 }
 
-static SPECS: &[TransformSpec] = &[parse::SPEC, enrich::SPEC, sql::SPEC, route::SPEC, dedupe::SPEC];
+static SPECS: &[TransformSpec] =
+    &[parse::SPEC, enrich::SPEC, sql::SPEC, route::SPEC, dedupe::SPEC, window::SPEC];
 
 /// All transforms, in the order of the documentation.
 pub fn specs() -> &'static [TransformSpec] {
@@ -57,6 +58,7 @@ pub fn step(
         "sql" => sql::make(&site),
         "route" => route::make(&site),
         "dedupe" => dedupe::make(&site),
+        "window" => window::make(&site),
         _ => Err(unknown(kind)),
     };
     step.map_err(|error| error.at(section.place()))

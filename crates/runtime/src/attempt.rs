@@ -20,7 +20,8 @@ use tokio::task::{AbortHandle, JoinSet};
 use crate::beginnings::Beginning;
 use crate::contained::contained;
 use crate::ends::Ends;
-use crate::flow::{QUEUE_MESSAGES_MAX, SplitContext, gone, is_gone};
+use crate::flow::{QUEUE_MESSAGES_MAX, Queue, SplitContext, gone, is_gone};
+use crate::made::{Made, Makers};
 use crate::outlet::Outlet;
 use crate::owner::Owner;
 use crate::places::Places;
@@ -28,7 +29,7 @@ use crate::reader_task::{Leave, ReaderHandle, ReaderReport, ReaderShared};
 use crate::roster::files::Merging;
 use crate::sink_task::{SinkHandle, SinkTask, Skip};
 use crate::standing::Seen;
-use crate::step_task::StepTask;
+use crate::step_task::{Making, Restored, StepMessage};
 use crate::troubles::Stand;
 use crate::weight::Weight;
 
@@ -39,12 +40,15 @@ const SHUTDOWN_LIMIT: Duration = Duration::from_secs(20);
 pub struct Cast {
     /// By number of sink: none for a sink that stands aside.
     pub sinks: Vec<Option<Skip>>,
+    /// In a replay, what steps made in the epoch, by name; none where they make it now.
+    pub copies: Option<BTreeMap<String, Made>>,
 }
 
 impl Cast {
     /// Every sink, nothing left out.
     pub fn everyone(count: usize) -> Self {
-        Self { sinks: (0..count).map(|_| Some(Skip::default())).collect() }
+        let sinks = (0..count).map(|_| Some(Skip::default())).collect();
+        Self { sinks, copies: None }
     }
 }
 
@@ -59,6 +63,9 @@ pub struct Departed {
     /// Why it left; none if it was at its end.
     pub why: Option<Leave>,
 }
+
+/// The queues of steps, by number; none for stateless ones.
+type StepQueues = Vec<Option<Queue<StepMessage>>>;
 
 /// The last report of a reader that left in the epoch under way, and what it read.
 pub type LastReport = (Arc<SplitContext>, ReaderReport);
@@ -103,6 +110,8 @@ pub struct Attempt<'a> {
     pub beginnings: Vec<Beginning>,
     /// The sinks, by number; none for those that stand aside.
     pub sinks: Vec<Option<SinkHandle>>,
+    /// The steps that make records.
+    pub makers: Makers,
     /// A new base of the roster, which is being made.
     pub merging: Option<Merging>,
     /// Tasks that hold each other's queues and so do not end by themselves.
@@ -118,7 +127,7 @@ impl<'a> Attempt<'a> {
     /// From connectors, steps and the checkpoint store.
     pub async fn start(
         owner: &'a Owner,
-        checkpoint: Checkpoint,
+        mut checkpoint: Checkpoint,
         epoch: EpochStart,
         cast: Cast,
     ) -> Result<Attempt<'a>> {
@@ -152,23 +161,14 @@ impl<'a> Attempt<'a> {
             };
             tasks.spawn(contained(task.run()));
         }
-        let mut step_queues = Vec::new();
-        let mut step_tasks = Vec::new();
-        for (number, node) in owner.pipeline.steps.iter().enumerate() {
-            if !node.step.stateful() {
-                step_queues.push(None);
-                continue;
-            }
-            let state = stored_state(owner, &checkpoint, &node.name).await?;
-            let task = StepTask::new(&owner.pipeline, number, state.as_deref(), epoch)?;
-            let (queue, messages) = mpsc::channel(QUEUE_MESSAGES_MAX);
-            step_queues.push(Some(queue));
-            step_tasks.push((task, messages));
-        }
+        let makers = Makers::of(owner, &mut checkpoint);
+        let (step_queues, restored) =
+            restore_steps(owner, &checkpoint, (&makers, cast.copies), epoch).await?;
         let outlet = Arc::new(Outlet::new(owner.pipeline.clone(), step_queues, queues));
         let mut steps = Vec::new();
-        for (task, messages) in step_tasks {
-            steps.push(tasks.spawn(contained(task(messages, outlet.clone()).run())));
+        for (step, messages) in restored {
+            let task = step.begin(messages, outlet.clone(), ends.clone());
+            steps.push(tasks.spawn(contained(task.run())));
         }
         let shared = share(owner, outlet, ends);
         Ok(Self {
@@ -186,6 +186,7 @@ impl<'a> Attempt<'a> {
             is_last: false,
             beginnings: Vec::new(),
             sinks,
+            makers,
             merging: None,
             steps,
             tasks,
@@ -302,11 +303,46 @@ async fn open_writers(
     try_join_all(opened).await
 }
 
+/// The steps with a state as a checkpoint has them, with their queues. `copies` is what steps made
+/// in an epoch that is replayed.
+async fn restore_steps(
+    owner: &Owner,
+    checkpoint: &Checkpoint,
+    (makers, mut copies): (&Makers, Option<BTreeMap<String, Made>>),
+    epoch: EpochStart,
+) -> Result<(StepQueues, Vec<(Restored, mpsc::Receiver<StepMessage>)>)> {
+    let (mut queues, mut restored) = (StepQueues::new(), Vec::new());
+    for (number, node) in owner.pipeline.steps.iter().enumerate() {
+        if !node.step.stateful() {
+            queues.push(None);
+            continue;
+        }
+        let state = stored_state(owner, checkpoint, &node.name).await?;
+        let making = makers.split(number).map(|split| Making {
+            split: split.clone(),
+            next: next_of(checkpoint, split),
+            given: copies.as_mut().map(|all| all.remove(&node.name).unwrap_or_default()),
+            budget: owner.budget.clone(),
+        });
+        let means = (state.as_deref(), making);
+        let step = Restored::new(&owner.pipeline, number, means, epoch)?;
+        let (queue, messages) = mpsc::channel(QUEUE_MESSAGES_MAX);
+        queues.push(Some(queue));
+        restored.push((step, messages));
+    }
+    Ok((queues, restored))
+}
+
 async fn stored_state(owner: &Owner, checkpoint: &Checkpoint, step: &str) -> Result<Option<Bytes>> {
     match checkpoint.states.get(step) {
         Some(name) => owner.history.state(name).await.map(Some),
         None => Ok(None),
     }
+}
+
+/// The number of the next record of a split.
+fn next_of(checkpoint: &Checkpoint, split: &SplitContext) -> i64 {
+    checkpoint.roster[split.index].known.position.as_ref().map_or(0, |position| position.at)
 }
 
 /// Waits for the first task that fails; tasks that end well are not waited for.

@@ -9,7 +9,7 @@ use contract::sink::{Commit, CommitOutcome, SinkReject};
 use contract::transform::EpochStart;
 use contract::{Error, ErrorKind, Position, Result, failpoint};
 use state::Checkpoint;
-use state::checkpoint::SinkState;
+use state::checkpoint::{Copied, SinkState};
 use state::history::Decision;
 use tokio::sync::oneshot;
 use tracing::{debug, warn};
@@ -58,7 +58,7 @@ impl Attempt<'_> {
         let ending = self.epoch;
         let mut tally = Tally::default();
         let mut read_at = Vec::new();
-        let positions = self.take_reports(reports, &mut tally, &mut read_at);
+        let mut positions = self.take_reports(reports, &mut tally, &mut read_at);
         let next = self.owner.start_epoch(ending.epoch + 1, ending.now_us);
         let states = self.pass_barrier(next, &mut tally).await?;
         self.epoch = next;
@@ -67,10 +67,11 @@ impl Attempt<'_> {
         let batches = self.shared.underway.of_epoch();
         self.resume_readers().await?;
 
+        let copies = self.keep_copies(&mut positions).await?;
         let reports = self.prepare(ending).await?;
         failpoint::reach("prepare.done").await?;
         let gathered =
-            Gathered { cuts, positions, states, tally, reports, begun, read_at, batches };
+            Gathered { cuts, positions, states, copies, tally, reports, begun, read_at, batches };
 
         Draft::new(self.owner, &self.checkpoint, ending, gathered).map(Some)
     }
@@ -184,6 +185,7 @@ impl Attempt<'_> {
         tally: &mut Tally,
     ) -> Result<BTreeMap<String, String>> {
         let mut states = BTreeMap::new();
+        self.makers.clear();
         let outlet = self.shared.outlet.clone();
         for (number, node) in self.owner.pipeline.steps.iter().enumerate() {
             let Some(queue) = outlet.step(number) else { continue };
@@ -191,6 +193,9 @@ impl Attempt<'_> {
             send(queue, StepMessage::Barrier { next, reply }).await?;
             let report = self.answer(answer).await?;
             tally.merge(report.tally);
+            if let Some(made) = report.made {
+                self.makers.note(number, made);
+            }
             if let Some(state) = report.state {
                 let epoch = next.epoch - 1;
                 let stored = self.owner.history.keep_state(&node.name, epoch, state).await?;
@@ -203,6 +208,23 @@ impl Attempt<'_> {
             }
         }
         Ok(states)
+    }
+
+    /// Keeps what steps made of many rows, before the epoch is decided, and notes how far their
+    /// splits go.
+    async fn keep_copies(
+        &mut self,
+        positions: &mut BTreeMap<usize, Position>,
+    ) -> Result<BTreeMap<String, Copied>> {
+        let mut copies = BTreeMap::new();
+        for (step, split, made) in self.makers.made() {
+            if let Some(end) = made.end()? {
+                positions.insert(split.index, Position::new(end));
+            }
+            let kept = self.owner.history.keep_copy(&made.write()?).await?;
+            copies.insert(self.owner.pipeline.steps[step].name.clone(), kept);
+        }
+        Ok(copies)
     }
 
     /// Prepares all sinks side by side, then the dead letters, which take what the sinks refused.
@@ -220,6 +242,9 @@ impl Attempt<'_> {
             });
         }
         failpoint::reach("prepare.sinks").await?;
+        for report in reports.iter_mut().flatten() {
+            self.makers.add_originals(report)?;
+        }
         for (sink, report) in reports.iter().enumerate() {
             let prepared = report.as_ref().and_then(|report| report.prepared.as_ref());
             let rejects = prepared.into_iter().flat_map(|prepared| &prepared.rejects);
@@ -368,6 +393,9 @@ impl Attempt<'_> {
                 Some(answer) => Some(self.answer(answer).await?),
                 None => None,
             });
+        }
+        for report in reports.iter_mut().flatten() {
+            self.makers.add_originals(report)?;
         }
         Ok(reports)
     }

@@ -6,12 +6,14 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use contract::source::Reject;
 use contract::transform::{EpochStart, Output, Transform};
 use contract::{Error, Result};
 use state::ledger::Counts;
 
 use crate::dead_letters::DeadLetter;
 use crate::graph::{Consumer, Consumers, Pipeline};
+use crate::made::Made;
 use crate::ordered::{self, ORDERED_FROM};
 
 /// The workers of one task.
@@ -31,6 +33,17 @@ pub struct Passed {
     pub dead_letters: Vec<DeadLetter>,
     /// What became of the rows, by number of sink.
     pub counts: Vec<Counts>,
+}
+
+impl Passed {
+    fn refuse(&mut self, step: &str, rejects: impl Iterator<Item = Reject>) {
+        let step: Arc<str> = step.into();
+        self.dead_letters.extend(rejects.map(|reject| DeadLetter {
+            step: Some(step.clone()),
+            sink: None,
+            reject,
+        }));
+    }
 }
 
 impl Chain {
@@ -68,6 +81,28 @@ impl Chain {
     pub fn run_from_step(&mut self, step: usize, came: usize, output: Output) -> Result<Passed> {
         let mut passed = self.nothing_passed();
         self.book(step, came, output, &mut passed)?;
+        self.in_order(passed)
+    }
+
+    /// Sends on what a step made itself of many rows: records that nobody read.
+    ///
+    /// # Errors
+    /// As for [`Chain::run_from_source`].
+    pub fn run_made(&mut self, step: usize, made: &Made) -> Result<Passed> {
+        let pipeline = self.pipeline.clone();
+        let node = &pipeline.steps[step];
+        let mut passed = self.nothing_passed();
+        let refused = made.rejects.len() as u64;
+        for (counts, ways) in passed.counts.iter_mut().zip(&node.ports[0].ways) {
+            if *ways > 0 {
+                counts.expanded += made.rows() + refused;
+                counts.dead_lettered += refused;
+            }
+        }
+        passed.refuse(&node.name, made.rejects.iter().cloned());
+        for batch in made.parts() {
+            self.pass(&node.ports[0], batch, &mut passed)?;
+        }
         self.in_order(passed)
     }
 
@@ -134,14 +169,10 @@ impl Chain {
             counts.expanded += output.expanded;
             counts.filtered += output.filtered;
             counts.deduplicated += output.deduplicated;
+            counts.aggregated += output.aggregated;
             counts.dead_lettered += output.rejects.len() as u64;
         }
-        let name: Arc<str> = node.name.as_str().into();
-        passed.dead_letters.extend(output.rejects.into_iter().map(|reject| DeadLetter {
-            step: Some(name.clone()),
-            sink: None,
-            reject,
-        }));
+        passed.refuse(&node.name, output.rejects.into_iter());
         for (port, batch) in output.batches {
             let consumers = &node.ports[port];
             for sink in (0..pipeline.sinks.len()).filter(below) {
@@ -158,7 +189,8 @@ impl Chain {
 /// Every row that went in must be accounted for, step by step.
 fn check_rows(name: &str, came: usize, output: &Output) -> Result<()> {
     let out: u64 = output.batches.iter().map(|(_, batch)| batch.num_rows() as u64).sum();
-    let went = out + output.filtered + output.deduplicated + output.rejects.len() as u64;
+    let counted = output.filtered + output.deduplicated + output.aggregated;
+    let went = out + counted + output.rejects.len() as u64;
     let came = came as u64 + output.expanded;
     if came == went {
         return Ok(());

@@ -8,7 +8,7 @@ use std::time::Instant;
 use contract::record::OriginSum;
 use contract::transform::EpochStart;
 use contract::{Error, Position, Result};
-use state::checkpoint::{Cut, KeptResource, SinkRejectState, SinkState, sha256_hex};
+use state::checkpoint::{Copied, Cut, KeptResource, SinkRejectState, SinkState, sha256_hex};
 use state::ledger::{Counts, Entry, hash_text};
 use state::{Checkpoint, Roster};
 
@@ -29,6 +29,8 @@ pub struct Gathered {
     pub positions: BTreeMap<usize, Position>,
     /// Where the steps' states are stored.
     pub states: BTreeMap<String, String>,
+    /// What steps made of many rows.
+    pub copies: BTreeMap<String, Copied>,
     /// What became of the rows.
     pub tally: Tally,
     /// What the sinks got and made of it, by number.
@@ -79,6 +81,7 @@ impl Draft {
             numbering: pipeline.numbering.clone(),
             cuts: std::mem::take(&mut gathered.cuts),
             states: std::mem::take(&mut gathered.states),
+            copies: std::mem::take(&mut gathered.copies),
             ..before.successor()
         };
         let mut replaced = Vec::new();

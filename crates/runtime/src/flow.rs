@@ -24,7 +24,7 @@ pub const QUEUE_MESSAGES_MAX: usize = 256;
 pub struct SplitContext {
     /// Its number in the checkpoint.
     pub index: usize,
-    /// The number of its source in the pipeline.
+    /// The number of its source in the pipeline; beyond all of them where a step makes its records.
     pub source: usize,
     /// The split.
     pub split: Split,
@@ -37,6 +37,11 @@ impl SplitContext {
     pub fn new(index: usize, source: usize, split: Split) -> Arc<Self> {
         let seed = split_seed(split.id.as_str());
         Arc::new(Self { index, source, split, seed })
+    }
+
+    /// The context of a split whose records a step makes.
+    pub fn made(index: usize, split: Split) -> Arc<Self> {
+        Self::new(index, usize::MAX, split)
     }
 
     /// The split's name.

@@ -1,4 +1,5 @@
-//! Refuses steps with a state in which rows would meet that a replay cannot bring together again.
+//! Refuses steps with a state in which rows would meet that a replay cannot bring together again,
+//! and sinks below them that would show what a crash may undo.
 //!
 //! Each lineage is an epoch of its own, perhaps in another process: a state that all of them
 //! change would belong to none of their checkpoints. And the order in which rows come to a step is
@@ -6,6 +7,7 @@
 
 use std::collections::BTreeSet;
 
+use contract::sink::SinkKind;
 use contract::source::Lineages;
 use contract::{Error, Result};
 use plan::Plan;
@@ -20,6 +22,7 @@ use crate::ordered::ORDERED_FROM;
 /// Config, at the step: rows of several lineages would meet in it, or rows in no recorded order.
 pub fn refuse(plan: &Plan, pipeline: &Pipeline, semantics: u32) -> Result<()> {
     refuse_lineages(plan, pipeline)?;
+    refuse_early_sinks(plan, pipeline)?;
     match semantics < ORDERED_FROM {
         true => Ok(()),
         false => refuse_orders(plan, pipeline),
@@ -52,6 +55,21 @@ fn mark(edges: &[Edge], below: &mut [bool]) {
             below[step] = true;
         }
     }
+}
+
+/// Looks at the sinks that show rows before their epoch is decided: what a step makes of many rows
+/// may be something else after a crash.
+fn refuse_early_sinks(plan: &Plan, pipeline: &Pipeline) -> Result<()> {
+    for node in pipeline.steps.iter().filter(|node| node.step.makes_records()) {
+        for (number, planned) in plan.sinks.iter().enumerate() {
+            let sink = &pipeline.sinks[number];
+            let is_early = sink.sink.promise().kind == SinkKind::Idempotent;
+            if is_early && node.ports[0].ways[number] > 0 {
+                return Err(early(&sink.name, &node.name).at(&planned.place));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Whose task sends rows to a step.
@@ -106,6 +124,16 @@ fn unordered(step: &str, feeders: &str) -> Error {
     .hint(
         "feed it by sources and steps without a state alone, or put the steps with a state one \
          behind the other; or give each way a `dedupe` and a sink of its own",
+    )
+}
+
+fn early(sink: &str, step: &str) -> Error {
+    Error::config(format!(
+        "sink {sink:?} shows rows before their epoch is decided, and transform {step:?} may make \
+         other ones of the same records after a crash"
+    ))
+    .hint(
+        "give its rows to a sink that shows what is decided alone: a lake table, PostgreSQL, Kafka",
     )
 }
 

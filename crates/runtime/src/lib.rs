@@ -37,6 +37,7 @@ mod inspection;
 mod joins;
 mod lookout;
 mod losses;
+mod made;
 pub mod metrics;
 mod ordered;
 mod originals;

@@ -68,7 +68,8 @@ impl<'a> Letters<'a> {
         let name = owner.pipeline.sinks[sink].name.as_str();
         let mut stretches = VecDeque::new();
         for (index, mut rows) in by_split {
-            let split = context_at(owner, checkpoint, index).ok_or_else(|| {
+            let read = context_at(owner, checkpoint, index);
+            let split = read.or_else(|| made_at(checkpoint, index)).ok_or_else(|| {
                 let id = &checkpoint.roster[index].known.split.id;
                 nobodys(name, id, rows[0].reject.position)
             })?;
@@ -169,8 +170,9 @@ impl Stretch<'_> {
         let last = self.rows.iter().rfind(lacks).unwrap_or(first);
         let from = Position::new(first.reject.position);
         let until = Until::Position(Position::new(last.reject.position + 1));
-        let source = &owner.pipeline.sources[self.split.source].source;
-        source.open(&self.split.split, Some(&from), until).await.map(Some)
+        // What a step made, nobody can read again.
+        let Some(node) = owner.pipeline.sources.get(self.split.source) else { return Ok(None) };
+        node.source.open(&self.split.split, Some(&from), until).await.map(Some)
     }
 }
 
@@ -213,6 +215,12 @@ pub fn context_at(
     let state = checkpoint.roster.get(index)?;
     let source = owner.pipeline.sources.iter().position(|node| node.name == state.source)?;
     Some(SplitContext::new(index, source, state.known.split.clone()))
+}
+
+/// The context of such a split where a step makes its records.
+fn made_at(checkpoint: &Checkpoint, index: usize) -> Option<Arc<SplitContext>> {
+    let split = &checkpoint.roster.get(index)?.known.split;
+    split.is_made().then(|| SplitContext::made(index, split.clone()))
 }
 
 impl Refused {

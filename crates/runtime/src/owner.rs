@@ -283,6 +283,7 @@ impl Owner {
             epoch: checkpoint.epoch + 1,
             writer: format!("{:016x}", rand::random::<u64>()),
             cuts: Vec::new(),
+            copies: BTreeMap::new(),
             sinks,
             ledger,
             format: FORMAT,

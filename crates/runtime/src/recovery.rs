@@ -23,6 +23,7 @@ use crate::gaps;
 use crate::graph::{DEAD_LETTERS, LATE, LEDGER, Pipeline, SinkNode, TAKEN_SINCE};
 use crate::identities;
 use crate::losses::{self, Compared, Terms};
+use crate::made;
 use crate::owner::Owner;
 use crate::sink_task::{Skip, commit_one};
 use crate::targets;
@@ -432,7 +433,8 @@ async fn replay_without(
             .contains(&node.name.as_str())
             .then(|| Skip::new(state.rejects.iter().map(|reject| &reject.0)))
     });
-    let cast = Cast { sinks: sinks.collect() };
+    let copies = Some(made::copies(&owner.history, checkpoint).await?);
+    let cast = Cast { sinks: sinks.collect(), copies };
     let attempt = Attempt::start(&then, before, epoch, cast).await;
     let mut attempt = attempt.map_err(|error| of_decided(error, checkpoint.epoch))?;
     attempt.checkpoint = checkpoint.clone();

@@ -37,7 +37,8 @@ impl Suspects {
         let own: BTreeSet<&SplitId> = own.map(|state| &state.known.split.id).collect();
         let is_others = |state: &&SplitState| {
             let SplitState { source, known, .. } = state;
-            source != name && known.position.is_some() && !own.contains(&known.split.id)
+            let is_read = known.position.is_some() && !known.split.is_made();
+            source != name && is_read && !own.contains(&known.split.id)
         };
         let mut others: BTreeMap<&str, Vec<KnownSplit>> = BTreeMap::new();
         for state in known.states().filter(is_others) {
@@ -95,7 +96,8 @@ pub fn refuse_named(
         let mut taken: BTreeMap<&str, BTreeSet<SplitId>> = BTreeMap::new();
         for SplitState { source: other, known, .. } in known {
             let id = &known.split.id;
-            let is_others = other != name && known.position.is_some() && !own.contains(id);
+            let is_read = known.position.is_some() && !known.split.is_made();
+            let is_others = other != name && is_read && !own.contains(id);
             let is_still = || is_in_file(other) && names(other, id) != Some(false);
             if is_others && names(name, id) == Some(true) && !is_still() {
                 taken.entry(other).or_default().insert(id.clone());

@@ -273,7 +273,7 @@ pub fn list(
     let shown = troubles.iter().filter(|one| one.state != TroubleState::PassedOver);
     let mut troubles: BTreeMap<_, _> = shown.map(|trouble| (key(trouble), trouble)).collect();
     let mut views = Vec::with_capacity(roster.len());
-    for (number, state) in roster.iter() {
+    for (number, state) in roster.iter().filter(|(_, state)| !state.known.split.is_made()) {
         let known = &state.known;
         let phase = match known.position {
             _ if reading.contains(&number) => SplitPhase::Reading,

@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use contract::Result;
+use contract::sink::Room;
 use contract::transform::{EpochStart, Output, Transform};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::chain::Chain;
 use crate::dead_letters::add_originals;
-use crate::flow::{Parcel, Tally, stand_back};
+use crate::ends::Ends;
+use crate::flow::{Budget, Parcel, SplitContext, Tally, stand_back};
 use crate::graph::Pipeline;
+use crate::made::Made;
 use crate::outlet::Outlet;
 
 /// What a stateful step gets.
@@ -31,44 +34,86 @@ pub enum StepMessage {
 pub struct StepReport {
     /// Its state.
     pub state: Option<Bytes>,
+    /// What it made itself.
+    pub made: Option<Made>,
     /// What became of the rows that reached it.
     pub tally: Tally,
+}
+
+/// The records that a step makes itself.
+pub struct Making {
+    /// Their split.
+    pub split: Arc<SplitContext>,
+    /// The number of the next one.
+    pub next: i64,
+    /// In a replay, what the epoch made: that goes on in place of what the step makes now.
+    pub given: Option<Made>,
+    /// Who gives what was made its share.
+    pub budget: Budget,
 }
 
 /// A task that runs one stateful step and the stateless ones below it.
 pub struct StepTask {
     /// The number of the step.
-    pub step: usize,
+    step: usize,
+    /// The records that it makes; none if it makes none.
+    making: Option<Making>,
     /// Its worker, restored.
-    pub worker: Box<dyn Transform>,
+    worker: Box<dyn Transform>,
     /// What comes in.
-    pub messages: mpsc::Receiver<StepMessage>,
+    messages: mpsc::Receiver<StepMessage>,
     /// The way out.
-    pub outlet: Arc<Outlet>,
+    outlet: Arc<Outlet>,
     /// The stateless steps below.
-    pub chain: Chain,
+    chain: Chain,
+    /// Who is told that the step has no room for more.
+    ends: Arc<Ends>,
+    /// The epoch under way.
+    epoch: EpochStart,
 }
 
-impl StepTask {
-    /// A task for a step, restored from its state.
+/// A step as a checkpoint has it, before its task begins.
+pub struct Restored {
+    step: usize,
+    making: Option<Making>,
+    worker: Box<dyn Transform>,
+    chain: Chain,
+    epoch: EpochStart,
+}
+
+impl Restored {
+    /// A step in its state.
     ///
     /// # Errors
     /// Config or Bug, from the step.
     pub fn new(
         pipeline: &Arc<Pipeline>,
         step: usize,
-        state: Option<&[u8]>,
+        (state, making): (Option<&[u8]>, Option<Making>),
         epoch: EpochStart,
-    ) -> Result<impl FnOnce(mpsc::Receiver<StepMessage>, Arc<Outlet>) -> Self + use<>> {
+    ) -> Result<Self> {
         let mut worker = pipeline.steps[step].step.build(pipeline.means())?;
         if let Some(state) = state {
             worker.restore(state)?;
         }
         worker.start_epoch(epoch)?;
         let chain = Chain::new(pipeline.clone(), epoch);
-        Ok(move |messages, outlet| Self { step, worker, messages, outlet, chain })
+        Ok(Self { step, making, worker, chain, epoch })
     }
 
+    /// Its task.
+    pub fn begin(
+        self,
+        messages: mpsc::Receiver<StepMessage>,
+        outlet: Arc<Outlet>,
+        ends: Arc<Ends>,
+    ) -> StepTask {
+        let Self { step, making, worker, chain, epoch } = self;
+        StepTask { step, making, worker, messages, outlet, chain, ends, epoch }
+    }
+}
+
+impl StepTask {
     /// Works until nobody can send any more.
     ///
     /// # Errors
@@ -79,10 +124,12 @@ impl StepTask {
             match message {
                 StepMessage::Rows(parcel) => self.apply(parcel, &mut tally).await?,
                 StepMessage::Barrier { next, reply } => {
+                    let made = self.close(&mut tally).await?;
                     let state = self.worker.snapshot()?;
-                    let report = StepReport { state, tally: std::mem::take(&mut tally) };
+                    let report = StepReport { state, made, tally: std::mem::take(&mut tally) };
                     // A coordinator that is gone lets go of the queue as well.
                     let _ = reply.send(report);
+                    self.epoch = next;
                     self.worker.start_epoch(next)?;
                     self.chain.start_epoch(next)?;
                 }
@@ -100,7 +147,32 @@ impl StepTask {
         tally.add(parcel.split.index, &passed.counts);
         tally.refuse(&passed.dead_letters);
         self.outlet.send_made(&parcel.split, passed, parcel.share, parcel.now_us).await?;
+        if self.worker.room() == Room::Full {
+            self.ends.sink_full(self.epoch.epoch);
+        }
         stand_back().await;
         Ok(())
+    }
+
+    /// Has a step that makes records give those of the epoch that ends, and sends them on.
+    async fn close(&mut self, tally: &mut Tally) -> Result<Option<Made>> {
+        let Some(making) = &mut self.making else { return Ok(None) };
+        let mut output = Output::default();
+        self.worker.close(&mut output)?;
+        let made = match making.given.take() {
+            Some(given) => given,
+            None => Made::numbered(output, making.next)?,
+        };
+        making.next = made.end()?.unwrap_or(making.next);
+        if made.is_empty() {
+            return Ok(None);
+        }
+        let passed = self.chain.run_made(self.step, &made)?;
+        tally.add(making.split.index, &passed.counts);
+        tally.refuse(&passed.dead_letters);
+        // The readers stand still until all of it is on its way.
+        let share = making.budget.take(0).await?;
+        self.outlet.send_made(&making.split, passed, share, self.epoch.now_us).await?;
+        Ok(Some(made))
     }
 }

@@ -22,6 +22,18 @@ pub const FAILPOINTS: &[Failpoint] = &[
     )
     .passed_by(Passed::Apart),
     Failpoint::of_epoch(
+        "copy.before",
+        "a step made rows of many, and they stand nowhere yet",
+        "the epoch never was: its rows come again, and are made again of them",
+    )
+    .passed_by(Passed::Apart),
+    Failpoint::of_epoch(
+        "copy.after",
+        "they are kept, and no checkpoint names them",
+        "the epoch never was; nobody reads what was kept, and other rows may be made",
+    )
+    .passed_by(Passed::Apart),
+    Failpoint::of_epoch(
         "layer.before",
         "splits that changed are too many for a checkpoint and stand nowhere yet",
         "the epoch never was: its rows come again, once",

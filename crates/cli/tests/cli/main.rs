@@ -52,6 +52,7 @@ mod times;
 mod unreached;
 mod values;
 mod ways;
+mod windows;
 
 use std::io::Write;
 use std::path::Path;

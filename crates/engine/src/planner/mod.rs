@@ -15,8 +15,9 @@ use arrow::error::ArrowError;
 use contract::{Error, Result};
 use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{DFSchemaRef, DataFusionError, SchemaError, TableReference};
+use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams};
 use datafusion::logical_expr::simplify::SimplifyContext;
-use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Volatility};
+use datafusion::logical_expr::{AggregateUDF, Expr, ExprSchemable, LogicalPlan, Volatility};
 use datafusion::optimizer::Analyzer;
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::sql::parser::{DFParser, Statement};
@@ -50,15 +51,75 @@ pub fn query(text: &str, inputs: &[(String, SchemaRef)]) -> Result<LogicalPlan> 
 /// # Errors
 /// Config: what is wrong with the expression, or what a pipeline does not do.
 pub fn expression(text: &str, schema: &DFSchemaRef) -> Result<Expr> {
-    let parsed = DFParser::parse_sql_into_expr(text).map_err(explain)?;
-    if let Some(alias) = parsed.alias {
-        return Err(Error::config(format!("an expression cannot be named {:?} here", alias.value)));
+    match named_expression(text, schema)? {
+        (None, expr) => Ok(expr),
+        (Some(name), _) => {
+            Err(Error::config(format!("an expression cannot be named {name:?} here")))
+        }
     }
+}
+
+/// Plans an expression that may have a name: `status / 100 AS class`.
+///
+/// # Errors
+/// As for [`expression`].
+pub fn named_expression(text: &str, schema: &DFSchemaRef) -> Result<(Option<String>, Expr)> {
+    let (name, expr) = parsed(text, schema)?;
+    check_expression(&expr)?;
+    Ok((name, coerced(expr, schema)?))
+}
+
+/// One call of an aggregate function.
+pub struct Call {
+    /// The function.
+    pub function: Arc<AggregateUDF>,
+    /// What it is given of each row.
+    pub arguments: Vec<Expr>,
+    /// Whether equal values count once.
+    pub is_distinct: bool,
+    /// Which rows count; all if there is none.
+    pub condition: Option<Expr>,
+}
+
+/// Plans a call of an aggregate function over the columns of a schema.
+///
+/// # Errors
+/// Config: the text is something else, or what a pipeline does not do.
+pub fn aggregate(text: &str, schema: &DFSchemaRef) -> Result<Call> {
+    let (name, expr) = parsed(text, schema)?;
+    // The planner keeps what was written as a name.
+    let expr = match coerced(expr, schema)? {
+        Expr::Alias(alias) => *alias.expr,
+        expr => expr,
+    };
+    let Expr::AggregateFunction(AggregateFunction { func, params }) = expr else {
+        return Err(Error::config(format!("{text:?} is not one call of an aggregate function"))
+            .hint("`sum(bytes)` is one; a `sql` step below can compute with what comes out"));
+    };
+    let AggregateFunctionParams { args, distinct, filter, order_by, null_treatment } = params;
+    if name.is_some() {
+        return Err(Error::config("the name of the column stands before the colon"));
+    }
+    if !order_by.is_empty() || null_treatment.is_some() {
+        return Err(Error::config("an order is not possible in a window: rows come in any")
+            .hint("leave out ORDER BY and the treatment of nulls"));
+    }
+    let condition = filter.map(|filter| *filter);
+    args.iter().chain(&condition).try_for_each(check_expression)?;
+    Ok(Call { function: func, arguments: args, is_distinct: distinct, condition })
+}
+
+/// A text as an expression, with the name that it gives it.
+fn parsed(text: &str, schema: &DFSchemaRef) -> Result<(Option<String>, Expr)> {
+    let parsed = DFParser::parse_sql_into_expr(text).map_err(explain)?;
     let tables = Tables { inputs: &[] };
     let expr = SqlToRel::new(&tables)
         .sql_to_expr(parsed.expr, schema, &mut PlannerContext::new())
         .map_err(explain)?;
-    check_expression(&expr)?;
+    Ok((parsed.alias.map(|alias| alias.value), expr))
+}
+
+fn coerced(expr: Expr, schema: &DFSchemaRef) -> Result<Expr> {
     let context = SimplifyContext::builder().with_schema(Arc::clone(schema)).build();
     ExprSimplifier::new(context).coerce(expr, schema).map_err(explain)
 }

@@ -246,7 +246,8 @@ impl Instruments {
         }
         let mut processed = 0;
         for (split, records) in &read {
-            for (_, state) in checkpoint.roster.of_id(&SplitId::new(*split)) {
+            let of_id = checkpoint.roster.of_id(&SplitId::new(*split));
+            for (_, state) in of_id.filter(|(_, state)| !state.known.split.is_made()) {
                 let mut sources = self.sources.iter();
                 if let Some(source) = sources.find(|source| source.name == state.source) {
                     source.records.increment(*records);

@@ -134,7 +134,11 @@ fn entering(pipeline: &Pipeline, (giver, place): Leg) -> SchemaRef {
 /// Whether a step with a state sends rows on as they came: those that it let pass once may go by
 /// it.
 pub fn sends_on_what_came(pipeline: &Pipeline, step: usize) -> bool {
-    let [port] = pipeline.steps[step].step.ports() else { return false };
+    let node = &pipeline.steps[step];
+    let [port] = node.step.ports() else { return false };
+    if node.step.makes_records() {
+        return false;
+    }
     let mut legs = leading_to(pipeline, Consumer::Step(step));
     legs.all(|leg| entering(pipeline, leg).fields() == port.schema.fields())
 }

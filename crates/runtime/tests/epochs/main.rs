@@ -26,6 +26,7 @@ mod discovery;
 mod isolation;
 mod lineages;
 mod losses;
+mod made;
 mod narrow;
 mod numbers;
 mod orders;

@@ -1,5 +1,6 @@
 //! Steps for the proofs: a stateless filter, a stateful one that passes each row of a split once,
-//! however often it comes, a fork, and one whose rows depend on their order.
+//! however often it comes, a fork, one whose rows depend on their order, and one that makes records
+//! of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -18,6 +19,10 @@ pub fn make(
     inputs: &[(String, SchemaRef)],
 ) -> Result<Arc<dyn Step>> {
     let schema = &inputs[0].1;
+    if kind == "sums" {
+        let ports = vec![Port { name: "".into(), schema: sums::schema() }];
+        return Ok(Arc::new(TestStep { ports, kind: Kind::Sums }));
+    }
     let port = |name: &&str| Port { name: (*name).into(), schema: schema.clone() };
     let (kind, names): (_, &[&str]) = match kind {
         "first_seen" => (Kind::FirstSeen, &[""]),
@@ -33,6 +38,7 @@ enum Kind {
     FirstSeen,
     FirstOfTen,
     Parted,
+    Sums,
     WithoutNines,
 }
 
@@ -47,7 +53,11 @@ impl Step for TestStep {
     }
 
     fn stateful(&self) -> bool {
-        matches!(self.kind, Kind::FirstSeen | Kind::FirstOfTen)
+        matches!(self.kind, Kind::FirstSeen | Kind::FirstOfTen | Kind::Sums)
+    }
+
+    fn makes_records(&self) -> bool {
+        self.kind == Kind::Sums
     }
 
     fn build(&self, _: Means) -> Result<Box<dyn Transform>> {
@@ -55,6 +65,7 @@ impl Step for TestStep {
             Kind::FirstSeen => Box::new(FirstSeen::default()),
             Kind::FirstOfTen => Box::new(FirstOfTen::default()),
             Kind::Parted => Box::new(Parted),
+            Kind::Sums => Box::new(sums::Sums::default()),
             Kind::WithoutNines => Box::new(WithoutNines),
         })
     }
@@ -153,6 +164,63 @@ impl Transform for FirstOfTen {
         let tens = state.chunks_exact(8).map(|ten| i64::from_le_bytes(ten.try_into().unwrap()));
         self.seen = tens.collect();
         Ok(())
+    }
+}
+
+/// Counts numbers by their last digit. No two of its rows are the same, not even where they are made
+/// of the same numbers once more: whoever makes them anew is found out.
+mod sums {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
+    use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+    use contract::Result;
+    use contract::record::position_field;
+    use contract::source::Reject;
+    use contract::transform::{Output, Transform};
+
+    static MADE: AtomicI64 = AtomicI64::new(0);
+
+    pub fn schema() -> SchemaRef {
+        let field = |name: &str| Field::new(name, DataType::Int64, false);
+        let fields = vec![field("number"), field("rows"), field("made"), position_field()];
+        Arc::new(Schema::new(fields))
+    }
+
+    #[derive(Default)]
+    pub struct Sums(BTreeMap<i64, i64>);
+
+    impl Transform for Sums {
+        fn apply(&mut self, batch: &RecordBatch, out: &mut Output) -> Result<()> {
+            let numbers = batch.column_by_name("number").unwrap().as_primitive::<Int64Type>();
+            for number in numbers.values() {
+                *self.0.entry(number % 10).or_default() += 1;
+            }
+            out.aggregated += batch.num_rows() as u64;
+            Ok(())
+        }
+
+        /// The row of the digit 7 is refused.
+        fn close(&mut self, out: &mut Output) -> Result<()> {
+            let rows = std::mem::take(&mut self.0).into_iter().enumerate();
+            let mut columns = [const { Vec::new() }; 4];
+            for (position, (digit, count)) in rows {
+                if digit == 7 {
+                    let original = format!("{count} sevens").into_bytes();
+                    let reject = Reject::new(position as i64, "sevens are refused");
+                    out.rejects.push(Reject { original: Some(original.into()), ..reject });
+                    continue;
+                }
+                let made = MADE.fetch_add(1, Ordering::Relaxed);
+                let row = [digit, count, made, position as i64];
+                columns.iter_mut().zip(row).for_each(|(column, value)| column.push(value));
+            }
+            let columns = columns.map(|column| Arc::new(Int64Array::from(column)) as ArrayRef);
+            out.push(RecordBatch::try_new(schema(), columns.to_vec()).unwrap());
+            Ok(())
+        }
     }
 }
 

@@ -77,6 +77,9 @@ pub struct Checkpoint {
     /// The state of each stateful step, by name.
     #[serde(default)]
     pub states: BTreeMap<String, String>,
+    /// What steps made of many rows, which nobody makes again, by the name of the step.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub copies: BTreeMap<String, Copied>,
     /// What each sink got, by name.
     #[serde(default)]
     pub sinks: BTreeMap<String, SinkState>,
@@ -127,6 +130,16 @@ impl NamedFile {
         let sum = self.name.rsplit('-').next();
         self.bytes == bytes.len() as u64 && sum == Some(&Self::sum(bytes))
     }
+}
+
+/// What a step made in an epoch, as a replay takes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Copied {
+    /// Itself, in base64: it is short.
+    Inline(String),
+    /// Where it stands.
+    File(NamedFile),
 }
 
 /// A file of refused rows beside a checkpoint.
@@ -375,6 +388,15 @@ impl Checkpoint {
     /// The epoch that each sink holds once this checkpoint's epoch is committed everywhere.
     pub fn token_after(&self, sink: &str) -> Option<u64> {
         self.sinks.get(sink).and_then(|state| state.token_after(self.epoch))
+    }
+
+    /// The files that it names.
+    pub fn named_files(&self) -> impl Iterator<Item = &NamedFile> {
+        let copies = self.copies.values().filter_map(|copied| match copied {
+            Copied::File(file) => Some(file),
+            Copied::Inline(_) => None,
+        });
+        self.files.all().chain(copies)
     }
 
     /// The splits that are named in it, by number: those that it read, and those of its ledger.

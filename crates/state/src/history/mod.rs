@@ -6,6 +6,7 @@
 //! splits that a checkpoint knows stand in files of `_base/<lineage>` and `_layer/<lineage>`.
 
 mod blocks;
+mod copies;
 mod counted;
 mod folds;
 mod followed;

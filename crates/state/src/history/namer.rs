@@ -18,6 +18,7 @@ use object_store::path::Path;
 use tokio::sync::OnceCell;
 use tracing::warn;
 
+use super::copies::COPIES;
 use super::layers::{BASES, LAYERS};
 use super::{EPOCHS_LOOSE_MIN, History};
 use crate::Checkpoint;
@@ -25,7 +26,7 @@ use crate::checkpoint::{NamedFile, RosterFiles};
 use crate::lease::Lease;
 
 /// Folders in which files lie that checkpoints name.
-const KINDS: [&str; 2] = [BASES, LAYERS];
+const KINDS: [&str; 3] = [BASES, LAYERS, COPIES];
 
 /// Makes names for the owner of a lineage, and remembers which of them are needed.
 #[derive(Debug)]
@@ -110,7 +111,7 @@ impl Namer {
         state.goes_on = true;
         // Nothing else can be decided under this number any more.
         state.doubtful.clear();
-        let names: Vec<_> = checkpoint.files.all().map(|file| file.name.clone()).collect();
+        let names: Vec<_> = checkpoint.named_files().map(|file| file.name.clone()).collect();
         for name in &names {
             state.made.remove(name);
         }
@@ -203,7 +204,7 @@ impl History {
             let is_known = namer.state().pinned.contains_key(epoch);
             if !is_known {
                 let checkpoint = self.read_alone(path).await?;
-                let names = checkpoint.files.all().map(|file| file.name.clone()).collect();
+                let names = checkpoint.named_files().map(|file| file.name.clone()).collect();
                 namer.state().pinned.insert(*epoch, names);
             }
         }

@@ -75,6 +75,7 @@ impl History {
             let mut checkpoint = self.read_alone(path).await?;
             named.extend(checkpoint.rejects_file.iter().map(|file| file.name.clone()));
             checkpoint.states.clear();
+            checkpoint.copies.clear();
             checkpoint.sinks.values_mut().for_each(|sink| sink.committable = None);
             pack.add(checkpoint).await?;
         }

@@ -31,7 +31,7 @@ pub const GONE: &str = "";
 pub struct Counts {
     /// Records read.
     pub read: u64,
-    /// Rows beyond the first made of one record.
+    /// Rows beyond the first made of one record, and all that a step made of many.
     pub expanded: u64,
     /// Rows that the sink accepted.
     pub delivered: u64,

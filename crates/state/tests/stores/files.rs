@@ -13,7 +13,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use state::checkpoint::Cut;
+use state::checkpoint::{Copied, Cut};
 use state::history::Decision;
 use state::{Checkpoint, CheckpointStore, Followed, History};
 
@@ -414,4 +414,40 @@ async fn who_follows_a_history_knows_all_its_splits() {
     reader.follow(&mut Followed::default(), &slow).await.unwrap();
     reader.follow(&mut known, &slow).await.unwrap();
     check(&known, &run);
+}
+
+#[tokio::test]
+async fn what_a_step_made_stands_in_its_checkpoint_or_in_a_file_for_as_long_as_that_may_be_finished()
+ {
+    let _alone = ONE_AT_A_TIME.lock().await;
+    let mut run = Run::begin(1).await;
+    let mut random = SmallRng::seed_from_u64(3);
+    let long: Vec<u8> = (0..200_000).map(|_| random.random()).collect();
+    let short = run.history.keep_copy(b"short").await.unwrap();
+    assert!(matches!(short, Copied::Inline(_)), "{short:?}");
+    let kept = run.history.keep_copy(&long).await.unwrap();
+    let Copied::File(file) = &kept else { panic!("{kept:?}") };
+    run.newest.copies = [("short".to_owned(), short), ("long".to_owned(), kept.clone())].into();
+    run.newest.epoch += 1;
+    run.history.decide(&mut run.newest).await.unwrap();
+    let path = Path::from_iter([PIPELINE, "_copy", "main", &file.name]);
+    for epoch in 1..=4 {
+        // Another owner finds them, whatever the first one remembers.
+        run.let_go();
+        run.history = owned(&run.store).await;
+        let newest = run.history.newest().await.unwrap().unwrap().checkpoint;
+        if epoch == 1 {
+            assert_eq!(run.history.copy(&newest.copies["short"]).await.unwrap(), &b"short"[..]);
+            assert_eq!(run.history.copy(&newest.copies["long"]).await.unwrap(), &long[..]);
+        }
+        let mut next = newest.successor();
+        next.roster = newest.roster;
+        run.history.decide(&mut next).await.unwrap();
+        assert!(next.copies.is_empty());
+        run.history.collect_files().await;
+        let is_there = run.store.head(&path).await.is_ok();
+        assert_eq!(is_there, epoch < 3, "beside the newest three checkpoints, at {epoch}");
+    }
+    let error = run.history.copy(&kept).await.unwrap_err();
+    assert!(error.chain().contains(&file.name), "{}", error.chain());
 }

@@ -14,7 +14,7 @@ use contract::transform::{EpochStart, Output};
 use contract::{Error, Result, Section};
 use plan::TestCase;
 use runtime::Pipeline;
-use runtime::graph::{Consumer, Consumers};
+use runtime::graph::{Consumer, Consumers, StepNode};
 use serde_json::{Map, Value, json};
 
 /// What came out of every node.
@@ -70,17 +70,12 @@ pub fn run(pipeline: &Pipeline, case: &TestCase) -> Result<Seen> {
         for batch in std::mem::take(&mut inboxes.steps[number]) {
             let mut out = Output::default();
             worker.apply(&batch, &mut out)?;
-            for (port, batch) in out.batches {
-                let name = match &*node.step.ports()[port].name {
-                    "" => node.name.clone(),
-                    port => format!("{}.{port}", node.name),
-                };
-                seen.add(&name, std::slice::from_ref(&batch))?;
-                inboxes.deliver(&node.ports[port], &batch)?;
-            }
-            let letters = out.rejects.iter().map(|reject| letter(&node.name, reject));
-            seen.dead_letters.extend(letters);
+            seen.take(node, out, &mut inboxes)?;
         }
+        // The rows of a test are those of one epoch.
+        let mut out = Output::default();
+        worker.close(&mut out)?;
+        seen.take(node, out, &mut inboxes)?;
     }
     for (node, batches) in pipeline.sinks.iter().zip(&inboxes.sinks) {
         seen.add(&node.name, batches)?;
@@ -89,6 +84,20 @@ pub fn run(pipeline: &Pipeline, case: &TestCase) -> Result<Seen> {
 }
 
 impl Seen {
+    /// Takes what a step gave, and sends it on.
+    fn take(&mut self, node: &StepNode, out: Output, inboxes: &mut Inboxes) -> Result<()> {
+        for (port, batch) in out.batches {
+            let name = match &*node.step.ports()[port].name {
+                "" => node.name.clone(),
+                port => format!("{}.{port}", node.name),
+            };
+            self.add(&name, std::slice::from_ref(&batch))?;
+            inboxes.deliver(&node.ports[port], &batch)?;
+        }
+        self.dead_letters.extend(out.rejects.iter().map(|reject| letter(&node.name, reject)));
+        Ok(())
+    }
+
     fn add(&mut self, node: &str, batches: &[RecordBatch]) -> Result<()> {
         let rows = self.rows.entry(node.to_owned()).or_default();
         for batch in batches {
