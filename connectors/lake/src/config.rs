@@ -149,6 +149,15 @@ impl Config {
     }
 
     fn check(&self) -> Result<()> {
+        if self.table.contains(['{', '}']) {
+            return Err(Error::config(format!("{:?} names several tables", self.table))
+                .field("table")
+                .hint(
+                    "a sink has one table, whose log holds the epoch with its token: \
+                     `partition_by: column` keeps values apart in it, a `route` transform divides \
+                     rows among sinks",
+                ));
+        }
         let allowed = |letter: char| letter.is_ascii_alphanumeric() || "_-".contains(letter);
         if self.table.is_empty() || !self.table.chars().all(allowed) {
             return Err(Error::config(format!("{:?} is no name for a table", self.table))

@@ -49,13 +49,19 @@ pub const ANSWERS: &[Answer] = &[
         ],
     },
     Answer {
-        answer: "columns that do not fit by now",
+        answer: "columns that do not fit by now, of the one table of all rows",
         about: About::Stops,
         then: "names the column and both types",
         proofs: &[
             "values_of_one_type_never_land_in_a_column_of_another",
             "a_table_that_cannot_fit_is_refused_before_anything_is_written",
         ],
+    },
+    Answer {
+        answer: "no such table, a view, or columns that do not fit, where rows name tables",
+        about: About::Row,
+        then: "rows that name another table get in",
+        proofs: &["a_table_that_rows_name_and_nobody_made_refuses_its_rows_alone"],
     },
     Answer {
         answer: "a trigger that leaves rows out without a word",

@@ -5,7 +5,7 @@ use tokio_postgres::ToStatement;
 use tokio_postgres::types::{Kind, Type};
 
 use crate::client::Connection;
-use crate::table::{TableName, quoted};
+use crate::table::{TOKENS, TableName, is_name, quoted};
 
 /// What a column holds, as far as writing to it is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -214,6 +214,31 @@ pub async fn exists(connection: &Connection, table: &TableName) -> Result<bool> 
                  ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2)";
     let rows = connection.query(&what, asked, &[&table.schema, &table.name]).await?;
     Ok(rows.iter().any(|row| row.get(0)))
+}
+
+/// What holds rows under names that `LIKE` takes, but for tables of tokens, and for partitions of
+/// another table that is among them.
+const ALIKE: &str = "WITH RECURSIVE alike AS (\
+     SELECT c.oid, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+     WHERE n.nspname = $1 AND c.relname LIKE $2 AND c.relname <> $3 \
+     AND c.relkind IN ('r', 'p', 'f')), \
+     below AS (SELECT i.inhrelid AS oid FROM pg_inherits i JOIN alike a ON a.oid = i.inhparent \
+     UNION SELECT i.inhrelid FROM pg_inherits i JOIN below b ON b.oid = i.inhparent) \
+     SELECT relname, oid FROM alike WHERE oid NOT IN (SELECT oid FROM below) ORDER BY relname";
+
+/// The tables of a schema whose names `LIKE` takes, with the numbers that the server gave them.
+///
+/// # Errors
+/// From the server.
+pub async fn alike(
+    connection: &Connection,
+    beside: &TableName,
+    like: &str,
+) -> Result<Vec<(TableName, u32)>> {
+    let what = format!("could not look for tables in schema {:?}", beside.schema);
+    let rows = connection.query(&what, ALIKE, &[&beside.schema, &like, &TOKENS]).await?;
+    let named = rows.iter().map(|row| (beside.beside(row.get(0)), row.get(1)));
+    Ok(named.filter(|(table, _)| is_name(&table.name)).collect())
 }
 
 /// Whether there is such a schema.

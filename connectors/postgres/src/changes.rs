@@ -37,6 +37,12 @@ pub const CHANGES: &[Change] = &[
         proofs: &["a_table_that_was_dropped_is_not_made_anew_without_a_word"],
     },
     Change {
+        when: "dropped, where rows name tables",
+        then: "the epoch is sent again: the table is made anew and its other number told, or its \
+               rows are dead letters; the others go on",
+        proofs: &["a_table_that_rows_name_and_that_was_dropped_takes_no_other_one_with_it"],
+    },
+    Change {
         when: "emptied (`TRUNCATE`, `DELETE`)",
         then: "goes on; `audit` names what is missing",
         proofs: &["a_table_that_is_emptied_gets_nothing_again"],

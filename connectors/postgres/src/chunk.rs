@@ -41,6 +41,9 @@ impl Part {
     }
 }
 
+/// What a part takes beside the bytes of its rows.
+const PART_BYTES: usize = 512;
+
 /// Parts that go to the server together.
 #[derive(Debug, Default)]
 pub struct Chunk {
@@ -56,7 +59,7 @@ impl Chunk {
             return;
         }
         self.rows += part.rows.len();
-        self.bytes += part.bytes.len();
+        self.bytes += PART_BYTES + part.bytes.len() + size_of_val(&part.rows[..]);
         self.parts.push(part);
     }
 
@@ -65,7 +68,7 @@ impl Chunk {
         self.rows
     }
 
-    /// How many bytes they take.
+    /// How many bytes they take in memory.
     pub fn bytes(&self) -> usize {
         self.bytes
     }

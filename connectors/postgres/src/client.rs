@@ -60,6 +60,7 @@ impl Connector {
         // what is committed must be durable, whatever the role's own settings say.
         let session = format!(
             "SET statement_timeout = 0; SET lock_timeout = {lock}; \
+             SET client_min_messages = warning; \
              SET idle_in_transaction_session_timeout = {idle}; \
              SELECT set_config('synchronous_commit', 'on', false) \
              WHERE current_setting('synchronous_commit') = 'off'",

@@ -24,13 +24,21 @@ pub struct Config {
     #[serde(default)]
     pub password: Option<String>,
 
-    /// The table: `table`, which is in the schema `public`, or `schema.table`.
+    /// The table: `table`, which is in the schema `public`, or `schema.table`. Columns in braces
+    /// let rows name it: `logs_{tenant}`, with times as `logs_{ts:%Y_%m}`; `{{` and `}}` stand for
+    /// braces.
     pub table: String,
 
-    /// Whether the table is made if there is none: `false`, `true` for the input's columns with
-    /// fitting types, or the settings of its columns. A table that exists stays as it is.
+    /// Whether a table is made if there is none: `false`, `true` for the input's columns with
+    /// fitting types, or the settings of its columns. One that rows name is made when the first of
+    /// them comes. A table that exists stays as it is.
     #[serde(default)]
     pub create: Create,
+
+    /// Where rows name their table, the most of them that a lineage writes to before the next
+    /// start. Rows that name one more become dead letters.
+    #[serde(default = "tables_max_default")]
+    pub tables_max: usize,
 
     /// Columns that are a key: a row with a key that is there already takes its place. The table
     /// must have a unique index on exactly these columns; `create` makes it. `audit` can then
@@ -82,7 +90,8 @@ pub struct TableConfig {
     #[serde(default)]
     pub columns: BTreeMap<String, String>,
 
-    /// Indexes: from name to a list of columns.
+    /// Indexes: from name to a list of columns. Where rows name their table, the server names
+    /// each index, because no two in a schema may have one name.
     #[serde(default)]
     pub indexes: BTreeMap<String, Vec<String>>,
 }
@@ -147,6 +156,12 @@ impl JsonSchema for Create {
         let table = generator.subschema_for::<TableConfig>();
         json_schema!({ "anyOf": [{ "type": "boolean" }, table] })
     }
+}
+
+/// The server locks the tables of an epoch until it is committed, and by default has room for some
+/// 6,400 locks.
+pub fn tables_max_default() -> usize {
+    1000
 }
 
 fn connect_timeout_default() -> Period {

@@ -14,6 +14,8 @@ use crate::table::{TableName, check_columns, is_name, quoted, quoted_list};
 pub struct NewTable<'a> {
     /// Its name.
     pub table: &'a TableName,
+    /// Whether it is the only one of its sink.
+    pub is_only: bool,
     /// The columns of every batch.
     pub schema: &'a Schema,
     /// Whether it gets the origin.
@@ -49,7 +51,9 @@ impl NewTable<'_> {
         let mut statements = vec![format!("CREATE TABLE {table} ({})", definitions.join(", "))];
         for (name, columns) in &self.config.indexes {
             let columns = quoted_list(as_texts(columns));
-            statements.push(format!("CREATE INDEX {} ON {table} ({columns})", quoted(name)));
+            // No two indexes of a schema have one name: the server finds one for each table.
+            let name = if self.is_only { format!("{} ", quoted(name)) } else { String::new() };
+            statements.push(format!("CREATE INDEX {name}ON {table} ({columns})"));
         }
         Ok(statements)
     }
@@ -254,6 +258,7 @@ mod tests {
     use super::*;
 
     fn check(settings: &str, with_origin: bool, key: &[&str], expect: &[&str]) {
+        let is_only = true;
         let schema = sink_schema(
             &Schema::new(vec![
                 Field::new("ip", DataType::Utf8View, true),
@@ -274,8 +279,14 @@ mod tests {
         let table = TableName::parse("logs.hits").unwrap();
         let config = testkit::section(settings).read().unwrap();
         let key: Vec<_> = key.iter().map(|name| (*name).to_owned()).collect();
-        let new =
-            NewTable { table: &table, schema: &schema, with_origin, config: &config, key: &key };
+        let new = NewTable {
+            table: &table,
+            is_only,
+            schema: &schema,
+            with_origin,
+            config: &config,
+            key: &key,
+        };
         let said = match new.statements() {
             Ok(statements) => statements,
             Err(error) => vec![format!("{}: {error}", error.field_name().unwrap_or("-"))],
@@ -329,6 +340,7 @@ mod tests {
         let config = TableConfig::default();
         let new = NewTable {
             table: &table,
+            is_only: true,
             schema: &schema,
             with_origin: true,
             config: &config,

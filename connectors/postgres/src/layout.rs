@@ -11,7 +11,7 @@ use crate::table::{TableName, quoted, quoted_list};
 
 /// Kinds of `pg_class` that `LOCK` takes: tables, views, partitioned tables.
 const LOCKABLE: [&str; 3] = ["r", "v", "p"];
-/// The temporary table of rows that replace others.
+/// The temporary table of rows that replace others; behind it stands the number of the table.
 const STAGE: &str = "pg_temp.logmill_upsert";
 
 /// A column that is written.
@@ -34,6 +34,12 @@ pub struct Column {
 /// What is written where, and how.
 #[derive(Clone, Debug)]
 pub struct Layout {
+    /// The table.
+    pub table: TableName,
+    /// Its number among those that its writer knows.
+    pub number: usize,
+    /// Whether rows chose it: one that is gone then takes no other one with it.
+    pub by_rows: bool,
     /// The table that it was made for: rows of it fit no other one.
     pub shape: Shape,
     /// Keeps the table as it is until the transaction ends; none for what cannot be locked.
@@ -57,10 +63,23 @@ pub struct Found {
     pub columns: Vec<TableColumn>,
 }
 
+/// What comes in.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    /// The columns of every batch.
+    pub schema: &'a SchemaRef,
+    /// Whether the origin is written.
+    pub with_origin: bool,
+    /// Columns that are a key, where rows replace others.
+    pub key: &'a [String],
+    /// Whether rows choose the table.
+    pub by_rows: bool,
+}
+
 /// How rows replace others.
 #[derive(Clone, Debug)]
 pub struct Upsert {
-    /// Makes the temporary table, once for a connection.
+    /// Makes the temporary table, unless the connection has it.
     pub create: String,
     /// Moves its rows to the table.
     pub merge: String,
@@ -84,14 +103,13 @@ impl Layout {
     /// # Errors
     /// Config: they can never fit; the message names the column and both types.
     pub fn new(
-        schema: &SchemaRef,
-        with_origin: bool,
-        table: &TableName,
+        input: &Input<'_>,
+        (table, number): (&TableName, usize),
         there: &Found,
-        key: &[String],
     ) -> Result<Self> {
         let Found { shape, columns: there } = there;
         let mut columns = Vec::new();
+        let Input { schema, with_origin, key, by_rows } = *input;
         for index in written(schema, with_origin) {
             columns.push(column(schema, index, table, there)?);
         }
@@ -108,15 +126,18 @@ impl Layout {
             .hint("give it a default, or add the column in a `sql` transform"));
         }
         let names = quoted_list(columns.iter().map(|column| column.name.as_str()));
-        let upsert = (!key.is_empty()).then(|| upsert(table, &columns, key));
-        let into = if upsert.is_some() { STAGE.to_owned() } else { table.to_string() };
+        let stage = format!("{STAGE}_{number}");
+        let upsert = (!key.is_empty()).then(|| upsert(table, &stage, &columns, key));
+        let into = if upsert.is_some() { stage } else { table.to_string() };
         let copy = format!("COPY {into} ({names}) FROM STDIN (FORMAT binary)");
         // Rules hold for statements and not for `COPY`.
-        let sieve = (!shape.has_rules).then(|| Sieve::new(table, &columns, upsert.as_ref()));
+        let sieve =
+            (!shape.has_rules).then(|| Sieve::new((table, number), &columns, upsert.as_ref()));
         let lock = LOCKABLE
             .contains(&shape.kind.as_str())
             .then(|| format!("LOCK TABLE ONLY {table} IN ROW EXCLUSIVE MODE"));
-        Ok(Self { shape: shape.clone(), lock, columns, copy, upsert, sieve })
+        let (table, shape) = (table.clone(), shape.clone());
+        Ok(Self { table, number, by_rows, shape, lock, columns, copy, upsert, sieve })
     }
 }
 
@@ -172,7 +193,7 @@ fn missing_hint(name: &str, there: &[TableColumn]) -> String {
 }
 
 /// The newest of the rows with one key wins: rows stand in the temporary table as they came.
-fn upsert(table: &TableName, columns: &[Column], key: &[String]) -> Upsert {
+fn upsert(table: &TableName, stage: &str, columns: &[Column], key: &[String]) -> Upsert {
     let names = quoted_list(columns.iter().map(|column| column.name.as_str()));
     let keys = quoted_list(key.iter().map(String::as_str));
     let others = columns.iter().filter(|column| !key.contains(&column.name));
@@ -185,14 +206,14 @@ fn upsert(table: &TableName, columns: &[Column], key: &[String]) -> Upsert {
     let on_conflict = format!("ON CONFLICT ({keys}) DO {action}");
     Upsert {
         create: format!(
-            "CREATE TEMPORARY TABLE {STAGE} ON COMMIT DELETE ROWS AS SELECT {names} FROM {table} \
-             WITH NO DATA"
+            "CREATE TEMPORARY TABLE IF NOT EXISTS {stage} ON COMMIT DELETE ROWS \
+             AS SELECT {names} FROM {table} WITH NO DATA"
         ),
         merge: format!(
-            "INSERT INTO {table} ({names}) SELECT DISTINCT ON ({keys}) {names} FROM {STAGE} \
+            "INSERT INTO {table} ({names}) SELECT DISTINCT ON ({keys}) {names} FROM {stage} \
              ORDER BY {keys}, ctid DESC {on_conflict}"
         ),
         on_conflict,
-        clear: format!("TRUNCATE {STAGE}"),
+        clear: format!("TRUNCATE {stage}"),
     }
 }

@@ -18,6 +18,8 @@ mod encode;
 mod failpoints;
 mod failure;
 mod layout;
+mod maker;
+mod names;
 mod needs;
 mod read;
 pub mod reader;

@@ -11,7 +11,7 @@ use contract::error::Context;
 use contract::record::{EPOCH, ORDINAL, POSITION, SPLIT};
 use contract::sink::{BatchStream, ReadBack};
 use contract::{Error, Origin, Result};
-use futures::stream::{self, Fuse, StreamExt};
+use futures::stream::{self, Fuse, StreamExt, TryStreamExt};
 use tokio_postgres::{Row, RowStream};
 
 use crate::catalog::{self, TableColumn, Target};
@@ -39,16 +39,58 @@ pub async fn read_back(
     what: ReadBack,
 ) -> Result<BatchStream> {
     let columns = catalog::columns(&connection, table).await?;
+    read_columns(Arc::new(connection), (table, &columns), what).await
+}
+
+/// Reads what tables hold that rows named, one after the other. With origin, those without its
+/// columns hold nothing of ours.
+pub fn read_back_all(
+    connection: Connection,
+    tables: Vec<TableName>,
+    what: ReadBack,
+    with_origin: bool,
+) -> BatchStream {
+    let connection = Arc::new(connection);
+    let each = stream::iter(tables).then(move |table| {
+        let (connection, what) = (connection.clone(), what.clone());
+        async move {
+            let columns = catalog::columns(&connection, &table).await?;
+            if with_origin && !Carried::by(&columns).origin {
+                return Ok(Box::pin(stream::empty()) as BatchStream);
+            }
+            read_columns(connection, (&table, &columns), what).await
+        }
+    });
+    Box::pin(each.try_flatten())
+}
+
+/// Which columns of the origin a table has.
+struct Carried {
+    origin: bool,
+    ordinal: bool,
+}
+
+impl Carried {
+    fn by(columns: &[TableColumn]) -> Self {
+        let has = |name: &str| columns.iter().any(|column| column.name == name);
+        Self { origin: has(SPLIT) && has(POSITION) && has(EPOCH), ordinal: has(ORDINAL) }
+    }
+}
+
+async fn read_columns(
+    connection: Arc<Connection>,
+    (table, columns): (&TableName, &[TableColumn]),
+    what: ReadBack,
+) -> Result<BatchStream> {
     if columns.is_empty() {
         return Ok(Box::pin(stream::empty()));
     }
-    let has = |name: &str| columns.iter().any(|column| column.name == name);
-    let with_origin = has(SPLIT) && has(POSITION) && has(EPOCH);
+    let carried = Carried::by(columns);
     match what {
-        ReadBack::Origins if with_origin => origins(connection, table, has(ORDINAL)).await,
-        ReadBack::Origins => count(connection, table).await,
-        ReadBack::Record(origin) if with_origin => {
-            record(connection, table, &columns, &origin).await
+        ReadBack::Origins if carried.origin => origins(connection, table, carried.ordinal).await,
+        ReadBack::Origins => count(&connection, table).await,
+        ReadBack::Record(origin) if carried.origin => {
+            record(connection, table, columns, &origin).await
         }
         ReadBack::Record(_) => {
             Err(Error::config("the rows of this table do not carry their origin")
@@ -58,7 +100,7 @@ pub async fn read_back(
 }
 
 async fn origins(
-    connection: Connection,
+    connection: Arc<Connection>,
     table: &TableName,
     with_ordinal: bool,
 ) -> Result<BatchStream> {
@@ -73,7 +115,7 @@ async fn origins(
 }
 
 async fn record(
-    connection: Connection,
+    connection: Arc<Connection>,
     table: &TableName,
     columns: &[TableColumn],
     origin: &Origin,
@@ -88,7 +130,7 @@ async fn record(
 }
 
 /// As many rows without columns as the table has.
-async fn count(connection: Connection, table: &TableName) -> Result<BatchStream> {
+async fn count(connection: &Connection, table: &TableName) -> Result<BatchStream> {
     let what = reading(table);
     let found = connection.query(&what, &format!("SELECT count(*) FROM {table}"), &[]).await?;
     let found: i64 = found.first().map_or(0, |row| row.get(0));
@@ -109,7 +151,7 @@ fn select(wanted: &[Wanted], table: &TableName, condition: &str) -> String {
 }
 
 async fn rows(
-    connection: Connection,
+    connection: Arc<Connection>,
     table: &TableName,
     statement: &str,
     origin: Option<&Origin>,
@@ -131,7 +173,7 @@ async fn rows(
 }
 
 struct Open {
-    _connection: Connection,
+    _connection: Arc<Connection>,
     rows: Pin<Box<Fuse<RowStream>>>,
     wanted: Vec<Wanted>,
     what: String,

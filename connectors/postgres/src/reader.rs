@@ -49,6 +49,7 @@ impl Reader {
             password: password.map(str::to_owned),
             table: table.to_owned(),
             create: Create::Never,
+            tables_max: 1,
             upsert_by: Vec::new(),
             origin: false,
             connect_timeout: contract::quantity::Period(CONNECT_TIMEOUT),

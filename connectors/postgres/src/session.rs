@@ -1,13 +1,16 @@
-//! One connection in one epoch's transaction: takes chunks, and leaves out the rows that are
-//! refused.
+//! One connection in one epoch's transaction: takes chunks for its tables, and leaves out the rows
+//! that are refused.
 //!
-//! Each attempt at rows stands under a savepoint, so that a refused row costs its chunk nothing.
+//! Each attempt at rows stands under a savepoint, so that a refused row costs its chunk nothing. A
+//! table is locked, and looked at, before its first row of each epoch.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use contract::{Error, Result};
+use futures::future::try_join_all;
 use tokio_postgres::Statement;
 use tracing::debug;
 
@@ -17,7 +20,6 @@ use crate::client::{Backend, Connection, Taken};
 use crate::failure::{Refusal, is_about_row, reason};
 use crate::layout::Layout;
 use crate::sieve::{Course, Sieve, Try};
-use crate::table::TableName;
 
 /// What a binary `COPY` begins with: signature, flags, no extension.
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
@@ -28,18 +30,20 @@ const TRAILER: &[u8] = &(-1_i16).to_be_bytes();
 /// name them.
 const BEGIN: &str =
     "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET CONSTRAINTS ALL IMMEDIATE";
+const OPENING: &str = "could not begin a transaction";
 const TRYING: &str = "SAVEPOINT logmill";
 const KEEP: &str = "RELEASE SAVEPOINT logmill";
 const DROP: &str = "ROLLBACK TO SAVEPOINT logmill; RELEASE SAVEPOINT logmill";
 
-/// A connection that writes one table.
+/// A connection that writes tables.
 pub struct Session {
     connection: Connection,
-    table: TableName,
-    layout: Arc<Layout>,
-    copy: Statement,
-    /// Asks which table stands under the name.
+    /// Asks which table stands under a name.
     shape: Statement,
+    /// The `COPY` of each table that was written, by its number.
+    copies: HashMap<usize, Statement>,
+    /// The tables of the transaction, which stay as they are until its end.
+    entered: HashMap<usize, Arc<Layout>>,
     sieve: Tables,
 }
 
@@ -47,33 +51,23 @@ pub struct Session {
 type Tried = std::result::Result<(), Refusal>;
 
 /// The temporary tables of rows that are tried one by one.
-#[derive(Clone)]
 enum Tables {
-    /// This transaction has none yet.
-    Absent,
-    /// They stand until the transaction ends; with the `COPY` that fills them.
-    Made(Statement),
+    /// Those that this transaction made stand until it ends; with the `COPY` that fills them, by
+    /// the number of the table that they are for.
+    Made(HashMap<usize, Statement>),
     /// The login may not make any.
     Forbidden,
 }
 
 impl Session {
-    /// Prepares a connection for a table.
+    /// Prepares a connection.
     ///
     /// # Errors
     /// From the server.
-    pub async fn new(
-        connection: Connection,
-        layout: Arc<Layout>,
-        table: TableName,
-    ) -> Result<Self> {
-        let what = format!("could not prepare to write table {:?}", table.shown());
-        if let Some(upsert) = &layout.upsert {
-            connection.execute(&what, &upsert.create).await?;
-        }
-        let copy = connection.prepare(&what, &layout.copy).await?;
-        let shape = connection.prepare(&what, catalog::SHAPE).await?;
-        Ok(Self { connection, table, layout, copy, shape, sieve: Tables::Absent })
+    pub async fn new(connection: Connection) -> Result<Self> {
+        let shape = connection.prepare("could not prepare to write tables", catalog::SHAPE).await?;
+        let (copies, entered) = Default::default();
+        Ok(Self { connection, shape, copies, entered, sieve: Tables::Made(HashMap::new()) })
     }
 
     /// The connection.
@@ -86,19 +80,45 @@ impl Session {
         self.connection.backend()
     }
 
-    /// Opens the transaction, and keeps the table as it is until its end. What it is must be looked
-    /// at afterwards.
+    /// Opens the transaction.
     ///
     /// # Errors
     /// From the server.
     pub async fn begin(&mut self) -> Result<()> {
-        if matches!(self.sieve, Tables::Made(_)) {
-            self.sieve = Tables::Absent;
+        self.entered.clear();
+        if let Tables::Made(made) = &mut self.sieve {
+            made.clear();
         }
-        match &self.layout.lock {
-            Some(lock) => self.run(&format!("{BEGIN}; {lock}")).await,
-            None => self.run(BEGIN).await,
+        self.run(OPENING, BEGIN).await
+    }
+
+    /// Keeps a table as it is until the transaction ends, if it still is the one that its layout
+    /// was made for.
+    ///
+    /// # Errors
+    /// Retryable External: it is not, so that its columns must be read again. From the server.
+    pub async fn enter(&mut self, layout: &Arc<Layout>) -> Result<()> {
+        if self.entered.contains_key(&layout.number) {
+            return Ok(());
         }
+        let what = writing(layout);
+        let stage = layout.upsert.as_ref().map(|upsert| upsert.create.clone());
+        let first: Vec<String> = layout.lock.clone().into_iter().chain(stage).collect();
+        let first = first.join("; ");
+        // What can be locked is there; a table of rows may be gone, and is looked for before.
+        // Nothing waits for an answer: what is sent first is answered first.
+        let there = async { if layout.by_rows { self.look(layout).await } else { Ok(()) } };
+        let (there, kept, seen) =
+            tokio::join!(biased; there, self.run(&what, &first), self.look(layout));
+        there?;
+        kept?;
+        seen?;
+        if !self.copies.contains_key(&layout.number) {
+            let copy = self.connection.prepare(&what, &layout.copy).await?;
+            self.copies.insert(layout.number, copy);
+        }
+        self.entered.insert(layout.number, layout.clone());
+        Ok(())
     }
 
     /// Makes the transaction durable. An error leaves open whether it is.
@@ -106,7 +126,7 @@ impl Session {
     /// # Errors
     /// From the server, or from the way to it.
     pub async fn commit(&self) -> Result<()> {
-        self.run("COMMIT").await
+        self.run("could not commit", "COMMIT").await
     }
 
     /// Drops the transaction.
@@ -114,23 +134,27 @@ impl Session {
     /// # Errors
     /// From the server.
     pub async fn roll_back(&self) -> Result<()> {
-        self.run("ROLLBACK").await
+        self.run("could not roll back", "ROLLBACK").await
     }
 
-    /// Whether the table is still the one that the layout was made for.
+    /// Whether the tables of the transaction still are those that their layouts were made for.
     ///
     /// # Errors
-    /// Retryable External: it is not, so that its columns must be read again.
-    pub async fn look(&self) -> Result<()> {
-        let found = catalog::shape(&self.connection, &self.shape, &self.table).await?;
-        let known = &self.layout.shape;
+    /// Retryable External: one is not, so that its columns must be read again.
+    pub async fn look_again(&self) -> Result<()> {
+        try_join_all(self.entered.values().map(|layout| self.look(layout))).await.map(drop)
+    }
+
+    async fn look(&self, layout: &Layout) -> Result<()> {
+        let found = catalog::shape(&self.connection, &self.shape, &layout.table).await?;
+        let known = &layout.shape;
         let what = match found {
             Some(found) if found == *known => return Ok(()),
             Some(found) if found.id == known.id => "was altered",
             Some(_) => "is another one than before: what that one held may be gone",
             None => "is not there any more",
         };
-        let table = self.table.shown();
+        let table = layout.table.shown();
         Err(Error::transient(format!("table {table:?} {what}; its columns are read again")))
     }
 
@@ -138,17 +162,18 @@ impl Session {
     ///
     /// # Errors
     /// From the server: the transaction is lost.
-    pub async fn deliver(&mut self, chunk: &Chunk) -> Result<Vec<Refused>> {
+    pub async fn deliver(&mut self, layout: &Arc<Layout>, chunk: &Chunk) -> Result<Vec<Refused>> {
+        self.enter(layout).await?;
         let mut refused = Vec::new();
         let mut course = Course::new(chunk.rows());
         while let Some(next) = course.next() {
             match next {
-                Try::Together(rows) => match self.together(chunk, &rows).await? {
+                Try::Together(rows) => match self.together(layout, chunk, &rows).await? {
                     Ok(()) => course.taken(&rows),
                     Err(refusal) => course.refused(&rows, refusal.line),
                 },
                 Try::OneByOne(rows) => {
-                    let found = self.one_by_one(chunk, &rows).await?;
+                    let found = self.one_by_one(layout, chunk, &rows).await?;
                     course.tried(&rows, found.len());
                     refused.extend(found);
                 }
@@ -158,31 +183,38 @@ impl Session {
     }
 
     /// All rows or none; the reason if any of them is refused.
-    async fn together(&self, chunk: &Chunk, rows: &Range<usize>) -> Result<Tried> {
+    async fn together(&self, layout: &Layout, chunk: &Chunk, rows: &Range<usize>) -> Result<Tried> {
+        let what = writing(layout);
         // The savepoint is on its way before the rows are; nobody waits for its answer.
-        let (set, tried) = tokio::join!(biased; self.run(TRYING), self.attempt(chunk, rows));
+        let (set, tried) = tokio::join!(
+            biased;
+            self.run(&what, TRYING),
+            self.attempt(layout, chunk, rows)
+        );
         set?;
         let tried = tried?;
-        self.run(if tried.is_ok() { KEEP } else { DROP }).await?;
+        self.run(&what, if tried.is_ok() { KEEP } else { DROP }).await?;
         Ok(tried)
     }
 
-    async fn one_by_one(&mut self, chunk: &Chunk, rows: &Range<usize>) -> Result<Vec<Refused>> {
+    async fn one_by_one(
+        &mut self,
+        layout: &Layout,
+        chunk: &Chunk,
+        rows: &Range<usize>,
+    ) -> Result<Vec<Refused>> {
         let mut refused = Vec::new();
-        let layout = self.layout.clone();
-        let filled = match &layout.sieve {
-            Some(sieve) => self.may_sift(sieve).await?.map(|copy| (sieve, copy)),
-            None => None,
-        };
-        let unclear: Vec<usize> = match filled {
+        let unclear: Vec<usize> = match self.may_sift(layout).await? {
             Some((sieve, copy)) => {
-                self.fill(&copy, chunk, rows).await?;
-                self.sift(sieve, chunk, rows, &mut refused).await?
+                self.fill((&writing(layout), &copy), chunk, rows).await?;
+                let found = self.sift((&writing(layout), sieve), chunk, rows).await?;
+                refused = found.refused;
+                found.unclear
             }
             None => rows.clone().collect(),
         };
         for row in unclear {
-            if let Err(refusal) = self.together(chunk, &(row..row + 1)).await? {
+            if let Err(refusal) = self.together(layout, chunk, &(row..row + 1)).await? {
                 refused.push(chunk.refuse(row, refusal.reason));
             }
         }
@@ -190,97 +222,117 @@ impl Session {
     }
 
     /// Brings rows to where the server tries them one by one.
-    async fn fill(&self, copy: &Statement, chunk: &Chunk, rows: &Range<usize>) -> Result<()> {
-        let what = self.writing();
-        match self.connection.copy(&what, copy, pieces(chunk, rows)).await? {
+    async fn fill(
+        &self,
+        (what, copy): (&str, &Statement),
+        chunk: &Chunk,
+        rows: &Range<usize>,
+    ) -> Result<()> {
+        match self.connection.copy(what, copy, pieces(chunk, rows)).await? {
             Ok(taken) if taken == rows.len() as u64 => Ok(()),
-            Ok(taken) => Err(self.left_out(taken, rows.len())),
+            Ok(taken) => Err(left_out(what, taken, rows.len())),
             Err(refusal) => Err(Error::external(what).because(refusal.reason)),
         }
     }
 
-    /// Lets the server try rows one by one. Returns those that it did not take for a reason which
-    /// may not be theirs: only the answer to a `COPY` tells that.
+    /// Lets the server try rows one by one.
     async fn sift(
         &self,
-        sieve: &Sieve,
+        (what, sieve): (&str, &Sieve),
         chunk: &Chunk,
         rows: &Range<usize>,
-        refused: &mut Vec<Refused>,
-    ) -> Result<Vec<usize>> {
-        let mut unclear = Vec::new();
-        for refusal in self.connection.ask(&self.writing(), &sieve.take).await? {
+    ) -> Result<Sifted> {
+        let mut sifted = Sifted::default();
+        for refusal in self.connection.ask(what, &sieve.take).await? {
             let number = refusal.get(0).and_then(|number| number.parse::<usize>().ok());
             let row = rows.start + number.map_or(0, |number| number.saturating_sub(1));
             match (refusal.get(1), refusal.get(2)) {
                 (Some(code), Some(message)) if is_about_row(code, false) => {
-                    refused.push(chunk.refuse(row, reason(message, refusal.get(3))));
+                    sifted.refused.push(chunk.refuse(row, reason(message, refusal.get(3))));
                 }
-                (None, _) => return Err(self.left_out(0, 1)),
-                (Some(_), _) => unclear.push(row),
+                (None, _) => return Err(left_out(what, 0, 1)),
+                (Some(_), _) => sifted.unclear.push(row),
             }
         }
-        Ok(unclear)
+        Ok(sifted)
     }
 
     /// Makes the tables of rows that are tried one by one, and gives the `COPY` that fills them;
-    /// none where the login may not.
-    async fn may_sift(&mut self, sieve: &Sieve) -> Result<Option<Statement>> {
-        if matches!(self.sieve, Tables::Absent) {
-            self.run(TRYING).await?;
-            self.sieve = match self.make(sieve).await {
-                Ok(copy) => Tables::Made(copy),
-                Err(error) if error.retry() || self.connection.is_closed() => return Err(error),
-                Err(error) => {
-                    debug!(error = error.chain(), "rows that are refused are looked for slowly");
-                    Tables::Forbidden
-                }
-            };
-            self.run(if matches!(self.sieve, Tables::Made(_)) { KEEP } else { DROP }).await?;
+    /// none where the login may not, or a single row would be written another way than many.
+    async fn may_sift<'a>(&mut self, layout: &'a Layout) -> Result<Option<(&'a Sieve, Statement)>> {
+        let Some(sieve) = &layout.sieve else { return Ok(None) };
+        let Tables::Made(made) = &self.sieve else { return Ok(None) };
+        if let Some(copy) = made.get(&layout.number) {
+            return Ok(Some((sieve, copy.clone())));
         }
-        Ok(match &self.sieve {
-            Tables::Made(copy) => Some(copy.clone()),
-            _ => None,
-        })
+        let what = writing(layout);
+        self.run(&what, TRYING).await?;
+        match self.make(&what, sieve).await {
+            Ok(copy) => {
+                self.run(&what, KEEP).await?;
+                if let Tables::Made(made) = &mut self.sieve {
+                    made.insert(layout.number, copy.clone());
+                }
+                Ok(Some((sieve, copy)))
+            }
+            Err(error) if error.retry() || self.connection.is_closed() => Err(error),
+            Err(error) => {
+                debug!(error = error.chain(), "rows that are refused are looked for slowly");
+                self.run(&what, DROP).await?;
+                self.sieve = Tables::Forbidden;
+                Ok(None)
+            }
+        }
     }
 
-    async fn make(&self, sieve: &Sieve) -> Result<Statement> {
-        self.run(&sieve.create).await?;
-        self.connection.prepare(&self.writing(), &sieve.copy).await
+    async fn make(&self, what: &str, sieve: &Sieve) -> Result<Statement> {
+        self.run(what, &sieve.create).await?;
+        self.connection.prepare(what, &sieve.copy).await
     }
 
     /// One attempt at some rows; the reason if any of them is refused.
-    async fn attempt(&self, chunk: &Chunk, rows: &Range<usize>) -> Result<Tried> {
-        let what = self.writing();
-        let taken = match self.connection.copy(&what, &self.copy, pieces(chunk, rows)).await? {
+    async fn attempt(&self, layout: &Layout, chunk: &Chunk, rows: &Range<usize>) -> Result<Tried> {
+        let what = writing(layout);
+        let copy = &self.copies[&layout.number];
+        let taken = match self.connection.copy(&what, copy, pieces(chunk, rows)).await? {
             Ok(taken) => taken,
             Err(refusal) => return Ok(Err(refusal)),
         };
         if taken != rows.len() as u64 {
-            return Err(self.left_out(taken, rows.len()));
+            return Err(left_out(&what, taken, rows.len()));
         }
-        let Some(upsert) = &self.layout.upsert else { return Ok(Ok(())) };
+        let Some(upsert) = &layout.upsert else { return Ok(Ok(())) };
         let merged: Taken = self.connection.take(&what, &upsert.merge).await?;
         if let Err(refusal) = merged {
             return Ok(Err(refusal));
         }
-        self.run(&upsert.clear).await?;
+        self.run(&what, &upsert.clear).await?;
         Ok(Ok(()))
     }
 
-    fn left_out(&self, taken: u64, count: usize) -> Error {
-        Error::external(self.writing())
-            .because(format!("it took {taken} of {count} rows"))
-            .hint("a trigger leaves rows out; make it raise an exception instead")
+    async fn run(&self, what: &str, statement: &str) -> Result<()> {
+        self.connection.execute(what, statement).await
     }
+}
 
-    async fn run(&self, statement: &str) -> Result<()> {
-        self.connection.execute(&self.writing(), statement).await
-    }
+/// What came of rows that were tried one by one.
+#[derive(Default)]
+struct Sifted {
+    /// Those that are refused.
+    refused: Vec<Refused>,
+    /// Those that were not taken for a reason which may not be theirs: only the answer to a `COPY`
+    /// tells that.
+    unclear: Vec<usize>,
+}
 
-    fn writing(&self) -> String {
-        format!("could not write table {:?}", self.table.shown())
-    }
+fn left_out(what: &str, taken: u64, count: usize) -> Error {
+    Error::external(what)
+        .because(format!("it took {taken} of {count} rows"))
+        .hint("a trigger leaves rows out; make it raise an exception instead")
+}
+
+fn writing(layout: &Layout) -> String {
+    format!("could not write table {:?}", layout.table.shown())
 }
 
 /// Some rows as a whole `COPY`.

@@ -125,14 +125,19 @@ pub struct Sieve {
     pub take: String,
 }
 
-/// The rows, with columns that every row fits.
+/// The rows, with columns that every row fits; behind it stands the number of the table.
 const ROWS: &str = "pg_temp.logmill_rows";
 /// What became of them.
 const REFUSALS: &str = "pg_temp.logmill_refusals";
 
 impl Sieve {
-    /// The statements for a table.
-    pub fn new(table: &TableName, columns: &[Column], upsert: Option<&Upsert>) -> Self {
+    /// The statements for a table, which has a number among those of its transaction.
+    pub fn new(
+        (table, number): (&TableName, usize),
+        columns: &[Column],
+        upsert: Option<&Upsert>,
+    ) -> Self {
+        let (rows, refusals) = (format!("{ROWS}_{number}"), format!("{REFUSALS}_{number}"));
         let numbered = || columns.iter().enumerate();
         let definitions: Vec<_> =
             numbered().map(|(number, column)| format!("c{number} {}", row_type(column))).collect();
@@ -146,29 +151,29 @@ impl Sieve {
         // A row that replaces nothing may have nothing to do.
         let left_out = match upsert {
             Some(_) => String::new(),
-            None => format!("IF NOT FOUND THEN INSERT INTO {REFUSALS} VALUES (n_); END IF;"),
+            None => format!("IF NOT FOUND THEN INSERT INTO {refusals} VALUES (n_); END IF;"),
         };
         let body = format!(
             "#variable_conflict use_column\n\
              DECLARE row_ record; n_ bigint := 0; code_ text; message_ text; detail_ text;\n\
-             BEGIN\n FOR row_ IN SELECT * FROM {ROWS} LOOP\n  n_ := n_ + 1;\n\
+             BEGIN\n FOR row_ IN SELECT * FROM {rows} LOOP\n  n_ := n_ + 1;\n\
              BEGIN\n {insert};\n {left_out}\n\
              EXCEPTION WHEN OTHERS OR ASSERT_FAILURE THEN\n\
              GET STACKED DIAGNOSTICS code_ = RETURNED_SQLSTATE, message_ = MESSAGE_TEXT, \
              detail_ = PG_EXCEPTION_DETAIL;\n\
-             INSERT INTO {REFUSALS} VALUES (n_, code_, message_, detail_);\n\
+             INSERT INTO {refusals} VALUES (n_, code_, message_, detail_);\n\
              END;\n END LOOP;\nEND"
         );
         Self {
             create: format!(
-                "CREATE TEMPORARY TABLE {ROWS} ({}) ON COMMIT DROP; CREATE TEMPORARY TABLE \
-                 {REFUSALS} (n bigint, code text, message text, detail text) ON COMMIT DROP",
+                "CREATE TEMPORARY TABLE {rows} ({}) ON COMMIT DROP; CREATE TEMPORARY TABLE \
+                 {refusals} (n bigint, code text, message text, detail text) ON COMMIT DROP",
                 definitions.join(", ")
             ),
-            copy: format!("COPY {ROWS} FROM STDIN (FORMAT binary)"),
+            copy: format!("COPY {rows} FROM STDIN (FORMAT binary)"),
             take: format!(
-                "DO {0}{body}{0}; SELECT n, code, message, detail FROM {REFUSALS} ORDER BY n; \
-                 TRUNCATE {ROWS}, {REFUSALS}",
+                "DO {0}{body}{0}; SELECT n, code, message, detail FROM {refusals} ORDER BY n; \
+                 TRUNCATE {rows}, {refusals}",
                 tag(&body)
             ),
         }

@@ -5,18 +5,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
-use contract::record::ORDINAL;
 use contract::sink::{
     BatchStream, Held, Identity, Promise, Proof, ReadBack, Sink, SinkKind, Writer, WriterContext,
 };
-use contract::{Error, Lineage, Result, Section};
+use contract::{Error, ErrorKind, Lineage, Result};
 
 use crate::client::{Backend, Connection, Connector};
-use crate::config::{Config, TableConfig};
-use crate::create::{self, NewTable};
-use crate::layout::{Found, Layout, written};
+use crate::config::Config;
+use crate::layout::Layout;
+use crate::maker::Maker;
+use crate::names::Tables;
 use crate::session::Session;
-use crate::table::{TableName, check_columns};
+use crate::table::TableName;
 use crate::token::TokenRow;
 use crate::url::Address;
 use crate::writer::PostgresWriter;
@@ -32,7 +32,7 @@ pub const PROMISE: Promise = Promise {
 };
 const UPSERT_SENTENCE: &str = "exactly once, but a row that replaces another cannot be audited";
 
-/// A table as a sink.
+/// Tables as a sink.
 pub struct PostgresSink {
     config: Config,
     place: String,
@@ -42,20 +42,68 @@ pub struct PostgresSink {
 /// What the sink and its writers have in common.
 pub struct Shared {
     connector: Connector,
-    /// The table.
-    pub table: TableName,
+    /// The tables.
+    pub maker: Maker,
+    /// Where rows name tables, the most of them that a writer knows.
+    pub tables_max: usize,
+    /// A connection that makes tables which rows name, while an epoch's transaction is open.
+    beside: tokio::sync::Mutex<Option<Connection>>,
     /// The process of the server that we put into the token's row last, by lineage.
     owners: Mutex<HashMap<Lineage, Backend>>,
 }
+
+/// The layout of a table that a row names, or why the row can go nowhere.
+pub type Met = std::result::Result<Arc<Layout>, String>;
 
 impl Shared {
     /// A connection that is ready to write.
     ///
     /// # Errors
     /// From the server.
-    pub async fn session(&self, ctx: &WriterContext, layout: &Arc<Layout>) -> Result<Session> {
-        let connection = self.connect(&ctx.pipeline, &ctx.sink).await?;
-        Session::new(connection, layout.clone(), self.table.clone()).await
+    pub async fn session(&self, ctx: &WriterContext) -> Result<Session> {
+        Session::new(self.connect(&ctx.pipeline, &ctx.sink).await?).await
+    }
+
+    /// Brings a table that a row names and the input together; makes it where the settings say so.
+    /// `connection` is in an epoch's transaction.
+    ///
+    /// # Errors
+    /// From the server.
+    pub async fn meet(
+        &self,
+        connection: &Connection,
+        ctx: &WriterContext,
+        (table, number): (&TableName, usize),
+    ) -> Result<Met> {
+        if token::tables(connection, table).await?.contains(&table.name) {
+            return Ok(Err(format!(
+                "table \"{}\" belongs to a sink with one table; where none writes it any more, \
+                 delete its rows in `logmill_tokens`",
+                table.shown()
+            )));
+        }
+        if self.maker.makes_tables() {
+            self.make_beside(ctx, table).await?;
+        }
+        match self.maker.fit(connection, (table, number), &ctx.schema).await {
+            Ok(layout) => Ok(Ok(Arc::new(layout))),
+            // Values chose the table, so that rows that name another one go on.
+            Err(error) if error.kind() == ErrorKind::Config => Ok(Err(error.chain())),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes a table in a transaction of its own: in that of an epoch it would keep other lineages
+    /// from it until the commit, for which they would be waited for.
+    async fn make_beside(&self, ctx: &WriterContext, table: &TableName) -> Result<()> {
+        let mut beside = self.beside.lock().await;
+        let connection = match beside.take().filter(|connection| !connection.is_closed()) {
+            Some(connection) => connection,
+            None => self.connect(&ctx.pipeline, &ctx.sink).await?,
+        };
+        self.maker.make(&connection, table, &ctx.schema).await?;
+        *beside = Some(connection);
+        Ok(())
     }
 
     /// The process of the server that we put into the token's row last.
@@ -72,11 +120,6 @@ impl Shared {
         self.owners().insert(lineage.clone(), owner);
     }
 
-    /// What rows went into, by the number that the server gave the table.
-    pub fn identity(&self, oid: u32, rows: u64) -> Identity {
-        Identity { place: self.table.shown(), id: oid.to_string(), rows }
-    }
-
     async fn connect(&self, pipeline: &str, sink: &str) -> Result<Connection> {
         self.connector.connect(&format!("logmill {pipeline}/{sink}")).await
     }
@@ -86,6 +129,11 @@ impl Shared {
     }
 }
 
+/// What rows went into, by the number that the server gave the table.
+pub fn identity(table: &TableName, oid: u32, rows: u64) -> Identity {
+    Identity { place: table.shown(), id: oid.to_string(), rows }
+}
+
 impl PostgresSink {
     /// Makes the sink of its settings. No I/O.
     ///
@@ -93,7 +141,7 @@ impl PostgresSink {
     /// Config.
     pub fn new(config: Config) -> Result<Self> {
         let address = Address::read(&config)?;
-        let table = TableName::parse(&config.table)?;
+        let tables = Tables::parse(&config.table)?;
         for (name, period) in [
             ("connect_timeout", config.connect_timeout),
             ("statement_timeout", config.statement_timeout),
@@ -103,20 +151,18 @@ impl PostgresSink {
                 return Err(Error::config("expected a time above 0").field(name));
             }
         }
-        let place = format!("{}/{}", address.shown(), table.shown());
-        let connector = Connector::new(address, &config);
-        let shared = Shared { connector, table, owners: Mutex::default() };
-        Ok(Self { config, place, shared: Arc::new(shared) })
-    }
-
-    /// Makes table and schema where the settings say so, and brings input and table together.
-    async fn layout(&self, connection: &Connection, ctx: &WriterContext) -> Result<Layout> {
-        let schema = &ctx.schema;
-        if self.makes_table() {
-            self.refuse_lost_rows(connection, ctx).await?;
-            self.make_table(connection, schema).await?;
+        if config.tables_max == 0 {
+            return Err(Error::config("expected a number above 0").field("tables_max"));
         }
-        self.fit(connection, schema).await
+        let place = format!("{}/{}", address.shown(), tables.shown());
+        let shared = Shared {
+            connector: Connector::new(address, &config),
+            maker: Maker::new(config.clone(), tables),
+            tables_max: config.tables_max,
+            beside: tokio::sync::Mutex::default(),
+            owners: Mutex::default(),
+        };
+        Ok(Self { config, place, shared: Arc::new(shared) })
     }
 
     /// A connection that looks, or makes tables.
@@ -127,65 +173,39 @@ impl PostgresSink {
         self.shared.connect(pipeline, sink).await
     }
 
-    /// The table.
-    pub fn table(&self) -> &TableName {
-        &self.shared.table
+    /// The tables.
+    pub fn maker(&self) -> &Maker {
+        &self.shared.maker
     }
 
-    /// Whether a run makes the table where there is none.
-    pub fn makes_table(&self) -> bool {
-        self.config.new_table().is_some()
-    }
-
-    /// Makes the table unless it is there: as the settings say, or else for the columns that come.
-    ///
-    /// # Errors
-    /// From the server.
-    pub async fn make_table(&self, connection: &Connection, schema: &SchemaRef) -> Result<()> {
-        let table = &self.shared.table;
-        create::make_if_absent(connection, table, &self.statements(schema)?).await?;
-        match schema.index_of(ORDINAL) {
-            Ok(_) if self.config.origin => create::number_rows(connection, table).await,
-            _ => create::leave_rows_unnumbered(connection, table).await,
+    /// Makes the one table of all rows where the settings say so, and brings it and the input
+    /// together.
+    async fn layout(
+        &self,
+        connection: &Connection,
+        ctx: &WriterContext,
+        table: &TableName,
+    ) -> Result<Layout> {
+        let maker = &self.shared.maker;
+        if maker.makes_tables() {
+            self.refuse_lost_rows(connection, ctx, table).await?;
+            maker.make(connection, table, &ctx.schema).await?;
         }
-    }
-
-    /// How rows of these columns go into the table that is there.
-    ///
-    /// # Errors
-    /// Config: they do not fit, or there is no table. From the server.
-    pub async fn fit(&self, connection: &Connection, schema: &SchemaRef) -> Result<Layout> {
-        let table = &self.shared.table;
-        let missing = || {
-            Error::config(format!("there is no table \"{}\"", table.shown()))
-                .field("table")
-                .hint("create it, or set `create: true`")
-        };
-        let shape = catalog::shape(connection, catalog::SHAPE, table).await?;
-        let shape = shape.ok_or_else(missing)?;
-        let columns = catalog::columns(connection, table).await?;
-        let key = &self.config.upsert_by;
-        let found = Found { shape, columns };
-        let layout = Layout::new(schema, self.config.origin, table, &found, key)?;
-        if !key.is_empty() && !catalog::is_key(connection, table, key).await? {
-            return Err(Error::config(format!(
-                "table \"{}\" has no unique index on {}",
-                table.shown(),
-                key.join(", ")
-            ))
-            .field("upsert_by")
-            .hint("CREATE UNIQUE INDEX … on exactly these columns"));
-        }
-        Ok(layout)
+        maker.fit(connection, (table, 0), &ctx.schema).await
     }
 
     /// A table that is gone took rows with it which the ledger calls delivered.
-    async fn refuse_lost_rows(&self, connection: &Connection, ctx: &WriterContext) -> Result<()> {
-        let table = &self.shared.table;
+    async fn refuse_lost_rows(
+        &self,
+        connection: &Connection,
+        ctx: &WriterContext,
+        table: &TableName,
+    ) -> Result<()> {
         if catalog::exists(connection, table).await? {
             return Ok(());
         }
-        let Some(epoch) = token::newest(connection, table, (&ctx.pipeline, &ctx.sink)).await?
+        let written = self.shared.maker.tables.written();
+        let Some(epoch) = token::newest(connection, written, (&ctx.pipeline, &ctx.sink)).await?
         else {
             return Ok(());
         };
@@ -198,43 +218,6 @@ impl PostgresSink {
             "restore it; or go on without the rows that it held: make it yourself, or delete its \
              rows in `logmill_tokens` and `run --until-end --assume held`",
         ))
-    }
-
-    /// What would make the table.
-    fn statements(&self, schema: &SchemaRef) -> Result<Vec<String>> {
-        let plain = TableConfig::default();
-        let new = NewTable {
-            table: &self.shared.table,
-            schema,
-            with_origin: self.config.origin,
-            config: self.config.new_table().unwrap_or(&plain),
-            key: &self.config.upsert_by,
-        };
-        new.statements()
-    }
-
-    fn check_key(&self, schema: &SchemaRef) -> Result<()> {
-        let names: Vec<&str> = written(schema, self.config.origin)
-            .map(|at| schema.field(at).name().as_str())
-            .collect();
-        match self.config.upsert_by.iter().find(|name| !names.contains(&name.as_str())) {
-            None => Ok(()),
-            Some(name) => Err(Error::config(format!("the input has no column {name:?}"))
-                .field("upsert_by")
-                .hint(Section::did_you_mean(name, names))),
-        }
-    }
-
-    async fn prepare_schema(&self, connection: &Connection) -> Result<()> {
-        let table = &self.shared.table;
-        if self.makes_table() {
-            create::make_schema_if_absent(connection, table).await?;
-        } else if !catalog::schema_exists(connection, table).await? {
-            return Err(Error::config(format!("there is no schema {:?}", table.schema))
-                .field("table")
-                .hint("create it, or set `create: true`"));
-        }
-        token::make_table(connection, table).await
     }
 }
 
@@ -249,41 +232,44 @@ impl Sink for PostgresSink {
     }
 
     fn destination(&self, columns: &SchemaRef) -> Result<Option<String>> {
-        let names =
-            written(columns, self.config.origin).map(|at| columns.field(at).name().as_str());
-        check_columns(names)?;
-        if self.makes_table() {
-            self.statements(columns)?;
-        }
-        self.check_key(columns)?;
+        self.shared.maker.check(columns)?;
         Ok(Some(self.place.clone()))
     }
 
     async fn fence_and_read(&self, ctx: &WriterContext, lineage: &Lineage) -> Result<Held> {
         let connection = self.shared.connect(&ctx.pipeline, &ctx.sink).await?;
-        self.prepare_schema(&connection).await?;
-        let held = TokenRow::new(&self.shared.table, ctx, lineage).fence(&connection).await?;
+        let maker = &self.shared.maker;
+        maker.prepare_schema(&connection).await?;
+        let row = TokenRow::new(maker.tables.written(), ctx, lineage);
+        let held = row.fence(&connection).await?;
         self.shared.set_owner(lineage, connection.backend());
         Ok(held)
     }
 
     async fn open(&self, ctx: WriterContext) -> Result<Box<dyn Writer>> {
         let connection = self.shared.connect(&ctx.pipeline, &ctx.sink).await?;
-        let layout = Arc::new(self.layout(&connection, &ctx).await?);
-        let session = Session::new(connection, layout.clone(), self.shared.table.clone()).await?;
-        Ok(Box::new(PostgresWriter::new(self.shared.clone(), ctx, layout, session)))
+        let only = match self.shared.maker.tables.only() {
+            Some(table) => Some(Arc::new(self.layout(&connection, &ctx, table).await?)),
+            None => None,
+        };
+        let session = Session::new(connection).await?;
+        Ok(Box::new(PostgresWriter::new(self.shared.clone(), ctx, only, session)))
     }
 
     async fn read_back(&self, pipeline: &str, what: ReadBack) -> Result<BatchStream> {
         let connection = self.shared.connect(pipeline, "audit").await?;
-        read::read_back(connection, &self.shared.table, what).await
+        if let Some(table) = self.shared.maker.tables.only() {
+            return read::read_back(connection, table, what).await;
+        }
+        let there = self.shared.maker.there(&connection).await?;
+        let tables = there.into_iter().map(|(table, _)| table).collect();
+        Ok(read::read_back_all(connection, tables, what, self.config.origin))
     }
 
     async fn identities(&self) -> Result<BTreeMap<String, String>> {
         let connection = self.shared.connector.connect("logmill").await?;
-        let table = &self.shared.table;
-        let shape = catalog::shape(&connection, catalog::SHAPE, table).await?;
-        let identity = shape.map(|shape| self.shared.identity(shape.id, 0));
-        Ok(identity.map(|identity| (identity.place, identity.id)).into_iter().collect())
+        let there = self.shared.maker.there(&connection).await?;
+        let identities = there.iter().map(|(table, oid)| identity(table, *oid, 0));
+        Ok(identities.map(|identity| (identity.place, identity.id)).collect())
     }
 }

@@ -5,12 +5,14 @@ use std::fmt;
 use contract::{Error, Result};
 
 /// The longest name that PostgreSQL keeps, in bytes.
-const NAME_BYTES_MAX: usize = 63;
+pub const NAME_BYTES_MAX: usize = 63;
 /// The schema of a table that is named without one.
-const DEFAULT_SCHEMA: &str = "public";
+pub const DEFAULT_SCHEMA: &str = "public";
+/// The table of tokens, in the schema of those that get rows.
+pub const TOKENS: &str = "logmill_tokens";
 
 /// A table with its schema. Displays as it is written in SQL.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TableName {
     /// The schema.
     pub schema: String,
@@ -22,16 +24,22 @@ impl TableName {
     /// Reads `table` or `schema.table`.
     ///
     /// # Errors
-    /// Config: it is neither, or a template, which no table is named by.
+    /// Config: it is neither, or names several tables.
     pub fn parse(text: &str) -> Result<Self> {
         if text.contains(['{', '}']) {
-            return Err(Error::config(format!(
-                "{text:?} is no name for a table: one sink has one"
-            ))
-            .field("table")
-            .hint("a `route` transform divides rows among several sinks"));
+            return Err(Error::config(format!("{text:?} names several tables"))
+                .field("table")
+                .hint("name one of them"));
         }
         let (schema, name) = text.split_once('.').unwrap_or((DEFAULT_SCHEMA, text));
+        Self::of(schema, name, text)
+    }
+
+    /// A table in a schema, which `text` names.
+    ///
+    /// # Errors
+    /// Config: PostgreSQL does not keep one of the names.
+    pub fn of(schema: &str, name: &str, text: &str) -> Result<Self> {
         for part in [schema, name] {
             if !is_name(part) {
                 return Err(Error::config(format!("{text:?} is no name for a table"))

@@ -5,6 +5,7 @@
 //! the row only where it still holds the epoch before and the committing process itself: so two
 //! owners can never both commit, even if one of them could not be ended.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use contract::sink::{Commit, Held, Token, WriterContext};
@@ -14,11 +15,9 @@ use tokio_postgres::types::ToSql;
 use tracing::warn;
 
 use crate::client::{Backend, Connection};
-use crate::create;
-use crate::table::TableName;
+use crate::table::{TOKENS, TableName};
+use crate::{catalog, create};
 
-/// The table of tokens, in the schema of the table.
-const TABLE: &str = "logmill_tokens";
 /// A value in a statement.
 type Value = dyn ToSql + Sync;
 
@@ -51,7 +50,7 @@ pub struct State {
 
 /// The table of tokens beside a table.
 pub fn table(beside: &TableName) -> TableName {
-    beside.beside(TABLE)
+    beside.beside(TOKENS)
 }
 
 /// Makes the table of tokens beside a table, in a transaction of its own.
@@ -59,13 +58,29 @@ pub fn table(beside: &TableName) -> TableName {
 /// # Errors
 /// From the server.
 pub async fn make_table(connection: &Connection, beside: &TableName) -> Result<()> {
-    let table = beside.beside(TABLE);
+    let table = beside.beside(TOKENS);
     let statement = format!(
         "CREATE TABLE {table} (table_name text, pipeline text, sink text, lineage text, \
          epoch bigint, incarnation bigint, pid integer, backend_start timestamptz, \
          PRIMARY KEY (table_name, pipeline, sink, lineage))"
     );
     create::make_if_absent(connection, &table, &[statement]).await
+}
+
+/// The tables of a schema that have tokens of their own: those of sinks with one table. None where
+/// there is no table of tokens.
+///
+/// # Errors
+/// From the server.
+pub async fn tables(connection: &Connection, beside: &TableName) -> Result<HashSet<String>> {
+    let tokens = table(beside);
+    if !catalog::exists(connection, &tokens).await? {
+        return Ok(HashSet::new());
+    }
+    let what = format!("could not read the tokens in \"{}\"", tokens.shown());
+    let statement = format!("SELECT DISTINCT table_name FROM {tokens}");
+    let rows = connection.query(&what, &statement, &[]).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
 /// The newest epoch that a sink's table holds by its tokens, whatever the lineage.
@@ -90,7 +105,7 @@ impl TokenRow {
     /// The row of a lineage, for a sink that writes `table`.
     pub fn new(table: &TableName, ctx: &WriterContext, lineage: &Lineage) -> Self {
         Self {
-            tokens: table.beside(TABLE),
+            tokens: table.beside(TOKENS),
             table: table.name.clone(),
             pipeline: ctx.pipeline.clone(),
             sink: ctx.sink.clone(),

@@ -1,24 +1,29 @@
-//! Writes epochs of one lineage: rows of an epoch in one transaction, its token last.
+//! Writes epochs of one lineage: rows of an epoch in one transaction, whatever their tables, its
+//! token last.
 //!
-//! While the server takes one chunk, the next one is encoded. A connection that is lost takes the
+//! While the server takes one chunk, the next ones are encoded. A connection that is lost takes the
 //! epoch's rows with it, so that no other one may go on in its place before the epoch is dropped.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
+use contract::record::Origins;
 use contract::sink::{
     Commit, CommitOutcome, OneLineage, Prepared, Rejects, Room, Writer, WriterContext,
 };
 use contract::{Error, ErrorKind, Lineage, Result, failpoint};
 use tokio::task::JoinSet;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::chunk::{Chunk, Refused};
 use crate::encode::encode;
 use crate::layout::Layout;
+use crate::names::Division;
 use crate::session::Session;
-use crate::sink::Shared;
+use crate::sink::{Met, Shared, identity};
+use crate::table::TableName;
 use crate::token::TokenRow;
 
 /// The most bytes that one `COPY` carries; more would only need more memory.
@@ -34,9 +39,12 @@ pub struct PostgresWriter {
     shared: Arc<Shared>,
     ctx: WriterContext,
     lineage: OneLineage,
-    layout: Arc<Layout>,
+    /// The tables that are known, by their number.
+    tables: Vec<Table>,
+    numbers: HashMap<TableName, usize>,
     chunk_bytes: usize,
-    chunk: Chunk,
+    /// Bytes of the chunks of all tables.
+    waiting_bytes: usize,
     /// The connection while it is idle.
     session: Option<Session>,
     /// The connection while it writes a chunk.
@@ -46,8 +54,18 @@ pub struct PostgresWriter {
     epoch: OpenEpoch,
 }
 
+/// A table that is known.
+struct Table {
+    layout: Arc<Layout>,
+    /// Rows that wait to be sent.
+    chunk: Chunk,
+    /// Rows of the epoch that were sent and not refused.
+    rows: u64,
+}
+
 /// What came of a chunk.
 struct Written {
+    table: usize,
     rows: usize,
     refused: Vec<Refused>,
 }
@@ -57,29 +75,37 @@ struct Written {
 struct OpenEpoch {
     /// Whether its transaction is open.
     begun: bool,
-    /// Rows that were sent and not refused.
-    rows: u64,
     rejects: Rejects,
+    /// Names under which rows find no table, with the reason.
+    unmet: HashMap<TableName, String>,
     /// The epoch's number, once it is prepared.
     prepared: Option<u64>,
 }
 
+impl Table {
+    fn new(layout: Arc<Layout>) -> Self {
+        Self { layout, chunk: Chunk::default(), rows: 0 }
+    }
+}
+
 impl PostgresWriter {
-    /// A writer with its first connection.
+    /// A writer with its first connection, and the table of all rows where there is only one.
     pub fn new(
         shared: Arc<Shared>,
         ctx: WriterContext,
-        layout: Arc<Layout>,
+        only: Option<Arc<Layout>>,
         session: Session,
     ) -> Self {
         let chunk_bytes = (ctx.memory_bytes / CHUNKS_IN_MEMORY).min(CHUNK_BYTES_MAX);
+        let numbers = only.iter().map(|layout| (layout.table.clone(), 0)).collect();
         Self {
             shared,
             ctx,
             lineage: OneLineage::default(),
-            layout,
+            tables: only.into_iter().map(Table::new).collect(),
+            numbers,
             chunk_bytes,
-            chunk: Chunk::default(),
+            waiting_bytes: 0,
             session: Some(session),
             busy: JoinSet::new(),
             is_taken: false,
@@ -87,14 +113,103 @@ impl PostgresWriter {
         }
     }
 
-    /// Lets the server take the chunk while the next one is made.
-    async fn ship(&mut self, lineage: &Lineage) -> Result<()> {
+    /// Takes rows that go to one table.
+    async fn take(&mut self, lineage: &Lineage, division: Division) -> Result<()> {
+        let Division { table, records } = division;
+        let found = match table {
+            Ok(table) => self.number(lineage, &table).await?,
+            Err(reason) => Err(reason),
+        };
+        match found {
+            Ok(number) => self.add(number, &records),
+            Err(reason) => self.refuse(&records, &reason),
+        }
+    }
+
+    /// The number of a table, or why rows that name it can go nowhere.
+    async fn number(
+        &mut self,
+        lineage: &Lineage,
+        table: &TableName,
+    ) -> Result<std::result::Result<usize, String>> {
+        if let Some(number) = self.numbers.get(table) {
+            return Ok(Ok(*number));
+        }
+        if let Some(reason) = self.epoch.unmet.get(table) {
+            return Ok(Err(reason.clone()));
+        }
+        let number = self.tables.len();
+        let tables_max = self.shared.tables_max;
+        if number >= tables_max {
+            return Ok(Err(format!("{tables_max} tables are written to already (`tables_max`)")));
+        }
+        match self.meet(lineage, (table, number)).await? {
+            Ok(layout) => {
+                self.tables.push(Table::new(layout));
+                self.numbers.insert(table.clone(), number);
+                Ok(Ok(number))
+            }
+            Err(reason) => {
+                if self.epoch.unmet.is_empty() {
+                    warn!(reason, "rows that name such a table become dead letters");
+                }
+                if self.epoch.unmet.len() < tables_max {
+                    self.epoch.unmet.insert(table.clone(), reason.clone());
+                }
+                Ok(Err(reason))
+            }
+        }
+    }
+
+    async fn meet(&mut self, lineage: &Lineage, table: (&TableName, usize)) -> Result<Met> {
+        let session = self.session_of_epoch(lineage).await?;
+        let met = self.shared.meet(session.connection(), &self.ctx, table).await?;
+        self.session = Some(session);
+        Ok(met)
+    }
+
+    /// Adds rows to the chunk of a table.
+    fn add(&mut self, number: usize, records: &RecordBatch) -> Result<()> {
+        let table = &mut self.tables[number];
+        let (part, refused) = encode(records, &table.layout.columns)?;
+        self.epoch.rejects.extend(refused);
+        let before = table.chunk.bytes();
+        table.chunk.push(part);
+        self.waiting_bytes += table.chunk.bytes() - before;
+        Ok(())
+    }
+
+    fn refuse(&mut self, records: &RecordBatch, reason: &str) -> Result<()> {
+        let origins = Origins::of(records)?;
+        let refused = (0..records.num_rows()).map(|row| origins.refuse(row, reason));
+        self.epoch.rejects.extend(refused);
+        Ok(())
+    }
+
+    /// Sends the largest chunks until those that are left are small enough.
+    async fn keep_budget(&mut self, lineage: &Lineage) -> Result<()> {
+        loop {
+            let parts = if self.is_taken { 1 } else { CAUTION };
+            if self.waiting_bytes == 0 || self.waiting_bytes < self.chunk_bytes / parts {
+                return Ok(());
+            }
+            let largest = self.tables.iter().enumerate().max_by_key(|(_, it)| it.chunk.bytes());
+            let Some((number, _)) = largest else { return Ok(()) };
+            self.ship(lineage, number).await?;
+        }
+    }
+
+    /// Lets the server take the chunk of a table while the next ones are made.
+    async fn ship(&mut self, lineage: &Lineage, number: usize) -> Result<()> {
         let mut session = self.session_of_epoch(lineage).await?;
-        let chunk = std::mem::take(&mut self.chunk);
-        self.epoch.rows += chunk.rows() as u64;
+        let table = &mut self.tables[number];
+        let chunk = std::mem::take(&mut table.chunk);
+        self.waiting_bytes -= chunk.bytes();
+        table.rows += chunk.rows() as u64;
+        let layout = table.layout.clone();
         self.busy.spawn(async move {
-            let refused = session.deliver(&chunk).await?;
-            Ok((session, Written { rows: chunk.rows(), refused }))
+            let refused = session.deliver(&layout, &chunk).await?;
+            Ok((session, Written { table: number, rows: chunk.rows(), refused }))
         });
         Ok(())
     }
@@ -108,9 +223,9 @@ impl PostgresWriter {
             let written = written.map_err(|error| {
                 Error::bug("writing a chunk to postgres panicked").because(error)
             })?;
-            let (session, Written { rows, refused }) = written?;
+            let (session, Written { table, rows, refused }) = written?;
             self.is_taken = refused.len() <= rows / 2;
-            self.epoch.rows -= refused.len() as u64;
+            self.tables[table].rows -= refused.len() as u64;
             self.epoch.rejects.extend(refused);
             return Ok(session);
         }
@@ -123,21 +238,15 @@ impl PostgresWriter {
     async fn begin(&mut self, lineage: &Lineage) -> Result<Session> {
         if let Some(mut idle) = self.session.take() {
             match self.begin_on(&mut idle, lineage).await {
-                Ok(()) => return self.looked_at(idle).await,
+                Ok(()) => return Ok(idle),
                 Err(error) if error.retry() => {
                     debug!(error = error.chain(), "an idle connection is gone");
                 }
                 Err(error) => return Err(error),
             }
         }
-        let mut session = self.shared.session(&self.ctx, &self.layout).await?;
+        let mut session = self.shared.session(&self.ctx).await?;
         self.begin_on(&mut session, lineage).await?;
-        self.looked_at(session).await
-    }
-
-    /// A connection whose table is still the one that rows are encoded for.
-    async fn looked_at(&self, session: Session) -> Result<Session> {
-        session.look().await?;
         Ok(session)
     }
 
@@ -167,7 +276,7 @@ impl PostgresWriter {
             self.drop_epoch().await?;
             return self.settle(&row, commit).await;
         }
-        self.epoch = OpenEpoch::default();
+        self.forget_epoch();
         let session = self.session.take().expect("a prepared epoch has its connection");
         match row.advance(session.connection(), commit).await {
             Ok(true) => self.finish(session).await,
@@ -201,7 +310,7 @@ impl PostgresWriter {
         let idle = self.session.take().filter(|session| !session.connection().is_closed());
         let session = match idle {
             Some(session) => session,
-            None => self.shared.session(&self.ctx, &self.layout).await?,
+            None => self.shared.session(&self.ctx).await?,
         };
         let held = row.read(session.connection()).await?;
         self.session = Some(session);
@@ -219,17 +328,25 @@ impl PostgresWriter {
     /// rolls back.
     async fn drop_epoch(&mut self) -> Result<()> {
         self.busy.shutdown().await;
-        self.chunk = Chunk::default();
-        let begun = std::mem::take(&mut self.epoch).begun;
-        if begun && let Some(session) = self.session.take() {
+        self.tables.iter_mut().for_each(|table| table.chunk = Chunk::default());
+        self.waiting_bytes = 0;
+        if self.forget_epoch().begun
+            && let Some(session) = self.session.take()
+        {
             session.roll_back().await?;
             self.session = Some(session);
         }
         Ok(())
     }
 
+    /// Makes room for the next epoch; the tables stay known.
+    fn forget_epoch(&mut self) -> OpenEpoch {
+        self.tables.iter_mut().for_each(|table| table.rows = 0);
+        std::mem::take(&mut self.epoch)
+    }
+
     fn token_row(&self, lineage: &Lineage) -> TokenRow {
-        TokenRow::new(&self.shared.table, &self.ctx, lineage)
+        TokenRow::new(self.shared.maker.tables.written(), &self.ctx, lineage)
     }
 }
 
@@ -237,32 +354,40 @@ impl PostgresWriter {
 impl Writer for PostgresWriter {
     async fn write(&mut self, lineage: &Lineage, records: RecordBatch) -> Result<Room> {
         self.lineage.take(lineage)?;
-        let (part, refused) = encode(&records, &self.layout.columns)?;
-        self.epoch.rejects.extend(refused);
-        self.chunk.push(part);
-        let parts = if self.is_taken { 1 } else { CAUTION };
-        if self.chunk.bytes() >= self.chunk_bytes / parts {
-            self.ship(lineage).await?;
+        let shared = self.shared.clone();
+        for division in shared.maker.tables.divide(records)? {
+            self.take(lineage, division).await?;
         }
+        self.keep_budget(lineage).await?;
         Ok(self.epoch.rejects.room())
     }
 
     async fn prepare(&mut self, lineage: &Lineage, epoch: u64) -> Result<Prepared> {
         self.lineage.take(lineage)?;
-        if self.chunk.rows() > 0 {
-            self.ship(lineage).await?;
+        for number in 0..self.tables.len() {
+            if self.tables[number].chunk.rows() > 0 {
+                self.ship(lineage, number).await?;
+            }
         }
-        let session = self.session_of_epoch(lineage).await?;
+        let mut session = self.session_of_epoch(lineage).await?;
+        let only = self.tables.first().filter(|_| self.shared.maker.tables.only().is_some());
+        if let Some(only) = only {
+            // Told even where it took no row.
+            session.enter(&only.layout).await?;
+        }
         // A schema that took the place of another one is kept out by no lock.
-        session.look().await?;
+        session.look_again().await?;
+        let told = self.tables.iter().filter(|it| it.rows > 0 || only.is_some());
+        let told = told.map(|it| identity(&it.layout.table, it.layout.shape.id, it.rows));
+        let mut identities: Vec<_> = told.collect();
+        identities.sort_by(|one, other| one.place.cmp(&other.place));
         self.session = Some(session);
         self.epoch.prepared = Some(epoch);
-        let rows = self.epoch.rows;
         Ok(Prepared {
-            rows,
+            rows: self.tables.iter().map(|table| table.rows).sum(),
             rejects: self.epoch.rejects.take(),
             committable: None,
-            identities: vec![self.shared.identity(self.layout.shape.id, rows)],
+            identities,
         })
     }
 

@@ -2,6 +2,7 @@
 
 mod altered;
 mod epochs;
+mod named;
 mod refusals;
 mod shape;
 mod states;

@@ -46,6 +46,7 @@ mod setup;
 mod several;
 mod shared_lineage;
 mod splits;
+mod tables;
 mod tail;
 mod targets;
 mod times;

@@ -114,8 +114,17 @@ fn what_no_run_can_do_is_refused_where_it_stands() {
     );
     wrong(
         &sink("type: postgres, url: \"postgres://u@127.0.0.1:1/d\"")
-            .replace("table: web", "table: \"t_{message}\""),
-        &["one sink has one", "wrong.yaml:5:", "a `route` transform divides rows"],
+            .replace("table: web", "table: \"{message}\""),
+        &["it does not begin with text", "wrong.yaml:5:", "or name a schema: `logs.{message}`"],
+    );
+    wrong(
+        &sink("type: postgres, url: \"postgres://u@127.0.0.1:1/d\"")
+            .replace("table: web", "table: \"t_{mesage}\""),
+        &["column \"mesage\" does not exist", "wrong.yaml:5:", "did you mean \"message\"?"],
+    );
+    wrong(
+        &PIPELINE.replace("table: web", "table: \"web_{message}\""),
+        &["\"web_{message}\" names several tables", "wrong.yaml:5:", "`partition_by: column`"],
     );
     wrong(
         &sink("type: lake, url: \"s3://b/k\", access_key: who"),
