@@ -21,6 +21,16 @@ use crate::originals;
 use crate::outlet::Outlet;
 use crate::owner::Owner;
 
+/// What of an epoch nobody gets any more, whatever is there by now.
+#[derive(Clone, Default)]
+pub struct Gone {
+    /// Splits of which nothing more can be read, by number; a loss that is accepted.
+    pub given_up: BTreeSet<usize>,
+    /// Where splits were cut off, by number, for a sink that holds the epoch by now: what stands
+    /// behind is read as another split, also where the file is whole again.
+    pub cut_off: BTreeMap<usize, Position>,
+}
+
 /// Reads the recorded cuts one after the other.
 pub struct Feed<'a> {
     owner: &'a Owner,
@@ -28,8 +38,7 @@ pub struct Feed<'a> {
     epoch: EpochStart,
     chain: Chain,
     open: BTreeMap<usize, OpenSplit>,
-    /// Splits of which nothing more can be read, by number; a loss that is accepted.
-    given_up: BTreeSet<usize>,
+    gone: Gone,
     /// Where splits were cut off, by number; behind that nothing of them is read again.
     cut_off: BTreeMap<usize, Position>,
 }
@@ -46,16 +55,16 @@ struct OpenSplit {
 }
 
 impl<'a> Feed<'a> {
-    /// A feed of the cuts of an epoch, without those of splits that are given up.
+    /// A feed of the cuts of an epoch, without what is gone.
     pub fn new(
         owner: &'a Owner,
         checkpoint: &'a Checkpoint,
         epoch: EpochStart,
-        given_up: BTreeSet<usize>,
+        gone: Gone,
     ) -> Self {
         let chain = Chain::new(owner.pipeline.clone(), epoch);
         let (open, cut_off) = (BTreeMap::new(), BTreeMap::new());
-        Self { owner, checkpoint, epoch, chain, open, given_up, cut_off }
+        Self { owner, checkpoint, epoch, chain, open, gone, cut_off }
     }
 
     /// Feeds every cut. What can no longer be read is left out where that is accepted; returns
@@ -69,7 +78,8 @@ impl<'a> Feed<'a> {
         budget: &Budget,
     ) -> Result<BTreeMap<usize, Position>> {
         for cut in &self.checkpoint.cuts {
-            if self.given_up.contains(&cut.split) || self.cut_off.contains_key(&cut.split) {
+            let is_gone = self.gone.given_up.contains(&cut.split);
+            if is_gone || self.cut_off.contains_key(&cut.split) {
                 continue;
             }
             let Err(error) = self.open_and_feed(cut, outlet, budget).await else { continue };
@@ -94,7 +104,7 @@ impl<'a> Feed<'a> {
 
     fn give_up(&mut self, cut: &Cut, error: &Error) {
         warn!(error = error.chain(), "gave up what can no longer be read");
-        self.given_up.insert(cut.split);
+        self.gone.given_up.insert(cut.split);
     }
 
     /// Reads what is left of a cut as a source is read for the first time: it passes over what is
@@ -136,10 +146,33 @@ impl<'a> Feed<'a> {
 
     async fn open_and_feed(&mut self, cut: &Cut, outlet: &Outlet, budget: &Budget) -> Result<()> {
         if !self.open.contains_key(&cut.split) {
-            let open = open_to_replay(self.owner, self.checkpoint, cut).await?;
+            let Some(until) = self.until(cut) else { return Ok(()) };
+            let from = (cut.from.as_ref(), until);
+            let open = open_until(self.owner, self.checkpoint, cut, from).await?;
             self.open.insert(cut.split, open);
         }
         self.feed(cut, outlet, budget).await
+    }
+
+    /// How far the split of a cut is read: up to the last cut of it. Where a loss is accepted, a
+    /// source that can prove it gives what is left of them. None where nothing of it is left.
+    fn until(&mut self, cut: &Cut) -> Option<Until> {
+        let cuts = || self.checkpoint.cuts.iter().filter(|other| other.split == cut.split);
+        let mut marks: Vec<_> = cuts().flat_map(|cut| &cut.marks).cloned().collect();
+        if let Some(at) = self.gone.cut_off.get(&cut.split) {
+            let Some(place) = marks.iter().position(|mark| mark.at == at.at) else {
+                self.cut_off.insert(cut.split, at.clone());
+                return None;
+            };
+            let to = marks[place].clone();
+            marks.truncate(place);
+            return Some(Until::Proven { marks, to });
+        }
+        let to = cuts().next_back().map_or_else(|| cut.to.clone(), |last| last.to.clone());
+        Some(match self.owner.options.accept_loss && !marks.is_empty() {
+            true => Until::Proven { marks, to },
+            false => Until::Position(to),
+        })
     }
 
     async fn feed(&mut self, cut: &Cut, outlet: &Outlet, budget: &Budget) -> Result<()> {
@@ -194,6 +227,16 @@ impl Feed<'_> {
         let Some(at) = open.and_then(|open| open.next.clone()) else {
             return Err(unreadable(self.checkpoint, cut));
         };
+        match self.gone.cut_off.get(&cut.split) {
+            Some(known) if known.at <= at.at => {
+                self.cut_off.insert(cut.split, known.clone());
+                return Ok(());
+            }
+            Some(_) if !self.owner.options.accept_loss => {
+                return Err(unreadable(self.checkpoint, cut));
+            }
+            _ => {}
+        }
         let split = self.checkpoint.roster[cut.split].known.split.id.as_str();
         let (from, epoch) = (at.at, self.checkpoint.epoch);
         warn!(
@@ -206,19 +249,6 @@ impl Feed<'_> {
         self.cut_off.insert(cut.split, at);
         Ok(())
     }
-}
-
-/// Opens the split of a cut, up to the last cut of it. Where a loss is accepted, a source that can
-/// prove it gives what is left of them.
-async fn open_to_replay(owner: &Owner, checkpoint: &Checkpoint, cut: &Cut) -> Result<OpenSplit> {
-    let cuts = || checkpoint.cuts.iter().filter(|other| other.split == cut.split);
-    let to = cuts().next_back().map_or_else(|| cut.to.clone(), |last| last.to.clone());
-    let marks: Vec<_> = cuts().flat_map(|cut| &cut.marks).cloned().collect();
-    let until = match owner.options.accept_loss && !marks.is_empty() {
-        true => Until::Proven { marks, to },
-        false => Until::Position(to),
-    };
-    open_until(owner, checkpoint, cut, (cut.from.as_ref(), until)).await
 }
 
 /// Opens the split of a cut at a position, as it is opened to be read for the first time.

@@ -16,6 +16,7 @@ use state::history::Losses;
 use state::ledger::{Counts, Entry, hash_text};
 use tracing::warn;
 
+use crate::feed::Gone;
 use crate::graph::{DEAD_LETTERS, Pipeline};
 use crate::owner::Owner;
 use crate::sink_task::SinkReport;
@@ -32,13 +33,20 @@ pub enum Compared {
 pub struct Terms<'a> {
     /// Whether losses are accepted.
     pub accepts: bool,
-    /// The splits of which nothing was read, by number.
-    pub given_up: &'a BTreeSet<usize>,
+    /// What was not read again, whatever is there.
+    pub gone: &'a Gone,
     /// Where splits were cut off: what was read again stands before that, and is proven.
     pub cut_off: &'a BTreeMap<usize, Position>,
 }
 
 impl Terms<'_> {
+    /// Whether a loss of a split is accepted: by this start, or by one before it, after which
+    /// another sink committed without what is lost.
+    fn accept(&self, checkpoint: &Checkpoint, id: &SplitId) -> bool {
+        let mut splits = splits_of(checkpoint, id);
+        self.accepts || splits.any(|split| self.gone.cut_off.contains_key(&split))
+    }
+
     /// Whether fewer rows of a split are some of those that were recorded. Sums cannot tell: fewer
     /// lines of a rewritten file are other rows.
     fn are_some_of_them(&self, checkpoint: &Checkpoint, pipeline: &Pipeline, id: &SplitId) -> bool {
@@ -48,7 +56,7 @@ impl Terms<'_> {
         };
         let mut splits = splits_of(checkpoint, id);
         splits.all(|split| {
-            self.given_up.contains(&split)
+            self.gone.given_up.contains(&split)
                 || self.cut_off.contains_key(&split)
                 || sparse(&checkpoint.roster[split].source)
         })
@@ -66,7 +74,6 @@ pub fn of_replay(
     reports: &[Option<SinkReport>],
     terms: &Terms,
 ) -> Result<Compared> {
-    let accepts = terms.accepts;
     let cut_off = terms.cut_off.iter().map(|(split, at)| (*split, at.clone())).collect();
     let mut losses = Losses { cut_off, ..Losses::default() };
     let mut others = BTreeSet::new();
@@ -75,6 +82,7 @@ pub fn of_replay(
         let mut given: BTreeMap<SplitId, Given> = given_by(checkpoint, report);
         for entry in recorded(checkpoint, &node.name) {
             let split = SplitId::new(entry.split.as_str());
+            let accepts = terms.accept(checkpoint, &split);
             let given = given.remove(&split).unwrap_or_default();
             let missing = entry.counts.delivered.checked_sub(given.came.rows);
             let some = || terms.are_some_of_them(checkpoint, pipeline, &split);
@@ -98,7 +106,9 @@ pub fn of_replay(
         }
         let unrecorded = given.iter().find(|(_, given)| given.came.rows > 0);
         match unrecorded {
-            Some((split, _)) if accepts => others.extend(splits_of(checkpoint, split)),
+            Some((split, _)) if terms.accept(checkpoint, split) => {
+                others.extend(splits_of(checkpoint, split))
+            }
             Some((split, given)) => {
                 let entry = Entry {
                     split: split.to_string(),
@@ -164,6 +174,32 @@ fn given_by(checkpoint: &Checkpoint, report: &SinkReport) -> BTreeMap<SplitId, G
         given.reason.get_or_insert_with(|| row.reject.reason.clone());
     }
     given
+}
+
+/// Forgets what was noted for sinks that lack the epoch: they committed nothing without it, and
+/// get whatever is there by now. Returns where splits were cut off for one that did.
+///
+/// # Errors
+/// External: the store does not answer (retryable), or the note is damaged.
+pub async fn settle(
+    owner: &Owner,
+    checkpoint: &Checkpoint,
+    behind: &[usize],
+) -> Result<BTreeMap<usize, Position>> {
+    let noted = owner.history.losses(checkpoint.epoch).await?;
+    let mut losses = noted.clone();
+    let names = behind.iter().map(|sink| owner.pipeline.sinks[*sink].name.as_str());
+    let behind: BTreeSet<_> = names.collect();
+    losses.entries.retain(|entry| !behind.contains(entry.sink.as_str()));
+    losses.refused.retain(|sink, _| !behind.contains(sink.as_str()));
+    let lost = losses.entries.iter().filter(|entry| entry.counts.lost > 0);
+    let lost: BTreeSet<_> = lost.map(|entry| entry.split.as_str()).collect();
+    let is_lost = |split: usize| lost.contains(checkpoint.roster[split].known.split.id.as_str());
+    losses.cut_off.retain(|(split, _)| is_lost(*split));
+    if losses != noted {
+        owner.history.keep_losses(checkpoint.epoch, &losses).await?;
+    }
+    Ok(losses.cut_off.into_iter().collect())
 }
 
 /// Notes the losses of the sinks that were replayed; those of others stay.

@@ -3,11 +3,11 @@
 //! For each sink the newest checkpoint names two legal tokens: the one before the epoch and the
 //! epoch itself. Every other token stops the start; nothing is ever sent again on a guess.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use contract::sink::{CommitOutcome, Held, SinkKind};
 use contract::transform::EpochStart;
-use contract::{Error, ErrorKind, Result, failpoint};
+use contract::{Error, ErrorKind, Position, Result, failpoint};
 use futures::future::try_join_all;
 use state::checkpoint::{FORMAT, SEMANTICS, SinkState};
 use state::{Checkpoint, History};
@@ -17,7 +17,7 @@ use crate::assume;
 use crate::attempt::{Attempt, Cast};
 use crate::barrier::{commit_of, not_owner};
 use crate::beginnings::Beginning;
-use crate::feed::Feed;
+use crate::feed::{Feed, Gone};
 use crate::flow::Tally;
 use crate::gaps;
 use crate::graph::{DEAD_LETTERS, LATE, LEDGER, Pipeline, SinkNode, TAKEN_SINCE};
@@ -76,6 +76,7 @@ pub async fn recover(owner: &Owner, first: Vec<Beginning>) -> Result<Recovered> 
         }
     }
     targets.note_moves(owner, checkpoint.epoch).await?;
+    let cut_off = losses::settle(owner, &checkpoint, &behind).await?;
     let mut replay = Vec::new();
     for sink in &behind {
         let name = owner.pipeline.sinks[*sink].name.as_str();
@@ -92,7 +93,7 @@ pub async fn recover(owner: &Owner, first: Vec<Beginning>) -> Result<Recovered> 
     let mut changed = false;
     if !replay.is_empty() {
         let recorded = checkpoint.clone();
-        replay_epoch(owner, &mut checkpoint, &replay).await?;
+        replay_epoch(owner, &mut checkpoint, &replay, cut_off).await?;
         changed = identities::differ(&recorded, &checkpoint);
     }
     if !behind.is_empty() {
@@ -119,7 +120,7 @@ async fn book_losses(
     let epoch = checkpoint.epoch;
     let mut booked = losses::book(owner, checkpoint, &targets.given_up).await?;
     if booked.epoch > epoch && booked.sinks.get(DEAD_LETTERS).is_some_and(|state| state.owes) {
-        replay_epoch(owner, &mut booked, &[DEAD_LETTERS]).await?;
+        replay_epoch(owner, &mut booked, &[DEAD_LETTERS], BTreeMap::new()).await?;
     }
     Ok(booked)
 }
@@ -401,16 +402,22 @@ fn of_decided(error: Error, epoch: u64) -> Error {
 }
 
 /// Gives the recorded cuts of the newest epoch again, to the sinks that lost them. Where a loss is
-/// accepted, a split of which other rows come than were recorded is given up.
-async fn replay_epoch(owner: &Owner, checkpoint: &mut Checkpoint, replay: &[&str]) -> Result<()> {
-    let mut given_up = BTreeSet::new();
+/// accepted, a split of which other rows come than were recorded is given up. Nothing is read
+/// behind the places where splits were cut off for sinks that hold the epoch.
+async fn replay_epoch(
+    owner: &Owner,
+    checkpoint: &mut Checkpoint,
+    replay: &[&str],
+    cut_off: BTreeMap<usize, Position>,
+) -> Result<()> {
+    let mut gone = Gone { given_up: BTreeSet::new(), cut_off };
     loop {
-        let others = replay_without(owner, checkpoint, replay, &given_up).await?;
+        let others = replay_without(owner, checkpoint, replay, &gone).await?;
         if others.is_empty() {
             return Ok(());
         }
         // Each turn gives up at least one more.
-        given_up.extend(others);
+        gone.given_up.extend(others);
     }
 }
 
@@ -420,7 +427,7 @@ async fn replay_without(
     owner: &Owner,
     checkpoint: &mut Checkpoint,
     replay: &[&str],
-    given_up: &BTreeSet<usize>,
+    gone: &Gone,
 ) -> Result<BTreeSet<usize>> {
     let then = owner.as_of(checkpoint).await?;
     failpoint::reach("recover.replay").await?;
@@ -438,7 +445,7 @@ async fn replay_without(
     let attempt = Attempt::start(&then, before, epoch, cast).await;
     let mut attempt = attempt.map_err(|error| of_decided(error, checkpoint.epoch))?;
     attempt.checkpoint = checkpoint.clone();
-    let outcome = replay_into(&mut attempt, epoch, given_up).await;
+    let outcome = replay_into(&mut attempt, epoch, gone).await;
     checkpoint.clone_from(&attempt.checkpoint);
     let (others, error) = match outcome {
         Ok(others) => (others, None),
@@ -453,10 +460,10 @@ async fn replay_without(
 async fn replay_into(
     attempt: &mut Attempt<'_>,
     epoch: EpochStart,
-    given_up: &BTreeSet<usize>,
+    gone: &Gone,
 ) -> Result<BTreeSet<usize>> {
     let checkpoint = attempt.checkpoint.clone();
-    let feed = Feed::new(attempt.owner, &checkpoint, epoch, given_up.clone());
+    let feed = Feed::new(attempt.owner, &checkpoint, epoch, gone.clone());
     let outlet = attempt.shared.outlet.clone();
     let budget = attempt.shared.budget.clone();
     let cut_off = tokio::select! {
@@ -467,7 +474,7 @@ async fn replay_into(
     attempt.pass_barrier(next, &mut Tally::default()).await?;
     let reports = attempt.prepare_replayed(epoch).await?;
     let accepts = attempt.owner.options.accept_loss;
-    let terms = Terms { accepts, given_up, cut_off: &cut_off };
+    let terms = Terms { accepts, gone, cut_off: &cut_off };
     match losses::of_replay(&checkpoint, &attempt.owner.pipeline, &reports, &terms)? {
         Compared::Others(splits) => Ok(splits),
         Compared::Same(losses) => {

@@ -36,6 +36,15 @@ sinks:
   out: { type: memory, input: numbers, store: NAME-out, kind: transaction }
 ";
 
+/// The same into two sinks, which do not commit at once.
+const TWO: &str = "
+sources:
+  numbers: { type: aging }
+sinks:
+  out: { type: memory, input: numbers, store: NAME-out, kind: transaction }
+  also: { type: memory, input: numbers, store: NAME-also, kind: transaction }
+";
+
 /// What has become of the records of a pipeline.
 #[derive(Clone, Default)]
 struct Shape {
@@ -196,28 +205,44 @@ impl SplitReader for AgingReader {
 struct Fixture {
     data: tempfile::TempDir,
     name: String,
+    yaml: &'static str,
 }
 
 impl Fixture {
     /// An epoch that is decided and was lost by its sink, over records that are not as they were.
     fn new(shape: Shape) -> Self {
+        Self::of(PIPELINE, shape)
+    }
+
+    /// The same of another pipeline.
+    fn of(yaml: &'static str, shape: Shape) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let name = format!("losses-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-        let fixture = Self { data: tempfile::tempdir().unwrap(), name };
-        failpoint::arm("decide.after", 1, Action::Halt);
+        let fixture = Self { data: tempfile::tempdir().unwrap(), name, yaml };
+        fixture.killed("decide.after", 1, false);
+        fixture.becomes(shape);
+        fixture
+    }
+
+    /// What becomes of the records.
+    fn becomes(&self, shape: Shape) {
+        SHAPES.lock().unwrap().insert(self.name.clone(), shape);
+    }
+
+    /// A run that dies at a point.
+    fn killed(&self, point: &'static str, pass: u64, accept_loss: bool) {
+        failpoint::arm(point, pass, Action::Halt);
         block_on(async {
             tokio::select! {
-                ended = fixture.run(false) => panic!("nothing was decided: {ended:?}"),
+                ended = self.run(accept_loss) => panic!("{point}:{pass} was not passed: {ended:?}"),
                 () = failpoint::halted() => {}
             }
         });
-        SHAPES.lock().unwrap().insert(fixture.name.clone(), shape);
-        fixture
     }
 
     async fn run(&self, accept_loss: bool) -> Result<Summary> {
         let proof = Proof {
-            yaml: format!("name: {}{}", self.name, PIPELINE.replace("NAME", &self.name)),
+            yaml: format!("name: {}{}", self.name, self.yaml.replace("NAME", &self.name)),
             transforms: &[],
             make_step: steps::make,
             connectors: &[&connector_memory::Memory, &Agings],
@@ -247,7 +272,11 @@ impl Fixture {
     }
 
     fn held(&self) -> Vec<i64> {
-        let rows = store(&format!("{}-out", self.name)).rows();
+        self.held_by("out")
+    }
+
+    fn held_by(&self, sink: &str) -> Vec<i64> {
+        let rows = store(&format!("{}-{sink}", self.name)).rows();
         let mut positions: Vec<_> =
             rows.iter().flat_map(|batch| origins(batch).unwrap()).map(|row| row.1).collect();
         positions.sort_unstable();
@@ -359,17 +388,58 @@ fn records_that_were_cut_off_are_delivered_once_wherever_the_process_dies() {
         ("acknowledge.done", 1),
     ] {
         let fixture = Fixture::new(cut());
-        failpoint::arm(point, pass, Action::Halt);
-        block_on(async {
-            tokio::select! {
-                ended = fixture.run(true) => panic!("{point}:{pass} was not passed: {ended:?}"),
-                () = failpoint::halted() => {}
-            }
-        });
+        fixture.killed(point, pass, true);
         block_on(fixture.run(true)).unwrap();
         let held: Vec<i64> = (0..57).step_by(2).collect();
         assert_eq!((fixture.held(), fixture.lost()), (held, 22), "{point}:{pass}");
     }
+}
+
+/// One sink committed without what was cut off, or none did, when the process died; then
+/// everything is back. What a sink lacks comes as another split, to whom it is not there yet.
+#[test]
+fn what_was_cut_off_and_is_back_is_delivered_once_to_each_sink() {
+    let _alone = Proof::alone();
+    let all: Vec<i64> = even(0).collect();
+    // Both sinks are first asked to commit what they had, which is gone.
+    for (point, pass, is_behind) in [
+        ("recover.replay", 1, false),
+        ("recover.replayed", 1, false),
+        ("commit.sink.after", 3, true),
+        ("recover.done", 1, false),
+    ] {
+        for accept_loss in [false, true] {
+            let fixture = Fixture::of(TWO, cut());
+            fixture.killed(point, pass, true);
+            let held = ["out", "also"].map(|sink| fixture.held_by(sink).len());
+            assert_eq!(is_behind, held[0] != held[1], "{point}: {held:?}");
+            fixture.becomes(Shape { exact: true, ..Shape::default() });
+            block_on(fixture.run(accept_loss)).unwrap();
+            for sink in ["out", "also"] {
+                assert_eq!(fixture.held_by(sink), all, "{point}: {sink}");
+            }
+            // It was lost in both sinks, which got it as another split, or in none.
+            let (lost, delivered) = (fixture.lost(), fixture.sum(|counts| counts.delivered));
+            assert_eq!(delivered - lost, 2 * all.len() as u64, "{point}: {lost}");
+        }
+    }
+}
+
+/// One sink committed without what was cut off; for the other one more is gone.
+#[test]
+fn what_is_cut_off_further_is_lost_to_the_sink_that_lacks_it() {
+    let _alone = Proof::alone();
+    let fixture = Fixture::of(TWO, cut());
+    fixture.killed("commit.sink.after", 3, true);
+    fixture.becomes(Shape { cut: Some(37), exact: true, ..Shape::default() });
+    let error = block_on(fixture.run(false)).unwrap_err();
+    assert!(error.chain().contains("records 0 to 100"), "{}", error.chain());
+    block_on(fixture.run(true)).unwrap();
+    let mut held = ["out", "also"].map(|sink| fixture.held_by(sink));
+    held.sort_by_key(Vec::len);
+    // Behind the place at 35 stands another split, whose record 36 comes.
+    assert_eq!(held[0], (0..37).step_by(2).collect::<Vec<i64>>());
+    assert_eq!(fixture.lost(), 22 + 32);
 }
 
 #[test]
@@ -427,13 +497,7 @@ fn late_letters_stand_once_wherever_the_process_dies() {
     ] {
         let fixture = Fixture::new(Shape::default());
         fixture.refuse(Some(60));
-        failpoint::arm(point, pass, Action::Halt);
-        block_on(async {
-            tokio::select! {
-                ended = fixture.run(true) => panic!("{point}:{pass} was not passed: {ended:?}"),
-                () = failpoint::halted() => {}
-            }
-        });
+        fixture.killed(point, pass, true);
         block_on(fixture.run(true)).unwrap();
         let held: Vec<_> = even(0).filter(|at| *at < 60).collect();
         assert_eq!(
