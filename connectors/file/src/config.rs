@@ -163,6 +163,8 @@ pub enum Included {
         path: PathBuf,
         /// Where it is named.
         place: Place,
+        /// The setting that names it.
+        field: String,
     },
     /// All files of a pattern.
     Glob(String),
@@ -189,11 +191,12 @@ impl Excluded {
     }
 }
 
-/// Checks the settings and the files that are named without a pattern.
+/// Checks the settings. Whether files are there that are named without a pattern, the first look
+/// says: it knows what was read before.
 ///
 /// # Errors
-/// Config: a bad pattern or size, a missing file, a folder. External: a folder on the way to a
-/// file may not be searched.
+/// Config: a bad pattern or size, a folder. External: a folder on the way to a file may not be
+/// searched.
 pub fn patterns(config: &Config, section: &Section) -> Result<Patterns> {
     let size = |name: &str, size: ByteSize, allowed: RangeInclusive<ByteSize>| {
         if allowed.contains(&size) {
@@ -214,8 +217,14 @@ pub fn patterns(config: &Config, section: &Section) -> Result<Patterns> {
             .field("paths")
             .hint("add a path or a pattern, e.g. `paths: [\"/var/log/nginx/*.log*\"]`"));
     }
+    let mut included = each(section, "paths", &config.paths, included)?;
+    for (index, one) in included.iter_mut().enumerate() {
+        if let Included::File { field, .. } = one {
+            *field = format!("paths.{index}");
+        }
+    }
     Ok(Patterns {
-        included: each(section, "paths", &config.paths, included)?,
+        included,
         excluded: each(section, "exclude", &config.exclude, excluded)?,
         repeated: config.copies,
     })
@@ -255,15 +264,12 @@ fn included(text: &str, place: &Place) -> Result<Included> {
             .hint(format!("name its files, e.g. \"{}/*.log*\"", text.trim_end_matches('/'))));
     }
     let exists = path.try_exists().external(|| format!("could not look for file {text:?}"))?;
-    if exists {
-        return Ok(Included::File { path: path.to_owned(), place: place.clone() });
-    }
-    if is_pattern(text) {
+    if !exists && is_pattern(text) {
         pattern(text)?;
         return Ok(Included::Glob(text.to_owned()));
     }
-    Err(Error::config(format!("file {text:?} does not exist"))
-        .hint("create it, correct the path, or use a pattern, which may match nothing yet"))
+    let (path, place) = (path.to_owned(), place.clone());
+    Ok(Included::File { path, place, field: String::new() })
 }
 
 fn excluded(text: &str, _place: &Place) -> Result<Excluded> {
@@ -317,7 +323,7 @@ mod tests {
     #[test]
     fn wrong_settings_name_their_place() {
         check("paths", "/no/such/*.log", "fine");
-        check("paths", "/no/such.log", "p.yaml:3:1: file \"/no/such.log\" does not exist");
+        check("paths", "/no/such.log", "fine");
         check("paths", "/", "p.yaml:3:1: \"/\" is a folder");
         check("paths", "a[", "p.yaml:3:1: \"a[\" is not a pattern: invalid range pattern");
         check("exclude", "*.gz", "fine");

@@ -27,6 +27,7 @@ use crate::matching::{
     Candidate, Failures, assign, ids_of, warning_if_filled, warning_if_replaced,
     warning_if_truncated, warning_of_cut_off,
 };
+use crate::missing;
 use crate::proof;
 use crate::repeats::{Comparisons, Repeat, Sorted, words_of_twins};
 use crate::stream::Packing;
@@ -107,8 +108,8 @@ impl Finder {
     /// and cannot be read. A call that fails changes nothing.
     ///
     /// # Errors
-    /// External, the first time: a file that is named without a pattern cannot be read. Bug: a
-    /// known split is not ours.
+    /// The first time, of a file that is named without a pattern: Config: it is not there, and
+    /// nothing was ever read of it. External: it cannot be read. Bug: a known split is not ours.
     pub fn discover(&mut self, attempt: &mut Attempt) -> Result<Differences> {
         attempt.forget_files();
         let said = self.look(attempt);
@@ -131,7 +132,12 @@ impl Finder {
 
     fn look(&mut self, attempt: &mut Attempt) -> Result<Differences> {
         self.looker.begin();
+        let missing = match self.has_begun {
+            true => Vec::new(),
+            false => missing::told(&self.included, &attempt.candidates)?,
+        };
         let mut named = self.find()?;
+        named.warnings.extend(missing);
         let mut failures = Failures::default();
         let found = std::mem::take(&mut named.found);
         self.copies.retain(&found);

@@ -23,6 +23,7 @@ mod identity;
 mod kin;
 mod look;
 mod matching;
+mod missing;
 mod packed;
 mod points;
 mod proof;
@@ -93,12 +94,11 @@ impl Connector for File {
         Ok(Arc::new(source::Files::new(config, patterns)))
     }
 
-    fn unreadable(&self, section: &Section, _ctx: &BuildContext) -> Result<Vec<Unreadable>> {
+    fn unreadable(&self, section: &Section, known: &[KnownSplit]) -> Result<Vec<Unreadable>> {
         let config = section.read::<config::Config>()?;
         let patterns = config::patterns(&config, section)?;
         let packing = config.packing();
-        Ok(Finder::new(patterns, packing, Duration::ZERO)
-            .discover(&mut Attempt::default())?
-            .unreadable)
+        let mut attempt = Attempt::new(known)?;
+        Ok(Finder::new(patterns, packing, Duration::ZERO).discover(&mut attempt)?.unreadable)
     }
 }

@@ -17,8 +17,8 @@ use plan::{Document, Plan, Vocabulary};
 use query::audit::AuditedSink;
 use runtime::replay::{DEAD_LETTER_STATES, Request};
 use runtime::{BindContext, MakeStep, Pipeline, Rebuild, Recipe};
-use state::CheckpointStore;
 use state::checkpoint::SEMANTICS;
+use state::{CheckpointStore, SplitState};
 use tokio::sync::watch;
 
 use crate::commands::run;
@@ -423,6 +423,28 @@ pub async fn inspect(plan: &Plan, pipeline: &Pipeline) -> Result<Vec<String>> {
     runtime::inspect(pipeline, options.as_ref(), &only_read(plan, pipeline)?).await
 }
 
+/// The splits that a history on this machine knows; none where there is none, or it is damaged,
+/// which is a matter of the start itself.
+///
+/// # Errors
+/// External: a folder of checkpoints that is on this machine cannot be read.
+pub async fn known_splits(pipeline: &Pipeline) -> Result<Vec<SplitState>> {
+    let mut known = Vec::new();
+    if pipeline.checkpoint_folder()?.is_none_or(|folder| !folder.is_dir()) {
+        return Ok(known);
+    }
+    let store = pipeline.checkpoint_store()?;
+    for lineage in store.lineages(&pipeline.name).await? {
+        if lineage.is_replay() {
+            continue;
+        }
+        if let Ok(Some(newest)) = store.history(&pipeline.name, &lineage).newest().await {
+            known.extend(newest.checkpoint.roster);
+        }
+    }
+    Ok(known)
+}
+
 /// What a start would refuse of names of sources that only their systems can be asked about, as far
 /// as the settings tell: `check` opens no connection.
 ///
@@ -430,20 +452,7 @@ pub async fn inspect(plan: &Plan, pipeline: &Pipeline) -> Result<Vec<String>> {
 /// Config: a source names what another one has read. External: a folder of checkpoints that is on
 /// this machine cannot be read.
 pub async fn inspect_names(plan: &Plan, pipeline: &Pipeline) -> Result<()> {
-    if pipeline.checkpoint_folder()?.is_none_or(|folder| !folder.is_dir()) {
-        return Ok(());
-    }
-    let store = pipeline.checkpoint_store()?;
-    let mut known = Vec::new();
-    for lineage in store.lineages(&pipeline.name).await? {
-        if lineage.is_replay() {
-            continue;
-        }
-        // One that is damaged is a matter of the start itself.
-        if let Ok(Some(newest)) = store.history(&pipeline.name, &lineage).newest().await {
-            known.extend(newest.checkpoint.roster);
-        }
-    }
+    let known = known_splits(pipeline).await?;
     runtime::refuse_named(pipeline, &known, &|source, split| {
         let node = plan.sources.iter().find(|node| node.name == source)?;
         let mut connectors = registry::connectors().iter();

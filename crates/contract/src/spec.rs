@@ -14,7 +14,7 @@ use crate::discovery::Unreadable;
 use crate::failpoint::Failpoint;
 use crate::needs::Needs;
 use crate::sink::{Promise, Sink};
-use crate::source::Source;
+use crate::source::{KnownSplit, Source};
 use crate::{Error, Result, Section, SplitId};
 
 /// Everything that the program says about a connector.
@@ -171,11 +171,12 @@ pub trait Connector: Send + Sync {
     }
 
     /// What the settings of a source name and cannot be read, as far as a look at this machine
-    /// tells. `check` asks; no connection is opened.
+    /// tells that knows what was read before. `check` asks; no connection is opened.
     ///
     /// # Errors
-    /// As for [`Connector::source`]; External: something that must be there cannot be read.
-    fn unreadable(&self, _section: &Section, _ctx: &BuildContext) -> Result<Vec<Unreadable>> {
+    /// As for [`Connector::source`], and of the first listing: Config: something that must be there
+    /// is not. External: it cannot be read.
+    fn unreadable(&self, _section: &Section, _known: &[KnownSplit]) -> Result<Vec<Unreadable>> {
         Ok(Vec::new())
     }
 

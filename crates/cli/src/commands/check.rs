@@ -8,12 +8,13 @@ use chrono::{DateTime, Utc};
 use clap::Args;
 use contract::sink::Promise;
 use contract::source::{Again, Lineages};
-use contract::spec::{BuildContext, Change};
+use contract::spec::Change;
 use contract::{Lineage, Result, Section};
 use plan::schedule::{Missed, Schedule};
 use runtime::schedule::next_times;
 use runtime::{Pipeline, Trouble, troubles};
 use serde::Serialize;
+use state::SplitState;
 
 use crate::arguments::Global;
 use crate::failure::Exit;
@@ -255,7 +256,8 @@ async fn look_at(loaded: &Loaded) -> Result<Checked> {
     if loaded.plan.settings.schedule.is_some() {
         runtime::schedule::check(&loaded.pipeline)?;
     }
-    let mut checked = describe(loaded)?;
+    let known = pipeline::known_splits(&loaded.pipeline).await?;
+    let mut checked = describe(loaded, &known)?;
     for transform in &mut checked.transforms {
         let mut decisions = loaded.decisions.iter();
         let decision = decisions.find(|decision| decision.step == transform.transform);
@@ -283,13 +285,15 @@ async fn noted(pipeline: &Pipeline) -> Result<Vec<Trouble>> {
     troubles::kept(&store.history(&pipeline.name, &Lineage::main())).await
 }
 
-fn describe(loaded: &Loaded) -> Result<Checked> {
+fn describe(loaded: &Loaded, known: &[SplitState]) -> Result<Checked> {
     let Loaded { plan, pipeline: bound, provenance, .. } = loaded;
     let sources = plan.sources.iter().zip(&bound.sources).map(|(planned, node)| {
-        let ctx = BuildContext::new(&plan.name, &planned.name, &bound.data);
+        let known = known.iter().filter(|state| state.source == node.name);
+        let known: Vec<_> = known.map(|state| state.known.clone()).collect();
         let connectors = registry::connectors().iter();
         let connector = connectors.into_iter().find(|one| one.spec().name == planned.kind);
-        let unreadable = connector.map(|one| one.unreadable(&planned.section, &ctx)).transpose()?;
+        let unreadable =
+            connector.map(|one| one.unreadable(&planned.section, &known)).transpose()?;
         Ok(Source {
             source: node.name.clone(),
             r#type: planned.kind.clone(),

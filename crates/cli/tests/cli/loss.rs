@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
+use testkit::services::{find, unique};
+
 use crate::Desk;
+use crate::replaced::ask;
 
 const PIPELINE: &str = "\
 name: web
@@ -302,5 +305,93 @@ fn what_stands_before_a_cut_is_delivered_once_wherever_the_process_dies() {
         let [lost] = numbers(&desk, LOST)[..] else { panic!("one number") };
         assert!((400..=467).contains(&lost), "{point}: {lost} booked as lost");
         desk.done(&["audit", "web.yaml"]);
+    }
+}
+
+/// A file that was cut off is back after one of two sinks committed without the rest: what was lost
+/// to that one comes to both as another split.
+#[test]
+fn a_file_that_is_back_between_two_commits_of_a_loss_is_delivered_once_to_each_sink() {
+    let Some(url) = find("postgres") else { return };
+    for (point, accept) in [
+        ("postgres.commit.after:1", &[][..]),
+        ("postgres.commit.after:1", &["--accept-loss"]),
+        ("lake.commit.after:1", &[]),
+        ("lake.commit.after:1", &["--accept-loss"]),
+    ] {
+        let desk = Desk::new();
+        let lines: String =
+            (0..LINES).map(|number| format!("line {number:04} abcdefg\n")).collect();
+        desk.write("kept.log", &lines);
+        let table = unique("back");
+        let warehouse = format!(
+            "  warehouse: {{ type: postgres, input: parsed, url: '{url}', table: {table}, \
+             create: true }}\n"
+        );
+        desk.write("web.yaml", &(PIPELINE.replace("[a-z]+", ".+") + &warehouse));
+        let run = |point: &str, more: &[&str]| {
+            let arguments = [&["run", "web.yaml", "--until-end", "--quiet"], more].concat();
+            let killed = desk.command(&arguments).env("LOGMILL_FAILPOINT", point).status();
+            assert_eq!(killed.expect("the program starts").code(), None, "{point} is passed");
+        };
+        run("decide.after:1", &[]);
+        remove_files(&desk.path().join("logmill-data/lake/web"));
+        let file = std::fs::File::options().write(true).open(desk.path().join("kept.log"));
+        file.expect("it is there").set_len(600 * LINE_BYTES as u64).expect("truncated");
+        run(point, &["--accept-loss"]);
+        desk.write("kept.log", &lines);
+        desk.done(&[&["run", "web.yaml", "--until-end"], accept].concat());
+        let all = LINES as u64;
+        assert_eq!(numbers(&desk, ROWS), [all, all], "{point}");
+        let held = ask(&url, &format!("SELECT count(*), count(DISTINCT word) FROM {table}"));
+        assert_eq!(held, format!("{all}|{all}"), "{point}");
+        let books = "SELECT sum(delivered) - sum(lost) AS rows FROM ledger \
+                     WHERE sink <> 'dead_letters'";
+        assert_eq!(numbers(&desk, books), [2 * all], "{point}");
+        desk.done(&["audit", "web.yaml"]);
+    }
+}
+
+/// A file that is named without a pattern and is gone: whatever was decided of it can be finished,
+/// and what it delivered can be audited. One that nobody read yet is a mistake.
+#[test]
+fn a_named_file_that_is_gone_keeps_nobody_from_finishing_its_epoch() {
+    let desk = Desk::new();
+    desk.write("kept.log", "a\n1\nb\n");
+    desk.write("gone.log", "c\n2\nd\n");
+    let named = PIPELINE.replace("['*.log']", "[kept.log, gone.log]");
+    desk.write("web.yaml", &named);
+    let killed = desk
+        .command(&["run", "web.yaml", "--until-end", "--quiet"])
+        .env("LOGMILL_FAILPOINT", "decide.after:1")
+        .status()
+        .expect("the program starts");
+    assert_eq!(killed.code(), None, "the epoch is decided");
+    for table in ["web", "dead_letters"] {
+        remove_files(&desk.path().join("logmill-data/lake").join(table));
+    }
+    std::fs::remove_file(desk.path().join("gone.log")).expect("removed");
+    desk.done(&["check", "web.yaml"]);
+    let stopped = desk.run(&["run", "web.yaml", "--until-end"]);
+    assert_eq!(stopped.code, 1, "{}", stopped.stderr);
+    for part in ["gone.log", "records 0 to 6", "run --accept-loss"] {
+        assert!(stopped.stderr.contains(part), "{part}: {}", stopped.stderr);
+    }
+    let unfinished = desk.run(&["audit", "web.yaml"]);
+    assert_eq!(unfinished.code, 3, "{}", unfinished.stderr);
+    let done = desk.done(&["run", "web.yaml", "--until-end", "--accept-loss"]);
+    assert!(done.stderr.contains("gone.log\" is not there any more"), "{}", done.stderr);
+    assert_eq!(words(&desk), "word a b ");
+    desk.done(&["audit", "web.yaml"]);
+    desk.write("kept.log", "a\n1\nb\ne\n");
+    desk.done(&["run", "web.yaml", "--until-end"]);
+    assert_eq!(words(&desk), "word a b e ");
+    desk.write("web.yaml", &named.replace("gone.log", "gnoe.log"));
+    for command in [&["check", "web.yaml"][..], &["run", "web.yaml", "--until-end"]] {
+        let refused = desk.run(command);
+        assert_eq!(refused.code, 2, "{}", refused.stderr);
+        for part in ["file \"gnoe.log\" does not exist", "web.yaml:3:", "paths.1"] {
+            assert!(refused.stderr.contains(part), "{part}: {}", refused.stderr);
+        }
     }
 }
