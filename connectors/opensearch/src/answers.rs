@@ -28,11 +28,13 @@ pub const ANSWERS: &[Answer] = &[
     Answer {
         answer: "409, and another document stands under its `_id`",
         about: About::Row,
-        then: "delivered only where the document proves to be this row, or under an `id` of \
-               one's own a later one",
+        then: "delivered only where the document proves to be this row, or where the row stood \
+               there before its epoch was decided, under an `id` of one's own, and a later one \
+               took its place",
         proofs: &[
             "under_our_own_names_only_the_very_row_is_counted",
             "a_document_of_somebody_else_is_told_and_not_counted",
+            "what_gives_way_to_another_history_is_told_however_near_their_clocks_are",
             "a_conflict_counts_only_where_the_document_may_stand_there",
             "a_conflict_under_our_own_name_counts_only_where_the_row_stands_there",
         ],

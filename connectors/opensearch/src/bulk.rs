@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use contract::failpoint::reach;
-use contract::sink::SinkReject;
+use contract::sink::{SinkReject, Stage};
 use contract::source::Reject;
 use contract::{Error, Result, SplitId};
 use serde::Deserialize;
@@ -50,6 +50,8 @@ pub struct Document {
     pub id: String,
     /// Its version.
     pub version: i64,
+    /// What is known of the rows of its epoch.
+    pub stage: Stage,
     /// Whether others may have the same `_id`; else only this very record has it.
     pub named: bool,
     /// Whether the document says where its row came from.
@@ -375,6 +377,7 @@ mod tests {
             ordinal: 0,
             id: id.to_owned(),
             version: 1,
+            stage: Stage::Undecided,
             named: true,
             with_origin: true,
             lines: lines.as_bytes().to_vec(),

@@ -3,11 +3,12 @@
 //!
 //! The version is the moment of the row's epoch, which its checkpoint records: an epoch that is
 //! sent again has the same one, whoever begins later (another lineage, a replay of dead letters, a
-//! history begun anew) a later one, and a process that was replaced an earlier one.
-
-use std::time::{SystemTime, UNIX_EPOCH};
+//! history begun anew) a later one, and a process that was replaced an earlier one. Within a
+//! lineage moments never go back; those of two lineages or histories are as good as the clocks of
+//! their machines. So a row that had to give way counts as delivered only where no clock is asked.
 
 use contract::record::{EPOCH, ORDINAL, POSITION, SPLIT, split_seed};
+use contract::sink::Stage;
 use contract::{Lineage, Result};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -18,8 +19,6 @@ use crate::client::{Client, Method};
 /// Bits below the microseconds; they tell apart lineages whose epochs begin at once. What is left
 /// lasts until the year 2255.
 const LINEAGE_BITS: u32 = 10;
-/// How far the clocks of two machines may be apart.
-const CLOCKS_APART_US: i64 = 60_000_000;
 /// Only what is looked at is answered.
 const PATH: &str = "/_mget?filter_path=docs.found,docs._version,docs._source";
 
@@ -33,8 +32,8 @@ pub fn of(lineage: &Lineage, now_us: i64) -> i64 {
 /// What became of a row that met a document of a higher version.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Settled {
-    /// The document holds all of this very row, or, under an `_id` that several have, is a row of
-    /// an epoch that began later.
+    /// The document holds all of this very row; or the row stood there before its epoch was
+    /// decided, and one of an epoch that began later has taken its place.
     Delivered,
     /// There is no such document any more.
     Again,
@@ -73,16 +72,14 @@ pub async fn settle(client: &Client, rows: &[(Document, String)]) -> Result<Vec<
     if standing.docs.len() != rows.len() {
         return Err(broken());
     }
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let now_us = i64::try_from(now.as_micros()).unwrap_or(i64::MAX);
     let pairs = rows.iter().zip(&standing.docs);
-    Ok(pairs.map(|((row, _), found)| judge(row, found, now_us)).collect())
+    Ok(pairs.map(|((row, _), found)| judge(row, found)).collect())
 }
 
-fn judge(row: &Document, found: &Found, now_us: i64) -> Settled {
+fn judge(row: &Document, found: &Found) -> Settled {
     match (found.found, row.named) {
         (false, _) => Settled::Again,
-        (true, true) => judge_named(row, found, now_us),
+        (true, true) => judge_named(row, found),
         (true, false) if holds(&found.source, row) => Settled::Delivered,
         (true, false) => Settled::Foreign(format!(
             "a document of version {} with other values stands under the _id of this record; \
@@ -100,25 +97,24 @@ fn holds(source: &Value, row: &Document) -> bool {
         && fields.iter().all(|(name, value)| name == EPOCH || source.get(name) == Some(value))
 }
 
-fn judge_named(row: &Document, found: &Found, now_us: i64) -> Settled {
+fn judge_named(row: &Document, found: &Found) -> Settled {
     let source = &found.source;
-    let same = source[SPLIT].as_str() == Some(row.split.as_str())
-        && source[POSITION].as_i64() == Some(row.position)
+    let origin = source[SPLIT].as_str().zip(source[POSITION].as_i64());
+    let same = origin == Some((row.split.as_str(), row.position))
         && source[ORDINAL].as_i64().unwrap_or_default() == row.ordinal;
     if same && holds(source, row) {
         return Settled::Delivered;
     }
-    // Without origins the version alone tells, which nobody else makes of such moments.
-    let ours = !row.with_origin || [SPLIT, POSITION, EPOCH].iter().all(|it| !source[*it].is_null());
-    let latest = now_us.saturating_add(CLOCKS_APART_US).clamp(0, i64::MAX >> LINEAGE_BITS);
-    let possible = row.version..=((latest << LINEAGE_BITS) | ((1 << LINEAGE_BITS) - 1));
-    if ours && possible.contains(&found.version) {
+    // Without origins the version alone tells.
+    let ours = !row.with_origin || (origin.is_some() && !source[EPOCH].is_null());
+    if ours && row.stage == Stage::Decided && found.version > row.version {
         return Settled::Delivered;
     }
-    let what = match same {
-        // Of a file that was rewritten, read anew after a clock was set back.
-        true => "with other values, and later than now by this machine's clock,",
-        false => "which this pipeline did not write",
+    let what = match origin {
+        _ if same => "with other values".to_owned(),
+        Some((split, position)) => format!("of record {position} of split {split:?}"),
+        None if row.with_origin => "which this pipeline did not write".to_owned(),
+        None => "with other values, or of another record,".to_owned(),
     };
     Settled::Foreign(format!(
         "a document of version {} {what} stands under this _id; ours would have version {}",
@@ -148,7 +144,7 @@ mod tests {
         assert!(of(&main, i64::MAX) > 0);
     }
 
-    fn check(with_origin: bool, found: Value, expect: &Settled) {
+    fn check(stage: Stage, with_origin: bool, found: Value, expect: &Settled) {
         let version = of(&Lineage::new("main"), NOW_US);
         let row = Document {
             split: SplitId::new("a.log"),
@@ -156,13 +152,14 @@ mod tests {
             ordinal: 0,
             id: "x".to_owned(),
             version,
+            stage,
             named: true,
             with_origin,
             lines: b"{}\n{\"v\":\"new\",\"_epoch\":1}".to_vec(),
             earlier: Vec::new(),
         };
         let found: Found = serde_json::from_value(found).expect("a document");
-        let settled = match judge(&row, &found, NOW_US + 1_000_000) {
+        let settled = match judge(&row, &found) {
             Settled::Foreign(_) => Settled::Foreign(String::new()),
             settled => settled,
         };
@@ -170,31 +167,29 @@ mod tests {
     }
 
     #[test]
-    fn a_row_gives_way_to_itself_and_to_later_epochs_alone() {
+    fn a_row_gives_way_to_itself_and_once_it_was_taken_to_later_epochs_of_ours() {
+        use Stage::{Decided, Undecided};
         let later = of(&Lineage::new("k.t.1"), NOW_US + 5);
         let origin =
             |position: i64| json!({ "_split": "a.log", "_position": position, "_epoch": 9 });
         let foreign = Settled::Foreign(String::new());
-        check(true, json!({ "found": false }), &Settled::Again);
+        check(Undecided, true, json!({ "found": false }), &Settled::Again);
         let mut itself = origin(7);
         itself["v"] = json!("new");
         let itself = json!({ "found": true, "_version": i64::MAX, "_source": itself });
-        check(true, itself, &Settled::Delivered);
-        // Another history read other values there, when the clock was ahead.
+        check(Undecided, true, itself, &Settled::Delivered);
+        // Another history read other values there, while a clock was ahead, however little.
         let mut altered = origin(7);
         altered["v"] = json!("old");
-        let ahead = json!({ "found": true, "_version": i64::MAX, "_source": altered });
-        check(true, ahead, &foreign);
-        let near = json!({ "found": true, "_version": later, "_source": altered });
-        check(true, near, &Settled::Delivered);
-        let newer = json!({ "found": true, "_version": later, "_source": origin(9) });
-        check(true, newer, &Settled::Delivered);
-        let future = of(&Lineage::new("main"), NOW_US * 2);
-        let future = json!({ "found": true, "_version": future, "_source": origin(9) });
-        check(true, future, &foreign);
+        for found in [altered, origin(9)] {
+            let found = json!({ "found": true, "_version": later, "_source": found });
+            check(Undecided, true, found.clone(), &foreign);
+            check(Decided, true, found, &Settled::Delivered);
+        }
         let stranger = json!({ "found": true, "_version": later, "_source": {} });
-        check(true, stranger.clone(), &foreign);
-        check(false, stranger, &Settled::Delivered);
-        check(false, json!({ "found": true, "_version": i64::MAX }), &foreign);
+        check(Undecided, true, stranger.clone(), &foreign);
+        check(Decided, true, stranger.clone(), &foreign);
+        check(Undecided, false, stranger.clone(), &foreign);
+        check(Decided, false, stranger, &Settled::Delivered);
     }
 }

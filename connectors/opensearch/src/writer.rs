@@ -14,7 +14,7 @@ use contract::error::Context;
 use contract::failpoint::reach;
 use contract::record::{Origins, is_origin};
 use contract::sink::{
-    Commit, CommitOutcome, Prepared, Rejects, Room, SinkReject, Writer, WriterContext,
+    Commit, CommitOutcome, Prepared, Rejects, Room, SinkReject, Stage, Writer, WriterContext,
 };
 use contract::transform::EpochStart;
 use contract::{Error, Lineage, Result, SplitId};
@@ -45,6 +45,8 @@ pub struct SearchWriter {
     bulks_at_once: usize,
     /// The moment of the epoch under way, in microseconds since 1970.
     now_us: Option<i64>,
+    /// What is known of its rows.
+    stage: Stage,
     /// A lineage's rows since its last epoch.
     taken: HashMap<Lineage, Taken>,
 }
@@ -78,6 +80,7 @@ impl SearchWriter {
             bulk_bytes_max,
             bulks_at_once,
             now_us: None,
+            stage: Stage::default(),
             taken: HashMap::new(),
         }
     }
@@ -113,6 +116,7 @@ impl SearchWriter {
                 ordinal: origins.numbers().ordinal(row),
                 id: String::new(),
                 version,
+                stage: self.stage,
                 named: ids.is_some(),
                 with_origin: self.with_origin,
                 lines: Vec::new(),
@@ -213,8 +217,8 @@ impl Taken {
 
 #[async_trait]
 impl Writer for SearchWriter {
-    fn start_epoch(&mut self, epoch: EpochStart) {
-        self.now_us = Some(epoch.now_us);
+    fn start_epoch(&mut self, epoch: EpochStart, stage: Stage) {
+        (self.now_us, self.stage) = (Some(epoch.now_us), stage);
     }
 
     async fn write(&mut self, lineage: &Lineage, records: RecordBatch) -> Result<Room> {

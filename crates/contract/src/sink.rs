@@ -97,6 +97,16 @@ pub struct WriterContext {
     pub threads: usize,
 }
 
+/// What is known of the rows of an epoch when a writer gets them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stage {
+    /// Nobody took them yet, or nobody knows.
+    #[default]
+    Undecided,
+    /// The epoch is decided: the sink took each of them before, and gets them again.
+    Decided,
+}
+
 /// Which of all the tables, topics, indexes or buckets that ever had one name rows went into. Who
 /// deletes one and makes it anew gives the new one another number.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -305,7 +315,7 @@ pub trait Writer: Send {
     /// Called before the first rows of every epoch. An epoch that is sent again after it was
     /// decided has the moment that its checkpoint recorded; one that was not decided has a later
     /// one than every attempt before it.
-    fn start_epoch(&mut self, _epoch: EpochStart) {}
+    fn start_epoch(&mut self, _epoch: EpochStart, _stage: Stage) {}
 
     /// Takes rows of one split. May buffer up to the context's memory, may wait.
     ///

@@ -10,7 +10,7 @@ use std::time::Instant;
 use arrow::array::BooleanArray;
 use arrow::compute::filter_record_batch;
 use contract::record::{for_sink, ordinals, positions};
-use contract::sink::{Commit, CommitOutcome, Identity, Prepared, Room, SinkReject, Writer};
+use contract::sink::{Commit, CommitOutcome, Identity, Prepared, Room, SinkReject, Stage, Writer};
 use contract::transform::EpochStart;
 use contract::{Error, Lineage, Result, failpoint};
 use state::lease::Lease;
@@ -146,7 +146,8 @@ impl SinkTask {
         let records = for_sink(&records, schema, parcel.split.id(), self.epoch)?;
         if self.started != Some(self.epoch) {
             self.started = Some(self.epoch);
-            self.writer.start_epoch(EpochStart { epoch: self.epoch, now_us: parcel.now_us });
+            let epoch = EpochStart { epoch: self.epoch, now_us: parcel.now_us };
+            self.writer.start_epoch(epoch, self.skip.stage);
         }
         let begun = Instant::now();
         let room = self.writer.write(&self.lineage, records).await?;
@@ -212,20 +213,25 @@ pub async fn commit_one(
     Ok(outcome)
 }
 
-/// Rows that a replay leaves out: (split, position, ordinal).
+/// Rows that a replay leaves out.
 #[derive(Debug, Default)]
-pub struct Skip(HashSet<(String, i64, i64)>);
+pub struct Skip {
+    /// (split, position, ordinal).
+    rows: HashSet<(String, i64, i64)>,
+    /// What is known of the others.
+    stage: Stage,
+}
 
 impl Skip {
     /// The rows that a sink refused in the epoch that is replayed.
     pub fn new<'a>(rejects: impl Iterator<Item = &'a SinkReject>) -> Self {
         let rows = rejects
             .map(|row| (row.split.as_str().to_owned(), row.reject.position, row.reject.ordinal));
-        Self(rows.collect())
+        Self { rows: rows.collect(), stage: Stage::Decided }
     }
 
     fn without(&self, parcel: &Parcel) -> Result<arrow::array::RecordBatch> {
-        if self.0.is_empty() {
+        if self.rows.is_empty() {
             return Ok(parcel.records.clone());
         }
         let ordinals = ordinals(&parcel.records);
@@ -234,7 +240,7 @@ impl Skip {
             .map(|(row, position)| {
                 let ordinal = ordinals.map_or(0, |ordinals| ordinals.value(row));
                 let split = parcel.split.id().as_str().to_owned();
-                Some(!self.0.contains(&(split, *position, ordinal)))
+                Some(!self.rows.contains(&(split, *position, ordinal)))
             })
             .collect();
         filter_record_batch(&parcel.records, &keep)

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
-use contract::sink::{Prepared, ReadBack, Sink, Writer, WriterContext};
+use contract::sink::{Prepared, ReadBack, Sink, Stage, Writer, WriterContext};
 use contract::transform::EpochStart;
 use contract::{Lineage, Origin, Result, SplitId, record};
 use serde_json::{Value, json};
@@ -149,6 +149,12 @@ struct Epoch<'a> {
     incarnation: u32,
     epoch: u64,
     now_us: i64,
+    stage: Stage,
+}
+
+/// An epoch whose rows nobody took yet.
+fn epoch(lineage: &str, incarnation: u32, epoch: u64, now_us: i64) -> Epoch<'_> {
+    Epoch { lineage, incarnation, epoch, now_us, stage: Stage::Undecided }
 }
 
 async fn send(sink: &SearchSink, epoch: &Epoch<'_>, split: &str, batch: &RecordBatch) -> Prepared {
@@ -163,7 +169,7 @@ async fn send(sink: &SearchSink, epoch: &Epoch<'_>, split: &str, batch: &RecordB
         threads: 2,
     };
     let mut writer = sink.open(ctx).await.expect("a writer");
-    writer.start_epoch(EpochStart { epoch: epoch.epoch, now_us: epoch.now_us });
+    writer.start_epoch(EpochStart { epoch: epoch.epoch, now_us: epoch.now_us }, epoch.stage);
     let split = SplitId::new(split);
     let rows = record::for_sink(batch, &schema, &split, epoch.epoch).expect("rows");
     let lineage = Lineage::new(epoch.lineage);
@@ -183,10 +189,10 @@ async fn value_of(sink: &SearchSink, split: &str, position: i64) -> Option<Strin
 async fn what_is_delivered_later_stays_over_lineages_and_histories() {
     for (url, index) in places() {
         let sink = sink(&url, &format!("index: {index}, id: \"{{key}}\""));
-        let main = Epoch { lineage: "main", incarnation: 1, epoch: 57, now_us: moment(100) };
+        let main = epoch("main", 1, 57, moment(100));
         send(&sink, &main, "a.log", &keyed(&["x", "y"], 0, "main")).await;
         // Dead letters that are given again, in the first epoch of a lineage of their own.
-        let replay = Epoch { lineage: "replay/1", incarnation: 2, epoch: 1, now_us: moment(200) };
+        let replay = epoch("replay/1", 2, 1, moment(200));
         let prepared = send(&sink, &replay, "a.log", &keyed(&["x"], 7, "replayed")).await;
         assert_eq!((prepared.rows, prepared.rejects.len()), (1, 0));
         assert_eq!(value_of(&sink, "a.log", 7).await.as_deref(), Some("replayed"));
@@ -194,36 +200,46 @@ async fn what_is_delivered_later_stays_over_lineages_and_histories() {
         let again = send(&sink, &replay, "a.log", &keyed(&["x"], 7, "replayed")).await;
         assert_eq!((again.rows, again.rejects.len()), (1, 0));
         // A history begun anew reads everything again.
-        let anew = Epoch { lineage: "main", incarnation: 3, epoch: 1, now_us: moment(300) };
+        let anew = epoch("main", 3, 1, moment(300));
         let prepared = send(&sink, &anew, "a.log", &keyed(&["x", "y"], 0, "anew")).await;
         assert_eq!((prepared.rows, prepared.rejects.len()), (2, 0));
         assert_eq!(value_of(&sink, "a.log", 0).await.as_deref(), Some("anew"));
         // Another lineage has few epochs and later ones.
-        let other = Epoch { lineage: "k.t.1", incarnation: 3, epoch: 1, now_us: moment(400) };
+        let other = epoch("k.t.1", 3, 1, moment(400));
         send(&sink, &other, "t/1", &keyed(&["x"], 4, "other")).await;
         assert_eq!(value_of(&sink, "t/1", 4).await.as_deref(), Some("other"));
-        // A process that was replaced gives way, and knows to whom.
-        let late = send(&sink, &anew, "a.log", &keyed(&["x"], 0, "late")).await;
-        assert_eq!((late.rows, late.rejects.len()), (1, 0));
+        // What it took before the epoch was decided gives way; what it never took is not counted.
+        let rows = keyed(&["x"], 0, "anew");
+        let decided = Epoch { stage: Stage::Decided, ..anew };
+        let again = send(&sink, &decided, "a.log", &rows).await;
+        assert_eq!((again.rows, again.rejects.len()), (1, 0));
+        let late = send(&sink, &Epoch { stage: Stage::Undecided, ..decided }, "a.log", &rows).await;
+        assert_eq!((late.rows, rejected(&late)), (0, vec![0]));
+        let reason = &late.rejects[0].reject.reason;
+        assert!(reason.contains("of record 4 of split \"t/1\""), "{reason}");
         assert_eq!(value_of(&sink, "t/1", 4).await.as_deref(), Some("other"));
     }
 }
 
-/// A file that was rewritten is read anew, its history is gone, and a clock was ahead meanwhile.
+/// A file that was rewritten is read anew, its history is gone, and a clock was ahead meanwhile: by
+/// years, or by a moment.
 #[tokio::test]
-async fn a_row_that_stands_there_with_other_values_is_told_where_it_is_not_later() {
-    const AHEAD_US: i64 = 4_000_000_000_000_000;
-    for (url, index) in places() {
-        let sink = sink(&url, &format!("index: {index}, id: \"{{key}}\""));
-        let ahead = Epoch { lineage: "main", incarnation: 1, epoch: 1, now_us: AHEAD_US };
-        send(&sink, &ahead, "a.log", &keyed(&["x", "y"], 0, "old")).await;
-        let anew = Epoch { lineage: "main", incarnation: 2, epoch: 1, now_us: moment(100) };
-        let prepared = send(&sink, &anew, "a.log", &keyed(&["x", "y"], 0, "new")).await;
-        assert_eq!((prepared.rows, rejected(&prepared)), (0, vec![0, 1]));
-        let reason = &prepared.rejects[0].reject.reason;
-        assert!(reason.contains("other values"), "{reason}");
-        let same = send(&sink, &anew, "a.log", &keyed(&["x", "y"], 0, "old")).await;
-        assert_eq!((same.rows, same.rejects.len()), (2, 0), "it is the very row");
+async fn what_gives_way_to_another_history_is_told_however_near_their_clocks_are() {
+    for ahead_us in [2_500_000_000_000_000, 1] {
+        for (url, index) in places() {
+            let sink = sink(&url, &format!("index: {index}, id: \"{{key}}\""));
+            let ahead = epoch("main", 1, 1, moment(100) + ahead_us);
+            send(&sink, &ahead, "a.log", &keyed(&["x", "y"], 0, "old")).await;
+            let anew = epoch("main", 2, 1, moment(100));
+            let prepared = send(&sink, &anew, "a.log", &keyed(&["x", "y"], 0, "new")).await;
+            assert_eq!((prepared.rows, rejected(&prepared)), (0, vec![0, 1]));
+            let reason = &prepared.rejects[0].reject.reason;
+            assert!(reason.contains("other values"), "{reason}");
+            let other = send(&sink, &anew, "a.log", &keyed(&["x"], 5, "new")).await;
+            assert_eq!((other.rows, rejected(&other)), (0, vec![5]));
+            let same = send(&sink, &anew, "a.log", &keyed(&["x", "y"], 0, "old")).await;
+            assert_eq!((same.rows, same.rejects.len()), (2, 0), "it is the very row");
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringViewArray};
 use arrow::datatypes::{Int64Type, Schema};
-use contract::sink::{Prepared, ReadBack, Sink, Writer, WriterContext};
+use contract::sink::{Prepared, ReadBack, Sink, Stage, Writer, WriterContext};
 use contract::spec::BuildContext;
 use contract::transform::EpochStart;
 use contract::{Lineage, SplitId, record};
@@ -60,7 +60,7 @@ fn moment(epoch: u64) -> i64 {
 async fn write(writer: &mut dyn Writer, epoch: u64, batch: &RecordBatch) {
     let schema = record::sink_schema(&batch.schema(), true);
     let rows = record::for_sink(batch, &schema, &SplitId::new("a.log"), epoch).expect("rows");
-    writer.start_epoch(EpochStart { epoch, now_us: moment(epoch) });
+    writer.start_epoch(EpochStart { epoch, now_us: moment(epoch) }, Stage::Undecided);
     writer.write(&lineage(), rows).await.expect("written");
 }
 

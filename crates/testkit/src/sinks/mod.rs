@@ -14,8 +14,8 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
 use contract::record::{ORDINAL, POSITION, SPLIT, for_sink, sink_schema};
 use contract::sink::{
-    Commit, CommitOutcome, Held, Prepared, Promise, Proof, ReadBack, Sink, SinkKind, Token, Writer,
-    WriterContext,
+    Commit, CommitOutcome, Held, Prepared, Promise, Proof, ReadBack, Sink, SinkKind, Stage, Token,
+    Writer, WriterContext,
 };
 use contract::spec::Connector;
 use contract::transform::EpochStart;
@@ -222,7 +222,7 @@ impl SinkProof {
     async fn try_write(&self, writer: &mut dyn Writer, epoch: u64, rows: &[i64]) -> Result<()> {
         let (split, schema) = (SplitId::new(self.split), self.ctx().schema);
         let now_us = EPOCH_US * epoch.cast_signed();
-        writer.start_epoch(EpochStart { epoch, now_us });
+        writer.start_epoch(EpochStart { epoch, now_us }, Stage::Undecided);
         let batch = for_sink(&self.likeness.batch(rows), &schema, &split, epoch);
         writer.write(&self.lineage, must(batch, "rows for a sink")).await.map(|_| ())
     }

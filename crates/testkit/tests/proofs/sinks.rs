@@ -10,7 +10,7 @@ use connector_memory::store::{Store, store};
 use contract::record::{ORDINAL, ordinals};
 use contract::sink::{
     BatchStream, Commit, CommitOutcome, Held, Prepared, Promise, Proof, ReadBack, Room, Sink,
-    Token, Writer, WriterContext,
+    Stage, Token, Writer, WriterContext,
 };
 use contract::spec::{BuildContext, Connector, Spec};
 use contract::transform::EpochStart;
@@ -214,8 +214,8 @@ impl FaultyWriter {
 
 #[async_trait]
 impl Writer for FaultyWriter {
-    fn start_epoch(&mut self, epoch: EpochStart) {
-        self.inner.start_epoch(epoch);
+    fn start_epoch(&mut self, epoch: EpochStart, stage: Stage) {
+        self.inner.start_epoch(epoch, stage);
     }
 
     async fn write(&mut self, lineage: &Lineage, records: RecordBatch) -> Result<Room> {
