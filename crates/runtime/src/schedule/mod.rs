@@ -174,10 +174,12 @@ impl Keeper<'_> {
         Ok(settled)
     }
 
-    /// Runs what another process, or an earlier one, began. If it lives, it keeps the lease.
+    /// Runs what another process, or an earlier one, began. If it lives and has the lease, it keeps
+    /// it; if it lives and does not have it yet, the note tells it that somebody else runs this.
     async fn take_up(&self, run: Run) -> Result<()> {
         let taken =
             Run { process: self.process.clone(), outcome: RunOutcome::Running, ..run.clone() };
+        self.it.runs.note(&taken).await?;
         match self.attempt(&taken).await {
             Err(error) if error.kind() == ErrorKind::NotOwner => {
                 info!(pipeline = self.it.pipeline, due = %run.due, "another process runs it");
@@ -213,6 +215,10 @@ impl Keeper<'_> {
                         }
                     }
                 }
+                Err(error) if self.is_taken_up(&run, &error).await? => {
+                    info!(pipeline = self.it.pipeline, due = %run.due, "another process has it");
+                    return Ok(());
+                }
                 Err(error) => error,
             };
             run.message = Some(failure.chain());
@@ -246,6 +252,16 @@ impl Keeper<'_> {
         let outcome = (self.it.start)().await;
         running.set(0.0);
         outcome
+    }
+
+    /// Whether a run that was ours failed because another process has taken it up, which notes what
+    /// becomes of it.
+    async fn is_taken_up(&self, run: &Run, failure: &Error) -> Result<bool> {
+        if failure.kind() != ErrorKind::NotOwner {
+            return Ok(false);
+        }
+        let newest = self.it.runs.newest(UNFINISHED_MAX).await?;
+        Ok(newest.iter().any(|noted| noted.due == run.due && noted.process != run.process))
     }
 
     /// Notes the end of a run, and that older ones of others ended without a word: while they

@@ -12,7 +12,7 @@ use object_store::memory::InMemory;
 use state::{CheckpointStore, Run, RunOutcome, Runs};
 use tokio::sync::watch;
 
-use super::{Clock, Scheduled};
+use super::{Clock, Scheduled, Start};
 use crate::run::Outcome;
 use crate::summary::Summary;
 
@@ -60,38 +60,40 @@ async fn serve(
     to: &str,
     script: &[Script],
 ) -> Result<u32> {
-    let file = format!("name: a\nsources: {{}}\nschedule: {schedule}\n");
-    let section = plan::parse_section(&file, "p.yaml").expect("YAML");
-    let schedule = plan::schedule::Schedule::read(section.get("schedule").expect("a schedule"));
     let (stop, stopped) = watch::channel(false);
     let clock = Arc::new(Virtual { now: Mutex::new(time(from)), end: time(to), stop });
     let script = Mutex::new(script.iter().copied().collect::<VecDeque<_>>());
     let ticking = clock.clone();
     let begun = Arc::new(AtomicU32::new(0));
     let counting = begun.clone();
-    let scheduled = Scheduled {
-        pipeline: "web-logs".into(),
-        schedule: schedule.expect("right"),
-        runs: runs.clone(),
-        start: Arc::new(move || {
-            counting.fetch_add(1, Ordering::Relaxed);
-            let (minutes, failure) =
-                script.lock().expect("one thread").pop_front().unwrap_or_default();
-            *ticking.now.lock().expect("one thread") += TimeDelta::minutes(minutes);
-            let stopped = ticking.now() >= ticking.end;
-            ticking.stop.send_replace(stopped);
-            Box::pin(async move {
-                match failure {
-                    Some(kind) => Err(Error::new(kind, "it failed")),
-                    None => Ok(summary(if stopped { Outcome::Stopped } else { Outcome::Ended })),
-                }
-            })
-        }),
-        clock,
-        stop: stopped,
-    };
-    scheduled.keep().await?;
+    let start: Start = Arc::new(move || {
+        counting.fetch_add(1, Ordering::Relaxed);
+        let (minutes, failure) = script.lock().expect("one thread").pop_front().unwrap_or_default();
+        *ticking.now.lock().expect("one thread") += TimeDelta::minutes(minutes);
+        let stopped = ticking.now() >= ticking.end;
+        ticking.stop.send_replace(stopped);
+        Box::pin(async move {
+            match failure {
+                Some(kind) => Err(Error::new(kind, "it failed")),
+                None => Ok(summary(if stopped { Outcome::Stopped } else { Outcome::Ended })),
+            }
+        })
+    });
+    scheduled(runs, schedule, (clock, stopped), start).keep().await?;
     Ok(begun.load(Ordering::Relaxed))
+}
+
+fn scheduled(
+    runs: &Runs,
+    schedule: &str,
+    (clock, stop): (Arc<Virtual>, watch::Receiver<bool>),
+    start: Start,
+) -> Scheduled {
+    let file = format!("name: a\nsources: {{}}\nschedule: {schedule}\n");
+    let section = plan::parse_section(&file, "p.yaml").expect("YAML");
+    let schedule = plan::schedule::Schedule::read(section.get("schedule").expect("a schedule"));
+    let (pipeline, schedule, runs) = ("web-logs".into(), schedule.expect("right"), runs.clone());
+    Scheduled { pipeline, schedule, runs, start, clock, stop }
 }
 
 fn summary(outcome: Outcome) -> Summary {
@@ -214,4 +216,23 @@ async fn of_two_processes_one_runs_each_time() {
     let expected = ["09:10 begun 0", "10:00 ok 1", "11:00 ok 1", "12:00 ok 1"];
     assert_eq!(history(&runs).await, expected);
     assert_eq!(one.expect("kept") + other.expect("kept"), 3, "three times, three runs");
+}
+
+/// Another process took a claim for one that was left, and was faster to get the lease.
+#[tokio::test]
+async fn a_run_that_another_process_took_up_is_no_failure_of_who_claimed_it() {
+    let (runs, (stop, stopped)) = (runs(), watch::channel(false));
+    let clock = Arc::new(Virtual { now: Mutex::new(time("09:10")), end: time("10:30"), stop });
+    let taken = runs.clone();
+    let start: Start = Arc::new(move || {
+        let taken = taken.clone();
+        Box::pin(async move {
+            let claimed = taken.newest(1).await?.remove(0);
+            let process = "another".to_owned();
+            taken.note(&Run { process, outcome: RunOutcome::Ok, attempts: 1, ..claimed }).await?;
+            Err(Error::new(ErrorKind::NotOwner, "it has the lease"))
+        })
+    });
+    scheduled(&runs, "\"0 * * * *\"", (clock, stopped), start).keep().await.expect("kept");
+    assert_eq!(history(&runs).await, ["09:10 begun 0", "10:00 ok 1"]);
 }
