@@ -89,6 +89,24 @@ pub const CHANGES: &[Change] = &[
     Change {
         when: "the store or the disk fails once",
         then: "tried again",
-        proofs: &["a_disk_that_fails_while_a_log_is_read_is_read_again"],
+        proofs: &[
+            "a_disk_that_fails_while_a_log_is_read_is_read_again",
+            "a_run_goes_on_after_a_read_of_a_table_that_failed_once",
+        ],
+    },
+    Change {
+        when: "it fails for good",
+        then: "tried again as long as `retry.for` says; then the run ends with exit code 1 and \
+               names sink and file. `audit` names them, and audits the others",
+        proofs: &[
+            "a_run_names_the_table_that_cannot_be_read_and_goes_on_once_it_can",
+            "an_audit_reads_a_table_again_that_failed_once_and_names_one_that_fails",
+        ],
+    },
+    Change {
+        when: "a folder stands in the place of an entry of its log",
+        then: "exit code 1 with its name, for `query` and `audit` too; nothing is taken for an \
+               older table",
+        proofs: &["a_folder_in_the_place_of_an_entry_of_a_log_is_no_older_table"],
     },
 ];

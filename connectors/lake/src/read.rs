@@ -25,7 +25,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ArrowReaderOptions;
 use parquet::arrow::async_reader::{AsyncFileReader, ParquetRecordBatchStreamBuilder};
-use parquet::errors::Result as ParquetResult;
+use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use tracing::warn;
 
@@ -214,9 +214,9 @@ pub async fn read_columns(
     names: &[String],
 ) -> Result<BatchStream> {
     let path = file.path.clone();
-    let failed = move || format!("could not read file {path} of a lake table");
+    let failed = move |error: ParquetError| table::unread_file(&path, error);
     let reader = StoredFile { store, path: file.path.clone(), size: file.size };
-    let builder = ParquetRecordBatchStreamBuilder::new(reader).await.external(failed.clone())?;
+    let builder = ParquetRecordBatchStreamBuilder::new(reader).await.map_err(failed.clone())?;
     let there = builder.schema().fields().iter().enumerate();
     let roots = there.filter(|(_, field)| names.contains(field.name())).map(|(index, _)| index);
     let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
@@ -224,8 +224,8 @@ pub async fn read_columns(
         .with_projection(mask)
         .with_batch_size(BATCH_ROWS)
         .build()
-        .external(failed.clone())?;
-    Ok(batches.map(move |batch| batch.external(&failed)).boxed())
+        .map_err(failed.clone())?;
+    Ok(batches.map(move |batch| batch.map_err(&failed)).boxed())
 }
 
 /// A Parquet file in a store.

@@ -2,9 +2,12 @@
 //!
 //! No table is created here, and none is changed.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use contract::error::Context;
 use contract::{Error, ErrorKind, Result};
 use deltalake::kernel::EagerSnapshot;
 use deltalake::logstore::{LogStoreRef, StorageConfig, default_logstore};
@@ -12,7 +15,9 @@ use deltalake::{DeltaTable, DeltaTableError};
 use object_store::ObjectStore;
 use object_store::path::Path as ObjectPath;
 use object_store::prefix::PrefixStore;
+use parquet::errors::ParquetError;
 use stores::{Manner, Settings};
+use tracing::warn;
 use url::Url;
 use uuid::Uuid;
 
@@ -30,6 +35,13 @@ const STORE_FAILED: [&str; 7] = [
     "(os error 110)",
     "(os error 116)",
 ];
+
+/// The wait before a disk that failed is read once more.
+const READ_AGAIN_AFTER: Duration = Duration::from_millis(200);
+/// The folder of a table's log.
+const LOG: &str = "_delta_log";
+/// With which an entry of it begins.
+const VERSION_DIGITS: usize = 20;
 
 /// Where a table lies, and how to get there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,13 +92,28 @@ impl Location {
     }
 }
 
-/// Opens a table at its newest version; none if there is no table at that place.
+/// Opens a table at its newest version; none if there is no table at that place. A disk that fails
+/// once is read once more; other stores do that by themselves.
 ///
 /// # Errors
 /// Config: not a place that we know. External: the store or the table cannot be read.
 pub async fn open(location: &Location) -> Result<Option<DeltaTable>> {
+    match open_at_once(location).await {
+        Err(error) if error.retry() && location.folder()?.is_some() => {
+            warn!(error = error.chain(), "reading the table once more");
+            tokio::time::sleep(READ_AGAIN_AFTER).await;
+            open_at_once(location).await
+        }
+        opened => opened,
+    }
+}
+
+async fn open_at_once(location: &Location) -> Result<Option<DeltaTable>> {
     if !exists_locally(location)? {
         return Ok(None);
+    }
+    if let Some(folder) = location.folder()? {
+        refuse_no_entries(&folder)?;
     }
     let mut table = DeltaTable::new(log_store(location)?);
     match table.load().await {
@@ -101,11 +128,44 @@ pub async fn open(location: &Location) -> Result<Option<DeltaTable>> {
 /// # Errors
 /// External: the table cannot be read.
 pub async fn snapshot(log_store: &LogStoreRef) -> Result<Option<EagerSnapshot>> {
+    if let Ok(folder) = log_store.root_url().to_file_path() {
+        refuse_no_entries(&folder)?;
+    }
     match EagerSnapshot::try_new(log_store.as_ref(), None).await {
         Ok(snapshot) => Ok(Some(snapshot)),
         Err(DeltaTableError::NotATable(_)) => Ok(None),
         Err(error) => Err(unreadable(log_store.root_url().as_str(), error)),
     }
+}
+
+/// Refuses a local log with something else than a file in the place of an entry. Whoever lists it
+/// passes that over, and takes what stood there for something that never was.
+fn refuse_no_entries(table: &Path) -> Result<()> {
+    let log = table.join(LOG);
+    let entries = match log.read_dir() {
+        // Whoever reads the table says what else stands in its place.
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+        {
+            return Ok(());
+        }
+        entries => entries.transient(|| format!("could not list the log {log:?}"))?,
+    };
+    for entry in entries {
+        let entry = entry.transient(|| format!("could not list the log {log:?}"))?;
+        let name = entry.file_name();
+        let is_entry = name.as_encoded_bytes().iter().take_while(|it| it.is_ascii_digit()).count();
+        let kind =
+            entry.file_type().transient(|| format!("could not look at {:?}", entry.path()))?;
+        if is_entry == VERSION_DIGITS && kind.is_dir() {
+            return Err(Error::external(format!(
+                "{:?} is a folder, where an entry of the table's log should be",
+                entry.path()
+            ))
+            .hint("move it away, and restore the entry that stood there"));
+        }
+    }
+    Ok(())
 }
 
 /// The log of a table and the store of its files; makes the folder of a local table.
@@ -170,6 +230,14 @@ pub async fn prove_store(location: &Location, log_store: &LogStoreRef) -> Result
 /// Whether an error is the store's, which may answer the next time, and not the table's.
 fn may_pass(text: &str) -> bool {
     STORE_FAILED.iter().any(|said| text.contains(said))
+}
+
+/// The error of a file of a table that cannot be read.
+pub fn unread_file(path: &ObjectPath, error: ParquetError) -> Error {
+    let retry = may_pass(&error.to_string());
+    let error =
+        Error::external(format!("could not read file {path} of a lake table")).because(error);
+    if retry { error.retryable() } else { error }
 }
 
 /// The error of a table that is there and cannot be read.

@@ -68,6 +68,17 @@ pub struct Ask {
     pub time_ms: u64,
 }
 
+/// Why a query has no answer.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub enum Fault {
+    /// The query is wrong.
+    Query,
+    /// It needs more than it may have, or what it reads is damaged.
+    Means,
+    /// A store or a disk failed, and may answer the next time.
+    Store,
+}
+
 /// What a child says.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Told {
@@ -75,8 +86,8 @@ pub enum Told {
     Rows(Table),
     /// Why there are none.
     Refused {
-        /// Whether the query itself is at fault.
-        is_wrong: bool,
+        /// What is at fault.
+        fault: Fault,
         /// What was wrong.
         detail: String,
         /// The way out.
@@ -147,10 +158,11 @@ pub async fn ask(command: std::process::Command, ask: &Ask) -> Answer<Table> {
     }
     match serde_json::from_slice(&said) {
         Ok(Told::Rows(table)) => Ok(table),
-        Ok(Told::Refused { is_wrong, detail, hint }) => {
-            let problem = match is_wrong {
-                true => Problem::bad_request(detail),
-                false => Problem::too_much(detail),
+        Ok(Told::Refused { fault, detail, hint }) => {
+            let problem = match fault {
+                Fault::Query => Problem::bad_request(detail),
+                Fault::Means => Problem::too_much(detail),
+                Fault::Store => Problem::busy(detail),
             };
             Err(match hint {
                 Some(hint) => problem.hint(hint),
@@ -216,14 +228,15 @@ pub async fn answer(elsewhere: impl FnOnce(&Path) -> Elsewhere) -> Result<()> {
 /// An error in words that name no place of this machine.
 fn refused(error: &Error, session: &Session) -> Told {
     if error.kind() != ErrorKind::Config {
-        return Told::Refused { is_wrong: false, detail: error.to_string(), hint: None };
+        let fault = if error.retry() { Fault::Store } else { Fault::Means };
+        return Told::Refused { fault, detail: error.to_string(), hint: None };
     }
     let detail = error.chain();
     let hint = match detail.starts_with("there is no table") {
         true => Some(format!("the tables are {}", session.tables().join(", "))),
         false => error.hint_text().map(str::to_owned),
     };
-    Told::Refused { is_wrong: true, detail, hint }
+    Told::Refused { fault: Fault::Query, detail, hint }
 }
 
 async fn run(session: &Session, ask: &Ask) -> Result<Table> {

@@ -12,6 +12,7 @@ mod bytes;
 mod compacted;
 mod crash;
 mod destinations;
+mod disk;
 mod divided;
 mod dropped;
 mod environment;

@@ -16,12 +16,14 @@ mod tests;
 mod undecided;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use contract::sink::{Proof, ReadBack, Sink, SinkKind};
 use contract::{Error, ErrorKind, Lineage, Result};
 use futures::TryStreamExt;
 use state::CheckpointStore;
 use state::checkpoint::Target;
+use tracing::warn;
 
 use expected::{Differing, Expected, Until};
 use found::{Found, Positions};
@@ -29,6 +31,9 @@ pub use report::{
     Complete, Difference, DifferenceKind, Elsewhere, Gone, Missed, Moved, Replaced, Report,
     SinkReport, Unexplained, Unfinished, Unreadable,
 };
+
+/// The wait before a sink is read once more.
+const READ_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
 /// A sink to be audited.
 pub struct AuditedSink {
@@ -130,7 +135,7 @@ async fn audit_all(subject: &Subject<'_>, expected: &Expected) -> Result<Vec<Sin
         report.moved = expected.moved(&audited.name);
         report.gaps = expected.gaps(&audited.name);
         report.lost = expected.lost(&audited.name);
-        let read = audit_sink(subject, audited, expected, report.clone()).await;
+        let read = read_sink(subject, audited, expected, &report).await;
         reports.push(match read {
             Ok(report) => report,
             Err(error) if error.kind() == ErrorKind::Bug => {
@@ -143,6 +148,23 @@ async fn audit_all(subject: &Subject<'_>, expected: &Expected) -> Result<Vec<Sin
         });
     }
     Ok(reports)
+}
+
+/// A sink that fails in a way that may pass, as a disk does, is read once more.
+async fn read_sink(
+    subject: &Subject<'_>,
+    audited: &AuditedSink,
+    expected: &Expected,
+    report: &SinkReport,
+) -> Result<SinkReport> {
+    match audit_sink(subject, audited, expected, report.clone()).await {
+        Err(error) if error.retry() => {
+            warn!(sink = audited.name, error = error.chain(), "reading the sink once more");
+            tokio::time::sleep(READ_AGAIN_AFTER).await;
+            audit_sink(subject, audited, expected, report.clone()).await
+        }
+        read => read,
+    }
 }
 
 fn unreadable(error: &Error) -> Unreadable {

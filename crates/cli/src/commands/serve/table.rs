@@ -21,6 +21,8 @@ const REQUESTS: [&str; 3] = ["ip", "endpoint", "status"];
 
 /// A table elsewhere whose columns are not known by then is not looked for.
 const LOOK_LIMIT: Duration = Duration::from_secs(5);
+/// What becomes of one of the data folder that cannot be read.
+const UNREAD: &str = "a table cannot be read; the analytics show it only if `--table` names it";
 /// What becomes of it.
 const UNSEEN: &str = "a table elsewhere cannot be read; name it with `--table` to wait for it";
 
@@ -154,8 +156,11 @@ fn text(sink: &SinkNode, key: &str) -> Option<String> {
 async fn of_folder(data: &Path) -> Result<Option<Analytics>> {
     for table in opened::tables(data)? {
         let location = Location::embedded(data, &table);
-        if holds_requests(&location).await? {
-            return Ok(Some(requests(table, location)));
+        match holds_requests(&location).await {
+            Ok(true) => return Ok(Some(requests(table, location))),
+            Ok(false) => {}
+            // The others are served all the same.
+            Err(error) => warn!(table, error = error.chain(), "{UNREAD}"),
         }
     }
     for PlacedTable { name, location, .. } in elsewhere::of(data).tables {
