@@ -132,7 +132,7 @@ fn open(finder: &Mutex<Finder>, known: &KnownSplit, reading: Reading) -> Result<
     // But for a recorded range, looking for splits again tells what there is instead.
     let found = located.ok_or_else(|| match reading.until {
         Until::Position(_) | Until::Proven { .. } => gone(),
-        Until::Forever | Until::End => gone().retryable(),
+        Until::Forever | Until::End => Error::transient(GONE).hint(LOOKED_FOR),
     })?;
     cursor(found, reading)
 }
@@ -151,9 +151,14 @@ fn open_proven(
     Ok((cursor(found, reading)?, cut_off))
 }
 
+/// What nobody finds any more.
+const GONE: &str = "no file holds any more what was read of it";
+/// What becomes of a file whose reader lost it.
+pub const LOOKED_FOR: &str =
+    "it was removed, truncated or rewritten just now; what is there instead is looked for and read";
+
 fn gone() -> Error {
-    Error::external("no file holds any more what was read of it")
-        .hint("restore the file, or go on without the rest by `--accept-loss`")
+    Error::external(GONE).hint("restore the file, or go on without the rest by `--accept-loss`")
 }
 
 fn cursor(found: Found, reading: Reading) -> Result<Cursor> {

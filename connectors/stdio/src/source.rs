@@ -13,7 +13,7 @@ use contract::discovery::{ByListing, Discoverer, Known, Listing, Lists};
 use contract::record::message_schema;
 use contract::source::{Again, KnownSplit, ReadBatch, Source, Split, SplitReader, Until};
 use contract::{Error, Position, Result, SplitId};
-use formats::compression::Limits;
+use formats::compression::{Limits, unpacks};
 use formats::join::Join;
 use formats::lines;
 
@@ -183,10 +183,9 @@ pub fn unreadable(error: io::Error) -> Error {
         return Error::bug("could not read standard input").because(error);
     }
     let hint = match error.kind() {
-        ErrorKind::QuotaExceeded => Some("raise `zstd_window_max`, up to 2GiB"),
-        ErrorKind::UnexpectedEof => Some("its compressed end is missing"),
-        ErrorKind::Unsupported => Some("unpack it on the way, e.g. `tar -xOf FILE | logmill …`"),
-        _ => None,
+        ErrorKind::QuotaExceeded => Some("raise `zstd_window_max`, up to 2GiB".to_owned()),
+        ErrorKind::UnexpectedEof => Some("its compressed end is missing".to_owned()),
+        _ => unpacks(&error).map(|it| format!("unpack it on the way: `{it} | logmill …`")),
     };
     let error = Error::external("could not read standard input").because(error);
     match hint {

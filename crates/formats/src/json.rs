@@ -78,7 +78,8 @@ impl Json {
             let Some(value) = value else { continue };
             let field_type = self.types[at];
             cells[at] = cell(value, field_type, &self.times).ok_or_else(|| {
-                format!("field {:?} is not {}", self.names[at], field_type.wanted())
+                let text = value.trim_matches('"');
+                format!("field {:?} {}", self.names[at], field_type.refusal(text, &self.times))
             })?;
         }
         if let (Some(rest), Some(cell)) = (rest, cells.last_mut()) {

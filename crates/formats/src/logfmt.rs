@@ -52,8 +52,10 @@ impl Logfmt {
             match self.index.get(key) {
                 Some(at) => {
                     let field_type = self.types[*at];
-                    cells[*at] = typed::convert_cow(value, field_type, &self.times)
-                        .ok_or_else(|| format!("field {key:?} is not {}", field_type.wanted()))?;
+                    let refused =
+                        || format!("field {key:?} {}", field_type.refusal(&value, &self.times));
+                    cells[*at] = typed::convert_cow(value.clone(), field_type, &self.times)
+                        .ok_or_else(refused)?;
                 }
                 None if self.rest => rest.push(key, &quoted(&value)),
                 None => {}

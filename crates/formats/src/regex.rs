@@ -68,8 +68,9 @@ impl Regex {
         for (at, cell) in cells.iter_mut().enumerate() {
             let Some((start, end)) = found.get(self.groups[at]) else { continue };
             let field_type = self.types[at];
-            *cell = field_type.convert(&line[start..end], &self.times).ok_or_else(|| {
-                format!("field {:?} is not {}", self.names[at], field_type.wanted())
+            let text = &line[start..end];
+            *cell = field_type.convert(text, &self.times).ok_or_else(|| {
+                format!("field {:?} {}", self.names[at], field_type.refusal(text, &self.times))
             })?;
         }
         Ok(())
@@ -139,6 +140,26 @@ mod tests {
         check("159999 WARN: y", "0: field \"day\" is not a time");
         check("something else", "0: the pattern does not match");
         check("", "0: the line is blank");
+    }
+
+    #[test]
+    fn a_time_that_clocks_left_out_is_told_as_one() {
+        let fields = [("at", FieldType::Timestamp)];
+        for time_format in [None, Some("%Y-%m-%d %H:%M:%S".to_owned())] {
+            let config = FormatConfig {
+                time_format,
+                time_zone: Some("Europe/Berlin".into()),
+                ..config("^(?<at>.*)$", &fields)
+            };
+            let check = |line, expect| assert_eq!(said(&config, &[line]), expect, "{line}");
+            check("2026-03-29 01:30:00", "2026-03-29T00:30:00Z");
+            check(
+                "2026-03-29 02:30:00",
+                "0: field \"at\" is not a time: in Europe/Berlin the clocks were set forward over \
+                 it",
+            );
+            check("2026-03-29 25:30:00", "0: field \"at\" is not a time");
+        }
     }
 
     #[test]

@@ -48,7 +48,7 @@ impl FieldType {
     }
 
     /// What this type of field is called in a reason.
-    pub(crate) fn wanted(self) -> &'static str {
+    fn wanted(self) -> &'static str {
         match self {
             Self::Text => "text",
             Self::Integer => "a whole number of 64 bits",
@@ -56,6 +56,21 @@ impl FieldType {
             Self::Boolean => "true or false",
             Self::Timestamp => "a time",
             Self::Json => "JSON",
+        }
+    }
+
+    /// Why a text is none of this type, as a sentence about it goes on.
+    pub(crate) fn refusal(self, text: &str, times: &TimeFormat) -> String {
+        let wanted = self.wanted();
+        let place = match self {
+            Self::Timestamp => times.place_without(text),
+            _ => None,
+        };
+        match place {
+            Some(place) => {
+                format!("is not {wanted}: in {place} the clocks were set forward over it")
+            }
+            None => format!("is not {wanted}"),
         }
     }
 

@@ -22,6 +22,7 @@ use crate::originals;
 use crate::owner::{Owner, Scope};
 use crate::patience;
 use crate::reader_task::{Assignment, Leave, ReaderTask};
+use crate::renamed;
 use crate::retries::Requests;
 use crate::roster::arrivals::{Arrivals, Arrived, until};
 use crate::roster::discovery::Discoverers;
@@ -534,7 +535,7 @@ fn of_source(owner: &Owner, source: usize, found: Result<Differences>) -> Result
     let name = &owner.pipeline.sources[source].name;
     found.map_err(|error| {
         owner.instruments.failed(Some(name), &error);
-        error.context(format!("source {name:?}"))
+        renamed::of_source(name, error)
     })
 }
 

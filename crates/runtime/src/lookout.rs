@@ -16,6 +16,7 @@ use tracing::warn;
 use crate::coordinator::Charge;
 use crate::epochs::DISCOVER_EVERY;
 use crate::owner::{RunContext, Scope};
+use crate::renamed::of_source;
 use crate::roster::arrivals::until;
 use crate::roster::awaited::{Asking, Awaited, Patience};
 use crate::scout::{Look, Scout, histories};
@@ -132,7 +133,7 @@ impl Lookout {
             }
             Err(error) => {
                 let name = &self.run.pipeline.sources[number].name;
-                return Err(error.context(format!("source {name:?}")));
+                return Err(of_source(name, error));
             }
         }
         self.show();

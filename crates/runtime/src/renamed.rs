@@ -262,6 +262,15 @@ fn moved(name: &str, other: &str, read: &BTreeSet<SplitId>) -> Error {
     ))
 }
 
+/// An error of a source, which says whose it is unless it does already.
+pub fn of_source(name: &str, error: Error) -> Error {
+    let whose = format!("source {name:?}");
+    match error.to_string().starts_with(&whose) {
+        true => error,
+        false => error.context(whose),
+    }
+}
+
 fn reads_what_was_read(name: &str, other: &str, read: &BTreeSet<SplitId>) -> Error {
     let named = read.iter().take(NAMED_MAX).map(|split| format!("\"{split}\""));
     let mut splits: Vec<_> = named.collect();
@@ -270,4 +279,18 @@ fn reads_what_was_read(name: &str, other: &str, read: &BTreeSet<SplitId>) -> Err
     }
     let splits = splits.join(", ");
     Error::config(format!("source {name:?} reads what source {other:?} has read: {splits}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_says_once_whose_it_is() {
+        let read = BTreeSet::from([SplitId::new("a.log")]);
+        let said = of_source("b", renamed("b", "a", &read)).chain();
+        assert_eq!(said, "source \"b\" reads what source \"a\" has read: \"a.log\"");
+        let said = of_source("b", Error::external("no answer")).chain();
+        assert_eq!(said, "source \"b\": no answer");
+    }
 }

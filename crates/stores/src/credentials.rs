@@ -10,18 +10,21 @@ const ASKED: [&str; 4] =
 /// How a refusal begins (`object_store::Error::PermissionDenied` and `Unauthenticated`).
 const REFUSED: [&str; 2] = ["lacked the necessary privileges", "lacked valid authentication"];
 /// What stores call a key that is none of theirs, or a signature that was made with another one.
-const WRONG: [&str; 6] = [
+const WRONG: [&str; 7] = [
     "InvalidAccessKeyId",
     "SignatureDoesNotMatch",
     "InvalidToken",
     "ExpiredToken",
     "AuthenticationFailed",
     "InvalidAuthenticationInfo",
+    AZURE_WRONG,
 ];
+/// What Azure says of a signature that was made with another key, whatever it calls that.
+const AZURE_WRONG: &str = "Server failed to authenticate the request";
 
 /// Those of them that stay wrong, while others are given out anew.
-const STAYS_WRONG: [&str; 3] =
-    ["InvalidAccessKeyId", "SignatureDoesNotMatch", "AuthenticationFailed"];
+const STAYS_WRONG: [&str; 4] =
+    ["InvalidAccessKeyId", "SignatureDoesNotMatch", "AuthenticationFailed", AZURE_WRONG];
 
 /// Whether an error that says this stays until somebody sets a key, or another one: there is none,
 /// or the store does not know it. A refusal of one that it knows may pass, as rights spread slowly.
@@ -101,6 +104,10 @@ mod tests {
             ("403 Forbidden: <Code>InvalidAccessKeyId</Code>", true),
             ("403 Forbidden: <Code>SignatureDoesNotMatch</Code>", true),
             ("403: <Code>AuthenticationFailed</Code>", true),
+            (
+                "403: <Code>AuthorizationFailure</Code> Server failed to authenticate the request",
+                true,
+            ),
             ("403 Forbidden: <Code>AccessDenied</Code>", false),
             ("400: <Code>ExpiredToken</Code>", false),
             ("Error performing GET http://minio:9000/logs: connection refused", false),

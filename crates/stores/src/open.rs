@@ -5,7 +5,9 @@ use std::sync::Arc;
 use contract::{Error, Result, pem};
 use futures::StreamExt;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, AwsCredentialProvider};
-use object_store::azure::{AzureConfigKey, AzureCredentialProvider, MicrosoftAzureBuilder};
+use object_store::azure::{
+    AzureAccessKey, AzureConfigKey, AzureCredentialProvider, MicrosoftAzureBuilder,
+};
 use object_store::gcp::{GcpCredentialProvider, GoogleCloudStorageBuilder};
 use object_store::multipart::MultipartStore;
 use object_store::path::Path;
@@ -195,6 +197,7 @@ fn open_azure(settings: &Settings, place: BucketLocation, manner: &Manner) -> Re
     }
     let builder = builder.with_container_name(&bucket).with_retry(manner.retry.clone());
     let account = account_of(&builder)?;
+    check_key(&builder)?;
     let store = Arc::new(builder.build().map_err(unusable)?);
     let cloud = || format!("https://{account}.blob.core.windows.net");
     let endpoint = settings.endpoint.clone().unwrap_or_else(cloud);
@@ -223,6 +226,18 @@ fn open_google(settings: &Settings, place: BucketLocation, manner: &Manner) -> R
     let credentials = store.credentials().clone();
     let cloud = Cloud::Google { endpoint, bucket, credentials };
     Ok(Opened { objects: store.clone(), uploads: store, prefix, cloud, options })
+}
+
+/// Refuses a key of Azure that can be none.
+fn check_key(builder: &MicrosoftAzureBuilder) -> Result<()> {
+    let key = builder.get_config_value(&AzureConfigKey::AccessKey);
+    match key.is_none_or(|key| AzureAccessKey::try_new(&key).is_ok()) {
+        true => Ok(()),
+        false => Err(Error::config("the key of Azure is not base64").field("secret_key").hint(
+            "set `secret_key` (else AZURE_STORAGE_ACCOUNT_KEY) to `key1` or `key2` of the account, \
+             whole, with the `=` at its end",
+        )),
+    }
 }
 
 /// Refuses half of an access key of S3.

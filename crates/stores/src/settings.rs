@@ -22,8 +22,8 @@ pub struct Settings {
     /// `az://container/prefix` (`azure`, `abfs` and `abfss` too, also in the form
     /// `abfss://container@account.dfs.core.windows.net/prefix`). What the settings beside it do
     /// not say comes from the environment, as in the stores' own tools (`AWS_…`, `AZURE_…`,
-    /// `GOOGLE_…`). Without it, a lake table lies in `lake/<table>` and checkpoints lie in
-    /// `checkpoints` in the folder given by `--data`.
+    /// `GOOGLE_…`). A sink of objects needs it; without it, a lake table lies in `lake/<table>` and
+    /// checkpoints lie in `checkpoints` in the folder given by `--data`.
     pub url: Option<String>,
 
     /// The address of a store that is not the cloud's own, such as `http://127.0.0.1:9000`. For

@@ -11,7 +11,7 @@ import { Await } from "../parts/notice";
 import { usePolled } from "../state/load";
 import { GraphView } from "./graph";
 import { Letters } from "./letters";
-import { FailingTable, LedgerTable, PositionTables } from "./ledger";
+import { FailingTable, LedgerTable, PositionTables, titleOfFailing } from "./ledger";
 import { StateMark } from "./mark";
 import { EpochTable, ScheduleSection } from "./history";
 
@@ -55,7 +55,7 @@ function Detail({ pipeline }: { pipeline: PipelineDetail }) {
         )}
       </Section>
       {pipeline.failing.length > 0 && (
-        <Section title="Cannot be read">
+        <Section title={titleOfFailing(pipeline.failing)}>
           <FailingTable failing={pipeline.failing} />
         </Section>
       )}

@@ -56,13 +56,19 @@ const STATES: Record<FailingSplit["state"], string> = {
   waiting: "waiting",
 };
 
-/** What cannot be read: why, since when, and when it is tried again. */
+/** The heading over what is not read: only what somebody misses cannot be. */
+export function titleOfFailing(failing: FailingSplit[]): string {
+  const isMissed = failing.some(({ state }) => state === "failed" || state === "broken");
+  return isMissed ? "Cannot be read" : "Waiting or passed over";
+}
+
+/** What is not read: why, since when, and when it is tried again. */
 export function FailingTable({ failing }: { failing: FailingSplit[] }) {
   const now = Date.now();
   return (
     <div class="scroll tall" tabIndex={0} role="region" aria-label="Splits that fail, table">
       <table>
-        <caption>Splits that cannot be read; the others are</caption>
+        <caption>What is not read, or not to its end; everything else is</caption>
         <Head cells={["Source", "Split", "State", "Since", "Next try", "Why"]} />
         <tbody>
           {failing.map(({ source, split, state, error, hint, since, next_try }) => (

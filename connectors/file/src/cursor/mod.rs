@@ -3,6 +3,7 @@
 //! Invariant: what was read so far and [`Cursor::step`]'s position always belong together, and a
 //! file that no longer holds what was read from it is never read on.
 
+mod errors;
 mod marks;
 mod packed;
 mod waiting;
@@ -31,6 +32,7 @@ use crate::points::Points;
 use crate::stream::{Bytes, Opened, Placed, Trace, is_damage};
 use crate::sum::Sum;
 use crate::trail::Trail;
+use errors::{changed, too_short, unreadable};
 use waiting::{Look, Unread, Waiting};
 
 /// What the blocks of all files that are read side by side may take, about.
@@ -194,7 +196,7 @@ impl Cursor {
                 .near(at, size, &Way::of(note.as_ref(), point))
                 .map_err(|error| unreadable(&path, at, error))?
                 // It was truncated just now: looking for splits again tells what there is instead.
-                .ok_or_else(|| too_short(&path, at).retryable())?,
+                .ok_or_else(|| too_short(&path, at, stop).retryable())?,
         };
         let packed = note.as_ref().and_then(|note| note.packed.clone());
         let trail = marks::trail((&path, &opened), reading.from.as_ref(), stop)?;
@@ -410,12 +412,12 @@ impl Cursor {
             (Ok(_), Stop::At(stop)) if self.read_to >= stop => Then::End,
             (Ok(Reached::Room | Reached::Stretch | Reached::Torn), _) => Then::Read,
             (Ok(Reached::End), Stop::At(stop) | Stop::Before(stop)) if self.read_to < stop => {
-                self.failure = Some(too_short(&self.path, stop));
+                self.failure = Some(too_short(&self.path, stop, self.stop));
                 Then::Read
             }
             (Ok(Reached::End), Stop::AtEnd) if self.is_cut_short() => {
                 let size = self.opened.signature.size.cast_signed();
-                self.failure = Some(too_short(&self.path, size).retryable());
+                self.failure = Some(too_short(&self.path, size, self.stop).retryable());
                 Then::Read
             }
             (Ok(Reached::End), Stop::AtEnd | Stop::At(_) | Stop::Before(_)) => Then::End,
@@ -489,8 +491,10 @@ impl Cursor {
         let (path, position) = (self.path.display(), self.lines.at());
         match self.stop {
             Stop::Never => {}
-            Stop::AtEnd => return Err(changed(&self.path, position).retryable()),
-            Stop::At(_) | Stop::Before(_) => return Err(changed(&self.path, position)),
+            Stop::AtEnd => return Err(changed(&self.path, position, self.stop).retryable()),
+            Stop::At(_) | Stop::Before(_) => {
+                return Err(changed(&self.path, position, self.stop));
+            }
         }
         tracing::warn!(%path, position, "file was truncated while it was read");
         let (before, start) = (self.before.clone(), self.lines.start());
@@ -561,36 +565,4 @@ impl Cursor {
 fn first_of(opened: &Opened) -> io::Result<Option<Fingerprint>> {
     let head = opened.is_plain().then(|| opened.head()).transpose()?;
     Ok(head.map(|head| Fingerprint::of(&head[..before_holes(&head)])))
-}
-
-fn unreadable(path: &std::path::Path, at: i64, error: io::Error) -> Error {
-    let message = format!("could not read file {path:?} beyond byte {at} (decompressed)");
-    match (is_damage(&error), error.kind()) {
-        (true, ErrorKind::QuotaExceeded) => Error::external(message)
-            .because(error)
-            .hint("raise `zstd_window_max`, up to 2GiB; so much memory is taken while it is read"),
-        (true, ErrorKind::Unsupported) => Error::external(message)
-            .because(error)
-            .hint("unpack it, or leave it out (setting `exclude`)"),
-        (true, ErrorKind::UnexpectedEof) => Error::external(message).because(error).hint(
-            "its compressed end is missing: complete it, or leave it out (setting `exclude`)",
-        ),
-        (true, _) => Error::external(message).because(error).hint(
-            "its compressed form is damaged: restore it, or leave it out (setting `exclude`)",
-        ),
-        (false, _) => Error::transient(message).because(error),
-    }
-}
-
-fn too_short(path: &std::path::Path, at: i64) -> Error {
-    Error::external(format!("file {path:?} ends before byte {at} (decompressed)"))
-        .hint("it was truncated: restore it, or go on without the rest by `--accept-loss`")
-}
-
-fn changed(path: &std::path::Path, at: i64) -> Error {
-    let message =
-        format!("file {path:?} does not hold any more what was read of it up to byte {at}");
-    Error::external(message).hint(
-        "it was truncated or rewritten: restore it, or go on without the rest by `--accept-loss`",
-    )
 }

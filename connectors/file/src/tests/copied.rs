@@ -114,6 +114,7 @@ async fn a_run_with_an_end_that_lags_behind_a_truncation_looks_again() {
         }
     };
     assert!(error.retry(), "{error:?}");
+    assert!(!error.hint_text().unwrap_or_default().contains("--accept-loss"), "{error:?}");
 }
 
 #[tokio::test]

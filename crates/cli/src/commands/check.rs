@@ -378,9 +378,14 @@ fn print(checked: &Checked, share: Option<u64>, out: &mut output::Stdout) -> std
         };
         writeln!(out, "  source {} ({}{replay}{lineages})", source.source, source.r#type)?;
         for Unreadable { name, reason, hint, may_hold_records } in &source.unreadable {
-            let what = if *may_hold_records { "cannot read" } else { "passes over" };
+            let what = match may_hold_records {
+                // It says so itself.
+                true if reason.starts_with("could not read") && reason.contains(name) => "",
+                true => &format!("cannot read {name}: "),
+                false => &format!("passes over {name}: "),
+            };
             let hint = hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
-            writeln!(out, "    {what} {name}: {reason}{hint}")?;
+            writeln!(out, "    {what}{reason}{hint}")?;
         }
         // What can be seen now was said above.
         let is_seen = |name: &str| source.unreadable.iter().any(|one| one.name == name);

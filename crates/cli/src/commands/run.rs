@@ -397,7 +397,9 @@ fn print_text(summary: &Summary, out: &mut impl Write) -> std::io::Result<()> {
             TroubleState::PassedOver => writeln!(out, "  {source}: passed over {split}: {error}")?,
             TroubleState::Waiting => writeln!(out, "  {source}: {split}: {error}")?,
             TroubleState::Failed | TroubleState::Broken => {
-                writeln!(out, "  {source}: not read to its end: {split}: {error}")?;
+                // Most errors name the file themselves.
+                let split = if error.contains(split) { "" } else { &format!("{split}: ") };
+                writeln!(out, "  {source}: not read to its end: {split}{error}")?;
             }
         }
     }

@@ -131,6 +131,10 @@ fn what_no_run_can_do_is_refused_where_it_stands() {
         &["there is `access_key` and no `secret_key`", "wrong.yaml:5:", "AWS_SECRET_ACCESS_KEY"],
     );
     wrong(
+        &sink("type: lake, url: \"az://b/k\", access_key: shop, secret_key: \"no base64!\""),
+        &["the key of Azure is not base64", "wrong.yaml:5:", "field: secret_key"],
+    );
+    wrong(
         &format!("{PIPELINE}checkpoint:\n  url: gcs://x/y\n"),
         &["\"gcs://x/y\" names no store", "wrong.yaml:7:8", "hint: use a path"],
     );

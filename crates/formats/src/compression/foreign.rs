@@ -5,6 +5,8 @@
 //! format, the LZ4 frame format (its legacy frames too), compress(1) (`.Z`), the manual of lzip,
 //! `lzma-file-format.txt` of XZ Utils, and the ustar interchange format of POSIX pax.
 
+use std::fmt;
+
 /// How many bytes tell for sure.
 pub const FIRST_BYTES: usize = 512;
 
@@ -34,6 +36,34 @@ const TAR_MAGIC: [&[u8]; 2] = [b"ustar\0", b"ustar  \0"];
 const TAR_SUM: std::ops::Range<usize> = 148..156;
 /// Where it has the rights of a file, in octal digits, behind the name.
 const TAR_MODE: std::ops::Range<usize> = 100..108;
+
+/// An archive that is refused, by its name.
+#[derive(Debug)]
+pub struct Archive(pub &'static str);
+
+impl std::error::Error for Archive {}
+
+impl fmt::Display for Archive {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "it is {}, and no log", self.0)
+    }
+}
+
+impl Archive {
+    /// What gives its text.
+    pub fn unpacks(&self) -> &'static str {
+        match self.0 {
+            "a zip archive" => "unzip -p FILE",
+            "a 7z archive" => "7z x -so FILE",
+            "a rar archive" => "unrar p -inul FILE",
+            "a file of lz4" => "lz4 -dc FILE",
+            "a file of compress (.Z)" => "gzip -dc FILE",
+            "a file of lzip" => "lzip -dc FILE",
+            "a file of lzma" => "xz -dc FILE",
+            _ => "tar -xOf FILE",
+        }
+    }
+}
 
 /// What a file or stream is that begins so and is not read; none for anything else.
 pub fn archive(first: &[u8]) -> Option<&'static str> {
@@ -110,6 +140,15 @@ mod tests {
         let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
         header[TAR_SUM].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
         header
+    }
+
+    #[test]
+    fn each_archive_has_a_command_of_its_own() {
+        let check = |name: &'static str, expect: &str| assert_eq!(Archive(name).unpacks(), expect);
+        check("a zip archive", "unzip -p FILE");
+        check("a tar archive", "tar -xOf FILE");
+        let mut others = MAGIC.iter().map(|(_, name)| Archive(name).unpacks());
+        assert!(others.all(|command| !command.starts_with("tar")));
     }
 
     #[test]

@@ -225,11 +225,15 @@ fn look_at<R: Read>(
 pub fn refuse_foreign(compression: Compression, first: &[u8]) -> io::Result<()> {
     match foreign::archive(first) {
         Some(name) if compression == Compression::None => {
-            let message = format!("it is {name}, and no log");
-            Err(io::Error::new(ErrorKind::Unsupported, message))
+            Err(io::Error::new(ErrorKind::Unsupported, foreign::Archive(name)))
         }
         _ => Ok(()),
     }
+}
+
+/// The command that gives the text of an archive which was refused: `unzip -p FILE`.
+pub fn unpacks(error: &io::Error) -> Option<&'static str> {
+    error.get_ref()?.downcast_ref::<foreign::Archive>().map(foreign::Archive::unpacks)
 }
 
 /// A stream whose first bytes were looked at.

@@ -70,6 +70,20 @@ impl TimeFormat {
             Self::Strftime(pattern) => pattern.parse(text),
         }
     }
+
+    /// The place where clocks were set forward over a time that is one elsewhere.
+    pub fn place_without(&self, text: &str) -> Option<&'static str> {
+        let (zones, elsewhere) = match self {
+            Self::Guess | Self::Unix(_) => return None,
+            Self::Local(zones) => (zones, Self::Local(zones.without_place())),
+            Self::Strftime(pattern) => {
+                let elsewhere = Box::new(pattern.without_place());
+                (pattern.zones(), Self::Strftime(elsewhere))
+            }
+        };
+        let place = zones.place().filter(|_| self.parse(text).is_none());
+        place.filter(|_| elsewhere.parse(text).is_some())
+    }
 }
 
 /// Reads `17/May/2015:10:05:03 +0000`, keeping what one day and one offset come to.

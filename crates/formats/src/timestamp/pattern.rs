@@ -94,6 +94,16 @@ impl TimePattern {
         Ok(Self { pieces: pieces(items, parts.offset), zones, has_time })
     }
 
+    /// The zones of times that name none.
+    pub fn zones(&self) -> &Zones {
+        &self.zones
+    }
+
+    /// The same pattern where no clock is ever set.
+    pub fn without_place(&self) -> Self {
+        Self { zones: self.zones.without_place(), ..self.clone() }
+    }
+
     /// Microseconds since 1970; none if the text is not such a time.
     pub fn parse(&self, text: &str) -> Option<i64> {
         let (mut parsed, mut offset, mut rest) = (Parsed::new(), None, text);

@@ -99,6 +99,19 @@ impl Zones {
         local_us.checked_sub(offset * SECOND_US)
     }
 
+    /// The place that they are of, if clocks are set there.
+    pub fn place(&self) -> Option<&'static str> {
+        match self.local {
+            Local::Place(zone) => Some(zone.name()),
+            Local::Offset(_) => None,
+        }
+    }
+
+    /// The same where no clock is ever set.
+    pub fn without_place(&self) -> Self {
+        Self { local: Local::default(), names: self.names.clone() }
+    }
+
     /// Reads the zone at the beginning of a text: letters that have a meaning, or an offset.
     /// Returns its seconds east of Greenwich and what follows.
     pub fn take<'a>(&self, text: &'a str) -> Option<(i64, &'a str)> {

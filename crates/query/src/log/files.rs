@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use contract::{Error, Result};
-use formats::compression::{Compression, Limits, Source, foreign, refuse_foreign};
+use formats::compression::{Compression, Limits, Source, foreign, refuse_foreign, unpacks};
 use formats::decoded::Decoded;
 use formats::encoding::{Encoding, Growth};
 use formats::lines::HOLE_BYTES_MIN;
@@ -190,14 +190,13 @@ fn kind(file_type: FileType) -> &'static str {
 }
 
 fn unreadable(path: &Path, error: std::io::Error) -> Error {
-    let is_archive = error.kind() == ErrorKind::Unsupported;
+    let unpacks = unpacks(&error);
     let told = Error::external(format!("could not read {:?}", path.display().to_string()));
-    match is_archive {
-        true => told.because(error).hint(
-            "unpack it, or give its text to a pipe: `tar -xOf FILE | logmill query …` with \
-             '/dev/stdin'",
-        ),
-        false => told.because(error),
+    match unpacks {
+        Some(unpacks) => told.because(error).hint(format!(
+            "unpack it, or give its text to a pipe: `{unpacks} | logmill query …` with '/dev/stdin'"
+        )),
+        None => told.because(error),
     }
 }
 

@@ -133,10 +133,16 @@ impl LogTable {
 
 /// The format that the first lines show.
 fn found_out(pattern: &str, files: &[Arc<LogFile>]) -> Result<Detected> {
-    let detected = formats::detect(&first_lines(files)?);
-    detected.map_err(|undecided| {
+    let lines = first_lines(files)?;
+    formats::detect(&lines).map_err(|undecided| {
         let message = format!("could not tell the format of {pattern:?}: {undecided}");
-        Error::config(message).hint(USAGE)
+        let error = Error::config(message);
+        match lines.iter().next().is_none() {
+            true => error.hint(format!(
+                "it is empty; with a format it has no rows: log('{pattern}', 'combined')"
+            )),
+            false => error.hint(USAGE),
+        }
     })
 }
 

@@ -16,6 +16,7 @@ use crate::metrics::Instruments;
 use crate::owner::RunOptions;
 use crate::patience;
 use crate::progress::Progress;
+use crate::renamed::of_source;
 use crate::troubles;
 
 /// So long a start waits for sources that do not answer while others have answered.
@@ -111,7 +112,7 @@ impl Awaited {
     pub fn failed(&mut self, number: usize, error: Error) -> Result<Option<Duration>> {
         let name = self.asking.name(number);
         self.asking.instruments.failed(Some(name), &error);
-        let error = error.context(format!("source {name:?}"));
+        let error = of_source(name, error);
         if !error.retry() || !self.asking.isolates {
             self.coming.remove(&number);
             return Err(error);

@@ -1,12 +1,12 @@
 //! What is to be looked at: files, patterns, or standard input.
 
 use std::fs::File;
-use std::io::{BufReader, ErrorKind, Read};
+use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use contract::error::Context;
 use contract::{Error, Result};
-use formats::compression::{Compression, Limits, Source};
+use formats::compression::{Compression, Limits, Source, unpacks};
 use formats::decoded::Decoded;
 use formats::encoding::Growth;
 use query::log::files_below;
@@ -174,11 +174,13 @@ pub fn of_file(path: &Path, bytes_max: usize) -> Result<Vec<u8>> {
     let unreadable = || format!("could not read {:?}", path.display().to_string());
     let file = File::open(path).external(unreadable)?;
     decoded(Box::new(BufReader::new(file)), bytes_max).map_err(|error| {
-        let is_archive = error.kind() == ErrorKind::Unsupported;
+        let unpacks = unpacks(&error);
         let error = Error::external(unreadable()).because(error);
-        match is_archive {
-            true => error.hint("unpack it, or give its text: `tar -xOf FILE | logmill look -`"),
-            false => error,
+        match unpacks {
+            Some(unpacks) => {
+                error.hint(format!("unpack it, or give its text: `{unpacks} | logmill look -`"))
+            }
+            None => error,
         }
     })
 }
