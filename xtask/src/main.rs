@@ -1,6 +1,6 @@
 //! The chores of this repository: `cargo xtask test`, `cargo xtask services`, `cargo xtask docs`,
 //! `cargo xtask dashboard`, `cargo xtask proof`, `cargo xtask crash`, `cargo xtask fuzz`,
-//! `cargo xtask bench`.
+//! `cargo xtask whole`, `cargo xtask bench`.
 //!
 //! Starts cargo and what the tests need. Stops at the first step that fails, but runs all tests,
 //! those of the dashboard included. What is checked stands in tests, so that plain `cargo test`
@@ -42,6 +42,8 @@ enum Chore {
     Crash(crash::Options),
     /// Gives the sources any bytes: each of them must stand in one record, dead letter or gap.
     Fuzz(fuzz::Options),
+    /// Runs at full size what tests run at a tenth, and prints the figures.
+    Whole,
     /// Measures the released program, and other programs beside it.
     Bench(bench::Options),
 }
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         Chore::Proof(options) => proof::run(&options),
         Chore::Crash(options) => crash::run(&options),
         Chore::Fuzz(options) => fuzz::run(&options),
+        Chore::Whole => steps::whole(),
         Chore::Bench(options) => bench::run(&options),
     };
     match result {

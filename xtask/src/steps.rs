@@ -42,6 +42,13 @@ fn all(times: &mut Times) -> Result<(), String> {
     tested.and(looked)
 }
 
+/// Runs at full size what tests run at a tenth on every change, in the released program.
+pub fn whole() -> Result<(), String> {
+    let mut tests = cargo(["test", "--release", "--workspace", "at_a_tenth"]);
+    tests.args(["--", "--nocapture", "--test-threads", "1"]).env("LOGMILL_WHOLE", "1");
+    step("whole", tests)
+}
+
 /// Fails if a generated page is stale.
 pub fn check_docs() -> Result<(), String> {
     step("docs", docs())

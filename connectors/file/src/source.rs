@@ -1,5 +1,6 @@
 //! The source: files as splits. All I/O runs in threads for blocking work.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use arrow::datatypes::SchemaRef;
@@ -7,7 +8,7 @@ use async_trait::async_trait;
 use contract::discovery::{Differences, Discoverer, Moved};
 use contract::error::Context;
 use contract::record::message_schema;
-use contract::source::{KnownSplit, Source, Split, SplitReader, Until};
+use contract::source::{KnownSplit, Source, Split, SplitReader, Terms, Until};
 use contract::{Error, Position, Result};
 use formats::blocks::Blocks;
 
@@ -21,12 +22,17 @@ use crate::points::Points;
 use crate::proof::{self, Proven};
 use crate::tail::Tail;
 
+/// What the blocks of all files that are read may take where nobody says so.
+const FETCH_BYTES: usize = 64 << 20;
+
 /// Files that become splits.
 pub struct Files {
     config: Config,
     finder: Arc<Mutex<Finder>>,
     side_by_side: Arc<Blocks>,
     points: Arc<Points>,
+    /// What the blocks of all files that are read may take.
+    fetch_bytes: AtomicUsize,
 }
 
 impl Files {
@@ -34,7 +40,8 @@ impl Files {
     pub fn new(config: Config, patterns: Patterns) -> Self {
         let finder = Finder::new(patterns, config.packing(), config.rotate_wait.0);
         let finder = Arc::new(Mutex::new(finder));
-        Self { config, finder, side_by_side: Arc::default(), points: Arc::default() }
+        let fetch_bytes = AtomicUsize::new(FETCH_BYTES);
+        Self { config, finder, side_by_side: Arc::default(), points: Arc::default(), fetch_bytes }
     }
 }
 
@@ -84,6 +91,11 @@ impl Source for Files {
         message_schema()
     }
 
+    async fn begin(&self, terms: &Terms) -> Result<()> {
+        self.fetch_bytes.store(terms.fetch_bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
     fn discover(&self, known: Option<Vec<KnownSplit>>) -> Box<dyn Discoverer> {
         let known = known.unwrap_or_default();
         Box::new(Looks { finder: self.finder.clone(), known, attempt: None })
@@ -105,6 +117,7 @@ impl Source for Files {
             line_bytes_max: self.config.line_bytes_max.as_usize(),
             join: self.config.join,
             block_bytes: self.config.block_bytes.as_usize(),
+            fetch_bytes: self.fetch_bytes.load(Ordering::Relaxed),
             rotate_wait: self.config.rotate_wait.0,
             settle: self.config.settle.0,
             side_by_side: self.side_by_side.clone(),

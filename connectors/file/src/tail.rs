@@ -28,6 +28,8 @@ pub struct Tail {
     quiet_looks: u32,
     /// What was not read yet, or is held back.
     lag: Lag,
+    /// What a step in work may take.
+    room: usize,
     points: Arc<Points>,
     split: SplitId,
     /// Whether it ends where the file ended when it was opened.
@@ -52,7 +54,8 @@ impl Tail {
         let has_end = cursor.stops_at_end();
         let state = State::Ready(Box::new(cursor));
         let (quiet_looks, lag, cut_off) = (0, Lag::default(), None);
-        Self { state, poll_interval, quiet_looks, lag, points, split, has_end, cut_off }
+        let room = 0;
+        Self { state, poll_interval, quiet_looks, lag, room, points, split, has_end, cut_off }
     }
 
     /// Ends with a position, behind which the file was cut off.
@@ -87,10 +90,11 @@ impl Tail {
     fn start(&mut self) {
         self.state = match std::mem::replace(&mut self.state, State::Ended) {
             State::Ready(mut cursor) | State::Waiting(mut cursor, _) => {
+                self.room = cursor.room();
                 State::Reading(tokio::task::spawn_blocking(move || {
                     let outcome = cursor.step();
-                    let lag = Lag { records: None, bytes: cursor.left(), held: cursor.held() };
-                    (cursor, outcome, lag)
+                    let (bytes, held) = (cursor.left(), cursor.held());
+                    (cursor, outcome, Lag { bytes, held, ..Lag::default() })
                 }))
             }
             other => other,
@@ -159,6 +163,8 @@ impl SplitReader for Tail {
     }
 
     fn lag(&self) -> Lag {
-        self.lag
+        let held = self.lag.held.map_or(0, |held| usize::try_from(held.bytes).unwrap_or(0));
+        let block = if let State::Reading(_) = self.state { self.room } else { 0 };
+        Lag { fetched_bytes: held + block, ..self.lag }
     }
 }

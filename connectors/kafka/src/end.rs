@@ -3,7 +3,7 @@
 //! Behind the last record there may be markers of transactions, which take offsets too; once the
 //! consumer has told that it is at the end, they are no lag.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
 use rdkafka::Statistics;
 
@@ -19,12 +19,14 @@ pub struct End {
     told: AtomicI64,
     /// The next record when it did.
     rest: AtomicI64,
+    /// Bytes in the consumer's queue.
+    queued: AtomicUsize,
 }
 
 impl Default for End {
     fn default() -> Self {
         let unknown = || AtomicI64::new(UNKNOWN);
-        Self { stable: unknown(), told: unknown(), rest: unknown() }
+        Self { stable: unknown(), told: unknown(), rest: unknown(), queued: AtomicUsize::new(0) }
     }
 }
 
@@ -34,12 +36,19 @@ impl End {
         let partitions = statistics.topics.values().flat_map(|topic| topic.partitions.values());
         for partition in partitions.filter(|partition| partition.desired) {
             self.set(partition.ls_offset, partition.eof_offset);
+            let queued = usize::try_from(partition.fetchq_size).unwrap_or(0);
+            self.queued.store(queued, Ordering::Relaxed);
         }
     }
 
     fn set(&self, stable: i64, told: i64) {
         self.stable.store(stable, Ordering::Relaxed);
         self.told.store(told, Ordering::Relaxed);
+    }
+
+    /// Bytes that were fetched and not taken, as the consumer told last.
+    pub fn queued_bytes(&self) -> usize {
+        self.queued.load(Ordering::Relaxed)
     }
 
     /// The consumer is at the end, and the next record will be this one or a later one.

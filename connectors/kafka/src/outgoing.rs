@@ -50,6 +50,8 @@ pub struct Row<'a> {
     pub partition: Option<i32>,
     /// The headers.
     pub headers: OwnedHeaders,
+    /// What all of it takes.
+    pub bytes: usize,
 }
 
 impl<'a> Outgoing<'a> {
@@ -124,7 +126,7 @@ impl<'a> Outgoing<'a> {
             let limit = topic.record_bytes_max;
             return Err(format!("the record has {bytes} bytes, the topic takes {limit}"));
         }
-        Ok(Row { key, value, partition, headers })
+        Ok(Row { key, value, partition, headers, bytes })
     }
 
     fn partition(

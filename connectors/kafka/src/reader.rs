@@ -8,6 +8,7 @@
 //! aborted records take offsets as well; the end is reached by the consumer's place, not by a last
 //! record.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
@@ -48,16 +49,19 @@ const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// No offset was acknowledged.
 const NONE: i64 = -1;
 
-/// Settings of a consumer that reads one partition. librdkafka's queue holds up to 4 MiB, and is
-/// filled again as soon as there is room: by default it waits a second.
+/// What librdkafka's queue of one partition holds at most, by the memory that there is for it.
+pub const QUEUE_BYTES: RangeInclusive<usize> = (64 << 10)..=(4 << 20);
+/// What one request asks for at most.
+const FETCH_BYTES_MAX: usize = 1 << 20;
+
+/// Settings of a consumer that reads one partition. librdkafka's queue is filled again as soon as
+/// there is room: by default it waits a second.
 const READING: &[(&str, &str)] = &[
     ("isolation.level", "read_committed"),
     ("enable.auto.commit", "false"),
     ("enable.auto.offset.store", "false"),
     ("auto.offset.reset", "error"),
     ("enable.partition.eof", "true"),
-    ("queued.max.messages.kbytes", "4096"),
-    ("fetch.message.max.bytes", "1048576"),
     ("fetch.max.bytes", "4194304"),
     ("fetch.queue.backoff.ms", "2"),
     ("fetch.error.backoff.ms", "100"),
@@ -85,6 +89,8 @@ pub struct Reading {
     pub format: SourceFormat,
     /// The id of the topic, and who knows which one it has now; none where the brokers give none.
     pub identity: Option<(TopicId, Arc<Identities>)>,
+    /// What librdkafka's queue may hold.
+    pub queue_bytes: usize,
 }
 
 /// The runtime's end of a thread that reads.
@@ -234,16 +240,17 @@ impl SplitReader for Reader {
     }
 
     fn lag(&self) -> Lag {
-        Lag { records: self.end.lag(self.next), ..Lag::default() }
+        let fetched_bytes = self.end.queued_bytes();
+        Lag { records: self.end.lag(self.next), fetched_bytes, ..Lag::default() }
     }
 }
 
 fn consumer(connection: &Connection, reading: &Reading) -> Result<BaseConsumer<Witness>> {
     let tried = || format!("could not read \"{}\"", reading.partition.split());
     let mut config = connection.config(&[("group.id", &reading.group)]);
-    for (name, value) in READING {
+    for (name, value) in settings(reading.queue_bytes) {
         if connection.property(name).is_none() {
-            config.set(*name, *value);
+            config.set(name, value);
         }
     }
     let consumer: BaseConsumer<Witness> = config
@@ -254,6 +261,17 @@ fn consumer(connection: &Connection, reading: &Reading) -> Result<BaseConsumer<W
     place.add_partition_offset(topic, *number, Offset::Offset(reading.from)).external(tried)?;
     consumer.assign(&place).map_err(|error| failed(error, tried()))?;
     Ok(consumer)
+}
+
+/// The settings of a consumer whose queue may hold so many bytes. An answer that comes while there
+/// is room is taken, so half of them are for that.
+fn settings(queue_bytes: usize) -> impl Iterator<Item = (&'static str, String)> {
+    let answer = (queue_bytes / 2).min(FETCH_BYTES_MAX);
+    let bounds = [
+        ("queued.max.messages.kbytes", ((queue_bytes - answer) >> 10).to_string()),
+        ("fetch.message.max.bytes", answer.to_string()),
+    ];
+    READING.iter().map(|(name, value)| (*name, (*value).to_owned())).chain(bounds)
 }
 
 struct Thread {
@@ -443,4 +461,20 @@ impl Thread {
 fn take(records: &mut Records, next: &mut i64, message: &BorrowedMessage<'_>) {
     records.push(message);
     *next = message.offset() + 1;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_queue_and_an_answer_on_top_of_it_stay_within_their_memory() {
+        for bytes in [*QUEUE_BYTES.start(), 1 << 20, *QUEUE_BYTES.end()] {
+            let settings: std::collections::HashMap<_, _> = settings(bytes).collect();
+            let number = |name: &str| settings[name].parse::<usize>().expect("a number");
+            let queue = number("queued.max.messages.kbytes") << 10;
+            let answer = number("fetch.message.max.bytes");
+            assert!(queue + answer <= bytes && queue >= bytes / 2, "{queue} + {answer}");
+        }
+    }
 }

@@ -7,7 +7,7 @@
 //! Where a transaction fails, librdkafka reports its records as purged and logs why. That is kept
 //! beside the failures: without it nobody could say what a purged record is about.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use contract::Error;
@@ -37,6 +37,8 @@ pub struct Failure {
 #[derive(Default)]
 pub struct Reports {
     under_way: AtomicU64,
+    /// Bytes of them, about.
+    bytes: AtomicUsize,
     failures: Mutex<Vec<Failure>>,
     /// Why the transaction failed, as far as it was logged.
     transaction: Mutex<Option<String>>,
@@ -47,14 +49,21 @@ pub struct Reports {
 }
 
 impl Reports {
-    /// A record is about to be sent.
-    pub fn sending(&self) {
+    /// A record of so many bytes is about to be sent.
+    pub fn sending(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.under_way.fetch_add(1, Ordering::SeqCst);
     }
 
     /// It was not sent after all, and nothing will be reported.
-    pub fn not_sent(&self) {
+    pub fn not_sent(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.under_way.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Bytes of the records under way.
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
     }
 
     /// Whether no record is under way.
@@ -142,9 +151,11 @@ impl ClientContext for Reports {
 }
 
 impl ProducerContext for Reports {
-    type DeliveryOpaque = ();
+    /// The bytes of the record.
+    type DeliveryOpaque = usize;
 
-    fn delivery(&self, outcome: &DeliveryResult<'_>, (): ()) {
+    fn delivery(&self, outcome: &DeliveryResult<'_>, bytes: usize) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
         let failure = outcome.as_ref().err().map(|(error, message)| Failure {
             topic: message.topic().to_owned(),
             code: error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail),
@@ -172,7 +183,7 @@ mod tests {
     #[tokio::test]
     async fn what_an_aborted_epoch_left_is_forgotten_however_late_it_is_reported() {
         let reports = Reports::default();
-        (0..3).for_each(|_| reports.sending());
+        (0..3).for_each(|_| reports.sending(100));
         reports.reported(purged());
         let mut forgotten = std::pin::pin!(reports.forget());
         assert!(forgotten.as_mut().now_or_never().is_none(), "two records are under way");

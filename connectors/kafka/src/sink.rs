@@ -328,7 +328,7 @@ impl Shared {
             Compression::Lz4 => "lz4",
             Compression::Zstd => "zstd",
         };
-        let waiting_bytes = (ctx.memory_bytes / 2).max(record_bytes);
+        let waiting_bytes = ctx.client_bytes.max(record_bytes);
         let waiting_rows = waiting_bytes / WAITING_OVERHEAD_BYTES;
         let unless_set = [
             ("enable.idempotence", "true".to_owned()),

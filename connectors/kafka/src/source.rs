@@ -5,12 +5,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use contract::discovery::{ByListing, Discoverer, Known, Listing as Splits, Lists};
-use contract::source::{Again, KnownSplit, Lineages, Source, Split, SplitReader, Until};
+use contract::source::{Again, KnownSplit, Lineages, Source, Split, SplitReader, Terms, Until};
 use contract::spec::BuildContext;
 use contract::{Error, Position, Result, SplitId};
 use rdkafka::topic_partition_list::Offset;
@@ -21,7 +22,7 @@ use crate::client::{Connection, blocking};
 use crate::config::{Recreated, SourceConfig, SourceFormat};
 use crate::identity::{Anew, Descriptor, Identities, Listing};
 use crate::member::Member;
-use crate::reader::{Gone, Reader, Reading, Remaker};
+use crate::reader::{Gone, QUEUE_BYTES, Reader, Reading, Remaker};
 use crate::records;
 use crate::start::Start;
 use crate::topic_id::TopicId;
@@ -47,6 +48,10 @@ struct Shared {
     member: OnceLock<Arc<Member>>,
     /// Where the partitions ended when a run with an end began, of which topic.
     ends: OnceLock<HashMap<Partition, (Option<TopicId>, i64)>>,
+    /// Bytes that the queues of all readers may hold.
+    fetch_bytes: AtomicUsize,
+    /// How many partitions there are to read.
+    partitions: AtomicUsize,
 }
 
 impl Partitions {
@@ -75,6 +80,8 @@ impl Partitions {
             name: format!("logmill.{}.{}", ctx.pipeline, ctx.name),
             member: OnceLock::new(),
             ends: OnceLock::new(),
+            fetch_bytes: AtomicUsize::new(usize::MAX),
+            partitions: AtomicUsize::new(1),
         };
         Ok(Self { shared: Arc::new(shared), schema: records::schema(config.format) })
     }
@@ -116,10 +123,13 @@ impl Source for Partitions {
         &[Lineages::Split, Lineages::One]
     }
 
-    async fn begin(&self, until: &Until, lineages: Lineages) -> Result<()> {
+    async fn begin(&self, terms: &Terms) -> Result<()> {
         let shared = self.shared.clone();
-        match until {
-            Until::Forever if lineages == Lineages::Split => blocking(move || shared.join()).await,
+        shared.fetch_bytes.store(terms.fetch_bytes, Ordering::Relaxed);
+        match terms.until {
+            Until::Forever if terms.lineages == Lineages::Split => {
+                blocking(move || shared.join()).await
+            }
             // Whoever holds the lease reads all partitions; a group would only take some away.
             Until::Forever => Ok(()),
             Until::End => blocking(move || shared.take_ends()).await,
@@ -236,7 +246,16 @@ impl Shared {
                 wanted.push(partition(number));
             }
         }
+        self.partitions.store(wanted.len().max(1), Ordering::Relaxed);
         Ok(wanted)
+    }
+
+    /// What the queue of one reader may hold. Each partition has a reader, and none gives its place
+    /// to another.
+    fn queue_bytes(&self) -> usize {
+        let share =
+            self.fetch_bytes.load(Ordering::Relaxed) / self.partitions.load(Ordering::Relaxed);
+        share.clamp(*QUEUE_BYTES.start(), *QUEUE_BYTES.end())
     }
 
     /// The splits of the partitions that the group gave to this process.
@@ -301,6 +320,7 @@ impl Shared {
             schema,
             format: self.format,
             identity: topic_id.map(|id| (id, self.identities.clone())),
+            queue_bytes: self.queue_bytes(),
         };
         Ok(Box::new(Reader::start(&self.connection, reading, member)?))
     }

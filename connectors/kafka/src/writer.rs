@@ -12,7 +12,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use contract::sink::{
-    Commit, CommitOutcome, Identity, OneLineage, Prepared, Rejects, Room, Writer,
+    Commit, CommitOutcome, Footprint, Identity, OneLineage, Prepared, Rejects, Room, Writer,
 };
 use contract::{Error, Lineage, Result, failpoint};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -197,15 +197,17 @@ impl TopicWriter {
             session.begin().await?;
         }
         let sender = self.sender()?;
-        let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic).headers(row.headers);
+        let bytes = row.bytes;
+        let mut record: BaseRecord<'_, [u8], [u8], usize> =
+            BaseRecord::with_opaque_to(topic, bytes).headers(row.headers);
         (record.key, record.payload, record.partition) = (row.key, row.value, row.partition);
         let mut tries = 0;
         loop {
-            sender.reports().sending();
+            sender.reports().sending(bytes);
             match sender.producer().send(record) {
                 Ok(()) => return Ok(()),
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), again)) => {
-                    sender.reports().not_sent();
+                    sender.reports().not_sent(bytes);
                     tries += u32::from(sender.reports().is_idle());
                     if tries > IDLE_TRIES_MAX {
                         return Err(too_large_for_queue(topic));
@@ -214,7 +216,7 @@ impl TopicWriter {
                     record = again;
                 }
                 Err((error, _)) => {
-                    sender.reports().not_sent();
+                    sender.reports().not_sent(bytes);
                     return Err(failed(error, format!("could not send to topic {topic:?}")));
                 }
             }
@@ -357,6 +359,11 @@ impl Writer for TopicWriter {
             }
             Delivery::Transaction(None) | Delivery::Plain(_) => Ok(()),
         }
+    }
+
+    fn footprint(&self) -> Footprint {
+        let clients = self.sender().map_or(0, |sender| sender.reports().bytes());
+        Footprint { own: self.rejects.bytes(), clients }
     }
 }
 

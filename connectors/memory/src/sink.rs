@@ -6,8 +6,8 @@ use arrow::datatypes::Int64Type;
 use async_trait::async_trait;
 use contract::record::{EPOCH, ORDINAL, Origins, POSITION, SPLIT, positions};
 use contract::sink::{
-    BatchStream, Commit, CommitOutcome, Held, OneLineage, Prepared, Promise, Proof, ReadBack,
-    Rejects, Room, Sink, SinkKind, Token, Writer, WriterContext,
+    BatchStream, Commit, CommitOutcome, Footprint, Held, OneLineage, Prepared, Promise, Proof,
+    ReadBack, Rejects, Room, Sink, SinkKind, Token, Writer, WriterContext,
 };
 use contract::{Error, Lineage, Origin, Result, failpoint};
 
@@ -151,6 +151,11 @@ impl Writer for MemoryWriter {
         self.lineage.take(lineage)?;
         self.roll_back();
         Ok(())
+    }
+
+    fn footprint(&self) -> Footprint {
+        let rows = self.buffered.iter().map(RecordBatch::get_array_memory_size).sum::<usize>();
+        Footprint { own: rows + self.rejects.bytes(), clients: 0 }
     }
 }
 

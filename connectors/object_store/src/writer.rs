@@ -14,7 +14,9 @@ use async_trait::async_trait;
 use contract::error::Context;
 use contract::failpoint::reach;
 use contract::record::{EPOCH, Origins, positions};
-use contract::sink::{self, Commit, CommitOutcome, Prepared, Rejects, Room, Writer, WriterContext};
+use contract::sink::{
+    self, Commit, CommitOutcome, Footprint, Prepared, Rejects, Room, Writer, WriterContext,
+};
 use contract::{Error, Lineage, Result};
 use formats::template::{Groups, Values};
 use formats::{Refused, unwritable};
@@ -45,8 +47,6 @@ const OBJECTS_WAITING_MAX: usize = 16;
 const ABANDON_FAILURES_MAX: usize = 8;
 /// Parts on their way at once, at most; fewer where memory is short.
 const PARTS_AT_ONCE_MAX: usize = 8;
-/// One part in so many of the memory is for parts that are on their way.
-const PARTS_SHARE: usize = 3;
 
 /// Writes the epochs of lineages as objects.
 pub struct ObjectWriter {
@@ -57,6 +57,8 @@ pub struct ObjectWriter {
     written: Vec<usize>,
     means: Means,
     memory_bytes: usize,
+    /// Parts that may be on their way at once.
+    parts_max: usize,
     open: HashMap<Address, OpenObject>,
     /// How many of them the rows of each way hold open.
     crowds: HashMap<Way, Crowd>,
@@ -123,12 +125,12 @@ impl ObjectWriter {
         let Target { place, spill, unsettled } = target;
         let written = crate::sink::written(&config, &ctx.schema);
         let schema = Arc::new(ctx.schema.project(&written).bug("the columns were counted wrong")?);
-        let memory_bytes = ctx.memory_bytes / PARTS_SHARE * (PARTS_SHARE - 1);
-        let parts = (ctx.memory_bytes / PARTS_SHARE / PART_BYTES).clamp(1, PARTS_AT_ONCE_MAX);
+        let memory_bytes = ctx.memory_bytes;
+        let parts_max = (ctx.client_bytes / PART_BYTES).clamp(1, PARTS_AT_ONCE_MAX);
         let means = Means {
             place: Arc::new(place),
             spill: Arc::new(spill),
-            parts: Arc::new(Semaphore::new(parts)),
+            parts: Arc::new(Semaphore::new(parts_max)),
         };
         Ok(Self {
             form: Form::new(&config, schema, memory_bytes, ctx.threads),
@@ -137,6 +139,7 @@ impl ObjectWriter {
             written,
             means,
             memory_bytes,
+            parts_max,
             open: HashMap::new(),
             crowds: HashMap::new(),
             held_bytes: 0,
@@ -485,6 +488,12 @@ impl Writer for ObjectWriter {
             }
         }
         failures.pop().map_or(Ok(()), Err)
+    }
+
+    fn footprint(&self) -> Footprint {
+        let rejects = self.staged.values().map(|staged| staged.rejects.bytes()).sum::<usize>();
+        let on_their_way = self.parts_max - self.means.parts.available_permits();
+        Footprint { own: self.held_bytes + rejects, clients: on_their_way * PART_BYTES }
     }
 }
 

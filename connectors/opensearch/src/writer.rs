@@ -14,7 +14,7 @@ use contract::error::Context;
 use contract::failpoint::reach;
 use contract::record::{Origins, is_origin};
 use contract::sink::{
-    Commit, CommitOutcome, Prepared, Rejects, Room, SinkReject, Stage, Writer, WriterContext,
+    Commit, CommitOutcome, Footprint, Prepared, Rejects, Room, SinkReject, Stage, Writer, WriterContext,
 };
 use contract::transform::EpochStart;
 use contract::{Error, Lineage, Result, SplitId};
@@ -64,14 +64,12 @@ struct Taken {
 impl SearchWriter {
     /// Makes a writer.
     pub fn new(client: Client, names: Arc<Names>, config: &Config, ctx: &WriterContext) -> Self {
-        let most = ctx.memory_bytes / BULK_COPIES / 2;
+        let most = ctx.memory_bytes.min(ctx.client_bytes) / BULK_COPIES;
         let bulk_bytes_max = config.bulk_bytes_max.as_usize().min(most.max(1));
         let bulks_at_once = match names.id_template() {
             // Rows of one id follow each other.
             Some(_) => 1,
-            None => {
-                (ctx.memory_bytes / BULK_COPIES / bulk_bytes_max - 1).clamp(1, BULKS_AT_ONCE_MAX)
-            }
+            None => (ctx.client_bytes / BULK_COPIES / bulk_bytes_max).clamp(1, BULKS_AT_ONCE_MAX),
         };
         Self {
             indices: Indices::new(Arc::new(client)),
@@ -261,5 +259,17 @@ impl Writer for SearchWriter {
         self.taken.remove(lineage);
         self.indices.forget();
         Ok(())
+    }
+
+    fn footprint(&self) -> Footprint {
+        let of = |taken: &Taken| Footprint {
+            own: taken.bulk.bytes() + taken.rejects.bytes(),
+            clients: taken.under_way.len() * self.bulk_bytes_max * BULK_COPIES,
+        };
+        let all = self.taken.values().map(of);
+        all.fold(Footprint::default(), |sum, one| Footprint {
+            own: sum.own + one.own,
+            clients: sum.clients + one.clients,
+        })
     }
 }

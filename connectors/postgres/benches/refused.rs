@@ -120,6 +120,7 @@ fn ctx() -> WriterContext {
         writer_id: unique("w"),
         schema: sink_schema(&schema(), true),
         memory_bytes: 64 << 20,
+        client_bytes: 64 << 20,
         threads: 1,
     }
 }

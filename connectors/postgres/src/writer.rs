@@ -11,7 +11,7 @@ use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use contract::record::Origins;
 use contract::sink::{
-    Commit, CommitOutcome, OneLineage, Prepared, Rejects, Room, Writer, WriterContext,
+    Commit, CommitOutcome, Footprint, OneLineage, Prepared, Rejects, Room, Writer, WriterContext,
 };
 use contract::{Error, ErrorKind, Lineage, Result, failpoint};
 use tokio::task::JoinSet;
@@ -28,8 +28,8 @@ use crate::token::TokenRow;
 
 /// The most bytes that one `COPY` carries; more would only need more memory.
 const CHUNK_BYTES_MAX: usize = 8 << 20;
-/// Chunks that are in memory at once: one at the server, one under way, one in the making.
-const CHUNKS_IN_MEMORY: usize = 3;
+/// Chunks of the client's memory: one at the server, one under way.
+const CHUNKS_ON_THEIR_WAY: usize = 2;
 /// How many times smaller a chunk is until one was taken, at least in half: the server's reasons
 /// take more memory than the rows.
 const CAUTION: usize = 8;
@@ -96,7 +96,8 @@ impl PostgresWriter {
         only: Option<Arc<Layout>>,
         session: Session,
     ) -> Self {
-        let chunk_bytes = (ctx.memory_bytes / CHUNKS_IN_MEMORY).min(CHUNK_BYTES_MAX);
+        let chunk_bytes =
+            ctx.memory_bytes.min(ctx.client_bytes / CHUNKS_ON_THEIR_WAY).min(CHUNK_BYTES_MAX);
         let numbers = only.iter().map(|layout| (layout.table.clone(), 0)).collect();
         Self {
             shared,
@@ -399,5 +400,12 @@ impl Writer for PostgresWriter {
     async fn abort(&mut self, lineage: &Lineage) -> Result<()> {
         self.lineage.take(lineage)?;
         self.drop_epoch().await
+    }
+
+    fn footprint(&self) -> Footprint {
+        Footprint {
+            own: self.waiting_bytes + self.epoch.rejects.bytes(),
+            clients: self.busy.len() * self.chunk_bytes,
+        }
     }
 }

@@ -176,6 +176,7 @@ mod tests {
             writer_id: "w".into(),
             schema: rows().schema(),
             memory_bytes: 1 << 20,
+            client_bytes: 1 << 20,
             threads: 1,
         };
         Output::new(config, open_stream).open(ctx).await.expect("standard output is open")

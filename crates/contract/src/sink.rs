@@ -91,8 +91,10 @@ pub struct WriterContext {
     pub writer_id: String,
     /// The columns of every batch, as [`crate::record::sink_schema`] makes them.
     pub schema: SchemaRef,
-    /// Bytes that the writer may hold, staging buffers included.
+    /// Bytes that the writer may hold of its own: rows that it gathers, files that it encodes.
     pub memory_bytes: usize,
+    /// Bytes that may be on their way: queues of its client library, requests, parts of uploads.
+    pub client_bytes: usize,
     /// Threads that it may keep busy.
     pub threads: usize,
 }
@@ -105,6 +107,15 @@ pub enum Stage {
     Undecided,
     /// The epoch is decided: the sink took each of them before, and gets them again.
     Decided,
+}
+
+/// Bytes that a writer holds now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Footprint {
+    /// Its own: bounded by [`WriterContext::memory_bytes`].
+    pub own: usize,
+    /// On their way: bounded by [`WriterContext::client_bytes`].
+    pub clients: usize,
 }
 
 /// Which of all the tables, topics, indexes or buckets that ever had one name rows went into. Who
@@ -153,6 +164,11 @@ pub struct Rejects {
 }
 
 impl Rejects {
+    /// Bytes that they take.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Bytes of refused rows from which on the epoch is to end.
     pub const BYTES_MAX: usize = 2 << 20;
     /// What a row takes beside its reason and its original.
@@ -343,4 +359,10 @@ pub trait Writer: Send {
     /// # Errors
     /// Logged; what is left behind is garbage that nobody reads.
     async fn abort(&mut self, lineage: &Lineage) -> Result<()>;
+
+    /// What it holds in memory. Asked after each call of the others; no I/O. Whoever holds more of
+    /// its own than its context allows has the epoch ended, as if it had said that it is full.
+    fn footprint(&self) -> Footprint {
+        Footprint::default()
+    }
 }

@@ -90,6 +90,17 @@ pub enum Until {
     },
 }
 
+/// What a source is told of a run before it is asked for splits.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// Where the readers will stop.
+    pub until: Until,
+    /// How its splits are divided among lineages.
+    pub lineages: Lineages,
+    /// Bytes that its readers together may hold of what they fetched and did not give yet.
+    pub fetch_bytes: usize,
+}
+
 /// How the splits of a source are divided among lineages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -141,8 +152,8 @@ pub trait Source: Send + Sync {
         &[Lineages::One]
     }
 
-    /// Learns where the readers of a run will stop, and how its splits are divided among lineages.
-    /// Called once for every source, before the run asks it for splits. Where splits are lineages,
+    /// Learns where the readers of a run will stop, how its splits are divided among lineages, and
+    /// how much they may fetch ahead. Called once for every source, before the run asks it for splits. Where splits are lineages,
     /// a run that follows takes part in whatever divides them among processes; nothing does where
     /// they share one. A run with an end reads all of them. A source whose splits can be lineages
     /// keeps where they end now: that is [`Until::End`], however late a split is opened, or opened
@@ -150,7 +161,7 @@ pub trait Source: Send + Sync {
     ///
     /// # Errors
     /// As for [`Discoverer::look`].
-    async fn begin(&self, _until: &Until, _lineages: Lineages) -> Result<()> {
+    async fn begin(&self, _terms: &Terms) -> Result<()> {
         Ok(())
     }
 
@@ -188,6 +199,8 @@ pub struct Lag {
     pub bytes: Option<u64>,
     /// What of it was read and waits for something to be written; none while there is more to read.
     pub held: Option<Held>,
+    /// Bytes that the reader fetched and did not give yet.
+    pub fetched_bytes: usize,
 }
 
 /// What stands in a split and is no record yet.
@@ -268,8 +281,8 @@ pub trait SplitReader: Send {
         Rest::None
     }
 
-    /// What was not read yet, as far as the reader heard of it. Asked at every barrier, for people
-    /// to see; no I/O.
+    /// What was not read yet, as far as the reader heard of it, and what it fetched ahead. Asked at
+    /// every barrier and between batches; no I/O.
     fn lag(&self) -> Lag {
         Lag::default()
     }

@@ -50,11 +50,13 @@ pub trait Step: Send + Sync {
 pub struct Means {
     /// The memory of the whole pipeline, in bytes.
     pub memory_bytes: u64,
+    /// Bytes of it that the worker's state may take; whatever grows beyond stops the run.
+    pub state_bytes: u64,
 }
 
 impl Default for Means {
     fn default() -> Self {
-        Self { memory_bytes: MEMORY_BYTES }
+        Self { memory_bytes: MEMORY_BYTES, state_bytes: MEMORY_BYTES }
     }
 }
 
@@ -155,6 +157,8 @@ pub struct Output {
     pub aggregated: u64,
     /// Rows that are refused, with the reason.
     pub rejects: Vec<Reject>,
+    /// Bytes that the state of the step takes in memory now, about.
+    pub state_bytes: u64,
 }
 
 impl Output {

@@ -67,7 +67,9 @@ impl Default for Epoch {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Memory {
-    /// Bytes that batches, state and writers may hold together; over it, sources wait.
+    /// Bytes that the pipeline may hold, in fixed shares: batches under way, states of steps, what
+    /// writers gather, what is read ahead, what is on its way to sinks. Over them sources wait,
+    /// epochs end earlier, and a state that is too large stops the run.
     limit: ByteSize,
 }
 

@@ -157,6 +157,7 @@ impl<'a> Attempt<'a> {
                 control,
                 skip,
                 ends: ends.clone(),
+                held: owner.writer_holding(sink),
                 instruments: owner.instruments.clone(),
             };
             tasks.spawn(contained(task.run()));
@@ -270,7 +271,7 @@ fn share(owner: &Owner, outlet: Arc<Outlet>, ends: Arc<Ends>) -> Arc<ReaderShare
     Arc::new(ReaderShared {
         pipeline: owner.pipeline.clone(),
         outlet,
-        budget: owner.budget.clone(),
+        memory: owner.memory.clone(),
         weights: owner.pipeline.sources.iter().map(|_| Weight::unknown()).collect(),
         ended: AtomicU64::new(0),
         left: Mutex::default(),
@@ -322,10 +323,10 @@ async fn restore_steps(
             split: split.clone(),
             next: next_of(checkpoint, split),
             given: copies.as_mut().map(|all| all.remove(&node.name).unwrap_or_default()),
-            budget: owner.budget.clone(),
+            budget: owner.memory.budget.clone(),
         });
         let means = (state.as_deref(), making);
-        let step = Restored::new(&owner.pipeline, number, means, epoch)?;
+        let step = Restored::new(owner, number, means, epoch)?;
         let (queue, messages) = mpsc::channel(QUEUE_MESSAGES_MAX);
         queues.push(Some(queue));
         restored.push((step, messages));

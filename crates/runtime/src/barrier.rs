@@ -276,7 +276,7 @@ impl Attempt<'_> {
         let Some(handle) = &self.sinks[pipeline.dead_letter_sink()] else { return Ok(()) };
         let mut letters = Letters::new(self.owner, &self.checkpoint, sink, rejects)?;
         while let Some(part) = letters.next().await? {
-            let share = self.shared.budget.take(0).await?;
+            let share = self.shared.memory.budget.take(0).await?;
             let parcel = part.into_parcel(&pipeline.name, epoch, share)?;
             send(&handle.control, SinkControl::Write(parcel)).await?;
         }

@@ -18,6 +18,7 @@ use crate::beginnings::Beginning;
 use crate::coordinator::{End, Order, reached};
 use crate::descriptors;
 use crate::flow::SplitContext;
+use crate::memory::Portion;
 use crate::originals;
 use crate::owner::{Owner, Scope};
 use crate::patience;
@@ -379,7 +380,10 @@ impl Epochs {
             true => (READERS_MAX_UNTIL_END, Until::End),
             false => (readers_max_following(), Until::Forever),
         };
-        while self.active(attempt) < readers_max as u64 {
+        let memory = &attempt.owner.memory;
+        while self.active(attempt) < readers_max as u64
+            && (self.active(attempt) == 0 || memory.has_room(Portion::Fetch))
+        {
             let Some(next) = self.phases.next() else { break };
             let KnownSplit { split, position } = &attempt.checkpoint.roster[next.index].known;
             // What a reader that left had read stands in the epoch under way.
@@ -398,7 +402,8 @@ impl Epochs {
         }
         // Where there is an end, each reader comes to it and makes room.
         let waiting = if until == Until::End { 0 } else { self.phases.waiting() };
-        attempt.shared.places.want(waiting, Instant::now());
+        let readers = usize::try_from(self.active(attempt)).unwrap_or(usize::MAX);
+        attempt.shared.places.want(waiting, readers, Instant::now());
     }
 
     /// Decides what becomes of the splits whose readers are gone.

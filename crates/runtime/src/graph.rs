@@ -22,6 +22,7 @@ use crate::branches::{Branch, Branches};
 use crate::columns;
 use crate::dead_letters;
 use crate::joins;
+use crate::memory;
 use crate::replay::DEAD_LETTER_STATES;
 
 /// The name under which dead letters stand in ledger and checkpoints, beside the sinks' own.
@@ -173,7 +174,8 @@ pub enum Consumer {
 impl Pipeline {
     /// What the workers of its steps may use.
     pub fn means(&self) -> Means {
-        Means { memory_bytes: self.settings.memory_limit }
+        let state_bytes = memory::state_bytes(self);
+        Means { memory_bytes: self.settings.memory_limit, state_bytes }
     }
 
     /// Makes every part of a plan. No I/O but the reading of resources (databases, schemas).

@@ -11,7 +11,8 @@ use state::Checkpoint;
 use state::history::Newest;
 
 use crate::graph::Pipeline;
-use crate::owner::{RunOptions, writer_context};
+use crate::memory::writer_context;
+use crate::owner::RunOptions;
 use crate::recovery::{
     Damaged, damaged, is_behind, proves_nothing_since, refuse_missing_sinks, unproven,
 };

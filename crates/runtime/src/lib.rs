@@ -38,6 +38,7 @@ mod joins;
 mod lookout;
 mod losses;
 mod made;
+mod memory;
 pub mod metrics;
 mod ordered;
 mod originals;

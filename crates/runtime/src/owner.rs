@@ -8,7 +8,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use contract::error::Context;
 use contract::sink::WriterContext;
-use contract::source::{Lineages, Until};
+use contract::source::{Lineages, Terms, Until};
 use contract::transform::EpochStart;
 use contract::{Error, ErrorKind, Lineage, Result, failpoint};
 use plan::OnSplitError;
@@ -21,21 +21,11 @@ use tokio::sync::{OnceCell, watch};
 use tracing::warn;
 
 use crate::assume::Assumption;
-use crate::flow::Budget;
 use crate::graph::Pipeline;
+use crate::memory::{self, Memory, WriterHolding, writers_need};
 use crate::metrics::Instruments;
 use crate::progress::Progress;
 
-/// The share of the memory limit for batches under way, in hundredths.
-const FLOW_PERCENT: u64 = 12;
-/// The share for the writers of all sinks together.
-const WRITERS_PERCENT: u64 = 35;
-/// The share for the writers of dead letters.
-const DEAD_LETTERS_PERCENT: u64 = 5;
-/// What a writer gets at least, into however many lineages the share is divided.
-const WRITER_BYTES_MIN: u64 = 4 * MIB;
-/// What a writer of dead letters gets at least.
-const DEAD_LETTERS_BYTES_MIN: u64 = MIB;
 const MIB: u64 = 1 << 20;
 
 /// What made an epoch, as its checkpoint names it.
@@ -126,8 +116,8 @@ pub struct RunContext {
     pub options: RunOptions,
     /// What people see.
     pub progress: Arc<Progress>,
-    /// Bytes of batches that may be under way.
-    pub budget: Budget,
+    /// What its parts may hold.
+    pub memory: Memory,
     /// Who counts.
     pub instruments: Arc<Instruments>,
     /// The lineages among which the memory of writers is divided.
@@ -163,8 +153,8 @@ pub struct Owner {
     pub options: RunOptions,
     /// What people see.
     pub progress: Arc<Progress>,
-    /// Bytes of batches that may be under way, in all lineages of the run.
-    pub budget: Budget,
+    /// What the parts of all lineages of the run may hold.
+    pub memory: Memory,
     /// Who counts.
     pub instruments: Arc<Instruments>,
     /// The lineages among which the memory of writers is divided.
@@ -175,12 +165,11 @@ pub struct Owner {
 impl RunContext {
     /// The context of a run with one lineage, so far.
     pub fn new(pipeline: Pipeline, options: RunOptions, progress: Arc<Progress>) -> Self {
-        let bytes = pipeline.settings.memory_limit * FLOW_PERCENT / 100;
-        let budget = Budget::new(usize::try_from(bytes).unwrap_or(usize::MAX));
-        let instruments = Instruments::new(&pipeline, &budget);
+        let memory = Memory::new(pipeline.settings.memory_limit);
+        let instruments = Instruments::new(&pipeline, &memory);
         let begun = Arc::new(pipeline.sources.iter().map(|_| OnceCell::new()).collect());
         let pipeline = Arc::new(pipeline);
-        Self { pipeline, options, progress, budget, instruments, lineages: 1, begun }
+        Self { pipeline, options, progress, memory, instruments, lineages: 1, begun }
     }
 
     /// Tells a source where its readers will stop, unless it knows.
@@ -222,7 +211,7 @@ impl Owner {
             lease,
             options: run.options.clone(),
             progress: run.progress.clone(),
-            budget: run.budget.clone(),
+            memory: run.memory.clone(),
             instruments: run.instruments.clone(),
             lineages: run.lineages,
             begun: run.begun.clone(),
@@ -381,7 +370,12 @@ impl Owner {
 
     /// What a sink's writer is told.
     pub fn writer_context(&self, sink: usize, incarnation: u32) -> WriterContext {
-        writer_context(&self.pipeline, self.lineages, sink, incarnation)
+        memory::writer_context(&self.pipeline, self.lineages, sink, incarnation)
+    }
+
+    /// A writer of a sink that holds nothing yet.
+    pub fn writer_holding(&self, sink: usize) -> WriterHolding {
+        WriterHolding::new(&self.memory, self.writer_context(sink, 0).memory_bytes)
     }
 
     /// The beginning of an epoch: now, but never before the epoch that went before.
@@ -402,41 +396,8 @@ async fn begin(
 ) -> Result<()> {
     let until = if options.until_end { Until::End } else { Until::Forever };
     let node = &pipeline.sources[source];
-    begun[source].get_or_try_init(|| node.source.begin(&until, node.lineages)).await?;
+    let fetch_bytes = memory::fetch_bytes(pipeline);
+    let terms = Terms { until, lineages: node.lineages, fetch_bytes };
+    begun[source].get_or_try_init(|| node.source.begin(&terms)).await?;
     Ok(())
-}
-
-/// The memory limit at which the writers of so many lineages have what they need at least.
-pub fn writers_need(pipeline: &Pipeline, lineages: u64) -> u64 {
-    let sinks = pipeline.dead_letter_sink().max(1) as u64;
-    WRITER_BYTES_MIN * lineages * sinks * 100 / WRITERS_PERCENT
-}
-
-/// Who writes into a sink of a pipeline, and with which means, where so many lineages share them.
-pub fn writer_context(
-    pipeline: &Pipeline,
-    lineages: u64,
-    sink: usize,
-    incarnation: u32,
-) -> WriterContext {
-    let node = &pipeline.sinks[sink];
-    let limit = pipeline.settings.memory_limit;
-    let dead_letters = pipeline.dead_letter_sink();
-    let sinks = dead_letters.max(1) as u64;
-    let (whole, least) = match sink == dead_letters {
-        true => (limit * DEAD_LETTERS_PERCENT / 100, DEAD_LETTERS_BYTES_MIN),
-        false => (limit * WRITERS_PERCENT / 100 / sinks, WRITER_BYTES_MIN),
-    };
-    let bytes = (whole / lineages).max(least.min(whole));
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let lineages = usize::try_from(lineages).unwrap_or(usize::MAX);
-    WriterContext {
-        pipeline: pipeline.name.clone(),
-        sink: node.name.clone(),
-        incarnation,
-        writer_id: format!("{:016x}", rand::random::<u64>()),
-        schema: node.schema.clone(),
-        memory_bytes: usize::try_from(bytes).unwrap_or(usize::MAX),
-        threads: (threads / lineages).max(1),
-    }
 }

@@ -20,11 +20,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::chain::Chain;
 use crate::dead_letters::{DeadLetter, add_originals};
 use crate::ends::Ends;
-use crate::flow::{Budget, Queue, Share, SplitContext, Tally, stand_back};
+use crate::flow::{Queue, Share, SplitContext, Tally, stand_back};
 use crate::graph::Pipeline;
+use crate::memory::{Holding, Memory, Portion};
 use crate::metrics::Instruments;
 use crate::outlet::{Outlet, Read};
-use crate::places::{Places, Wanted, Wish, another_waits};
+use crate::places::{Offer, Places, Wanted, Wish, another_waits};
 use crate::progress::{Batches, Progress, Underway};
 use crate::reading::Reading;
 use crate::weight::Weight;
@@ -104,8 +105,8 @@ pub struct ReaderShared {
     pub pipeline: Arc<Pipeline>,
     /// The way out.
     pub outlet: Arc<Outlet>,
-    /// Bytes under way.
-    pub budget: Budget,
+    /// What may be under way, and fetched ahead.
+    pub memory: Memory,
     /// What the batches of each source weigh.
     pub weights: Vec<Weight>,
     /// Splits that came to their end.
@@ -159,6 +160,8 @@ pub struct ReaderTask {
     number: u64,
     split: Arc<SplitContext>,
     reading: Reading,
+    /// What the reader fetched ahead.
+    fetched: Holding,
     commands: mpsc::Receiver<ReaderCommand>,
     wanted: watch::Receiver<Wanted>,
     chain: Chain,
@@ -170,6 +173,8 @@ pub struct ReaderTask {
     ended: bool,
     /// Whether records came since the split was opened.
     moved: bool,
+    /// When they came last, or else when it was opened.
+    active: Instant,
     /// Whether it was open at the last barrier.
     was_open: bool,
 }
@@ -195,6 +200,7 @@ impl ReaderTask {
             number,
             split,
             reading: Reading::of(Box::pin(opening)),
+            fetched: shared.memory.holding(Portion::Fetch),
             commands,
             wanted: shared.places.subscribe(),
             chain: Chain::new(shared.pipeline.clone(), epoch),
@@ -204,6 +210,7 @@ impl ReaderTask {
             read_at: Vec::new(),
             ended: false,
             moved: false,
+            active: Instant::now(),
             was_open: false,
             shared,
         };
@@ -265,7 +272,7 @@ impl ReaderTask {
         let shared = self.shared.clone();
         let weight = &shared.weights[self.split.source];
         loop {
-            let bytes = weight.expected().unwrap_or(shared.budget.limit() / FIRST_READS);
+            let bytes = weight.expected().unwrap_or(shared.memory.budget.limit() / FIRST_READS);
             let takes = !self.ended && !self.is_full();
             tokio::select! {
                 // Commands first: a busy source must not delay a checkpoint.
@@ -283,7 +290,7 @@ impl ReaderTask {
                 },
                 // An ended split stays for the acknowledgement of its last epoch; a full epoch is
                 // left to end first.
-                batch = self.reading.next_batch(&shared.budget, bytes), if takes => {
+                batch = self.reading.next_batch(&shared.memory.budget, bytes), if takes => {
                     match batch {
                         Ok(Some((batch, share))) => self.pass_on(batch, share).await?,
                         Ok(None) => self.end(),
@@ -292,7 +299,8 @@ impl ReaderTask {
                 }
                 () = another_waits(&mut self.wanted), if self.shared.isolates && !self.ended => {
                     let rest = self.reading.rest();
-                    match self.shared.places.wish(rest, Instant::now()) {
+                    let offer = Offer { reader: self.number, active: self.active, rest };
+                    match self.shared.places.wish(offer, Instant::now()) {
                         Wish::Stay => {}
                         Wish::Leave => return Ok(Stop::Left(Leave::Rests(rest))),
                         Wish::Commit => self.shared.ends.want_commit(),
@@ -304,6 +312,7 @@ impl ReaderTask {
 
     fn end(&mut self) {
         self.ended = true;
+        self.fetched.set(self.reading.lag().fetched_bytes);
         self.shared.ended.fetch_add(1, Ordering::Relaxed);
         self.shared.ends.ring();
     }
@@ -325,6 +334,7 @@ impl ReaderTask {
         let is_open = self.reading.reader().is_some();
         let was_open = std::mem::replace(&mut self.was_open, is_open);
         let (rest, lag) = (self.reading.rest(), self.reading.lag());
+        self.fetched.set(lag.fetched_bytes);
         let waits = self.ended || rest != Rest::None;
         ReaderReport {
             position: self.position.clone(),
@@ -365,10 +375,11 @@ impl ReaderTask {
     }
 
     async fn pass_on(&mut self, batch: ReadBatch, share: Option<Share>) -> Result<()> {
-        self.moved = true;
+        (self.moved, self.active) = (true, Instant::now());
+        self.fetched.set(self.reading.lag().fetched_bytes);
         let weight = &self.shared.weights[self.split.source];
         let bytes = weight.of(&batch.records);
-        let share = self.shared.budget.exchange(share, bytes).await?;
+        let share = self.shared.memory.budget.exchange(share, bytes).await?;
         let read = batch.records.num_rows() as u64 + batch.rejects.len() as u64 + batch.lost;
         let mut passed = self.chain.run_from_source(self.split.source, batch.records.clone())?;
         weight.learn(&batch.records, passed.leaving.iter().map(|(_, made)| made));

@@ -465,7 +465,7 @@ async fn replay_into(
     let checkpoint = attempt.checkpoint.clone();
     let feed = Feed::new(attempt.owner, &checkpoint, epoch, gone.clone());
     let outlet = attempt.shared.outlet.clone();
-    let budget = attempt.shared.budget.clone();
+    let budget = attempt.shared.memory.budget.clone();
     let cut_off = tokio::select! {
         fed = feed.run(&outlet, &budget) => fed?,
         failure = attempt.failed() => return Err(failure),

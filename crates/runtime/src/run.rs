@@ -46,7 +46,7 @@ pub async fn run(
     let supervisor = Supervisor::new(run.clone());
     let (summary, outcome) = tokio::select! {
         ended = supervisor.run() => ended?,
-        never = run.instruments.watch(&run.budget) => match never {},
+        never = run.instruments.watch(&run.memory) => match never {},
     };
     Ok(summary.finish(&run, outcome, begun))
 }

@@ -6,7 +6,7 @@
 use tracing::warn;
 
 use crate::graph::Pipeline;
-use crate::owner::writers_need;
+use crate::memory::writers_need;
 
 /// Gives each pipeline its share, by its need: one part for each of its sources, steps that keep a
 /// state, and sinks. Alone a pipeline gets all. `limit` is that of the process; without one it is

@@ -20,6 +20,7 @@ use tracing::warn;
 use crate::ends::Ends;
 use crate::flow::{Parcel, Queue, Sums};
 use crate::graph::Pipeline;
+use crate::memory::WriterHolding;
 use crate::metrics::Instruments;
 
 /// What a sink gets.
@@ -99,6 +100,8 @@ pub struct SinkTask {
     pub skip: Skip,
     /// Who is told that the writer can hold no more.
     pub ends: Arc<Ends>,
+    /// What the writer holds.
+    pub held: WriterHolding,
     /// Who counts.
     pub instruments: Arc<Instruments>,
 }
@@ -152,10 +155,15 @@ impl SinkTask {
         let begun = Instant::now();
         let room = self.writer.write(&self.lineage, records).await?;
         self.instruments.wrote(self.sink, begun.elapsed());
-        if room == Room::Full {
+        if self.weigh() || room == Room::Full {
             self.ends.sink_full(self.epoch);
         }
         Ok(())
+    }
+
+    /// Notes what the writer holds. Whether that is more than it may.
+    fn weigh(&mut self) -> bool {
+        self.held.set(self.writer.footprint())
     }
 
     /// Does what the coordinator says until the next epoch; false if the coordinator is gone.
@@ -171,6 +179,7 @@ impl SinkTask {
                 Some(SinkControl::Commit { commit, reply }) => {
                     let begun = Instant::now();
                     let outcome = commit_one(&self.lease, self.writer.as_mut(), commit).await?;
+                    self.weigh();
                     self.instruments.shown(self.sink, begun.elapsed());
                     let _ = reply.send(outcome);
                 }
@@ -190,6 +199,7 @@ impl SinkTask {
         failpoint::reach("prepare.sink.before").await?;
         let begun = Instant::now();
         let prepared = self.writer.prepare(&self.lineage, self.epoch).await?;
+        self.weigh();
         self.instruments.prepared(self.sink, begun.elapsed());
         failpoint::reach("prepare.sink.after").await?;
         Ok(SinkReport { sums, prepared: Some(prepared) })

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use contract::Result;
 use contract::sink::Room;
 use contract::transform::{EpochStart, Output, Transform};
+use contract::{Error, Result};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::chain::Chain;
@@ -14,7 +14,11 @@ use crate::ends::Ends;
 use crate::flow::{Budget, Parcel, SplitContext, Tally, stand_back};
 use crate::graph::Pipeline;
 use crate::made::Made;
+use crate::memory::{self, Holding, Portion};
 use crate::outlet::Outlet;
+use crate::owner::Owner;
+
+const MIB: u64 = 1 << 20;
 
 /// What a stateful step gets.
 pub enum StepMessage {
@@ -54,12 +58,16 @@ pub struct Making {
 
 /// A task that runs one stateful step and the stateless ones below it.
 pub struct StepTask {
+    /// The pipeline.
+    pipeline: Arc<Pipeline>,
     /// The number of the step.
     step: usize,
     /// The records that it makes; none if it makes none.
     making: Option<Making>,
     /// Its worker, restored.
     worker: Box<dyn Transform>,
+    /// What its state takes.
+    held: Holding,
     /// What comes in.
     messages: mpsc::Receiver<StepMessage>,
     /// The way out.
@@ -74,9 +82,11 @@ pub struct StepTask {
 
 /// A step as a checkpoint has it, before its task begins.
 pub struct Restored {
+    pipeline: Arc<Pipeline>,
     step: usize,
     making: Option<Making>,
     worker: Box<dyn Transform>,
+    held: Holding,
     chain: Chain,
     epoch: EpochStart,
 }
@@ -87,18 +97,20 @@ impl Restored {
     /// # Errors
     /// Config or Bug, from the step.
     pub fn new(
-        pipeline: &Arc<Pipeline>,
+        owner: &Owner,
         step: usize,
         (state, making): (Option<&[u8]>, Option<Making>),
         epoch: EpochStart,
     ) -> Result<Self> {
+        let pipeline = owner.pipeline.clone();
         let mut worker = pipeline.steps[step].step.build(pipeline.means())?;
         if let Some(state) = state {
             worker.restore(state)?;
         }
         worker.start_epoch(epoch)?;
         let chain = Chain::new(pipeline.clone(), epoch);
-        Ok(Self { step, making, worker, chain, epoch })
+        let held = owner.memory.holding(Portion::State);
+        Ok(Self { pipeline, step, making, worker, held, chain, epoch })
     }
 
     /// Its task.
@@ -108,8 +120,8 @@ impl Restored {
         outlet: Arc<Outlet>,
         ends: Arc<Ends>,
     ) -> StepTask {
-        let Self { step, making, worker, chain, epoch } = self;
-        StepTask { step, making, worker, messages, outlet, chain, ends, epoch }
+        let Self { pipeline, step, making, worker, held, chain, epoch } = self;
+        StepTask { pipeline, step, making, worker, held, messages, outlet, chain, ends, epoch }
     }
 }
 
@@ -138,9 +150,20 @@ impl StepTask {
         Ok(())
     }
 
+    /// Notes what the state takes. One that says itself when an epoch is to end is not refused.
+    fn weigh(&mut self, bytes: u64) -> Result<()> {
+        self.held.set(usize::try_from(bytes).unwrap_or(usize::MAX));
+        let most = memory::state_bytes(&self.pipeline);
+        match bytes > most && self.worker.room() == Room::Left {
+            false => Ok(()),
+            true => Err(too_large(&self.pipeline, self.step, (bytes, most))),
+        }
+    }
+
     async fn apply(&mut self, parcel: Parcel, tally: &mut Tally) -> Result<()> {
         let mut output = Output::default();
         self.worker.apply(&parcel.records, &mut output)?;
+        self.weigh(output.state_bytes)?;
         let came = parcel.records.num_rows();
         let mut passed = self.chain.run_from_step(self.step, came, output)?;
         add_originals(&mut passed.dead_letters, &parcel.records)?;
@@ -159,6 +182,7 @@ impl StepTask {
         let Some(making) = &mut self.making else { return Ok(None) };
         let mut output = Output::default();
         self.worker.close(&mut output)?;
+        self.held.set(usize::try_from(output.state_bytes).unwrap_or(usize::MAX));
         let made = match making.given.take() {
             Some(given) => given,
             None => Made::numbered(output, making.next)?,
@@ -175,4 +199,14 @@ impl StepTask {
         self.outlet.send_made(&making.split, passed, share, self.epoch.now_us).await?;
         Ok(Some(made))
     }
+}
+
+fn too_large(pipeline: &Pipeline, step: usize, (bytes, most): (u64, u64)) -> Error {
+    let name = &pipeline.steps[step].name;
+    let (held, share) = (bytes.div_ceil(MIB), most / MIB);
+    let limit = memory::limit_for_state(pipeline, bytes).div_ceil(MIB);
+    Error::config(format!(
+        "the state of step {name:?} takes {held} MiB, and its share of the memory is {share} MiB"
+    ))
+    .hint(format!("raise `memory.limit` to {limit}MiB at least, or let the step remember less"))
 }

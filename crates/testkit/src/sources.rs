@@ -13,7 +13,7 @@ use arrow::compute::filter_record_batch;
 use arrow::util::pretty::pretty_format_batches;
 use contract::discovery::{Moved, list};
 use contract::record::positions;
-use contract::source::{KnownSplit, Lineages, ReadBatch, Source, Split, SplitReader, Until};
+use contract::source::{KnownSplit, Lineages, ReadBatch, Source, Split, SplitReader, Terms, Until};
 use contract::spec::Connector;
 use contract::{Position, Result, Section};
 
@@ -95,7 +95,9 @@ fn made(connector: &dyn Connector, settings: &Section, data: &Path) -> Arc<dyn S
 
 /// Begins a run with an end.
 async fn begin(source: &dyn Source) {
-    must(source.begin(&Until::End, source.lineages()[0]).await, "could not begin");
+    let lineages = source.lineages()[0];
+    let terms = Terms { until: Until::End, lineages, fetch_bytes: usize::MAX };
+    must(source.begin(&terms).await, "could not begin");
 }
 
 async fn open_all(source: &dyn Source, splits: &[Split]) -> Vec<Box<dyn SplitReader>> {

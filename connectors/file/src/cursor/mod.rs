@@ -35,10 +35,8 @@ use crate::trail::Trail;
 use errors::{changed, too_short, unreadable};
 use waiting::{Look, Unread, Waiting};
 
-/// What the blocks of all files that are read side by side may take, about.
-const BLOCKS_BYTES_MAX: usize = 64 << 20;
-/// The least that is read at once for that reason.
-const BLOCK_BYTES_LEAST: usize = 64 << 10;
+/// The least that is read at once, however many files share the memory for that.
+const BLOCK_BYTES_LEAST: usize = 16 << 10;
 /// How far all files that are read side by side are fetched ahead, together. Half of it is enough
 /// for a disk that answers after 20 ms to give 800 MB/s.
 const AHEAD_BYTES_MAX: usize = 32 << 20;
@@ -56,6 +54,8 @@ pub struct Reading {
     pub join: Option<Join>,
     /// See the setting.
     pub block_bytes: usize,
+    /// What the blocks of all files that are read side by side may take.
+    pub fetch_bytes: usize,
     /// See the setting.
     pub rotate_wait: Duration,
     /// See the setting.
@@ -117,6 +117,7 @@ pub struct Cursor {
     /// Whether lines may be parts of one.
     joins: bool,
     block_bytes: usize,
+    fetch_bytes: usize,
     rotate_wait: Duration,
     settle: Duration,
     side_by_side: Arc<Blocks>,
@@ -228,6 +229,7 @@ impl Cursor {
             stop,
             joins: reading.join.is_some(),
             block_bytes: reading.block_bytes,
+            fetch_bytes: reading.fetch_bytes,
             rotate_wait: reading.rotate_wait,
             settle: reading.settle,
             side_by_side: reading.side_by_side,
@@ -390,8 +392,8 @@ impl Cursor {
 
     /// How much to read at once: less where many files are read side by side, and never beyond
     /// the place to stop at, unless a line begins before it.
-    fn room(&self) -> usize {
-        let share = self.share_of(BLOCKS_BYTES_MAX);
+    pub fn room(&self) -> usize {
+        let share = self.share_of(self.fetch_bytes);
         let room = self.block_bytes.min(share.max(BLOCK_BYTES_LEAST));
         match self.stop {
             Stop::At(stop) | Stop::Before(stop) if self.read_to < stop => {

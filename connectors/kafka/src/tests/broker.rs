@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use contract::source::{Lineages, Terms, Until};
 use contract::spec::{BuildContext, Connector};
 use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier,
@@ -20,6 +21,11 @@ use crate::Kafka;
 
 /// How long anything may take.
 pub const LIMIT: Duration = Duration::from_secs(30);
+
+/// What a source is told of a run that may fetch as much as it likes.
+pub fn terms(until: Until, lineages: Lineages) -> Terms {
+    Terms { until, lineages, fetch_bytes: usize::MAX }
+}
 
 /// A broker.
 pub struct Broker {

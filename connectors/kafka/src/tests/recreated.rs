@@ -7,7 +7,7 @@ use contract::discovery::list;
 use contract::source::{KnownSplit, Lineages, Source, Split, SplitReader, Until};
 use contract::{Position, Result};
 
-use super::broker::{Broker, source, until};
+use super::broker::{Broker, source, terms, until};
 
 /// Reads what there is; the texts, and the position behind them.
 async fn read(reader: &mut dyn SplitReader) -> Result<(Vec<String>, Option<Position>)> {
@@ -158,7 +158,7 @@ async fn what_was_read_is_not_confirmed_where_a_listing_saw_the_topic_away() {
 #[tokio::test]
 async fn a_run_with_an_end_reads_nothing_of_a_topic_that_was_made_anew_since_it_began() {
     let Some((case, source, split)) = Case::begin(&["a", "b", "c"], "").await else { return };
-    source.begin(&Until::End, Lineages::One).await.unwrap();
+    source.begin(&terms(Until::End, Lineages::One)).await.unwrap();
     case.remake(&["A"]).await;
     let old = KnownSplit { split, position: Some(Position::new(3)) };
     let found = splits(&source, &[old], 2).await;

@@ -18,7 +18,7 @@ use contract::spec::{BuildContext, Connector};
 use contract::{ErrorKind, Lineage, Origin, SplitId};
 use futures::TryStreamExt;
 
-use super::broker::{Broker, build_context, source, until};
+use super::broker::{Broker, build_context, source, terms, until};
 use crate::Kafka;
 
 const SPLIT: &str = "proof/a b.log";
@@ -65,6 +65,7 @@ impl Proof {
             writer_id: "w".into(),
             schema: sink_schema(&self.rows.schema(), true),
             memory_bytes: 16 << 20,
+            client_bytes: 16 << 20,
             threads: 2,
         }
     }
@@ -123,7 +124,7 @@ impl Proof {
 async fn rows_of(broker: &Broker, topic: &str) -> Vec<RecordBatch> {
     let settings = format!("{{ brokers: \"{}\", topics: [{topic}] }}", broker.address);
     let source = source(&settings);
-    source.begin(&Until::End, Lineages::Split).await.unwrap();
+    source.begin(&terms(Until::End, Lineages::Split)).await.unwrap();
     let mut rows = Vec::new();
     for split in list(source.as_ref(), None).await.unwrap().splits {
         let mut reader = source.open(&split, None, Until::End).await.unwrap();

@@ -15,7 +15,7 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::Producer;
 use tokio::time::timeout;
 
-use super::broker::{Broker, End, LIMIT, Record, build_context, source, until};
+use super::broker::{Broker, End, LIMIT, Record, build_context, source, terms, until};
 use crate::Kafka;
 use crate::member::instance;
 
@@ -115,7 +115,7 @@ async fn only_committed_records_are_read_and_the_end_lies_behind_their_marker() 
     broker.transact(&topic, &["c"], End::Commit);
     broker.transact(&topic, &["z"], End::Abort);
     let source = source(&format!("{{ brokers: \"{}\", topics: [{topic}] }}", broker.address));
-    source.begin(&Until::End, Lineages::Split).await.unwrap();
+    source.begin(&terms(Until::End, Lineages::Split)).await.unwrap();
     let split = &splits(&source).await[0];
     let (rows, next) = read(&source, split, None).await;
     assert_eq!((messages(&rows).concat(), next), ("abc".to_owned(), 10));
@@ -137,7 +137,8 @@ async fn a_run_with_an_end_waits_for_a_transaction_that_is_about_to_end() {
     let topic = broker.topic(1, &[]).await;
     let producer = broker.transaction(&topic, &["a", "b"]);
     let source = source(&format!("{{ brokers: \"{}\", topics: [{topic}] }}", broker.address));
-    let mut begun = pin!(source.begin(&Until::End, Lineages::Split));
+    let terms = terms(Until::End, Lineages::Split);
+    let mut begun = pin!(source.begin(&terms));
     let early = timeout(Duration::from_millis(300), &mut begun).await;
     assert!(early.is_err(), "the source begins while a transaction is open");
     producer.commit_transaction(LIMIT).unwrap();
@@ -292,7 +293,7 @@ async fn a_run_with_an_end_stops_where_all_partitions_ended_when_it_began() {
     let topic = broker.topic(2, &[]).await;
     broker.produce_texts(&topic, &["a", "b"]);
     let source = source(&format!("{{ brokers: \"{}\", topics: [{topic}] }}", broker.address));
-    source.begin(&Until::End, Lineages::Split).await.unwrap();
+    source.begin(&terms(Until::End, Lineages::Split)).await.unwrap();
     broker.produce_texts(&topic, &["late"]);
     broker.produce(&topic, &[Record { partition: 1, ..Record::text("late") }]);
     let splits = splits(&source).await;
@@ -349,7 +350,7 @@ async fn a_group_divides_partitions_and_listens_to_its_members() {
         list(source.as_ref(), None).await.unwrap().assigned.unwrap()
     };
     let one = source(&settings("one"));
-    one.begin(&Until::Forever, Lineages::Split).await.unwrap();
+    one.begin(&terms(Until::Forever, Lineages::Split)).await.unwrap();
     until("all partitions", async || (assigned(&one).await.len() == 4).then_some(())).await;
     let split = &splits(&one).await[0];
     let mut reader = one.open(split, None, Until::Forever).await.unwrap();
@@ -361,7 +362,7 @@ async fn a_group_divides_partitions_and_listens_to_its_members() {
     .await;
 
     let two = source(&settings("two"));
-    two.begin(&Until::Forever, Lineages::Split).await.unwrap();
+    two.begin(&terms(Until::Forever, Lineages::Split)).await.unwrap();
     until("half of the partitions each", async || {
         let (ones, twos) = (assigned(&one).await, assigned(&two).await);
         assert!(!ones.iter().any(|split| twos.contains(split)), "{ones:?} {twos:?}");
@@ -381,7 +382,7 @@ async fn partitions_of_one_lineage_are_not_divided_and_their_positions_are_told(
         format!("{{ brokers: \"{}\", topics: [{topic}], group: {topic} }}", broker.address);
     let source = source(&settings);
     assert!(source.lineages().contains(&Lineages::One));
-    source.begin(&Until::Forever, Lineages::One).await.unwrap();
+    source.begin(&terms(Until::Forever, Lineages::One)).await.unwrap();
     let found = list(source.as_ref(), None).await.unwrap();
     assert!(found.assigned.is_none(), "nothing is divided");
     let mut reader = source.open(&found.splits[0], None, Until::Forever).await.unwrap();
@@ -402,7 +403,7 @@ async fn a_process_that_its_own_late_request_puts_out_joins_again() {
         format!("{{ brokers: \"{}\", topics: [{topic}], group: {topic} }}", broker.address);
     let ctx = build_context();
     let source = Kafka.source(&testkit::section(&settings), &ctx).unwrap();
-    source.begin(&Until::Forever, Lineages::Split).await.unwrap();
+    source.begin(&terms(Until::Forever, Lineages::Split)).await.unwrap();
     let assigned = async || list(source.as_ref(), None).await.unwrap().assigned.unwrap().len();
     until("all partitions", async || (assigned().await == 2).then_some(())).await;
 

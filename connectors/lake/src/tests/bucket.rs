@@ -42,6 +42,7 @@ fn care(place: &Value) -> Care {
         log_store: table::log_store(&location).expect("a store"),
         config,
         memory_bytes: 64 << 20,
+        client_bytes: 64 << 20,
     }
 }
 

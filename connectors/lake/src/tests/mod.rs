@@ -85,6 +85,7 @@ fn context(schema: SchemaRef, writer_id: &str) -> WriterContext {
         writer_id: writer_id.to_owned(),
         schema,
         memory_bytes: 64 << 20,
+        client_bytes: 64 << 20,
         threads: 2,
     }
 }

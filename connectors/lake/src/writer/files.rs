@@ -19,6 +19,9 @@ const PART_BYTES: usize = 8 << 20;
 /// Parts of one file that are on their way at once.
 const PARTS_AT_ONCE: usize = 2;
 
+/// What one file has on its way at most.
+pub const UPLOAD_BYTES: usize = PARTS_AT_ONCE * PART_BYTES;
+
 /// What the files of a writer have in common.
 pub struct Files {
     /// Where they go.
@@ -74,8 +77,12 @@ impl OpenFile {
 
     /// Bytes that it holds in memory.
     pub fn memory_bytes(&self) -> usize {
-        let on_their_way = if self.upload.is_some() { PARTS_AT_ONCE * PART_BYTES } else { 0 };
-        self.unsent_bytes() + on_their_way
+        self.unsent_bytes() + self.sent_bytes()
+    }
+
+    /// Bytes that the store was handed and has not taken, at most.
+    pub fn sent_bytes(&self) -> usize {
+        if self.upload.is_some() { UPLOAD_BYTES } else { 0 }
     }
 
     /// Bytes that it holds in memory and has not handed to the store.

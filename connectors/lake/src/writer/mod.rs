@@ -15,7 +15,9 @@ use async_trait::async_trait;
 use chrono::Utc;
 use contract::error::Context;
 use contract::failpoint::reach;
-use contract::sink::{Commit, CommitOutcome, Identity, Prepared, Room, Writer, WriterContext};
+use contract::sink::{
+    Commit, CommitOutcome, Footprint, Identity, Prepared, Room, Writer, WriterContext,
+};
 use contract::{Error, Lineage, Result};
 use deltalake::kernel::{Add, StructField};
 use deltalake::logstore::LogStoreRef;
@@ -31,6 +33,7 @@ use crate::partition::{self, PartitionBy, PartitionKey};
 use crate::schema;
 use crate::shared::SharedLog;
 
+use files::UPLOAD_BYTES;
 pub use files::{ClosedFile, Files, OpenFile};
 
 /// Files that are open at once; beyond this the one that waited longest is closed.
@@ -259,20 +262,22 @@ impl LakeWriter {
 
     /// Frees memory, beginning with the largest file.
     async fn keep_budget(&mut self) -> Result<()> {
-        while self.memory_bytes() > self.ctx.memory_bytes {
+        while self.holds_too_much() {
             let largest = self.open.iter_mut().max_by_key(|(_, slot)| slot.file.memory_bytes());
             let Some((key, slot)) = largest else { return Ok(()) };
             let key = key.clone();
             slot.file.end_row_group().await?;
-            if self.memory_bytes() > self.ctx.memory_bytes {
+            if self.holds_too_much() {
                 self.close(&key).await?;
             }
         }
         Ok(())
     }
 
-    fn memory_bytes(&self) -> usize {
-        self.open.values().map(|slot| slot.file.memory_bytes()).sum()
+    /// Whether files are to be closed. One may always be on its way.
+    fn holds_too_much(&self) -> bool {
+        let Footprint { own, clients } = self.footprint();
+        own > self.ctx.memory_bytes || clients > self.ctx.client_bytes.max(UPLOAD_BYTES)
     }
 
     async fn close(&mut self, key: &(Lineage, PartitionKey)) -> Result<()> {
@@ -378,5 +383,13 @@ impl Writer for LakeWriter {
             }
         }
         Ok(())
+    }
+
+    fn footprint(&self) -> Footprint {
+        let files = || self.open.values().map(|slot| &slot.file);
+        Footprint {
+            own: files().map(OpenFile::unsent_bytes).sum(),
+            clients: files().map(OpenFile::sent_bytes).sum(),
+        }
     }
 }

@@ -24,6 +24,7 @@ async fn missing_bucket(store: &str) {
         writer_id: unique("w"),
         schema: record::sink_schema(&schema, true),
         memory_bytes: 64 << 20,
+        client_bytes: 64 << 20,
         threads: 2,
     };
     let error = bench.sink.open(ctx).await.err().expect("there is no bucket");

@@ -153,6 +153,7 @@ fn context() -> WriterContext {
         writer_id: unique("w"),
         schema: record::sink_schema(&rows(0..1, 1).schema(), true),
         memory_bytes: 64 << 20,
+        client_bytes: 64 << 20,
         threads: 2,
     }
 }

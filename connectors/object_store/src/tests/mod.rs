@@ -91,6 +91,7 @@ impl Bench {
             writer_id: unique("w"),
             schema: record::sink_schema(schema, true),
             memory_bytes,
+            client_bytes: memory_bytes,
             threads: 2,
         };
         self.sink.open(ctx).await.expect("a writer")

@@ -166,6 +166,7 @@ async fn send(sink: &SearchSink, epoch: &Epoch<'_>, split: &str, batch: &RecordB
         writer_id: "w".to_owned(),
         schema: schema.clone(),
         memory_bytes: 64 << 20,
+        client_bytes: 64 << 20,
         threads: 2,
     };
     let mut writer = sink.open(ctx).await.expect("a writer");

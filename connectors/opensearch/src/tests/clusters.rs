@@ -176,6 +176,7 @@ async fn a_template_that_the_cluster_refuses_is_a_mistake_in_the_file() {
             writer_id: "w".to_owned(),
             schema: texts(&[]).schema(),
             memory_bytes: 1 << 20,
+            client_bytes: 1 << 20,
             threads: 1,
         };
         let opened = contract::sink::Sink::open(&sink, ctx).await;

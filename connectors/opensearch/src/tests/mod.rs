@@ -37,6 +37,7 @@ async fn writer(sink: &SearchSink, schema: &Schema) -> Box<dyn Writer> {
         writer_id: "w".to_owned(),
         schema: record::sink_schema(schema, true),
         memory_bytes: 64 << 20,
+        client_bytes: 64 << 20,
         threads: 2,
     };
     sink.open(ctx).await.expect("a writer")

@@ -171,7 +171,7 @@ async fn an_epoch_of_many_chunks_is_one_transaction() {
     let sink = place.sink(MAKE);
     fence(&sink).await;
     let mut ctx = ctx(&row_schema());
-    ctx.memory_bytes = 3 * 1000;
+    ctx.memory_bytes = 1000;
     let mut writer = sink.open(ctx).await.unwrap();
     for from in (0..2000).step_by(100) {
         write(writer.as_mut(), rows(from..from + 100), 1).await.unwrap();

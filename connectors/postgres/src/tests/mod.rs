@@ -103,6 +103,7 @@ fn ctx(schema: &Schema) -> WriterContext {
         writer_id: unique("w"),
         schema: sink_schema(schema, true),
         memory_bytes: 16 << 20,
+        client_bytes: 16 << 20,
         threads: 1,
     }
 }

@@ -5,6 +5,7 @@
 mod addresses;
 mod airflow;
 mod asked;
+mod at_a_tenth;
 mod away;
 mod blueprints;
 mod bounds;

@@ -57,6 +57,13 @@ impl Memory {
         }
     }
 
+    /// What it takes, about: a table of keys that is full to 7/8 at most, with a byte beside each
+    /// key, and the queue.
+    pub fn bytes(&self) -> u64 {
+        let table = self.known.capacity() / 7 * 8 * (size_of::<u128>() + 1);
+        (table + self.order.capacity() * size_of::<(u128, i64)>()) as u64
+    }
+
     /// The form in a checkpoint.
     pub fn write(&self) -> Bytes {
         let mut state = Vec::with_capacity(HEADER_BYTES + self.order.len() * ENTRY_BYTES);

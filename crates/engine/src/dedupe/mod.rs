@@ -188,6 +188,7 @@ impl Transform for Worker {
                 .map_err(|error| Error::bug("could not leave out repeated rows").because(error))?;
             out.push(kept);
         }
+        out.state_bytes = self.memory.bytes();
         Ok(())
     }
 

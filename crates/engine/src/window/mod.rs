@@ -33,8 +33,8 @@ use crate::steps::{Site, TransformSpec};
 use aggregates::Aggregate;
 use groups::{Evaluated, Groups};
 
-/// What the groups of a step may take of the memory of the pipeline.
-const GROUPS_PERCENT: u64 = 10;
+/// What the groups of a step may take of the memory for its state: rows on their way still come.
+const GROUPS_PERCENT: u64 = 40;
 
 pub(crate) const SPEC: TransformSpec = TransformSpec {
     name: "window",
@@ -229,7 +229,7 @@ impl Step for Window {
         let bytes_max = made_of_batch_max(means);
         let compiled = plan.compile(0, bytes_max)?;
         let groups = Groups::new(&plan.group_fields, &plan.aggregates)?;
-        let groups_max = means.memory_bytes * GROUPS_PERCENT / 100;
+        let groups_max = means.state_bytes / 100 * GROUPS_PERCENT;
         Ok(Box::new(Worker { plan, compiled, groups, bytes_max, groups_max }))
     }
 }
@@ -259,11 +259,14 @@ impl Transform for Worker {
             self.groups.add(&self.plan, &evaluated, part.num_rows())?;
             out.aggregated += part.num_rows() as u64;
         }
+        out.state_bytes = self.groups.bytes();
         Ok(())
     }
 
     fn close(&mut self, out: &mut Output) -> Result<()> {
-        self.groups.close(&self.plan, out)
+        self.groups.close(&self.plan, out)?;
+        out.state_bytes = self.groups.bytes();
+        Ok(())
     }
 
     fn room(&self) -> Room {

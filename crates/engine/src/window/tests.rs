@@ -133,7 +133,7 @@ fn an_epoch_knows_nothing_of_the_one_before() {
 fn many_groups_leave_no_room() {
     let settings = settings(&["n"], &[("hits", "count(*)")]);
     let step = step("window", &settings, &table()).unwrap();
-    let mut worker = step.build(Means { memory_bytes: 1_000_000 }).unwrap();
+    let mut worker = step.build(Means { state_bytes: 250_000, ..Means::default() }).unwrap();
     assert_eq!(worker.room(), Room::Left);
     let numbers: Vec<_> = (0..10_000).map(Some).collect();
     let table = Table::new()

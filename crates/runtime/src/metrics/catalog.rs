@@ -110,6 +110,8 @@ pub const LEASE_LOSSES: &str = "logmill_lease_losses_total";
 pub const BUDGET_USED: &str = "logmill_budget_used_bytes";
 pub const BUDGET_LIMIT: &str = "logmill_budget_limit_bytes";
 pub const MEMORY_LIMIT: &str = "logmill_memory_limit_bytes";
+pub const MEMORY_SHARE: &str = "logmill_memory_share_bytes";
+pub const MEMORY_HELD: &str = "logmill_memory_held_bytes";
 pub const SCHEDULE_RUNS: &str = "logmill_schedule_runs_total";
 pub const SCHEDULE_MISSED: &str = "logmill_schedule_missed_total";
 pub const SCHEDULE_NEXT: &str = "logmill_schedule_next_timestamp_seconds";
@@ -224,6 +226,13 @@ pub const METRICS: &[Metric] = &[
     gauge(BUDGET_USED, PIPELINE, "Bytes of batches under way."),
     gauge(BUDGET_LIMIT, PIPELINE, "Bytes of batches that may be under way; then sources wait."),
     gauge(MEMORY_LIMIT, PIPELINE, "The setting `memory.limit`."),
+    gauge(
+        MEMORY_SHARE,
+        &["pipeline", "share"],
+        "What a part of the pipeline may hold of that: `flow` (batches under way), `state` (of \
+         steps), `writers`, `fetch` (read ahead), `clients` (on its way to sinks).",
+    ),
+    gauge(MEMORY_HELD, &["pipeline", "share"], "What it holds, about."),
     gauge(BUILD, &["version"], "1, with the version of the program."),
     scheduled(counter(
         SCHEDULE_RUNS,

@@ -13,8 +13,9 @@ use state::ledger::Counts;
 
 use super::catalog as name;
 use super::splits::Splits;
-use crate::flow::{Budget, is_gone};
+use crate::flow::is_gone;
 use crate::graph::{DEAD_LETTERS, Pipeline};
+use crate::memory::{Memory, Portion};
 use crate::reader_task::{ReaderHandle, ReaderReport};
 use crate::troubles::Troubles;
 
@@ -51,6 +52,7 @@ pub struct Instruments {
     lease_losses: Counter,
     lineages: Gauge,
     budget_used: Gauge,
+    memory_held: [(Portion, Gauge); Portion::ALL.len()],
     /// When each lineage last was through a barrier, in seconds since 1970.
     barriers: Mutex<HashMap<Lineage, f64>>,
 }
@@ -78,12 +80,16 @@ struct SinkCounters {
 
 impl Instruments {
     /// The counters of a pipeline, all of them at zero if they are new.
-    pub fn new(pipeline: &Pipeline, budget: &Budget) -> Arc<Self> {
+    pub fn new(pipeline: &Pipeline, memory: &Memory) -> Arc<Self> {
         let own = || pipeline.name.clone();
         let settings = &pipeline.settings;
         gauge!(name::EPOCH_INTERVAL, "pipeline" => own()).set(settings.epoch_interval);
         gauge!(name::MEMORY_LIMIT, "pipeline" => own()).set(settings.memory_limit as f64);
-        gauge!(name::BUDGET_LIMIT, "pipeline" => own()).set(budget.limit() as f64);
+        gauge!(name::BUDGET_LIMIT, "pipeline" => own()).set(memory.budget.limit() as f64);
+        for portion in Portion::ALL {
+            let labels = [("pipeline", own()), ("share", portion.name().to_owned())];
+            gauge!(name::MEMORY_SHARE, &labels).set(memory.share(portion) as f64);
+        }
         Arc::new(Self {
             sources: sources(pipeline),
             sinks: sinks(pipeline),
@@ -101,6 +107,10 @@ impl Instruments {
             lease_losses: counter!(name::LEASE_LOSSES, "pipeline" => own()),
             lineages: gauge!(name::LINEAGES, "pipeline" => own()),
             budget_used: gauge!(name::BUDGET_USED, "pipeline" => own()),
+            memory_held: Portion::ALL.map(|portion| {
+                let labels = [("pipeline", own()), ("share", portion.name().to_owned())];
+                (portion, gauge!(name::MEMORY_HELD, &labels))
+            }),
             barriers: Mutex::default(),
             pipeline: own(),
         })
@@ -286,12 +296,15 @@ impl Instruments {
         self.lease_losses.increment(1);
     }
 
-    /// Shows how much is under way, as long as it is polled.
-    pub async fn watch(&self, budget: &Budget) -> Infallible {
+    /// Shows how much memory is held, as long as it is polled.
+    pub async fn watch(&self, memory: &Memory) -> Infallible {
         let mut ticks = tokio::time::interval(Duration::from_secs(1));
         loop {
             ticks.tick().await;
-            self.budget_used.set(budget.used() as f64);
+            self.budget_used.set(memory.budget.used() as f64);
+            for (portion, gauge) in &self.memory_held {
+                gauge.set(memory.held(*portion) as f64);
+            }
         }
     }
 }

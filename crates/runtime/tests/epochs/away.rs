@@ -8,7 +8,7 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use contract::discovery::{ByListing, Discoverer, Known, Listing, Lists, list};
 use contract::failpoint::{self, Action};
-use contract::source::{KnownSplit, Lineages, Source, Split, SplitReader, Until};
+use contract::source::{KnownSplit, Source, Split, SplitReader, Terms, Until};
 use contract::{Error, Position, Result};
 use runtime::{Outcome, Pipeline, TroubleState};
 use serde_json::json;
@@ -100,7 +100,7 @@ impl Source for Away {
         self.inner.schema()
     }
 
-    async fn begin(&self, _: &Until, _: Lineages) -> Result<()> {
+    async fn begin(&self, _: &Terms) -> Result<()> {
         self.how.answer().await?;
         self.how.begun.fetch_add(1, Ordering::Relaxed);
         Ok(())

@@ -27,6 +27,7 @@ mod isolation;
 mod lineages;
 mod losses;
 mod made;
+mod memory;
 mod narrow;
 mod numbers;
 mod orders;

@@ -110,6 +110,7 @@ impl Transform for FirstSeen {
             *times += 1;
             *times <= 3
         });
+        out.state_bytes = self.seen.len() as u64 * 9;
         out.deduplicated += (batch.num_rows() - kept.num_rows()) as u64;
         out.push(kept);
         Ok(())

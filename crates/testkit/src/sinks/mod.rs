@@ -14,8 +14,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
 use contract::record::{ORDINAL, POSITION, SPLIT, for_sink, sink_schema};
 use contract::sink::{
-    Commit, CommitOutcome, Held, Prepared, Promise, Proof, ReadBack, Sink, SinkKind, Stage, Token,
-    Writer, WriterContext,
+    Commit, CommitOutcome, Footprint, Held, Prepared, Promise, Proof, ReadBack, Sink, SinkKind, Stage, Token, Writer, WriterContext,
 };
 use contract::spec::Connector;
 use contract::transform::EpochStart;
@@ -152,6 +151,7 @@ impl SinkProof {
                 .collect(),
             schema: sink_schema(&self.likeness.schema(), self.sink.promise().with_origin),
             memory_bytes: 16 << 20,
+            client_bytes: 16 << 20,
             threads: 2,
         }
     }
@@ -209,7 +209,9 @@ impl SinkProof {
         for part in steps(rows, 30) {
             self.try_write(writer, epoch, &part).await?;
         }
-        writer.prepare(&self.lineage, epoch).await
+        let prepared = writer.prepare(&self.lineage, epoch).await?;
+        assert_eq!(writer.footprint(), Footprint::default(), "nothing is held once it is prepared");
+        Ok(prepared)
     }
 
     async fn write(&self, writer: &mut dyn Writer, epoch: u64, rows: std::ops::Range<i64>) {
@@ -224,7 +226,11 @@ impl SinkProof {
         let now_us = EPOCH_US * epoch.cast_signed();
         writer.start_epoch(EpochStart { epoch, now_us }, Stage::Undecided);
         let batch = for_sink(&self.likeness.batch(rows), &schema, &split, epoch);
-        writer.write(&self.lineage, must(batch, "rows for a sink")).await.map(|_| ())
+        writer.write(&self.lineage, must(batch, "rows for a sink")).await?;
+        let (held, ctx) = (writer.footprint(), self.ctx());
+        let keeps = held.own <= ctx.memory_bytes && held.clients <= ctx.client_bytes;
+        assert!(keeps, "a writer holds no more than it may: {held:?}");
+        Ok(())
     }
 
     async fn prepared(&self, writer: &mut dyn Writer, epoch: u64) -> Prepared {

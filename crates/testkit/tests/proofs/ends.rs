@@ -8,7 +8,7 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use connector_memory::Memory;
 use contract::discovery::Discoverer;
-use contract::source::{KnownSplit, Lineages, ReadBatch, Source, Split, SplitReader, Until};
+use contract::source::{KnownSplit, Lineages, ReadBatch, Source, Split, SplitReader, Terms, Until};
 use contract::spec::{BuildContext, Connector, Spec};
 use contract::{Position, Result, Section};
 use testkit::{check_end, section};
@@ -67,8 +67,8 @@ impl Source for Numbers {
         self.lineages
     }
 
-    async fn begin(&self, _until: &Until, lineages: Lineages) -> Result<()> {
-        if lineages == Lineages::One {
+    async fn begin(&self, terms: &Terms) -> Result<()> {
+        if terms.lineages == Lineages::One {
             return Ok(());
         }
         self.end.get_or_init(|| self.rows.load(Ordering::SeqCst));

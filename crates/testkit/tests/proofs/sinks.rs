@@ -9,8 +9,7 @@ use connector_memory::Memory;
 use connector_memory::store::{Store, store};
 use contract::record::{ORDINAL, ordinals};
 use contract::sink::{
-    BatchStream, Commit, CommitOutcome, Held, Prepared, Promise, Proof, ReadBack, Room, Sink,
-    Stage, Token, Writer, WriterContext,
+    BatchStream, Commit, CommitOutcome, Footprint, Held, Prepared, Promise, Proof, ReadBack, Room, Sink, Stage, Token, Writer, WriterContext,
 };
 use contract::spec::{BuildContext, Connector, Spec};
 use contract::transform::EpochStart;
@@ -46,6 +45,8 @@ enum Fault {
     FindsEveryRecord,
     ForgetsNumbers,
     TakesAllForOneLineage,
+    HoldsTooMuch,
+    HoldsOn,
 }
 
 /// `memory` with a fault.
@@ -278,6 +279,14 @@ impl Writer for FaultyWriter {
             }
         }
     }
+
+    fn footprint(&self) -> Footprint {
+        match self.fault {
+            Fault::HoldsTooMuch => Footprint { own: self.context.memory_bytes + 1, clients: 0 },
+            Fault::HoldsOn => Footprint { own: 0, clients: 1 },
+            _ => self.inner.footprint(),
+        }
+    }
 }
 
 fn without_numbers(records: &RecordBatch) -> RecordBatch {
@@ -327,6 +336,8 @@ async fn a_sink_that_breaks_its_contract_is_found_out() {
     let mixed = "rows of the other lineage are not counted";
     check(Fault::TakesAllForOneLineage, &tellers, mixed).await;
     check(Fault::CommitsMore, &tokens, "after the commit: each record of").await;
+    check(Fault::HoldsTooMuch, &all, "a writer holds no more than it may").await;
+    check(Fault::HoldsOn, &all, "nothing is held once it is prepared").await;
 }
 
 #[tokio::test]
