@@ -31,6 +31,7 @@ async fn cursor(bench: &mut Bench) -> Cursor {
         line_bytes_max: BLOCK_BYTES,
         join: None,
         block_bytes: BLOCK_BYTES,
+        fetch_bytes: 64 << 20,
         rotate_wait: HOUR,
         settle: HOUR,
         side_by_side: Arc::default(),

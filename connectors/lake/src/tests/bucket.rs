@@ -42,7 +42,6 @@ fn care(place: &Value) -> Care {
         log_store: table::log_store(&location).expect("a store"),
         config,
         memory_bytes: 64 << 20,
-        client_bytes: 64 << 20,
     }
 }
 

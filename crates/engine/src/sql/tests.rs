@@ -191,7 +191,7 @@ fn what_a_function_makes_of_a_batch_follows_the_memory() {
     let step = step("sql", &[("query", "SELECT repeat(t, 4096) AS r FROM rows".into())], &table);
     let step = step.unwrap();
     let made = |memory_bytes: u64| {
-        let mut worker = step.build(Means { memory_bytes }).unwrap();
+        let mut worker = step.build(Means { memory_bytes, ..Means::default() }).unwrap();
         worker.start_epoch(EpochStart { epoch: 1, now_us: 0 }).unwrap();
         let mut out = Output::default();
         worker.apply(&table.batch(), &mut out).unwrap();
