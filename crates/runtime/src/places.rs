@@ -127,6 +127,7 @@ impl Places {
             }
             if wish == Wish::Leave {
                 wanted.splits -= 1;
+                wanted.readers = wanted.readers.saturating_sub(1);
             }
             wish != Wish::Stay
         });
