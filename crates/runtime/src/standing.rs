@@ -257,14 +257,17 @@ impl SplitView {
 }
 
 /// All splits of a lineage: those that its checkpoint knows, and what should be one and cannot be
-/// read. Those in trouble come first, then those that are read, by source and name. Whatever lies
-/// beyond a position that no process noted is asked of `left`.
+/// read. Those in trouble come first, then those that are read, by source and name. What lies
+/// beyond a position that no process noted is told by the size of the file, which `size` is asked
+/// for; not of those of which a process that runs knows that they did not change.
 pub fn list(
     roster: &Roster,
     (troubles, standing): (&[Trouble], Option<&Standing>),
-    left: impl Fn(&SplitState) -> Option<u64>,
+    size: impl Fn(&Path) -> Option<u64>,
 ) -> Vec<SplitView> {
     let none = Standing::default();
+    // Where more wait than it names, any other may be among them.
+    let names_all = standing.is_some_and(|standing| standing.waiting <= standing.next.len());
     let standing = standing.unwrap_or(&none);
     let reading: HashSet<_> = standing.reading.iter().collect();
     let next: HashSet<_> = standing.next.iter().collect();
@@ -287,7 +290,9 @@ pub fn list(
             (view.lag_records, view.lag_bytes) = (*records, *bytes);
             view.unread_since = Some(since.clone());
         } else {
-            view.lag_bytes = left(state);
+            let is_read = names_all && state.is_read && phase == SplitPhase::Resting;
+            let left = |path| if is_read { Some(0) } else { left(state, size(path)?) };
+            view.lag_bytes = path_of(state).and_then(left);
         }
         if let Some(trouble) = troubles.remove(&(view.source.clone(), view.split.clone())) {
             view.trouble(trouble);
@@ -317,18 +322,26 @@ pub async fn read(history: &History, is_running: bool) -> Result<Vec<SplitView>>
         true => Standing::kept(history).await?,
         false => None,
     };
-    Ok(list(&newest.checkpoint.roster, (&troubles, standing.as_ref()), left))
+    Ok(list(&newest.checkpoint.roster, (&troubles, standing.as_ref()), size))
 }
 
-/// Bytes of a file that were not read yet. A source that is no file says nothing from outside.
-pub fn left(state: &SplitState) -> Option<u64> {
+/// The size of a file.
+pub fn size(path: &Path) -> Option<u64> {
+    Some(std::fs::metadata(path).ok()?.len())
+}
+
+/// The file of a split whose positions are those of its bytes on disk. A source that is no file
+/// says nothing from outside.
+fn path_of(state: &SplitState) -> Option<&Path> {
     let path = state.known.split.descriptor.get("path")?.as_str()?;
-    if COMPRESSED.iter().any(|end| path.ends_with(end)) {
-        return None;
-    }
-    let size = std::fs::metadata(Path::new(path)).ok()?.len();
+    let is_compressed = COMPRESSED.iter().any(|end| path.ends_with(end));
+    (!is_compressed).then(|| Path::new(path))
+}
+
+/// Bytes of a file of this size that were not read yet.
+fn left(state: &SplitState, size: u64) -> Option<u64> {
     let read = state.known.position.as_ref().map_or(0, |position| position.at);
-    Some(size.saturating_sub(u64::try_from(read).unwrap_or_default()))
+    Some(size.saturating_sub(u64::try_from(read).ok()?))
 }
 
 fn written(time: SystemTime) -> String {
@@ -392,5 +405,40 @@ mod tests {
         let alone = list(&roster, (&[], None), |_| None);
         let phases: Vec<_> = alone.iter().map(|one| one.phase.word()).collect();
         assert_eq!(phases, ["waiting", "resting", "resting", "resting", "resting"]);
+    }
+
+    #[test]
+    fn files_that_a_process_saw_unchanged_are_not_asked_for_their_size() {
+        let mut roster = Roster::default();
+        for id in ["a", "b", "c", "d", "e.gz"] {
+            let descriptor = serde_json::json!({ "path": id });
+            let split = Split { id: SplitId::new(id), descriptor: descriptor.clone() };
+            let number = roster.enter("access", split).number;
+            roster.advance(number, &Position::new(4));
+            if id != "d" {
+                roster.read(number, &descriptor);
+            }
+        }
+        let check = |standing: Option<&Standing>, expect: &[(&str, Option<u64>)], asked: &str| {
+            let sizes = std::cell::RefCell::new(String::new());
+            let views = list(&roster, (&[], standing), |path| {
+                sizes.borrow_mut().push_str(path.to_str()?);
+                Some(10)
+            });
+            let mut lags: Vec<_> = views.iter().map(|one| (&*one.split, one.lag_bytes)).collect();
+            lags.sort_unstable();
+            assert_eq!((&lags[..], sizes.borrow().as_str()), (expect, asked));
+        };
+        let all = [6; 4].map(Some);
+        let lags = |lags: [Option<u64>; 4]| {
+            let named = ["a", "b", "c", "d"].into_iter().zip(lags);
+            named.chain([("e.gz", None)]).collect::<Vec<_>>()
+        };
+        check(None, &lags(all), "abcd");
+        let standing =
+            Standing { reading: vec![0], next: vec![1], waiting: 1, ..Standing::default() };
+        check(Some(&standing), &lags([Some(6), Some(6), Some(0), Some(6)]), "abd");
+        let crowded = Standing { waiting: 2, ..standing };
+        check(Some(&crowded), &lags(all), "abcd");
     }
 }

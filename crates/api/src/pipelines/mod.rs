@@ -12,7 +12,7 @@ use std::sync::{Arc, PoisonError};
 
 use contract::Lineage;
 use runtime::replay::DEAD_LETTER_STATES;
-use runtime::standing::{self, SplitPhase, SplitView, Standing};
+use runtime::standing::{SplitPhase, SplitView, Standing};
 use runtime::{DEAD_LETTERS, Trouble, TroubleState, troubles};
 use serde::Serialize;
 use state::ledger::Counts;
@@ -281,14 +281,15 @@ impl Board {
         };
         sums.failing.extend(noted.iter().cloned().map(FailingSplit::from));
         let Some(tally) = self.tally(served, lineage).await? else { return Ok(()) };
-        let tally = tally.lock().await;
-        let Some(newest) = &tally.newest else { return Ok(()) };
+        let mut tally = tally.lock().await;
+        let newest = tally.newest.as_ref().map(|newest| (newest.epoch, newest.now_us));
+        let Some((epoch, now_us)) = newest else { return Ok(()) };
         for (name, counts) in &tally.sinks {
             if ![DEAD_LETTERS, DEAD_LETTER_STATES].contains(&name.as_str()) {
                 sums.sinks.entry(name.clone()).or_default().add(counts);
             }
         }
-        sums.epochs += newest.epoch;
+        sums.epochs += epoch;
         let held = match &served.checkpoints {
             Some(checkpoints) => checkpoints.is_held(&served.name, lineage).await?,
             None => None,
@@ -296,7 +297,7 @@ impl Board {
         sums.is_running |= held == Some(true) && !lineage.is_replay();
         sums.lineages.push(LineageState {
             lineage: lineage.as_str().to_owned(),
-            epoch: newest.epoch,
+            epoch,
             committed_at: tally.decided.map(moment),
             owner: (held == Some(true)).then_some("held"),
         });
@@ -304,7 +305,7 @@ impl Board {
             return Ok(());
         }
         sums.read += tally.read;
-        sums.last = sums.last.max((newest.epoch > 0).then_some(newest.now_us));
+        sums.last = sums.last.max((epoch > 0).then_some(now_us));
         let (by_source, by_sink) = tally.rates();
         for (sums, rates) in [(&mut sums.by_source, by_source), (&mut sums.by_sink, by_sink)] {
             for (name, rate) in rates {
@@ -315,8 +316,7 @@ impl Board {
             Some(history) if held == Some(true) => Standing::kept(history).await?,
             _ => None,
         };
-        let of = (&noted[..], standing.as_ref());
-        sums.splits.extend(standing::list(tally.splits(), of, standing::left));
+        sums.splits.extend_from_slice(tally.views(noted, standing));
         Ok(())
     }
 }

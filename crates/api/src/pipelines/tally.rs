@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant, SystemTime};
 
 use contract::Result;
-use runtime::DEAD_LETTERS;
+use runtime::standing::{self, SplitView, Standing};
+use runtime::{DEAD_LETTERS, Trouble};
 use serde::Serialize;
 use state::ledger::{Counts, Entry};
-use state::{Checkpoint, Followed, History, Roster};
+use state::{Checkpoint, Followed, History};
 use utoipa::ToSchema;
 
 use crate::analytics::params::written;
@@ -16,6 +17,8 @@ use crate::analytics::params::written;
 pub const EPOCHS_MAX: usize = 1000;
 /// How long what was seen is taken for what is.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(500);
+/// How long it is not looked again at files of which no process says anything new.
+const FILES_AGAIN_AFTER: Duration = Duration::from_secs(30);
 /// The stretch over which rates are taken.
 const RATE_OVER: Duration = Duration::from_secs(60);
 
@@ -60,6 +63,17 @@ pub struct Tally {
     /// When it was decided.
     pub decided: Option<SystemTime>,
     looked: Option<Instant>,
+    shown: Option<Shown>,
+}
+
+/// How splits were when they were looked at last, and what that was made of.
+#[derive(Debug)]
+struct Shown {
+    at: Instant,
+    epoch: Option<u64>,
+    troubles: Vec<Trouble>,
+    standing: Option<Standing>,
+    views: Vec<SplitView>,
 }
 
 impl Tally {
@@ -99,9 +113,24 @@ impl Tally {
         Ok(())
     }
 
-    /// All splits of the lineage.
-    pub fn splits(&self) -> &Roster {
-        self.splits.roster()
+    /// All splits as they are, with what was noted of them. They are listed again only where
+    /// something new was noted or committed, or the files were not looked at for a while.
+    pub fn views(&mut self, troubles: Vec<Trouble>, standing: Option<Standing>) -> &[SplitView] {
+        let epoch = self.newest.as_ref().map(|newest| newest.epoch);
+        let is_fresh = |shown: &Shown| {
+            shown.epoch == epoch
+                && shown.at.elapsed() < FILES_AGAIN_AFTER
+                && (&shown.troubles, &shown.standing) == (&troubles, &standing)
+        };
+        let shown = match self.shown.take().filter(is_fresh) {
+            Some(shown) => shown,
+            None => {
+                let of = (&troubles[..], standing.as_ref());
+                let views = standing::list(self.splits.roster(), of, standing::size);
+                Shown { at: Instant::now(), epoch, troubles, standing, views }
+            }
+        };
+        &self.shown.insert(shown).views
     }
 
     fn take(&mut self, checkpoint: Checkpoint, decided: Option<SystemTime>) {

@@ -163,3 +163,28 @@ fn a_running_pipeline_says_how_its_splits_are_and_tries_them_when_asked() {
     assert!(ran.stderr.contains("does not answer through the data folder"), "{}", ran.stderr);
     assert!(ran.stderr.contains("on the machine that runs it"), "{}", ran.stderr);
 }
+
+#[test]
+fn nobody_is_asked_to_try_a_split_alone_that_is_a_lineage_of_its_own() {
+    let desk = Desk::new();
+    desk.write(
+        "p.yaml",
+        "name: apart\nepoch: { interval: 100ms }\nsources:\n  numbers: { type: memory, rows_max: \
+         10, splits: 2, lineages: split }\nsinks:\n  lake: { type: lake, input: numbers, table: \
+         numbers }\n",
+    );
+    let mut command = desk.command(&["run", "p.yaml"]);
+    let run = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut run = Follows(run);
+    wait::until("both are read", LIMIT, || {
+        let listed = desk.run(&["splits", "list", "p.yaml", "-f", "json"]);
+        let listed: Value = serde_json::from_str(&listed.stdout).ok()?;
+        (listed["total"] == 2 && listed["running"] == true).then_some(())
+    });
+    let asked = desk.done(&["splits", "retry", "p.yaml", "-f", "json"]).json();
+    assert_eq!((&asked["running"], &asked["isolated"]), (&true.into(), &false.into()));
+    assert_eq!(asked["tried"], 0);
+    let said = desk.done(&["splits", "retry", "p.yaml"]).stdout;
+    assert!(said.contains("each split of apart is a lineage of its own"), "{said}");
+    run.0.kill().unwrap();
+}

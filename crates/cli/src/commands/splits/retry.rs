@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use clap::Args;
+use contract::source::Lineages;
 use contract::{Error, Result, Section};
 use runtime::retries;
 use serde::Serialize;
@@ -32,6 +33,9 @@ struct Asked<'a> {
     pipeline: &'a str,
     /// Whether a process runs it; null where nobody can tell.
     running: Option<bool>,
+    /// Whether a split that cannot be read is tried alone; where each is a lineage of its own, none
+    /// is.
+    isolated: bool,
     /// How many splits are tried now.
     tried: usize,
     /// The first of them.
@@ -41,16 +45,21 @@ struct Asked<'a> {
 pub async fn start(retry: &Retry, global: &Global) -> Result<Exit> {
     let known = Known::read(&retry.pipeline, &global.data).await?;
     let split = retry.split.as_deref().map(|split| find(split, &known)).transpose()?;
-    let name = &known.pipeline.name;
+    let (name, isolated) = (&known.pipeline.name, has_shared(&known));
     let mut asked =
-        Asked { pipeline: name, running: known.is_running, tried: 0, splits: Vec::new() };
-    if known.is_running != Some(false) {
+        Asked { pipeline: name, running: known.is_running, tried: 0, splits: Vec::new(), isolated };
+    if known.is_running != Some(false) && has_shared(&known) {
         let answer = retries::ask(&known.pipeline.data, name, split.as_deref()).await?;
         let answer = answer.ok_or_else(|| unreachable(&known))?;
         (asked.tried, asked.splits) = (answer.count, answer.splits);
     }
     output::value(global, &asked, |out| print(&asked, out))?;
     Ok(Exit::Done)
+}
+
+/// Whether any source has splits that share a lineage: only these are tried alone.
+fn has_shared(known: &Known) -> bool {
+    known.pipeline.sources.iter().any(|node| node.lineages == Lineages::One)
 }
 
 /// The split that is meant.
@@ -99,8 +108,13 @@ fn unreachable(known: &Known) -> Error {
 }
 
 fn print(asked: &Asked<'_>, out: &mut output::Stdout) -> std::io::Result<()> {
-    let Asked { pipeline, running, tried, splits } = asked;
+    let Asked { pipeline, running, tried, splits, .. } = asked;
     match (running, tried) {
+        (_, 0) if !asked.isolated => writeln!(
+            out,
+            "each split of {pipeline} is a lineage of its own, which recovers as a whole and tries \
+             again by itself: there is none to be tried alone"
+        ),
         (Some(false), _) => {
             writeln!(out, "nobody runs {pipeline}: each start tries all that could not be read")
         }
