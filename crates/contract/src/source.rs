@@ -153,11 +153,11 @@ pub trait Source: Send + Sync {
     }
 
     /// Learns where the readers of a run will stop, how its splits are divided among lineages, and
-    /// how much they may fetch ahead. Called once for every source, before the run asks it for splits. Where splits are lineages,
-    /// a run that follows takes part in whatever divides them among processes; nothing does where
-    /// they share one. A run with an end reads all of them. A source whose splits can be lineages
-    /// keeps where they end now: that is [`Until::End`], however late a split is opened, or opened
-    /// again.
+    /// how much they may fetch ahead. Called once for every source, before the run asks it for
+    /// splits. Where splits are lineages, a run that follows takes part in whatever divides them
+    /// among processes; nothing does where they share one. A run with an end reads all of them. A
+    /// source whose splits can be lineages keeps where they end now: that is [`Until::End`],
+    /// however late a split is opened, or opened again.
     ///
     /// # Errors
     /// As for [`Discoverer::look`].

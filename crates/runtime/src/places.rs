@@ -2,9 +2,10 @@
 //!
 //! One that has read everything goes first, as nothing is lost by it, and of these the one to which
 //! nothing came for the longest time: what is written to a file that is removed soon can be read
-//! only while the file is open. One that holds something back (a line without end) keeps its split open as long as others can go: if the split is removed
-//! meanwhile, only an open one can still be read. One whose last record must be the last of an
-//! epoch cannot go before that epoch is committed; it asks for the commit.
+//! only while the file is open. One that holds something back (a line without end) keeps its split
+//! open as long as others can go: if the split is removed meanwhile, only an open one can still be
+//! read. One whose last record must be the last of an epoch cannot go before that epoch is
+//! committed; it asks for the commit.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
