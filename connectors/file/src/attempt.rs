@@ -4,20 +4,27 @@
 //! one of those that are known; what did not change is not told again.
 
 use std::collections::HashSet;
+use std::time::{Duration, Instant};
 
-use contract::discovery::{Gone, Moved};
+use contract::discovery::{Finished, Gone, Moved, Retired};
 use contract::source::{KnownSplit, Split};
 use contract::{Result, SplitId};
 
 use crate::found::Found;
+use crate::graves::{Graves, tombstone};
 use crate::identity::Descriptor;
 use crate::matching::Candidate;
+
+/// A file to which nobody wrote for so long is not amid a rotation when it is gone.
+const AGE_MIN: Duration = Duration::from_secs(3600);
 
 /// The splits of an attempt.
 #[derive(Default)]
 pub struct Attempt {
     /// By id.
     pub candidates: Vec<Candidate>,
+    /// What is left of those that retired.
+    pub graves: Graves,
 }
 
 impl Attempt {
@@ -31,7 +38,8 @@ impl Attempt {
             let position = known.position.clone();
             Ok(Candidate::new(known.split.id.clone(), position, descriptor.into()))
         });
-        let mut attempt = Self { candidates: candidates.collect::<Result<_>>()? };
+        let candidates = candidates.collect::<Result<_>>()?;
+        let mut attempt = Self { candidates, graves: Graves::default() };
         attempt.sort();
         Ok(attempt)
     }
@@ -40,9 +48,39 @@ impl Attempt {
     pub fn hear(&mut self, moved: Moved) {
         for (id, position) in moved {
             if let Ok(place) = self.place(&id) {
-                self.candidates[place].position = Some(position);
+                let candidate = &mut self.candidates[place];
+                (candidate.position, candidate.is_finished) = (Some(position.clone()), false);
+                candidate.committed = Some(position);
             }
         }
+    }
+
+    /// Forgets splits that retired, but for what is left of them.
+    pub fn bury(&mut self, retired: Vec<Retired>) {
+        self.graves.add(retired);
+        let graves = &self.graves;
+        self.candidates.retain(|one| !graves.has(&one.id));
+    }
+
+    /// Splits that are gone for so long that nobody moves their files about any more, and of which
+    /// the runtime was not told so, with what is left of each.
+    ///
+    /// # Errors
+    /// Bug: a position is not ours.
+    pub fn take_finished(&mut self, after: Duration) -> Result<Vec<Finished>> {
+        let mut finished = Vec::new();
+        for one in self.candidates.iter_mut().filter(|one| !one.is_finished) {
+            let is_old = one.descriptor.signature.age() > AGE_MIN;
+            let is_due = |since: Instant| is_old || since.elapsed() >= after;
+            if !one.gone_since.is_some_and(is_due) {
+                continue;
+            }
+            one.is_finished = true;
+            let (id, at) = (one.id.clone(), one.committed.clone());
+            let tombstone = tombstone(one)?;
+            finished.extend(tombstone.map(|tombstone| Finished { id, at, tombstone }));
+        }
+        Ok(finished)
     }
 
     /// Adds splits that are new.
@@ -53,16 +91,19 @@ impl Attempt {
         }
     }
 
-    /// Whether a split is known.
+    /// Whether a split is known, or was.
     pub fn has(&self, id: &SplitId) -> bool {
-        self.place(id).is_ok()
+        self.place(id).is_ok() || self.graves.has(id)
     }
 
     /// Splits whose files a look that saw all did not find, each once.
     pub fn take_gone(&mut self) -> Vec<Gone> {
-        let lost = self.candidates.iter_mut().filter(|one| one.found.is_none() && !one.is_gone);
+        let lost = self
+            .candidates
+            .iter_mut()
+            .filter(|one| one.found.is_none() && one.gone_since.is_none());
         let gone = lost.map(|one| {
-            (one.is_gone, one.is_told) = (true, false);
+            (one.gone_since, one.is_told, one.is_finished) = (Some(Instant::now()), false, false);
             Gone { id: one.id.clone(), end: one.end.take() }
         });
         gone.collect()
@@ -89,7 +130,7 @@ impl Candidate {
         if has_changed {
             self.descriptor = found.descriptor().into();
         }
-        (self.is_gone, self.end) = (false, found.end());
+        (self.gone_since, self.end) = (None, found.end());
         let was_told = std::mem::replace(&mut self.is_told, true);
         (has_changed || !was_told).then(|| {
             let text = serde_json::to_value(&*self.descriptor);

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use contract::discovery::{Differences, Unreadable};
+use contract::discovery::{Differences, Retired, Unreadable};
 use contract::source::{KnownSplit, Split};
 use contract::{Error, Position, Result, SplitId};
 
@@ -49,6 +49,7 @@ pub struct Finder {
     /// Whether files that are named without a pattern were found to be readable once.
     has_begun: bool,
     copies: Copies,
+    rotate_wait: Duration,
 }
 
 /// Where the file of one split is.
@@ -101,6 +102,7 @@ impl Finder {
             said: HashSet::new(),
             has_begun: false,
             copies: Copies::new(rotate_wait),
+            rotate_wait,
         }
     }
 
@@ -130,6 +132,14 @@ impl Finder {
         Ok(attempt)
     }
 
+    /// Lets an attempt, and all later ones, forget splits that retired.
+    pub fn bury(&mut self, attempt: &mut Attempt, retired: Vec<Retired>) {
+        if !retired.is_empty() {
+            attempt.bury(retired);
+            self.given.retain(|id, _| !attempt.graves.has(id));
+        }
+    }
+
     fn look(&mut self, attempt: &mut Attempt) -> Result<Differences> {
         self.looker.begin();
         let missing = match self.has_begun {
@@ -151,6 +161,7 @@ impl Finder {
         let unknown = assign(kept, candidates, &mut failures)?;
         let mut unknown = self.copies.give(unknown, candidates, &mut failures)?;
         failures.any_moved |= self.find_rotated(&unknown, candidates)?;
+        attempt.graves.pass_over(&mut unknown, &mut failures);
         let again_in = match self.repeated {
             Repeated::PassOver => {
                 self.wait_for_copies(&mut unknown, candidates, &mut named, &mut failures)?
@@ -169,9 +180,14 @@ impl Finder {
         self.has_begun = true;
         let unreadable = named.unreadable.into_values();
         let unreadable = unreadable.map(|one| named_as_split(one, &attempt.candidates)).collect();
+        let (gone, finished) = match is_whole {
+            true => (attempt.take_gone(), attempt.take_finished(self.rotate_wait)?),
+            false => (Vec::new(), Vec::new()),
+        };
         Ok(Differences {
             found,
-            gone: if is_whole { attempt.take_gone() } else { Vec::new() },
+            gone,
+            finished,
             warnings: named.warnings,
             unreadable,
             ask_again: holds_back || failures.any_moved,

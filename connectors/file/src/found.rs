@@ -161,6 +161,11 @@ impl Found {
         }
     }
 
+    /// The fingerprint of its first bytes, of all that it holds if that is less.
+    pub fn fingerprint(&self) -> &Fingerprint {
+        &self.fingerprint
+    }
+
     /// What its first bytes are known by; none if it has fewer than count.
     pub fn beginning(&self) -> Option<&str> {
         self.fingerprint.is_full().then_some(self.fingerprint.sha256.as_str())

@@ -18,6 +18,7 @@ mod cursor;
 mod discover;
 mod expand;
 mod found;
+mod graves;
 mod hole;
 mod identity;
 mod kin;

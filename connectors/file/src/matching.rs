@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use contract::{Error, ErrorKind, Position, Result, SplitId};
 
@@ -15,16 +16,20 @@ use crate::identity::{Descriptor, are_related, family};
 pub struct Candidate {
     /// The split.
     pub id: SplitId,
-    /// The next record to read, as the newest checkpoint knows it.
+    /// The next record to read.
     pub position: Option<Position>,
+    /// The same as it was committed; none if nothing was.
+    pub committed: Option<Position>,
     /// What it remembers about its file.
     pub descriptor: Arc<Descriptor>,
     /// The file that holds what was read of it.
     pub found: Option<Found>,
     /// Whether the runtime was told that it is there, as the descriptor says.
     pub is_told: bool,
-    /// Whether it was told that it is not.
-    pub is_gone: bool,
+    /// Since when it was told that it is not.
+    pub gone_since: Option<Instant>,
+    /// Whether the runtime was told that it may retire, at the position that it has.
+    pub is_finished: bool,
     /// Where its file ended at the last look.
     pub end: Option<i64>,
 }
@@ -43,9 +48,11 @@ impl Candidate {
     /// A split of which nothing was told, and that begins where its descriptor says if nothing was
     /// read of it.
     pub fn new(id: SplitId, position: Option<Position>, descriptor: Arc<Descriptor>) -> Self {
+        let committed = position.clone();
         let position = position.or_else(|| descriptor.from.clone());
-        let (found, end, is_told, is_gone) = (None, None, false, false);
-        Self { id, position, descriptor, found, is_told, is_gone, end }
+        let (found, end, gone_since) = (None, None, None);
+        let (is_told, is_finished) = (false, false);
+        Self { id, position, committed, descriptor, found, is_told, gone_since, is_finished, end }
     }
 
     /// Whether more than a few bytes tie a file to the split.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
-use contract::discovery::{Differences, Discoverer, Moved};
+use contract::discovery::{Differences, Discoverer, Moved, Retired};
 use contract::error::Context;
 use contract::record::message_schema;
 use contract::source::{KnownSplit, Source, Split, SplitReader, Terms, Until};
@@ -63,18 +63,22 @@ struct Looks {
     known: Vec<KnownSplit>,
     /// None before that, and while a thread has it.
     attempt: Option<Attempt>,
+    /// Splits that retired since.
+    retired: Vec<Retired>,
 }
 
 #[async_trait]
 impl Discoverer for Looks {
     async fn look(&mut self, moved: Moved) -> Result<Differences> {
         let (attempt, known) = (self.attempt.take(), std::mem::take(&mut self.known));
+        let retired = std::mem::take(&mut self.retired);
         let looked = blocking(&self.finder, move |finder| {
             let mut finder = locked(finder);
             let mut attempt = match attempt {
                 Some(attempt) => attempt,
                 None => finder.begin(&known)?,
             };
+            finder.bury(&mut attempt, retired);
             attempt.hear(moved);
             let said = finder.discover(&mut attempt);
             Ok((attempt, said))
@@ -82,6 +86,10 @@ impl Discoverer for Looks {
         let (attempt, said) = looked.await?;
         self.attempt = Some(attempt);
         said
+    }
+
+    fn hear_retired(&mut self, retired: Vec<Retired>) {
+        self.retired.extend(retired);
     }
 }
 
@@ -98,7 +106,8 @@ impl Source for Files {
 
     fn discover(&self, known: Option<Vec<KnownSplit>>) -> Box<dyn Discoverer> {
         let known = known.unwrap_or_default();
-        Box::new(Looks { finder: self.finder.clone(), known, attempt: None })
+        let (attempt, retired) = (None, Vec::new());
+        Box::new(Looks { finder: self.finder.clone(), known, attempt, retired })
     }
 
     async fn open(

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::record::split_seed;
 use crate::source::{KnownSplit, Source, Split};
 use crate::{Position, Result, SplitId};
 
@@ -29,6 +30,50 @@ pub trait Discoverer: Send {
     /// # Errors
     /// Config stops the run; a retryable External is tried again with back-off.
     async fn look(&mut self, moved: Moved) -> Result<Differences>;
+
+    /// Hears which splits retired: before the first look all that are remembered, later each once
+    /// it is committed. None of them is known any more; whatever it was comes as a new split under
+    /// another id, which begins behind what was read. Not called while it looks; no I/O.
+    fn hear_retired(&mut self, _retired: Vec<Retired>) {}
+}
+
+/// The most bytes that a source may leave of a split.
+pub const TOMBSTONE_BYTES_MAX: usize = 64;
+
+/// What a source knows a split by that is gone, at most [`TOMBSTONE_BYTES_MAX`]: the same bytes
+/// under whatever name are not read again.
+pub type Tombstone = Vec<u8>;
+
+/// A split that is gone and that its source need not know any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finished {
+    /// The split.
+    pub id: SplitId,
+    /// How far it is committed, as far as its source heard: the tombstone speaks of that alone.
+    pub at: Option<Position>,
+    /// What is left of it.
+    pub tombstone: Tombstone,
+}
+
+/// A split that retired.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retired {
+    /// What it was called.
+    pub name: NameSum,
+    /// What is left of it, as long as that is kept.
+    pub tombstone: Option<Tombstone>,
+}
+
+/// The sum of the id of a split: it is remembered for ever, so that no id is given twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NameSum(pub u64);
+
+impl NameSum {
+    /// That of an id.
+    pub fn of(id: &SplitId) -> Self {
+        let sum = split_seed(id.as_str());
+        Self((sum ^ sum >> 64) as u64)
+    }
 }
 
 /// What changed since the last look.
@@ -40,6 +85,9 @@ pub struct Differences {
     /// Splits that were there, or are known, and are not there, each once. None where what is
     /// there could not all be seen.
     pub gone: Vec<Gone>,
+    /// Splits that are gone and may retire. Said again only of those that are committed further
+    /// since.
+    pub finished: Vec<Finished>,
     /// Those that this process may read now, where a group divides them among several; none where
     /// it may read all.
     pub assigned: Option<Vec<SplitId>>,
@@ -245,7 +293,8 @@ impl Comparison {
                 gone.push(Gone { id: known.split.id.clone(), end: None });
             }
         }
-        Differences { found, gone, assigned, warnings, unreadable, ask_again, again_in }
+        let finished = Vec::new();
+        Differences { found, gone, finished, assigned, warnings, unreadable, ask_again, again_in }
     }
 }
 

@@ -27,6 +27,7 @@ use crate::owner::Owner;
 use crate::places::Places;
 use crate::reader_task::{Leave, ReaderHandle, ReaderReport, ReaderShared};
 use crate::roster::files::Merging;
+use crate::roster::retirement::Leaving;
 use crate::sink_task::{SinkHandle, SinkTask, Skip};
 use crate::standing::Seen;
 use crate::step_task::{Making, Restored, StepMessage};
@@ -104,6 +105,8 @@ pub struct Attempt<'a> {
     /// Splits that were read as far as they went when they were opened, which no checkpoint says
     /// yet.
     pub read: BTreeMap<usize, Arc<SplitContext>>,
+    /// Splits that retire.
+    pub leaving: Leaving,
     /// Whether the epoch under way is the last one: then it is made for them alone, too.
     pub is_last: bool,
     /// Where sources begin that came since the last checkpoint.
@@ -171,19 +174,19 @@ impl<'a> Attempt<'a> {
             let task = step.begin(messages, outlet.clone(), ends.clone());
             steps.push(tasks.spawn(contained(task.run())));
         }
-        let shared = share(owner, outlet, ends);
         Ok(Self {
             owner,
             checkpoint,
             epoch,
             begun: Instant::now(),
-            shared,
+            shared: share(owner, outlet, ends),
             readers: Vec::new(),
             last_reports: Vec::new(),
             departed: Vec::new(),
             seen: Seen::default(),
             moved: BTreeSet::new(),
             read: BTreeMap::new(),
+            leaving: Leaving::default(),
             is_last: false,
             beginnings: Vec::new(),
             sinks,

@@ -21,6 +21,7 @@ use crate::metrics::Observed;
 use crate::originals::Letters;
 use crate::owner::Scope;
 use crate::reader_task::{ReaderCommand, ReaderReport};
+use crate::roster::retirement::retire;
 use crate::sink_task::{SinkControl, SinkMessage, SinkReport};
 use crate::step_task::StepMessage;
 
@@ -300,6 +301,8 @@ impl Attempt<'_> {
             next.roster.read(number, &split.split.descriptor);
         }
         self.beginnings.drain(..).for_each(|one| one.enter(&mut next));
+        let keep_from_us = self.keep_from_us(next.now_us);
+        let retired = retire(&mut next, std::mem::take(&mut self.leaving.due), keep_from_us);
         self.take_base(&mut next);
         let decision = self.owner.decide(&mut next).await?;
         failpoint::reach("decide.after").await?;
@@ -310,6 +313,7 @@ impl Attempt<'_> {
                 self.owner.progress.add_epoch();
                 self.checkpoint = next;
                 self.moved.extend(moved.into_keys());
+                self.leaving.left.extend(retired);
                 Ok(draft.observed)
             }
             Decision::Overtaken => Err(self.owner.overtaken(next.epoch).await),
@@ -361,14 +365,19 @@ impl Attempt<'_> {
         Ok(())
     }
 
+    /// What lies before this moment is older than the history that is kept.
+    fn keep_from_us(&self, now_us: i64) -> i64 {
+        let keep = self.owner.pipeline.settings.history_keep.as_micros();
+        now_us.saturating_sub(i64::try_from(keep).unwrap_or(i64::MAX))
+    }
+
     fn collect(&mut self) {
         let epoch = self.checkpoint.epoch;
         if !epoch.is_multiple_of(self.owner.history.epochs_between_collections()) {
             return;
         }
         let history = self.owner.history.clone();
-        let keep = self.owner.pipeline.settings.history_keep.as_micros();
-        let keep_from = self.checkpoint.now_us - i64::try_from(keep).unwrap_or(i64::MAX);
+        let keep_from = self.keep_from_us(self.checkpoint.now_us);
         self.spawn(async move {
             history.collect(epoch, keep_from).await;
             history.collect_files().await;

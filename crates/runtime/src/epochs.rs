@@ -1,10 +1,10 @@
 //! The loop of an attempt: opens splits, ends epochs, until the end or an order.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use contract::discovery::Differences;
+use contract::discovery::{Differences, Tombstone};
 use contract::source::{Again, KnownSplit, Rest, Until};
 use contract::{Result, failpoint};
 use state::Checkpoint;
@@ -18,6 +18,7 @@ use crate::beginnings::Beginning;
 use crate::coordinator::{End, Order, reached};
 use crate::descriptors;
 use crate::flow::SplitContext;
+use crate::graph::SourceNode;
 use crate::memory::Portion;
 use crate::originals;
 use crate::owner::{Owner, Scope};
@@ -28,6 +29,7 @@ use crate::retries::Requests;
 use crate::roster::arrivals::{Arrivals, Arrived, until};
 use crate::roster::discovery::Discoverers;
 use crate::roster::phases::{Phases, Seen};
+use crate::roster::retirement::{Left, Retirement};
 use crate::standing;
 use crate::summary::SummaryBuilder;
 
@@ -59,6 +61,8 @@ pub struct Epochs {
     arrivals: Arrivals,
     /// Those that came.
     discoverers: Discoverers,
+    /// Splits that may retire.
+    retirement: Retirement,
     /// Why sources could not list their splits, as far as that was told.
     told: HashSet<String>,
     /// Readers that were started.
@@ -80,6 +84,7 @@ impl Epochs {
             phases,
             arrivals,
             discoverers,
+            retirement: Retirement::default(),
             told: HashSet::new(),
             opened: 0,
             looked_again: None,
@@ -311,6 +316,7 @@ impl Epochs {
             let Entered { number: index, is_news } = roster.enter(&node.name, split);
             let state = &roster[index];
             let (is_read, family) = (state.is_read, state.known.split.family());
+            self.retirement.withdraw(index);
             self.phases.found(Seen { index, source: number, family, is_news, is_read }, now);
         }
         for gone in &found.gone {
@@ -318,6 +324,11 @@ impl Epochs {
             if let Some(index) = roster.number(&node.name, &gone.id) {
                 owner.instruments.left(&node.name, &roster[index].known.split);
                 self.phases.gone(index, gone.end);
+            }
+        }
+        for finished in found.finished {
+            if let Some(index) = roster.number(&node.name, &finished.id) {
+                self.retirement.offer(index, finished);
             }
         }
         for index in self.phases.forget_gone(number) {
@@ -345,6 +356,29 @@ impl Epochs {
             let source = sources.find(|(_, node)| node.name == state.source);
             if let (Some((source, _)), Some(position)) = (source, &state.known.position) {
                 self.discoverers.moved(source, state.known.split.id.clone(), position.clone());
+            }
+        }
+    }
+
+    /// The splits that may retire with the epoch under way.
+    fn retiring(&mut self, attempt: &Attempt<'_>) -> BTreeMap<usize, Tombstone> {
+        let owner = attempt.owner;
+        let is_asked = |name: &str| {
+            let of_name = |(_, node): &(usize, &SourceNode)| node.name == name;
+            let source = owner.sources().find(of_name).map(|(number, _)| number);
+            source.is_none_or(|source| !self.discoverers.is_idle(source))
+        };
+        self.retirement.due(&attempt.checkpoint.roster, &self.phases, is_asked)
+    }
+
+    /// Forgets the splits that retired, and tells their sources.
+    fn tell_retired(&mut self, attempt: &mut Attempt<'_>) {
+        for Left { number, source, retired } in std::mem::take(&mut attempt.leaving.left) {
+            self.phases.forget(number);
+            self.retirement.withdraw(number);
+            let mut sources = attempt.owner.sources();
+            if let Some((source, _)) = sources.find(|(_, node)| node.name == source) {
+                self.discoverers.retired(source, retired);
             }
         }
     }
@@ -482,6 +516,7 @@ impl Epochs {
         attempt: &mut Attempt<'_>,
         summary: &mut SummaryBuilder,
     ) -> Result<Ended> {
+        attempt.leaving.due = self.retiring(attempt);
         let draft = tokio::select! {
             biased;
             _ = reached(&mut self.orders, Order::Leave) => return Ok(Ended::Left),
@@ -500,6 +535,7 @@ impl Epochs {
         }
         committed?;
         self.tell_moved(attempt);
+        self.tell_retired(attempt);
         instruments.through_barrier(&attempt.owner.lineage);
         Ok(Ended::Committed)
     }

@@ -6,7 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Index;
+use std::sync::Arc;
 
+use contract::discovery::{NameSum, Retired, Tombstone};
 use contract::source::{KnownSplit, Split};
 use contract::{Position, SplitId};
 use serde::{Deserialize, Serialize};
@@ -24,6 +26,36 @@ pub struct SplitState {
     /// opened again only with another descriptor.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_read: bool,
+    /// Whether no record of it was ever refused: only then nobody asks for it once it is gone.
+    /// Earlier programs did not note it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_clean: bool,
+}
+
+/// What is left of a split that retired: for a while its tombstone, its name for ever.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grave {
+    /// The source's name in the pipeline file.
+    pub source: Arc<str>,
+    /// What it was called.
+    #[serde(with = "name_sum")]
+    pub name: NameSum,
+    /// When it retired, in microseconds since 1970.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub since_us: i64,
+    /// What its source left of it.
+    #[serde(default, with = "tombstone", skip_serializing_if = "Option::is_none")]
+    pub tombstone: Option<Tombstone>,
+}
+
+/// What stands under a number.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Standing {
+    /// A split.
+    Split(SplitState),
+    /// One that retired.
+    Grave(Grave),
 }
 
 /// A split as its source says that it is now.
@@ -38,7 +70,14 @@ pub struct Entered {
 impl SplitState {
     /// A split of a source, of which it is not known that it was read.
     pub fn new(source: impl Into<String>, known: KnownSplit) -> Self {
-        Self { source: source.into(), known, is_read: false }
+        Self { source: source.into(), known, is_read: false, is_clean: true }
+    }
+}
+
+impl Grave {
+    /// What its source hears of it.
+    pub fn retired(&self) -> Retired {
+        Retired { name: self.name, tombstone: self.tombstone.clone() }
     }
 }
 
@@ -46,6 +85,10 @@ impl SplitState {
 #[derive(Clone, Debug, Default)]
 pub struct Roster {
     splits: BTreeMap<usize, SplitState>,
+    /// Those that retired, by number.
+    graves: BTreeMap<usize, Grave>,
+    /// Since when tombstones stand, with their numbers.
+    tombstones: BTreeSet<(i64, usize)>,
     /// Two sources may have splits of one id.
     numbers: HashMap<SplitId, Vec<usize>>,
     /// The number of the next split that is new.
@@ -155,9 +198,64 @@ impl Roster {
         self.next = self.next.max(next);
     }
 
+    /// Notes that a record of a split was refused.
+    pub fn refuse(&mut self, number: usize) {
+        if let Some(state) = self.splits.get_mut(&number).filter(|state| state.is_clean) {
+            state.is_clean = false;
+            self.changed.insert(number);
+        }
+    }
+
+    /// Lets go of a split that is gone. Its number stays its own.
+    pub fn retire(&mut self, number: usize, tombstone: Tombstone, now_us: i64) -> Option<&Grave> {
+        let state = self.splits.get(&number)?;
+        let (source, name) = (state.source.as_str().into(), NameSum::of(&state.known.split.id));
+        let grave = Grave { source, name, since_us: now_us, tombstone: Some(tombstone) };
+        self.put(number, Standing::Grave(grave));
+        self.changed.insert(number);
+        self.graves.get(&number)
+    }
+
+    /// Forgets the tombstones of splits that retired before a moment, but for their names.
+    pub fn forget_tombstones(&mut self, before_us: i64) {
+        while let Some((since_us, number)) = self.tombstones.first().copied() {
+            if since_us >= before_us {
+                return;
+            }
+            self.tombstones.pop_first();
+            if let Some(grave) = self.graves.get_mut(&number) {
+                (grave.since_us, grave.tombstone) = (0, None);
+                self.changed.insert(number);
+            }
+        }
+    }
+
+    /// What is left of the splits of a source that retired.
+    pub fn retired(&self, source: &str) -> Vec<Retired> {
+        let of_source = self.graves.values().filter(|grave| &*grave.source == source);
+        of_source.map(Grave::retired).collect()
+    }
+
+    /// What is left of splits that retired, in order of their numbers.
+    pub fn graves(&self) -> impl Iterator<Item = (usize, &Grave)> {
+        self.graves.iter().map(|(number, grave)| (*number, grave))
+    }
+
     /// The splits that stand in no file as they are, in order of their numbers.
     pub fn changes(&self) -> impl Iterator<Item = (usize, &SplitState)> {
-        self.changed.iter().map(|number| (*number, &self[*number]))
+        self.changed.iter().filter_map(|number| Some((*number, self.splits.get(number)?)))
+    }
+
+    /// The same of those that retired.
+    pub fn changed_graves(&self) -> impl Iterator<Item = (usize, &Grave)> {
+        self.changed.iter().filter_map(|number| Some((*number, self.graves.get(number)?)))
+    }
+
+    /// All that stands in no file as it is.
+    pub fn take_changes(&self) -> Vec<(usize, Standing)> {
+        let splits = self.changes().map(|(number, state)| (number, state.clone().into()));
+        let graves = self.changed_graves().map(|(number, grave)| (number, grave.clone().into()));
+        splits.chain(graves).collect()
     }
 
     /// All of them stand in files now.
@@ -166,33 +264,110 @@ impl Roster {
     }
 
     /// Takes in splits as they stand in a file, in place of what was known of them.
-    pub fn fill(&mut self, states: impl Iterator<Item = (usize, SplitState)>) {
-        for (number, state) in states {
-            self.put(number, state);
+    pub fn fill<S: Into<Standing>>(&mut self, standings: impl Iterator<Item = (usize, S)>) {
+        for (number, standing) in standings {
+            self.put(number, standing.into());
         }
     }
 
     /// The same of splits that stand in no file.
-    pub fn change(&mut self, states: impl Iterator<Item = (usize, SplitState)>) {
-        for (number, state) in states {
-            self.put(number, state);
+    pub fn change<S: Into<Standing>>(&mut self, standings: impl Iterator<Item = (usize, S)>) {
+        for (number, standing) in standings {
+            self.put(number, standing.into());
             self.changed.insert(number);
         }
     }
 
-    fn put(&mut self, number: usize, state: SplitState) {
+    fn put(&mut self, number: usize, standing: Standing) {
         self.next = self.next.max(number + 1);
-        let id = state.known.split.id.clone();
-        if self.splits.insert(number, state).is_none() {
-            self.numbers.entry(id).or_default().push(number);
+        match standing {
+            Standing::Split(state) => {
+                let id = state.known.split.id.clone();
+                if self.splits.insert(number, state).is_none() {
+                    self.numbers.entry(id).or_default().push(number);
+                }
+            }
+            Standing::Grave(grave) => self.bury(number, grave),
         }
+    }
+
+    fn bury(&mut self, number: usize, grave: Grave) {
+        if let Some(state) = self.splits.remove(&number) {
+            let id = state.known.split.id;
+            if let Some(numbers) = self.numbers.get_mut(&id) {
+                numbers.retain(|other| *other != number);
+                if numbers.is_empty() {
+                    self.numbers.remove(&id);
+                }
+            }
+        }
+        if let Some(before) = self.graves.get(&number) {
+            self.tombstones.remove(&(before.since_us, number));
+        }
+        if grave.tombstone.is_some() {
+            self.tombstones.insert((grave.since_us, number));
+        }
+        self.graves.insert(number, grave);
     }
 
     fn add(&mut self, state: SplitState) -> usize {
         let number = self.next;
-        self.put(number, state);
+        self.put(number, state.into());
         self.changed.insert(number);
         number
+    }
+}
+
+impl From<SplitState> for Standing {
+    fn from(state: SplitState) -> Self {
+        Self::Split(state)
+    }
+}
+
+impl From<Grave> for Standing {
+    fn from(grave: Grave) -> Self {
+        Self::Grave(grave)
+    }
+}
+
+fn is_zero(number: &i64) -> bool {
+    *number == 0
+}
+
+/// The sum of a name as text.
+mod name_sum {
+    use contract::discovery::NameSum;
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(name: &NameSum, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&format!("{:016x}", name.0))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<NameSum, D::Error> {
+        let text = String::deserialize(from)?;
+        u64::from_str_radix(&text, 16).map(NameSum).map_err(D::Error::custom)
+    }
+}
+
+/// A tombstone as base64.
+mod tombstone {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD_NO_PAD;
+    use contract::discovery::Tombstone;
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(of: &Option<Tombstone>, to: S) -> Result<S::Ok, S::Error> {
+        match of {
+            Some(bytes) => to.serialize_str(&STANDARD_NO_PAD.encode(bytes)),
+            None => to.serialize_none(),
+        }
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Tombstone>, D::Error> {
+        let text = Option::<String>::deserialize(from)?;
+        text.map(|text| STANDARD_NO_PAD.decode(text).map_err(D::Error::custom)).transpose()
     }
 }
 

@@ -12,6 +12,7 @@ mod meanwhile;
 mod members;
 mod proof;
 mod remembered;
+mod retired;
 mod twins;
 mod whole;
 

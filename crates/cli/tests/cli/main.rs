@@ -42,6 +42,7 @@ mod refused;
 mod renames;
 mod replaced;
 mod replay;
+mod retired;
 mod schedules;
 mod serve;
 mod setup;

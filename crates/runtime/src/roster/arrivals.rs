@@ -14,6 +14,7 @@ use state::Roster;
 use tokio::task::{AbortHandle, JoinSet};
 use tracing::warn;
 
+use crate::graph::SourceNode;
 use crate::owner::Owner;
 use crate::renamed::Suspects;
 use crate::roster::awaited::{Asking, Awaited, Patience};
@@ -71,8 +72,7 @@ impl Arrivals {
             }
             let node = &owner.pipeline.sources[number];
             let suspects = Some(Suspects::of(&node.name, roster));
-            let known = || node.source.discover(Some(roster.known(&node.name)));
-            let discoverer = has_begun(&node.name).then(known);
+            let discoverer = has_begun(&node.name).then(|| discoverer(node, roster));
             self.ask(number, Asked { suspects, discoverer }, Duration::ZERO);
         }
     }
@@ -80,7 +80,7 @@ impl Arrivals {
     /// Asks a source that has begun just now for what is there.
     pub fn ask_begun(&mut self, number: usize, roster: &Roster) {
         let node = &self.owner.pipeline.sources[number];
-        let discoverer = Some(node.source.discover(Some(roster.known(&node.name))));
+        let discoverer = Some(discoverer(node, roster));
         self.ask(number, Asked { suspects: None, discoverer }, Duration::ZERO);
     }
 
@@ -186,6 +186,16 @@ impl Asked {
             }
         }
     }
+}
+
+/// Who finds the splits of a source from what a checkpoint knows.
+fn discoverer(node: &SourceNode, roster: &Roster) -> Box<dyn Discoverer> {
+    let mut discoverer = node.source.discover(Some(roster.known(&node.name)));
+    let retired = roster.retired(&node.name);
+    if !retired.is_empty() {
+        discoverer.hear_retired(retired);
+    }
+    discoverer
 }
 
 /// Waits for a moment; for ever if there is none.

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use contract::discovery::{Differences, Discoverer, Moved};
+use contract::discovery::{Differences, Discoverer, Moved, Retired};
 use contract::{Error, Position, Result, SplitId};
 use tokio::task::JoinSet;
 
@@ -18,6 +18,8 @@ pub struct Discoverers {
     idle: BTreeMap<usize, Box<dyn Discoverer>>,
     /// Positions that moved since a source was asked, by its number.
     moved: HashMap<usize, Moved>,
+    /// Splits that retired since, by the number of their source.
+    retired: HashMap<usize, Vec<Retired>>,
     asked: JoinSet<Answer>,
 }
 
@@ -32,9 +34,22 @@ impl Discoverers {
         self.moved.entry(source).or_default().insert(split, position);
     }
 
+    /// A split of a source retired.
+    pub fn retired(&mut self, source: usize, retired: Retired) {
+        self.retired.entry(source).or_default().push(retired);
+    }
+
+    /// Whether a source waits to be asked.
+    pub fn is_idle(&self, source: usize) -> bool {
+        self.idle.contains_key(&source)
+    }
+
     /// Asks all sources that are not being asked.
     pub fn ask(&mut self) {
         for (number, mut discoverer) in std::mem::take(&mut self.idle) {
+            if let Some(retired) = self.retired.remove(&number) {
+                discoverer.hear_retired(retired);
+            }
             let moved = self.moved.remove(&number).unwrap_or_default();
             self.asked.spawn(async move {
                 let found = discoverer.look(moved).await;

@@ -5,8 +5,8 @@
 //! second or per epoch in the task of the coordinator: it hears of those that changed.
 //!
 //! Reading order: [`arrivals`] (how sources come), [`discovery`] (what changed, found out in tasks
-//! of their own), [`phases`], [`ready`] (who is read next), [`files`] (where all splits stand on
-//! disk).
+//! of their own), [`phases`], [`ready`] (who is read next), [`retirement`] (who leaves),
+//! [`files`] (where all splits stand on disk).
 
 pub mod arrivals;
 pub mod awaited;
@@ -14,3 +14,4 @@ pub mod discovery;
 pub mod files;
 pub mod phases;
 pub mod ready;
+pub mod retirement;

@@ -162,6 +162,22 @@ impl Phases {
         Some(Lost { position: known.position.clone(), end })
     }
 
+    /// Whether a split is gone, nobody reads it or is about to, and all that was read of it is
+    /// committed. One that was never seen is gone.
+    pub fn is_over(&self, index: usize, committed: Option<&Position>) -> bool {
+        self.known.get(&index).is_none_or(|known| {
+            let is_at_rest = matches!(known.phase, Phase::Resting { due: None } | Phase::GivenUp);
+            let is_committed = known.position.as_ref().is_none_or(|one| Some(one) == committed);
+            is_at_rest && !known.is_there && is_committed
+        })
+    }
+
+    /// Forgets a split that is known no more.
+    pub fn forget(&mut self, index: usize) {
+        self.set(index, Phase::GivenUp);
+        self.known.remove(&index);
+    }
+
     /// The next split that is to have a reader.
     pub fn next(&mut self) -> Option<Next> {
         let index = self.waiting.pop()?;

@@ -399,6 +399,17 @@ impl Checkpoint {
         self.files.all().chain(copies)
     }
 
+    /// Notes which splits it has refused records of.
+    pub(crate) fn note_refused(&mut self) {
+        let of = |entry: &&Entry| entry.counts.dead_lettered > 0 || entry.counts.rejected_after > 0;
+        let refused = self.ledger.iter().filter(of).map(|entry| SplitId::new(&*entry.split));
+        let refused: BTreeSet<_> = refused.collect();
+        for id in refused {
+            let numbers = self.roster.of_id(&id).map(|(number, _)| number).collect::<Vec<_>>();
+            numbers.into_iter().for_each(|number| self.roster.refuse(number));
+        }
+    }
+
     /// The splits that are named in it, by number: those that it read, and those of its ledger.
     pub fn named(&self) -> BTreeMap<usize, &SplitState> {
         let read = self.cuts.iter().map(|cut| cut.split);

@@ -3,7 +3,8 @@
 //! It is two lines of text: a header with the number of the layout and the SHA-256 of the second
 //! line, and the checkpoint. Layouts 1 and 2, which are only read, have JSON there, with every
 //! split that is known. Layouts 3 and 4 have JSON that is compressed by zstd and written as base64,
-//! with the splits that changed and the names of those that they speak of. It stays text: earlier
+//! with the splits that changed and the names of those that they speak of; since layout 5 also with
+//! what is left of splits that retired. It stays text: earlier
 //! programs find the number, and stop: what is no text they take for damage, and set aside.
 
 use std::borrow::Cow;
@@ -16,13 +17,14 @@ use contract::{Error, Result, SplitId};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Checkpoint, RosterFiles, sha256_hex};
-use crate::roster::{Roster, SplitState};
+use crate::roster::{Grave, Roster, SplitState};
 
 /// The layout that is written.
-pub const FORMAT: u32 = 4;
+pub const FORMAT: u32 = 5;
 /// Layouts that are read. In the second one a file of refused rows may be named. Beside those of
-/// the fourth one stand packs and folds that earlier programs cannot read.
-const READ: [u32; 4] = [1, 2, COMPRESSED_FROM, FORMAT];
+/// the fourth one stand packs and folds that earlier programs cannot read. In the fifth one splits
+/// retire.
+const READ: [u32; 5] = [1, 2, COMPRESSED_FROM, 4, FORMAT];
 /// The first layout that is compressed.
 const COMPRESSED_FROM: u32 = 3;
 /// How hard it is compressed: more gains little and takes time at each epoch.
@@ -61,6 +63,9 @@ struct Part<'a> {
     /// Splits that changed since the newest file.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     changes: Vec<(usize, Cow<'a, SplitState>)>,
+    /// Splits that retired since, and those whose tombstones are gone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    retired: Vec<(usize, Cow<'a, Grave>)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -76,6 +81,7 @@ impl Checkpoint {
             next: self.roster.next(),
             files: Cow::Borrowed(&self.files),
             changes: borrowed(self.roster.changes()),
+            retired: borrowed(self.roster.changed_graves()),
         };
         let json = self.to_json(Some(roster), self.names())?;
         let packed = zstd::bulk::compress(&json, LEVEL).bug("a checkpoint is not compressed")?;
@@ -156,10 +162,12 @@ impl<'de> Deserialize<'de> for Line {
             Some(splits) => splits.into_iter().collect(),
             None => Roster::named(body.names.into_iter().map(Name::into_state)),
         };
-        if let Some(Part { next, files, changes }) = body.roster {
+        if let Some(Part { next, files, changes, retired }) = body.roster {
             checkpoint.files = files.into_owned();
             let changes = changes.into_iter();
             checkpoint.roster.change(changes.map(|(number, state)| (number, state.into_owned())));
+            let retired = retired.into_iter();
+            checkpoint.roster.change(retired.map(|(number, grave)| (number, grave.into_owned())));
             checkpoint.roster.begin_at(next);
         }
         Ok(Self(checkpoint))
@@ -176,10 +184,8 @@ impl Name<'_> {
     }
 }
 
-fn borrowed<'a>(
-    states: impl Iterator<Item = (usize, &'a SplitState)>,
-) -> Vec<(usize, Cow<'a, SplitState>)> {
-    states.map(|(number, state)| (number, Cow::Borrowed(state))).collect()
+fn borrowed<'a, S: Clone>(all: impl Iterator<Item = (usize, &'a S)>) -> Vec<(usize, Cow<'a, S>)> {
+    all.map(|(number, one)| (number, Cow::Borrowed(one))).collect()
 }
 
 fn unpacked(body: &str) -> Result<Vec<u8>> {
@@ -291,7 +297,7 @@ mod tests {
     fn a_layout_that_is_not_known_is_no_damage() {
         let bytes = checkpoint().to_bytes().expect("written");
         let later =
-            String::from_utf8(bytes).expect("text").replacen("\"format\":4", "\"format\":5", 1);
+            String::from_utf8(bytes).expect("text").replacen("\"format\":5", "\"format\":6", 1);
         let error = Checkpoint::from_bytes(later.as_bytes()).expect_err("a later one");
         assert_eq!(error.kind(), contract::ErrorKind::Config);
         assert!(error.hint_text().is_some_and(|hint| hint.contains("nothing was changed")));

@@ -55,8 +55,7 @@ impl History {
         for file in self.read_files(&new).await? {
             known.roster.fill(lines_of(&file)?.into_iter());
         }
-        let changes = newest.roster.changes().map(|(number, state)| (number, state.clone()));
-        known.roster.fill(changes);
+        known.roster.fill(newest.roster.take_changes().into_iter());
         known.files.clone_from(&newest.files);
         Ok(())
     }

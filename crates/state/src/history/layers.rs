@@ -20,7 +20,7 @@ use super::History;
 use super::namer::Namer;
 use crate::Checkpoint;
 use crate::checkpoint::{NamedFile, RosterFiles};
-use crate::roster::{Roster, SplitState};
+use crate::roster::{Grave, Roster, SplitState, Standing};
 
 /// Bytes of changed splits, as JSON, that a checkpoint holds itself.
 const INLINE_BYTES_MAX: usize = 64 << 10;
@@ -36,8 +36,10 @@ const LEVEL: i32 = 3;
 pub(crate) const BASES: &str = "_base";
 /// The folder of layers.
 pub(crate) const LAYERS: &str = "_layer";
-/// Version of the files.
-const FORMAT: u32 = 1;
+/// Version of the files. The first one had no splits that retired.
+const FORMAT: u32 = 2;
+/// Versions that are read.
+const READ: [u32; 2] = [1, FORMAT];
 
 /// The first line of a file. What the file holds is known by its name.
 #[derive(Serialize, Deserialize)]
@@ -45,12 +47,12 @@ struct Header {
     format: u32,
 }
 
-/// A split as a line of a file.
-#[derive(Serialize, Deserialize)]
+/// A split, or what is left of it, as a line of a file.
+#[derive(Deserialize)]
 struct Line {
     number: usize,
     #[serde(flatten)]
-    state: SplitState,
+    standing: Standing,
 }
 
 impl RosterFiles {
@@ -84,9 +86,7 @@ impl History {
         if namer.wants_base(&checkpoint.files) {
             return self.set_all_apart(namer, checkpoint).await;
         }
-        let changes = checkpoint.roster.changes();
-        let changes = changes.map(|(number, state)| line(number, state));
-        let lines = changes.collect::<Result<Vec<_>>>()?;
+        let lines = lines(checkpoint.roster.changes(), checkpoint.roster.changed_graves())?;
         if lines.iter().map(Vec::len).sum::<usize>() <= INLINE_BYTES_MAX {
             return Ok(());
         }
@@ -164,9 +164,7 @@ impl History {
         }
         let files = self.read_files(&checkpoint.files).await?;
         let own = std::mem::take(&mut checkpoint.roster);
-        let next = own.next();
-        let changes: Vec<_> =
-            own.changes().map(|(number, state)| (number, state.clone())).collect();
+        let (next, changes) = (own.next(), own.take_changes());
         for file in files {
             checkpoint.roster.fill(lines_of(&file)?.into_iter());
         }
@@ -209,16 +207,36 @@ fn damaged(path: &Path) -> Error {
     Error::external(format!("\"{path}\" is damaged"))
 }
 
-fn line(number: usize, state: &SplitState) -> Result<Vec<u8>> {
+fn line(number: usize, standing: impl Serialize) -> Result<Vec<u8>> {
     #[derive(Serialize)]
-    struct Borrowed<'a> {
+    struct Borrowed<S> {
         number: usize,
         #[serde(flatten)]
-        state: &'a SplitState,
+        standing: S,
     }
-    let mut line = serde_json::to_vec(&Borrowed { number, state }).bug("a split is no JSON")?;
+    let mut line = serde_json::to_vec(&Borrowed { number, standing }).bug("a split is no JSON")?;
     line.push(b'\n');
     Ok(line)
+}
+
+/// Splits and what is left of others, in order of their numbers.
+fn lines<'a>(
+    splits: impl Iterator<Item = (usize, &'a SplitState)>,
+    graves: impl Iterator<Item = (usize, &'a Grave)>,
+) -> Result<Vec<Vec<u8>>> {
+    let (mut splits, mut graves) = (splits.peekable(), graves.peekable());
+    let mut lines = Vec::new();
+    loop {
+        let split =
+            splits.next_if(|(split, _)| graves.peek().is_none_or(|(grave, _)| split < grave));
+        lines.push(match split {
+            Some((number, state)) => line(number, state)?,
+            None => match graves.next() {
+                Some((number, grave)) => line(number, grave)?,
+                None => return Ok(lines),
+            },
+        });
+    }
 }
 
 /// A file that is being made.
@@ -257,9 +275,9 @@ impl<'a> Lines<'a> {
         let (header, packed) = (&bytes[..end], &bytes[end + 1..]);
         let header: Header =
             serde_json::from_slice(header).map_err(|error| damaged().because(error))?;
-        if header.format != FORMAT {
+        if !READ.contains(&header.format) {
             return Err(Error::config(format!(
-                "\"{path}\" has format {}, this program reads format {FORMAT}",
+                "\"{path}\" has format {}, this program reads formats up to {FORMAT}",
                 header.format
             ))
             .hint("use the version of logmill that wrote it; nothing was changed"));
@@ -282,16 +300,16 @@ impl Iterator for Lines<'_> {
     }
 }
 
-/// The splits of a file, by number.
-pub(super) fn lines_of(file: &(Path, Bytes)) -> Result<Vec<(usize, SplitState)>> {
+/// What stands in a file, by number.
+pub(super) fn lines_of(file: &(Path, Bytes)) -> Result<Vec<(usize, Standing)>> {
     let lines = Lines::open(file.0.clone(), &file.1)?;
-    lines.map(|read| read.map(|line| (line.number, line.state))).collect()
+    lines.map(|read| read.map(|line| (line.number, line.standing))).collect()
 }
 
 /// All splits as a file.
 fn written(roster: &Roster) -> Result<Bytes> {
     let mut file = Writer::new()?;
-    roster.iter().try_for_each(|(number, state)| file.put(&line(number, state)?))?;
+    lines(roster.iter(), roster.graves())?.iter().try_for_each(|line| file.put(line))?;
     file.finish()
 }
 
@@ -313,12 +331,12 @@ fn merged(files: Vec<(Path, Bytes)>) -> Result<Bytes> {
             let Some(next) = sources[place].next().transpose()? else { continue };
             // Whoever stands further behind in the list is the later one.
             if newest.as_ref().is_none_or(|(before, _)| place > *before) {
-                newest = Some((place, next.state));
+                newest = Some((place, next.standing));
             }
             enter(&mut heads, place, &mut sources[place])?;
         }
-        if let Some((_, state)) = newest {
-            written.put(&line(number, &state)?)?;
+        if let Some((_, standing)) = newest {
+            written.put(&line(number, &standing)?)?;
         }
     }
     written.finish()

@@ -191,6 +191,7 @@ impl History {
                 return Ok(Decision::Overtaken);
             }
         }
+        checkpoint.note_refused();
         let decision = self.create(checkpoint).await?;
         if decision == Decision::Decided {
             self.see();

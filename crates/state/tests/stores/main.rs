@@ -6,6 +6,7 @@
 mod files;
 mod packing;
 mod packs;
+mod retired;
 
 use std::fmt;
 use std::sync::Arc;
