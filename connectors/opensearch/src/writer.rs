@@ -14,7 +14,8 @@ use contract::error::Context;
 use contract::failpoint::reach;
 use contract::record::{Origins, is_origin};
 use contract::sink::{
-    Commit, CommitOutcome, Footprint, Prepared, Rejects, Room, SinkReject, Stage, Writer, WriterContext,
+    Commit, CommitOutcome, Footprint, Prepared, Rejects, Room, SinkReject, Stage, Writer,
+    WriterContext,
 };
 use contract::transform::EpochStart;
 use contract::{Error, Lineage, Result, SplitId};

@@ -14,7 +14,8 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
 use contract::record::{ORDINAL, POSITION, SPLIT, for_sink, sink_schema};
 use contract::sink::{
-    Commit, CommitOutcome, Footprint, Held, Prepared, Promise, Proof, ReadBack, Sink, SinkKind, Stage, Token, Writer, WriterContext,
+    Commit, CommitOutcome, Footprint, Held, Prepared, Promise, Proof, ReadBack, Sink, SinkKind,
+    Stage, Token, Writer, WriterContext,
 };
 use contract::spec::Connector;
 use contract::transform::EpochStart;

@@ -9,7 +9,8 @@ use connector_memory::Memory;
 use connector_memory::store::{Store, store};
 use contract::record::{ORDINAL, ordinals};
 use contract::sink::{
-    BatchStream, Commit, CommitOutcome, Footprint, Held, Prepared, Promise, Proof, ReadBack, Room, Sink, Stage, Token, Writer, WriterContext,
+    BatchStream, Commit, CommitOutcome, Footprint, Held, Prepared, Promise, Proof, ReadBack, Room,
+    Sink, Stage, Token, Writer, WriterContext,
 };
 use contract::spec::{BuildContext, Connector, Spec};
 use contract::transform::EpochStart;
