@@ -1,9 +1,9 @@
 //! Splits that nobody needs to know any more: they leave the roster with an epoch.
 //!
-//! A source says of a split that is gone what it would know its bytes by (`Finished`). It retires in
-//! an epoch that reads nothing of it, once all that it held is read and no refused record of it may
-//! be asked for. What is left stands beside the splits, and its source hears of it at once, so that
-//! the same bytes under another name go on behind what was read.
+//! A source says of a split that is gone what it would know its bytes by (`Finished`). It retires
+//! in an epoch that reads nothing of it, once all that it held is read and no refused record of it
+//! may be asked for. What is left stands beside the splits, and its source hears of it at once, so
+//! that the same bytes under another name go on behind what was read.
 //!
 //! Invariant: between what a source said and the decision it is not asked anything else.
 
