@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -30,6 +31,22 @@ pub trait Step: Send + Sync {
     /// before their epoch is decided, so that a replay makes none of them anew.
     fn makes_records(&self) -> bool {
         false
+    }
+
+    /// The event time by which the step closes what it makes; none if it needs none.
+    fn event_time(&self) -> Option<&EventTime> {
+        None
+    }
+
+    /// Whether a column of what comes out, by any port, is the one of this name that came in, for
+    /// every row: so that its times can be looked at before.
+    fn passes_on(&self, _column: &str) -> bool {
+        false
+    }
+
+    /// The port by which rows leave that came too late for what the step makes.
+    fn late_port(&self) -> Option<usize> {
+        None
     }
 
     /// The files whose content changes what comes out.
@@ -81,6 +98,48 @@ pub struct Resource {
     pub sha256: String,
 }
 
+/// How far event time has come is measured so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventTime {
+    /// The column of points in time.
+    pub column: String,
+    /// How far rows of one split may stand behind the greatest time of it before they are late.
+    pub disorder: Duration,
+    /// A split that has nothing more to give for so long holds nobody back.
+    pub idle: Duration,
+    /// Rows further ahead of the epoch's `now()` tell nothing, and are refused.
+    pub ahead_max: Duration,
+    /// How long a split that cannot be read holds the others back; 0 for ever.
+    pub hold_max: Duration,
+}
+
+/// How much of what went into a step it makes rows of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Close {
+    /// What is over at this point in time, in microseconds since 1970; nothing where there is none
+    /// yet. Steps without an event time make rows of everything.
+    Until(Option<i64>),
+    /// Everything that is over by the clock.
+    Past,
+    /// Everything.
+    All,
+}
+
+/// What went into a step and did not come out yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Rows, once for each window that they went into.
+    pub rows: u64,
+    /// Windows.
+    pub windows: u64,
+    /// When the first of them is closed, in microseconds since 1970.
+    pub first_us: Option<i64>,
+    /// When the last of them is.
+    pub last_us: Option<i64>,
+    /// How far event time has come.
+    pub watermark_us: Option<i64>,
+}
+
 /// What an epoch is and when it began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EpochStart {
@@ -116,9 +175,18 @@ pub trait Transform: Send {
     ///
     /// # Errors
     /// Bug stops the run before anything else is written.
-    fn close(&mut self, _out: &mut Output) -> Result<()> {
+    fn close(&mut self, _close: Close, _out: &mut Output) -> Result<()> {
         Ok(())
     }
+
+    /// What went in and did not come out yet.
+    fn held(&self) -> Held {
+        Held::default()
+    }
+
+    /// How far event time had come at the last barrier. Called once, after the state was restored,
+    /// for a step with an [event time](Step::event_time).
+    fn begin_at(&mut self, _watermark_us: Option<i64>) {}
 
     /// Whether there is room for more rows before the next barrier. Without, the epoch ends early.
     fn room(&self) -> Room {
@@ -155,6 +223,8 @@ pub struct Output {
     pub deduplicated: u64,
     /// Rows that went into what is made of many ([`Transform::close`]).
     pub aggregated: u64,
+    /// Rows of which something was made at the end of an epoch.
+    pub closed: u64,
     /// Rows that are refused, with the reason.
     pub rejects: Vec<Reject>,
     /// Bytes that the state of the step takes in memory now, about.

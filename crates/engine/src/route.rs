@@ -76,6 +76,10 @@ impl Step for Route {
         &self.ports
     }
 
+    fn passes_on(&self, _column: &str) -> bool {
+        true
+    }
+
     fn build(&self, means: Means) -> Result<Box<dyn Transform>> {
         let (plans, conditions) = (self.conditions.clone(), Vec::new());
         let mut worker = Worker { plans, conditions, bytes_max: made_of_batch_max(means) };

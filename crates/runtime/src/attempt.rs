@@ -20,6 +20,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use crate::beginnings::Beginning;
 use crate::contained::contained;
 use crate::ends::Ends;
+use crate::event_times::EventTimes;
 use crate::flow::{QUEUE_MESSAGES_MAX, Queue, SplitContext, gone, is_gone};
 use crate::made::{Made, Makers};
 use crate::outlet::Outlet;
@@ -115,6 +116,8 @@ pub struct Attempt<'a> {
     pub sinks: Vec<Option<SinkHandle>>,
     /// The steps that make records.
     pub makers: Makers,
+    /// How far event time has come.
+    pub event_times: EventTimes,
     /// A new base of the roster, which is being made.
     pub merging: Option<Merging>,
     /// Tasks that hold each other's queues and so do not end by themselves.
@@ -166,6 +169,7 @@ impl<'a> Attempt<'a> {
             tasks.spawn(contained(task.run()));
         }
         let makers = Makers::of(owner, &mut checkpoint);
+        let event_times = EventTimes::of(owner, &checkpoint);
         let (step_queues, restored) =
             restore_steps(owner, &checkpoint, (&makers, cast.copies), epoch).await?;
         let outlet = Arc::new(Outlet::new(owner.pipeline.clone(), step_queues, queues));
@@ -191,6 +195,7 @@ impl<'a> Attempt<'a> {
             beginnings: Vec::new(),
             sinks,
             makers,
+            event_times,
             merging: None,
             steps,
             tasks,
@@ -327,8 +332,10 @@ async fn restore_steps(
             next: next_of(checkpoint, split),
             given: copies.as_mut().map(|all| all.remove(&node.name).unwrap_or_default()),
             budget: owner.memory.budget.clone(),
+            held: 0,
         });
-        let means = (state.as_deref(), making);
+        let watermark_us = watermark_of(checkpoint, &node.name);
+        let means = (state.as_deref(), making, watermark_us);
         let step = Restored::new(owner, number, means, epoch)?;
         let (queue, messages) = mpsc::channel(QUEUE_MESSAGES_MAX);
         queues.push(Some(queue));
@@ -342,6 +349,11 @@ async fn stored_state(owner: &Owner, checkpoint: &Checkpoint, step: &str) -> Res
         Some(name) => owner.history.state(name).await.map(Some),
         None => Ok(None),
     }
+}
+
+/// How far the event time of a step had come.
+pub fn watermark_of(checkpoint: &Checkpoint, step: &str) -> Option<i64> {
+    checkpoint.times.get(step).and_then(|time| time.watermark_us)
 }
 
 /// The number of the next record of a split.

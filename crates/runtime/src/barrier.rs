@@ -46,7 +46,10 @@ impl Attempt<'_> {
                 self.owner.progress.troubles.passed(source, reader.split.id().as_str());
             }
         }
-        let is_wanted = !self.beginnings.is_empty() || self.is_last && !self.read.is_empty();
+        self.event_times.advance((&self.readers, &reports), &self.last_reports);
+        let is_wanted = !self.beginnings.is_empty()
+            || self.is_last && !self.read.is_empty()
+            || self.event_times.is_due(self.epoch.now_us);
         if cuts.is_empty() && !is_wanted {
             self.last_reports.clear();
             self.let_go_of_ended();
@@ -71,8 +74,19 @@ impl Attempt<'_> {
         let copies = self.keep_copies(&mut positions).await?;
         let reports = self.prepare(ending).await?;
         failpoint::reach("prepare.done").await?;
-        let gathered =
-            Gathered { cuts, positions, states, copies, tally, reports, begun, read_at, batches };
+        let times = self.event_times.kept(self.owner);
+        let gathered = Gathered {
+            cuts,
+            positions,
+            states,
+            times,
+            copies,
+            tally,
+            reports,
+            begun,
+            read_at,
+            batches,
+        };
 
         Draft::new(self.owner, &self.checkpoint, ending, gathered).map(Some)
     }
@@ -191,9 +205,11 @@ impl Attempt<'_> {
         for (number, node) in self.owner.pipeline.steps.iter().enumerate() {
             let Some(queue) = outlet.step(number) else { continue };
             let (reply, answer) = oneshot::channel();
-            send(queue, StepMessage::Barrier { next, reply }).await?;
+            let close = self.event_times.close(number);
+            send(queue, StepMessage::Barrier { next, close, reply }).await?;
             let report = self.answer(answer).await?;
             tally.merge(report.tally);
+            self.event_times.note(number, report.held);
             if let Some(made) = report.made {
                 self.makers.note(number, made);
             }
@@ -300,6 +316,9 @@ impl Attempt<'_> {
         for (number, split) in std::mem::take(&mut self.read) {
             next.roster.read(number, &split.split.descriptor);
         }
+        for ((split, step), us) in draft.times {
+            next.roster.time(split, &self.owner.pipeline.steps[step].name, us);
+        }
         self.beginnings.drain(..).for_each(|one| one.enter(&mut next));
         let keep_from_us = self.keep_from_us(next.now_us);
         let retired = retire(&mut next, std::mem::take(&mut self.leaving.due), keep_from_us);
@@ -313,6 +332,7 @@ impl Attempt<'_> {
                 self.owner.progress.add_epoch();
                 self.checkpoint = next;
                 self.moved.extend(moved.into_keys());
+                retired.iter().for_each(|left| self.event_times.retire(left.number));
                 self.leaving.left.extend(retired);
                 Ok(draft.observed)
             }

@@ -3,6 +3,7 @@
 //! One task runs a whole chain, so nothing is queued between stateless steps. What leaves the
 //! chain goes to a sink or to a stateful step, which has a task of its own.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -33,6 +34,8 @@ pub struct Passed {
     pub dead_letters: Vec<DeadLetter>,
     /// What became of the rows, by number of sink.
     pub counts: Vec<Counts>,
+    /// The greatest time that was seen for a step with an event time.
+    pub times: BTreeMap<usize, i64>,
 }
 
 impl Passed {
@@ -122,6 +125,12 @@ impl Chain {
         for (counts, ways) in passed.counts.iter_mut().zip(&to.ways) {
             counts.expanded += ways.saturating_sub(1) * rows;
         }
+        for measure in &to.measures {
+            let greatest = measure.greatest(&batch, self.epoch.now_us)?;
+            passed.times.extend(greatest.map(|us| {
+                (measure.step, passed.times.get(&measure.step).map_or(us, |known| us.max(*known)))
+            }));
+        }
         for edge in &to.edges {
             let batch = edge.enter(&batch)?;
             match edge.to {
@@ -175,9 +184,13 @@ impl Chain {
         passed.refuse(&node.name, output.rejects.into_iter());
         for (port, batch) in output.batches {
             let consumers = &node.ports[port];
+            let is_late = node.step.late_port() == Some(port);
             for sink in (0..pipeline.sinks.len()).filter(below) {
-                if consumers.ways[sink] == 0 {
-                    passed.counts[sink].filtered += batch.num_rows() as u64;
+                let counts = &mut passed.counts[sink];
+                match consumers.ways[sink] {
+                    0 if is_late => counts.late += batch.num_rows() as u64,
+                    0 => counts.filtered += batch.num_rows() as u64,
+                    _ => {}
                 }
             }
             self.pass(consumers, batch, passed)?;

@@ -8,7 +8,9 @@ use std::time::Instant;
 use contract::record::OriginSum;
 use contract::transform::EpochStart;
 use contract::{Error, Position, Result};
-use state::checkpoint::{Copied, Cut, KeptResource, SinkRejectState, SinkState, sha256_hex};
+use state::checkpoint::{
+    Copied, Cut, KeptResource, SinkRejectState, SinkState, StepTime, sha256_hex,
+};
 use state::ledger::{Counts, Entry, hash_text};
 use state::{Checkpoint, Roster};
 
@@ -29,6 +31,8 @@ pub struct Gathered {
     pub positions: BTreeMap<usize, Position>,
     /// Where the steps' states are stored.
     pub states: BTreeMap<String, String>,
+    /// How far event time has come, by step.
+    pub times: BTreeMap<String, StepTime>,
     /// What steps made of many rows.
     pub copies: BTreeMap<String, Copied>,
     /// What became of the rows.
@@ -50,6 +54,8 @@ pub struct Draft {
     pub checkpoint: Checkpoint,
     /// Where splits stand that were read, by their number.
     pub moved: BTreeMap<usize, Position>,
+    /// The greatest event times of their rows, by number of split and step.
+    pub times: BTreeMap<(usize, usize), i64>,
     /// What people are told beside it.
     pub observed: Observed,
     /// Destinations that are others than before.
@@ -81,6 +87,7 @@ impl Draft {
             numbering: pipeline.numbering.clone(),
             cuts: std::mem::take(&mut gathered.cuts),
             states: std::mem::take(&mut gathered.states),
+            times: std::mem::take(&mut gathered.times),
             copies: std::mem::take(&mut gathered.copies),
             ..before.successor()
         };
@@ -110,8 +117,9 @@ impl Draft {
         }
         keep_absent_sinks(before, pipeline, &mut checkpoint);
         let Gathered { positions: moved, begun, read_at, tally, batches, .. } = gathered;
+        let times = tally.times;
         let observed = Observed { begun, read_at, refused: tally.refused };
-        Ok(Self { checkpoint, moved, observed, replaced, batches })
+        Ok(Self { checkpoint, moved, times, observed, replaced, batches })
     }
 }
 

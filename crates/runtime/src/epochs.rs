@@ -17,6 +17,7 @@ use crate::attempt::{Attempt, Departed};
 use crate::beginnings::Beginning;
 use crate::coordinator::{End, Order, reached};
 use crate::descriptors;
+use crate::event_times::Others;
 use crate::flow::SplitContext;
 use crate::graph::SourceNode;
 use crate::memory::Portion;
@@ -517,6 +518,11 @@ impl Epochs {
         summary: &mut SummaryBuilder,
     ) -> Result<Ended> {
         attempt.leaving.due = self.retiring(attempt);
+        let has_come = self.arrivals.is_over() && attempt.beginnings.is_empty();
+        attempt.event_times.others = Others {
+            waits: self.phases.waiting() > 0 || !has_come,
+            has_failed: self.phases.has_failed(),
+        };
         let draft = tokio::select! {
             biased;
             _ = reached(&mut self.orders, Order::Leave) => return Ok(Ended::Left),
@@ -548,6 +554,7 @@ impl Epochs {
         end: End,
     ) -> Result<End> {
         attempt.is_last = true;
+        attempt.event_times.flushes = end == End::Ended && attempt.owner.options.flush_windows;
         if self.end_epoch(attempt, summary).await? == Ended::Left {
             return Ok(End::Left);
         }
@@ -556,6 +563,7 @@ impl Epochs {
             attempt.owner.progress.troubles.end();
             attempt.owner.progress.troubles.keep(&attempt.owner.history).await;
         }
+        attempt.event_times.tell_of_open(attempt.owner);
         failpoint::reach("complete.before").await?;
         let checkpoint: &Checkpoint = &attempt.checkpoint;
         attempt.owner.history.mark_complete(checkpoint.epoch).await?;

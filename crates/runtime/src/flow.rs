@@ -171,6 +171,8 @@ pub struct Tally {
     pub counts: BTreeMap<usize, Vec<Counts>>,
     /// Records that a source or step refused, by its name.
     pub refused: BTreeMap<Arc<str>, u64>,
+    /// The greatest time that rows of a split told for a step, by number of both.
+    pub times: BTreeMap<(usize, usize), i64>,
 }
 
 impl Tally {
@@ -179,6 +181,14 @@ impl Tally {
         let known =
             self.counts.entry(split).or_insert_with(|| vec![Counts::default(); counts.len()]);
         known.iter_mut().zip(counts).for_each(|(known, counts)| known.add(counts));
+    }
+
+    /// Notes the times of one batch of a split, by step.
+    pub fn time(&mut self, split: usize, times: impl IntoIterator<Item = (usize, i64)>) {
+        for (step, us) in times {
+            let known = self.times.entry((split, step)).or_insert(us);
+            *known = us.max(*known);
+        }
     }
 
     /// Adds what was refused of one batch.
@@ -197,6 +207,7 @@ impl Tally {
         for (step, records) in other.refused {
             *self.refused.entry(step).or_default() += records;
         }
+        other.times.into_iter().for_each(|((split, step), us)| self.time(split, [(step, us)]));
     }
 }
 

@@ -24,6 +24,7 @@ use crate::dead_letters;
 use crate::joins;
 use crate::memory;
 use crate::replay::DEAD_LETTER_STATES;
+use crate::times::{self, Measure};
 
 /// The name under which dead letters stand in ledger and checkpoints, beside the sinks' own.
 pub const DEAD_LETTERS: &str = "dead_letters";
@@ -138,6 +139,8 @@ pub struct Consumers {
     pub edges: Vec<Edge>,
     /// By how many of them each sink is reached.
     pub ways: Vec<u64>,
+    /// Whose event time is looked at here.
+    pub measures: Vec<Measure>,
 }
 
 /// A way to one of those who get a batch.
@@ -212,6 +215,7 @@ impl Pipeline {
             sinks,
         };
         pipeline.wire(plan, &branches);
+        times::measure(plan, &mut pipeline)?;
         joins::refuse(plan, &pipeline, ctx.semantics)?;
         Ok(pipeline)
     }

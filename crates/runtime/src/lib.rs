@@ -27,6 +27,7 @@ mod division;
 mod draft;
 mod ends;
 mod epochs;
+mod event_times;
 mod failpoints;
 mod feed;
 mod flow;
@@ -64,7 +65,9 @@ mod step_task;
 mod summary;
 mod supervisor;
 pub mod targets;
+mod times;
 pub mod troubles;
+mod watermarks;
 mod weight;
 
 pub use assume::Assumption;

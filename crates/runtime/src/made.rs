@@ -53,6 +53,18 @@ impl Made {
         Ok(Self { batches: batches.collect::<Result<_>>()?, rejects })
     }
 
+    /// Gives a row that was refused its values, unless it has them: nobody can read it again.
+    ///
+    /// # Errors
+    /// Bug: rows that were made have no positions.
+    pub fn add_original(&self, reject: &mut Reject) -> Result<()> {
+        if reject.original.is_none() {
+            reject.original = self.shown(reject.position)?;
+            reject.kind = OriginalKind::Row;
+        }
+        Ok(())
+    }
+
     /// How many rows go on.
     pub fn rows(&self) -> u64 {
         self.batches.iter().map(|batch| batch.num_rows() as u64).sum()
@@ -202,9 +214,8 @@ impl Makers {
         let rejects = report.prepared.iter_mut().flat_map(|prepared| &mut prepared.rejects);
         for SinkReject { split, reject } in rejects {
             let made = self.made().find(|(_, context, _)| context.id() == split);
-            if let Some((_, _, made)) = made.filter(|_| reject.original.is_none()) {
-                reject.original = made.shown(reject.position)?;
-                reject.kind = OriginalKind::Row;
+            if let Some((_, _, made)) = made {
+                made.add_original(reject)?;
             }
         }
         Ok(())

@@ -99,6 +99,8 @@ pub struct RunOptions {
     pub assume: Option<Assumption>,
     /// Give up records of an unfinished epoch that can no longer be read, and book them as lost.
     pub accept_loss: bool,
+    /// At the end, close the windows that are over by the clock.
+    pub flush_windows: bool,
     /// Go on with sinks that were not in the pipeline file for some epochs.
     pub accept_gap: bool,
     /// Wait for leases that other processes hold, instead of giving up.

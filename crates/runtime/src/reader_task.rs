@@ -63,6 +63,8 @@ pub struct ReaderReport {
     pub moved: bool,
     /// Whether all was given that the split held when it was opened, and nothing is held back.
     pub is_read: bool,
+    /// Whether there is nothing more to read now.
+    pub is_at_end: bool,
     /// Whether the split can be read: records came, or the reader waits at its end.
     pub is_well: bool,
 }
@@ -344,6 +346,7 @@ impl ReaderTask {
             lag,
             moved: self.moved,
             is_read: rest == Rest::UntilChanged && lag.held.is_none(),
+            is_at_end: waits || lag.records == Some(0) || lag.bytes == Some(0),
             // One that fails at once does not stand open through a whole epoch.
             is_well: self.moved || was_open || waits,
         }
@@ -406,6 +409,7 @@ impl ReaderTask {
         add_originals(&mut passed.dead_letters, &batch.records)?;
         self.tally.add(self.split.index, &passed.counts);
         self.tally.refuse(&passed.dead_letters);
+        self.tally.time(self.split.index, std::mem::take(&mut passed.times));
         self.shared.progress.refuse(self.split.id(), &passed.dead_letters);
         self.note_time();
         let dead_lettered = passed.dead_letters.len() as u64;

@@ -63,6 +63,7 @@ pub async fn recover(owner: &Owner, first: Vec<Beginning>) -> Result<Recovered> 
     failpoint::reach("recover.fenced").await?;
     targets.remember(owner, checkpoint.epoch).await?;
     refuse_missing_sinks(&owner.pipeline, &checkpoint, complete)?;
+    refuse_missing_windows(&owner.pipeline, &checkpoint)?;
     let mut behind = Vec::new();
     for (sink, held) in held.into_iter().enumerate() {
         targets.prove(owner, &mut checkpoint, sink, held)?;
@@ -303,6 +304,27 @@ pub fn refuse_missing_sinks(
             .hint(hint))
         }
         _ => Ok(()),
+    }
+}
+
+/// A step with open windows cannot be taken out of the file: their rows are booked, and would come
+/// out nowhere.
+///
+/// # Errors
+/// Config: one was taken out.
+pub fn refuse_missing_windows(pipeline: &Pipeline, checkpoint: &Checkpoint) -> Result<()> {
+    let known = |name: &String| pipeline.steps.iter().any(|node| node.name == *name);
+    let mut missing = checkpoint.times.iter().filter(|(name, _)| !known(name));
+    match missing.find(|(_, time)| time.windows > 0) {
+        Some((name, time)) => Err(Error::config(format!(
+            "transform {name:?} is not in the pipeline file and holds {} rows in {} open windows",
+            time.rows, time.windows
+        ))
+        .hint(
+            "run the earlier file once more with `--until-end --flush-windows`, which closes them, \
+             then take it out",
+        )),
+        None => Ok(()),
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use contract::sink::Room;
-use contract::transform::{EpochStart, Output, Transform};
+use contract::transform::{Close, EpochStart, Held, Output, Transform};
 use contract::{Error, Result};
 use tokio::sync::{mpsc, oneshot};
 
@@ -28,6 +28,8 @@ pub enum StepMessage {
     Barrier {
         /// The epoch that begins.
         next: EpochStart,
+        /// What the step makes rows of.
+        close: Close,
         /// Where the report goes.
         reply: oneshot::Sender<StepReport>,
     },
@@ -40,6 +42,8 @@ pub struct StepReport {
     pub state: Option<Bytes>,
     /// What it made itself.
     pub made: Option<Made>,
+    /// What it did not make anything of yet.
+    pub held: Held,
     /// What became of the rows that reached it.
     pub tally: Tally,
 }
@@ -54,6 +58,22 @@ pub struct Making {
     pub given: Option<Made>,
     /// Who gives what was made its share.
     pub budget: Budget,
+    /// Rows that the step holds, and those that came in the epoch under way.
+    pub held: u64,
+}
+
+impl Making {
+    /// What went in comes out: rows that are held now, and those of which something was made.
+    fn let_go(&mut self, closed: u64, held: u64) -> Result<()> {
+        let (split, came, went) = (self.split.id(), self.held, closed + held);
+        if came != went {
+            return Err(Error::bug(format!(
+                "what makes \"{split}\" does not add up: {came} rows came, {went} are there"
+            )));
+        }
+        self.held = held;
+        Ok(())
+    }
 }
 
 /// A task that runs one stateful step and the stateless ones below it.
@@ -99,14 +119,18 @@ impl Restored {
     pub fn new(
         owner: &Owner,
         step: usize,
-        (state, making): (Option<&[u8]>, Option<Making>),
+        (state, making, watermark_us): (Option<&[u8]>, Option<Making>, Option<i64>),
         epoch: EpochStart,
     ) -> Result<Self> {
         let pipeline = owner.pipeline.clone();
         let mut worker = pipeline.steps[step].step.build(pipeline.means())?;
         if let Some(state) = state {
-            worker.restore(state)?;
+            let name = &pipeline.steps[step].name;
+            let restored = worker.restore(state);
+            restored.map_err(|error| error.context(format!("transform {name:?}")))?;
         }
+        worker.begin_at(watermark_us);
+        let making = making.map(|making| Making { held: worker.held().rows, ..making });
         worker.start_epoch(epoch)?;
         let chain = Chain::new(pipeline.clone(), epoch);
         let held = owner.memory.holding(Portion::State);
@@ -135,10 +159,11 @@ impl StepTask {
         while let Some(message) = self.messages.recv().await {
             match message {
                 StepMessage::Rows(parcel) => self.apply(parcel, &mut tally).await?,
-                StepMessage::Barrier { next, reply } => {
-                    let made = self.close(&mut tally).await?;
-                    let state = self.worker.snapshot()?;
-                    let report = StepReport { state, made, tally: std::mem::take(&mut tally) };
+                StepMessage::Barrier { next, close, reply } => {
+                    let made = self.close(close, &mut tally).await?;
+                    let (state, held) = (self.worker.snapshot()?, self.worker.held());
+                    let tally = std::mem::take(&mut tally);
+                    let report = StepReport { state, made, held, tally };
                     // A coordinator that is gone lets go of the queue as well.
                     let _ = reply.send(report);
                     self.epoch = next;
@@ -163,6 +188,9 @@ impl StepTask {
     async fn apply(&mut self, parcel: Parcel, tally: &mut Tally) -> Result<()> {
         let mut output = Output::default();
         self.worker.apply(&parcel.records, &mut output)?;
+        if let Some(making) = &mut self.making {
+            making.held += output.aggregated;
+        }
         self.weigh(output.state_bytes)?;
         let came = parcel.records.num_rows();
         let mut passed = self.chain.run_from_step(self.step, came, output)?;
@@ -178,11 +206,12 @@ impl StepTask {
     }
 
     /// Has a step that makes records give those of the epoch that ends, and sends them on.
-    async fn close(&mut self, tally: &mut Tally) -> Result<Option<Made>> {
+    async fn close(&mut self, close: Close, tally: &mut Tally) -> Result<Option<Made>> {
         let Some(making) = &mut self.making else { return Ok(None) };
         let mut output = Output::default();
-        self.worker.close(&mut output)?;
+        self.worker.close(close, &mut output)?;
         self.held.set(usize::try_from(output.state_bytes).unwrap_or(usize::MAX));
+        making.let_go(output.closed, self.worker.held().rows)?;
         let made = match making.given.take() {
             Some(given) => given,
             None => Made::numbered(output, making.next)?,
@@ -191,7 +220,10 @@ impl StepTask {
         if made.is_empty() {
             return Ok(None);
         }
-        let passed = self.chain.run_made(self.step, &made)?;
+        let mut passed = self.chain.run_made(self.step, &made)?;
+        for letter in &mut passed.dead_letters {
+            made.add_original(&mut letter.reject)?;
+        }
         tally.add(making.split.index, &passed.counts);
         tally.refuse(&passed.dead_letters);
         // The readers stand still until all of it is on its way.

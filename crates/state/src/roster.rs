@@ -30,6 +30,10 @@ pub struct SplitState {
     /// Earlier programs did not note it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_clean: bool,
+    /// The greatest event time of its rows, by the step that asks for it, in microseconds since
+    /// 1970.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub times: BTreeMap<String, i64>,
 }
 
 /// What is left of a split that retired: for a while its tombstone, its name for ever.
@@ -70,7 +74,13 @@ pub struct Entered {
 impl SplitState {
     /// A split of a source, of which it is not known that it was read.
     pub fn new(source: impl Into<String>, known: KnownSplit) -> Self {
-        Self { source: source.into(), known, is_read: false, is_clean: true }
+        Self {
+            source: source.into(),
+            known,
+            is_read: false,
+            is_clean: true,
+            times: BTreeMap::new(),
+        }
     }
 }
 
@@ -176,6 +186,16 @@ impl Roster {
         (state.known.position, state.is_read) = (Some(position.clone()), false);
         self.changed.insert(number);
         true
+    }
+
+    /// Notes the greatest event time of the rows of a split.
+    pub fn time(&mut self, number: usize, step: &str, us: i64) {
+        let Some(state) = self.splits.get_mut(&number) else { return };
+        let known = state.times.get(step).copied();
+        if known.is_none_or(|known| known < us) {
+            state.times.insert(step.to_owned(), us);
+            self.changed.insert(number);
+        }
     }
 
     /// Notes that all is read, up to its position, that a split held when it was described so;

@@ -148,6 +148,7 @@ impl Proof {
             assume: None,
             accept_loss: false,
             accept_gap: false,
+            flush_windows: false,
             standby: false,
             stop,
         };

@@ -59,6 +59,11 @@ pub struct Run {
     #[arg(long)]
     until_end: bool,
 
+    /// At the end, close the windows of event time that are over by the clock; rows of them that
+    /// are read later are late.
+    #[arg(long, requires = "until_end")]
+    flush_windows: bool,
+
     /// Go on where a sink holds epochs of a history that is lost, numbering above them.
     #[arg(long)]
     adopt: bool,
@@ -263,6 +268,7 @@ impl Run {
     ) -> Result<RunOptions> {
         Ok(RunOptions {
             until_end: self.until_end,
+            flush_windows: self.flush_windows,
             adopt: self.adopt,
             assume: self.assume.map(Assume::assumption),
             accept_loss: self.accept_loss,
@@ -359,6 +365,7 @@ pub fn until_end(
         assume: None,
         accept_loss: false,
         accept_gap: false,
+        flush_windows: false,
         standby: false,
         stop,
     })

@@ -120,6 +120,19 @@ fn a_result_that_a_database_refuses_is_a_dead_letter_with_its_values() {
 }
 
 #[test]
+fn a_result_that_a_step_refuses_is_a_dead_letter_with_its_values() {
+    let sinks = "  strange: { type: lake, input: odd, table: odd }\n";
+    let desk = desk("sums", sinks);
+    let pipeline = std::fs::read_to_string(desk.path().join("sums.yaml")).expect("a pipeline");
+    let step = "  odd: { type: sql, query: \"SELECT k, 1 / (hits - hits) AS d FROM sums\" }\n";
+    desk.write("sums.yaml", &pipeline.replace("sinks:\n", &format!("{step}sinks:\n")));
+    desk.done(&["run", "sums.yaml", "--until-end", "--quiet"]);
+    let sql = "SELECT count(*) > 0 AS any, count(*) = count(original) AS have_values, \
+               min(CAST(original AS TEXT)) LIKE '%key 0%' AS has_key FROM dead_letters";
+    assert_eq!(query(&desk, sql), "any,have_values,has_key\ntrue,true,true\n");
+}
+
+#[test]
 fn where_finds_a_result_and_the_epoch_that_made_it() {
     let desk = desk("sums", "");
     desk.done(&["run", "sums.yaml", "--until-end", "--quiet"]);
@@ -143,4 +156,164 @@ fn a_test_of_a_pipeline_file_sees_the_rows_of_a_window() {
          expect: { results: [ { k: a, hits: 2 }, { k: b, hits: 1 } ] }\n",
     );
     desk.done(&["test", "sums.yaml"]);
+}
+
+/// What windows of event time made, and what the rows themselves give.
+const BY_TIME: &str = "SELECT window_start, k, hits, total FROM sums ORDER BY window_start, k";
+const TRUE_BY_TIME: &str = "SELECT date_trunc('minute', ts) AS window_start, k, count(*) AS hits, \
+                            sum(n) AS total FROM raw GROUP BY 1, 2 ORDER BY window_start, k";
+
+/// Rows a second apart, some of which stand up to 9 s behind their neighbours.
+fn timed_lines(seconds: std::ops::Range<u64>) -> String {
+    let line = |n: u64| {
+        let second = n - (n * 7 % 10).min(n);
+        let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+        let key = n % KEYS;
+        format!(
+            "{{\"n\":{n},\"k\":\"key {key}\",\"ts\":\"2025-01-01T{hour:02}:{minute:02}:{second:02}Z\"}}\n"
+        )
+    };
+    seconds.map(line).collect()
+}
+
+/// The same pipeline with windows of one minute.
+fn timed_desk(name: &str, time: &str, sinks: &str) -> Desk {
+    let desk = desk(name, sinks);
+    let yaml = std::fs::read_to_string(desk.path().join("sums.yaml")).expect("a file");
+    let yaml = yaml.replace("k: text }", "k: text, ts: timestamp }");
+    let yaml = yaml.replace("span: epoch", &format!("span: {{ tumbling: 60s }}, time: {time}"));
+    desk.write("sums.yaml", &yaml);
+    desk.write("a.json", &timed_lines(0..LINES));
+    desk
+}
+
+const DISORDER: &str = "{ column: ts, disorder: 10s }";
+
+#[test]
+fn windows_of_event_time_give_what_their_rows_give_after_a_kill_at_any_point() {
+    let Some(url) = find("postgres") else { return };
+    let points = [
+        ("barrier.paused", 3),
+        ("copy.after", 2),
+        ("prepare.done", 4),
+        ("decide.after", 2),
+        ("decide.after", 5),
+        ("commit.sink.before", 8),
+        ("commit.sink.after", 7),
+        ("complete.before", 1),
+    ];
+    for (point, pass) in points {
+        let name = unique("timed");
+        let table = name.replace('-', "_");
+        let sink = format!(
+            "  warehouse: {{ type: postgres, input: sums, url: '{url}', table: {table}, \
+             create: true }}\n"
+        );
+        let desk = timed_desk(&name, DISORDER, &sink);
+        let arguments = ["run", "sums.yaml", "--until-end", "--quiet"];
+        let mut killed = desk.command(&arguments);
+        killed.env("LOGMILL_FAILPOINT", format!("{point}:{pass}"));
+        let status =
+            killed.stdout(Stdio::null()).stderr(Stdio::null()).status().expect("it starts");
+        assert_eq!(status.code(), None, "{point} is passed {pass} times");
+        desk.done(&arguments);
+        let early = query(&desk, "SELECT count(*) > 0 AS n FROM sums");
+        assert_eq!(early, "n\ntrue\n", "windows close while the file is read");
+        desk.done(&[&arguments[..], &["--flush-windows"]].concat());
+        assert_eq!(query(&desk, BY_TIME), query(&desk, TRUE_BY_TIME), "{point}:{pass}");
+        let audit = desk.done(&["audit", "sums.yaml", "--format", "json"]).json();
+        assert_eq!(audit["complete"], true, "{audit}");
+        let rows = ask(&url, &format!("SELECT sum(hits) FROM {table}"));
+        assert_eq!(rows.trim(), LINES.to_string());
+        let late = query(
+            &desk,
+            "SELECT sum(late) AS late, sum(aggregated) AS in FROM ledger WHERE sink = 'results'",
+        );
+        assert_eq!(late, format!("late,in\n0,{LINES}\n"));
+        ask(&url, &format!("DROP TABLE {table}"));
+    }
+}
+
+#[test]
+fn rows_of_closed_windows_are_late_and_leave_by_an_output_of_their_own() {
+    let late = "  missed: { type: lake, input: sums.late, table: too_late }\n";
+    let desk = timed_desk("late", DISORDER, late);
+    let flush = ["run", "sums.yaml", "--until-end", "--quiet", "--flush-windows"];
+    desk.done(&flush);
+    assert_eq!(query(&desk, "SELECT sum(hits) AS n FROM sums"), format!("n\n{LINES}\n"));
+    let more = timed_lines(0..LINES + 100);
+    desk.write(
+        "a.json",
+        &more
+            .lines()
+            .chain(timed_lines(0..5).lines())
+            .fold(String::new(), |all, line| all + line + "\n"),
+    );
+    desk.done(&flush);
+    let counts = "SELECT sink, sum(late) AS late, sum(aggregated) AS inside, sum(delivered) AS out \
+                  FROM ledger WHERE sink IN ('results', 'missed') AND split LIKE '%a.json' \
+                  GROUP BY sink ORDER BY sink";
+    let all = LINES + 105;
+    let inside: u64 = query(&desk, "SELECT CAST(sum(hits) AS BIGINT) AS n FROM sums")
+        .lines()
+        .nth(1)
+        .and_then(|line| line.parse().ok())
+        .expect("a number");
+    let late = all - inside;
+    assert!(late >= 5, "{late}");
+    assert_eq!(
+        query(&desk, counts),
+        format!("sink,late,inside,out\nmissed,0,{inside},{late}\nresults,{late},{inside},0\n")
+    );
+    assert_eq!(query(&desk, "SELECT count(*) AS n FROM too_late"), format!("n\n{late}\n"));
+    desk.done(&["audit", "sums.yaml"]);
+}
+
+#[test]
+fn open_windows_stay_until_they_are_closed_and_their_step_cannot_be_taken_away() {
+    let desk = timed_desk("open", DISORDER, "");
+    let run = ["run", "sums.yaml", "--until-end"];
+    let ran = desk.done(&run);
+    assert!(ran.stderr.contains("windows stay open"), "{}", ran.stderr);
+    let yaml = std::fs::read_to_string(desk.path().join("sums.yaml")).expect("a file");
+    let check = |changed: &str, expect: &str| {
+        desk.write("sums.yaml", changed);
+        let ran = desk.run(&run);
+        assert_eq!(ran.code, 2, "{}", ran.stderr);
+        assert!(ran.stderr.contains(expect), "{}", ran.stderr);
+        assert!(ran.stderr.contains("--flush-windows"), "{}", ran.stderr);
+    };
+    check(&yaml.replace("group_by: [k]", "group_by: [n]"), "windows are open that were made by");
+    let is_other = |line: &&str| !line.contains("sums: {") && !line.contains("results: {");
+    let without = yaml.lines().filter(is_other);
+    let without = without.collect::<Vec<_>>().join("\n");
+    check(&without, "transform \"sums\" is not in the pipeline file and holds");
+    desk.write("sums.yaml", &yaml);
+    desk.done(&[&run[..], &["--flush-windows"]].concat());
+    assert_eq!(query(&desk, BY_TIME), query(&desk, TRUE_BY_TIME));
+    desk.write("sums.yaml", &yaml.replace("group_by: [k]", "group_by: [n]"));
+    desk.done(&run);
+}
+
+#[test]
+fn a_stream_that_falls_silent_closes_its_last_window_and_one_wrong_clock_closes_none() {
+    let time = "{ column: ts, disorder: 0s, idle: 1s, hold_max: 1m }";
+    let desk = timed_desk("silent", time, "");
+    let yaml = std::fs::read_to_string(desk.path().join("sums.yaml")).expect("a file");
+    desk.write("sums.yaml", &yaml.replace("interval: 1h", "interval: 100ms").replace("60s", "1s"));
+    let last = "{\"n\":1,\"k\":\"last\",\"ts\":\"2025-02-01T00:00:00Z\"}\n";
+    let wrong = "{\"n\":2,\"k\":\"wrong\",\"ts\":\"2099-01-01T00:00:00Z\"}\n";
+    desk.write("a.json", &format!("{wrong}{last}"));
+    let mut running = desk.command(&["run", "sums.yaml", "--quiet"]);
+    let mut running =
+        running.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+    testkit::wait::until("the last window closes", std::time::Duration::from_secs(30), || {
+        let ran = desk.run(&["query", "SELECT k, hits FROM sums", "--format", "csv"]);
+        (ran.stdout == "k,hits\nlast,1\n").then_some(())
+    });
+    running.kill().expect("it runs");
+    running.wait().expect("it ends");
+    let letters = query(&desk, "SELECT step, split_part(reason, ' ', 3) AS time FROM dead_letters");
+    assert_eq!(letters, "step,time\nsums,2099-01-01T00:00:00+00:00\n");
+    assert_eq!(query(&desk, "SELECT count(*) AS n FROM raw"), "n\n2\n", "others have the row");
 }

@@ -149,6 +149,10 @@ impl Step for Dedupe {
         true
     }
 
+    fn passes_on(&self, _column: &str) -> bool {
+        true
+    }
+
     fn build(&self, means: Means) -> Result<Box<dyn Transform>> {
         let memory = Memory::new(self.horizon.keys_max);
         let (plan, horizon, bytes_max) =

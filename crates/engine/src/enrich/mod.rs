@@ -149,6 +149,11 @@ impl Step for Enrich {
         databases.flatten().collect()
     }
 
+    fn passes_on(&self, column: &str) -> bool {
+        let mut added = self.parts.iter().flat_map(Part::fields);
+        added.all(|field| field.name() != column)
+    }
+
     fn build(&self, _: Means) -> Result<Box<dyn Transform>> {
         Ok(Box::new(Worker {
             schema: self.ports[0].schema.clone(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, BooleanArray};
 use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use contract::{Error, Result, Section};
 use datafusion::common::DFSchemaRef;
 use datafusion::error::Result as EvalResult;
@@ -31,6 +31,10 @@ pub struct Aggregate {
     pub field: Field,
     /// What is read of each row: the arguments, then the condition, if there is one.
     pub read: Expressions,
+    /// The columns in which it is kept before it is whole.
+    pub state: Vec<FieldRef>,
+    /// As it was written, with the types that it reads.
+    pub text: String,
     has_condition: bool,
     function: Arc<AggregateFunctionExpr>,
 }
@@ -92,7 +96,10 @@ impl Aggregate {
         let has_condition = condition.is_some();
         let read =
             Expressions::new(arguments.into_iter().chain(condition).collect(), columns.clone());
-        Ok(Self { field, read, has_condition, function: Arc::new(function) })
+        let state = function.state_fields().map_err(explain)?;
+        let types: Vec<_> = types.iter().map(ToString::to_string).collect();
+        let text = format!("{text} of {}", types.join(", "));
+        Ok(Self { field, read, state, text, has_condition, function: Arc::new(function) })
     }
 
     /// Who adds it up, group by group.

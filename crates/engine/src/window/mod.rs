@@ -1,30 +1,36 @@
 //! `window`: rows that belong together become one row of counts, sums and the like.
 //!
-//! What a window holds are the rows of one epoch: at its end each group becomes a row, and nothing
-//! is kept. So the rows of several epochs add up, whatever came late, and the same group may come
-//! again in the next epoch. A result is a record of its own; which rows went into it is known from
-//! the epoch.
+//! A window is what one epoch holds: at its end each group becomes a row, and nothing is kept, so
+//! that rows of several epochs add up, whatever came late. Or it is a stretch of event time, which
+//! stays open until the watermark has passed its end: then each group becomes a row, once, and what
+//! comes later is late. A result is a record of its own.
 
 mod aggregates;
 mod groups;
+mod open;
+mod settings;
 #[cfg(test)]
 mod tests;
+mod times;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch};
-use arrow::datatypes::{DataType, Field, SchemaRef};
+use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
+use arrow::compute::take_record_batch;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use bytes::Bytes;
+use contract::error::Context;
 use contract::record::{is_origin, position_field};
 use contract::sink::Room;
-use contract::transform::{EpochStart, Means, Output, Port, Step, Transform};
+use contract::transform::{
+    Close, EpochStart, EventTime, Held, Means, Output, Port, Step, Transform,
+};
 use contract::{Error, Result, Section};
-use datafusion::common::{DFSchema, DFSchemaRef};
+use datafusion::common::{DFSchema, DFSchemaRef, ScalarValue};
 use datafusion::error::Result as EvalResult;
 use datafusion::logical_expr::{Expr, ExprSchemable};
 use datafusion::physical_expr::PhysicalExpr;
-use schemars::{JsonSchema, schema_for};
-use serde::Deserialize;
+use schemars::schema_for;
 
 use crate::columns::{input_schema, unique};
 use crate::expressions::{Expressions, evaluate, run_or_reject};
@@ -32,52 +38,43 @@ use crate::planner::{BATCH_BYTES_MAX, explain, made_of_batch_max, named_expressi
 use crate::steps::{Site, TransformSpec};
 use aggregates::Aggregate;
 use groups::{Evaluated, Groups};
+use open::Open;
+use settings::Config;
+use times::Tumbling;
 
-/// What the groups of a step may take of the memory for its state: rows on their way still come.
+/// The columns that say which window a row is of.
+const BOUNDS: [&str; 2] = ["window_start", "window_end"];
+/// The name of the port of late rows, and its number.
+const LATE: &str = "late";
+const LATE_PORT: usize = 1;
+
+/// What the groups of an epoch may take of the memory for the state of a step, in percent: rows on
+/// their way still come.
 const GROUPS_PERCENT: u64 = 40;
+/// The same of windows that are open from one epoch to the next.
+const OPEN_PERCENT: u64 = 40;
 
 pub(crate) const SPEC: TransformSpec = TransformSpec {
     name: "window",
-    summary: "Makes one row of many: counts, sums and the like, by group.",
+    summary: "Makes one row of many: counts, sums and the like, by group and time.",
     config_schema: || schema_for!(Config),
     example: "hits: { type: window, input: parsed, span: epoch, group_by: [endpoint], \
               aggregate: { hits: count(*), bytes: sum(bytes) } }\n",
 };
 
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct Config {
-    /// Which rows belong together. `epoch`: those of one epoch. Each group then gives a row for
-    /// each epoch that has rows of it, and the rows of several epochs add up.
-    span: Span,
-
-    /// Columns or SQL expressions; rows that agree in all of them are one group (nulls are equal).
-    /// An expression needs a name: `date_trunc('minute', ts) AS minute`. Without any, all rows are
-    /// one group.
-    #[serde(default)]
-    group_by: Vec<String>,
-
-    /// What is made of the rows of a group, by the name of its column: one call of `count`, `sum`,
-    /// `min`, `max`, `avg`, `approx_distinct`, `bool_and` or `bool_or`, with `DISTINCT` in `count`,
-    /// and `FILTER (WHERE …)`.
-    aggregate: BTreeMap<String, String>,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-enum Span {
-    Epoch,
-}
-
 pub(crate) fn make(site: &Site<'_>) -> Result<Arc<dyn Step>> {
     let config: Config = site.section.read()?;
-    let Span::Epoch = config.span;
     let input = input_schema(site)?;
+    let (times, time) = settings::times(&config, &input, site.section)?;
     let columns = Arc::new(DFSchema::try_from(input.clone()).map_err(explain)?);
     let groups = plan_groups(&config, &input, &columns)
         .map_err(|error| placed(error, site.section, "group_by"))?;
     let aggregates = plan_aggregates(&config, &columns, site.section)?;
     let mut fields: Vec<Field> = groups.iter().map(|group| group.field.clone()).collect();
+    let mut partial = fields.clone();
+    if times.is_some() {
+        fields.extend(BOUNDS.map(|name| Field::new(name, utc_micros(), false)));
+    }
     fields.extend(aggregates.iter().map(|aggregate| aggregate.field.clone()));
     for field in &fields {
         if is_origin(field.name()) {
@@ -87,15 +84,31 @@ pub(crate) fn make(site: &Site<'_>) -> Result<Arc<dyn Step>> {
     }
     fields.push(position_field());
     let schema = unique(fields)?;
+    let states = aggregates.iter().flat_map(|aggregate| &aggregate.state).enumerate();
+    partial.extend(states.map(|(number, field)| {
+        Field::new(format!("state_{number}"), field.data_type().clone(), true)
+    }));
+    partial.push(Field::new("rows", DataType::Int64, false));
     let plan = Plan {
         groups: Expressions::new(groups.iter().map(|group| group.expr.clone()).collect(), columns),
         group_fields: groups.into_iter().map(|group| group.field).collect(),
         aggregates,
         schema: schema.clone(),
+        partial: Arc::new(Schema::new(partial)),
+        times,
+        signature: String::new(),
     };
+    let plan = Plan { signature: plan.sign(&config), ..plan };
     plan.compile(0, BATCH_BYTES_MAX)?;
-    let ports = vec![Port { name: "".into(), schema }];
-    Ok(Arc::new(Window { ports, plan: Arc::new(plan) }))
+    let mut ports = vec![Port { name: "".into(), schema }];
+    if time.is_some() {
+        ports.push(Port { name: LATE.into(), schema: input });
+    }
+    Ok(Arc::new(Window { ports, plan: Arc::new(plan), time }))
+}
+
+fn utc_micros() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
 }
 
 /// An expression by which rows are told apart.
@@ -168,6 +181,12 @@ struct Plan {
     aggregates: Vec<Aggregate>,
     /// The columns that come out.
     schema: SchemaRef,
+    /// Those in which groups are kept before their window closes.
+    partial: SchemaRef,
+    /// Which rows belong to which window; none where all of an epoch are one.
+    times: Option<Tumbling>,
+    /// What tells the state from that of other settings.
+    signature: String,
 }
 
 impl Plan {
@@ -178,6 +197,17 @@ impl Plan {
             groups: self.groups.compile(now_us, bytes_max)?,
             aggregates: aggregates.collect::<Result<_>>()?,
         })
+    }
+
+    /// What must be the same for a state to go on.
+    fn sign(&self, config: &Config) -> String {
+        let size_us = self.times.map_or(0, |times| times.size_us);
+        let mut lines = vec![format!("{size_us} µs of {}", config.column().unwrap_or_default())];
+        let groups = config.group_by.iter().zip(&self.group_fields);
+        lines.extend(groups.map(|(text, field)| format!("by {text}: {}", field.data_type())));
+        let aggregates = self.aggregates.iter();
+        lines.extend(aggregates.map(|one| format!("{}: {}", one.field.name(), one.text)));
+        lines.join("\n")
     }
 
     fn depends_on_now(&self) -> bool {
@@ -209,6 +239,7 @@ impl Compiled {
 struct Window {
     ports: Vec<Port>,
     plan: Arc<Plan>,
+    time: Option<EventTime>,
 }
 
 impl Step for Window {
@@ -224,28 +255,132 @@ impl Step for Window {
         true
     }
 
+    fn event_time(&self) -> Option<&EventTime> {
+        self.time.as_ref()
+    }
+
+    fn late_port(&self) -> Option<usize> {
+        self.time.as_ref().map(|_| LATE_PORT)
+    }
+
     fn build(&self, means: Means) -> Result<Box<dyn Transform>> {
         let plan = self.plan.clone();
         let bytes_max = made_of_batch_max(means);
         let compiled = plan.compile(0, bytes_max)?;
         let groups = Groups::new(&plan.group_fields, &plan.aggregates)?;
-        let groups_max = means.state_bytes / 100 * GROUPS_PERCENT;
-        Ok(Box::new(Worker { plan, compiled, groups, bytes_max, groups_max }))
+        let part = |percent| means.state_bytes / 100 * percent;
+        Ok(Box::new(Worker {
+            plan,
+            compiled,
+            groups,
+            open: Open::default(),
+            watermark_us: None,
+            now_us: 0,
+            bytes_max,
+            groups_max: part(GROUPS_PERCENT),
+            open_max: part(OPEN_PERCENT),
+            memory_bytes: means.memory_bytes,
+        }))
     }
 }
 
 struct Worker {
     plan: Arc<Plan>,
     compiled: Compiled,
+    /// The groups of the epoch, where it is the window.
     groups: Groups,
+    /// The windows of event time.
+    open: Open,
+    /// How far event time had come when the epoch began.
+    watermark_us: Option<i64>,
+    now_us: i64,
     /// What a function may make of a batch.
     bytes_max: u64,
     /// Bytes of groups from which on the epoch is to end.
     groups_max: u64,
+    /// Bytes that windows may take which are open from one epoch to the next.
+    open_max: u64,
+    /// The memory limit of the pipeline.
+    memory_bytes: u64,
+}
+
+impl Worker {
+    /// Divides rows among the windows of event time.
+    fn add_by_time(
+        &mut self,
+        (batch, evaluated): (&RecordBatch, &Evaluated),
+        times: &Tumbling,
+        out: &mut Output,
+    ) -> Result<()> {
+        let plan = self.plan.clone();
+        let divided = times.divide(batch, (self.watermark_us, self.now_us))?;
+        out.rejects.extend(divided.refused);
+        for (start, rows) in divided.windows {
+            let groups = self.open.fresh(start, &plan)?;
+            out.aggregated += rows.len() as u64;
+            match rows.len() == batch.num_rows() {
+                true => groups.add(&plan, evaluated, rows.len())?,
+                false => {
+                    let count = rows.len();
+                    groups.add(&plan, &evaluated.taken(&UInt32Array::from(rows))?, count)?;
+                }
+            }
+        }
+        if !divided.late.is_empty() {
+            let late = take_record_batch(batch, &UInt32Array::from(divided.late));
+            out.push_to(LATE_PORT, late.bug("late rows could not be taken out")?);
+        }
+        Ok(())
+    }
+
+    fn close_by_time(&mut self, times: &Tumbling, close: Close, out: &mut Output) -> Result<()> {
+        let plan = self.plan.clone();
+        let until = match close {
+            Close::Until(watermark_us) => watermark_us,
+            Close::Past => self.open.last_by(times, self.now_us),
+            Close::All => self.open.held(times).last_us,
+        };
+        self.watermark_us = self.watermark_us.max(until);
+        let mut first = 0;
+        let is_due = |start| until.is_some_and(|until| times.closed_at(start) <= until);
+        while let Some((start, mut groups)) = self.open.take_due(&plan, is_due)? {
+            let bounds = [start, times.end(start)]
+                .map(|us| ScalarValue::TimestampMicrosecond(Some(us), Some("UTC".into())));
+            let rows = groups.len() as i64;
+            groups.close(&plan, (&bounds, first), out)?;
+            first += rows;
+        }
+        self.open.settle(&plan)?;
+        match self.open.bytes() > self.open_max {
+            true => Err(self.too_many_open()),
+            false => Ok(()),
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        self.groups.bytes() + self.open.bytes() + self.open.fresh_bytes()
+    }
+
+    fn too_many_open(&self) -> Error {
+        let (bytes, most) = (self.open.bytes(), self.open_max);
+        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+        // What windows may take grows with the limit.
+        let limit = u128::from(bytes) * u128::from(self.memory_bytes) / u128::from(most.max(1));
+        let limit = mib(u64::try_from(limit).unwrap_or(u64::MAX)) + 1;
+        Error::config(format!(
+            "the open windows of a step take {} MiB, and may take {} MiB",
+            mib(bytes),
+            most / (1 << 20)
+        ))
+        .hint(format!(
+            "raise `memory.limit` to {limit}MiB at least, or make windows shorter or groups fewer"
+        ))
+    }
 }
 
 impl Transform for Worker {
     fn start_epoch(&mut self, start: EpochStart) -> Result<()> {
+        self.now_us = start.now_us;
         if self.plan.depends_on_now() {
             self.compiled = self.plan.compile(start.now_us, self.bytes_max)?;
         }
@@ -256,21 +391,52 @@ impl Transform for Worker {
         let compiled = &self.compiled;
         let parts = run_or_reject(batch, out, &mut |part| compiled.evaluate(part))?;
         for (part, evaluated) in parts {
-            self.groups.add(&self.plan, &evaluated, part.num_rows())?;
-            out.aggregated += part.num_rows() as u64;
+            match self.plan.times {
+                Some(times) => self.add_by_time((&part, &evaluated), &times, out)?,
+                None => {
+                    self.groups.add(&self.plan, &evaluated, part.num_rows())?;
+                    out.aggregated += part.num_rows() as u64;
+                }
+            }
         }
-        out.state_bytes = self.groups.bytes();
+        out.state_bytes = self.bytes();
         Ok(())
     }
 
-    fn close(&mut self, out: &mut Output) -> Result<()> {
-        self.groups.close(&self.plan, out)?;
-        out.state_bytes = self.groups.bytes();
+    fn close(&mut self, close: Close, out: &mut Output) -> Result<()> {
+        match self.plan.times {
+            Some(times) => self.close_by_time(&times, close, out)?,
+            None => self.groups.close(&self.plan, (&[], 0), out)?,
+        }
+        out.state_bytes = self.bytes();
+        Ok(())
+    }
+
+    fn held(&self) -> Held {
+        match &self.plan.times {
+            Some(times) => Held { watermark_us: self.watermark_us, ..self.open.held(times) },
+            None => Held { rows: self.groups.rows(), ..Held::default() },
+        }
+    }
+
+    fn begin_at(&mut self, watermark_us: Option<i64>) {
+        self.watermark_us = watermark_us;
+    }
+
+    fn snapshot(&mut self) -> Result<Option<Bytes>> {
+        match self.plan.times {
+            Some(_) => self.open.write(&self.plan, &self.plan.signature).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn restore(&mut self, state: &[u8]) -> Result<()> {
+        self.open = Open::read(state, &self.plan.signature)?;
         Ok(())
     }
 
     fn room(&self) -> Room {
-        match self.groups.bytes() < self.groups_max {
+        match self.groups.bytes() + self.open.fresh_bytes() < self.groups_max {
             true => Room::Left,
             false => Room::Full,
         }

@@ -1,6 +1,6 @@
 use arrow::array::RecordBatch;
 use contract::sink::Room;
-use contract::transform::{EpochStart, Means, Output, Transform};
+use contract::transform::{Close, EpochStart, Means, Output, Transform};
 
 use crate::testing::{Setting, Table, shown, step, step_error};
 
@@ -35,7 +35,7 @@ fn close(worker: &mut dyn Transform, batches: &[RecordBatch]) -> Output {
     assert!(went_in.batches.is_empty(), "nothing comes out before the epoch ends");
     let mut out = Output { aggregated: went_in.aggregated, ..Output::default() };
     out.rejects.extend(went_in.rejects);
-    worker.close(&mut out).unwrap();
+    worker.close(Close::Until(None), &mut out).unwrap();
     out
 }
 
@@ -142,8 +142,204 @@ fn many_groups_leave_no_room() {
         .times("ts", &vec![None; 10_000]);
     worker.apply(&table.batch(), &mut Output::default()).unwrap();
     assert_eq!(worker.room(), Room::Full);
-    worker.close(&mut Output::default()).unwrap();
+    worker.close(Close::Until(None), &mut Output::default()).unwrap();
     assert_eq!(worker.room(), Room::Left);
+}
+
+/// Settings of windows of one minute.
+fn minutes(more: &[(&'static str, Setting)]) -> Vec<(&'static str, Setting)> {
+    let span: &[(&str, &str)] = &[("tumbling", "60s")];
+    let aggregate: &[(&str, &str)] = &[("hits", "count(*)"), ("sum", "sum(n)")];
+    let mut settings = vec![
+        ("span", span.into()),
+        ("time", "ts".into()),
+        ("group_by", vec!["ip"].into()),
+        ("aggregate", aggregate.into()),
+    ];
+    settings.retain(|(name, _)| more.iter().all(|(other, _)| other != name));
+    settings.extend(more.iter().cloned());
+    settings
+}
+
+fn until(second: i64) -> Close {
+    Close::Until(Some(second * 1_000_000))
+}
+
+/// What a worker makes of the rows at a barrier, after it went through a checkpoint.
+fn next(worker: &mut Box<dyn Transform>, batches: &[RecordBatch], close: Close) -> Output {
+    let mut out = Output::default();
+    for batch in batches {
+        worker.apply(batch, &mut out).unwrap();
+    }
+    worker.close(close, &mut out).unwrap();
+    out
+}
+
+/// The same windows in another process.
+fn restored(mut worker: Box<dyn Transform>, settings: &[(&str, Setting)]) -> Box<dyn Transform> {
+    let mut other = self::worker(settings);
+    other.restore(&worker.snapshot().unwrap().unwrap()).unwrap();
+    other.begin_at(worker.held().watermark_us);
+    assert_eq!(other.held(), worker.held());
+    other
+}
+
+#[test]
+fn a_stretch_of_time_gives_its_rows_once_the_watermark_has_passed_it() {
+    let settings = minutes(&[]);
+    let mut worker = restored(self::worker(&settings), &settings);
+    let out = next(&mut worker, &[table().batch()], Close::Until(None));
+    assert_eq!((shown(&out).as_str(), out.aggregated, out.closed), ("", 5, 0));
+    assert_eq!(out.rejects.len(), 1);
+    assert_eq!((out.rejects[0].position, &*out.rejects[0].reason), (3, "the row has no time"));
+    let held = worker.held();
+    assert_eq!((held.rows, held.windows), (5, 2));
+    assert_eq!((held.first_us, held.last_us), (Some(60_000_000), Some(120_000_000)));
+    let mut worker = restored(worker, &settings);
+    assert_eq!(shown(&next(&mut worker, &[], until(59))), "");
+    let out = next(&mut worker, &[], until(60));
+    let bounds = "window_start=1970-01-01T00:00:00Z window_end=1970-01-01T00:01:00Z";
+    let expect = format!(
+        "port 0
+ip=a {bounds} hits=1 sum=1 _position=0
+ip=b {bounds} hits=1 sum=2 _position=1
+ip= {bounds} hits=1 sum=5 _position=2"
+    );
+    assert_eq!((shown(&out).trim(), out.closed), (&*expect, 3));
+    // Now these are late, the others are not.
+    let mut worker = restored(worker, &settings);
+    let out = next(&mut worker, &[table().batch()], until(60));
+    let late: Vec<_> = out.batches.iter().map(|(port, batch)| (*port, batch.num_rows())).collect();
+    assert_eq!((late, out.aggregated), (vec![(1, 3)], 2));
+    let out = next(&mut worker, &[], Close::All);
+    assert!(shown(&out).contains("hits=4 sum=18 _position=0"), "{}", shown(&out));
+    assert_eq!((out.closed, worker.held().windows), (4, 0));
+    assert_eq!(worker.held().watermark_us, Some(120_000_000));
+}
+
+#[test]
+fn rows_may_come_as_late_as_the_file_says() {
+    let settings = minutes(&[("allowed_lateness", "30s".into())]);
+    let mut worker = worker(&settings);
+    next(&mut worker, &[table().batch()], until(89));
+    let out = next(&mut worker, &[table().batch()], until(90));
+    assert_eq!((out.aggregated, out.closed), (5, 6));
+    assert!(shown(&out).contains("hits=2 sum=2 "), "{}", shown(&out));
+}
+
+#[test]
+fn what_is_far_ahead_is_refused_and_belongs_to_no_window() {
+    let ahead: &[(&str, &str)] = &[("column", "ts"), ("ahead_max", "90s")];
+    let settings = minutes(&[("time", ahead.into())]);
+    let mut worker = worker(&settings);
+    let out = next(&mut worker, &[table().batch()], Close::Until(None));
+    let reasons: Vec<_> = out.rejects.iter().map(|one| (one.position, &*one.reason)).collect();
+    let ahead = "the time 1970-01-01T00:01:40+00:00 is 100 s ahead of the clock, more than \
+                 `ahead_max`";
+    assert_eq!(reasons, [(3, "the row has no time"), (5, ahead)]);
+    assert_eq!(out.aggregated, 4);
+}
+
+#[test]
+fn many_epochs_add_up_in_one_window_and_its_state_stays_small() {
+    let settings = minutes(&[]);
+    let mut worker = worker(&settings);
+    let batch = table().batch().slice(0, 1);
+    let mut least = usize::MAX;
+    for _ in 0..100 {
+        next(&mut worker, std::slice::from_ref(&batch), Close::Until(None));
+        worker = restored(worker, &settings);
+        least = least.min(worker.snapshot().unwrap().unwrap().len());
+    }
+    let most = worker.snapshot().unwrap().unwrap().len();
+    assert!(most < 10 * least, "{least} {most}");
+    let out = next(&mut worker, &[], Close::All);
+    assert!(shown(&out).contains("hits=100 sum=100 _position=0"), "{}", shown(&out));
+}
+
+#[test]
+fn every_aggregate_goes_on_from_its_state() {
+    let aggregate: &[(&str, &str)] = &[
+        ("hits", "count(*)"),
+        ("large", "count(*) FILTER (WHERE n > 2)"),
+        ("ips", "count(DISTINCT ip)"),
+        ("numbers", "count(DISTINCT n)"),
+        ("about", "approx_distinct(ip)"),
+        ("least", "min(n)"),
+        ("most", "max(ts)"),
+        ("name", "max(ip)"),
+        ("mean", "avg(n)"),
+        ("whole", "sum(n)"),
+        ("half", "sum(n / 2.0)"),
+        ("every", "bool_and(n > 0)"),
+        ("some", "bool_or(n > 5)"),
+    ];
+    for group_by in [vec![], vec!["1 AS one"], vec!["ip IS NULL AS a", "n > 100 AS b"]] {
+        let settings = minutes(&[
+            ("group_by", group_by.into()),
+            ("aggregate", aggregate.into()),
+            ("span", Setting::from(&[("tumbling", "1h")][..])),
+        ]);
+        let batch = table().batch();
+        let mut whole = worker(&settings);
+        let whole = next(&mut whole, std::slice::from_ref(&batch), Close::All);
+        let mut parts = worker(&settings);
+        for row in 0..batch.num_rows() {
+            let part = [batch.slice(row, 1)];
+            assert_eq!(shown(&next(&mut parts, &part, Close::Until(None))), "");
+            parts = restored(parts, &settings);
+        }
+        assert_eq!(shown(&next(&mut parts, &[], Close::All)), shown(&whole));
+    }
+}
+
+#[test]
+fn open_windows_that_take_too_much_stop_the_run() {
+    let step = step("window", &minutes(&[]), &table()).unwrap();
+    let mut worker = step.build(Means { state_bytes: 1_000, ..Means::default() }).unwrap();
+    worker.apply(&table().batch(), &mut Output::default()).unwrap();
+    let error = worker.close(Close::Until(None), &mut Output::default()).unwrap_err();
+    assert_eq!(error.kind(), contract::ErrorKind::Config);
+    assert!(error.hint_text().unwrap().contains("memory.limit"), "{error:?}");
+}
+
+#[test]
+fn what_open_windows_take_is_known_and_grows_by_no_restart() {
+    let settings = minutes(&[]);
+    let mut full = worker(&settings);
+    let taken = |worker: &mut Box<dyn Transform>| {
+        let mut out = Output::default();
+        worker.close(Close::Until(None), &mut out).unwrap();
+        out.state_bytes
+    };
+    let empty = taken(&mut full);
+    let mut out = Output::default();
+    full.apply(&table().batch(), &mut out).unwrap();
+    assert!(out.state_bytes > empty, "{out:?}");
+    let before = taken(&mut full);
+    assert!(before > empty, "{before} {empty}");
+    let mut after = restored(full, &settings);
+    let kept = taken(&mut after);
+    assert!(kept > empty && kept <= before, "{empty} {kept} {before}");
+    next(&mut after, &[], Close::All);
+    assert_eq!(taken(&mut after), empty);
+}
+
+#[test]
+fn open_windows_of_other_settings_are_not_taken_up() {
+    let settings = minutes(&[]);
+    let mut full = worker(&settings);
+    next(&mut full, &[table().batch()], Close::Until(None));
+    let state = full.snapshot().unwrap().unwrap();
+    let same = minutes(&[("allowed_lateness", "1h".into())]);
+    assert!(self::worker(&same).restore(&state).is_ok(), "this may change");
+    let other = minutes(&[("group_by", vec!["ip", "n"].into())]);
+    let error = self::worker(&other).restore(&state).unwrap_err();
+    assert_eq!(error.kind(), contract::ErrorKind::Config);
+    assert!(error.hint_text().unwrap().contains("--flush-windows"), "{error:?}");
+    next(&mut full, &[], Close::All);
+    let empty = full.snapshot().unwrap().unwrap();
+    assert!(self::worker(&other).restore(&empty).is_ok(), "no window is open");
 }
 
 #[test]
@@ -174,6 +370,15 @@ fn wrong_settings_are_named() {
         &["ip"],
         &[("sum", "sum(DISTINCT n)")],
         "aggregate.sum: DISTINCT is possible in count() alone, not in sum(); -",
+    );
+    let timed = |more: &[(&'static str, Setting)], expect: &str| {
+        assert_eq!(step_error("window", &minutes(more), &table()), expect);
+    };
+    timed(&[("time", "n".into())], "time: column \"n\" is Int64, expected a point in time; -");
+    timed(
+        &[("span", "epoch".into())],
+        "-: `span: epoch` has no time, and no row is late for it; \
+         leave `time` and `allowed_lateness` out, or say `span: { tumbling: 60s }`",
     );
     check(&["ip"], &[("ip", "count(*)")], "-: column \"ip\" would stand twice; -");
 }

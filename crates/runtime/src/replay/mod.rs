@@ -8,7 +8,7 @@
 
 mod letters;
 mod marks;
-mod narrow;
+pub(crate) mod narrow;
 mod passing;
 mod plans;
 mod reread;
@@ -374,7 +374,7 @@ impl Pipeline {
         let kind = "lake".to_owned();
         self.sinks.insert(number, SinkNode { name, kind, sink, schema, target: None });
         let edge = |to| Edge { to, branch: None };
-        let out = Consumers { edges: vec![edge(Consumer::Sink(number))], ways: Vec::new() };
+        let out = Consumers { edges: vec![edge(Consumer::Sink(number))], ..Consumers::default() };
         self.steps.push(StepNode {
             name: DEAD_LETTER_STATES.to_owned(),
             step: Arc::new(marks),

@@ -121,13 +121,18 @@ pub fn takes_numbers(pipeline: &Pipeline, leg: Leg) -> bool {
 
 /// The columns with which the rows of an edge come in.
 fn entering(pipeline: &Pipeline, (giver, place): Leg) -> SchemaRef {
-    let schema = match giver {
-        Giver::Source(source) => pipeline.sources[source].source.schema(),
-        Giver::Step(step, port) => pipeline.steps[step].step.ports()[port].schema.clone(),
-    };
+    let schema = schema_of(pipeline, giver);
     match consumers(pipeline, giver).edges[place].branch {
         Some(_) => with_ordinal(&schema),
         None => schema,
+    }
+}
+
+/// The columns of what a giver gives.
+pub fn schema_of(pipeline: &Pipeline, giver: Giver) -> SchemaRef {
+    match giver {
+        Giver::Source(source) => pipeline.sources[source].source.schema(),
+        Giver::Step(step, port) => pipeline.steps[step].step.ports()[port].schema.clone(),
     }
 }
 
@@ -175,7 +180,7 @@ pub fn legs(pipeline: &Pipeline) -> impl Iterator<Item = Leg> {
 }
 
 /// The edges that lead to a node.
-fn leading_to(pipeline: &Pipeline, node: Consumer) -> impl Iterator<Item = Leg> {
+pub fn leading_to(pipeline: &Pipeline, node: Consumer) -> impl Iterator<Item = Leg> {
     legs(pipeline)
         .filter(move |(giver, place)| consumers(pipeline, *giver).edges[*place].to == node)
 }

@@ -102,7 +102,7 @@ impl Offer {
         is_asked: impl Fn(&str) -> bool,
     ) -> Fate {
         let Some(state) = roster.get(number) else { return Fate::Void };
-        let SplitState { source, known, is_read, is_clean } = state;
+        let SplitState { source, known, is_read, is_clean, .. } = state;
         match phases.is_over(number, known.position.as_ref()) {
             _ if known.position != self.at || !is_clean => Fate::Void,
             true if *is_read => match is_asked(source) {

@@ -221,6 +221,7 @@ impl Following {
             assume: None,
             accept_loss: false,
             accept_gap: false,
+            flush_windows: false,
             standby: false,
             stop: stopped,
         };

@@ -265,6 +265,7 @@ impl Fixture {
             assume: None,
             accept_loss,
             accept_gap: false,
+            flush_windows: false,
             standby: false,
             stop,
         };

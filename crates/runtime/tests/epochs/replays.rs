@@ -184,6 +184,7 @@ impl Fixture {
             assume: None,
             accept_loss: false,
             accept_gap: false,
+            flush_windows: false,
             standby: false,
             stop,
         };

@@ -180,7 +180,7 @@ mod sums {
     use contract::Result;
     use contract::record::position_field;
     use contract::source::Reject;
-    use contract::transform::{Output, Transform};
+    use contract::transform::{Close, Held, Output, Transform};
 
     static MADE: AtomicI64 = AtomicI64::new(0);
 
@@ -203,8 +203,13 @@ mod sums {
             Ok(())
         }
 
+        fn held(&self) -> Held {
+            Held { rows: self.0.values().sum::<i64>().unsigned_abs(), ..Held::default() }
+        }
+
         /// The row of the digit 7 is refused.
-        fn close(&mut self, out: &mut Output) -> Result<()> {
+        fn close(&mut self, _: Close, out: &mut Output) -> Result<()> {
+            out.closed += self.0.values().sum::<i64>().unsigned_abs();
             let rows = std::mem::take(&mut self.0).into_iter().enumerate();
             let mut columns = [const { Vec::new() }; 4];
             for (position, (digit, count)) in rows {

@@ -77,6 +77,9 @@ pub struct Checkpoint {
     /// The state of each stateful step, by name.
     #[serde(default)]
     pub states: BTreeMap<String, String>,
+    /// How far the event time of each step has come that has one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub times: BTreeMap<String, StepTime>,
     /// What steps made of many rows, which nobody makes again, by the name of the step.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub copies: BTreeMap<String, Copied>,
@@ -130,6 +133,26 @@ impl NamedFile {
         let sum = self.name.rsplit('-').next();
         self.bytes == bytes.len() as u64 && sum == Some(&Self::sum(bytes))
     }
+}
+
+/// How far the event time of a step has come, and what waits for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepTime {
+    /// The watermark, in microseconds since 1970; none before the first time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watermark_us: Option<i64>,
+    /// Windows that are open.
+    #[serde(default)]
+    pub windows: u64,
+    /// Rows in them.
+    #[serde(default)]
+    pub rows: u64,
+    /// When the first of them is closed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_us: Option<i64>,
+    /// When the last of them is closed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_us: Option<i64>,
 }
 
 /// What a step made in an epoch, as a replay takes it.

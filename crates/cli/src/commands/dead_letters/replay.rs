@@ -289,6 +289,7 @@ impl Replayer<'_> {
             assume: None,
             accept_loss: false,
             accept_gap: false,
+            flush_windows: false,
             standby: false,
             stop: self.stop.clone(),
         };

@@ -10,7 +10,7 @@ use contract::error::Context;
 use contract::record::{LOSSY, MESSAGE, POSITION};
 use contract::section::Value as Setting;
 use contract::source::Reject;
-use contract::transform::{EpochStart, Output};
+use contract::transform::{Close, EpochStart, Output};
 use contract::{Error, Result, Section};
 use plan::TestCase;
 use runtime::Pipeline;
@@ -74,7 +74,7 @@ pub fn run(pipeline: &Pipeline, case: &TestCase) -> Result<Seen> {
         }
         // The rows of a test are those of one epoch.
         let mut out = Output::default();
-        worker.close(&mut out)?;
+        worker.close(Close::All, &mut out)?;
         seen.take(node, out, &mut inboxes)?;
     }
     for (node, batches) in pipeline.sinks.iter().zip(&inboxes.sinks) {
