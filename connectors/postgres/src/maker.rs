@@ -16,6 +16,14 @@ use crate::{catalog, token};
 /// takes lies elsewhere, so that nobody could read it back.
 const NAMEABLE: [&str; 3] = ["r", "p", "f"];
 
+fn is_nameable(kind: &str) -> bool {
+    NAMEABLE.contains(&kind)
+}
+
+fn no_table(table: &TableName) -> String {
+    format!("\"{}\" is no table", table.shown())
+}
+
 /// The tables of a sink, by its settings.
 pub struct Maker {
     config: Config,
@@ -86,6 +94,21 @@ impl Maker {
         }
     }
 
+    /// Why no table can be made under a name that rows give: something else has it, such as an
+    /// index or a view.
+    ///
+    /// # Errors
+    /// From the server.
+    pub async fn taken(
+        &self,
+        connection: &Connection,
+        table: &TableName,
+    ) -> Result<Option<String>> {
+        let shape = catalog::shape(connection, catalog::SHAPE, table).await?;
+        let taken = shape.is_some_and(|shape| !is_nameable(&shape.kind));
+        Ok(taken.then(|| no_table(table)))
+    }
+
     /// How rows of these columns go into a table that is there, which gets a number.
     ///
     /// # Errors
@@ -105,8 +128,8 @@ impl Maker {
         let shape = catalog::shape(connection, catalog::SHAPE, table).await?;
         let shape = shape.ok_or_else(missing)?;
         let by_rows = self.tables.only().is_none();
-        if by_rows && !NAMEABLE.contains(&shape.kind.as_str()) {
-            return Err(Error::config(format!("\"{shown}\" is no table")));
+        if by_rows && !is_nameable(&shape.kind) {
+            return Err(Error::config(no_table(table)));
         }
         let columns = catalog::columns(connection, table).await?;
         let key = &self.config.upsert_by;

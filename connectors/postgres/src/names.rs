@@ -3,6 +3,7 @@
 //! Invariant: a row's table depends on nothing but the row, lies in the schema that the settings
 //! name, and is never the table of tokens.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, UInt32Array};
@@ -109,15 +110,24 @@ impl Tables {
             Named::ByRows(template) => template,
         };
         let groups = template.divide(&records)?;
-        let mut rows = vec![Vec::new(); groups.values.len()];
+        let names: Vec<_> =
+            groups.values.iter().map(|values| self.name(template, values)).collect();
+        // Different values may name one table, whose rows stay in their order.
+        let mut first: HashMap<&TableName, usize> = HashMap::new();
+        let numbers = names.iter().enumerate().map(|(number, name)| match name {
+            Ok(name) => *first.entry(name).or_insert(number),
+            Err(_) => number,
+        });
+        let numbers: Vec<_> = numbers.collect();
+        let mut rows = vec![Vec::new(); names.len()];
         for (row, group) in (0_u32..).zip(&groups.of_row) {
-            rows[*group as usize].push(row);
+            rows[numbers[*group as usize]].push(row);
         }
-        let divisions = groups.values.iter().zip(rows).filter(|(_, rows)| !rows.is_empty());
-        let divisions = divisions.map(|(values, rows)| {
+        let divisions = names.into_iter().zip(rows).filter(|(_, rows)| !rows.is_empty());
+        let divisions = divisions.map(|(table, rows)| {
             let records = take_record_batch(&records, &UInt32Array::from(rows));
             let records = records.bug("could not divide the rows of a batch")?;
-            Ok(Division { table: self.name(template, values), records })
+            Ok(Division { table, records })
         });
         divisions.collect()
     }
@@ -252,6 +262,13 @@ mod tests {
         assert_eq!(divided("t_{s}", &values), ["public.t_a [0, 3]", "public.t_B c [1]", null]);
         assert_eq!(divided("logs.{s}", &values), ["logs.a [0, 3]", "logs.B c [1]", null]);
         assert_eq!(divided("t", &values), ["public.t [0, 1, 2, 3]"]);
+    }
+
+    #[test]
+    fn rows_of_one_table_stay_in_their_order_whatever_values_name_it() {
+        let mut values = [Some("y"); 11];
+        (values[0], values[10]) = (Some("x1"), Some("x"));
+        assert_eq!(divided("t_{s}{n}", &values)[0], "public.t_x10 [0, 10]");
     }
 
     #[test]

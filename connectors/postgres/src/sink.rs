@@ -83,6 +83,9 @@ impl Shared {
             )));
         }
         if self.maker.makes_tables() {
+            if let Some(reason) = self.maker.taken(connection, table).await? {
+                return Ok(Err(reason));
+            }
             self.make_beside(ctx, table).await?;
         }
         match self.maker.fit(connection, (table, number), &ctx.schema).await {
