@@ -285,6 +285,19 @@ impl Finder {
         self.locate_candidate(candidate)
     }
 
+    /// Finds the file of one split that holds what was read of it up to a place. Where none does,
+    /// the one that holds what stands before its position: a new log may begin as an old one did.
+    ///
+    /// # Errors
+    /// As for [`Self::locate`].
+    pub fn locate_up_to(&mut self, known: &KnownSplit, place: &Position) -> Result<Option<Found>> {
+        let whole = KnownSplit { split: known.split.clone(), position: Some(place.clone()) };
+        match self.locate(&whole)? {
+            Some(found) => Ok(Some(found)),
+            None => self.locate(known),
+        }
+    }
+
     /// The same of a split and the position that it has.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use std::time::Instant;
 use contract::{Error, ErrorKind, Position, Result, SplitId};
 
 use crate::found::Found;
-use crate::identity::{Descriptor, are_related, family};
+use crate::identity::{Descriptor, Note, are_related, family};
 
 /// A known split, and its file once that is found.
 pub struct Candidate {
@@ -65,6 +65,11 @@ impl Candidate {
     pub fn is_in(&self, found: &Found) -> Result<Option<bool>> {
         let is_behind = |at: &Position| found.end().is_some_and(|end| at.at > end);
         if self.position.as_ref().is_some_and(is_behind) {
+            return Ok(Some(false));
+        }
+        let note = self.position.as_ref().map(Note::of).transpose()?.flatten();
+        // What was cut off and booked as lost is behind its position, whatever the file is now.
+        if note.is_some_and(|note| note.is_cut_off) {
             return Ok(Some(false));
         }
         if self.descriptor.is_settled && found.signature == self.descriptor.signature {

@@ -31,8 +31,16 @@ impl Finder {
         let mut places = from.into_iter().chain(places);
         let Some(first) = places.next() else { return Ok(None) };
         let split = known.split.clone();
-        let candidate = self.candidate(&KnownSplit { split, position: Some(first.clone()) })?;
-        let Some(found) = self.locate_candidate(begun(candidate)?)? else { return Ok(None) };
+        let at = |place: &Position| {
+            self.candidate(&KnownSplit { split: split.clone(), position: Some(place.clone()) })
+        };
+        // Who holds the last place is the file; else who holds the first.
+        let (whole, part) = (at(places.clone().last().unwrap_or(first))?, begun(at(first)?)?);
+        let found = match self.locate_candidate(whole)? {
+            Some(found) => Some(found),
+            None => self.locate_candidate(part)?,
+        };
+        let Some(found) = found else { return Ok(None) };
         let mut to = first.clone();
         for place in places {
             if found.end().is_some_and(|end| end < place.at)

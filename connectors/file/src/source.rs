@@ -150,7 +150,10 @@ impl Source for Files {
 
 /// The way to a position may be long in a compressed file: nobody is kept from looking meanwhile.
 fn open(finder: &Mutex<Finder>, known: &KnownSplit, reading: Reading) -> Result<Cursor> {
-    let located = locked(finder).locate(known)?;
+    let located = match &reading.until {
+        Until::Position(to) => locked(finder).locate_up_to(known, to)?,
+        _ => locked(finder).locate(known)?,
+    };
     // But for a recorded range, looking for splits again tells what there is instead.
     let found = located.ok_or_else(|| match reading.until {
         Until::Position(_) | Until::Proven { .. } => gone(),

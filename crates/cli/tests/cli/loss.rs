@@ -24,16 +24,21 @@ fn interrupted() -> Desk {
     desk.write("kept.log", "a\n1\nb\n");
     desk.write("gone.log", "c\n2\nd\n");
     desk.write("web.yaml", PIPELINE);
+    kill_decided(&desk);
+    for table in ["web", "dead_letters"] {
+        remove_files(&desk.path().join("logmill-data/lake").join(table));
+    }
+    desk
+}
+
+/// Runs it until its first epoch is decided, and dies.
+fn kill_decided(desk: &Desk) {
     let killed = desk
         .command(&["run", "web.yaml", "--until-end", "--quiet"])
         .env("LOGMILL_FAILPOINT", "decide.after:1")
         .status()
         .expect("the program starts");
     assert_eq!(killed.code(), None, "the epoch is decided");
-    for table in ["web", "dead_letters"] {
-        remove_files(&desk.path().join("logmill-data/lake").join(table));
-    }
-    desk
 }
 
 pub fn remove_files(folder: &Path) {
@@ -112,6 +117,34 @@ fn nothing_is_lost_where_everything_is_still_there() {
     desk.done(&["audit", "web.yaml"]);
 }
 
+/// A log that was rotated while its epoch is decided, and a new one that begins as it did.
+#[test]
+fn a_new_log_that_begins_alike_is_not_taken_for_the_rotated_one() {
+    let banner: String = (0..50).map(|line| format!("the server starts {line:08}\n")).collect();
+    let log = |what: &str, lines: usize| {
+        let lines = (0..lines).map(|line| format!("{what} {line:08}\n"));
+        banner.clone() + &lines.collect::<String>()
+    };
+    // One that is longer, with lines as long; one that is shorter.
+    for (lines, flag) in [(400, None), (10, None), (400, Some("--accept-loss"))] {
+        let desk = Desk::new();
+        desk.write("a.log", &log("old", 300));
+        desk.write("web.yaml", &PIPELINE.replace("[a-z]+", ".+").replace("*.log", "a.log*"));
+        kill_decided(&desk);
+        remove_files(&desk.path().join("logmill-data/lake/web"));
+        let path = |name: &str| desk.path().join(name);
+        std::fs::rename(path("a.log"), path("a.log.1")).expect("renamed");
+        desk.write("a.log", &log("new", lines));
+        let arguments = ["run", "web.yaml", "--until-end"].into_iter().chain(flag);
+        desk.done(&arguments.collect::<Vec<_>>());
+        let sql = "SELECT count(*), count(DISTINCT word) FROM web";
+        let counted = desk.done(&["query", sql, "--format", "csv"]).stdout;
+        let (rows, distinct) = (350 + 50 + lines, 350 + lines);
+        assert!(counted.ends_with(&format!("\n{rows},{distinct}\n")), "{flag:?}: {counted}");
+        desk.done(&["audit", "web.yaml"]);
+    }
+}
+
 /// A log in whose middle one line end is another byte since it was read.
 fn altered(byte: u8) -> Desk {
     let desk = Desk::new();
@@ -119,12 +152,7 @@ fn altered(byte: u8) -> Desk {
     desk.write("kept.log", &lines);
     let yaml = PIPELINE.replace("[a-z]+", ".+");
     desk.write("web.yaml", &yaml);
-    let killed = desk
-        .command(&["run", "web.yaml", "--until-end", "--quiet"])
-        .env("LOGMILL_FAILPOINT", "decide.after:1")
-        .status()
-        .expect("the program starts");
-    assert_eq!(killed.code(), None, "the epoch is decided");
+    kill_decided(&desk);
     remove_files(&desk.path().join("logmill-data/lake/web"));
     let mut bytes = lines.into_bytes();
     // A file is known by its first KiB and the last one that was read.
@@ -164,12 +192,7 @@ fn cut_off(bytes: usize) -> Desk {
     desk.write("kept.log", &lines);
     let also = "  also: { type: lake, input: parsed, table: also }\n";
     desk.write("web.yaml", &(PIPELINE.replace("[a-z]+", ".+") + also));
-    let killed = desk
-        .command(&["run", "web.yaml", "--until-end", "--quiet"])
-        .env("LOGMILL_FAILPOINT", "decide.after:1")
-        .status()
-        .expect("the program starts");
-    assert_eq!(killed.code(), None, "the epoch is decided");
+    kill_decided(&desk);
     remove_files(&desk.path().join("logmill-data/lake/web"));
     let file = std::fs::File::options().write(true).open(desk.path().join("kept.log"));
     file.expect("it is there").set_len(bytes as u64).expect("truncated");
@@ -234,12 +257,7 @@ fn a_file_of_a_few_lines_is_proven_line_by_line() {
     let desk = Desk::new();
     desk.write("kept.log", "a\nb\nc\nd\n");
     desk.write("web.yaml", PIPELINE);
-    let killed = desk
-        .command(&["run", "web.yaml", "--until-end", "--quiet"])
-        .env("LOGMILL_FAILPOINT", "decide.after:1")
-        .status()
-        .expect("the program starts");
-    assert_eq!(killed.code(), None, "the epoch is decided");
+    kill_decided(&desk);
     remove_files(&desk.path().join("logmill-data/lake/web"));
     desk.write("kept.log", "a\nb\ne\n");
     desk.done(&["run", "web.yaml", "--until-end", "--accept-loss"]);
@@ -263,12 +281,7 @@ fn of_a_small_file_that_was_cut_off_at_most_a_line_in_sixteen_comes_again() {
         let desk = Desk::new();
         desk.write("kept.log", &text(lines));
         desk.write("web.yaml", PIPELINE);
-        let killed = desk
-            .command(&["run", "web.yaml", "--until-end", "--quiet"])
-            .env("LOGMILL_FAILPOINT", "decide.after:1")
-            .status()
-            .expect("the program starts");
-        assert_eq!(killed.code(), None, "the epoch is decided");
+        kill_decided(&desk);
         remove_files(&desk.path().join("logmill-data/lake/web"));
         desk.write("kept.log", &text(kept));
         desk.done(&["run", "web.yaml", "--until-end", "--accept-loss"]);
@@ -361,12 +374,7 @@ fn a_named_file_that_is_gone_keeps_nobody_from_finishing_its_epoch() {
     desk.write("gone.log", "c\n2\nd\n");
     let named = PIPELINE.replace("['*.log']", "[kept.log, gone.log]");
     desk.write("web.yaml", &named);
-    let killed = desk
-        .command(&["run", "web.yaml", "--until-end", "--quiet"])
-        .env("LOGMILL_FAILPOINT", "decide.after:1")
-        .status()
-        .expect("the program starts");
-    assert_eq!(killed.code(), None, "the epoch is decided");
+    kill_decided(&desk);
     for table in ["web", "dead_letters"] {
         remove_files(&desk.path().join("logmill-data/lake").join(table));
     }
