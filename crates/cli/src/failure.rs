@@ -136,7 +136,10 @@ pub fn all_refused(records: u64, first: Option<FirstRefused>, global: &Global) -
         message.push_str(&format!("; the first, {split}@{position}{line}: {}", visible(&reason)));
     }
     let hint = match fitting {
-        Some(format) => format!("that record is written in format `{format}`"),
+        Some(format) => format!(
+            "that record is written in format `{format}`; if no parser refused it, the reason says \
+             what did"
+        ),
         None => "it is written in another format: look at its first lines; `custom` reads what a \
                  web server's own log format describes"
             .to_owned(),
