@@ -40,6 +40,8 @@ struct Copy {
     split: SplitId,
     /// Whether the file of the split held all of it.
     is_part: bool,
+    /// Whether it may be a log of its own.
+    is_twin: bool,
 }
 
 /// What waits.
@@ -66,7 +68,7 @@ impl Copies {
     /// A file holds nothing but the beginning of a split's file.
     pub fn note(&mut self, copy: &Found, split: SplitId) {
         let seen = copy.signature;
-        self.of.insert(seen.file(), Copy { seen, split, is_part: true });
+        self.of.insert(seen.file(), Copy { seen, split, is_part: true, is_twin: false });
     }
 
     /// Forgets files that are not there any more.
@@ -101,6 +103,10 @@ impl Copies {
                 left.push(found);
                 continue;
             };
+            if copy.is_some_and(|copy| copy.is_twin) && !candidate.is_inherited(&found, false)?.0 {
+                left.push(found);
+                continue;
+            }
             let position = candidate.position.clone();
             let is_in = match &position {
                 // What it had more than the log then may be something else than the log has now.
@@ -150,13 +156,45 @@ impl Copies {
             ));
             held.insert(file);
             let is_part = log.holds_all_of(found);
+            let seen = found.signature;
             let copy =
-                |split: &SplitId| Copy { seen: found.signature, split: split.clone(), is_part };
+                |split: &SplitId| Copy { seen, split: split.clone(), is_part, is_twin: false };
             copies.extend(split.map(copy));
         }
         unknown.retain(|found| !held.contains(&found.signature.file()));
         self.of.extend(copies.into_iter().map(|copy| (copy.seen.file(), copy)));
         waiting
+    }
+
+    /// Takes out the files that may be what is gone, restored as far as it is written: each is one
+    /// that begins so and ends too early.
+    pub fn hold_unfinished(
+        &mut self,
+        unknown: &mut Vec<Found>,
+        may_become: impl Fn(&Found) -> Result<bool>,
+        waiting: &mut Waiting,
+    ) -> Result<()> {
+        let mut left = Vec::new();
+        for found in std::mem::take(unknown) {
+            let is_new = found.from.is_none() && found.unchanged_for() < self.rotate_wait;
+            let wait = match is_new && may_become(&found)? {
+                true => self.wait(&found),
+                false => None,
+            };
+            let Some(wait) = wait else {
+                left.push(found);
+                continue;
+            };
+            waiting.look_again_in(wait);
+            waiting.warnings.push(format!(
+                "{:?} begins as a log that is gone did, and may not be all there yet; it is looked \
+                 at again in {}",
+                found.path,
+                Period(self.rotate_wait)
+            ));
+        }
+        *unknown = left;
+        Ok(())
     }
 
     /// Takes out the files that may be on their way to another name: of one that is moved to
@@ -173,7 +211,10 @@ impl Copies {
             match (wait, &twin) {
                 (Some(wait), Some(twin)) => {
                     waiting.look_again_in(wait);
-                    twin.split.iter().for_each(|split| self.note(&found, split.clone()));
+                    let (seen, is_part, is_twin) = (found.signature, true, true);
+                    let copy =
+                        |split: &SplitId| Copy { seen, split: split.clone(), is_part, is_twin };
+                    self.of.extend(twin.split.iter().map(|split| (seen.file(), copy(split))));
                 }
                 _ => {
                     left.push(found);

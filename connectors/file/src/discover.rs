@@ -21,10 +21,11 @@ use crate::config::{Included, Patterns, Repeated};
 use crate::copies::Copies;
 use crate::expand::expand;
 use crate::found::{Found, unreadable};
+use crate::graves::Graves;
 use crate::identity::{Descriptor, family};
 use crate::look::{Look, Looker, must_read};
 use crate::matching::{
-    Candidate, Failures, assign, ids_of, warning_if_filled, warning_if_replaced,
+    Candidate, Failures, Proof, assign, assign_by, ids_of, warning_if_filled, warning_if_replaced,
     warning_if_truncated, warning_of_cut_off,
 };
 use crate::missing;
@@ -44,6 +45,9 @@ pub struct Finder {
     /// Every split that was given out. A file that an attempt found and did not commit is not lost
     /// for the next one when it was renamed meanwhile.
     given: HashMap<SplitId, Given>,
+    /// What splits remembered about files of which a recorded range was not found there any more,
+    /// and what they would of those that hold it.
+    restored: HashMap<SplitId, (Arc<Descriptor>, Arc<Descriptor>)>,
     /// Warnings that were given already.
     said: HashSet<String>,
     /// Whether files that are named without a pattern were found to be readable once.
@@ -99,6 +103,7 @@ impl Finder {
             repeated: patterns.repeated,
             comparisons: Comparisons::default(),
             given: HashMap::new(),
+            restored: HashMap::new(),
             said: HashSet::new(),
             has_begun: false,
             copies: Copies::new(rotate_wait),
@@ -129,6 +134,13 @@ impl Finder {
         let since = since.map(|(id, given)| (id.clone(), None, given.descriptor.clone()));
         let since = since.map(|(id, position, of)| Candidate::new(id, position, of)).collect();
         attempt.add(since);
+        for candidate in &mut attempt.candidates {
+            if let Some((before, now)) = self.restored.get(&candidate.id)
+                && *before == candidate.descriptor
+            {
+                candidate.descriptor = now.clone();
+            }
+        }
         Ok(attempt)
     }
 
@@ -164,11 +176,18 @@ impl Finder {
         attempt.graves.pass_over(&mut unknown, &mut failures);
         let again_in = match self.repeated {
             Repeated::PassOver => {
-                self.wait_for_copies(&mut unknown, candidates, &mut named, &mut failures)?
+                let known = (&*candidates, &attempt.graves);
+                self.wait_for_copies(&mut unknown, known, &mut named, &mut failures)?
             }
             Repeated::Read => None,
         };
         let new = new_splits(unknown, attempt, &mut named.warnings)?;
+        let is_new = |path: &Path| {
+            let new = new.iter().filter_map(|one| one.found.as_ref());
+            new.into_iter().any(|found| found.path == path && found.from.is_none())
+        };
+        let alike = failures.alike.iter().filter(|(path, one)| one.is_taken || is_new(path));
+        named.warnings.extend(alike.map(|(path, one)| one.word(path)));
         let is_readable = named.unreadable.values().all(|one| !one.may_hold_records);
         let is_whole = is_readable && !failures.any_moved && failures.unreadable.is_empty();
         attempt.add(new);
@@ -201,12 +220,22 @@ impl Finder {
     fn wait_for_copies(
         &mut self,
         unknown: &mut Vec<Found>,
-        candidates: &[Candidate],
+        (candidates, graves): (&[Candidate], &Graves),
         named: &mut Named,
         failures: &mut Failures,
     ) -> Result<Option<Duration>> {
         named.warnings.extend(trail::pass_over_copies(unknown, candidates, failures)?);
         let mut waiting = self.copies.hold(unknown, candidates);
+        let may_become = |found: &Found| -> Result<bool> {
+            let gone = candidates.iter().filter(|one| one.found.is_none());
+            for one in gone {
+                if one.may_become(found)? {
+                    return Ok(true);
+                }
+            }
+            Ok(graves.may_become(found))
+        };
+        self.copies.hold_unfinished(unknown, may_become, &mut waiting)?;
         let twins = self.comparisons.twins(unknown, candidates, failures);
         self.copies.hold_twins(unknown, twins, &mut waiting);
         named.warnings.append(&mut waiting.warnings);
@@ -282,7 +311,7 @@ impl Finder {
     /// External: the file cannot be read. Bug: the split is not ours.
     pub fn locate(&mut self, known: &KnownSplit) -> Result<Option<Found>> {
         let candidate = self.candidate(known)?;
-        self.locate_candidate(candidate)
+        self.locate_candidate(candidate, Proof::History)
     }
 
     /// Finds the file of one split that holds what was read of it up to a place. Where none does,
@@ -292,9 +321,27 @@ impl Finder {
     /// As for [`Self::locate`].
     pub fn locate_up_to(&mut self, known: &KnownSplit, place: &Position) -> Result<Option<Found>> {
         let whole = KnownSplit { split: known.split.clone(), position: Some(place.clone()) };
-        match self.locate(&whole)? {
-            Some(found) => Ok(Some(found)),
-            None => self.locate(known),
+        for (known, proof) in [
+            (&whole, Proof::History),
+            (&whole, Proof::Bytes),
+            (known, Proof::History),
+            (known, Proof::Bytes),
+        ] {
+            let candidate = self.candidate(known)?;
+            if let Some(found) = self.locate_candidate(candidate.anew(), proof)? {
+                self.note_restored(&candidate, &found);
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A file that a recorded range is read from is that of its split, however it came to be.
+    pub fn note_restored(&mut self, candidate: &Candidate, found: &Found) {
+        if !candidate.is_file(found) {
+            let now = Descriptor { is_settled: false, ..found.descriptor() };
+            let before = candidate.descriptor.clone();
+            self.restored.insert(candidate.id.clone(), (before, now.into()));
         }
     }
 
@@ -302,14 +349,18 @@ impl Finder {
     ///
     /// # Errors
     /// External: the file cannot be read.
-    pub fn locate_candidate(&mut self, candidate: Candidate) -> Result<Option<Found>> {
+    pub fn locate_candidate(
+        &mut self,
+        candidate: Candidate,
+        proof: Proof,
+    ) -> Result<Option<Found>> {
         let mut candidates = [candidate];
         let there = must_read(self.looker.look(&candidates[0].descriptor.path.clone()));
         let mut failures = Failures::default();
-        assign(there?.into_iter().collect(), &mut candidates, &mut failures)?;
+        assign_by(proof, there?.into_iter().collect(), &mut candidates, &mut failures)?;
         if candidates[0].found.is_none() && failures.unreadable.is_empty() {
             let found = self.find()?.found;
-            let unknown = assign(found, &mut candidates, &mut failures)?;
+            let unknown = assign_by(proof, found, &mut candidates, &mut failures)?;
             self.find_rotated(&unknown, &mut candidates)?;
         }
         let [candidate] = candidates;

@@ -15,6 +15,12 @@ use formats::lines::before_holes;
 use crate::identity::{Descriptor, Fingerprint, Note, Signature, age, are_related, is_packed_name};
 use crate::packed::Way;
 use crate::stream::{Compared, Opened, Packing, is_damage};
+use crate::sum::Sum;
+
+/// How long a file may have been written that was written at once.
+const AT_ONCE_NS: i64 = 2_000_000_000;
+/// How many bytes more take a second.
+const BYTES_A_SECOND: u64 = 64 << 20;
 
 /// A file that was looked at.
 #[derive(Clone, Debug)]
@@ -88,13 +94,16 @@ impl Found {
             is_settled: self.signature.is_settled(),
             head: self.lasting.clone(),
             from: self.from.clone(),
+            made_ns: self.made_ns,
         }
     }
 
     /// Whether a split that remembers so much about its file would remember the same of this one.
     pub fn is_as(&self, descriptor: &Descriptor) -> bool {
-        let Descriptor { path, signature, is_settled, head, from } = descriptor;
+        let Descriptor { path, signature, is_settled, head, from, made_ns } = descriptor;
         *signature == self.signature
+            // Not what an earlier version did not note yet.
+            && (made_ns.is_none() || *made_ns == self.made_ns)
             && *is_settled == self.signature.is_settled()
             && *path == self.path
             && *head == self.lasting
@@ -105,6 +114,72 @@ impl Found {
     /// it was copied from.
     pub fn unchanged_for(&self) -> Duration {
         age(self.changed_ns)
+    }
+
+    /// Whether it was last written just then. Some programs hand on whole seconds alone.
+    pub fn has_time_of(&self, modified_ns: i64) -> bool {
+        const SECOND_NS: i64 = 1_000_000_000;
+        let ours = self.signature.modified_ns;
+        ours == modified_ns
+            || ours % SECOND_NS == 0 && ours == modified_ns - modified_ns % SECOND_NS
+    }
+
+    /// Whether it was made after it was last written: it has the time of what it was made from.
+    pub fn is_dated_back(&self) -> bool {
+        self.made_ns.is_some_and(|made_ns| self.signature.modified_ns < made_ns)
+    }
+
+    /// Whether it may have got its name behind its last byte, as what is written anew does.
+    pub fn may_be_renamed(&self) -> bool {
+        self.made_ns.is_none() || self.changed_ns > self.signature.modified_ns
+    }
+
+    /// Whether it may have been made of a log: compressed, or written at once.
+    pub fn may_be_copy(&self) -> bool {
+        self.is_packed || self.made_ns.is_none_or(|made_ns| self.is_written_at_once(made_ns))
+    }
+
+    /// Whether it was written at once, if it was made then: nobody writes a log so.
+    pub fn is_written_at_once(&self, made_ns: i64) -> bool {
+        let took = self.signature.modified_ns.saturating_sub(made_ns);
+        let more = (self.signature.size / BYTES_A_SECOND).cast_signed();
+        (0..=AT_ONCE_NS.saturating_add(more.saturating_mul(1_000_000_000))).contains(&took)
+    }
+
+    /// Whether it is compressed.
+    pub fn is_packed(&self) -> bool {
+        self.is_packed
+    }
+
+    /// Its first bytes, as many as a fingerprint covers.
+    pub fn first_bytes(&self) -> &[u8] {
+        &self.head
+    }
+
+    /// The bytes before a position, as many as a fingerprint covers; none if it ends before it, is
+    /// damaged or was moved.
+    ///
+    /// # Errors
+    /// External: the file cannot be read.
+    pub fn text_before(&self, at: i64) -> Result<Option<Vec<u8>>> {
+        let Some(opened) = self.open()? else { return Ok(None) };
+        match opened.near(at, u64::MAX, &Way::default()) {
+            Err(error) if is_damage(&error) => Ok(None),
+            Err(error) => Err(unreadable(&self.path, &error)),
+            Ok(placed) => Ok(placed.map(|placed| placed.recent.into_bytes())),
+        }
+    }
+
+    /// The sum of all bytes up to a position; none if there are fewer, or it was moved.
+    ///
+    /// # Errors
+    /// External: the file cannot be read.
+    pub fn sum_to(&self, at: i64) -> Result<Option<Sum>> {
+        let Some(opened) = self.open()? else { return Ok(None) };
+        match opened.sum_to(at) {
+            Err(error) if is_damage(&error) => Ok(None),
+            summed => summed.map_err(|error| unreadable(&self.path, &error)),
+        }
     }
 
     /// Whether another file can be a copy of it, taken now or before it grew: both are short, or

@@ -71,6 +71,11 @@ impl Recent {
         &self.0[self.0.iter().take_while(is_inside).count()..]
     }
 
+    /// All of them.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+
     /// Whether a line ends with the last of them.
     pub fn ends_line(&self) -> bool {
         self.0.last() == Some(&b'\n')
@@ -161,6 +166,10 @@ pub struct Descriptor {
     /// Where it begins, if what stands before was read of another file that it repeats.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Position>,
+    /// When the file was made, where the file system knows that: numbers of files that are gone are
+    /// given to new ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_ns: Option<i64>,
 }
 
 impl Descriptor {

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use crate::found::Found;
-use crate::identity::{family_name, file_name, unpacked};
+use crate::identity::{are_related, family_name, file_name, unpacked};
 use crate::stream::{Compared, Likeness};
 
 /// What is put behind the name of a log that is set aside.
@@ -24,11 +24,6 @@ const RSYNC_LETTERS: usize = 6;
 /// How long the last part of a name may be to tell the kind of a file, as `log` does.
 const KIND_BYTES_MAX: usize = 8;
 
-/// How long a file may have been written that was written at once.
-const AT_ONCE_NS: i64 = 2_000_000_000;
-/// How many bytes more take a second.
-const BYTES_A_SECOND: u64 = 64 << 20;
-
 /// How a file can have been made of another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Made {
@@ -38,6 +33,19 @@ enum Made {
     Before,
     /// In any way: either may have more.
     Somehow,
+}
+
+/// How the names and places of two files are related.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relation {
+    /// They are the same.
+    Path,
+    /// Rotation or compression can have made one of the other.
+    Kin,
+    /// They are those of two logs: one name in two folders, or another number.
+    Apart,
+    /// None of these.
+    Other,
 }
 
 /// Files that are kept, by what kin of theirs would be called.
@@ -118,6 +126,23 @@ impl Called {
     }
 }
 
+/// How the name and place of a file are related to those of one that is gone.
+pub fn relation(gone: &Path, found: &Path) -> Relation {
+    if gone == found {
+        return Relation::Path;
+    }
+    let (before, now) = (file_name(gone), file_name(found));
+    let is_made = made_by_name(now, before) != Made::Never;
+    let is_below = found.parent().and_then(Path::parent) == gone.parent();
+    let is_beside = gone.parent() == found.parent();
+    let is_one_family = are_related(gone, found) || made_by_name(before, now) != Made::Never;
+    match differ_in_numbers(before, now) {
+        _ if is_beside && (is_made || is_one_family) || is_below && is_made => Relation::Kin,
+        true => Relation::Apart,
+        false => Relation::Other,
+    }
+}
+
 fn may_be_kin(one: &Found, other: &Found) -> bool {
     made(one, other) != Made::Never || made(other, one) != Made::Never
 }
@@ -166,10 +191,8 @@ fn was_before(copy: &Found, log: &Found) -> bool {
 /// called: nobody writes a log so, but where many have a number.
 fn is_snapshot(copy: &Found, log: &Found) -> bool {
     let (Some(made_ns), Some(log_ns)) = (copy.made_ns, log.made_ns) else { return false };
-    let took = copy.signature.modified_ns.saturating_sub(made_ns);
-    let more = (copy.signature.size / BYTES_A_SECOND).cast_signed().saturating_mul(1_000_000_000);
     made_ns >= log_ns
-        && (0..=AT_ONCE_NS.saturating_add(more)).contains(&took)
+        && copy.is_written_at_once(made_ns)
         && !differ_in_numbers(file_name(&copy.path), file_name(&log.path))
 }
 

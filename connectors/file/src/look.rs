@@ -136,7 +136,14 @@ impl Looker {
         let signature = Signature::of(metadata);
         let key = signature.file();
         let seen = self.seen.get(&key).or_else(|| self.seen_before.get(&key));
-        let mut found = match seen.filter(|seen| seen.signature == signature) {
+        let changed_ns = metadata.ctime() * 1_000_000_000 + metadata.ctime_nsec();
+        let changed_ns = changed_ns.max(signature.modified_ns);
+        let made_ns = metadata.created().ok().map(nanoseconds);
+        // Programs set the time of the last write, never that of the last change.
+        let is_as = |seen: &&Found| {
+            seen.signature == signature && (seen.changed_ns, seen.made_ns) == (changed_ns, made_ns)
+        };
+        let mut found = match seen.filter(is_as) {
             Some(seen) => seen.clone().moved_to(path),
             None => match self.try_open(path, metadata) {
                 Ok(Some(found)) => found,
@@ -144,9 +151,7 @@ impl Looker {
                 Err(refused) => return Ok(Look::Refused(refused)),
             },
         };
-        let changed_ns = metadata.ctime() * 1_000_000_000 + metadata.ctime_nsec();
-        found.changed_ns = changed_ns.max(found.signature.modified_ns);
-        found.made_ns = metadata.created().ok().map(nanoseconds);
+        (found.changed_ns, found.made_ns) = (changed_ns, made_ns);
         if found.signature.is_settled() {
             self.seen.insert(key, found.clone());
         }

@@ -42,6 +42,18 @@ pub struct Failures {
     /// Whether some were moved between the look at them and the comparison, as by a rotation. They
     /// are left out: under the name that they have now the next listing finds them.
     pub any_moved: bool,
+    /// Those that hold what was read of something that is gone and that they may be, each with what
+    /// that was.
+    pub alike: HashMap<PathBuf, Alike>,
+}
+
+/// What a file holds that may be another one.
+#[derive(Debug)]
+pub struct Alike {
+    /// What was read, and how far, as a sentence goes on.
+    pub what: String,
+    /// Whether it is taken for the same.
+    pub is_taken: bool,
 }
 
 impl Candidate {
@@ -55,10 +67,32 @@ impl Candidate {
         Self { id, position, committed, descriptor, found, is_told, gone_since, is_finished, end }
     }
 
+    /// The same before anything was looked for.
+    #[must_use]
+    pub fn anew(&self) -> Self {
+        Self::new(self.id.clone(), self.position.clone(), self.descriptor.clone())
+    }
+
     /// Whether more than a few bytes tie a file to the split.
     pub fn is_tied(&self, found: &Found) -> bool {
         // A few bytes prove little: unrelated files often hold the same ones.
         self.descriptor.head.is_full() || are_related(&self.descriptor.path, &found.path)
+    }
+
+    /// Whether it is the very file that the split was last seen in, however it changed.
+    pub fn is_file(&self, found: &Found) -> bool {
+        let Descriptor { signature, made_ns, path, .. } = &*self.descriptor;
+        match (made_ns, found.made_ns) {
+            // The number of a file system may be another one after the machine began anew.
+            (Some(before), Some(now)) => *before == now && signature.inode == found.signature.inode,
+            _ if !signature.is_same_file(&found.signature) => false,
+            // An earlier version did not note it: what lies elsewhere and was made since is another
+            // one.
+            (None, Some(now)) => {
+                *path == found.path || now <= signature.modified_ns || found.is_dated_back()
+            }
+            (_, None) => true,
+        }
     }
 
     /// Whether a file holds what was read of this split; none if it was moved meanwhile.
@@ -72,7 +106,8 @@ impl Candidate {
         if note.is_some_and(|note| note.is_cut_off) {
             return Ok(Some(false));
         }
-        if self.descriptor.is_settled && found.signature == self.descriptor.signature {
+        let is_settled = self.descriptor.is_settled && self.is_file(found);
+        if is_settled && found.signature == self.descriptor.signature {
             return Ok(Some(true));
         }
         if !found.holds_head(&self.descriptor.head) {
@@ -85,6 +120,15 @@ impl Candidate {
     }
 }
 
+/// What makes a file that of a split, beside the bytes that were read of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// What names and times tell of how it came to be.
+    History,
+    /// Nothing: whoever reads compares what comes with what was recorded.
+    Bytes,
+}
+
 /// Gives each file to the split whose bytes it holds; returns the files that nobody knows. A file
 /// that cannot be read is left out this time.
 ///
@@ -95,35 +139,100 @@ pub fn assign(
     candidates: &mut [Candidate],
     failures: &mut Failures,
 ) -> Result<Vec<Found>> {
-    let mut pool = Pool { found: found.into_iter().map(Some).collect(), failures };
+    assign_by(Proof::History, found, candidates, failures)
+}
+
+/// The same by some proof.
+///
+/// # Errors
+/// As for [`assign`].
+pub fn assign_by(
+    proof: Proof,
+    found: Vec<Found>,
+    candidates: &mut [Candidate],
+    failures: &mut Failures,
+) -> Result<Vec<Found>> {
+    let mut pool = Pool::new(proof, found, failures);
+    // Of several splits that a file may belong to, the one that was read farthest has it.
+    let at = |one: &Candidate| one.position.as_ref().map_or(0, |position| position.at);
+    let mut order: Vec<_> = (0..candidates.len()).collect();
+    order.retain(|number| candidates[*number].found.is_none());
+    order.sort_by_key(|number| std::cmp::Reverse(at(&candidates[*number])));
     // The same file first, then the same path, then any: the order in which pairs are tried.
-    let files: HashMap<_, _> = pool.numbers(|found| found.signature.file());
-    for candidate in candidates.iter_mut().filter(|candidate| candidate.found.is_none()) {
-        let number = files.get(&candidate.descriptor.signature.file());
-        pool.give(number.copied(), candidate)?;
+    let successors = pool.successors(&order, candidates);
+    for number in &order {
+        let file = candidates[*number].descriptor.signature.file();
+        let place = pool.files.get(&file).copied();
+        if let Some(successor) = place.and_then(|place| successors.get(&place)) {
+            pool.give(place, &mut candidates[*successor])?;
+        }
+        pool.give(place, &mut candidates[*number])?;
     }
     let paths: HashMap<_, _> = pool.numbers(|found| found.path.clone());
-    for candidate in candidates.iter_mut().filter(|candidate| candidate.found.is_none()) {
+    for number in &order {
+        let candidate = &mut candidates[*number];
         pool.give(paths.get(&candidate.descriptor.path).copied(), candidate)?;
     }
-    pool.give_the_rest(candidates)?;
+    pool.give_the_rest(&order, candidates)?;
     Ok(pool.found.into_iter().flatten().collect())
 }
 
 /// Files that belong to no split yet.
 struct Pool<'a> {
     found: Vec<Option<Found>>,
+    /// The places of all that there were, by file system and number.
+    files: HashMap<(u64, u64), usize>,
+    /// When they were made.
+    made_ns: Vec<Option<i64>>,
+    proof: Proof,
     failures: &'a mut Failures,
 }
 
-impl Pool<'_> {
+impl<'a> Pool<'a> {
+    fn new(proof: Proof, found: Vec<Found>, failures: &'a mut Failures) -> Self {
+        let made_ns = found.iter().map(|found| found.made_ns).collect();
+        let found = found.into_iter().map(Some).collect();
+        let mut pool = Self { found, files: HashMap::new(), made_ns, proof, failures };
+        pool.files = pool.numbers(|found| found.signature.file());
+        pool
+    }
+
     fn numbers<K: std::hash::Hash + Eq>(&self, key: impl Fn(&Found) -> K) -> HashMap<K, usize> {
         let numbered = self.found.iter().enumerate();
         numbered.filter_map(|(number, found)| Some((key(found.as_ref()?), number))).collect()
     }
 
-    /// Gives files to splits that are tied to them by what both begin with, or by their names.
-    fn give_the_rest(&mut self, candidates: &mut [Candidate]) -> Result<()> {
+    /// By file, the split that was read at the path that the file has now, where its own file is
+    /// not there any more: while it was written under another name, the file may have been given a
+    /// split of its own. Who is read as that one already goes on so.
+    fn successors(&self, order: &[usize], candidates: &[Candidate]) -> HashMap<usize, usize> {
+        let is_there = |one: &Candidate| {
+            let place = self.files.get(&one.descriptor.signature.file());
+            place.and_then(|place| self.found[*place].as_ref()).is_some_and(|it| one.is_file(it))
+        };
+        let mut lost = HashMap::new();
+        for number in order {
+            let one = &candidates[*number];
+            if one.position.is_some() && !is_there(one) {
+                lost.entry(one.descriptor.path.as_path()).or_insert(*number);
+            }
+        }
+        let mut successors = HashMap::new();
+        for number in order.iter().filter(|number| !candidates[**number].is_told) {
+            let one = &candidates[*number];
+            let Some(place) = self.files.get(&one.descriptor.signature.file()) else { continue };
+            let path = self.found[*place].as_ref().map(|found| found.path.as_path());
+            let Some(other) = path.and_then(|path| lost.get(path)) else { continue };
+            if candidates[*other].position > one.position {
+                successors.insert(*place, *other);
+            }
+        }
+        successors
+    }
+
+    /// Gives files to splits that are tied to them by what both begin with, or by their names: first
+    /// those that have the time of the last write.
+    fn give_the_rest(&mut self, order: &[usize], candidates: &mut [Candidate]) -> Result<()> {
         if self.found.iter().all(Option::is_none) {
             return Ok(());
         }
@@ -136,45 +245,98 @@ impl Pool<'_> {
             }
             related.entry(family_of(&found.path)).or_default().push(number);
         }
-        for candidate in candidates.iter_mut().filter(|candidate| candidate.found.is_none()) {
-            let tied = match candidate.descriptor.head.is_full() {
-                true => alike.get(&candidate.descriptor.head.sha256),
-                false => related.get(&family_of(&candidate.descriptor.path)),
-            };
-            for number in tied.into_iter().flatten() {
-                self.give(Some(*number), candidate)?;
-                if candidate.found.is_some() {
-                    break;
+        for is_handed_on in [true, false] {
+            for number in order {
+                let candidate = &mut candidates[*number];
+                let tied = match candidate.descriptor.head.is_full() {
+                    true => alike.get(&candidate.descriptor.head.sha256),
+                    false => related.get(&family_of(&candidate.descriptor.path)),
+                };
+                let Some(tied) = tied else { continue };
+                let modified_ns = candidate.modified_ns()?;
+                for place in tied {
+                    let found = self.found[*place].as_ref();
+                    if found.is_some_and(|it| it.has_time_of(modified_ns) == is_handed_on) {
+                        self.give(Some(*place), candidate)?;
+                    }
                 }
             }
         }
         Ok(())
     }
 
-    /// Gives a file to a split if it holds what was read of it.
+    /// Gives a file to a split that has none if it holds what was read of it, and can be it.
     fn give(&mut self, number: Option<usize>, candidate: &mut Candidate) -> Result<()> {
-        let Some(place) = number.and_then(|number| self.found.get_mut(number)) else {
-            return Ok(());
-        };
-        let Some(found) = place else { return Ok(()) };
-        match candidate.is_in(found) {
-            Ok(Some(true)) => {
-                found.from.clone_from(&candidate.descriptor.from);
-                candidate.found = place.take();
+        let Some(number) = number.filter(|_| candidate.found.is_none()) else { return Ok(()) };
+        let Some(found) = &self.found[number] else { return Ok(()) };
+        match self.is_one(found, candidate) {
+            Ok(Some((true, alike))) => {
+                self.failures.note(&found.path, alike);
+                candidate.found = self.found[number].take();
+                if let Some(found) = &mut candidate.found {
+                    found.from.clone_from(&candidate.descriptor.from);
+                }
             }
-            Ok(Some(false)) => {}
+            Ok(Some((false, alike))) => self.failures.note(&found.path, alike),
             // As a new split it would be read again.
             Ok(None) => {
                 self.failures.any_moved = true;
-                *place = None;
+                self.found[number] = None;
             }
             Err(error) if error.kind() == ErrorKind::External => {
                 self.failures.unreadable.push((found.path.clone(), error));
-                *place = None;
+                self.found[number] = None;
             }
             Err(error) => return Err(error),
         }
         Ok(())
+    }
+
+    /// Whether a file is that of a split, and what is said of it; none if it was moved meanwhile.
+    fn is_one(
+        &self,
+        found: &Found,
+        candidate: &Candidate,
+    ) -> Result<Option<(bool, Option<Alike>)>> {
+        match candidate.is_in(found)? {
+            Some(true) if self.proof == Proof::History && !candidate.is_file(found) => {
+                candidate.is_inherited(found, self.is_there(candidate)).map(Some)
+            }
+            is_in => Ok(is_in.map(|is_in| (is_in, None))),
+        }
+    }
+
+    /// Whether the file that a split was last seen in is there, whatever it holds.
+    fn is_there(&self, candidate: &Candidate) -> bool {
+        let place = self.files.get(&candidate.descriptor.signature.file());
+        place.is_some_and(|place| match candidate.descriptor.made_ns {
+            None => true,
+            made_ns => self.made_ns[*place] == made_ns,
+        })
+    }
+}
+
+impl Failures {
+    /// Notes what a file holds.
+    pub fn note(&mut self, path: &Path, alike: Option<Alike>) {
+        self.alike.extend(alike.map(|alike| (path.to_owned(), alike)));
+    }
+}
+
+impl Alike {
+    /// What to say about the file.
+    pub fn word(&self, path: &Path) -> String {
+        let Self { what, is_taken } = self;
+        match is_taken {
+            true => format!(
+                "{path:?} is another file than before, and holds {what}: it was written anew, and is \
+                 read on behind that; a new log that begins with the same lines needs another name"
+            ),
+            false => format!(
+                "{path:?} holds {what}, which is gone, and nothing shows that it is the same log: \
+                 it is read as a new one; a log that is restored with its times (`cp -p`) is known"
+            ),
+        }
     }
 }
 
@@ -207,7 +369,7 @@ pub fn warning_if_truncated(found: &Found, candidates: &[Candidate]) -> Option<S
     let before = candidates
         .iter()
         .filter(|one| one.found.is_none())
-        .filter(|one| one.descriptor.signature.is_same_file(&found.signature))
+        .filter(|one| one.is_file(found))
         .max_by_key(|one| one.descriptor.signature.modified_ns)?;
     let position = before.position.as_ref().filter(|position| position.at > 0)?;
     let path = &found.path;
@@ -233,8 +395,7 @@ pub fn warning_if_replaced(found: &Found, candidates: &[Candidate]) -> Option<St
         .max_by_key(|one| one.descriptor.signature.modified_ns)?;
     let position = before.position.as_ref().filter(|position| position.at > 0)?;
     let (path, id) = (&found.path, &before.id);
-    let is_same_file = before.descriptor.signature.is_same_file(&found.signature);
-    (!is_same_file && found.is_replacement_of(&before.descriptor.head)).then(|| {
+    (!before.is_file(found) && found.is_replacement_of(&before.descriptor.head)).then(|| {
         format!(
             "file {path:?} was replaced by one that does not hold all that was read of \"{id}\" up \
              to byte {}; it is read as a new split",

@@ -9,7 +9,7 @@ use contract::{Position, Result};
 use crate::discover::Finder;
 use crate::found::Found;
 use crate::identity::{Descriptor, Note};
-use crate::matching::Candidate;
+use crate::matching::{Candidate, Proof};
 
 /// A file that was cut off, or is whole.
 pub struct Proven {
@@ -36,11 +36,19 @@ impl Finder {
         };
         // Who holds the last place is the file; else who holds the first.
         let (whole, part) = (at(places.clone().last().unwrap_or(first))?, begun(at(first)?)?);
-        let found = match self.locate_candidate(whole)? {
-            Some(found) => Some(found),
-            None => self.locate_candidate(part)?,
-        };
+        let mut found = None;
+        for (candidate, proof) in [
+            (&whole, Proof::History),
+            (&whole, Proof::Bytes),
+            (&part, Proof::History),
+            (&part, Proof::Bytes),
+        ] {
+            if found.is_none() {
+                found = self.locate_candidate(candidate.anew(), proof)?;
+            }
+        }
         let Some(found) = found else { return Ok(None) };
+        self.note_restored(&whole, &found);
         let mut to = first.clone();
         for place in places {
             if found.end().is_some_and(|end| end < place.at)

@@ -238,7 +238,8 @@ impl<'a> ByFile<'a> {
     /// The known split whose file this is already.
     fn split_of(&self, found: &Found) -> Option<&'a Candidate> {
         let those = self.0.get(&found.signature.file()).into_iter().flatten().copied();
-        those.into_iter().find(|one| matches!(one.is_in(found), Ok(Some(true))))
+        let mut those = those.into_iter().filter(|one| one.is_file(found));
+        those.find(|one| matches!(one.is_in(found), Ok(Some(true))))
     }
 }
 

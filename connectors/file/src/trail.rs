@@ -125,6 +125,16 @@ impl Trail {
         Some(Self { places, blocks, modified_ns })
     }
 
+    /// When what was read had been written, in nanoseconds since 1970; 1970 if nobody knows.
+    pub fn modified_ns(&self) -> i64 {
+        self.modified_ns
+    }
+
+    /// The sum of the whole blocks of all bytes before the position.
+    pub fn blocks(&self) -> u64 {
+        self.blocks
+    }
+
     /// The sum at the position, where the bytes before it are known.
     pub fn sum(&self, position: i64, before: &[u8]) -> Option<Sum> {
         Sum::resumed(self.blocks, position, before)
@@ -302,6 +312,25 @@ impl Opened {
             Err(error) => Err(error),
             Ok(()) => Ok(bytes),
         }
+    }
+
+    /// The sum of all bytes up to a position; none if there are fewer.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is damaged.
+    pub fn sum_to(&self, to: i64) -> io::Result<Option<Sum>> {
+        let Some(Placed { mut bytes, .. }) = self.from(0, u64::MAX)? else { return Ok(None) };
+        let (mut at, mut sum, mut piece) = (0, Sum::default(), Vec::new());
+        while at < to {
+            piece.clear();
+            let left = (to - at).min(PIECE_BYTES).cast_unsigned();
+            if bytes.by_ref().take(left).read_to_end(&mut piece)? == 0 {
+                return Ok(None);
+            }
+            sum.add(&piece);
+            at += piece.len() as i64;
+        }
+        Ok(Some(sum))
     }
 
     /// The last place that the file has, and its end; none if it disagrees with any that it has,

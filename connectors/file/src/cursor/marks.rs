@@ -47,7 +47,10 @@ impl Cursor {
         };
         let left_out = lines.bytes() - lines.consumed.len() as u64;
         let first = lines.gaps.first().filter(|gap| gap.position >= begin);
+        // Nobody copies what is rotated by its name to truncate it.
+        let is_log = self.path.file_name().is_some_and(|name| name == family(&self.path));
         let places = match (left_out, first) {
+            _ if !is_log && left_out == 0 => Vec::new(),
             (0, _) => line_begins(lines, begin),
             (_, Some(_)) => Vec::new(),
             // Nobody knows where they stood.
@@ -56,7 +59,7 @@ impl Cursor {
                 return Vec::new();
             }
         };
-        let is_line = begin > 0 && self.recent.ends_line();
+        let is_line = is_log && begin > 0 && self.recent.ends_line();
         let end = is_line.then(|| Place::end(begin, sum));
         let mut bytes = &lines.consumed[..];
         if let Some(gap) = first.filter(|_| left_out > 0) {
@@ -78,16 +81,15 @@ impl Cursor {
     }
 }
 
-/// The way to a position in a file, and the sum of all bytes before it; none if that is not known,
-/// or nobody copies such a file to truncate it.
+/// The way to a position in a plain file, and the sum of all bytes before it; none if that is not
+/// known.
 pub(super) fn trail(
     (path, opened): (&Path, &Opened),
     from: Option<&Position>,
     stop: Stop,
 ) -> Result<Option<(Trail, Sum)>> {
-    let is_log = opened.is_plain() && path.file_name().is_some_and(|name| name == family(path));
-    let is_log = is_log && matches!(stop, Stop::Never | Stop::AtEnd);
-    let trail = is_log.then(|| Trail::of(from)).transpose()?.flatten();
+    let is_followed = opened.is_plain() && matches!(stop, Stop::Never | Stop::AtEnd);
+    let trail = is_followed.then(|| Trail::of(from)).transpose()?.flatten();
     let Some(trail) = trail else { return Ok(None) };
     let at = from.map_or(0, |position| position.at);
     let before = opened.before(at).map_err(|error| unreadable(path, at, error))?;

@@ -141,7 +141,7 @@ pub struct Cursor {
     /// What waits at the end that was read last.
     held: Option<Held>,
     /// The way to the position of `lines`, and the sum of all bytes before it; none of a file that
-    /// nobody copies to truncate it, or whose first bytes were not read here.
+    /// is not plain, or of which that was not noted before.
     trail: Option<(Trail, Sum)>,
 }
 

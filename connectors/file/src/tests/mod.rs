@@ -8,6 +8,7 @@ mod gzip;
 mod holes;
 mod hostile;
 mod identity;
+mod inheritance;
 mod meanwhile;
 mod members;
 mod proof;
@@ -71,12 +72,20 @@ impl Bench {
     }
 
     /// A file that was last written long ago.
-    fn write_old(&self, name: &str, text: &str) {
-        self.write(name, text);
-        let file = fs::OpenOptions::new().append(true).open(self.path(name));
+    fn write_old(&self, name: &str, bytes: impl AsRef<[u8]>) {
+        self.write(name, bytes);
         let hour = std::time::Duration::from_secs(3600);
-        file.and_then(|file| file.set_modified(std::time::SystemTime::now() - hour))
-            .expect("a file can be written");
+        self.set_modified(name, std::time::SystemTime::now() - hour);
+    }
+
+    fn modified(&self, name: &str) -> std::time::SystemTime {
+        let metadata = fs::metadata(self.path(name));
+        metadata.and_then(|metadata| metadata.modified()).expect("it is there")
+    }
+
+    fn set_modified(&self, name: &str, time: std::time::SystemTime) {
+        let file = fs::OpenOptions::new().append(true).open(self.path(name));
+        file.and_then(|file| file.set_modified(time)).expect("a file can be written");
     }
 
     fn append(&self, name: &str, bytes: impl AsRef<[u8]>) {
@@ -195,6 +204,11 @@ fn gzip(bytes: impl AsRef<[u8]>) -> Vec<u8> {
 
 fn zstd(bytes: impl AsRef<[u8]>) -> Vec<u8> {
     zstd::encode_all(bytes.as_ref(), 1).expect("memory takes it")
+}
+
+/// The same with times.
+fn dated_lines(name: &str, lines: std::ops::Range<usize>) -> String {
+    lines.map(|number| format!("2026-11-28T10:00:{:02}Z {name} {number}\n", number % 60)).collect()
 }
 
 /// Numbered lines, more than a fingerprint covers.

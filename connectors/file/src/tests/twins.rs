@@ -170,8 +170,10 @@ async fn a_file_that_is_moved_to_another_file_system_is_read_once() {
         assert_eq!(found.splits.len(), 1, "{found:?}");
         assert!(found.again_in.is_some_and(|wait| !wait.is_zero()), "{found:?}");
         bench.write("archive/a.log", BEAT.repeat(300));
+        bench.set_modified("archive/a.log", bench.modified("logs/a.log"));
         bench.discover().await;
         bench.remove("logs/a.log");
+        bench.discover().await;
         bench.append("archive/a.log", BEAT);
         let lines = if is_known { 1 } else { 301 };
         let said = counts(&mut bench).await;

@@ -1,0 +1,210 @@
+//! Whether a new file can be one that is gone: renamed, moved, compressed, restored or written
+//! anew. Equal bytes alone do not say so, as logs without times often hold the same lines.
+//!
+//! Decided by where both lie, what they are called and when they were made and written; where that
+//! leaves it open, by whether the lines have times, as equal ones then are those of one log.
+//!
+//! Invariant: what leaves it open is another log. Read twice it can be seen, passed over it is lost.
+
+use contract::{Position, Result};
+
+use crate::found::Found;
+use crate::kin::{Relation, relation};
+use crate::matching::{Alike, Candidate};
+use crate::sum::Sum;
+use crate::trail::Trail;
+
+/// So many digits has a number of seconds, or of thousandths, millionths or billionths of them,
+/// since 1970.
+const EPOCH_DIGITS: [usize; 4] = [10, 13, 16, 19];
+/// How far before a clock time its date begins.
+const DATE_BYTES_MAX: usize = 24;
+/// How long a clock time is: `23:59:59`.
+const CLOCK_BYTES: usize = 8;
+
+/// What speaks for a new file being one that is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Evidence {
+    /// Times and names explain how it came to be.
+    Explained,
+    /// It took the place of the other one, as a program does that writes a file anew.
+    Replaced,
+    /// The times in its lines decide.
+    Lines,
+    /// Nothing: such names are those of logs of their own.
+    Nothing,
+}
+
+/// What is known of a file that is gone.
+#[derive(Clone, Copy, Debug)]
+pub struct Traces {
+    /// How its name and place are related to those of the new one.
+    pub relation: Relation,
+    /// When it was last written, as far as that was seen; none if nobody knows.
+    pub modified_ns: Option<i64>,
+    /// Whether a look found it gone, and nothing in its place.
+    pub was_missed: bool,
+    /// Whether the new one may have been made of it by rotation or compression.
+    pub may_be_copied: bool,
+}
+
+/// What speaks for a file being one that is gone, if it holds what was read of that.
+pub fn evidence(found: &Found, before: &Traces) -> Evidence {
+    let Traces { relation, modified_ns, was_missed, may_be_copied } = *before;
+    if modified_ns.is_some_and(|modified_ns| found.has_time_of(modified_ns)) {
+        return Evidence::Explained;
+    }
+    let was_there = found.made_ns.zip(modified_ns).is_some_and(|(made, modified)| made < modified);
+    let is_explained = was_there || found.is_dated_back();
+    match relation {
+        Relation::Path | Relation::Kin if is_explained => Evidence::Explained,
+        Relation::Path if !was_missed && found.may_be_renamed() => Evidence::Replaced,
+        Relation::Kin if may_be_copied => Evidence::Explained,
+        Relation::Apart if !found.is_dated_back() => Evidence::Nothing,
+        _ => Evidence::Lines,
+    }
+}
+
+impl Candidate {
+    /// When its file was last written, as far as that was seen.
+    ///
+    /// # Errors
+    /// Bug: the position is not ours.
+    pub fn modified_ns(&self) -> Result<i64> {
+        let trail = Trail::of(self.position.as_ref())?.unwrap_or_default();
+        Ok(self.descriptor.signature.modified_ns.max(trail.modified_ns()))
+    }
+
+    /// What speaks for another file being that of this split; `is_truncated` says whether that is
+    /// there still, with other bytes.
+    ///
+    /// # Errors
+    /// Bug: the position is not ours.
+    pub fn evidence(&self, found: &Found, is_truncated: bool) -> Result<Evidence> {
+        Ok(evidence(
+            found,
+            &Traces {
+                relation: relation(&self.descriptor.path, &found.path),
+                modified_ns: Some(self.modified_ns()?),
+                was_missed: self.gone_since.is_some(),
+                may_be_copied: is_truncated || found.may_be_copy(),
+            },
+        ))
+    }
+
+    /// Whether another file than that of this split, which holds what was read of it, can be that
+    /// file all the same, and what is said of it.
+    ///
+    /// # Errors
+    /// External: the file cannot be read. Bug: the position is not ours.
+    pub fn is_inherited(&self, found: &Found, is_truncated: bool) -> Result<(bool, Option<Alike>)> {
+        let position = self.position.as_ref().filter(|position| position.at > 0);
+        let evidence = self.evidence(found, is_truncated)?;
+        let is_taken = match evidence {
+            Evidence::Explained => return Ok((true, None)),
+            Evidence::Replaced => found.has_sum(position, self.blocks()?)?,
+            Evidence::Lines => found.proves(position, self.blocks()?)?,
+            Evidence::Nothing => false,
+        };
+        let is_proven = is_taken && evidence == Evidence::Lines;
+        let alike = position.filter(|_| !is_proven).map(|position| Alike {
+            what: format!("what was read of \"{}\" up to byte {}", self.id, position.at),
+            is_taken,
+        });
+        Ok((is_taken, alike))
+    }
+
+    /// Whether a file may become that of this split while it is written: it begins so, and ends
+    /// before the position, or nobody knows where.
+    ///
+    /// # Errors
+    /// Bug: the position is not ours.
+    pub fn may_become(&self, found: &Found) -> Result<bool> {
+        let Some(position) = &self.position else { return Ok(false) };
+        let head = &self.descriptor.head;
+        let begins = head.is_full() && found.holds_head(head);
+        let ends = found.end().is_none_or(|end| end < position.at);
+        Ok(begins && ends && self.evidence(found, false)? != Evidence::Nothing)
+    }
+
+    /// The sum of what was read of its file, if it is known.
+    fn blocks(&self) -> Result<Option<u64>> {
+        Ok(Trail::of(self.position.as_ref())?.map(|trail| trail.blocks()))
+    }
+}
+
+impl Found {
+    /// Whether the lines that it has before a position have times, and all bytes up to there have a
+    /// sum, if that is known.
+    ///
+    /// # Errors
+    /// External: it cannot be read.
+    pub fn proves(&self, position: Option<&Position>, blocks: Option<u64>) -> Result<bool> {
+        let text = match position {
+            None => Some(self.first_bytes().to_vec()),
+            Some(position) => self.text_before(position.at)?,
+        };
+        let has_times = text.is_some_and(|text| has_times(&text));
+        Ok(has_times && self.has_sum(position, blocks)?)
+    }
+
+    /// Whether all bytes up to a position have a sum, if one is known.
+    ///
+    /// # Errors
+    /// External: it cannot be read.
+    pub fn has_sum(&self, position: Option<&Position>, blocks: Option<u64>) -> Result<bool> {
+        let (Some(position), Some(blocks)) = (position, blocks) else { return Ok(true) };
+        Ok(self.sum_to(position.at)?.as_ref().map(Sum::blocks) == Some(blocks))
+    }
+}
+
+/// Whether lines say when they were written: a date and a clock time, or seconds since 1970. A
+/// clock time alone comes again every day, and as a duration always.
+fn has_times(text: &[u8]) -> bool {
+    text.split(|byte| *byte == b'\n').any(|line| has_clock(line) || has_epoch(line))
+}
+
+fn has_clock(line: &[u8]) -> bool {
+    line.windows(CLOCK_BYTES).enumerate().any(|(at, clock)| {
+        let digits = [0, 1, 3, 4, 6, 7].iter().all(|place| clock[*place].is_ascii_digit());
+        let is_clock = digits && clock[2] == b':' && clock[5] == b':';
+        let date = &line[at.saturating_sub(DATE_BYTES_MAX)..at];
+        is_clock && date.iter().any(u8::is_ascii_digit)
+    })
+}
+
+fn has_epoch(line: &[u8]) -> bool {
+    let numbers = line.split(|byte| !byte.is_ascii_digit());
+    numbers.into_iter().any(|digits| {
+        EPOCH_DIGITS.contains(&digits.len()) && digits.first().is_some_and(|first| *first == b'1')
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_have_times_where_no_later_line_can_be_equal() {
+        for line in [
+            "2026-11-28T10:00:01Z GET /",
+            "192.0.2.1 - - [28/Nov/2026:10:00:01 +0000] \"GET / HTTP/1.1\" 200",
+            "Nov  8 10:00:01 host sshd[1]: session opened",
+            "20261128 10:00:01 ok",
+            "1732800000.123 TCP_MISS",
+            "{\"ts\":1732800000123}",
+        ] {
+            assert!(has_times(line.as_bytes()), "{line}");
+        }
+        for line in [
+            "heartbeat ok",
+            "10:00:01 heartbeat ok",
+            "step one took 10:20",
+            "line number 00000001",
+            "id 2732800000",
+            "12345678901",
+        ] {
+            assert!(!has_times(line.as_bytes()), "{line}");
+        }
+    }
+}
