@@ -22,7 +22,7 @@ use crate::copies::Copies;
 use crate::expand::expand;
 use crate::found::{Found, unreadable};
 use crate::graves::Graves;
-use crate::identity::{Descriptor, family};
+use crate::identity::{Descriptor, Signature, family};
 use crate::look::{Look, Looker, must_read};
 use crate::matching::{
     Candidate, Failures, Proof, assign, assign_by, ids_of, warning_if_filled, warning_if_replaced,
@@ -48,6 +48,8 @@ pub struct Finder {
     /// What splits remembered about files of which a recorded range was not found there any more,
     /// and what they would of those that hold it.
     restored: HashMap<SplitId, (Arc<Descriptor>, Arc<Descriptor>)>,
+    /// Splits whose readers did not find what was read of them, in files that looked so.
+    doubted: HashMap<SplitId, Signature>,
     /// Warnings that were given already.
     said: HashSet<String>,
     /// Whether files that are named without a pattern were found to be readable once.
@@ -66,6 +68,11 @@ pub struct Whereabouts {
 }
 
 impl Whereabouts {
+    /// A reader did not find what was read of the split, in a file that looks so.
+    pub fn doubt(&self, signature: Signature) {
+        locked(&self.finder).doubted.insert(self.split.id.clone(), signature);
+    }
+
     /// Whether some file certainly holds what was read up to a position.
     pub fn hold(&self, position: Position) -> bool {
         let known = KnownSplit { split: self.split.clone(), position: Some(position) };
@@ -104,6 +111,7 @@ impl Finder {
             comparisons: Comparisons::default(),
             given: HashMap::new(),
             restored: HashMap::new(),
+            doubted: HashMap::new(),
             said: HashSet::new(),
             has_begun: false,
             copies: Copies::new(rotate_wait),
@@ -164,6 +172,7 @@ impl Finder {
         let found = std::mem::take(&mut named.found);
         self.copies.retain(&found);
         let candidates = attempt.candidates.as_mut_slice();
+        self.look_closely(candidates);
         let Sorted { kept, repeats, copies, holds_back } = match self.repeated {
             Repeated::PassOver => self.comparisons.without_copies(found, candidates, &mut failures),
             Repeated::Read => Sorted::all(found),
@@ -213,6 +222,19 @@ impl Finder {
             again_in,
             assigned: None,
         })
+    }
+
+    /// Has the bytes of files compared that look as they did and were rewritten all the same.
+    fn look_closely(&self, candidates: &mut [Candidate]) {
+        for (id, signature) in &self.doubted {
+            let place = candidates.binary_search_by(|one| one.id.cmp(id));
+            let Some(candidate) = place.ok().map(|place| &mut candidates[place]) else { continue };
+            if candidate.descriptor.signature == *signature && candidate.descriptor.is_settled {
+                let descriptor =
+                    Descriptor { is_settled: false, ..(*candidate.descriptor).clone() };
+                candidate.descriptor = descriptor.into();
+            }
+        }
     }
 
     /// Takes out of the files that nobody knows those that may turn out to be copies; returns after

@@ -95,19 +95,28 @@ impl Found {
             head: self.lasting.clone(),
             from: self.from.clone(),
             made_ns: self.made_ns,
+            // What is compressed is renamed often, and costs much to look into.
+            changed_ns: (!self.is_packed).then_some(self.changed_ns),
         }
     }
 
     /// Whether a split that remembers so much about its file would remember the same of this one.
     pub fn is_as(&self, descriptor: &Descriptor) -> bool {
-        let Descriptor { path, signature, is_settled, head, from, made_ns } = descriptor;
+        let Descriptor { path, signature, is_settled, head, from, made_ns, .. } = descriptor;
         *signature == self.signature
             // Not what an earlier version did not note yet.
             && (made_ns.is_none() || *made_ns == self.made_ns)
+            && self.is_unchanged(descriptor)
             && *is_settled == self.signature.is_settled()
             && *path == self.path
             && *head == self.lasting
             && *from == self.from
+    }
+
+    /// Whether nothing about it was changed since it was described, as far as that was noted.
+    pub fn is_unchanged(&self, descriptor: &Descriptor) -> bool {
+        let changed_ns = descriptor.changed_ns.filter(|_| !self.is_packed);
+        changed_ns.is_none_or(|changed_ns| changed_ns == self.changed_ns)
     }
 
     /// For how long nothing about it changed: a copy may carry the time of the last write of what

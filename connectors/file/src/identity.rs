@@ -170,6 +170,10 @@ pub struct Descriptor {
     /// given to new ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub made_ns: Option<i64>,
+    /// When bytes, name or rights of a plain file were changed last: unlike the time of the last
+    /// write, nobody sets that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed_ns: Option<i64>,
 }
 
 impl Descriptor {

@@ -106,7 +106,9 @@ impl Candidate {
         if note.is_some_and(|note| note.is_cut_off) {
             return Ok(Some(false));
         }
-        let is_settled = self.descriptor.is_settled && self.is_file(found);
+        let is_settled = self.descriptor.is_settled
+            && self.is_file(found)
+            && found.is_unchanged(&self.descriptor);
         if is_settled && found.signature == self.descriptor.signature {
             return Ok(Some(true));
         }

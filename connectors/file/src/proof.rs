@@ -8,7 +8,7 @@ use contract::{Position, Result};
 
 use crate::discover::Finder;
 use crate::found::Found;
-use crate::identity::{Descriptor, Note};
+use crate::identity::{Descriptor, Fingerprint, Note};
 use crate::matching::{Candidate, Proof};
 
 /// A file that was cut off, or is whole.
@@ -88,6 +88,15 @@ pub fn cut_off(to: &Position) -> Result<Position> {
     with_cut_off(to, true)
 }
 
+/// The same of a split of which nothing is left behind the position that it had.
+///
+/// # Errors
+/// Bug: the position is not ours.
+pub fn cut_off_before(position: Option<&Position>) -> Result<Position> {
+    let begin = || Position::new(0).with_note(Note::of_line(Fingerprint::of(b"")).to_text());
+    cut_off(&position.cloned().unwrap_or_else(begin))
+}
+
 /// Where a file goes on, as a split of its own, that holds what was read of a split before its file
 /// was cut off; none if it does not.
 ///
@@ -97,7 +106,7 @@ pub fn goes_on(found: &Found, candidates: &[Candidate]) -> Result<Option<Positio
     let mut newest: Option<Position> = None;
     for candidate in candidates.iter().filter(|one| one.found.is_none()) {
         let Some(position) = &candidate.position else { continue };
-        if !Note::of(position)?.is_some_and(|note| note.is_cut_off) {
+        if position.at == 0 || !Note::of(position)?.is_some_and(|note| note.is_cut_off) {
             continue;
         }
         let position = Some(with_cut_off(position, false)?);

@@ -138,12 +138,15 @@ impl Source for Files {
                 let places = marks.iter().chain([to]).cloned().collect();
                 open_proven(finder, &known, places, reading)
             }
-            _ => open(finder, &known, reading).map(|cursor| (cursor, None)),
+            _ => open(finder, &known, reading).map(|cursor| (Some(cursor), None)),
         });
         let (cursor, cut_off) = opened
             .await
             .map_err(|error| error.context(format!("could not open split \"{}\"", split.id)))?;
-        let tail = Tail::new(cursor, self.config.poll_interval.0);
+        let tail = match cursor {
+            Some(cursor) => Tail::new(cursor, self.config.poll_interval.0),
+            None => Tail::ended(split.id.clone(), self.points.clone()),
+        };
         Ok(Box::new(tail.with_cut_off(cut_off)))
     }
 }
@@ -162,18 +165,22 @@ fn open(finder: &Mutex<Finder>, known: &KnownSplit, reading: Reading) -> Result<
     cursor(found, reading)
 }
 
-/// Opens what is left of a recorded range, and says where the file was cut off, if it was.
+/// Opens what is left of a recorded range, and says where the file was cut off, if it was: no
+/// cursor where nothing is.
 fn open_proven(
     finder: &Mutex<Finder>,
     known: &KnownSplit,
     places: Vec<Position>,
     mut reading: Reading,
-) -> Result<(Cursor, Option<Position>)> {
-    let Proven { found, to } = locked(finder).prove(known, &places)?.ok_or_else(gone)?;
+) -> Result<(Option<Cursor>, Option<Position>)> {
+    let Some(Proven { found, to }) = locked(finder).prove(known, &places)? else {
+        let cut_off = proof::cut_off_before(known.position.as_ref())?;
+        return Ok((None, Some(cut_off)));
+    };
     let is_whole = places.last() == Some(&to);
     let cut_off = (!is_whole).then(|| proof::cut_off(&to)).transpose()?;
     reading.until = Until::Position(to);
-    Ok((cursor(found, reading)?, cut_off))
+    Ok((Some(cursor(found, reading)?), cut_off))
 }
 
 /// What nobody finds any more.

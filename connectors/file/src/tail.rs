@@ -58,6 +58,13 @@ impl Tail {
         Self { state, poll_interval, quiet_looks, lag, room, points, split, has_end, cut_off }
     }
 
+    /// Reads nothing, as nothing is left.
+    pub fn ended(split: SplitId, points: Arc<Points>) -> Self {
+        let (state, lag, poll_interval) = (State::Ended, Lag::default(), Duration::ZERO);
+        let (quiet_looks, room, has_end, cut_off) = (0, 0, true, None);
+        Self { state, poll_interval, quiet_looks, lag, room, points, split, has_end, cut_off }
+    }
+
     /// Ends with a position, behind which the file was cut off.
     pub fn with_cut_off(self, cut_off: Option<Position>) -> Self {
         Self { cut_off, ..self }

@@ -491,6 +491,7 @@ impl Cursor {
     /// only if no other file has all of it.
     fn leave(&mut self) -> Result<Step> {
         let (path, position) = (self.path.display(), self.lines.at());
+        self.whereabouts.doubt(self.opened.signature);
         match self.stop {
             Stop::Never => {}
             Stop::AtEnd => return Err(changed(&self.path, position, self.stop).retryable()),

@@ -21,7 +21,7 @@ async fn look(discoverer: &mut Box<dyn Discoverer>, moved: Moved) -> Differences
 async fn an_attempt_is_told_all_at_first_and_then_what_changed() {
     let bench = Bench::new();
     for name in ["a", "b", "c"] {
-        bench.write_old(name, &format!("{name}\n").repeat(1_000));
+        bench.write_old(name, format!("{name}\n").repeat(1_000));
     }
     let mut attempt = bench.source.discover(Some(Vec::new()));
     let mut said = async |moved| names(&bench, look(&mut attempt, moved).await);
@@ -33,7 +33,7 @@ async fn an_attempt_is_told_all_at_first_and_then_what_changed() {
     bench.remove("c");
     assert_eq!(said(Moved::new()).await.1, [("c".to_owned(), Some(2_000))]);
     assert_eq!(said(Moved::new()).await.1, []);
-    bench.write_old("c", &"c\n".repeat(1_000));
+    bench.write_old("c", "c\n".repeat(1_000));
     assert_eq!(said(Moved::new()).await, (vec!["c".into()], vec![]), "it is back");
 }
 
@@ -51,14 +51,14 @@ async fn what_an_attempt_found_and_did_not_commit_is_found_by_the_next_one() {
 #[tokio::test]
 async fn a_file_that_was_rewritten_is_told_by_how_far_it_was_committed() {
     let mut bench = Bench::new();
-    bench.write_old("a", &"one\n".repeat(500));
+    bench.write_old("a", "one\n".repeat(500));
     let mut attempt = bench.source.discover(Some(Vec::new()));
     look(&mut attempt, Moved::new()).await;
     bench.read().await;
     let position: Position = bench.known[0].position.clone().expect("it was read");
     let moved = Moved::from([(bench.known[0].split.id.clone(), position)]);
     // The same beginning, but not what stands before the position.
-    bench.write_old("a", &format!("{}{}", "one\n".repeat(300), "two\n".repeat(300)));
+    bench.write_old("a", format!("{}{}", "one\n".repeat(300), "two\n".repeat(300)));
     let said = names(&bench, look(&mut attempt, moved).await);
     assert_eq!(said.0, ["a#2"]);
     assert_eq!(said.1, [("a".to_owned(), Some(2_000))]);

@@ -91,7 +91,7 @@ async fn names_that_rotation_does_not_give_are_those_of_logs() {
 #[tokio::test]
 async fn what_was_rotated_by_its_name_before_the_log_was_made_is_no_copy_of_it() {
     let mut bench = Bench::new();
-    bench.write_old("a.log", &BEAT.repeat(300));
+    bench.write_old("a.log", BEAT.repeat(300));
     bench.rename("a.log", "a.log.1");
     bench.write("a.log.2.gz", gzip(BEAT.repeat(400)));
     let file = OpenOptions::new().write(true).open(bench.path("a.log.2.gz")).expect("a file");

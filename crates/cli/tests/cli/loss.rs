@@ -79,6 +79,13 @@ fn what_is_lost_is_booked_and_the_rest_delivered() {
     assert_eq!(words(&desk), "word a b e ");
     let audit = desk.done(&["audit", "web.yaml"]).stdout;
     assert!(audit.contains("2 booked as lost with `--accept-loss`"), "{audit}");
+    // What is brought back comes, as another split.
+    desk.write("gone.log", "c\n2\nd\n");
+    for _ in 0..2 {
+        desk.done(&["run", "web.yaml", "--until-end"]);
+        assert_eq!(words(&desk), "word a b c d e ");
+    }
+    desk.done(&["audit", "web.yaml"]);
 }
 
 #[test]

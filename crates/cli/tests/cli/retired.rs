@@ -24,9 +24,10 @@ fn desk(pipeline: &str) -> Desk {
     desk
 }
 
-/// Lines of which no two files have the same, more than a KiB.
+/// Lines of which no two files have the same, more than a KiB, with times.
 fn lines(name: &str, count: usize) -> String {
-    (0..count).map(|number| format!("{name} line {number}, long enough to count\n")).collect()
+    let line = |number| format!("2026-11-28 10:00:00 {name} line {number}, long enough\n");
+    (0..count).map(line).collect()
 }
 
 impl Desk {
