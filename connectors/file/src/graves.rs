@@ -28,7 +28,7 @@ use crate::trail::Trail;
 
 /// The form in which a tombstone is written, its first byte.
 const FORM: u8 = 2;
-/// That of earlier versions: without time and sum of all bytes, and with one sum of folder and name.
+/// That of earlier versions: without time and sum of all bytes, with one sum of folder and name.
 const FORM_BEFORE: u8 = 1;
 /// Set beside how a line starts where the file was compressed.
 const IS_PACKED: u8 = 0x80;
@@ -131,8 +131,8 @@ impl Graves {
         });
     }
 
-    /// Whether a file that is not all there may be one that is gone: it begins as that did, and ends
-    /// before its position, or nobody knows where.
+    /// Whether a file that is not all there may be one that is gone: it begins as that did, and
+    /// ends before its position, or nobody knows where.
     pub fn may_become(&self, found: &Found) -> bool {
         let is_behind = |remains: &&Remains| found.end().is_none_or(|end| end < remains.at);
         let mut remains = self.that_begin(found).filter(is_behind);

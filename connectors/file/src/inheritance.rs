@@ -4,7 +4,8 @@
 //! Decided by where both lie, what they are called and when they were made and written; where that
 //! leaves it open, by whether the lines have times, as equal ones then are those of one log.
 //!
-//! Invariant: what leaves it open is another log. Read twice it can be seen, passed over it is lost.
+//! Invariant: what leaves it open is another log. Read twice it can be seen, passed over it is
+//! lost.
 
 use contract::{Position, Result};
 

@@ -4,10 +4,10 @@
 //!
 //! Reading order: [`config`], `identity` (how a file is recognised under another name), `stream`
 //! (its bytes, decompressed) with `packed` and `points` (the way into a gzip file), `discover` with
-//! `expand`, `look`, `found`, `repeats` with `kin`, `matching` with `inheritance` and `copies` (which
-//! files there are, which of them are copies, and which split each one is), `trail` with `sum` (what a position
-//! remembers to tell copies by), `proof` (what is left of one that was cut off), `cursor` (reads
-//! one file, blocking), `tail` (the same for the runtime), `source`.
+//! `expand`, `look`, `found`, `repeats` with `kin`, `matching` with `inheritance`, `graves` and
+//! `copies` (which files there are, which of them are copies, and which split each one is), `trail`
+//! with `sum` (what a position remembers to tell copies by), `proof` (what is left of one that was
+//! cut off), `cursor` (reads one file, blocking), `tail` (the same for the runtime), `source`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 

@@ -232,8 +232,8 @@ impl<'a> Pool<'a> {
         successors
     }
 
-    /// Gives files to splits that are tied to them by what both begin with, or by their names: first
-    /// those that have the time of the last write.
+    /// Gives files to splits that are tied to them by what both begin with, or by their names:
+    /// first those that have the time of the last write.
     fn give_the_rest(&mut self, order: &[usize], candidates: &mut [Candidate]) -> Result<()> {
         if self.found.iter().all(Option::is_none) {
             return Ok(());
@@ -331,8 +331,9 @@ impl Alike {
         let Self { what, is_taken } = self;
         match is_taken {
             true => format!(
-                "{path:?} is another file than before, and holds {what}: it was written anew, and is \
-                 read on behind that; a new log that begins with the same lines needs another name"
+                "{path:?} is another file than before, and holds {what}: it was written anew, and \
+                 is read on behind that; a new log that begins with the same lines needs another \
+                 name"
             ),
             false => format!(
                 "{path:?} holds {what}, which is gone, and nothing shows that it is the same log: \

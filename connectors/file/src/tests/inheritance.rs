@@ -1,4 +1,4 @@
-//! What takes the place of a log that is gone: the same log, or one that begins with the same lines.
+//! What takes the place of a log that is gone: the same log, or one that begins alike.
 
 use std::fs;
 
