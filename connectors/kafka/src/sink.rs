@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use contract::sink::{
-    BatchStream, Held, Promise, Proof, ReadBack, Sink, SinkKind, Writer, WriterContext,
+    BatchStream, Choice, Held, Promise, Proof, ReadBack, Sink, SinkKind, Writer, WriterContext,
 };
 use contract::spec::BuildContext;
 use contract::{Error, Lineage, Result};
@@ -200,6 +200,11 @@ impl Sink for Topics {
             true => format!("{place}, tokens in {token_topic}"),
             false => place,
         }))
+    }
+
+    fn choice(&self) -> Option<Choice> {
+        let within = self.shared.connection.brokers().to_owned();
+        Some(Choice { within, pieces: self.shared.templates.topic.choice() })
     }
 
     async fn fence_and_read(&self, ctx: &WriterContext, lineage: &Lineage) -> Result<Held> {

@@ -9,7 +9,7 @@ use arrow::array::{Array, ArrayRef, AsArray, BinaryViewArray, RecordBatch, Strin
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Schema};
 use contract::record::is_origin;
-use contract::{Error, Result, Section};
+use contract::{Error, Result, Section, sink};
 use formats::template::{self, Piece, check_time};
 
 /// A parsed template.
@@ -42,6 +42,15 @@ impl Template {
         let parts = self.pieces.iter().map(|piece| match piece {
             Piece::Text(text) => regex::escape(text),
             Piece::Word(_) | Piece::Column(_) | Piece::Time(..) => ".*".to_owned(),
+        });
+        parts.collect()
+    }
+
+    /// Everything that it can make, for comparing with what another one can.
+    pub fn choice(&self) -> Vec<sink::Piece> {
+        let parts = self.pieces.iter().map(|piece| match piece {
+            Piece::Text(text) => sink::Piece::Text(text.clone()),
+            Piece::Word(_) | Piece::Column(_) | Piece::Time(..) => sink::Piece::Any,
         });
         parts.collect()
     }

@@ -7,7 +7,8 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use contract::record::{EPOCH, ORDINAL, POSITION, SPLIT};
 use contract::sink::{
-    BatchStream, Held, Promise, Proof, ReadBack, Sink, SinkKind, Writer, WriterContext,
+    BatchStream, Choice, Held, Piece, Promise, Proof, ReadBack, Sink, SinkKind, Writer,
+    WriterContext,
 };
 use contract::spec::BuildContext;
 use contract::{Error, Lineage, Result};
@@ -145,6 +146,16 @@ impl Sink for SearchSink {
     fn destination(&self, columns: &SchemaRef) -> Result<Option<String>> {
         self.names.check(columns)?;
         Ok(Some(format!("{} {}", shown(&address(&self.config.url)?), self.config.index)))
+    }
+
+    fn choice(&self) -> Option<Choice> {
+        let pattern = self.names.index_pattern();
+        let mut pieces = Vec::new();
+        for (number, text) in pattern.split('*').enumerate() {
+            pieces.extend((number > 0).then_some(Piece::Any));
+            pieces.push(Piece::Text(text.to_owned()));
+        }
+        Some(Choice { within: shown(&address(&self.config.url).ok()?), pieces })
     }
 
     async fn fence_and_read(&self, _ctx: &WriterContext, _lineage: &Lineage) -> Result<Held> {

@@ -39,11 +39,12 @@ pub const ANSWERS: &[Answer] = &[
         proofs: &["a_table_that_is_locked_is_waited_for_as_long_as_the_statement_timeout"],
     },
     Answer {
-        answer: "SQLSTATE `28`, `42`, `3D`, `3F`, `0A`, `HV` and what else is about tables, \
-               schemas, rights and logins",
+        answer: "SQLSTATE `28`, `42`, `3D`, `3F`, `0A`, `HV` and what else is about the one \
+               table, schemas, rights and logins",
         about: About::Stops,
         then: "rejects nothing",
         proofs: &[
+            "what_is_about_the_schema_stops_and_refuses_nothing",
             "what_is_about_the_destination_rejects_nothing",
             "a_right_that_is_taken_away_stops_and_rejects_nothing",
         ],
@@ -58,10 +59,16 @@ pub const ANSWERS: &[Answer] = &[
         ],
     },
     Answer {
-        answer: "no such table, a view, or columns that do not fit, where rows name tables",
+        answer: "SQLSTATE `42`, `0A`, `HV`, `55000`: a table that is not there, is none, does not \
+               fit, or may not be written or created, where rows name tables",
         about: About::Row,
         then: "rows that name another table get in",
-        proofs: &["a_table_that_rows_name_and_nobody_made_refuses_its_rows_alone"],
+        proofs: &[
+            "a_table_that_rows_name_and_nobody_made_refuses_its_rows_alone",
+            "whatever_stands_under_a_name_that_rows_give_stops_no_other_row",
+            "a_table_that_was_written_and_may_not_be_by_now_refuses_its_rows_alone",
+            "a_right_to_create_that_is_missing_refuses_rows_that_name_new_tables",
+        ],
     },
     Answer {
         answer: "a trigger that leaves rows out without a word",

@@ -216,29 +216,45 @@ pub async fn exists(connection: &Connection, table: &TableName) -> Result<bool> 
     Ok(rows.iter().any(|row| row.get(0)))
 }
 
-/// What holds rows under names that `LIKE` takes, but for tables of tokens, and for partitions of
-/// another table that is among them.
+/// What holds rows under names that `LIKE` takes, but for tables of tokens: whether it may be read,
+/// and whether it is a partition of another one among them that may be.
 const ALIKE: &str = "WITH RECURSIVE alike AS (\
-     SELECT c.oid, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+     SELECT c.oid, c.relname, has_any_column_privilege(c.oid, 'SELECT') AS readable \
+     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
      WHERE n.nspname = $1 AND c.relname LIKE $2 AND c.relname <> $3 \
      AND c.relkind IN ('r', 'p', 'f')), \
      below AS (SELECT i.inhrelid AS oid FROM pg_inherits i JOIN alike a ON a.oid = i.inhparent \
+     WHERE a.readable \
      UNION SELECT i.inhrelid FROM pg_inherits i JOIN below b ON b.oid = i.inhparent) \
-     SELECT relname, oid FROM alike WHERE oid NOT IN (SELECT oid FROM below) ORDER BY relname";
+     SELECT relname, oid, readable, oid IN (SELECT oid FROM below) FROM alike ORDER BY relname";
 
-/// The tables of a schema whose names `LIKE` takes, with the numbers that the server gave them.
+/// A table whose name is like others.
+#[derive(Clone, Debug)]
+pub struct Alike {
+    /// Its name.
+    pub table: TableName,
+    /// The number that the server gave it.
+    pub id: u32,
+    /// Whether the login may read any of its columns.
+    pub readable: bool,
+    /// Whether its rows are read with those of a table that it is a partition of.
+    pub is_partition: bool,
+}
+
+/// The tables of a schema whose names `LIKE` takes.
 ///
 /// # Errors
 /// From the server.
-pub async fn alike(
-    connection: &Connection,
-    beside: &TableName,
-    like: &str,
-) -> Result<Vec<(TableName, u32)>> {
+pub async fn alike(connection: &Connection, beside: &TableName, like: &str) -> Result<Vec<Alike>> {
     let what = format!("could not look for tables in schema {:?}", beside.schema);
     let rows = connection.query(&what, ALIKE, &[&beside.schema, &like, &TOKENS]).await?;
-    let named = rows.iter().map(|row| (beside.beside(row.get(0)), row.get(1)));
-    Ok(named.filter(|(table, _)| is_name(&table.name)).collect())
+    let alike = rows.iter().map(|row| Alike {
+        table: beside.beside(row.get(0)),
+        id: row.get(1),
+        readable: row.get(2),
+        is_partition: row.get(3),
+    });
+    Ok(alike.filter(|found| is_name(&found.table.name)).collect())
 }
 
 /// Whether there is such a schema.
@@ -249,6 +265,43 @@ pub async fn schema_exists(connection: &Connection, table: &TableName) -> Result
     let what = format!("could not look for schema {:?}", table.schema);
     let asked = "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)";
     let rows = connection.query(&what, asked, &[&table.schema]).await?;
+    Ok(rows.iter().any(|row| row.get(0)))
+}
+
+/// Why the login cannot write a table by `COPY`, which may be asked for only where it can: a `COPY`
+/// that does not begin takes the connection with it.
+///
+/// # Errors
+/// From the server.
+pub async fn barred(connection: &Connection, shape: &Shape) -> Result<Option<&'static str>> {
+    let asked = "SELECT has_table_privilege($1::oid, 'INSERT'), row_security_active($1::oid)";
+    let rows = connection.query("could not look for rights", asked, &[&shape.id]).await?;
+    let answer = rows.first().map(|row| (row.get(0), row.get(1)));
+    Ok(match answer {
+        Some((false, _)) => Some("the login has not the right `INSERT`"),
+        Some((_, true)) => Some("row security stands on it, and `COPY` does not go by that"),
+        _ => None,
+    })
+}
+
+/// Whether the login may use what a schema holds.
+///
+/// # Errors
+/// From the server.
+pub async fn may_use(connection: &Connection, table: &TableName) -> Result<bool> {
+    let what = format!("could not look for schema {:?}", table.schema);
+    let asked = "SELECT has_schema_privilege(oid, 'USAGE') FROM pg_namespace WHERE nspname = $1";
+    let rows = connection.query(&what, asked, &[&table.schema]).await?;
+    Ok(rows.iter().any(|row| row.get(0)))
+}
+
+/// Whether the login may make temporary tables.
+///
+/// # Errors
+/// From the server.
+pub async fn may_stage(connection: &Connection) -> Result<bool> {
+    let asked = "SELECT has_database_privilege(current_database(), 'TEMPORARY')";
+    let rows = connection.query("could not look for the rights of the login", asked, &[]).await?;
     Ok(rows.iter().any(|row| row.get(0)))
 }
 

@@ -4,6 +4,9 @@
 //! The classes of SQLSTATE decide (PostgreSQL's documentation, appendix A); the README has the
 //! table.
 
+use std::error::Error as StdError;
+use std::fmt;
+
 use contract::{Error, ErrorKind};
 use tokio_postgres::error::{DbError, SqlState};
 
@@ -16,6 +19,12 @@ const PASSING_CLASSES: [&str; 7] = ["08", "25", "40", "53", "55", "57", "58"];
 const DESTINATION_CLASSES: [&str; 16] = [
     "0A", "0B", "0L", "0P", "24", "26", "28", "2B", "2D", "34", "3B", "3D", "3F", "42", "F0", "HV",
 ];
+/// Classes of these that never speak of one table: names of statements and cursors, the login, the
+/// database, savepoints, schemas, the server's settings.
+const SERVER_CLASSES: [&str; 8] = ["24", "26", "28", "34", "3B", "3D", "3F", "F0"];
+/// Of a class that may pass, and yet says that a table is not what it must be to be written: it is
+/// published without a key for its rows, or is a view.
+const UNFIT: &SqlState = &SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE;
 /// Defects and damage of the server.
 const INTERNAL_CLASS: &str = "XX";
 /// The function of the server that carries out `RAISE` of PL/pgSQL.
@@ -51,6 +60,53 @@ pub fn is_about_row(code: &str, raised: bool) -> bool {
     raised || !(malformed || elsewhere)
 }
 
+/// Whether an answer to a statement speaks of the table that the statement names, and not of the
+/// server: asked where rows chose the table, so that another one may be taken.
+fn is_about_table(code: &str) -> bool {
+    let is_table = DESTINATION_CLASSES.contains(&class(code))
+        && !SERVER_CLASSES.contains(&class(code))
+        || code == UNFIT.code();
+    is_table || is_about_row(code, false)
+}
+
+/// Why a table that rows chose cannot be had or written; none if the error is not about the table.
+pub fn about_table(error: &Error) -> Option<String> {
+    let code = code(error)?;
+    (error.kind() == ErrorKind::External && is_about_table(code)).then(|| error.chain())
+}
+
+/// Whether a right is missing.
+pub fn is_denied(error: &Error) -> bool {
+    code(error) == Some(SqlState::INSUFFICIENT_PRIVILEGE.code())
+}
+
+/// The SQLSTATE of the server's answer that is the cause of an error.
+fn code(error: &Error) -> Option<&str> {
+    let mut cause = StdError::source(error);
+    while let Some(one) = cause {
+        if let Some(said) = one.downcast_ref::<Said>() {
+            return Some(&said.code);
+        }
+        cause = one.source();
+    }
+    None
+}
+
+/// What the server answered.
+#[derive(Debug)]
+struct Said {
+    message: String,
+    code: String,
+}
+
+impl fmt::Display for Said {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} ({})", self.message, self.code)
+    }
+}
+
+impl StdError for Said {}
+
 /// A reason with its detail.
 pub fn reason(message: &str, detail: Option<&str>) -> String {
     match detail.filter(|detail| !detail.is_empty()) {
@@ -83,7 +139,7 @@ pub fn external(error: tokio_postgres::Error, message: impl Into<String>) -> Err
         return Error::transient(message).because(error);
     };
     let code = answer.code();
-    let cause = format!("{} ({})", answer.message(), code.code());
+    let cause = Said { message: answer.message().to_owned(), code: code.code().to_owned() };
     let kind = match *code == SqlState::BAD_COPY_FILE_FORMAT {
         true => ErrorKind::Bug,
         false => ErrorKind::External,
@@ -143,6 +199,44 @@ mod tests {
         {
             check(destination, false, true);
         }
+    }
+
+    /// What the README says of a code, in the words of its table.
+    fn said_of(code: &str, one_of_many: bool) -> &'static str {
+        let malformed = code == SqlState::BAD_COPY_FILE_FORMAT.code();
+        match code {
+            _ if is_about_row(code, false) => "dead letter",
+            _ if one_of_many && !malformed && is_about_table(code) => "dead letters",
+            _ if PASSING_CLASSES.contains(&class(code)) => "repeated",
+            _ => "stops",
+        }
+    }
+
+    #[test]
+    fn the_table_of_the_readme_says_what_each_code_comes_to() {
+        let readme = include_str!("../README.md");
+        let (_, table) = readme.split_once("| SQLSTATE |").expect("the table");
+        let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+        let mut told = 0;
+        for row in rows {
+            let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+            let [_, codes, _, one, many, _] = cells[..] else { panic!("{row}") };
+            for code in codes.split('`').skip(1).step_by(2) {
+                let whole = if code.len() == 2 { format!("{code}000") } else { code.to_owned() };
+                let is_code = whole.len() == 5 && whole.chars().all(|c| c.is_ascii_alphanumeric());
+                if !is_code || codes.contains("on purpose") {
+                    continue;
+                }
+                told += 1;
+                // `55` stands for its class but for the code that has a row of its own.
+                let whole = if code == "55" { "55P03".to_owned() } else { whole };
+                let says = |cell: &str, word| assert!(cell.contains(word), "{code}: {row}");
+                says(one, said_of(&whole, false));
+                says(if many == "the same" { one } else { many }, said_of(&whole, true));
+            }
+        }
+        let listed = PASSING_CLASSES.len() + DESTINATION_CLASSES.len();
+        assert!(told >= listed, "{told} codes of {listed} classes");
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use arrow::datatypes::SchemaRef;
 use contract::record::ORDINAL;
 use contract::{Error, Result, Section};
+use tracing::warn;
 
+use crate::catalog::Alike;
 use crate::client::Connection;
 use crate::config::{Config, TableConfig};
 use crate::create::{self, NewTable};
@@ -131,6 +133,9 @@ impl Maker {
         if by_rows && !is_nameable(&shape.kind) {
             return Err(Error::config(no_table(table)));
         }
+        if by_rows && let Some(reason) = catalog::barred(connection, &shape).await? {
+            return Err(Error::config(format!("\"{shown}\" cannot be written: {reason}")));
+        }
         let columns = catalog::columns(connection, table).await?;
         let key = &self.config.upsert_by;
         let found = Found { shape, columns };
@@ -163,23 +168,45 @@ impl Maker {
         token::make_table(connection, table).await
     }
 
-    /// The tables that can hold rows, with the numbers that the server gave them.
+    /// The tables whose rows are read back, each row once. Those that the login may not read are
+    /// told and left out: what went into them is missing then.
+    ///
+    /// # Errors
+    /// From the server.
+    pub async fn readable(&self, connection: &Connection) -> Result<Vec<TableName>> {
+        let mut readable = Vec::new();
+        for found in self.alike(connection).await? {
+            match (found.readable, found.is_partition) {
+                (true, false) => readable.push(found.table),
+                (true, true) => {}
+                (false, _) => {
+                    let table = found.table.shown();
+                    warn!(table, "not read: the login has not the right `SELECT`");
+                }
+            }
+        }
+        Ok(readable)
+    }
+
+    /// The tables that rows can name, with the numbers that the server gave them.
     ///
     /// # Errors
     /// From the server.
     pub async fn there(&self, connection: &Connection) -> Result<Vec<(TableName, u32)>> {
-        match self.tables.only() {
-            Some(table) => {
-                let shape = catalog::shape(connection, catalog::SHAPE, table).await?;
-                Ok(shape.map(|shape| (table.clone(), shape.id)).into_iter().collect())
-            }
-            None => {
-                let written = self.tables.written();
-                let mut alike = catalog::alike(connection, written, &self.tables.like()).await?;
-                let others = token::tables(connection, written).await?;
-                alike.retain(|(table, _)| !others.contains(&table.name));
-                Ok(alike)
-            }
+        if let Some(table) = self.tables.only() {
+            let shape = catalog::shape(connection, catalog::SHAPE, table).await?;
+            return Ok(shape.map(|shape| (table.clone(), shape.id)).into_iter().collect());
         }
+        let alike = self.alike(connection).await?.into_iter();
+        Ok(alike.map(|found| (found.table, found.id)).collect())
+    }
+
+    /// The tables that rows can name, but for those of sinks with one table.
+    async fn alike(&self, connection: &Connection) -> Result<Vec<Alike>> {
+        let written = self.tables.written();
+        let mut alike = catalog::alike(connection, written, &self.tables.like()).await?;
+        let others = token::tables(connection, written).await?;
+        alike.retain(|found| !others.contains(&found.table.name));
+        Ok(alike)
     }
 }

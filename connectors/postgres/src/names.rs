@@ -10,6 +10,7 @@ use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::Schema;
 use contract::error::Context;
+use contract::sink::Piece;
 use contract::{Error, Result};
 use formats::template::{Part, Template};
 
@@ -18,7 +19,8 @@ use crate::table::{DEFAULT_SCHEMA, NAME_BYTES_MAX, TOKENS, TableName, is_name};
 /// The tables of a sink.
 #[derive(Clone, Debug)]
 pub struct Tables {
-    /// The schema, with the name as the settings write it: what tokens are kept under.
+    /// The table of all rows, or the schema with the name as the settings write it: what tokens
+    /// are kept under.
     written: TableName,
     named: Named,
 }
@@ -68,10 +70,14 @@ impl Tables {
             }
         };
         let schema = schema.unwrap_or(DEFAULT_SCHEMA).to_owned();
-        Ok(Self { written: TableName { schema, name: name.to_owned() }, named })
+        let written = match &named {
+            Named::Once(table) => table.clone(),
+            Named::ByRows(_) => TableName { schema, name: name.to_owned() },
+        };
+        Ok(Self { written, named })
     }
 
-    /// The schema of all of them, with the name as the settings write it.
+    /// The table of all rows, or the schema of all tables with the name as the settings write it.
     pub fn written(&self) -> &TableName {
         &self.written
     }
@@ -86,7 +92,7 @@ impl Tables {
 
     /// Without quotes, for people.
     pub fn shown(&self) -> String {
-        self.only().unwrap_or(&self.written).shown()
+        self.written.shown()
     }
 
     /// Checks that a schema has the columns that make names.
@@ -159,15 +165,25 @@ impl Tables {
 
     /// What `LIKE` takes every name for that rows can make.
     pub fn like(&self) -> String {
+        let pieces = self.pieces();
+        let pieces = pieces.iter().map(|piece| match piece {
+            Piece::Text(text) => escaped(text),
+            Piece::Any => "%".to_owned(),
+        });
+        pieces.collect()
+    }
+
+    /// The names that rows can make, which are those of the tables that are read back.
+    pub fn pieces(&self) -> Vec<Piece> {
         let parts = match &self.named {
-            Named::Once(table) => return escaped(&table.name),
+            Named::Once(table) => return vec![Piece::Text(table.name.clone())],
             Named::ByRows(template) => template.sample(),
         };
-        let parts = parts.iter().map(|(part, _)| match part {
-            Part::Text(text) => escaped(text),
-            _ => "%".to_owned(),
+        let pieces = parts.iter().map(|(part, _)| match part {
+            Part::Text(text) => Piece::Text((*text).to_owned()),
+            _ => Piece::Any,
         });
-        parts.collect()
+        pieces.collect()
     }
 }
 
@@ -233,6 +249,14 @@ mod tests {
         only("", None);
         only("a.", None);
         only(&"x".repeat(64), None);
+    }
+
+    #[test]
+    fn tokens_of_one_table_are_kept_under_the_name_that_it_has() {
+        let written = |text: &str| Tables::parse(text).unwrap().written().shown();
+        assert_eq!(written("a{{b}}"), "public.a{b}");
+        assert_eq!(written("logs.a{{b}}"), "logs.a{b}");
+        assert_eq!(written("logs.a_{s}"), "logs.a_{s}");
     }
 
     /// What rows are divided into: the table or the reason, with the rows.

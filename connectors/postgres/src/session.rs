@@ -17,9 +17,10 @@ use tracing::debug;
 use crate::catalog;
 use crate::chunk::{Chunk, Refused};
 use crate::client::{Backend, Connection, Taken};
-use crate::failure::{Refusal, is_about_row, reason};
+use crate::failure::{Refusal, about_table, is_about_row, is_denied, reason};
 use crate::layout::Layout;
 use crate::sieve::{Course, Sieve, Try};
+use crate::table::TableName;
 
 /// What a binary `COPY` begins with: signature, flags, no extension.
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
@@ -34,6 +35,12 @@ const OPENING: &str = "could not begin a transaction";
 const TRYING: &str = "SAVEPOINT logmill";
 const KEEP: &str = "RELEASE SAVEPOINT logmill";
 const DROP: &str = "ROLLBACK TO SAVEPOINT logmill; RELEASE SAVEPOINT logmill";
+/// What is done with one of many tables stands under another savepoint, so that a table that cannot
+/// be written costs the epoch its rows alone.
+const MARK: &str = "SAVEPOINT logmill_table";
+const KEEP_MARKED: &str = "RELEASE SAVEPOINT logmill_table";
+const DROP_MARKED: &str = "ROLLBACK TO SAVEPOINT logmill_table; RELEASE SAVEPOINT logmill_table";
+const MARKING: &str = "could not set a savepoint";
 
 /// A connection that writes tables.
 pub struct Session {
@@ -45,6 +52,15 @@ pub struct Session {
     /// The tables of the transaction, which stay as they are until its end.
     entered: HashMap<usize, Arc<Layout>>,
     sieve: Tables,
+}
+
+/// What came of a chunk.
+#[derive(Debug, Default)]
+pub struct Delivered {
+    /// The rows that are refused.
+    pub refused: Vec<Refused>,
+    /// Why the table cannot be written, which rows chose; then all rows are refused.
+    pub unfit: Option<String>,
 }
 
 /// What came of rows that were tried together.
@@ -137,6 +153,36 @@ impl Session {
         self.run("could not roll back", "ROLLBACK").await
     }
 
+    /// Sets the mark to which [`Session::drop_to_mark`] goes back.
+    ///
+    /// # Errors
+    /// From the server.
+    pub async fn mark(&self) -> Result<()> {
+        self.run(MARKING, MARK).await
+    }
+
+    /// Keeps what was done since the mark.
+    ///
+    /// # Errors
+    /// From the server.
+    pub async fn keep(&self) -> Result<()> {
+        self.run(MARKING, KEEP_MARKED).await
+    }
+
+    /// Drops what was done since the mark with a table that rows chose, and gives the reason.
+    ///
+    /// # Errors
+    /// The one that came, where it is not about the table. From the server.
+    pub async fn drop_to_mark(&self, table: &TableName, error: Error) -> Result<String> {
+        let Some(reason) = about_table(&error) else { return Err(error) };
+        self.run(MARKING, DROP_MARKED).await?;
+        // What the login may do with the whole schema is no matter of one table.
+        match is_denied(&error) && !catalog::may_use(&self.connection, table).await? {
+            true => Err(error),
+            false => Ok(reason),
+        }
+    }
+
     /// Whether the tables of the transaction still are those that their layouts were made for.
     ///
     /// # Errors
@@ -162,7 +208,33 @@ impl Session {
     ///
     /// # Errors
     /// From the server: the transaction is lost.
-    pub async fn deliver(&mut self, layout: &Arc<Layout>, chunk: &Chunk) -> Result<Vec<Refused>> {
+    pub async fn deliver(&mut self, layout: &Arc<Layout>, chunk: &Chunk) -> Result<Delivered> {
+        if !layout.by_rows {
+            let refused = self.write(layout, chunk).await?;
+            return Ok(Delivered { refused, unfit: None });
+        }
+        let was_entered = self.entered.contains_key(&layout.number);
+        self.mark().await?;
+        let error = match self.write(layout, chunk).await {
+            Ok(refused) => {
+                self.keep().await?;
+                return Ok(Delivered { refused, unfit: None });
+            }
+            Err(error) => error,
+        };
+        let unfit = self.drop_to_mark(&layout.table, error).await?;
+        if !was_entered {
+            self.entered.remove(&layout.number);
+        }
+        if let Tables::Made(made) = &mut self.sieve {
+            // It may be gone with what was dropped; it is made anew only if it is.
+            made.remove(&layout.number);
+        }
+        let refused = (0..chunk.rows()).map(|row| chunk.refuse(row, unfit.clone())).collect();
+        Ok(Delivered { refused, unfit: Some(unfit) })
+    }
+
+    async fn write(&mut self, layout: &Arc<Layout>, chunk: &Chunk) -> Result<Vec<Refused>> {
         self.enter(layout).await?;
         let mut refused = Vec::new();
         let mut course = Course::new(chunk.rows());

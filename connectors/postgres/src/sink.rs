@@ -6,12 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use contract::sink::{
-    BatchStream, Held, Identity, Promise, Proof, ReadBack, Sink, SinkKind, Writer, WriterContext,
+    BatchStream, Choice, Held, Identity, Promise, Proof, ReadBack, Sink, SinkKind, Writer,
+    WriterContext,
 };
 use contract::{Error, ErrorKind, Lineage, Result};
 
 use crate::client::{Backend, Connection, Connector};
 use crate::config::Config;
+use crate::failure::about_table;
 use crate::layout::Layout;
 use crate::maker::Maker;
 use crate::names::Tables;
@@ -65,11 +67,24 @@ impl Shared {
     }
 
     /// Brings a table that a row names and the input together; makes it where the settings say so.
-    /// `connection` is in an epoch's transaction.
+    /// The session is in an epoch's transaction, which goes on whatever is said of the name.
     ///
     /// # Errors
     /// From the server.
     pub async fn meet(
+        &self,
+        session: &Session,
+        ctx: &WriterContext,
+        table: (&TableName, usize),
+    ) -> Result<Met> {
+        session.mark().await?;
+        match self.look_up(session.connection(), ctx, table).await {
+            Ok(met) => session.keep().await.map(|()| met),
+            Err(error) => session.drop_to_mark(table.0, error).await.map(Err),
+        }
+    }
+
+    async fn look_up(
         &self,
         connection: &Connection,
         ctx: &WriterContext,
@@ -104,9 +119,18 @@ impl Shared {
             Some(connection) => connection,
             None => self.connect(&ctx.pipeline, &ctx.sink).await?,
         };
-        self.maker.make(&connection, table, &ctx.schema).await?;
-        *beside = Some(connection);
-        Ok(())
+        let mut made = self.maker.make(&connection, table, &ctx.schema).await;
+        if made.as_ref().is_err_and(|error| about_table(error).is_some()) {
+            connection.execute("could not roll back", "ROLLBACK").await?;
+            // Somebody else may have made it at the same moment, or may alone alter it.
+            if catalog::exists(&connection, table).await? {
+                made = Ok(());
+            }
+        }
+        if !made.as_ref().is_err_and(Error::retry) {
+            *beside = Some(connection);
+        }
+        made
     }
 
     /// The process of the server that we put into the token's row last.
@@ -239,6 +263,16 @@ impl Sink for PostgresSink {
         Ok(Some(self.place.clone()))
     }
 
+    fn choice(&self) -> Option<Choice> {
+        let tables = &self.shared.maker.tables;
+        // Rows never name the table of a sink with one: its tokens say whose it is.
+        if tables.only().is_some() {
+            return None;
+        }
+        let within = self.place.strip_suffix(&tables.written().name)?.to_owned();
+        Some(Choice { within, pieces: tables.pieces() })
+    }
+
     async fn fence_and_read(&self, ctx: &WriterContext, lineage: &Lineage) -> Result<Held> {
         let connection = self.shared.connect(&ctx.pipeline, &ctx.sink).await?;
         let maker = &self.shared.maker;
@@ -251,6 +285,14 @@ impl Sink for PostgresSink {
 
     async fn open(&self, ctx: WriterContext) -> Result<Box<dyn Writer>> {
         let connection = self.shared.connect(&ctx.pipeline, &ctx.sink).await?;
+        if !self.config.upsert_by.is_empty() && !catalog::may_stage(&connection).await? {
+            return Err(Error::config(
+                "rows replace others by way of temporary tables, which the \
+                 login may not make",
+            )
+            .field("upsert_by")
+            .hint("GRANT TEMPORARY ON DATABASE … TO …"));
+        }
         let only = match self.shared.maker.tables.only() {
             Some(table) => Some(Arc::new(self.layout(&connection, &ctx, table).await?)),
             None => None,
@@ -264,8 +306,7 @@ impl Sink for PostgresSink {
         if let Some(table) = self.shared.maker.tables.only() {
             return read::read_back(connection, table, what).await;
         }
-        let there = self.shared.maker.there(&connection).await?;
-        let tables = there.into_iter().map(|(table, _)| table).collect();
+        let tables = self.shared.maker.readable(&connection).await?;
         Ok(read::read_back_all(connection, tables, what, self.config.origin))
     }
 

@@ -17,11 +17,11 @@ use contract::{Error, ErrorKind, Lineage, Result, failpoint};
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
-use crate::chunk::{Chunk, Refused};
+use crate::chunk::Chunk;
 use crate::encode::encode;
 use crate::layout::Layout;
 use crate::names::Division;
-use crate::session::Session;
+use crate::session::{Delivered, Session};
 use crate::sink::{Met, Shared, identity};
 use crate::table::TableName;
 use crate::token::TokenRow;
@@ -67,7 +67,7 @@ struct Table {
 struct Written {
     table: usize,
     rows: usize,
-    refused: Vec<Refused>,
+    came: Delivered,
 }
 
 /// What is known of the epoch under way.
@@ -133,11 +133,11 @@ impl PostgresWriter {
         lineage: &Lineage,
         table: &TableName,
     ) -> Result<std::result::Result<usize, String>> {
-        if let Some(number) = self.numbers.get(table) {
-            return Ok(Ok(*number));
-        }
         if let Some(reason) = self.epoch.unmet.get(table) {
             return Ok(Err(reason.clone()));
+        }
+        if let Some(number) = self.numbers.get(table) {
+            return Ok(Ok(*number));
         }
         let number = self.tables.len();
         let tables_max = self.shared.tables_max;
@@ -151,20 +151,27 @@ impl PostgresWriter {
                 Ok(Ok(number))
             }
             Err(reason) => {
-                if self.epoch.unmet.is_empty() {
-                    warn!(reason, "rows that name such a table become dead letters");
-                }
-                if self.epoch.unmet.len() < tables_max {
-                    self.epoch.unmet.insert(table.clone(), reason.clone());
-                }
+                self.give_up(table.clone(), &reason);
                 Ok(Err(reason))
             }
         }
     }
 
+    /// Has rows that name a table become dead letters until the epoch ends.
+    fn give_up(&mut self, table: TableName, reason: &str) {
+        let unmet = &mut self.epoch.unmet;
+        if unmet.is_empty() {
+            warn!(reason, "rows that name such a table become dead letters");
+        }
+        // Beyond these a name is looked up each time that it comes.
+        if unmet.len() < self.shared.tables_max {
+            unmet.insert(table, reason.to_owned());
+        }
+    }
+
     async fn meet(&mut self, lineage: &Lineage, table: (&TableName, usize)) -> Result<Met> {
         let session = self.session_of_epoch(lineage).await?;
-        let met = self.shared.meet(session.connection(), &self.ctx, table).await?;
+        let met = self.shared.meet(&session, &self.ctx, table).await?;
         self.session = Some(session);
         Ok(met)
     }
@@ -209,8 +216,8 @@ impl PostgresWriter {
         table.rows += chunk.rows() as u64;
         let layout = table.layout.clone();
         self.busy.spawn(async move {
-            let refused = session.deliver(&layout, &chunk).await?;
-            Ok((session, Written { table: number, rows: chunk.rows(), refused }))
+            let came = session.deliver(&layout, &chunk).await?;
+            Ok((session, Written { table: number, rows: chunk.rows(), came }))
         });
         Ok(())
     }
@@ -224,10 +231,13 @@ impl PostgresWriter {
             let written = written.map_err(|error| {
                 Error::bug("writing a chunk to postgres panicked").because(error)
             })?;
-            let (session, Written { table, rows, refused }) = written?;
+            let (session, Written { table, rows, came: Delivered { refused, unfit } }) = written?;
             self.is_taken = refused.len() <= rows / 2;
             self.tables[table].rows -= refused.len() as u64;
             self.epoch.rejects.extend(refused);
+            if let Some(reason) = unfit {
+                self.give_up(self.tables[table].layout.table.clone(), &reason);
+            }
             return Ok(session);
         }
         let lost = || Error::transient("the connection to postgres that held the epoch is gone");

@@ -254,6 +254,55 @@ pub enum ReadBack {
     Record(Origin),
 }
 
+/// A part of a name that rows choose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// This text.
+    Text(String),
+    /// Any text, which a column or a time makes.
+    Any,
+}
+
+/// All names that rows of a sink can choose among: what is read back as its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// What the names stand in: a schema of a server, a cluster.
+    pub within: String,
+    /// What they are made of.
+    pub pieces: Vec<Piece>,
+}
+
+impl Choice {
+    /// Whether both can make one name.
+    pub fn meets(&self, other: &Self) -> bool {
+        let letters = |choice: &Self| -> Vec<Option<char>> {
+            let pieces = choice.pieces.iter();
+            let letters = pieces.map(|piece| match piece {
+                Piece::Text(text) => text.chars().map(Some).collect(),
+                Piece::Any => vec![None],
+            });
+            letters.collect::<Vec<_>>().concat()
+        };
+        let (one, two) = (letters(self), letters(other));
+        // Behind each place of `one`, whether the rests of both can be one text; place by place of
+        // `two`, from its end.
+        let any =
+            |letters: &[Option<char>], from: usize| letters[from..].iter().all(Option::is_none);
+        let mut behind: Vec<bool> = (0..=one.len()).map(|from| any(&one, from)).collect();
+        for at in (0..two.len()).rev() {
+            let mut here = vec![any(&two, at); one.len() + 1];
+            for from in (0..one.len()).rev() {
+                here[from] = match (one[from], two[at]) {
+                    (Some(letter), Some(other)) => letter == other && behind[from + 1],
+                    _ => here[from + 1] || behind[from],
+                };
+            }
+            behind = here;
+        }
+        self.within == other.within && behind[0]
+    }
+}
+
 /// Batches read back from a sink.
 pub type BatchStream = Pin<Box<dyn Stream<Item = Result<RecordBatch>> + Send>>;
 
@@ -271,6 +320,12 @@ pub trait Sink: Send + Sync {
     /// Config: the settings do not suit the columns.
     fn destination(&self, _columns: &SchemaRef) -> Result<Option<String>> {
         Ok(None)
+    }
+
+    /// The names among which rows choose where they go; none where they have no choice. Called with
+    /// [`Sink::destination`]: no two sinks of a pipeline may have a name in common. No I/O.
+    fn choice(&self) -> Option<Choice> {
+        None
     }
 
     /// Shuts out every earlier writer of the lineage and reads the token. Called once after the
@@ -364,5 +419,48 @@ pub trait Writer: Send {
     /// its own than its context allows has the epoch ended, as if it had said that it is full.
     fn footprint(&self) -> Footprint {
         Footprint::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(one: &str, two: &str, expect: bool) {
+        let choice = |text: &str| {
+            let mut pieces = Vec::new();
+            for (number, text) in text.split('*').enumerate() {
+                if number > 0 {
+                    pieces.push(Piece::Any);
+                }
+                if !text.is_empty() {
+                    pieces.push(Piece::Text(text.to_owned()));
+                }
+            }
+            Choice { within: "db".into(), pieces }
+        };
+        let (one, two) = (choice(one), choice(two));
+        assert_eq!((one.meets(&two), two.meets(&one)), (expect, expect), "{one:?} {two:?}");
+        let elsewhere = Choice { within: "other".into(), ..two };
+        assert!(!one.meets(&elsewhere));
+    }
+
+    #[test]
+    fn choices_meet_where_both_can_make_one_name() {
+        check("logs_*", "logs_*", true);
+        check("logs_*", "logs_x_*", true);
+        check("logs_*", "*_x", true);
+        check("logs_*", "logs_x", true);
+        check("logs_*", "logs_", true);
+        check("logs_*_a", "logs_b_*", true);
+        check("*", "", true);
+        check("a*b*c", "*bb*", true);
+        check("logs_*", "log_*", false);
+        check("logs_*_a", "logs_*_b", false);
+        check("logs_*", "logs", false);
+        check("a*b", "a*c", false);
+        check("ab", "ab", true);
+        check("ab", "abc", false);
+        check("ä*", "äö", true);
     }
 }

@@ -4,8 +4,13 @@
 //! Operators are replaced while a plan still has all that was written, before anything is
 //! simplified, so that constants and every kind of node are covered alike.
 
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, ArrowPrimitiveType, PrimitiveArray, downcast_integer_array};
 use arrow::compute::kernels::numeric;
+use arrow::compute::try_binary;
 use arrow::datatypes::{DataType, Field, FieldRef};
+use arrow::error::ArrowError;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{DFSchema, DataFusionError, ScalarValue};
@@ -20,7 +25,7 @@ use datafusion::logical_expr::{
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::physical_expr_common::datum::apply;
 
-/// Replaces sums, differences, products and signs that could wrap everywhere in a plan. It comes
+/// Replaces sums, differences, products, shifts and signs that could wrap, all over a plan. Comes
 /// after the rule that makes both sides of an operator one type.
 #[derive(Debug)]
 pub struct CheckedArithmetic;
@@ -49,7 +54,7 @@ fn checked_node(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     }
 }
 
-/// The same expression, failing where a sum, a difference, a product or a sign would wrap.
+/// The same expression, failing where a sum, difference, product, shift or sign would wrap.
 ///
 /// # Errors
 /// The expression has no type over these columns.
@@ -60,9 +65,15 @@ pub fn checked(expr: Expr, schema: &DFSchema) -> Result<Expr> {
 fn replaced(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     expr.transform_up(|part| match part {
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
-            let is_checked = matches!(op, Operator::Plus | Operator::Minus | Operator::Multiply)
-                && wraps(&left.get_type(schema)?)
-                && wraps(&right.get_type(schema)?);
+            let is_checked = match op {
+                Operator::Plus | Operator::Minus | Operator::Multiply => {
+                    wraps(&left.get_type(schema)?) && wraps(&right.get_type(schema)?)
+                }
+                Operator::BitwiseShiftLeft | Operator::BitwiseShiftRight => {
+                    left.get_type(schema)?.is_integer()
+                }
+                _ => false,
+            };
             Ok(match is_checked {
                 true => Transformed::yes(call(op, vec![*left, *right])),
                 false => Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right })),
@@ -101,7 +112,9 @@ impl ScalarUDFImpl for Checked {
         match self.operator {
             Operator::Plus => "checked_sum",
             Operator::Minus => "checked_difference",
-            _ => "checked_product",
+            Operator::Multiply => "checked_product",
+            Operator::BitwiseShiftLeft => "checked_shift_left",
+            _ => "checked_shift_right",
         }
     }
 
@@ -140,9 +153,51 @@ impl ScalarUDFImpl for Checked {
         match self.operator {
             Operator::Plus => apply(left, right, numeric::add),
             Operator::Minus => apply(left, right, numeric::sub),
-            _ => apply(left, right, numeric::mul),
+            Operator::Multiply => apply(left, right, numeric::mul),
+            operator => shifted(operator, &arguments.args),
         }
     }
+}
+
+fn shifted(operator: Operator, sides: &[ColumnarValue]) -> Result<ColumnarValue> {
+    let arrays = ColumnarValue::values_to_arrays(sides)?;
+    let [left, right] = &arrays[..] else { return Err(no_side()) };
+    let (left, right) = (left.as_ref(), right.as_ref());
+    let shifted: ArrayRef = downcast_integer_array!(
+        (left, right) => Arc::new(shift(operator, left, right)?),
+        _ => return Err(no_side())
+    );
+    match sides.iter().all(|side| matches!(side, ColumnarValue::Scalar(_))) {
+        true => ScalarValue::try_from_array(&shifted, 0).map(ColumnarValue::Scalar),
+        false => Ok(ColumnarValue::Array(shifted)),
+    }
+}
+
+/// Whole numbers shifted by others of their type: one to the left is twice the number, or fails.
+fn shift<T: ArrowPrimitiveType>(
+    operator: Operator,
+    left: &PrimitiveArray<T>,
+    right: &PrimitiveArray<T>,
+) -> std::result::Result<PrimitiveArray<T>, ArrowError>
+where
+    T::Native: Into<i128> + TryFrom<i128>,
+{
+    let bits = 8 * size_of::<T::Native>() as i128;
+    try_binary(left, right, |value, by| {
+        let (value, by): (i128, i128) = (value.into(), by.into());
+        let overflow = || {
+            ArrowError::ArithmeticOverflow(format!("Overflow happened on: {value} {operator} {by}"))
+        };
+        if !(0..bits).contains(&by) {
+            return Err(overflow());
+        }
+        // Neither leaves 128 bits.
+        let shifted = match operator {
+            Operator::BitwiseShiftLeft => value << by,
+            _ => value >> by,
+        };
+        T::Native::try_from(shifted).map_err(|_| overflow())
+    })
 }
 
 fn no_side() -> DataFusionError {

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{filter_record_batch, prep_null_mask_filter};
 use chrono::DateTime;
+use contract::Result;
 use contract::record::Numbers;
 use contract::transform::Output;
-use contract::{Error, Result};
+use datafusion::common::DFSchemaRef;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
-use datafusion::common::{DFSchemaRef, DataFusionError};
 use datafusion::error::Result as EvalResult;
 use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::execution_props::ExecutionProps;
@@ -123,7 +123,7 @@ pub fn keep(batch: &RecordBatch, mask: &BooleanArray) -> EvalResult<RecordBatch>
 /// make it fail stand alone and become rejects. Gives the parts with their results, in order.
 ///
 /// # Errors
-/// Bug: the failure is not a row's.
+/// Bug: the batch does not say where its rows come from.
 pub fn run_or_reject<T>(
     batch: &RecordBatch,
     out: &mut Output,
@@ -137,9 +137,7 @@ pub fn run_or_reject<T>(
         let rows = part.num_rows();
         match task(&part) {
             Ok(result) => done.push((part, result)),
-            Err(error) if matches!(error.find_root(), DataFusionError::Internal(_)) => {
-                return Err(Error::bug("could not evaluate an expression").because(error));
-            }
+            // Functions call values that they cannot take errors of their own too.
             Err(error) if rows == 1 => {
                 out.rejects.push(Numbers::of(&part)?.refuse(0, reason(&error)));
             }

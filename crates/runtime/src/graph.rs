@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use contract::record::{ORDINAL, POSITION, is_origin, renumbered, sink_schema, with_ordinal};
-use contract::sink::Sink;
+use contract::sink::{Choice, Sink};
 use contract::source::{Lineages, Source};
 use contract::spec::{BuildContext, Connector, Part};
 use contract::transform::{Means, Resource, Step};
@@ -475,6 +475,7 @@ fn refuse_origins(schema: &Schema) -> Result<()> {
 /// Refuses two sinks whose rows nobody could tell apart, and columns that a sink cannot take.
 fn refuse_shared_destinations(plan: &Plan, sinks: &[SinkNode]) -> Result<()> {
     let mut taken: Vec<(String, &str)> = Vec::new();
+    let mut choices: Vec<(Choice, &str)> = Vec::new();
     // The dead letters come first, so that the place of the error is one in the file.
     for (number, node) in sinks.iter().enumerate().rev() {
         let place = plan.sinks.get(number).map(|sink| &sink.place);
@@ -502,6 +503,15 @@ fn refuse_shared_destinations(plan: &Plan, sinks: &[SinkNode]) -> Result<()> {
             .hint("give each a place of its own, or one sink several inputs: `input: [a, b]`")));
         }
         taken.push((destination, &node.name));
+        let Some(choice) = node.sink.choice() else { continue };
+        if let Some((_, other)) = choices.iter().find(|(other, _)| choice.meets(other)) {
+            let what = format!("rows of sinks {:?} and {other:?} can name one place", node.name);
+            return Err(at(Error::config(what).hint(
+                "let their names begin otherwise, or lie apart, or give one sink several inputs: \
+                 `input: [a, b]`",
+            )));
+        }
+        choices.push((choice, &node.name));
     }
     Ok(())
 }

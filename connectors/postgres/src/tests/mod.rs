@@ -8,6 +8,7 @@ mod shape;
 mod states;
 mod timeouts;
 mod tls;
+mod unfit;
 mod upsert;
 mod values;
 

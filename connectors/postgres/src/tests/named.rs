@@ -9,21 +9,21 @@ use super::*;
 
 impl Place {
     /// A sink whose rows name their table: that of the place, and behind it their text.
-    fn named(&self, settings: &str) -> PostgresSink {
+    pub(super) fn named(&self, settings: &str) -> PostgresSink {
         let Self { url, table, .. } = self;
         let text = format!("{{ url: {url:?}, table: \"{table}_{{text}}\", {settings} }}");
         PostgresSink::new(testkit::section(&text).read().unwrap()).unwrap()
     }
 
     /// The rows of the table of a text, as number and text.
-    async fn of(&self, text: &str) -> Vec<String> {
+    pub(super) async fn of(&self, text: &str) -> Vec<String> {
         let rows = format!("SELECT number, text FROM {{t}}_{text} ORDER BY _position");
         self.query(&rows).await
     }
 }
 
 /// Rows at positions from `from` on, each with its position as its number.
-fn named(from: i64, texts: &[Option<&str>]) -> RecordBatch {
+pub(super) fn named(from: i64, texts: &[Option<&str>]) -> RecordBatch {
     let positions: Int64Array = (from..).take(texts.len()).collect();
     let texts: StringViewArray = texts.iter().copied().collect();
     let columns: Vec<ArrayRef> =
@@ -31,16 +31,16 @@ fn named(from: i64, texts: &[Option<&str>]) -> RecordBatch {
     RecordBatch::try_new(row_schema(), columns).unwrap()
 }
 
-fn reasons(prepared: &Prepared) -> Vec<(i64, &str)> {
+pub(super) fn reasons(prepared: &Prepared) -> Vec<(i64, &str)> {
     let rejects = prepared.rejects.iter();
     rejects.map(|it| (it.reject.position, it.reject.reason.as_str())).collect()
 }
 
-async fn read_back(sink: &PostgresSink, what: ReadBack) -> Vec<RecordBatch> {
+pub(super) async fn read_back(sink: &PostgresSink, what: ReadBack) -> Vec<RecordBatch> {
     sink.read_back("p", what).await.unwrap().try_collect().await.unwrap()
 }
 
-fn count(batches: &[RecordBatch]) -> usize {
+pub(super) fn count(batches: &[RecordBatch]) -> usize {
     batches.iter().map(RecordBatch::num_rows).sum()
 }
 
@@ -257,6 +257,14 @@ async fn partitions_of_a_table_that_rows_name_are_not_read_twice() {
     prepare(writer.as_mut(), named(0, &[Some("a"); 10]), 1).await;
     commit(writer.as_mut(), 1, None).await.unwrap();
     assert_eq!(count(&read_back(&sink, ReadBack::Origins).await), 10);
+    // Rows that name a partition itself are read with those of the whole, and it still stands.
+    let prepared = prepare(writer.as_mut(), named(2, &[Some("a_low"); 3]), 2).await;
+    let met: Vec<_> = prepared.identities.iter().map(|it| (&*it.place, &*it.id)).collect();
+    commit(writer.as_mut(), 2, Some(1)).await.unwrap();
+    assert_eq!(count(&read_back(&sink, ReadBack::Origins).await), 13);
+    let there = sink.identities().await.unwrap();
+    let place = format!("public.{}_a_low", place.table);
+    assert_eq!(met, [(&*place, &*there[&place])]);
 }
 
 #[tokio::test]
@@ -282,4 +290,21 @@ async fn an_answer_that_is_lost_is_settled_for_all_tables_at_once() {
         assert_eq!(outcome, CommitOutcome::Committed, "{point}");
         assert_eq!((place.of("a").await.len(), place.of("b").await.len()), (1, 1), "{point}");
     }
+}
+
+#[test]
+fn sinks_whose_rows_can_name_one_table_meet() {
+    let choice = |database: &str, table: &str| {
+        let settings = format!("{{ url: \"postgres://db/{database}\", table: \"{table}\" }}");
+        PostgresSink::new(testkit::section(&settings).read().unwrap()).unwrap().choice()
+    };
+    let meet =
+        |one: &str, other: &str| choice("a", one).unwrap().meets(&choice("a", other).unwrap());
+    assert!(meet("logs_{text}", "logs_x_{text}"));
+    assert!(meet("logs_{text}", "public.{text}_{number}"));
+    assert!(!meet("logs_{text}", "archive.logs_{text}"));
+    assert!(!meet("logs_{text}", "web_{text}"));
+    assert!(!choice("a", "t_{text}").unwrap().meets(&choice("b", "t_{text}").unwrap()));
+    // Its tokens say whose it is.
+    assert_eq!(choice("a", "logs_x"), None);
 }

@@ -1,6 +1,6 @@
 //! `logmill check`: reads a pipeline file as `run` would and says what every sink promises.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -11,6 +11,7 @@ use contract::source::{Again, Lineages};
 use contract::spec::Change;
 use contract::{Lineage, Result, Section};
 use plan::schedule::{Missed, Schedule};
+use runtime::graph::SinkNode;
 use runtime::schedule::next_times;
 use runtime::{Pipeline, Trouble, troubles};
 use serde::Serialize;
@@ -183,28 +184,36 @@ pub async fn start(check: &Check, global: &Global) -> Result<Exit> {
     Ok(exit)
 }
 
-/// Warns of sinks of several pipelines that write to one place. That is allowed, and rows are told
-/// apart by the records that they come from alone.
+/// Warns of sinks of several pipelines that write to one place, or whose rows can name one. That is
+/// allowed, and rows are told apart by the records that they come from alone.
 fn warn_of_shared_places(all: &[Loaded], checked: &mut [Checked]) {
-    let mut taken = HashMap::new();
+    let mut before: Vec<(&String, &SinkNode)> = Vec::new();
     for (loaded, checked) in all.iter().zip(checked) {
         let name = &loaded.pipeline.name;
-        let sinks =
-            loaded.pipeline.sinks.iter().filter_map(|node| Some((node, node.target.as_ref()?)));
-        for (node, target) in sinks.filter(|(_, target)| target.place.is_some()) {
-            let Some((other, sink)) =
-                taken.insert((&target.kind, &target.place), (name, &node.name))
-            else {
-                continue;
-            };
-            checked.warnings.push(format!(
-                "sink {:?} writes to the place of sink {sink:?} of pipeline {other:?}: where both \
-                 read one file or topic their rows cannot be told apart, and `audit` counts them \
-                 twice",
-                node.name
-            ));
+        for node in &loaded.pipeline.sinks {
+            let same = before.iter().rev().find(|(_, other)| may_share(node, other));
+            if let Some((other, sink)) = same {
+                checked.warnings.push(format!(
+                    "sink {:?} writes to the place of sink {:?} of pipeline {other:?}: where both \
+                     read one file or topic their rows cannot be told apart, and `audit` counts \
+                     them twice",
+                    node.name, sink.name
+                ));
+            }
         }
+        before.extend(loaded.pipeline.sinks.iter().map(|node| (name, node)));
     }
+}
+
+/// Whether rows of two sinks can come to one place.
+fn may_share(one: &SinkNode, other: &SinkNode) -> bool {
+    let place = |node: &SinkNode| node.target.as_ref()?.place.clone();
+    if one.kind != other.kind {
+        return false;
+    }
+    let same = place(one).is_some_and(|its| place(other).is_some_and(|other| its == other));
+    let choices = one.sink.choice().zip(other.sink.choice());
+    same || choices.is_some_and(|(one, other)| one.meets(&other))
 }
 
 /// Warns of what stands in files of values and is taken by none of the pipelines that have them.

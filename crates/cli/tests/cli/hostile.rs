@@ -122,6 +122,35 @@ fn places_that_would_mix_rows_are_refused_before_anything_runs() {
     check("table: web", twice, "\"lake\" and \"again\" write to one place");
 }
 
+/// Rows of two sinks may not name one place, whatever the values are.
+#[test]
+fn names_that_rows_of_two_sinks_can_give_are_refused_before_anything_runs() {
+    let desk = desk();
+    let both = |settings: &str, one: &str, other: &str| {
+        let sinks = format!(
+            "  one: {{ input: parsed, {settings}{one} }}\n  two: {{ input: parsed, {settings}{other} }}\n"
+        );
+        let (above, _) = PIPELINE.split_once("sinks:\n").expect("sinks");
+        desk.write("web.yaml", &format!("{above}sinks:\n{sinks}"));
+        desk.run(&["check", "web.yaml"])
+    };
+    let postgres = "type: postgres, url: 'postgres://db/logs', table: ";
+    let search = "type: opensearch, url: 'http://search', index: ";
+    let kafka = "type: kafka, brokers: 'broker:9092', token_topic: tokens, topic: ";
+    for (settings, one, other, apart) in [
+        (postgres, "'logs_{method}'", "'logs_x_{method}'", "'web_{method}'"),
+        (search, "'logs-{method}'", "'logs-x'", "'web-{method}'"),
+        (kafka, "'logs-{method}'", "'logs-{method}-x'", "'web-{method}'"),
+    ] {
+        let refused = both(settings, one, other);
+        assert_eq!(refused.code, 2, "{one} {other}: {}", refused.stdout);
+        let said = "rows of sinks \"one\" and \"two\" can name one place";
+        assert!(refused.stderr.contains(said), "{}", refused.stderr);
+        let right = both(settings, one, apart);
+        assert_eq!(right.code, 0, "{}", right.stderr);
+    }
+}
+
 #[test]
 fn a_full_disk_stops_the_run_and_the_next_one_goes_on() {
     let desk = desk();

@@ -236,6 +236,14 @@ fn whole_numbers_never_wrap() {
     check("n * 2", &[0, 2]);
     check("-n", &[2]);
     check("abs(n)", &[2]);
+    check("n << 1", &[0, 2]);
+    check("n << 63", &[0, 1, 2]);
+    check("n << 64", &[0, 1, 2]);
+    check("n << -1", &[0, 1, 2]);
+    check("n >> 64", &[0, 1, 2]);
+    check("n >> 63", &[]);
+    check("1 << n", &[0, 2]);
+    check("arrow_cast(n % 100, 'Int16') << arrow_cast(14, 'Int16')", &[0, 2]);
     check("CASE WHEN n > 1 THEN n + 1 ELSE 0 END", &[0]);
     check("9223372036854775807 + 1", &[0, 1, 2, 3]);
     check("n * (4611686018427387904 * 2)", &[0, 1, 2, 3]);
@@ -246,6 +254,22 @@ fn whole_numbers_never_wrap() {
     for condition in ["n + 1 > 0", "n > 9223372036854775807 + 1 OR n < 2"] {
         let taken = refusals(&format!("SELECT n FROM rows WHERE {condition}"), &table);
         assert!(!taken.is_empty(), "{condition}");
+    }
+}
+
+/// What a library calls an error of its own may be one of a value all the same.
+#[test]
+fn no_value_of_an_argument_ends_the_pipeline() {
+    let table = Table::new().integers("n", &[Some(2), Some(-1), Some(i64::MIN), Some(1)]);
+    for (call, refused) in [
+        ("array_resize(make_array(1), n)", &[1, 2][..]),
+        ("make_array(1, 2)[n]", &[2]),
+        ("factorial(n)", &[1, 2]),
+    ] {
+        let found = refusals(&format!("SELECT {call} AS r FROM rows"), &table);
+        let positions: Vec<_> = found.iter().map(|(position, _)| *position).collect();
+        assert_eq!(positions, refused, "{call}: {found:?}");
+        assert!(found.iter().all(|(_, reason)| !reason.contains("bug")), "{found:?}");
     }
 }
 
