@@ -7,8 +7,8 @@
 //! Reading order: [`position`] (what a place in a source is), [`record`] (which columns carry the
 //! origin), [`source`], [`transform`], [`sink`] (the three contracts), [`discovery`] (what a source
 //! says of its splits), [`spec`] (how a connector presents itself), [`needs`] (what must exist
-//! outside), [`section`], [`quantity`] and [`property`] (settings with their place in the file),
-//! [`pem`] (files that they name), [`error`] and [`failpoint`].
+//! outside), [`section`], [`quantity`], [`zone`] and [`property`] (settings with their place in the
+//! file), [`pem`] (files that they name), [`error`] and [`failpoint`].
 
 pub mod discovery;
 pub mod error;
@@ -24,6 +24,7 @@ pub mod sink;
 pub mod source;
 pub mod spec;
 pub mod transform;
+pub mod zone;
 
 pub use error::{Error, ErrorKind, Place, Result};
 pub use position::{Lineage, Origin, Position, SplitId};

@@ -223,7 +223,12 @@ pub struct Output {
     pub deduplicated: u64,
     /// Rows that went into what is made of many ([`Transform::close`]).
     pub aggregated: u64,
-    /// Rows of which something was made at the end of an epoch.
+    /// The same, once for each window that they went into.
+    pub entered: u64,
+    /// Rows that went into some of their windows and came too late for others, once for each of
+    /// the latter.
+    pub missed: u64,
+    /// Rows of which something was made at the end of an epoch, once for each window.
     pub closed: u64,
     /// Rows that are refused, with the reason.
     pub rejects: Vec<Reject>,

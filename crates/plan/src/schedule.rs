@@ -12,6 +12,7 @@ use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use contract::quantity::Period;
 use contract::section::Value;
+use contract::zone::zone;
 use contract::{Error, Result, Section};
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
@@ -171,19 +172,6 @@ fn parse(text: &str) -> Result<Cron> {
         let what = error.to_string();
         Error::config(format!("{text:?} is no cron expression: {}", what.trim_end_matches('.')))
             .hint("write minute, hour, day, month, day of the week: `0 * * * *` is every full hour")
-    })
-}
-
-fn zone(name: &str) -> Result<Tz> {
-    name.parse().map_err(|_| {
-        let names = chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name());
-        let hint = Section::did_you_mean(name, names);
-        // Hundreds of names are no help.
-        let hint = match hint.starts_with("allowed") {
-            true => "use a name such as \"UTC\" or \"Europe/Berlin\"".to_owned(),
-            false => hint,
-        };
-        Error::config(format!("there is no time zone {name:?}")).hint(hint)
     })
 }
 

@@ -118,7 +118,7 @@ impl Draft {
         keep_absent_sinks(before, pipeline, &mut checkpoint);
         let Gathered { positions: moved, begun, read_at, tally, batches, .. } = gathered;
         let times = tally.times;
-        let observed = Observed { begun, read_at, refused: tally.refused };
+        let observed = Observed { begun, read_at, refused: tally.refused, late: tally.late };
         Ok(Self { checkpoint, moved, times, observed, replaced, batches })
     }
 }

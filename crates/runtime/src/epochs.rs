@@ -518,11 +518,7 @@ impl Epochs {
         summary: &mut SummaryBuilder,
     ) -> Result<Ended> {
         attempt.leaving.due = self.retiring(attempt);
-        let has_come = self.arrivals.is_over() && attempt.beginnings.is_empty();
-        attempt.event_times.others = Others {
-            waits: self.phases.waiting() > 0 || !has_come,
-            has_failed: self.phases.has_failed(),
-        };
+        attempt.event_times.others = self.others(attempt);
         let draft = tokio::select! {
             biased;
             _ = reached(&mut self.orders, Order::Leave) => return Ok(Ended::Left),
@@ -544,6 +540,15 @@ impl Epochs {
         self.tell_retired(attempt);
         instruments.through_barrier(&attempt.owner.lineage);
         Ok(Ended::Committed)
+    }
+
+    /// How the splits are that have no reader.
+    fn others(&self, attempt: &Attempt<'_>) -> Others {
+        let is_new = |name: &str| attempt.beginnings.iter().any(|one| one.source == name);
+        let new = attempt.owner.sources().filter(|(_, node)| is_new(&node.name));
+        let mut waiting = self.phases.waiting_sources();
+        waiting.extend(self.arrivals.awaited().chain(new.map(|(number, _)| number)));
+        Others { waiting, failed: self.phases.failed_sources() }
     }
 
     /// A clean end: everything is committed, and the mark says so.

@@ -173,6 +173,17 @@ pub struct Tally {
     pub refused: BTreeMap<Arc<str>, u64>,
     /// The greatest time that rows of a split told for a step, by number of both.
     pub times: BTreeMap<(usize, usize), i64>,
+    /// What came too late for a step, by its number.
+    pub late: BTreeMap<usize, Late>,
+}
+
+/// What came too late for a step.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Late {
+    /// Rows that were late for all of their windows.
+    pub rows: u64,
+    /// Windows that the other rows missed.
+    pub missed: u64,
 }
 
 impl Tally {
@@ -191,6 +202,12 @@ impl Tally {
         }
     }
 
+    /// Adds what came too late for a step.
+    pub fn miss(&mut self, step: usize, late: Late) {
+        let known = self.late.entry(step).or_default();
+        (known.rows, known.missed) = (known.rows + late.rows, known.missed + late.missed);
+    }
+
     /// Adds what was refused of one batch.
     pub fn refuse(&mut self, letters: &[DeadLetter]) {
         for step in letters.iter().filter_map(|letter| letter.step.as_ref()) {
@@ -207,6 +224,7 @@ impl Tally {
         for (step, records) in other.refused {
             *self.refused.entry(step).or_default() += records;
         }
+        other.late.into_iter().for_each(|(step, late)| self.miss(step, late));
         other.times.into_iter().for_each(|((split, step), us)| self.time(split, [(step, us)]));
     }
 }

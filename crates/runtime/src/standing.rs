@@ -14,6 +14,7 @@ use contract::Result;
 use contract::error::Context;
 use contract::source::Lag;
 use serde::{Deserialize, Serialize};
+use state::checkpoint::StepTime;
 use state::{History, Roster, SplitState};
 use tracing::debug;
 
@@ -45,6 +46,35 @@ pub struct Standing {
     pub next: Vec<usize>,
     /// Those of which something is there that was not read.
     pub behind: Vec<Behind>,
+    /// What holds the event time of steps where it stands.
+    #[serde(default)]
+    pub holds: Vec<Hold>,
+}
+
+/// What holds the event time of a step where it stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// The step.
+    pub step: String,
+    /// Who does.
+    pub by: HeldBy,
+    /// The number of the split, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<usize>,
+    /// Since when, as RFC 3339.
+    pub since: String,
+}
+
+/// Who holds the event time of a step where it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HeldBy {
+    /// Splits that wait for a reader, or a source that did not say yet which it has.
+    Waiting,
+    /// A split that cannot be read now.
+    Failed,
+    /// The split whose times are the least, or that gave none yet.
+    Split,
 }
 
 /// A split of which something is there that was not read.
@@ -94,8 +124,12 @@ impl Seen {
     }
 
     /// What is noted of them, and of those that wait for a reader.
-    pub fn note(&self, readers: &[ReaderHandle], waiting: (usize, Vec<usize>)) -> Standing {
-        let (waiting, next) = waiting;
+    pub fn note(
+        &self,
+        readers: &[ReaderHandle],
+        (waiting, next): (usize, Vec<usize>),
+        holds: Vec<Hold>,
+    ) -> Standing {
         let behind = self.behind.iter().map(|(split, (lag, since))| Behind {
             split: *split,
             records: lag.records,
@@ -108,6 +142,7 @@ impl Seen {
             waiting,
             next,
             behind: behind.collect(),
+            holds,
         }
     }
 }
@@ -139,7 +174,9 @@ pub(crate) fn note(attempt: &mut Attempt<'_>, phases: &Phases) {
         return;
     }
     let waiting = (phases.waiting(), phases.queue(WAITING_MAX));
-    let (standing, history) = (attempt.seen.note(&attempt.readers, waiting), history.clone());
+    let holds = attempt.event_times.holds(attempt.owner);
+    let standing = attempt.seen.note(&attempt.readers, waiting, holds);
+    let history = history.clone();
     attempt.spawn(async move {
         if let Err(error) = standing.keep(&history).await {
             debug!(error = error.chain(), "could not note how splits stand");
@@ -311,18 +348,74 @@ pub fn list(
     views
 }
 
-/// All splits of a lineage as they are now, with what its process notes where one runs it.
+/// A step with an event time as people see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StepView {
+    /// Its name in the pipeline file.
+    pub step: String,
+    /// How far its event time has come, as RFC 3339; none before the first.
+    pub watermark: Option<String>,
+    /// Its open windows.
+    pub open_windows: u64,
+    /// Rows in them, once for each window.
+    pub open_records: u64,
+    /// The event time at which the first of them closes, as RFC 3339.
+    pub closes_next: Option<String>,
+    /// Who holds the event time where it stands; none where no process says so.
+    pub held_by: Option<HeldBy>,
+    /// The split that does, where it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_by_split: Option<String>,
+    /// Since when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_since: Option<String>,
+}
+
+/// The steps of a lineage that have an event time, as its newest checkpoint has them, with what its
+/// process notes.
+pub fn steps(
+    times: &BTreeMap<String, StepTime>,
+    roster: &Roster,
+    standing: Option<&Standing>,
+) -> Vec<StepView> {
+    let shown = |us: i64| {
+        let time = DateTime::from_timestamp_micros(us);
+        let time = time.map(|time| time.to_rfc3339_opts(SecondsFormat::AutoSi, true));
+        time.unwrap_or_else(|| format!("{us} µs"))
+    };
+    let views = times.iter().map(|(step, time)| {
+        let holds = standing.into_iter().flat_map(|standing| &standing.holds);
+        let hold = holds.into_iter().find(|hold| hold.step == *step);
+        let split = hold.and_then(|hold| roster.get(hold.split?));
+        StepView {
+            step: step.clone(),
+            watermark: time.watermark_us.map(shown),
+            open_windows: time.windows,
+            open_records: time.rows,
+            closes_next: time.first_us.map(shown),
+            held_by: hold.map(|hold| hold.by),
+            held_by_split: split.map(|state| state.known.split.id.as_str().to_owned()),
+            held_since: hold.map(|hold| hold.since.clone()),
+        }
+    });
+    views.collect()
+}
+
+/// All splits of a lineage as they are now, and its steps with an event time, with what its process
+/// notes where one runs it.
 ///
 /// # Errors
 /// External: its checkpoint is damaged, or the store does not answer (retryable).
-pub async fn read(history: &History, is_running: bool) -> Result<Vec<SplitView>> {
-    let Some(newest) = history.newest().await? else { return Ok(Vec::new()) };
+pub async fn read(history: &History, is_running: bool) -> Result<(Vec<SplitView>, Vec<StepView>)> {
+    let Some(newest) = history.newest().await? else { return Ok((Vec::new(), Vec::new())) };
     let troubles = crate::troubles::kept(history).await?;
     let standing = match is_running {
         true => Standing::kept(history).await?,
         false => None,
     };
-    Ok(list(&newest.checkpoint.roster, (&troubles, standing.as_ref()), size))
+    let (checkpoint, standing) = (&newest.checkpoint, standing.as_ref());
+    let splits = list(&checkpoint.roster, (&troubles, standing), size);
+    Ok((splits, steps(&checkpoint.times, &checkpoint.roster, standing)))
 }
 
 /// The size of a file.
@@ -344,7 +437,8 @@ fn left(state: &SplitState, size: u64) -> Option<u64> {
     Some(size.saturating_sub(u64::try_from(read).ok()?))
 }
 
-fn written(time: SystemTime) -> String {
+/// A moment as RFC 3339.
+pub(crate) fn written(time: SystemTime) -> String {
     let time: DateTime<Utc> = time.into();
     time.to_rfc3339_opts(SecondsFormat::Secs, true)
 }

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::chain::Chain;
 use crate::dead_letters::add_originals;
 use crate::ends::Ends;
-use crate::flow::{Budget, Parcel, SplitContext, Tally, stand_back};
+use crate::flow::{Budget, Late, Parcel, SplitContext, Tally, stand_back};
 use crate::graph::Pipeline;
 use crate::made::Made;
 use crate::memory::{self, Holding, Portion};
@@ -189,7 +189,8 @@ impl StepTask {
         let mut output = Output::default();
         self.worker.apply(&parcel.records, &mut output)?;
         if let Some(making) = &mut self.making {
-            making.held += output.aggregated;
+            making.held += output.entered;
+            tally.miss(self.step, late(&self.pipeline, self.step, &output));
         }
         self.weigh(output.state_bytes)?;
         let came = parcel.records.num_rows();
@@ -231,6 +232,14 @@ impl StepTask {
         self.outlet.send_made(&making.split, passed, share, self.epoch.now_us).await?;
         Ok(Some(made))
     }
+}
+
+/// What of a step's rows came too late.
+fn late(pipeline: &Pipeline, step: usize, output: &Output) -> Late {
+    let port = pipeline.steps[step].step.late_port();
+    let late = output.batches.iter().filter(|(number, _)| Some(*number) == port);
+    let rows = late.map(|(_, batch)| batch.num_rows() as u64).sum();
+    Late { rows, missed: output.missed }
 }
 
 fn too_large(pipeline: &Pipeline, step: usize, (bytes, most): (u64, u64)) -> Error {

@@ -174,6 +174,18 @@ export interface FailingSplit {
   next_try: string | null;
 }
 
+/** A step that has an event time. */
+export interface StepTime {
+  step: string;
+  watermark: string | null;
+  open_windows: number;
+  open_records: number;
+  closes_next: string | null;
+  held_by: "split" | "failed" | "waiting" | null;
+  held_by_split: string | null;
+  held_since: string | null;
+}
+
 export interface PipelineDetail extends Pipeline {
   graph: Graph | null;
   lineages: {
@@ -189,6 +201,7 @@ export interface PipelineDetail extends Pipeline {
     position: string | number | null;
     lag: number | null;
   }[];
+  steps: StepTime[];
   failing: FailingSplit[];
   sinks: SinkSums[];
   balanced: boolean | null;

@@ -11,7 +11,7 @@ import { Await } from "../parts/notice";
 import { usePolled } from "../state/load";
 import { GraphView } from "./graph";
 import { Letters } from "./letters";
-import { FailingTable, LedgerTable, PositionTables, titleOfFailing } from "./ledger";
+import { EventTimeTable, FailingTable, LedgerTable, PositionTables, titleOfFailing } from "./ledger";
 import { StateMark } from "./mark";
 import { EpochTable, ScheduleSection } from "./history";
 
@@ -65,6 +65,11 @@ function Detail({ pipeline }: { pipeline: PipelineDetail }) {
       <Section title="Dead letters">
         <Letters pipeline={name} sinks={pipeline.sinks.map(({ sink }) => sink)} />
       </Section>
+      {pipeline.steps.length > 0 && (
+        <Section title="Event time">
+          <EventTimeTable steps={pipeline.steps} />
+        </Section>
+      )}
       <div class="split even">
         <Section title="Positions" aside={<OldestUnread pipeline={pipeline} />}>
           <PositionTables pipeline={pipeline} />

@@ -1,6 +1,6 @@
 // The sums of the ledger, and where each lineage and split stands.
 
-import type { FailingSplit, PipelineDetail, SinkSums } from "../api/types";
+import type { FailingSplit, PipelineDetail, SinkSums, StepTime } from "../api/types";
 import * as format from "../format";
 import { Head, type HeadCell } from "../parts/head";
 
@@ -90,6 +90,56 @@ export function FailingTable({ failing }: { failing: FailingSplit[] }) {
       </table>
     </div>
   );
+}
+
+/** How far the event time of each step has come, and what it waits for. */
+export function EventTimeTable({ steps }: { steps: StepTime[] }) {
+  const now = Date.now();
+  return (
+    <div class="scroll" tabIndex={0} role="region" aria-label="Event time, table">
+      <table>
+        <caption>Windows close once the watermark of their step has passed them</caption>
+        <Head
+          cells={[
+            "Step",
+            "Watermark",
+            ["Open windows", "number"],
+            ["Rows in them", "number"],
+            "First closes at",
+            "Goes by",
+          ]}
+        />
+        <tbody>
+          {steps.map((step) => (
+            <tr key={step.step}>
+              <th scope="row">{step.step}</th>
+              <td>{step.watermark ? format.time(step.watermark) : "–"}</td>
+              <td class="number">{format.count(step.open_windows)}</td>
+              <td class="number">{format.count(step.open_records)}</td>
+              <td>{step.closes_next ? format.time(step.closes_next) : "–"}</td>
+              <td class={step.held_by === "failed" ? "text bad" : "text"}>
+                {holderOf(step)}
+                {step.held_since ? `, ${format.ago(step.held_since, now)}` : ""}
+              </td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+function holderOf({ held_by, held_by_split }: StepTime): string {
+  switch (held_by) {
+    case "split":
+      return held_by_split ?? "a split";
+    case "failed":
+      return "a split that cannot be read";
+    case "waiting":
+      return "splits that wait for a reader";
+    case null:
+      return "–";
+  }
 }
 
 export function PositionTables({ pipeline }: { pipeline: PipelineDetail }) {

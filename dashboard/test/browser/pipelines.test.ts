@@ -20,6 +20,7 @@ test("the list leads to one pipeline, with graph, ledger, positions, epochs and 
   await page.getByText("balanced: every record is accounted for").waitFor();
   await page.getByRole("row", { name: /^lake exactly once 8,000/ }).waitFor();
   await page.getByRole("row", { name: /^files access.log.2.gz broken .*corrupt/ }).waitFor();
+  await page.getByRole("row", { name: /^by_minute .* 3 1,204 .*webserver-logs\/0/ }).waitFor();
   await page.getByRole("row", { name: /stream.web.0 88/ }).waitFor();
   await page.getByRole("row", { name: /webserver-logs\/0 reading 52113 1,520/ }).waitFor();
   await eventually(

@@ -83,6 +83,18 @@ export class Pipelines {
           lag: 1520,
         },
       ],
+      steps: [
+        {
+          step: "by_minute",
+          watermark: ago(65),
+          open_windows: 3,
+          open_records: 1204,
+          closes_next: ago(5),
+          held_by: "split" as const,
+          held_by_split: "webserver-logs/0",
+          held_since: ago(40),
+        },
+      ],
       failing: [
         {
           source: "files",

@@ -12,7 +12,7 @@ use std::sync::{Arc, PoisonError};
 
 use contract::Lineage;
 use runtime::replay::DEAD_LETTER_STATES;
-use runtime::standing::{SplitPhase, SplitView, Standing};
+use runtime::standing::{HeldBy, SplitPhase, SplitView, Standing, StepView};
 use runtime::{DEAD_LETTERS, Trouble, TroubleState, troubles};
 use serde::Serialize;
 use state::ledger::Counts;
@@ -75,6 +75,8 @@ pub struct Detail {
     lineages: Vec<LineageState>,
     /// Where it stands in its sources: up to 1,000 splits, those in trouble first.
     splits: Vec<SplitLag>,
+    /// How far the event time of its steps has come.
+    steps: Vec<StepTime>,
     /// What cannot be read in its sources, as the newest run noted it.
     failing: Vec<FailingSplit>,
     /// What became of its rows, by sink.
@@ -130,6 +132,50 @@ impl From<SplitView> for SplitLag {
         let lag = view.lag_bytes.or(view.lag_records);
         let SplitView { source, split, position, phase, .. } = view;
         Self { source, split, position, lag, phase }
+    }
+}
+
+/// A step with an event time.
+#[derive(Serialize, ToSchema)]
+pub struct StepTime {
+    /// The step.
+    step: String,
+    /// How far its event time has come; null before the first.
+    #[schema(format = DateTime)]
+    watermark: Option<String>,
+    /// Its open windows.
+    open_windows: u64,
+    /// Rows in them, once for each window.
+    open_records: u64,
+    /// The event time at which the first of them closes.
+    #[schema(format = DateTime)]
+    closes_next: Option<String>,
+    /// Who holds the event time where it stands: `split` (the one whose times are the least, or
+    /// that gave none yet), `failed` (one cannot be read), `waiting` (some wait for a reader); null
+    /// where no process says so.
+    #[schema(value_type = Option<String>)]
+    held_by: Option<HeldBy>,
+    /// The split that does, where it is one.
+    held_by_split: Option<String>,
+    /// Since when.
+    #[schema(format = DateTime)]
+    held_since: Option<String>,
+}
+
+impl From<StepView> for StepTime {
+    fn from(view: StepView) -> Self {
+        let StepView { step, watermark, open_windows, open_records, closes_next, .. } = view;
+        let StepView { held_by, held_by_split, held_since, .. } = view;
+        Self {
+            step,
+            watermark,
+            open_windows,
+            open_records,
+            closes_next,
+            held_by,
+            held_by_split,
+            held_since,
+        }
     }
 }
 
@@ -240,9 +286,10 @@ impl Board {
             schedule: served.schedule.clone(),
         };
         let graph = graph.unwrap_or_default();
-        let Sums { lineages, splits, failing, .. } = sums;
+        let Sums { lineages, splits, failing, steps, .. } = sums;
+        let steps = steps.into_iter().map(StepTime::from).collect();
         let splits = splits.into_iter().take(SPLITS_MAX).map(SplitLag::from).collect();
-        Ok(Detail { overview, graph, lineages, splits, failing, sinks, balanced })
+        Ok(Detail { overview, graph, lineages, splits, steps, failing, sinks, balanced })
     }
 
     /// The newest epochs of a pipeline, the newest first.
@@ -316,6 +363,7 @@ impl Board {
             Some(history) if held == Some(true) => Standing::kept(history).await?,
             _ => None,
         };
+        sums.steps.extend(tally.steps(standing.as_ref()));
         sums.splits.extend_from_slice(tally.views(noted, standing));
         Ok(())
     }
@@ -333,6 +381,7 @@ struct Sums {
     by_sink: HashMap<String, f64>,
     lineages: Vec<LineageState>,
     splits: Vec<SplitView>,
+    steps: Vec<StepView>,
     failing: Vec<FailingSplit>,
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant, SystemTime};
 
 use contract::Result;
-use runtime::standing::{self, SplitView, Standing};
+use runtime::standing::{self, SplitView, Standing, StepView};
 use runtime::{DEAD_LETTERS, Trouble};
 use serde::Serialize;
 use state::ledger::{Counts, Entry};
@@ -131,6 +131,13 @@ impl Tally {
             }
         };
         &self.shown.insert(shown).views
+    }
+
+    /// The steps with an event time, as the newest checkpoint has them.
+    pub fn steps(&self, standing: Option<&Standing>) -> Vec<StepView> {
+        let newest = self.newest.as_ref();
+        let roster = self.splits.roster();
+        newest.map(|newest| standing::steps(&newest.times, roster, standing)).unwrap_or_default()
     }
 
     fn take(&mut self, checkpoint: Checkpoint, decided: Option<SystemTime>) {

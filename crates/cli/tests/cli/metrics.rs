@@ -17,7 +17,8 @@ use crate::schedules;
 /// What takes longer never comes.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// A pipeline with sources that know their lag in bytes and in records, and a step that refuses.
+/// A pipeline with sources that know their lag in bytes and in records, a step that refuses, and one
+/// with an event time.
 const PIPELINE: &str = "\
 name: told
 epoch: { interval: 200ms }
@@ -26,9 +27,13 @@ sources:
   numbers: { type: memory, rows_max: 100 }
 transforms:
   parsed: { type: parse, input: access, format: json, fields: { status: integer } }
+  timed: { type: sql, query: \"SELECT number, to_timestamp(number) AS ts FROM numbers\" }
+  tens: { type: window, input: timed, time: ts, span: { tumbling: 10s }, \
+aggregate: { hits: count(*) } }
 sinks:
   lake: { type: lake, input: parsed, table: statuses }
   counted: { type: lake, input: numbers, table: counted }
+  made: { type: lake, input: tens, table: tens }
 ";
 
 /// A child that dies with the test.
@@ -101,9 +106,14 @@ fn told_once(server: &Server, what: &str, fulfilled: impl Fn(&str) -> bool) -> S
     metrics()
 }
 
+const WATERMARK: &str = "logmill_step_watermark_timestamp_seconds{pipeline=\"told\",step=\"tens\"}";
+
 fn all_processed(server: &Server) -> String {
     let processed = "log_records_processed_total{pipeline=\"told\"}";
-    told_once(server, "all records", |text| value(text, processed) == Some(103.0))
+    // The other source, which gives no times, holds back no window of this one.
+    told_once(server, "all records, and windows that closed", |text| {
+        value(text, processed) == Some(103.0) && value(text, WATERMARK) >= Some(94.0)
+    })
 }
 
 #[test]
@@ -123,7 +133,7 @@ fn a_pipeline_gives_series_the_names_that_boards_use() {
     desk.write("wrong.yaml", &format!("{PIPELINE}metrics:\n  a_total: sum(log_record_errors)\n"));
     let wrong = desk.run(&["check", "wrong.yaml"]);
     assert_eq!(wrong.code, 2);
-    assert!(wrong.stderr.contains("wrong.yaml:12:12"), "{}", wrong.stderr);
+    assert!(wrong.stderr.contains("wrong.yaml:15:12"), "{}", wrong.stderr);
     assert!(wrong.stderr.contains("there is no metric \"log_record_errors\""), "{}", wrong.stderr);
 }
 
@@ -185,6 +195,8 @@ fn what_is_counted_is_what_the_ledger_says() {
     has(&[ledger, "sink=\"dead_letters\"", "column=\"delivered\""], "1");
     has(&["logmill_dead_letters_total{", "refuser=\"parsed\"", "kind=\"step\""], "1");
     has(&["logmill_source_records_total{", "source=\"numbers\""], "100");
+    has(&[ledger, "sink=\"made\"", "column=\"aggregated\""], "100");
+    has(&["logmill_step_late_records_total{", "step=\"tens\""], "0");
     has(&["logmill_split_lag_bytes{", "source=\"access\""], "0");
     has(&["logmill_split_lag_records{", "source=\"numbers\""], "0");
     let ready: Value = serde_json::from_str(&server.get("/readyz").expect("ready")).expect("JSON");

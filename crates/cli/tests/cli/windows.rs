@@ -163,6 +163,14 @@ const BY_TIME: &str = "SELECT window_start, k, hits, total FROM sums ORDER BY wi
 const TRUE_BY_TIME: &str = "SELECT date_trunc('minute', ts) AS window_start, k, count(*) AS hits, \
                             sum(n) AS total FROM raw GROUP BY 1, 2 ORDER BY window_start, k";
 
+/// What overlapping windows of a minute give that begin each half.
+const TRUE_BY_HALF: &str = "SELECT window_start, k, count(*) AS hits, sum(n) AS total FROM \
+                            (SELECT date_trunc('minute', ts) AS window_start, k, n FROM raw \
+                            UNION ALL SELECT date_trunc('minute', ts + INTERVAL '30 seconds') \
+                            - INTERVAL '30 seconds', k, n FROM raw) \
+                            GROUP BY 1, 2 ORDER BY window_start, k";
+const HALVES: &str = "{ hopping: { size: 60s, every: 30s } }";
+
 /// Rows a second apart, some of which stand up to 9 s behind their neighbours.
 fn timed_lines(seconds: std::ops::Range<u64>) -> String {
     let line = |n: u64| {
@@ -210,6 +218,13 @@ fn windows_of_event_time_give_what_their_rows_give_after_a_kill_at_any_point() {
              create: true }}\n"
         );
         let desk = timed_desk(&name, DISORDER, &sink);
+        let yaml = std::fs::read_to_string(desk.path().join("sums.yaml")).expect("a file");
+        // Every other time they overlap.
+        let (span, truth, each) = match pass % 2 {
+            0 => ("{ tumbling: 60s }", TRUE_BY_TIME, 1),
+            _ => (HALVES, TRUE_BY_HALF, 2),
+        };
+        desk.write("sums.yaml", &yaml.replace("{ tumbling: 60s }", span));
         let arguments = ["run", "sums.yaml", "--until-end", "--quiet"];
         let mut killed = desk.command(&arguments);
         killed.env("LOGMILL_FAILPOINT", format!("{point}:{pass}"));
@@ -220,11 +235,11 @@ fn windows_of_event_time_give_what_their_rows_give_after_a_kill_at_any_point() {
         let early = query(&desk, "SELECT count(*) > 0 AS n FROM sums");
         assert_eq!(early, "n\ntrue\n", "windows close while the file is read");
         desk.done(&[&arguments[..], &["--flush-windows"]].concat());
-        assert_eq!(query(&desk, BY_TIME), query(&desk, TRUE_BY_TIME), "{point}:{pass}");
+        assert_eq!(query(&desk, BY_TIME), query(&desk, truth), "{point}:{pass}");
         let audit = desk.done(&["audit", "sums.yaml", "--format", "json"]).json();
         assert_eq!(audit["complete"], true, "{audit}");
         let rows = ask(&url, &format!("SELECT sum(hits) FROM {table}"));
-        assert_eq!(rows.trim(), LINES.to_string());
+        assert_eq!(rows.trim(), (each * LINES).to_string());
         let late = query(
             &desk,
             "SELECT sum(late) AS late, sum(aggregated) AS in FROM ledger WHERE sink = 'results'",
@@ -275,6 +290,10 @@ fn open_windows_stay_until_they_are_closed_and_their_step_cannot_be_taken_away()
     let run = ["run", "sums.yaml", "--until-end"];
     let ran = desk.done(&run);
     assert!(ran.stderr.contains("windows stay open"), "{}", ran.stderr);
+    let listed = desk.done(&["splits", "list", "sums.yaml"]).stdout;
+    assert!(listed.contains("  step sums: event time is at 2025-01-01T00:4"), "{listed}");
+    assert!(listed.contains("; 2 open windows with"), "{listed}");
+    assert!(listed.contains(", the first closes at 2025-01-01T00:49:00Z"), "{listed}");
     let yaml = std::fs::read_to_string(desk.path().join("sums.yaml")).expect("a file");
     let check = |changed: &str, expect: &str| {
         desk.write("sums.yaml", changed);

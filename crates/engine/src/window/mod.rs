@@ -6,6 +6,7 @@
 //! comes later is late. A result is a record of its own.
 
 mod aggregates;
+mod calendar;
 mod groups;
 mod open;
 mod settings;
@@ -40,7 +41,7 @@ use aggregates::Aggregate;
 use groups::{Evaluated, Groups};
 use open::Open;
 use settings::Config;
-use times::Tumbling;
+use times::{Span, Windows};
 
 /// The columns that say which window a row is of.
 const BOUNDS: [&str; 2] = ["window_start", "window_end"];
@@ -184,7 +185,7 @@ struct Plan {
     /// Those in which groups are kept before their window closes.
     partial: SchemaRef,
     /// Which rows belong to which window; none where all of an epoch are one.
-    times: Option<Tumbling>,
+    times: Option<Windows>,
     /// What tells the state from that of other settings.
     signature: String,
 }
@@ -201,8 +202,15 @@ impl Plan {
 
     /// What must be the same for a state to go on.
     fn sign(&self, config: &Config) -> String {
-        let size_us = self.times.map_or(0, |times| times.size_us);
-        let mut lines = vec![format!("{size_us} µs of {}", config.column().unwrap_or_default())];
+        let span = match self.times.as_ref().map(|windows| &windows.span) {
+            None => "0 µs".to_owned(),
+            Some(Span::Even { size_us, every_us }) if size_us == every_us => {
+                format!("{size_us} µs")
+            }
+            Some(Span::Even { size_us, every_us }) => format!("{size_us} µs each {every_us} µs"),
+            Some(Span::Calendar(calendar)) => format!("a {:?} in {}", calendar.unit, calendar.zone),
+        };
+        let mut lines = vec![format!("{span} of {}", config.column().unwrap_or_default())];
         let groups = config.group_by.iter().zip(&self.group_fields);
         lines.extend(groups.map(|(text, field)| format!("by {text}: {}", field.data_type())));
         let aggregates = self.aggregates.iter();
@@ -309,15 +317,20 @@ impl Worker {
     fn add_by_time(
         &mut self,
         (batch, evaluated): (&RecordBatch, &Evaluated),
-        times: &Tumbling,
+        windows: &Windows,
         out: &mut Output,
     ) -> Result<()> {
         let plan = self.plan.clone();
-        let divided = times.divide(batch, (self.watermark_us, self.now_us))?;
+        let open = self.open.next();
+        let divided = windows.divide(batch, (open, self.now_us))?;
         out.rejects.extend(divided.refused);
-        for (start, rows) in divided.windows {
-            let groups = self.open.fresh(start, &plan)?;
-            out.aggregated += rows.len() as u64;
+        for (pane, rows) in divided.panes {
+            let groups = self.open.fresh(pane, &plan)?;
+            let count = rows.len() as u64;
+            out.aggregated += count;
+            let open = open.unwrap_or(i64::MIN);
+            out.entered += count * windows.open_of(pane, open);
+            out.missed += count * windows.missed_of(pane, open);
             match rows.len() == batch.num_rows() {
                 true => groups.add(&plan, evaluated, rows.len())?,
                 false => {
@@ -333,28 +346,36 @@ impl Worker {
         Ok(())
     }
 
-    fn close_by_time(&mut self, times: &Tumbling, close: Close, out: &mut Output) -> Result<()> {
+    fn close_by_time(&mut self, windows: &Windows, close: Close, out: &mut Output) -> Result<()> {
         let plan = self.plan.clone();
+        self.open.settle(&plan)?;
         let until = match close {
             Close::Until(watermark_us) => watermark_us,
-            Close::Past => self.open.last_by(times, self.now_us),
-            Close::All => self.open.held(times).last_us,
+            Close::Past => self.open.last_by(windows, self.now_us),
+            Close::All => self.open.held(windows).last_us,
         };
         self.watermark_us = self.watermark_us.max(until);
+        if let Some(until) = until {
+            self.close_until(windows, until, out)?;
+        }
+        match self.open.bytes() > self.open_max {
+            true => Err(self.too_many_open()),
+            false => Ok(()),
+        }
+    }
+
+    fn close_until(&mut self, windows: &Windows, until: i64, out: &mut Output) -> Result<()> {
+        let plan = self.plan.clone();
         let mut first = 0;
-        let is_due = |start| until.is_some_and(|until| times.closed_at(start) <= until);
-        while let Some((start, mut groups)) = self.open.take_due(&plan, is_due)? {
-            let bounds = [start, times.end(start)]
+        while let Some((start, mut groups)) = self.open.take_due((&plan, windows), until)? {
+            let bounds = [start, windows.span.end(start)]
                 .map(|us| ScalarValue::TimestampMicrosecond(Some(us), Some("UTC".into())));
             let rows = groups.len() as i64;
             groups.close(&plan, (&bounds, first), out)?;
             first += rows;
         }
-        self.open.settle(&plan)?;
-        match self.open.bytes() > self.open_max {
-            true => Err(self.too_many_open()),
-            false => Ok(()),
-        }
+        self.open.pass(windows, windows.first_open(until));
+        Ok(())
     }
 
     fn bytes(&self) -> u64 {
@@ -391,11 +412,13 @@ impl Transform for Worker {
         let compiled = &self.compiled;
         let parts = run_or_reject(batch, out, &mut |part| compiled.evaluate(part))?;
         for (part, evaluated) in parts {
-            match self.plan.times {
-                Some(times) => self.add_by_time((&part, &evaluated), &times, out)?,
+            let plan = self.plan.clone();
+            match &plan.times {
+                Some(windows) => self.add_by_time((&part, &evaluated), windows, out)?,
                 None => {
-                    self.groups.add(&self.plan, &evaluated, part.num_rows())?;
+                    self.groups.add(&plan, &evaluated, part.num_rows())?;
                     out.aggregated += part.num_rows() as u64;
+                    out.entered += part.num_rows() as u64;
                 }
             }
         }
@@ -404,9 +427,10 @@ impl Transform for Worker {
     }
 
     fn close(&mut self, close: Close, out: &mut Output) -> Result<()> {
-        match self.plan.times {
-            Some(times) => self.close_by_time(&times, close, out)?,
-            None => self.groups.close(&self.plan, (&[], 0), out)?,
+        let plan = self.plan.clone();
+        match &plan.times {
+            Some(windows) => self.close_by_time(windows, close, out)?,
+            None => self.groups.close(&plan, (&[], 0), out)?,
         }
         out.state_bytes = self.bytes();
         Ok(())
@@ -414,13 +438,16 @@ impl Transform for Worker {
 
     fn held(&self) -> Held {
         match &self.plan.times {
-            Some(times) => Held { watermark_us: self.watermark_us, ..self.open.held(times) },
+            Some(windows) => Held { watermark_us: self.watermark_us, ..self.open.held(windows) },
             None => Held { rows: self.groups.rows(), ..Held::default() },
         }
     }
 
     fn begin_at(&mut self, watermark_us: Option<i64>) {
         self.watermark_us = watermark_us;
+        if let Some(windows) = &self.plan.times {
+            self.open.begin_at(windows, watermark_us);
+        }
     }
 
     fn snapshot(&mut self) -> Result<Option<Bytes>> {

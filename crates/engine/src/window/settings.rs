@@ -6,12 +6,14 @@ use std::time::Duration;
 use arrow::datatypes::{DataType, SchemaRef};
 use contract::quantity::Period;
 use contract::transform::EventTime;
+use contract::zone::zone;
 use contract::{Error, Result, Section};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::calendar::{Calendar, Unit};
 use super::placed;
-use super::times::Tumbling;
+use super::times::{self, Windows};
 use crate::columns::column;
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -21,6 +23,9 @@ pub struct Config {
     /// epoch that has rows of it, and the rows of several epochs add up. `{ tumbling: 60s }`: those
     /// of one stretch of event time, aligned to 1970; each group gives one row, once the watermark
     /// has passed the end, with the columns `window_start` and `window_end`.
+    /// `{ hopping: { size: 60s, every: 10s } }`: stretches that overlap, so that a row belongs to
+    /// several. `{ calendar: { unit: day, time_zone: Europe/Berlin } }`: days, weeks or months of
+    /// a place, with its summer time.
     span: Span,
 
     /// The column of points in time, for spans of event time: `ts`, or
@@ -55,10 +60,16 @@ impl Config {
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(untagged, expecting = "`epoch`, or a stretch of event time: `{ tumbling: 60s }`")]
+#[serde(
+    untagged,
+    expecting = "`epoch`, or event time: `{ tumbling: 60s }`, \
+                 `{ hopping: { size: 60s, every: 10s } }`, `{ calendar: { unit: day } }`"
+)]
 enum Span {
     Epoch(Epoch),
-    Stretch(Stretch),
+    Tumbling(Tumbling),
+    Hopping(Hopping),
+    Calendar(OfCalendar),
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -69,10 +80,89 @@ enum Epoch {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Stretch {
-    /// How long it is.
+struct Tumbling {
+    /// How long a stretch is; the next one begins where it ends.
     tumbling: Period,
 }
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Hopping {
+    /// Stretches that overlap.
+    hopping: Hops,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Hops {
+    /// How long a stretch is.
+    size: Period,
+
+    /// From the beginning of one to that of the next; at most `size`.
+    every: Period,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct OfCalendar {
+    /// Days, weeks or months.
+    calendar: Days,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Days {
+    /// `day`, `week` (from Monday) or `month`.
+    unit: Unit,
+
+    /// Whose days they are: `Europe/Berlin`.
+    #[serde(default = "utc")]
+    time_zone: String,
+}
+
+fn utc() -> String {
+    "UTC".to_owned()
+}
+
+impl Span {
+    /// Where its windows begin and end; none where an epoch is the window.
+    fn windows(&self) -> Result<Option<times::Span>> {
+        Ok(Some(match self {
+            Self::Epoch(Epoch::Epoch) => return Ok(None),
+            Self::Tumbling(Tumbling { tumbling }) => even(*tumbling, *tumbling)?,
+            Self::Hopping(Hopping { hopping: Hops { size, every } }) => even(*size, *every)?,
+            Self::Calendar(OfCalendar { calendar: Days { unit, time_zone } }) => {
+                times::Span::Calendar(Calendar { unit: *unit, zone: zone(time_zone)? })
+            }
+        }))
+    }
+}
+
+/// Windows of one length.
+fn even(size: Period, every: Period) -> Result<times::Span> {
+    if size.0.is_zero() || every.0.is_zero() {
+        return Err(Error::config("a stretch of event time cannot be empty"));
+    }
+    if every > size {
+        return Err(Error::config(format!(
+            "`every: {every}` is longer than `size: {size}`: rows between two stretches would \
+             belong to none"
+        ))
+        .hint("leave out with a `filter` step what is not to count"));
+    }
+    let span = times::Span::Even { size_us: micros(size.0), every_us: micros(every.0) };
+    match span.panes() > PANES_MAX {
+        false => Ok(span),
+        true => Err(Error::config(format!(
+            "a stretch of {size} every {every} is put together of {} pieces, more than {PANES_MAX}",
+            span.panes()
+        ))
+        .hint("let `size` be a multiple of `every`, or `every` longer")),
+    }
+}
+
+/// Pieces of which a window is put together at most.
+const PANES_MAX: i64 = 3_600;
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "a column, or `{ column: ts, disorder: 5s }`")]
@@ -105,30 +195,27 @@ const IDLE: Duration = Duration::from_secs(30);
 const AHEAD_MAX: Duration = Duration::from_secs(3_600);
 const HOLD_MAX: Duration = Duration::from_secs(600);
 
-/// The stretches of event time, and how it is measured; nothing where an epoch is the window.
+/// The windows of event time, and how it is measured; nothing where an epoch is the window.
 pub fn times(
     config: &Config,
     input: &SchemaRef,
     section: &Section,
-) -> Result<(Option<Tumbling>, Option<EventTime>)> {
-    let stretch = match (&config.span, &config.time, config.allowed_lateness) {
-        (Span::Epoch(Epoch::Epoch), None, None) => return Ok((None, None)),
-        (Span::Epoch(Epoch::Epoch), ..) => {
+) -> Result<(Option<Windows>, Option<EventTime>)> {
+    let span = config.span.windows().map_err(|error| placed(error, section, "span"))?;
+    let span = match (span, &config.time, config.allowed_lateness) {
+        (None, None, None) => return Ok((None, None)),
+        (None, ..) => {
             return Err(Error::config("`span: epoch` has no time, and no row is late for it")
                 .hint(
                     "leave `time` and `allowed_lateness` out, or say `span: { tumbling: 60s }`",
                 ));
         }
-        (Span::Stretch(_), None, _) => {
+        (Some(_), None, _) => {
             let error = Error::config("expected the column of points in time, `time: ts`");
             return Err(error.field("time"));
         }
-        (Span::Stretch(stretch), Some(_), _) => stretch,
+        (Some(span), Some(_), _) => span,
     };
-    if stretch.tumbling.0.is_zero() {
-        let error = Error::config("a stretch of event time cannot be empty");
-        return Err(placed(error, section, "span"));
-    }
     let name = config.column().unwrap_or_default();
     let place = |error| placed(error, section, "time");
     let index = column(input, name).map_err(place)?;
@@ -151,12 +238,15 @@ pub fn times(
         ahead_max: period(|rules| rules.ahead_max, AHEAD_MAX),
         hold_max: period(|rules| rules.hold_max, HOLD_MAX),
     };
-    let micros = |period: Duration| i64::try_from(period.as_micros()).unwrap_or(i64::MAX);
-    let tumbling = Tumbling {
+    let windows = Windows {
         column: index,
-        size_us: micros(stretch.tumbling.0),
+        span,
         lateness_us: micros(config.allowed_lateness.map_or(Duration::ZERO, |period| period.0)),
         ahead_us: micros(time.ahead_max),
     };
-    Ok((Some(tumbling), Some(time)))
+    Ok((Some(windows), Some(time)))
+}
+
+fn micros(period: Duration) -> i64 {
+    i64::try_from(period.as_micros()).unwrap_or(i64::MAX)
 }

@@ -1,6 +1,10 @@
+use std::collections::BTreeMap;
+
 use arrow::array::RecordBatch;
+use chrono::DateTime;
 use contract::sink::Room;
 use contract::transform::{Close, EpochStart, Means, Output, Transform};
+use proptest::prelude::*;
 
 use crate::testing::{Setting, Table, shown, step, step_error};
 
@@ -294,6 +298,224 @@ fn every_aggregate_goes_on_from_its_state() {
 }
 
 #[test]
+fn stretches_that_overlap_share_their_rows() {
+    let hops: Vec<(&str, Setting)> = vec![("size", "60s".into()), ("every", "30s".into())];
+    let settings = minutes(&[("span", vec![("hopping", Setting::from(hops))].into())]);
+    let mut worker = restored(self::worker(&settings), &settings);
+    let out = next(&mut worker, &[table().batch()], until(30));
+    let first = "window_start=1969-12-31T23:59:30Z window_end=1970-01-01T00:00:30Z";
+    let expect =
+        format!("ip=a {first} hits=1 sum=1 _position=0\nip=b {first} hits=1 sum=2 _position=1");
+    assert_eq!(shown(&out).trim(), format!("port 0\n{expect}"));
+    assert_eq!((out.aggregated, out.entered, out.missed, out.closed), (5, 10, 0, 2));
+    assert_eq!((worker.held().rows, worker.held().windows), (8, 4));
+    // What is too late for one of its windows is in time for the other.
+    let mut worker = restored(worker, &settings);
+    let out = next(&mut worker, &[table().batch().slice(0, 2)], until(60));
+    assert_eq!((out.aggregated, out.entered, out.missed, out.closed), (2, 2, 2, 5));
+    assert!(shown(&out).contains("hits=2 sum=2 _position=0"), "{}", shown(&out));
+    let mut worker = restored(worker, &settings);
+    let out = next(&mut worker, &[table().batch().slice(0, 1)], Close::All);
+    let late: Vec<_> = out.batches.iter().map(|(port, batch)| (*port, batch.num_rows())).collect();
+    assert_eq!((late[0], worker.held().windows), ((1, 1), 0));
+}
+
+#[test]
+fn days_are_those_of_a_place() {
+    let days = vec![("unit", "day".into()), ("time_zone", "Europe/Berlin".into())];
+    let settings = minutes(&[
+        ("span", vec![("calendar", Setting::from(days))].into()),
+        ("group_by", Vec::<&str>::new().into()),
+    ]);
+    let mut worker = worker(&settings);
+    next(&mut worker, &[table().batch()], Close::Until(None));
+    let mut worker = restored(worker, &settings);
+    let bounds = "window_start=1969-12-31T23:00:00Z window_end=1970-01-01T23:00:00Z";
+    let out = next(&mut worker, &[], until(23 * 3_600));
+    assert_eq!(shown(&out).trim(), format!("port 0\n{bounds} hits=5 sum=17 _position=0"));
+}
+
+#[test]
+fn a_window_that_gave_its_rows_is_closed_whatever_the_lateness_is_later() {
+    let short = minutes(&[]);
+    let mut worker = self::worker(&short);
+    next(&mut worker, &[table().batch()], until(60));
+    let long = minutes(&[("allowed_lateness", "1h".into())]);
+    let mut worker = {
+        let mut other = self::worker(&long);
+        other.restore(&worker.snapshot().unwrap().unwrap()).unwrap();
+        other.begin_at(worker.held().watermark_us);
+        other
+    };
+    let out = next(&mut worker, &[table().batch().slice(0, 1)], until(61));
+    assert_eq!((out.aggregated, out.batches.len(), out.batches[0].0), (0, 1, 1), "it is late");
+    // And one that did not give them yet gives them, however short it is.
+    let mut worker = self::worker(&long);
+    next(&mut worker, &[table().batch()], until(500));
+    let mut other = self::worker(&short);
+    other.restore(&worker.snapshot().unwrap().unwrap()).unwrap();
+    other.begin_at(worker.held().watermark_us);
+    let out = next(&mut other, &[], until(500));
+    assert_eq!((out.closed, other.held().rows), (5, 0));
+}
+
+/// A span with its windows, by their beginning and end in seconds.
+#[derive(Clone, Debug)]
+enum Stretches {
+    Tumbling(i64),
+    Hopping(i64, i64),
+    Days,
+}
+
+impl Stretches {
+    fn setting(&self) -> Setting {
+        let seconds = |seconds: i64| Setting::from(&*format!("{seconds}s"));
+        match self {
+            Self::Tumbling(size) => vec![("tumbling", seconds(*size))].into(),
+            Self::Hopping(size, every) => {
+                let hops = vec![("size", seconds(*size)), ("every", seconds(*every))];
+                vec![("hopping", Setting::from(hops))].into()
+            }
+            Self::Days => {
+                let days = vec![("unit", "day".into()), ("time_zone", "Asia/Tokyo".into())];
+                vec![("calendar", Setting::from(days))].into()
+            }
+        }
+    }
+
+    fn windows(&self, second: i64) -> Vec<(i64, i64)> {
+        let (size, every, shift) = match self {
+            Self::Tumbling(size) => (*size, *size, 0),
+            Self::Hopping(size, every) => (*size, *every, 0),
+            Self::Days => (86_400, 86_400, 9 * 3_600),
+        };
+        let last = (second + shift).div_euclid(every) * every - shift;
+        let all = (0..).map(|number| last - number * every);
+        let all = all.take_while(|start| second < start + size);
+        all.map(|start| (start, start + size)).collect()
+    }
+}
+
+/// What happens in an epoch: rows by second and number, where the watermark stands at its end, and
+/// whether another process goes on.
+type Happens = (Vec<(i64, i64)>, i64, bool);
+
+/// Everything that is kept, one row at a time.
+#[derive(Default)]
+struct Oracle {
+    open: BTreeMap<(i64, i64), BTreeMap<i64, (i64, i64)>>,
+    watermark: Option<i64>,
+    late: u64,
+    missed: u64,
+    made: Vec<(i64, i64, i64, i64)>,
+}
+
+impl Oracle {
+    fn take(&mut self, stretches: &Stretches, lateness: i64, (second, number): (i64, i64)) {
+        let all = stretches.windows(second);
+        let is_open = |end: i64| self.watermark.is_none_or(|us| end + lateness > us);
+        let open: Vec<_> = all.iter().filter(|window| is_open(window.1)).collect();
+        match open.is_empty() {
+            true => self.late += 1,
+            false => self.missed += (all.len() - open.len()) as u64,
+        }
+        for window in open {
+            let groups = self.open.entry(*window).or_default();
+            let (hits, sum) = groups.entry(number % 3).or_default();
+            (*hits, *sum) = (*hits + 1, *sum + number);
+        }
+    }
+
+    fn close(&mut self, lateness: i64, watermark: i64) {
+        self.watermark = self.watermark.max(Some(watermark));
+        let until = self.watermark;
+        let due = self.open.extract_if(.., |window, _| Some(window.1 + lateness) <= until);
+        for ((start, _), groups) in due {
+            let groups = groups.into_iter();
+            self.made.extend(groups.map(|(key, (hits, sum))| (start, key, hits, sum)));
+        }
+    }
+}
+
+fn made(out: &Output) -> Vec<(i64, i64, i64, i64)> {
+    let text = shown(out);
+    let rows = text.lines().skip_while(|line| *line != "port 0").skip(1);
+    let rows = rows.take_while(|line| !line.starts_with("port"));
+    let rows = rows.map(|line| {
+        let value = |name: &str| {
+            let field = line.split(' ').find_map(|field| field.strip_prefix(name));
+            field.unwrap().to_owned()
+        };
+        let start = DateTime::parse_from_rfc3339(&value("window_start=")).unwrap().timestamp();
+        let number = |name| value(name).parse::<i64>().unwrap();
+        (start, number("key="), number("hits="), number("sum="))
+    });
+    rows.collect()
+}
+
+fn history() -> impl Strategy<Value = (Stretches, i64, Vec<Happens>)> {
+    let stretches = prop_oneof![
+        (1..50_i64).prop_map(Stretches::Tumbling),
+        (1..50_i64, 1..50_i64)
+            .prop_map(|(one, other)| Stretches::Hopping(one.max(other), one.min(other))),
+        Just(Stretches::Days),
+    ];
+    let row = (-200..400_i64, 0..100_i64);
+    let epoch = (prop::collection::vec(row, 0..12), -250..450_i64, any::<bool>());
+    (stretches, prop_oneof![Just(0), 1..40_i64], prop::collection::vec(epoch, 1..12))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn windows_give_what_somebody_gives_who_keeps_every_row(
+        (stretches, lateness, epochs) in history()
+    ) {
+        let settings = minutes(&[
+            ("span", stretches.setting()),
+            ("group_by", vec!["n % 3 AS key"].into()),
+            ("allowed_lateness", (&*format!("{lateness}s")).into()),
+        ]);
+        let scale = if let Stretches::Days = stretches { 3_600 } else { 1 };
+        let mut worker = worker(&settings);
+        let mut oracle = Oracle::default();
+        let (mut late, mut missed, mut found, mut held) = (0, 0, Vec::new(), 0);
+        let last = (Vec::new(), 1_000_000, false);
+        for (rows, watermark, restarts) in epochs.into_iter().chain([last]) {
+            let rows = rows.into_iter().map(|(second, number)| (second * scale, number));
+            let rows: Vec<_> = rows.collect();
+            rows.iter().for_each(|row| oracle.take(&stretches, lateness, *row));
+            let watermark = oracle.watermark.map_or(watermark * scale, |us| us.max(watermark * scale));
+            oracle.close(lateness, watermark);
+            let (times, numbers): (Vec<_>, Vec<_>) =
+                rows.iter().map(|(second, number)| (Some(*second), Some(*number))).unzip();
+            let batch = Table::new()
+                .dictionary("ip", &vec![None; rows.len()])
+                .integers("n", &numbers)
+                .times("ts", &times)
+                .batch();
+            let batches = [batch.slice(0, rows.len() / 2), batch.slice(rows.len() / 2, rows.len().div_ceil(2))];
+            worker.start_epoch(EpochStart { epoch: 1, now_us: 10_000_000_000_000 }).unwrap();
+            let out = next(&mut worker, &batches, until(watermark));
+            let of_late = out.batches.iter().filter(|(port, _)| *port == 1);
+            late += of_late.map(|(_, batch)| batch.num_rows() as u64).sum::<u64>();
+            missed += out.missed;
+            found.extend(made(&out));
+            prop_assert_eq!(held + out.entered, out.closed + worker.held().rows);
+            held = worker.held().rows;
+            if restarts {
+                worker = restored(worker, &settings);
+            }
+        }
+        found.sort_unstable();
+        oracle.made.sort_unstable();
+        prop_assert_eq!((found, late, missed), (oracle.made, oracle.late, oracle.missed));
+        prop_assert_eq!(held, 0);
+    }
+}
+
+#[test]
 fn open_windows_that_take_too_much_stop_the_run() {
     let step = step("window", &minutes(&[]), &table()).unwrap();
     let mut worker = step.build(Means { state_bytes: 1_000, ..Means::default() }).unwrap();
@@ -375,6 +597,25 @@ fn wrong_settings_are_named() {
         assert_eq!(step_error("window", &minutes(more), &table()), expect);
     };
     timed(&[("time", "n".into())], "time: column \"n\" is Int64, expected a point in time; -");
+    let hops = |size: &str, every: &str| -> Vec<(&'static str, Setting)> {
+        let hops = vec![("size", Setting::from(size)), ("every", Setting::from(every))];
+        vec![("span", vec![("hopping", Setting::from(hops))].into())]
+    };
+    timed(
+        &hops("10s", "60s"),
+        "span: `every: 1m` is longer than `size: 10s`: rows between two stretches would belong to \
+         none; leave out with a `filter` step what is not to count",
+    );
+    timed(
+        &hops("1h", "7ms"),
+        "span: a stretch of 1h every 7ms is put together of 3600000 pieces, more than 3600; \
+         let `size` be a multiple of `every`, or `every` longer",
+    );
+    let days = vec![("unit", "day".into()), ("time_zone", "Europe/Berln".into())];
+    timed(
+        &[("span", vec![("calendar", Setting::from(days))].into())],
+        "span: there is no time zone \"Europe/Berln\"; did you mean \"Europe/Berlin\"?",
+    );
     timed(
         &[("span", "epoch".into())],
         "-: `span: epoch` has no time, and no row is late for it; \

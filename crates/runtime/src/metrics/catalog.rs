@@ -107,6 +107,11 @@ pub const RECOVERIES: &str = "logmill_recoveries_total";
 pub const RETRIES: &str = "logmill_retries_total";
 pub const FAILURES: &str = "logmill_failures_total";
 pub const LEASE_LOSSES: &str = "logmill_lease_losses_total";
+pub const WATERMARK: &str = "logmill_step_watermark_timestamp_seconds";
+pub const OPEN_WINDOWS: &str = "logmill_step_open_windows";
+pub const OPEN_RECORDS: &str = "logmill_step_open_records";
+pub const LATE_RECORDS: &str = "logmill_step_late_records_total";
+pub const MISSED_WINDOWS: &str = "logmill_window_missed_total";
 pub const BUDGET_USED: &str = "logmill_budget_used_bytes";
 pub const BUDGET_LIMIT: &str = "logmill_budget_limit_bytes";
 pub const MEMORY_LIMIT: &str = "logmill_memory_limit_bytes";
@@ -121,6 +126,7 @@ pub const SCHEDULE_RUNNING: &str = "logmill_schedule_running";
 const PIPELINE: &[&str] = &["pipeline"];
 const SOURCE: &[&str] = &["pipeline", "source", "connector"];
 const SPLIT: &[&str] = &["pipeline", "source", "split"];
+const STEP: &[&str] = &["pipeline", "step"];
 const SINK: &[&str] = &["pipeline", "sink", "connector"];
 
 /// Every metric of ours, in the order of the page.
@@ -223,6 +229,24 @@ pub const METRICS: &[Metric] = &[
          checkpoint store.",
     ),
     counter(LEASE_LOSSES, PIPELINE, "Lineages that another process took from this one."),
+    gauge(
+        WATERMARK,
+        STEP,
+        "How far the event time of a step has come, as the newest committed epoch has it; absent \
+         before the first.",
+    ),
+    gauge(OPEN_WINDOWS, STEP, "Windows of a step that are open."),
+    gauge(OPEN_RECORDS, STEP, "Rows in them, once for each window."),
+    counter(
+        LATE_RECORDS,
+        STEP,
+        "Rows of committed epochs that came when all of their windows were closed.",
+    ),
+    counter(
+        MISSED_WINDOWS,
+        STEP,
+        "Closed windows that rows of committed epochs missed, whose other windows were open.",
+    ),
     gauge(BUDGET_USED, PIPELINE, "Bytes of batches under way."),
     gauge(BUDGET_LIMIT, PIPELINE, "Bytes of batches that may be under way; then sources wait."),
     gauge(MEMORY_LIMIT, PIPELINE, "The setting `memory.limit`."),
@@ -267,8 +291,16 @@ mod tests {
             let name = metric.name;
             let is_counter = metric.form == Form::Counter;
             assert_eq!(name.ends_with("_total"), is_counter, "{name}: counters end in _total");
-            let unit =
-                ["_seconds", "_bytes", "_records", "_info", "_position", "_lineages", "_splits"];
+            let unit = [
+                "_seconds",
+                "_bytes",
+                "_records",
+                "_info",
+                "_position",
+                "_lineages",
+                "_splits",
+                "_windows",
+            ];
             let known = unit.iter().any(|unit| name.ends_with(unit)) || name.ends_with("_running");
             assert!(is_counter || known, "{name} has no unit");
             assert!(name.starts_with("logmill_") || name.starts_with("log_"), "{name}");

@@ -13,7 +13,7 @@ use state::ledger::Counts;
 
 use super::catalog as name;
 use super::splits::Splits;
-use crate::flow::is_gone;
+use crate::flow::{Late, is_gone};
 use crate::graph::{DEAD_LETTERS, Pipeline};
 use crate::memory::{Memory, Portion};
 use crate::reader_task::{ReaderHandle, ReaderReport};
@@ -31,6 +31,8 @@ pub struct Observed {
     pub read_at: Vec<Instant>,
     /// Records refused, by source or step.
     pub refused: BTreeMap<Arc<str>, u64>,
+    /// What came too late, by number of step.
+    pub late: BTreeMap<usize, Late>,
 }
 
 /// The counters of a running pipeline.
@@ -38,6 +40,8 @@ pub struct Instruments {
     pipeline: String,
     sources: Vec<SourceCounters>,
     sinks: Vec<SinkCounters>,
+    /// By number of step; those with an event time alone.
+    steps: BTreeMap<usize, StepCounters>,
     refusers: HashMap<String, Counter>,
     failures: HashMap<String, Counter>,
     splits: Splits,
@@ -70,6 +74,14 @@ struct SourceCounters {
     split_failures: Counter,
 }
 
+struct StepCounters {
+    name: String,
+    open_windows: Gauge,
+    open_records: Gauge,
+    late_records: Counter,
+    missed_windows: Counter,
+}
+
 struct SinkCounters {
     name: String,
     ledger: Vec<Counter>,
@@ -93,6 +105,7 @@ impl Instruments {
         Arc::new(Self {
             sources: sources(pipeline),
             sinks: sinks(pipeline),
+            steps: steps(pipeline),
             refusers: refusers(pipeline),
             failures: failures(pipeline),
             splits: Splits::new(&pipeline.name),
@@ -225,6 +238,12 @@ impl Instruments {
                 counter.increment(*records);
             }
         }
+        for (step, late) in &observed.late {
+            if let Some(counters) = self.steps.get(step) {
+                counters.late_records.increment(late.rows);
+                counters.missed_windows.increment(late.missed);
+            }
+        }
         for read_at in &observed.read_at {
             self.latency.record(read_at.elapsed());
         }
@@ -254,6 +273,7 @@ impl Instruments {
                 counter.increment(state.rejects.len() as u64);
             }
         }
+        self.show_event_times(checkpoint);
         let mut processed = 0;
         for (split, records) in &read {
             let of_id = checkpoint.roster.of_id(&SplitId::new(*split));
@@ -269,6 +289,18 @@ impl Instruments {
         self.epochs.increment(1);
         gauge!(name::LAST_COMMIT, "pipeline" => self.pipeline.clone()).set(now());
         self.processed.increment(processed);
+    }
+
+    fn show_event_times(&self, checkpoint: &Checkpoint) {
+        for step in self.steps.values() {
+            let Some(time) = checkpoint.times.get(&step.name) else { continue };
+            step.open_windows.set(time.windows as f64);
+            step.open_records.set(time.rows as f64);
+            if let Some(us) = time.watermark_us {
+                let labels = [("pipeline", self.pipeline.clone()), ("step", step.name.clone())];
+                gauge!(name::WATERMARK, &labels).set(us as f64 / 1e6);
+            }
+        }
     }
 
     /// Something failed in a source, step or sink, or (none of them) in the pipeline itself.
@@ -352,6 +384,22 @@ fn sinks(pipeline: &Pipeline) -> Vec<SinkCounters> {
         }
     });
     sinks.collect()
+}
+
+fn steps(pipeline: &Pipeline) -> BTreeMap<usize, StepCounters> {
+    let steps = pipeline.steps.iter().enumerate();
+    let steps = steps.filter(|(_, node)| node.step.event_time().is_some()).map(|(number, node)| {
+        let labels = [("pipeline", pipeline.name.clone()), ("step", node.name.clone())];
+        let counters = StepCounters {
+            name: node.name.clone(),
+            open_windows: gauge!(name::OPEN_WINDOWS, &labels),
+            open_records: gauge!(name::OPEN_RECORDS, &labels),
+            late_records: counter!(name::LATE_RECORDS, &labels),
+            missed_windows: counter!(name::MISSED_WINDOWS, &labels),
+        };
+        (number, counters)
+    });
+    steps.collect()
 }
 
 /// Counters of all who can refuse a record.

@@ -84,6 +84,11 @@ impl Arrivals {
         self.ask(number, Asked { suspects: None, discoverer }, Duration::ZERO);
     }
 
+    /// The sources that did not come yet, and were not given up.
+    pub fn awaited(&self) -> impl Iterator<Item = usize> + '_ {
+        self.awaited.sources()
+    }
+
     /// Whether all have come, or were given up.
     pub fn is_over(&self) -> bool {
         self.awaited.is_over()

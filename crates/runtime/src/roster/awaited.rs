@@ -92,6 +92,11 @@ impl Awaited {
         self.given_up.contains(&number)
     }
 
+    /// The sources that are waited for.
+    pub fn sources(&self) -> impl Iterator<Item = usize> + '_ {
+        self.coming.keys().copied()
+    }
+
     /// Whether all have come, or were given up.
     pub fn is_over(&self) -> bool {
         self.coming.is_empty()

@@ -229,6 +229,18 @@ impl Phases {
         due.any(|known| matches!(known.phase, Phase::Failed { .. }))
     }
 
+    /// The sources of which splits wait for a reader.
+    pub fn waiting_sources(&self) -> BTreeSet<usize> {
+        self.waiting.sources()
+    }
+
+    /// The sources of which splits failed and are to be tried again.
+    pub fn failed_sources(&self) -> BTreeSet<usize> {
+        let due = self.due.iter().filter_map(|(_, index)| self.known.get(index));
+        let failed = due.filter(|known| matches!(known.phase, Phase::Failed { .. }));
+        failed.map(|known| known.source).collect()
+    }
+
     /// The splits that failed and are to be tried again.
     pub fn failed(&self) -> Vec<usize> {
         let has_failed = |index: &usize| {

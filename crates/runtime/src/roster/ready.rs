@@ -19,6 +19,8 @@ pub struct Ready {
     /// By family, its splits by the time since which they are ready, and in the order in which they
     /// came. Families without any are left out.
     families: HashMap<Family, BTreeSet<(Instant, u64, usize)>>,
+    /// By family, the number of its source.
+    sources: HashMap<Family, usize>,
     /// The families that have splits, each once.
     turns: VecDeque<Family>,
     /// How many splits came.
@@ -31,10 +33,17 @@ impl Ready {
     pub fn family(&mut self, source: usize, shared: Option<&str>) -> Family {
         let of_source = self.numbers.entry(source).or_default();
         let number = &mut self.known;
-        *of_source.entry(shared.map(Box::from)).or_insert_with(|| {
+        let family = *of_source.entry(shared.map(Box::from)).or_insert_with(|| {
             *number += 1;
             Family(*number)
-        })
+        });
+        self.sources.insert(family, source);
+        family
+    }
+
+    /// The sources that have splits which wait.
+    pub fn sources(&self) -> BTreeSet<usize> {
+        self.turns.iter().filter_map(|family| self.sources.get(family).copied()).collect()
     }
 
     /// A split is ready, and has been so since a time.
@@ -103,7 +112,7 @@ mod tests {
         {
             ready.push(families[family], at(since), split);
         }
-        assert_eq!(ready.len(), 7);
+        assert_eq!((ready.len(), ready.sources()), (7, BTreeSet::from([0, 1])));
         assert_eq!(ready.first(2), [12, 20]);
         assert_eq!(ready.first(9), [12, 20, 31, 10, 30, 11, 13]);
         let first: Vec<_> = (0..4).filter_map(|_| ready.pop()).collect();

@@ -23,6 +23,11 @@ impl Running {
         Self { last: now, sum: Duration::ZERO, step_max: interval * 2 }
     }
 
+    /// The time until it was asked for last.
+    pub fn so_far(&self) -> Duration {
+        self.sum
+    }
+
     /// The time until now.
     pub fn until(&mut self, now: Instant) -> Duration {
         let step = now.saturating_duration_since(self.last).min(self.step_max);
@@ -61,6 +66,17 @@ pub struct Barrier<'a> {
     pub follows: bool,
 }
 
+/// Who holds a watermark where it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// Splits that wait for a reader, or a source that did not say yet which it has.
+    Waiting,
+    /// A split that cannot be read now.
+    Failed,
+    /// The split, by number, whose times are the least, or that gave none yet.
+    Split(usize),
+}
+
 /// The watermark of one step.
 #[derive(Debug)]
 pub struct Watermark {
@@ -72,6 +88,8 @@ pub struct Watermark {
     failing_since: Option<Duration>,
     /// The time up to which it went on by itself, while no split counts.
     alone_until: Option<Duration>,
+    /// Who holds it, and since when.
+    holder: Option<(Holder, Duration)>,
 }
 
 #[derive(Debug, Default)]
@@ -98,7 +116,7 @@ impl Watermark {
         });
         let splits: BTreeMap<_, Split> = splits.collect();
         let greatest = splits.values().filter_map(|split| split.greatest).max();
-        Self { time, us, splits, greatest, failing_since: None, alone_until: None }
+        Self { time, us, splits, greatest, failing_since: None, alone_until: None, holder: None }
     }
 
     /// Where it stands, in microseconds since 1970; none before the first time.
@@ -106,23 +124,39 @@ impl Watermark {
         self.us
     }
 
+    /// Who holds it where it stands, and since when the attempt runs with that.
+    pub fn holder(&self) -> Option<(Holder, Duration)> {
+        self.holder
+    }
+
     /// Moves it to where it stands at a barrier.
     pub fn advance(&mut self, barrier: &Barrier<'_>) -> Option<i64> {
         self.note(barrier);
-        if self.is_held(barrier) {
+        if let Some(holder) = self.held(barrier) {
             self.alone_until = None;
+            self.hold(Some(holder), barrier.ran);
             return self.us;
         }
-        let mut counting = self.splits.values().filter(|split| !split.is_idle).peekable();
-        if counting.peek().is_none() {
-            self.go_on(barrier);
-            return self.us;
-        }
-        self.alone_until = None;
+        let counting = self.splits.iter().filter(|(_, split)| !split.is_idle);
         // Who has given no time yet holds it.
-        let least = counting.map(|split| split.greatest).min().flatten();
-        self.reach(least);
+        match counting.map(|(number, split)| (split.greatest, *number)).min() {
+            Some((least, number)) => {
+                self.alone_until = None;
+                self.hold(Some(Holder::Split(number)), barrier.ran);
+                self.reach(least);
+            }
+            None => {
+                self.hold(None, barrier.ran);
+                self.go_on(barrier);
+            }
+        }
         self.us
+    }
+
+    fn hold(&mut self, holder: Option<Holder>, ran: Duration) {
+        if self.holder.map(|(known, _)| known) != holder {
+            self.holder = holder.map(|holder| (holder, ran));
+        }
     }
 
     /// Moves it to a time, less the disorder, unless it is there already.
@@ -172,7 +206,8 @@ impl Watermark {
         self.splits.retain(|_, split| !(split.is_gone && split.is_idle));
     }
 
-    fn is_held(&mut self, barrier: &Barrier<'_>) -> bool {
+    /// Who holds it that gives no times.
+    fn held(&mut self, barrier: &Barrier<'_>) -> Option<Holder> {
         self.failing_since = match barrier.has_failed {
             true => self.failing_since.or(Some(barrier.ran)),
             false => None,
@@ -181,7 +216,11 @@ impl Watermark {
             let limit = self.time.hold_max;
             limit.is_zero() || !barrier.follows || barrier.ran.saturating_sub(since) < limit
         });
-        barrier.waits || failing
+        match (failing, barrier.waits) {
+            (true, _) => Some(Holder::Failed),
+            (_, true) => Some(Holder::Waiting),
+            (false, false) => None,
+        }
     }
 
     /// No split counts: nobody holds it below the newest time, and what time goes by is all that

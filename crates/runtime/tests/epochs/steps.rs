@@ -200,6 +200,7 @@ mod sums {
                 *self.0.entry(number % 10).or_default() += 1;
             }
             out.aggregated += batch.num_rows() as u64;
+            out.entered += batch.num_rows() as u64;
             Ok(())
         }
 

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use clap::Args;
 use contract::{Error, Result, Section};
-use runtime::standing::{SplitPhase, SplitView};
+use runtime::standing::{HeldBy, SplitPhase, SplitView, StepView};
 use serde::Serialize;
 
 use super::Known;
@@ -59,6 +59,8 @@ struct Shown<'a> {
     matching: usize,
     /// The first of them.
     splits: Vec<&'a SplitView>,
+    /// The steps with an event time.
+    steps: &'a [StepView],
 }
 
 pub async fn start(list: &List, global: &Global) -> Result<Exit> {
@@ -105,6 +107,7 @@ impl List {
             lagging: count(&SplitView::is_lagging),
             matching: splits.len(),
             splits: splits.into_iter().take(self.limit).collect(),
+            steps: &known.steps,
         }
     }
 
@@ -129,6 +132,9 @@ fn print(shown: &Shown<'_>, out: &mut output::Stdout) -> std::io::Result<()> {
         out,
         "{pipeline}, {by}: {total}, {broken} broken, {failed} failed, {lagging} lagging"
     )?;
+    for step in shown.steps {
+        writeln!(out, "  {}", event_time(step))?;
+    }
     let widest = |value: fn(&SplitView) -> usize| {
         shown.splits.iter().map(|view| value(view)).max().unwrap_or(0)
     };
@@ -147,6 +153,29 @@ fn print(shown: &Shown<'_>, out: &mut output::Stdout) -> std::io::Result<()> {
         print_why(view, out)?;
     }
     Ok(())
+}
+
+/// How far a step is, what it holds, and what holds it.
+fn event_time(step: &StepView) -> String {
+    let mut text = format!("step {}: ", visible(&step.step));
+    match &step.watermark {
+        Some(watermark) => text += &format!("event time is at {watermark}"),
+        None => text += "no event time yet",
+    }
+    if let (Some(by), Some(since)) = (step.held_by, &step.held_since) {
+        let by = match (by, &step.held_by_split) {
+            (HeldBy::Split, Some(split)) => format!("split {}", visible(split)),
+            (HeldBy::Failed, _) => "a split that cannot be read".to_owned(),
+            _ => "splits that wait for a reader".to_owned(),
+        };
+        text += &format!(" and goes by {by} since {since}");
+    }
+    let windows = output::plain(step.open_windows, "open window");
+    text += &format!("; {windows} with {}", output::plain(step.open_records, "row"));
+    if let Some(next) = &step.closes_next {
+        text += &format!(", the first closes at {next}");
+    }
+    text
 }
 
 fn lag(view: &SplitView) -> String {

@@ -9,7 +9,7 @@ use std::path::Path;
 use clap::{Args, Subcommand};
 use contract::{Lineage, Result};
 use runtime::Pipeline;
-use runtime::standing::{self, SplitView};
+use runtime::standing::{self, SplitView, StepView};
 use state::CheckpointStore;
 
 use crate::arguments::Global;
@@ -52,6 +52,8 @@ struct Known {
     /// Whether a process runs it; none where nobody can tell.
     is_running: Option<bool>,
     views: Vec<SplitView>,
+    /// The steps with an event time.
+    steps: Vec<StepView>,
 }
 
 impl Known {
@@ -62,7 +64,7 @@ impl Known {
     async fn read(named: &Named, data: &Path) -> Result<Self> {
         let pipeline = named.load(data)?.pipeline;
         let checkpoints = pipeline::checkpoints(&pipeline).await?;
-        let (mut views, mut is_running) = (Vec::new(), Some(false));
+        let (mut views, mut steps, mut is_running) = (Vec::new(), Vec::new(), Some(false));
         for lineage in checkpoints.lineages(&pipeline.name).await? {
             if lineage.is_replay() {
                 continue;
@@ -73,9 +75,11 @@ impl Known {
                 (known, Some(false)) => known,
                 (_, None) => None,
             };
-            views.extend(of_lineage(&pipeline, &checkpoints, (&lineage, held)).await?);
+            let of = of_lineage(&pipeline, &checkpoints, (&lineage, held)).await?;
+            views.extend(of.0);
+            steps.extend(of.1);
         }
-        Ok(Self { pipeline, is_running, views })
+        Ok(Self { pipeline, is_running, views, steps })
     }
 }
 
@@ -83,7 +87,7 @@ async fn of_lineage(
     pipeline: &Pipeline,
     checkpoints: &CheckpointStore,
     (lineage, held): (&Lineage, Option<bool>),
-) -> Result<Vec<SplitView>> {
+) -> Result<(Vec<SplitView>, Vec<StepView>)> {
     let history = checkpoints.history(&pipeline.name, lineage);
     standing::read(&history, held == Some(true)).await
 }
