@@ -363,7 +363,8 @@ impl Writer for TopicWriter {
 
     fn footprint(&self) -> Footprint {
         let clients = self.sender().map_or(0, |sender| sender.reports().bytes());
-        Footprint { own: self.rejects.bytes(), clients }
+        let refused = self.rejects.bytes();
+        Footprint { own: refused, clients, refused }
     }
 }
 

@@ -155,7 +155,8 @@ impl Writer for MemoryWriter {
 
     fn footprint(&self) -> Footprint {
         let rows = self.buffered.iter().map(RecordBatch::get_array_memory_size).sum::<usize>();
-        Footprint { own: rows + self.rejects.bytes(), clients: 0 }
+        let refused = self.rejects.bytes();
+        Footprint { own: rows + refused, clients: 0, refused }
     }
 }
 

@@ -491,9 +491,10 @@ impl Writer for ObjectWriter {
     }
 
     fn footprint(&self) -> Footprint {
-        let rejects = self.staged.values().map(|staged| staged.rejects.bytes()).sum::<usize>();
+        let refused = self.staged.values().map(|staged| staged.rejects.bytes()).sum::<usize>();
         let on_their_way = self.parts_max - self.means.parts.available_permits();
-        Footprint { own: self.held_bytes + rejects, clients: on_their_way * PART_BYTES }
+        let clients = on_their_way * PART_BYTES;
+        Footprint { own: self.held_bytes + refused, clients, refused }
     }
 }
 

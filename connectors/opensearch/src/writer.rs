@@ -266,11 +266,13 @@ impl Writer for SearchWriter {
         let of = |taken: &Taken| Footprint {
             own: taken.bulk.bytes() + taken.rejects.bytes(),
             clients: taken.under_way.len() * self.bulk_bytes_max * BULK_COPIES,
+            refused: taken.rejects.bytes(),
         };
         let all = self.taken.values().map(of);
         all.fold(Footprint::default(), |sum, one| Footprint {
             own: sum.own + one.own,
             clients: sum.clients + one.clients,
+            refused: sum.refused + one.refused,
         })
     }
 }

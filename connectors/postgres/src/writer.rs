@@ -416,6 +416,7 @@ impl Writer for PostgresWriter {
         Footprint {
             own: self.waiting_bytes + self.epoch.rejects.bytes(),
             clients: self.busy.len() * self.chunk_bytes,
+            refused: self.epoch.rejects.bytes(),
         }
     }
 }

@@ -116,6 +116,9 @@ pub struct Footprint {
     pub own: usize,
     /// On their way: bounded by [`WriterContext::client_bytes`].
     pub clients: usize,
+    /// Rows of its own that were refused: those of all writers together are bounded by
+    /// [`Rejects::BYTES_MAX`].
+    pub refused: usize,
 }
 
 /// Which of all the tables, topics, indexes or buckets that ever had one name rows went into. Who
@@ -169,7 +172,7 @@ impl Rejects {
         self.bytes
     }
 
-    /// Bytes of refused rows from which on the epoch is to end.
+    /// Bytes of refused rows, of all lineages of a pipeline, from which on the epoch is to end.
     pub const BYTES_MAX: usize = 2 << 20;
     /// What a row takes beside its reason and its original.
     const ROW_BYTES: usize = 128;

@@ -67,13 +67,16 @@ pub trait Step: Send + Sync {
 pub struct Means {
     /// The memory of the whole pipeline, in bytes.
     pub memory_bytes: u64,
+    /// The memory that was divided among the pipelines of the process, in bytes: what people set.
+    pub memory_limit: u64,
     /// Bytes of it that the worker's state may take; whatever grows beyond stops the run.
     pub state_bytes: u64,
 }
 
 impl Default for Means {
     fn default() -> Self {
-        Self { memory_bytes: MEMORY_BYTES, state_bytes: MEMORY_BYTES }
+        let memory_limit = MEMORY_BYTES;
+        Self { memory_bytes: MEMORY_BYTES, memory_limit, state_bytes: MEMORY_BYTES }
     }
 }
 

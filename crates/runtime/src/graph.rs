@@ -72,6 +72,8 @@ pub struct Pipeline {
     pub numbering: Vec<NumberedEdge>,
     /// The settings of the runtime.
     pub settings: Settings,
+    /// The memory of which the limit in the settings is a share: that of the process, or itself.
+    pub memory_divided: u64,
     /// Where the embedded lake and the checkpoints live.
     pub data: PathBuf,
     /// Where records come from.
@@ -178,7 +180,8 @@ impl Pipeline {
     /// What the workers of its steps may use.
     pub fn means(&self) -> Means {
         let state_bytes = memory::state_bytes(self);
-        Means { memory_bytes: self.settings.memory_limit, state_bytes }
+        let (memory_bytes, memory_limit) = (self.settings.memory_limit, self.memory_divided);
+        Means { memory_bytes, memory_limit, state_bytes }
     }
 
     /// Makes every part of a plan. No I/O but the reading of resources (databases, schemas).
@@ -209,6 +212,7 @@ impl Pipeline {
             semantics: ctx.semantics,
             numbering: Vec::new(),
             settings: plan.settings.clone(),
+            memory_divided: plan.settings.memory_limit,
             data: ctx.data.clone(),
             sources,
             steps,

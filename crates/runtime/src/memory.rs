@@ -10,7 +10,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use contract::sink::{Footprint, WriterContext};
+use contract::sink::{Footprint, Rejects, WriterContext};
 
 use crate::flow::Budget;
 use crate::graph::Pipeline;
@@ -90,13 +90,15 @@ pub struct Memory {
     /// Bytes of batches that may be under way.
     pub budget: Budget,
     held: Arc<[AtomicUsize; Portion::ALL.len()]>,
+    /// Bytes of refused rows that wait for the decision, of all writers.
+    refused: Arc<AtomicUsize>,
 }
 
 impl Memory {
     /// Nothing is held yet.
     pub fn new(limit: u64) -> Self {
         let budget = Budget::new(usize::try_from(Portion::Flow.of(limit)).unwrap_or(usize::MAX));
-        Self { limit, budget, held: Arc::default() }
+        Self { limit, budget, held: Arc::default(), refused: Arc::default() }
     }
 
     /// The limit of all shares together.
@@ -164,20 +166,36 @@ pub struct WriterHolding {
     most: usize,
     own: Holding,
     clients: Holding,
+    refused: usize,
 }
 
 impl WriterHolding {
     /// A writer that holds nothing yet, and may hold so much of its own.
     pub fn new(memory: &Memory, most: usize) -> Self {
         let (own, clients) = (memory.holding(Portion::Writers), memory.holding(Portion::Clients));
-        Self { most, own, clients }
+        Self { most, own, clients, refused: 0 }
     }
 
-    /// It holds so much now. Whether that is more than it may.
+    /// It holds so much now. Whether that is more than it may, or than all may of refused rows.
     pub fn set(&mut self, footprint: Footprint) -> bool {
         self.own.set(footprint.own);
         self.clients.set(footprint.clients);
-        footprint.own > self.most
+        let all = self.refuse(footprint.refused);
+        let is_crowded = footprint.refused > 0 && all >= Rejects::BYTES_MAX;
+        footprint.own > self.most || is_crowded
+    }
+
+    /// It holds so many bytes of refused rows now; those of all.
+    fn refuse(&mut self, bytes: usize) -> usize {
+        let counter = &self.own.memory.refused;
+        let more = bytes.wrapping_sub(std::mem::replace(&mut self.refused, bytes));
+        counter.fetch_add(more, Ordering::Relaxed).wrapping_add(more)
+    }
+}
+
+impl Drop for WriterHolding {
+    fn drop(&mut self) {
+        self.refuse(0);
     }
 }
 
@@ -196,7 +214,15 @@ pub fn state_bytes(pipeline: &Pipeline) -> u64 {
 /// The memory limit at which the state of one step may take so many bytes.
 pub fn limit_for_state(pipeline: &Pipeline, bytes: u64) -> u64 {
     let steps = pipeline.steps.iter().filter(|node| node.step.stateful()).count();
-    Portion::State.whole(bytes.saturating_mul(steps.max(1) as u64))
+    limit_for(pipeline, Portion::State.whole(bytes.saturating_mul(steps.max(1) as u64)))
+}
+
+/// What people set for a pipeline to get so many bytes: it is divided among the pipelines of the
+/// process.
+pub fn limit_for(pipeline: &Pipeline, bytes: u64) -> u64 {
+    let (whole, share) = (pipeline.memory_divided, pipeline.settings.memory_limit.max(1));
+    let limit = (u128::from(bytes) * u128::from(whole)).div_ceil(u128::from(share));
+    u64::try_from(limit).unwrap_or(u64::MAX)
 }
 
 /// The memory limit at which the writers of so many lineages have what they need at least.
@@ -254,6 +280,20 @@ mod tests {
         for portion in Portion::ALL {
             assert!(portion.of(portion.whole(77 * MIB)) >= 77 * MIB, "{}", portion.name());
         }
+    }
+
+    #[test]
+    fn refused_rows_of_all_writers_are_bounded_together() {
+        let memory = Memory::new(100 * MIB);
+        let holds = |refused| Footprint { refused, ..Footprint::default() };
+        let mut writers: Vec<_> = (0..3).map(|_| WriterHolding::new(&memory, 1 << 30)).collect();
+        assert!(!writers[0].set(holds(Rejects::BYTES_MAX / 2)));
+        assert!(writers[1].set(holds(Rejects::BYTES_MAX / 2)), "both together are too many");
+        assert!(!writers[2].set(holds(0)), "who refused nothing need not end its epoch");
+        assert!(!writers[0].set(holds(0)));
+        assert!(!writers[2].set(holds(1)));
+        writers.clear();
+        assert_eq!(memory.refused.load(Ordering::Relaxed), 0);
     }
 
     #[test]

@@ -22,7 +22,7 @@ use tracing::warn;
 
 use crate::assume::Assumption;
 use crate::graph::Pipeline;
-use crate::memory::{self, Memory, WriterHolding, writers_need};
+use crate::memory::{self, Memory, WriterHolding, limit_for, writers_need};
 use crate::metrics::Instruments;
 use crate::progress::Progress;
 
@@ -187,7 +187,7 @@ impl RunContext {
         self.lineages = lineages;
         let needed = writers_need(&self.pipeline, lineages);
         if lineages > 1 && needed > self.pipeline.settings.memory_limit {
-            let limit = needed.div_ceil(MIB);
+            let limit = limit_for(&self.pipeline, needed).div_ceil(MIB);
             warn!("{lineages} lineages need a `memory.limit` of {limit} MiB and will take it");
         }
     }
@@ -360,6 +360,7 @@ impl Owner {
             .hint("run once with the old environment, stop cleanly, then change it"));
         }
         pipeline.settings.memory_limit = self.pipeline.settings.memory_limit;
+        pipeline.memory_divided = self.pipeline.memory_divided;
         for node in &mut pipeline.sinks {
             let now = self.pipeline.sinks.iter().find(|now| now.name == node.name);
             if let Some(now) = now.filter(|now| now.kind == node.kind) {

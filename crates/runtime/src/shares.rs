@@ -6,7 +6,7 @@
 use tracing::warn;
 
 use crate::graph::Pipeline;
-use crate::memory::writers_need;
+use crate::memory::{limit_for, writers_need};
 
 /// Gives each pipeline its share, by its need: one part for each of its sources, steps that keep a
 /// state, and sinks. Alone a pipeline gets all. `limit` is that of the process; without one it is
@@ -20,13 +20,16 @@ pub fn divide(limit: Option<u64>, pipelines: &mut [&mut Pipeline]) {
     let own: Vec<_> = own.collect();
     let Some(limit) = limit.or_else(|| own.iter().copied().max()) else { return };
     for (pipeline, share) in pipelines.iter_mut().zip(shares(limit, &needs, &own)) {
+        let has_all_of_its_own = pipeline.settings.memory_limit == share;
+        pipeline.memory_divided = if has_all_of_its_own { share } else { limit };
         pipeline.settings.memory_limit = share;
         let needed = writers_need(pipeline, 1);
         if needed > share {
+            let least = limit_for(pipeline, needed).div_ceil(MIB);
             let (name, needed, share) = (&pipeline.name, needed.div_ceil(MIB), share / MIB);
             warn!(
                 "{name} gets {share} MiB of memory, and its sinks hold {needed} MiB whatever the \
-                 limit: set `memory.limit` (or `--memory-limit`) to more than that"
+                 limit: set `memory.limit` (or `--memory-limit`) to {least}MiB at least"
             );
         }
     }

@@ -276,7 +276,7 @@ impl LakeWriter {
 
     /// Whether files are to be closed. One may always be on its way.
     fn holds_too_much(&self) -> bool {
-        let Footprint { own, clients } = self.footprint();
+        let Footprint { own, clients, .. } = self.footprint();
         own > self.ctx.memory_bytes || clients > self.ctx.client_bytes.max(UPLOAD_BYTES)
     }
 
@@ -390,6 +390,7 @@ impl Writer for LakeWriter {
         Footprint {
             own: files().map(OpenFile::unsent_bytes).sum(),
             clients: files().map(OpenFile::sent_bytes).sum(),
+            refused: 0,
         }
     }
 }

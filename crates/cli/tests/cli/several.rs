@@ -184,6 +184,35 @@ fn the_memory_of_the_process_is_divided_by_need() {
     assert!(ran.code == 2 && ran.stderr.contains("such as 256MiB"), "{}", ran.stderr);
 }
 
+/// What a message names is what has to be set, not the share that would suffice.
+#[test]
+fn the_limit_that_a_message_names_is_that_of_the_process() {
+    let desk = Desk::new();
+    let of = |name: &str| {
+        format!(
+            "name: {name}\nsources:\n  lines: {{ type: file, paths: [{name}.log] }}\ntransforms:\n  \
+             once: {{ type: dedupe, input: lines, key: [message] }}\nsinks:\n  \
+             lake: {{ type: lake, input: once, table: {name} }}\n"
+        )
+    };
+    desk.write("all.yaml", &format!("{}---\n{}", of("one"), of("two")));
+    let lines: String = (0..200_000).map(|number| format!("{number}\n")).collect();
+    desk.write("one.log", &lines);
+    desk.write("two.log", "a\n");
+    let ran = desk.run(&["run", "all.yaml", "--until-end", "-q", "--memory-limit", "16MiB"]);
+    assert_eq!(ran.code, 2, "{}", ran.stderr);
+    let between = |begin: &str, end: &str| {
+        let (_, behind) = ran.stderr.split_once(begin).expect(&ran.stderr);
+        behind.split_once(end).expect(&ran.stderr).0
+    };
+    let held: u64 = between("the state of step \"once\" takes ", " MiB").parse().unwrap();
+    let named = between("raise `memory.limit` to ", " at least");
+    let checked = desk.done(&["check", "all.yaml", "-f", "ndjson", "--memory-limit", named]);
+    let share = list(&checked.stdout)[0]["memory_limit"].as_u64().unwrap();
+    // Of a pipeline's memory 27 hundredths are for states; what is held is rounded up.
+    assert!(share * 27 / 100 > (held - 1) << 20, "{held} MiB in a share of {share} of {named}");
+}
+
 #[test]
 fn a_second_reader_of_standard_input_is_refused_with_the_way_out() {
     let desk = Desk::new();

@@ -287,7 +287,7 @@ impl Step for Window {
             bytes_max,
             groups_max: part(GROUPS_PERCENT),
             open_max: part(OPEN_PERCENT),
-            memory_bytes: means.memory_bytes,
+            memory_limit: means.memory_limit,
         }))
     }
 }
@@ -308,8 +308,8 @@ struct Worker {
     groups_max: u64,
     /// Bytes that windows may take which are open from one epoch to the next.
     open_max: u64,
-    /// The memory limit of the pipeline.
-    memory_bytes: u64,
+    /// The memory limit that people set.
+    memory_limit: u64,
 }
 
 impl Worker {
@@ -386,7 +386,7 @@ impl Worker {
         let (bytes, most) = (self.open.bytes(), self.open_max);
         let mib = |bytes: u64| bytes.div_ceil(1 << 20);
         // What windows may take grows with the limit.
-        let limit = u128::from(bytes) * u128::from(self.memory_bytes) / u128::from(most.max(1));
+        let limit = u128::from(bytes) * u128::from(self.memory_limit) / u128::from(most.max(1));
         let limit = mib(u64::try_from(limit).unwrap_or(u64::MAX)) + 1;
         Error::config(format!(
             "the open windows of a step take {} MiB, and may take {} MiB",

@@ -283,8 +283,10 @@ impl Writer for FaultyWriter {
 
     fn footprint(&self) -> Footprint {
         match self.fault {
-            Fault::HoldsTooMuch => Footprint { own: self.context.memory_bytes + 1, clients: 0 },
-            Fault::HoldsOn => Footprint { own: 0, clients: 1 },
+            Fault::HoldsTooMuch => {
+                Footprint { own: self.context.memory_bytes + 1, ..Footprint::default() }
+            }
+            Fault::HoldsOn => Footprint { clients: 1, ..Footprint::default() },
             _ => self.inner.footprint(),
         }
     }

@@ -51,8 +51,8 @@ pub struct Running {
 struct Kept {
     name: String,
     place: Named,
-    /// The share of the process's memory.
-    memory_limit: u64,
+    /// The share of the process's memory, and all of it.
+    memory: (u64, u64),
     /// None: it follows its sources.
     schedule: Option<Schedule>,
 }
@@ -80,8 +80,8 @@ impl Running {
             elsewhere::note(&loaded.plan, &loaded.place.file, &global.data)?;
             named::note(&loaded.plan.name, &loaded.place.file, &global.data)?;
             let name = loaded.pipeline.name.clone();
-            let memory_limit = loaded.pipeline.settings.memory_limit;
-            pipelines.push(Kept { name, place: loaded.place, memory_limit, schedule });
+            let memory = (loaded.pipeline.settings.memory_limit, loaded.pipeline.memory_divided);
+            pipelines.push(Kept { name, place: loaded.place, memory, schedule });
         }
         Ok(Self { pipelines, data: global.data.clone() })
     }
@@ -141,7 +141,7 @@ async fn begin(
     until_end: bool,
 ) -> Result<runtime::Summary> {
     let mut loaded = kept.place.load(data)?;
-    loaded.pipeline.settings.memory_limit = kept.memory_limit;
+    (loaded.pipeline.settings.memory_limit, loaded.pipeline.memory_divided) = kept.memory;
     loaded.plan.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     detection::keep(&loaded.decisions, &loaded.pipeline).await?;
     let options = run::until_end(&loaded.pipeline, stop, data)?;
