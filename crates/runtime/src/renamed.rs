@@ -7,8 +7,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use contract::discovery::list;
-use contract::source::{KnownSplit, Lineages};
+use contract::discovery::{Moved, NameSum, Retired, list};
+use contract::source::{KnownSplit, Lineages, Split};
 use contract::{Error, Result, SplitId};
 use state::checkpoint::{SEMANTICS, SinkState, Target};
 use state::{Checkpoint, Roster, SplitState};
@@ -27,7 +27,15 @@ pub struct Suspects {
     /// Whether it has read something itself.
     has_own: bool,
     /// By source, what others have read.
-    others: Vec<(String, Vec<KnownSplit>)>,
+    others: Vec<(String, OfOther)>,
+}
+
+/// What another source has read.
+#[derive(Default)]
+struct OfOther {
+    known: Vec<KnownSplit>,
+    /// What is left of what retired.
+    retired: Vec<Retired>,
 }
 
 impl Suspects {
@@ -40,12 +48,19 @@ impl Suspects {
             let is_read = known.position.is_some() && !known.split.is_made();
             source != name && is_read && !own.contains(&known.split.id)
         };
-        let mut others: BTreeMap<&str, Vec<KnownSplit>> = BTreeMap::new();
+        let mut others: BTreeMap<&str, OfOther> = BTreeMap::new();
         for state in known.states().filter(is_others) {
-            others.entry(&state.source).or_default().push(state.known.clone());
+            others.entry(&state.source).or_default().known.push(state.known.clone());
         }
-        let others = others.into_iter().map(|(other, known)| (other.to_owned(), known));
-        Self { name: name.to_owned(), has_own: !own.is_empty(), others: others.collect() }
+        let mut has_own = !own.is_empty();
+        for (_, grave) in known.graves() {
+            has_own |= &*grave.source == name;
+            if &*grave.source != name && grave.tombstone.is_some() {
+                others.entry(&grave.source).or_default().retired.push(grave.retired());
+            }
+        }
+        let others = others.into_iter().map(|(other, of_other)| (other.to_owned(), of_other));
+        Self { name: name.to_owned(), has_own, others: others.collect() }
     }
 
     /// Refuses a source that finds splits which it did not read yet, and which another source has
@@ -57,11 +72,17 @@ impl Suspects {
         let name = self.name.as_str();
         for (other, of_other) in &self.others {
             let ask = || again(pipeline, options);
-            let mut read = found(&ask, name, of_other).await?;
+            let mut read = found(&ask, name, &of_other.known).await?;
             if !read.is_empty() {
-                let still = found(&ask, other, of_other).await?;
+                let still = found(&ask, other, &of_other.known).await?;
                 read.retain(|split| !still.contains(split));
             }
+            let mut back = brought_back(&ask, name, &of_other.retired).await?;
+            if !back.is_empty() {
+                let still = ids(ask(), other, None).await?;
+                back.retain(|split| !still.contains(split));
+            }
+            read.extend(back);
             if !read.is_empty() {
                 let stays = self.has_own || pipeline.sources.iter().any(|node| node.name == *other);
                 return Err(match stays {
@@ -174,9 +195,12 @@ pub async fn refuse_pipeline(pipeline: &Pipeline, options: &RunOptions) -> Resul
         let place = targets.filter(|target| wrote(target)).find_map(|it| place_of(Some(it)));
         let Some(place) = place else { continue };
         let known: Vec<_> = newest.roster.states().map(|state| state.known.clone()).collect();
+        let retired: Vec<_> = newest.roster.graves().map(|(_, grave)| grave.retired()).collect();
         let ask = || again(pipeline, options);
         for node in &pipeline.sources {
-            if let Some(split) = found(&ask, &node.name, &known).await?.first() {
+            let mut read = found(&ask, &node.name, &known).await?;
+            read.extend(brought_back(&ask, &node.name, &retired).await?);
+            if let Some(split) = read.first() {
                 return Err(Error::config(format!(
                     "pipeline {:?} reads what pipeline {other:?} has read (\"{split}\") and \
                      writes where it has written ({place})",
@@ -232,6 +256,39 @@ async fn found(
         begun.retain(|id| known.contains(id) == again.contains(id));
     }
     Ok(begun)
+}
+
+/// What a source would begin with though another one read it before it retired.
+async fn brought_back(
+    ask: &(dyn Fn() -> Option<Pipeline> + Sync),
+    name: &str,
+    retired: &[Retired],
+) -> Result<BTreeSet<SplitId>> {
+    if retired.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let mut splits = Vec::new();
+    // Under the same names, so that those that begin behind what was read differ in that alone.
+    let unnamed = |retired: &Retired| Retired { name: NameSum(0), ..retired.clone() };
+    for retired in [Vec::new(), retired.iter().map(unnamed).collect()] {
+        let asked = ask();
+        let asked = asked.as_ref().map(|asked| &asked.sources);
+        let Some(node) = asked.into_iter().flatten().find(|node| node.name == name) else {
+            return Ok(BTreeSet::new());
+        };
+        let mut discoverer = node.source.discover(Some(Vec::new()));
+        discoverer.hear_retired(retired);
+        splits.push(discoverer.look(Moved::new()).await?.found);
+        if splits.concat().is_empty() {
+            return Ok(BTreeSet::new());
+        }
+    }
+    let (again, begun) = (splits.pop().unwrap_or_default(), splits.pop().unwrap_or_default());
+    let is_other = |one: &&Split| {
+        let mut others = again.iter();
+        !others.any(|other| other.id == one.id && other.descriptor == one.descriptor)
+    };
+    Ok(begun.iter().filter(is_other).map(|one| one.id.clone()).collect())
 }
 
 /// What a source of this name finds; nothing where there is none.

@@ -97,6 +97,47 @@ fn what_was_rotated_since_is_known_under_another_name_of_its_source_or_pipeline(
     desk.done(&["audit", "web.yaml"]);
 }
 
+/// A log of which all was read is gone, and comes back when its source has another name.
+#[test]
+fn what_retired_and_comes_back_is_known_under_another_name_of_its_source_or_pipeline() {
+    let desk = Desk::new();
+    let line = |number: usize| format!("2026-11-28 10:00:00 line {number}\n");
+    let text: String = (0..100).map(line).collect();
+    let pipeline = PIPELINE.replace("access.log", "'*.log*'");
+    desk.write("web.yaml", &pipeline);
+    let path = |name: &str| desk.path().join(name);
+    let run = |name: &str| {
+        desk.write(name, &text.replace("line", name));
+        let file = std::fs::File::options().append(true).open(path(name)).expect("it is there");
+        let hours = std::time::Duration::from_secs(7_200);
+        file.set_modified(std::time::SystemTime::now() - hours).expect("our own file");
+        desk.done(&["run", "web.yaml", "--until-end"]);
+        std::fs::remove_file(path(name)).expect("removed");
+    };
+    run("access.log");
+    // With an epoch that reads something else.
+    run("other.log");
+    let listed = desk.done(&["splits", "list", "web.yaml", "-f", "ndjson"]).stdout;
+    assert!(!listed.contains("access.log"), "it retired: {listed}");
+    let other_source = pipeline.replace("access:", "logs:").replace("input: access", "input: logs");
+    let other_name = pipeline.replace("name: web", "name: hits");
+    for renamed in [&other_source, &other_name] {
+        // What was never read is free.
+        desk.write("web.yaml", renamed);
+        assert_eq!(desk.run(&["check", "web.yaml"]).code, 0);
+        desk.write("access.log.3", &(text.replace("line", "access.log") + "more\n"));
+        let refused = desk.run(&["run", "web.yaml", "--until-end"]);
+        assert_eq!(refused.code, 2, "{renamed}{}", refused.stderr);
+        assert!(refused.stderr.contains("access.log.3"), "{}", refused.stderr);
+        std::fs::remove_file(path("access.log.3")).expect("removed");
+    }
+    desk.write("access.log.3", &(text.replace("line", "access.log") + "more\n"));
+    desk.write("web.yaml", &pipeline);
+    desk.done(&["run", "web.yaml", "--until-end"]);
+    assert_eq!(rows(&desk), "n\n201\n");
+    desk.done(&["audit", "web.yaml"]);
+}
+
 const TWO: &str = "\
 name: web
 sources:
