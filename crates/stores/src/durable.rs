@@ -72,7 +72,7 @@ impl DurableLocal {
     ) -> Result<Option<File>> {
         let PutMode::Update(expected) = mode else { return Ok(None) };
         let folder = path.parent().unwrap_or(FilePath::new("/")).to_owned();
-        let lock = blocking(move || {
+        let lock = blocking(&self.root, move || {
             let folder = File::open(folder)?;
             rustix::fs::flock(&folder, rustix::fs::FlockOperation::LockExclusive)?;
             Ok(folder)
@@ -105,7 +105,7 @@ impl ObjectStore for DurableLocal {
     ) -> Result<PutResult> {
         let path = self.inner.path_to_filesystem(location)?;
         let staging = self.staging.clone();
-        let staged = blocking(move || {
+        let staged = blocking(&self.root, move || {
             let mut staged = Staged::create(&staging, &path)?;
             for bytes in &payload {
                 staged.file.write_all(bytes)?;
@@ -115,7 +115,7 @@ impl ObjectStore for DurableLocal {
         .await?;
         reach("store.put.staged").await?;
         let alone = self.as_expected(location, &options.mode, &staged.path).await?;
-        blocking(move || staged.publish(&options.mode)).await?;
+        blocking(&self.root, move || staged.publish(&options.mode)).await?;
         drop(alone);
         Ok(PutResult { e_tag: None, version: None })
     }
@@ -127,8 +127,9 @@ impl ObjectStore for DurableLocal {
     ) -> Result<Box<dyn MultipartUpload>> {
         let path = self.inner.path_to_filesystem(location)?;
         let staging = self.staging.clone();
-        let staged = blocking(move || Staged::create(&staging, &path)).await?;
-        Ok(Box::new(Upload { staged: Some(Arc::new(staged)), written: 0 }))
+        let staged = blocking(&self.root, move || Staged::create(&staging, &path)).await?;
+        let (root, staged) = (self.root.clone(), Some(Arc::new(staged)));
+        Ok(Box::new(Upload { root, staged, written: 0 }))
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
@@ -206,6 +207,7 @@ impl Drop for Staged {
 /// An upload in parts: each is written at its place in the hidden file.
 #[derive(Debug)]
 struct Upload {
+    root: PathBuf,
     staged: Option<Arc<Staged>>,
     written: u64,
 }
@@ -215,10 +217,10 @@ impl MultipartUpload for Upload {
     fn put_part(&mut self, payload: PutPayload) -> UploadPart {
         let start = self.written;
         self.written += payload.content_length() as u64;
-        let staged = self.staged.clone();
+        let (root, staged) = (self.root.clone(), self.staged.clone());
         Box::pin(async move {
             let staged = staged.ok_or_else(finished)?;
-            blocking(move || {
+            blocking(&root, move || {
                 let mut place = start;
                 for bytes in &payload {
                     std::os::unix::fs::FileExt::write_all_at(&staged.file, bytes, place)?;
@@ -237,7 +239,7 @@ impl MultipartUpload for Upload {
             store: STORE,
             source: "an upload was completed before its parts were written".into(),
         })?;
-        blocking(move || staged.publish(&PutMode::Overwrite)).await?;
+        blocking(&self.root, move || staged.publish(&PutMode::Overwrite)).await?;
         Ok(PutResult { e_tag: None, version: None })
     }
 
@@ -297,8 +299,10 @@ async fn reach(name: &str) -> Result<()> {
         .map_err(|error| Error::Generic { store: STORE, source: error.into() })
 }
 
-/// Runs file work off the async threads and gives its errors their `object_store` meaning.
+/// Runs file work in a folder off the async threads and gives its errors their `object_store`
+/// meaning, and the name of the folder: what is full is a disk, whoever writes to it.
 pub(crate) async fn blocking<T: Send + 'static>(
+    folder: &FilePath,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T> {
     let outcome = spawn_blocking(work)
@@ -309,7 +313,10 @@ pub(crate) async fn blocking<T: Send + 'static>(
             Error::AlreadyExists { path: String::new(), source: error.into() }
         }
         io::ErrorKind::NotFound => Error::NotFound { path: String::new(), source: error.into() },
-        _ => Error::Generic { store: STORE, source: error.into() },
+        kind => {
+            let source = io::Error::new(kind, format!("{error}, in folder {folder:?}"));
+            Error::Generic { store: STORE, source: source.into() }
+        }
     })
 }
 
@@ -356,6 +363,19 @@ mod tests {
         assert!(matches!(refused, Error::Precondition { .. }), "{refused:?}");
         let bytes = store.get(&path).await.expect("there").bytes().await.expect("read");
         assert_ne!(&bytes[..], b"one");
+    }
+
+    #[tokio::test]
+    async fn an_error_of_the_disk_names_the_folder_and_keeps_its_kind() {
+        let full = || Err::<(), _>(io::Error::from_raw_os_error(28));
+        let error = blocking(FilePath::new("/disk/lake"), full).await.expect_err("it is full");
+        let Error::Generic { source, .. } = error else { panic!("{error:?}") };
+        assert!(
+            source.to_string().ends_with("(os error 28), in folder \"/disk/lake\""),
+            "{source}"
+        );
+        let source = source.downcast_ref::<io::Error>().map(io::Error::kind);
+        assert_eq!(source, Some(io::ErrorKind::StorageFull));
     }
 
     #[tokio::test]

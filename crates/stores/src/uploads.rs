@@ -61,7 +61,7 @@ impl MultipartStore for LocalUploads {
         // `LocalFileSystem` leaves names out of its lists that end in `#` and digits.
         let id = format!("upload#{}", rand::random::<u128>());
         let (hidden, folder) = (self.hidden(&id)?, self.folder.clone());
-        blocking(move || {
+        blocking(&self.folder, move || {
             make_folders(&folder)?;
             File::create_new(&hidden)?;
             // Nobody learns of an upload that fails here, and so nobody drops it.
@@ -81,7 +81,7 @@ impl MultipartStore for LocalUploads {
         let hidden = self.hidden(id)?;
         let bytes = data.content_length();
         let place = (part_idx * self.part_bytes) as u64;
-        blocking(move || {
+        blocking(&self.folder, move || {
             let file = OpenOptions::new().write(true).open(hidden)?;
             let mut place = place;
             for piece in &data {
@@ -103,7 +103,7 @@ impl MultipartStore for LocalUploads {
         let hidden = self.hidden(id)?;
         let target = self.names.path_to_filesystem(path)?;
         let bytes: u64 = parts.iter().filter_map(|part| part.content_id.parse::<u64>().ok()).sum();
-        blocking(move || {
+        blocking(&self.folder, move || {
             if fs::metadata(&hidden)?.len() != bytes {
                 return Err(io::Error::new(io::ErrorKind::NotFound, "parts are missing"));
             }
@@ -118,7 +118,7 @@ impl MultipartStore for LocalUploads {
 
     async fn abort_multipart(&self, _path: &Path, id: &MultipartId) -> Result<()> {
         let hidden = self.hidden(id)?;
-        blocking(move || fs::remove_file(hidden)).await
+        blocking(&self.folder, move || fs::remove_file(hidden)).await
     }
 }
 
