@@ -34,6 +34,8 @@ pub fn run(options: &Options) -> Result<(), String> {
         "--test",
         "bytes",
         "--test",
+        "folders",
+        "--test",
         "gzip",
         "--",
         "--nocapture",

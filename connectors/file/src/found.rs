@@ -138,8 +138,9 @@ impl Found {
         self.made_ns.is_some_and(|made_ns| self.signature.modified_ns < made_ns)
     }
 
-    /// Whether it may have got its name behind its last byte, as what is written anew does.
-    pub fn may_be_renamed(&self) -> bool {
+    /// Whether it may have got its name or its time behind its last byte, as what is written anew
+    /// does.
+    pub fn may_be_written_anew(&self) -> bool {
         self.made_ns.is_none() || self.changed_ns > self.signature.modified_ns
     }
 
@@ -153,11 +154,6 @@ impl Found {
         let took = self.signature.modified_ns.saturating_sub(made_ns);
         let more = (self.signature.size / BYTES_A_SECOND).cast_signed();
         (0..=AT_ONCE_NS.saturating_add(more.saturating_mul(1_000_000_000))).contains(&took)
-    }
-
-    /// Whether it is compressed.
-    pub fn is_packed(&self) -> bool {
-        self.is_packed
     }
 
     /// Its first bytes, as many as a fingerprint covers.
@@ -281,9 +277,9 @@ impl Found {
     /// Whether one of two files is compressed and has the name and the time of the last write of
     /// what the other one was made of.
     pub fn is_handed_on(&self, other: &Self) -> bool {
-        let second = |found: &Self| found.signature.modified_ns / 1_000_000_000;
+        let (packed, plain) = if self.is_packed { (self, other) } else { (other, self) };
         self.is_packed != other.is_packed
-            && second(self) == second(other)
+            && packed.has_time_of(plain.signature.modified_ns)
             && are_related(&self.path, &other.path)
     }
 

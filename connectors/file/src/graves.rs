@@ -30,9 +30,7 @@ use crate::trail::Trail;
 const FORM: u8 = 2;
 /// That of earlier versions: without time and sum of all bytes, with one sum of folder and name.
 const FORM_BEFORE: u8 = 1;
-/// Set beside how a line starts where the file was compressed.
-const IS_PACKED: u8 = 0x80;
-/// Set where the sum of all bytes is known.
+/// Set beside how a line starts where the sum of all bytes is known.
 const HAS_BLOCKS: u8 = 0x40;
 /// How many bytes of a fingerprint it has.
 const SUM_BYTES: usize = 12;
@@ -71,7 +69,6 @@ struct Remains {
     at: i64,
     start: Start,
     place: Place,
-    is_packed: bool,
     /// When it was last written; none if nobody knows any more.
     modified_ns: Option<i64>,
     /// The sum of the whole blocks up to the position, if it was known.
@@ -208,7 +205,6 @@ pub fn tombstone(candidate: &Candidate) -> Result<Option<Tombstone>> {
         at: position.at,
         start: note.start,
         place,
-        is_packed: note.whole.is_some() || note.packed.is_some(),
         modified_ns: Some(candidate.modified_ns()?),
         blocks: trail.map(|trail| trail.blocks()),
     };
@@ -267,9 +263,7 @@ impl Remains {
             Start::Torn(_) | Start::TornContinuation(_) | Start::TornOverlong(_) => return None,
         };
         let Place::Sums { folder, name } = self.place else { return None };
-        let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
-        let start =
-            start | flag(self.is_packed, IS_PACKED) | flag(self.blocks.is_some(), HAS_BLOCKS);
+        let start = start | if self.blocks.is_some() { HAS_BLOCKS } else { 0 };
         let mut bytes = Vec::with_capacity(WRITTEN_BYTES);
         bytes.extend([FORM, start]);
         self.head.write(&mut bytes);
@@ -285,7 +279,7 @@ impl Remains {
     /// None if these bytes are of another form.
     fn read(mut bytes: &[u8]) -> Option<Self> {
         let [form, flags] = take(&mut bytes)?;
-        let start = match flags & !(IS_PACKED | HAS_BLOCKS) {
+        let start = match flags & !HAS_BLOCKS {
             0 => Start::Line,
             1 => Start::Continuation,
             2 => Start::Overlong,
@@ -300,7 +294,6 @@ impl Remains {
             at,
             start,
             place: Place::Sum([0; FAMILY_BYTES]),
-            is_packed: flags & IS_PACKED > 0,
             modified_ns: None,
             blocks: None,
         };
@@ -326,8 +319,8 @@ impl Remains {
                 relation: self.place.relation(&found.path),
                 modified_ns: self.modified_ns,
                 was_missed: true,
-                // What was compressed is made of a log, but not of what was compressed before.
-                may_be_copied: found.is_packed() && !self.is_packed || self.modified_ns.is_none(),
+                // An earlier version did not note what could tell.
+                may_be_copied: self.modified_ns.is_none(),
             },
         )
     }
@@ -386,7 +379,7 @@ mod tests {
         let [place, _] = Place::of(Path::new("/logs/a.log"));
         let (head, before, at) = (short("head"), short("before"), 1 << 40);
         let (modified_ns, blocks) = (Some(1 << 60), Some(5));
-        Remains { head, before, at, start, place, is_packed: true, modified_ns, blocks }
+        Remains { head, before, at, start, place, modified_ns, blocks }
     }
 
     #[test]
@@ -413,7 +406,7 @@ mod tests {
         let sums_to = 2 + 2 * (2 + SUM_BYTES) + 8;
         let before = [&[FORM_BEFORE, 1], &written[2..sums_to], &family[..]].concat();
         assert_eq!(before.len(), 46);
-        let expect = Remains { place, is_packed: false, modified_ns: None, blocks: None, ..now };
+        let expect = Remains { place, modified_ns: None, blocks: None, ..now };
         assert_eq!(Remains::read(&before), Some(expect));
         assert_eq!(place.relation(path), Relation::Kin);
         assert_eq!(place.relation(Path::new("/logs/a.log.1.gz")), Relation::Kin);

@@ -56,10 +56,9 @@ pub fn evidence(found: &Found, before: &Traces) -> Evidence {
         return Evidence::Explained;
     }
     let was_there = found.made_ns.zip(modified_ns).is_some_and(|(made, modified)| made < modified);
-    let is_explained = was_there || found.is_dated_back();
     match relation {
-        Relation::Path | Relation::Kin if is_explained => Evidence::Explained,
-        Relation::Path if !was_missed && found.may_be_renamed() => Evidence::Replaced,
+        Relation::Path | Relation::Kin if was_there => Evidence::Explained,
+        Relation::Path if !was_missed && found.may_be_written_anew() => Evidence::Replaced,
         Relation::Kin if may_be_copied => Evidence::Explained,
         Relation::Apart if !found.is_dated_back() => Evidence::Nothing,
         _ => Evidence::Lines,
@@ -88,7 +87,7 @@ impl Candidate {
                 relation: relation(&self.descriptor.path, &found.path),
                 modified_ns: Some(self.modified_ns()?),
                 was_missed: self.gone_since.is_some(),
-                may_be_copied: is_truncated || found.may_be_copy(),
+                may_be_copied: is_truncated || found.may_be_copy() || found.is_dated_back(),
             },
         ))
     }
@@ -103,12 +102,13 @@ impl Candidate {
         let evidence = self.evidence(found, is_truncated)?;
         let is_taken = match evidence {
             Evidence::Explained => return Ok((true, None)),
+            Evidence::Lines | Evidence::Replaced if found.proves(position, self.blocks()?)? => {
+                return Ok((true, None));
+            }
             Evidence::Replaced => found.has_sum(position, self.blocks()?)?,
-            Evidence::Lines => found.proves(position, self.blocks()?)?,
-            Evidence::Nothing => false,
+            Evidence::Lines | Evidence::Nothing => false,
         };
-        let is_proven = is_taken && evidence == Evidence::Lines;
-        let alike = position.filter(|_| !is_proven).map(|position| Alike {
+        let alike = position.map(|position| Alike {
             what: format!("what was read of \"{}\" up to byte {}", self.id, position.at),
             is_taken,
         });

@@ -74,8 +74,8 @@ impl Bench {
     /// A file that was last written long ago.
     fn write_old(&self, name: &str, bytes: impl AsRef<[u8]>) {
         self.write(name, bytes);
-        let hour = std::time::Duration::from_secs(3600);
-        self.set_modified(name, std::time::SystemTime::now() - hour);
+        let long_ago = std::time::Duration::from_secs(1_700_000_000);
+        self.set_modified(name, std::time::UNIX_EPOCH + long_ago);
     }
 
     fn modified(&self, name: &str) -> std::time::SystemTime {

@@ -114,6 +114,9 @@ async fn a_short_file_is_known_by_all_that_it_holds_and_its_family() {
     check("one\n", "b.log", b"one\n", &["b.log@0 one"]).await;
     // It may have gone on.
     check("one\n", "a.log", b"one\ntwo\n", &["a.log#2@4 two"]).await;
+    let time = "2026-11-28 10:00:01 one\n";
+    let more = format!("{time}two\n");
+    check(time, "a.log", more.as_bytes(), &["a.log#2@24 two"]).await;
     check("one\n", "a.log", b"One\ntwo\n", &["a.log#2@0 One", "a.log#2@4 two"]).await;
 }
 
