@@ -369,13 +369,11 @@ mod tests {
     async fn an_error_of_the_disk_names_the_folder_and_keeps_its_kind() {
         let full = || Err::<(), _>(io::Error::from_raw_os_error(28));
         let error = blocking(FilePath::new("/disk/lake"), full).await.expect_err("it is full");
-        let Error::Generic { source, .. } = error else { panic!("{error:?}") };
-        assert!(
-            source.to_string().ends_with("(os error 28), in folder \"/disk/lake\""),
-            "{source}"
-        );
-        let source = source.downcast_ref::<io::Error>().map(io::Error::kind);
-        assert_eq!(source, Some(io::ErrorKind::StorageFull));
+        let text = error.to_string();
+        assert!(text.ends_with("(os error 28), in folder \"/disk/lake\""), "{text}");
+        let cause = std::error::Error::source(&error);
+        let kind = cause.and_then(|it| it.downcast_ref::<io::Error>()).map(io::Error::kind);
+        assert_eq!(kind, Some(io::ErrorKind::StorageFull));
     }
 
     #[tokio::test]
