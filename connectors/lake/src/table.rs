@@ -109,11 +109,11 @@ pub async fn open(location: &Location) -> Result<Option<DeltaTable>> {
 }
 
 async fn open_at_once(location: &Location) -> Result<Option<DeltaTable>> {
-    if !exists_locally(location)? {
-        return Ok(None);
-    }
     if let Some(folder) = location.folder()? {
         refuse_no_entries(&folder)?;
+    }
+    if !exists_locally(location)? {
+        return Ok(None);
     }
     let mut table = DeltaTable::new(log_store(location)?);
     match table.load().await {
@@ -141,16 +141,12 @@ pub async fn snapshot(log_store: &LogStoreRef) -> Result<Option<EagerSnapshot>> 
 /// Refuses a local log with something else than a file in the place of an entry. Whoever lists it
 /// passes that over, and takes what stood there for something that never was.
 fn refuse_no_entries(table: &Path) -> Result<()> {
+    refuse_no_folder(table, "the table")?;
     let log = table.join(LOG);
-    let entries = match log.read_dir() {
-        // Whoever reads the table says what else stands in its place.
-        Err(error)
-            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
-        {
-            return Ok(());
-        }
-        entries => entries.transient(|| format!("could not list the log {log:?}"))?,
-    };
+    if !refuse_no_folder(&log, "the table's log")? {
+        return Ok(());
+    }
+    let entries = log.read_dir().transient(|| format!("could not list the log {log:?}"))?;
     for entry in entries {
         let entry = entry.transient(|| format!("could not list the log {log:?}"))?;
         let name = entry.file_name();
@@ -166,6 +162,28 @@ fn refuse_no_entries(table: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Refuses what is no folder, and never becomes one, in the place of `what`. Returns whether a
+/// folder is there.
+fn refuse_no_folder(path: &Path, what: &str) -> Result<bool> {
+    let found = match path.metadata() {
+        Ok(found) if found.is_dir() => return Ok(true),
+        Ok(_) => "a file",
+        // A link is there, and leads nowhere or to itself.
+        Err(_) if path.is_symlink() => "a link that leads to no folder",
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+        {
+            return Ok(false);
+        }
+        Err(error) => {
+            let error = Error::transient(format!("could not look at {path:?}")).because(error);
+            return Err(error);
+        }
+    };
+    Err(Error::external(format!("{path:?} is {found}, where the folder of {what} should be"))
+        .hint("move it away; restore the folder if it was there before"))
 }
 
 /// The log of a table and the store of its files; makes the folder of a local table.

@@ -22,6 +22,7 @@ use crate::contained::contained;
 use crate::ends::Ends;
 use crate::event_times::EventTimes;
 use crate::flow::{QUEUE_MESSAGES_MAX, Queue, SplitContext, gone, is_gone};
+use crate::forgotten;
 use crate::made::{Made, Makers};
 use crate::outlet::Outlet;
 use crate::owner::Owner;
@@ -346,7 +347,7 @@ async fn restore_steps(
 
 async fn stored_state(owner: &Owner, checkpoint: &Checkpoint, step: &str) -> Result<Option<Bytes>> {
     match checkpoint.states.get(step) {
-        Some(name) => owner.history.state(name).await.map(Some),
+        Some(name) => forgotten::read(owner, step, name).await.map(Some),
         None => Ok(None),
     }
 }

@@ -100,6 +100,14 @@ impl EventTimes {
         }
     }
 
+    /// Moves all of them to where they stood behind a barrier that is passed once more.
+    pub fn stand_at(&mut self, owner: &Owner, recorded: &Checkpoint) {
+        for (step, watermark) in &mut self.watermarks {
+            let us = watermark_of(recorded, &owner.pipeline.steps[*step].name);
+            us.into_iter().for_each(|us| watermark.raise(us));
+        }
+    }
+
     /// What a step makes rows of at the barrier.
     pub fn close(&self, step: usize) -> Close {
         match self.watermarks.get(&step) {

@@ -17,6 +17,7 @@ use tracing::warn;
 use crate::chain::Chain;
 use crate::dead_letters::{DeadLetter, add_originals};
 use crate::flow::{Budget, SplitContext};
+use crate::graph::{Consumer, Consumers, DEAD_LETTERS, Pipeline};
 use crate::originals;
 use crate::outlet::Outlet;
 use crate::owner::Owner;
@@ -38,6 +39,8 @@ pub struct Feed<'a> {
     epoch: EpochStart,
     chain: Chain,
     open: BTreeMap<usize, OpenSplit>,
+    /// By number of source, whether its rows are needed.
+    needed: Vec<bool>,
     gone: Gone,
     /// Where splits were cut off, by number; behind that nothing of them is read again.
     cut_off: BTreeMap<usize, Position>,
@@ -55,7 +58,7 @@ struct OpenSplit {
 }
 
 impl<'a> Feed<'a> {
-    /// A feed of the cuts of an epoch, without what is gone.
+    /// A feed of the cuts of an epoch to all sinks, without what is gone.
     pub fn new(
         owner: &'a Owner,
         checkpoint: &'a Checkpoint,
@@ -64,7 +67,20 @@ impl<'a> Feed<'a> {
     ) -> Self {
         let chain = Chain::new(owner.pipeline.clone(), epoch);
         let (open, cut_off) = (BTreeMap::new(), BTreeMap::new());
-        Self { owner, checkpoint, epoch, chain, open, gone, cut_off }
+        let needed = vec![true; owner.pipeline.sources.len()];
+        Self { owner, checkpoint, epoch, chain, open, needed, gone, cut_off }
+    }
+
+    /// Leaves out sources of which these sinks get nothing but what steps made of many rows: that
+    /// was kept, and is not made again.
+    pub fn only_for(mut self, sinks: &[bool]) -> Self {
+        let pipeline = &self.owner.pipeline;
+        let all =
+            pipeline.sinks.iter().zip(sinks).any(|(sink, is)| *is && sink.name == DEAD_LETTERS);
+        let sources = pipeline.sources.iter();
+        self.needed =
+            sources.map(|node| all || gets_rows(pipeline, &node.consumers, sinks)).collect();
+        self
     }
 
     /// Feeds every cut. What can no longer be read is left out where that is accepted; returns
@@ -78,7 +94,7 @@ impl<'a> Feed<'a> {
         budget: &Budget,
     ) -> Result<BTreeMap<usize, Position>> {
         for cut in &self.checkpoint.cuts {
-            let is_gone = self.gone.given_up.contains(&cut.split);
+            let is_gone = self.gone.given_up.contains(&cut.split) || !self.is_needed(cut);
             if is_gone || self.cut_off.contains_key(&cut.split) {
                 continue;
             }
@@ -93,6 +109,13 @@ impl<'a> Feed<'a> {
             }
         }
         Ok(self.cut_off)
+    }
+
+    /// Whether somebody gets rows of the split of a cut.
+    fn is_needed(&self, cut: &Cut) -> bool {
+        let name = &self.checkpoint.roster[cut.split].source;
+        let source = self.owner.pipeline.sources.iter().position(|node| node.name == *name);
+        source.is_none_or(|source| self.needed[source])
     }
 
     /// Whether what stands at a position of a split is what always stood there.
@@ -249,6 +272,18 @@ impl Feed<'_> {
         self.cut_off.insert(cut.split, at);
         Ok(())
     }
+}
+
+/// Whether one of these sinks gets rows that leave a node, or what stateless steps make of them.
+fn gets_rows(pipeline: &Pipeline, consumers: &Consumers, sinks: &[bool]) -> bool {
+    consumers.edges.iter().any(|edge| match edge.to {
+        Consumer::Sink(sink) => sinks[sink],
+        Consumer::Step(step) => {
+            let node = &pipeline.steps[step];
+            let made = usize::from(node.step.makes_records());
+            node.ports.iter().skip(made).any(|port| gets_rows(pipeline, port, sinks))
+        }
+    })
 }
 
 /// Opens the split of a cut at a position, as it is opened to be read for the first time.

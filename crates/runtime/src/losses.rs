@@ -196,6 +196,7 @@ pub async fn settle(
     let lost: BTreeSet<_> = lost.map(|entry| entry.split.as_str()).collect();
     let is_lost = |split: usize| lost.contains(checkpoint.roster[split].known.split.id.as_str());
     losses.cut_off.retain(|(split, _)| is_lost(*split));
+    losses.remaining = losses.remaining.filter(|_| !lost.is_empty());
     if losses != noted {
         owner.history.keep_losses(checkpoint.epoch, &losses).await?;
     }
@@ -227,6 +228,7 @@ pub async fn keep(
     all.refused.extend(losses.refused);
     all.cut_off.retain(|(split, _)| losses.cut_off.iter().all(|(other, _)| other != split));
     all.cut_off.extend(losses.cut_off);
+    all.remaining = losses.remaining.or(all.remaining);
     owner.history.keep_losses(checkpoint.epoch, &all).await
 }
 
@@ -253,7 +255,9 @@ pub async fn book(
     if losses.is_empty() {
         return Ok(checkpoint);
     }
-    let Losses { entries, mut refused, cut_off, .. } = losses;
+    let Losses { entries, mut refused, cut_off, remaining, .. } = losses;
+    let remaining = remaining.unwrap_or_default();
+    tell_of_doubles(&checkpoint, &entries, &cut_off);
     let (letters, sum) = letters(&refused);
     let sinks = checkpoint.sinks.iter().map(|(name, state)| {
         let of_sink = entries.iter().filter(|entry| entry.sink == *name);
@@ -272,15 +276,36 @@ pub async fn book(
         (name.clone(), next)
     });
     let sinks = sinks.collect();
-    let lost: u64 = entries.iter().map(|entry| entry.counts.lost).sum();
-    let ledger = entries.into_iter().chain(letters).collect();
+    let ledger: Vec<_> = entries.into_iter().chain(remaining.entries).chain(letters).collect();
+    let lost: u64 = ledger.iter().map(|entry| entry.counts.lost).sum();
     let mut checkpoint = checkpoint;
+    checkpoint.states.extend(remaining.states);
+    checkpoint.times.extend(remaining.times);
     for (split, position) in cut_off {
         checkpoint.roster.advance(split, &position);
     }
     let next = owner.decide_without_rows(&checkpoint, sinks, ledger).await?;
     warn!(epoch = next.epoch, lost, dead_letters = sum.rows, "booked rows that a replay lacks");
     Ok(next)
+}
+
+/// Says which sinks have what others lost: what is brought back comes to all of them.
+fn tell_of_doubles(checkpoint: &Checkpoint, lost: &[Entry], cut_off: &[(usize, Position)]) {
+    for (split, _) in cut_off {
+        let split = checkpoint.roster[*split].known.split.id.as_str();
+        let is_lost = |sink: &str| {
+            let mut lost = lost.iter().filter(|entry| entry.split == split && entry.sink == sink);
+            lost.any(|entry| entry.counts.lost > 0)
+        };
+        let entries = checkpoint.ledger.iter().filter(|entry| entry.split == split);
+        for entry in entries.filter(|entry| entry.counts.delivered > 0 && !is_lost(&entry.sink)) {
+            warn!(
+                split,
+                sink = entry.sink,
+                "this sink has what others lost, and gets it once more if it is brought back"
+            );
+        }
+    }
 }
 
 /// The entries of dead letters, and the sum of all.
@@ -355,8 +380,16 @@ fn unlike(checkpoint: &Checkpoint, entry: &Entry, given: &Given) -> Error {
     ))
 }
 
-/// The records of a split that an epoch read.
+/// The records of a split that an epoch read, or made.
 fn range_of(checkpoint: &Checkpoint, split: &str) -> (i64, i64) {
+    let id = SplitId::new(split);
+    if let Some((_, state)) = checkpoint.roster.of_id(&id).find(|(_, it)| it.known.split.is_made())
+    {
+        let end = state.known.position.as_ref().map_or(0, |end| end.at);
+        let of_split = checkpoint.ledger.iter().filter(|entry| entry.split == split);
+        let made = of_split.map(|entry| entry.counts.expanded).max().unwrap_or_default();
+        return (end - i64::try_from(made).unwrap_or(end), end);
+    }
     let of_split = |cut: &&Cut| checkpoint.roster[cut.split].known.split.id.as_str() == split;
     let cuts = || checkpoint.cuts.iter().filter(of_split);
     let from = cuts().map(|cut| cut.from.as_ref().map_or(0, |from| from.at)).min();

@@ -19,7 +19,8 @@ use contract::sink::SinkReject;
 use contract::source::{OriginalKind, Reject, Split};
 use contract::transform::Output;
 use contract::{Error, Result};
-use state::{Checkpoint, History};
+use state::Checkpoint;
+use tracing::warn;
 
 use crate::flow::SplitContext;
 use crate::owner::Owner;
@@ -222,21 +223,34 @@ impl Makers {
     }
 }
 
-/// What the steps made in a decided epoch, by name.
+/// What the steps made in a decided epoch, by name. What is gone or damaged is lost to the sinks
+/// that lack it, where that is accepted: it is never made again.
 ///
 /// # Errors
 /// External: a copy is gone or damaged, or the store does not answer (retryable).
-pub async fn copies(history: &History, checkpoint: &Checkpoint) -> Result<BTreeMap<String, Made>> {
+pub async fn copies(owner: &Owner, checkpoint: &Checkpoint) -> Result<BTreeMap<String, Made>> {
     let mut copies = BTreeMap::new();
     for (step, copied) in &checkpoint.copies {
-        let read = history.copy(copied).await.and_then(|bytes| Made::read(&bytes));
+        let read = owner.history.copy(copied).await.and_then(|bytes| Made::read(&bytes));
         let made = read.map_err(|error| {
             error.context(format!(
                 "could not read what transform {step:?} made in epoch {}",
                 checkpoint.epoch
             ))
-        })?;
-        copies.insert(step.clone(), made);
+        });
+        match made {
+            Ok(made) => drop(copies.insert(step.clone(), made)),
+            Err(error) if error.retry() => return Err(error),
+            Err(error) if owner.options.accept_loss => {
+                warn!(error = error.chain(), "gave up what a step made: nothing makes it again");
+            }
+            Err(error) => {
+                return Err(error.hint(
+                    "restore the file from a backup, or `run --accept-loss` to book these rows as \
+                     lost to the sinks that lack them",
+                ));
+            }
+        }
     }
     Ok(copies)
 }

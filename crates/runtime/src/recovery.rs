@@ -19,12 +19,14 @@ use crate::barrier::{commit_of, not_owner};
 use crate::beginnings::Beginning;
 use crate::feed::{Feed, Gone};
 use crate::flow::Tally;
+use crate::forgotten;
 use crate::gaps;
 use crate::graph::{DEAD_LETTERS, LATE, LEDGER, Pipeline, SinkNode, TAKEN_SINCE};
 use crate::identities;
 use crate::losses::{self, Compared, Terms};
 use crate::made;
 use crate::owner::Owner;
+use crate::remaining::Replayed;
 use crate::sink_task::{Skip, commit_one};
 use crate::targets;
 
@@ -101,7 +103,8 @@ pub async fn recover(owner: &Owner, first: Vec<Beginning>) -> Result<Recovered> 
         owner.instruments.count_ledger(&checkpoint);
     }
     identities::look(owner, &checkpoint).await;
-    let mut checkpoint = book_losses(owner, checkpoint, &targets).await?;
+    let checkpoint = book_losses(owner, checkpoint, &targets).await?;
+    let mut checkpoint = forgotten::book(owner, checkpoint).await?;
     if changed && !assumed {
         checkpoint = assume::keep(owner, checkpoint).await?;
     }
@@ -462,12 +465,14 @@ async fn replay_without(
             .contains(&node.name.as_str())
             .then(|| Skip::new(state.rejects.iter().map(|reject| &reject.0)))
     });
-    let copies = Some(made::copies(&owner.history, checkpoint).await?);
+    let forgotten = forgotten::states(&then, &mut before).await?;
+    let copies = Some(made::copies(owner, checkpoint).await?);
     let cast = Cast { sinks: sinks.collect(), copies };
     let attempt = Attempt::start(&then, before, epoch, cast).await;
     let mut attempt = attempt.map_err(|error| of_decided(error, checkpoint.epoch))?;
     attempt.checkpoint = checkpoint.clone();
-    let outcome = replay_into(&mut attempt, epoch, gone).await;
+    attempt.event_times.stand_at(&then, checkpoint);
+    let outcome = replay_into(&mut attempt, epoch, gone, &forgotten).await;
     checkpoint.clone_from(&attempt.checkpoint);
     let (others, error) = match outcome {
         Ok(others) => (others, None),
@@ -483,9 +488,11 @@ async fn replay_into(
     attempt: &mut Attempt<'_>,
     epoch: EpochStart,
     gone: &Gone,
+    forgotten: &[String],
 ) -> Result<BTreeSet<usize>> {
     let checkpoint = attempt.checkpoint.clone();
-    let feed = Feed::new(attempt.owner, &checkpoint, epoch, gone.clone());
+    let sinks: Vec<_> = attempt.sinks.iter().map(Option::is_some).collect();
+    let feed = Feed::new(attempt.owner, &checkpoint, epoch, gone.clone()).only_for(&sinks);
     let outlet = attempt.shared.outlet.clone();
     let budget = attempt.shared.memory.budget.clone();
     let cut_off = tokio::select! {
@@ -493,13 +500,18 @@ async fn replay_into(
         failure = attempt.failed() => return Err(failure),
     };
     let next = EpochStart { epoch: epoch.epoch + 1, ..epoch };
-    attempt.pass_barrier(next, &mut Tally::default()).await?;
+    let mut tally = Tally::default();
+    let mut states = attempt.pass_barrier(next, &mut tally).await?;
+    states.retain(|step, _| !forgotten.contains(step));
+    let times = attempt.event_times.kept(attempt.owner);
     let reports = attempt.prepare_replayed(epoch).await?;
     let accepts = attempt.owner.options.accept_loss;
     let terms = Terms { accepts, gone, cut_off: &cut_off };
     match losses::of_replay(&checkpoint, &attempt.owner.pipeline, &reports, &terms)? {
         Compared::Others(splits) => Ok(splits),
         Compared::Same(losses) => {
+            let replayed = Replayed { states, times, tally };
+            let losses = replayed.without(&attempt.owner.pipeline, &checkpoint, losses);
             losses::keep(attempt.owner, &checkpoint, &reports, losses).await?;
             attempt.commit_replayed(&reports).await?;
             identities::meet_again(attempt, &reports).await?;

@@ -82,7 +82,12 @@ impl CheckpointStore {
                 }
             }
         }
-        Err(Error::transient(format!("others changed \"{path}\" again and again")))
+        // What can neither be read nor made is no file.
+        Err(match self.read_plan(pipeline).await? {
+            Some(_) => Error::transient(format!("others changed \"{path}\" again and again")),
+            None => Error::external(format!("\"{path}\" can neither be read nor made"))
+                .hint("something else than a file stands there: move it out of the way"),
+        })
     }
 
     async fn read_plan(&self, pipeline: &str) -> Result<Option<(LineagePlan, UpdateVersion)>> {

@@ -187,16 +187,26 @@ async fn a_template_that_the_cluster_refuses_is_a_mistake_in_the_file() {
     }
 }
 
+/// What drops a document whose text is `b`.
+const DROP: [&str; 2] =
+    [r#"{"drop":{"if":"ctx.text == 'b'"}}"#, r#"{"drop_value":{"field":"text","value":"b"}}"#];
+
 /// An ingest pipeline that drops documents makes the cluster answer with success all the same.
 #[tokio::test]
 async fn a_row_that_an_ingest_pipeline_drops_is_a_letter_and_the_others_arrive() {
     for (url, index) in clusters() {
-        let processors = r#"{"processors":[{"drop":{"if":"ctx.text == 'b'"}}]}"#;
-        let path = format!("/_ingest/pipeline/{index}");
-        match testkit::http::send("PUT", &url, &path, processors) {
-            // Elasticsearch as the tests install it has no module of processors.
-            Err(said) if said.contains("No processor type exists") => continue,
-            made => drop(made.expect("it is made")),
+        // Elasticsearch as the tests install it has a processor of its own that drops.
+        let made = DROP.iter().find(|processor| {
+            let path = format!("/_ingest/pipeline/{index}");
+            let body = format!(r#"{{"processors":[{processor}]}}"#);
+            match testkit::http::send("PUT", &url, &path, &body) {
+                Err(said) if said.contains("No processor type exists") => false,
+                made => made.map(|_| true).expect("it is made"),
+            }
+        });
+        // One that was installed before it had that one drops nothing.
+        if made.is_none() {
+            continue;
         }
         let settings = format!(r#"{{"settings":{{"index.default_pipeline":"{index}"}}}}"#);
         testkit::http::send("PUT", &url, &format!("/{index}"), &settings).expect("it is made");

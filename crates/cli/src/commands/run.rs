@@ -74,7 +74,8 @@ pub struct Run {
     assume: Option<Assume>,
 
     /// Where an unfinished epoch needs records that can no longer be read, deliver what is proved
-    /// to be the rest of it and book them as lost. What a sink refuses now becomes dead letters.
+    /// to be the rest of it and book them as lost. What a sink refuses now becomes dead letters. A
+    /// step whose state is gone or damaged begins anew.
     #[arg(long)]
     accept_loss: bool,
 

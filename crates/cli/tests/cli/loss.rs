@@ -32,7 +32,7 @@ fn interrupted() -> Desk {
 }
 
 /// Runs it until its first epoch is decided, and dies.
-fn kill_decided(desk: &Desk) {
+pub fn kill_decided(desk: &Desk) {
     let killed = desk
         .command(&["run", "web.yaml", "--until-end", "--quiet"])
         .env("LOGMILL_FAILPOINT", "decide.after:1")

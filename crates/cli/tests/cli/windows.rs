@@ -9,7 +9,7 @@ use crate::Desk;
 use crate::replaced::ask;
 
 /// Lines of the input, in several epochs.
-const LINES: u64 = 3_000;
+pub const LINES: u64 = 3_000;
 const KEYS: u64 = 7;
 
 /// What was made in all epochs, and what the rows themselves give.
@@ -37,7 +37,7 @@ fn desk(name: &str, sinks: &str) -> Desk {
     desk
 }
 
-fn query(desk: &Desk, sql: &str) -> String {
+pub fn query(desk: &Desk, sql: &str) -> String {
     desk.done(&["query", sql, "--format", "csv"]).stdout
 }
 
@@ -159,8 +159,8 @@ fn a_test_of_a_pipeline_file_sees_the_rows_of_a_window() {
 }
 
 /// What windows of event time made, and what the rows themselves give.
-const BY_TIME: &str = "SELECT window_start, k, hits, total FROM sums ORDER BY window_start, k";
-const TRUE_BY_TIME: &str = "SELECT date_trunc('minute', ts) AS window_start, k, count(*) AS hits, \
+pub const BY_TIME: &str = "SELECT window_start, k, hits, total FROM sums ORDER BY window_start, k";
+pub const TRUE_BY_TIME: &str = "SELECT date_trunc('minute', ts) AS window_start, k, count(*) AS hits, \
                             sum(n) AS total FROM raw GROUP BY 1, 2 ORDER BY window_start, k";
 
 /// What overlapping windows of a minute give that begin each half.
@@ -172,7 +172,7 @@ const TRUE_BY_HALF: &str = "SELECT window_start, k, count(*) AS hits, sum(n) AS 
 const HALVES: &str = "{ hopping: { size: 60s, every: 30s } }";
 
 /// Rows a second apart, some of which stand up to 9 s behind their neighbours.
-fn timed_lines(seconds: std::ops::Range<u64>) -> String {
+pub fn timed_lines(seconds: std::ops::Range<u64>) -> String {
     let line = |n: u64| {
         let second = n - (n * 7 % 10).min(n);
         let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
@@ -185,7 +185,7 @@ fn timed_lines(seconds: std::ops::Range<u64>) -> String {
 }
 
 /// The same pipeline with windows of one minute.
-fn timed_desk(name: &str, time: &str, sinks: &str) -> Desk {
+pub fn timed_desk(name: &str, time: &str, sinks: &str) -> Desk {
     let desk = desk(name, sinks);
     let yaml = std::fs::read_to_string(desk.path().join("sums.yaml")).expect("a file");
     let yaml = yaml.replace("k: text }", "k: text, ts: timestamp }");
@@ -195,7 +195,7 @@ fn timed_desk(name: &str, time: &str, sinks: &str) -> Desk {
     desk
 }
 
-const DISORDER: &str = "{ column: ts, disorder: 10s }";
+pub const DISORDER: &str = "{ column: ts, disorder: 10s }";
 
 #[test]
 fn windows_of_event_time_give_what_their_rows_give_after_a_kill_at_any_point() {

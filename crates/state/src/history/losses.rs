@@ -9,7 +9,7 @@ use object_store::ObjectStoreExt;
 use serde::{Deserialize, Serialize};
 
 use super::History;
-use crate::checkpoint::{SinkRejectState, Target};
+use crate::checkpoint::{SinkRejectState, StepTime, Target};
 use crate::ledger::Entry;
 
 /// What could not be delivered of a decided epoch, as the next one will have it.
@@ -23,9 +23,24 @@ pub struct Losses {
     /// Where splits were cut off whose rest is lost, by number, as their source says it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cut_off: Vec<(usize, Position)>,
+    /// What steps with a state hold without what is lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remaining: Option<Remaining>,
     /// Where sinks, by name, get this epoch on the operator's word that wrote elsewhere before it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub moved: BTreeMap<String, Target>,
+}
+
+/// What steps with a state hold after an epoch of which something is lost: the next epoch goes on
+/// with it, so that what is brought back is news to them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Remaining {
+    /// Where their states are stored, by name of step.
+    pub states: BTreeMap<String, String>,
+    /// What those hold that have an event time.
+    pub times: BTreeMap<String, StepTime>,
+    /// Rows that windows do not hold any more, as they will stand in the ledger.
+    pub entries: Vec<Entry>,
 }
 
 impl Losses {

@@ -25,6 +25,7 @@ mod tidy;
 mod troubles;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -42,7 +43,7 @@ use crate::moment::Moment;
 use crate::runs::RUNS;
 pub use counted::Ledger;
 pub use followed::Followed;
-pub use losses::Losses;
+pub use losses::{Losses, Remaining};
 use namer::Namer;
 use names::Names;
 pub use shelf::Shelf;
@@ -284,9 +285,14 @@ impl History {
     /// The state that a checkpoint names.
     ///
     /// # Errors
-    /// External: it is not there.
+    /// External: it is gone or damaged, or the store does not answer (retryable).
     pub async fn state(&self, name: &str) -> Result<Bytes> {
-        self.bytes(&self.prefix.clone().join(name)).await
+        let path = self.prefix.clone().join(name);
+        let state = self.bytes(&path).await?;
+        match name.ends_with(&sha256_hex(&state)[..16]) {
+            true => Ok(state),
+            false => Err(Error::external(format!("\"{path}\" is damaged"))),
+        }
     }
 
     /// Keeps a resource by its content, for as long as a checkpoint may need it.
@@ -456,6 +462,9 @@ impl History {
             Err(object_store::Error::NotFound { .. }) => {
                 Err(Error::external(format!("\"{path}\" is not in the checkpoint store")))
             }
+            Err(error) if is_refused(&error) => {
+                Err(Error::external(format!("could not read \"{path}\"")).because(error))
+            }
             Err(error) => {
                 Err(Error::transient(format!("could not read \"{path}\"")).because(error))
             }
@@ -503,6 +512,20 @@ impl History {
             names.add(meta.location, meta.last_modified.into());
         }
     }
+}
+
+/// Whether a file on this machine cannot be read however often it is tried: nobody may, or it is
+/// none.
+fn is_refused(error: &object_store::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            use io::ErrorKind::{IsADirectory, NotADirectory, PermissionDenied};
+            return matches!(error.kind(), IsADirectory | NotADirectory | PermissionDenied);
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// The pipelines and lineages that have checkpoints in a store.
