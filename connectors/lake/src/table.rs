@@ -109,11 +109,11 @@ pub async fn open(location: &Location) -> Result<Option<DeltaTable>> {
 }
 
 async fn open_at_once(location: &Location) -> Result<Option<DeltaTable>> {
-    if let Some(folder) = location.folder()? {
-        refuse_no_entries(&folder)?;
-    }
     if !exists_locally(location)? {
         return Ok(None);
+    }
+    if let Some(folder) = location.folder()? {
+        refuse_no_entries(&folder)?;
     }
     let mut table = DeltaTable::new(log_store(location)?);
     match table.load().await {
@@ -141,7 +141,6 @@ pub async fn snapshot(log_store: &LogStoreRef) -> Result<Option<EagerSnapshot>> 
 /// Refuses a local log with something else than a file in the place of an entry. Whoever lists it
 /// passes that over, and takes what stood there for something that never was.
 fn refuse_no_entries(table: &Path) -> Result<()> {
-    refuse_no_folder(table, "the table")?;
     let log = table.join(LOG);
     if !refuse_no_folder(&log, "the table's log")? {
         return Ok(());
@@ -194,6 +193,7 @@ pub fn log_store(location: &Location) -> Result<LogStoreRef> {
     let place = stores::Location::parse(location.url())?;
     let (files, root, url): (Arc<dyn ObjectStore>, _, _) = match place {
         stores::Location::Folder(folder) => {
+            refuse_no_folder(&folder, "the table")?;
             let files = stores::open(&location.store)?;
             (files, stores::open(&Settings::at("/"))?, stores::folder_url(&folder)?)
         }
@@ -212,9 +212,9 @@ pub fn log_store(location: &Location) -> Result<LogStoreRef> {
 /// answer for themselves.
 ///
 /// # Errors
-/// Config: not a place that we know.
+/// Config: not a place that we know. External: something else stands there.
 pub fn exists_locally(location: &Location) -> Result<bool> {
-    Ok(location.folder()?.is_none_or(|folder| folder.is_dir()))
+    location.folder()?.map_or(Ok(true), |folder| refuse_no_folder(&folder, "the table"))
 }
 
 /// Sees whether a store that is not on local disk lets only one of two writers create an entry of

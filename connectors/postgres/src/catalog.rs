@@ -1,6 +1,6 @@
 //! What the server says of a table: its columns, and which of them are a key.
 
-use contract::Result;
+use contract::{Error, Result};
 use tokio_postgres::ToStatement;
 use tokio_postgres::types::{Kind, Type};
 
@@ -168,19 +168,39 @@ pub async fn shape(
 
 const COLUMNS: &str = "SELECT a.attname, format_type(a.atttypid, a.atttypmod), a.atttypmod, \
      a.attnotnull, a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL, \
-     a.attgenerated <> '' OR a.attidentity = 'a' \
+     a.attgenerated <> '' OR a.attidentity = 'a', \
+     (SELECT c.relkind::text FROM pg_class c WHERE c.oid = a.attrelid) \
      FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid \
      WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";
+
+/// Kinds of `pg_class` that never take rows.
+const NO_TABLES: [(&str, &str); 6] = [
+    ("m", "a materialized view"),
+    ("S", "a sequence"),
+    ("c", "a type"),
+    ("i", "an index"),
+    ("I", "an index"),
+    ("t", "a table of the system"),
+];
 
 /// The columns of a table, in order; none if there is no such table.
 ///
 /// # Errors
-/// From the server.
+/// Config: something else has its name. From the server.
 pub async fn columns(connection: &Connection, table: &TableName) -> Result<Vec<TableColumn>> {
     let what = format!("could not read the columns of table \"{}\"", table.shown());
     let rows = connection.query(&what, COLUMNS, &[&table.to_string()]).await?;
     if rows.is_empty() {
         return Ok(Vec::new());
+    }
+    let kind: String = rows[0].get(6);
+    if let Some((_, found)) = NO_TABLES.iter().find(|(known, _)| *known == kind) {
+        return Err(Error::config(format!(
+            "\"{}\" is {found}, which takes no rows",
+            table.shown()
+        ))
+        .field("table")
+        .hint("name a table, or with `create: true` what is not there yet"));
     }
     // The types come with the description of a statement, and so need no table of ours.
     let types = connection.column_types(&what, &format!("SELECT * FROM {table}")).await?;

@@ -33,6 +33,11 @@ pub trait Step: Send + Sync {
         false
     }
 
+    /// How many columns tell apart what it makes of many rows; they come first.
+    fn key_columns(&self) -> usize {
+        0
+    }
+
     /// The event time by which the step closes what it makes; none if it needs none.
     fn event_time(&self) -> Option<&EventTime> {
         None

@@ -6,7 +6,7 @@
 //!
 //! Reading order: [`session`] (SQL and its limits), `catalog` (which tables there are), `lake` and
 //! `records` (the tables), [`log`] (the table function over raw files), [`audit`] (do the sinks
-//! hold what the ledger says), [`trace`] (where is this record), [`letters`] (which refused records
+//! hold what the ledger says), [`trace`] (where is this record), [`results`] (what it was made of), [`letters`] (which refused records
 //! are open), [`spill`] (what goes to disk meanwhile), [`opened`] (one table that is asked again
 //! and again).
 
@@ -22,6 +22,7 @@ pub mod letters;
 pub mod log;
 pub mod opened;
 mod records;
+pub mod results;
 pub mod session;
 pub mod spill;
 mod sums;

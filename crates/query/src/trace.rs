@@ -23,6 +23,7 @@ use serde::Serialize;
 use state::{Checkpoint, History};
 
 use crate::audit::AuditedSink;
+use crate::results::{self, InWindow, MadeOf};
 
 /// A source to be searched.
 pub struct TracedSource {
@@ -55,7 +56,13 @@ pub struct Trace {
     /// The text as the source has it; none where the source no longer has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
-    /// The epoch that read it; none if it was not read yet or the epoch is forgotten.
+    /// What a step made it of; none for a record that was read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub made_of: Option<MadeOf>,
+    /// The windows that it went into.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub windows: Vec<InWindow>,
+    /// The epoch that read or made it; none if it was not read yet or the epoch is forgotten.
     pub epoch: Option<u64>,
     /// Its rows.
     pub sinks: Vec<Held>,
@@ -254,8 +261,12 @@ async fn follow(
             if readable { rows(origin, audited, places.pipeline).await? } else { Vec::new() };
         sinks.push(Held { sink: audited.name.clone(), readable, rows });
     }
-    let epoch = history.epoch_of(origin);
-    Ok(Trace { origin: origin.to_string(), asked: None, text, epoch, sinks })
+    let (epoch, made_of) = match results::of(origin, history, &sinks) {
+        Some((epoch, made_of)) => (epoch, Some(made_of)),
+        None => (history.epoch_of(origin), None),
+    };
+    let (origin, windows) = (origin.to_string(), Vec::new());
+    Ok(Trace { origin, asked: None, text, made_of, windows, epoch, sinks })
 }
 
 async fn rows(
@@ -308,12 +319,14 @@ fn readable(batch: &RecordBatch) -> Result<RecordBatch> {
 
 /// The checkpoints of all lineages of a pipeline that read its sources. Replays read what these
 /// read before them.
-struct Checkpoints {
-    lineages: Vec<Vec<Checkpoint>>,
+pub(crate) struct Checkpoints {
+    /// In order of their epochs.
+    pub lineages: Vec<Vec<Checkpoint>>,
 }
 
 impl Checkpoints {
-    async fn read(places: &Places<'_>) -> Result<Self> {
+    /// Reads all of them.
+    pub async fn read(places: &Places<'_>) -> Result<Self> {
         let mut lineages = Vec::new();
         let found = state::history::lineages_of(places.checkpoints, places.pipeline).await?;
         for lineage in found.iter().filter(|lineage| !lineage.is_replay()) {
@@ -336,14 +349,7 @@ impl Checkpoints {
 
     /// The epoch whose cuts hold the origin.
     fn epoch_of(&self, origin: &Origin) -> Option<u64> {
-        let holding = self.lineages.iter().flatten().find(|checkpoint| {
-            checkpoint.cuts.iter().any(|cut| {
-                let split = checkpoint.roster.get(cut.split);
-                let from = cut.from.as_ref().map_or(i64::MIN, |from: &Position| from.at);
-                split.is_some_and(|state| state.known.split.id == origin.split)
-                    && (from..cut.to.at).contains(&origin.position)
-            })
-        });
-        holding.map(|checkpoint| checkpoint.epoch)
+        let mut all = self.lineages.iter().flatten();
+        all.find(|checkpoint| results::reads(checkpoint, origin)).map(|one| one.epoch)
     }
 }

@@ -71,6 +71,7 @@ mod times;
 pub mod troubles;
 mod watermarks;
 mod weight;
+pub mod windows;
 
 pub use assume::Assumption;
 pub use contained::{contain, contained, is_contained};

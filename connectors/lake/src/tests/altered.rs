@@ -334,3 +334,37 @@ async fn rows_that_are_deleted_in_place_are_told() {
     assert!(error.to_string().contains("deleted in place"), "{}", error.chain());
     assert!(error.hint_text().is_some_and(|hint| hint.contains("rewrite")), "{error:?}");
 }
+
+/// What can be no table ends a start at once, with the name of what is in its way.
+#[tokio::test]
+async fn what_is_no_folder_is_named_and_never_tried_again() {
+    let link = |path: &Path| std::os::unix::fs::symlink("nowhere", path).expect("a link");
+    let circle = |path: &Path| {
+        std::os::unix::fs::symlink(path.file_name().expect("a name"), path).expect("a link");
+    };
+    let file = |path: &Path| std::fs::write(path, "").expect("a file");
+    let shapes: [&dyn Fn(&Path); 3] = [&file, &link, &circle];
+    for shape in shapes {
+        for (place, name) in [("lake/hits", "hits"), ("lake/hits/_delta_log", "_delta_log")] {
+            let folder = tempfile::tempdir().expect("a folder");
+            let path = folder.path().join(place);
+            std::fs::create_dir_all(path.parent().expect("a parent")).expect("made");
+            shape(&path);
+            let sink = plain(folder.path());
+            let batch = delivered(&rows(0..1), "a", 1);
+            let ctx = context(batch.schema(), "one");
+            let errors = [
+                sink.open(ctx).await.err(),
+                sink.look(&batch.schema()).await.err(),
+                sink.read_back("tests", ReadBack::Origins).await.err(),
+            ];
+            for error in errors {
+                let error = error.expect("there is no table");
+                assert!(!error.retry(), "{}", error.chain());
+                let says = format!("{name}\" is a ");
+                assert!(error.chain().contains(&says), "{}", error.chain());
+                assert!(error.hint_text().is_some_and(|hint| hint.contains("move it away")));
+            }
+        }
+    }
+}

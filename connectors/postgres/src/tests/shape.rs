@@ -257,3 +257,32 @@ fn one_table_is_one_destination_however_it_is_named() {
         .unwrap_err();
     assert_eq!(error.hint_text(), Some("did you mean \"number\"?"));
 }
+
+#[tokio::test]
+async fn what_takes_no_rows_is_named_for_what_it_is() {
+    for (makes, kind, says) in [
+        (
+            "CREATE MATERIALIZED VIEW {t} AS SELECT 1::bigint AS number",
+            "MATERIALIZED VIEW",
+            "a materialized view",
+        ),
+        ("CREATE SEQUENCE {t}", "SEQUENCE", "a sequence"),
+        ("CREATE TYPE {t} AS (number bigint)", "TYPE", "a type"),
+        (
+            "CREATE TABLE of_{t} (number bigint); CREATE INDEX {t} ON of_{t} (number)",
+            "TABLE of_",
+            "an index",
+        ),
+    ] {
+        let Some(place) = Place::new().await else { return };
+        place.execute(makes).await;
+        for settings in ["create: true", "create: false"] {
+            let refused = place.sink(settings).open(ctx(&sink_schema(&row_schema(), true))).await;
+            let error = refused.err().expect("it takes no rows");
+            let said = error.chain();
+            assert!(!error.retry() && said.contains(&format!("is {says}, which takes")), "{said}");
+        }
+        let space = if kind.ends_with('_') { "" } else { " " };
+        place.execute(&format!("DROP {kind}{space}{{t}}")).await;
+    }
+}

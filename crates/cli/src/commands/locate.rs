@@ -2,13 +2,18 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use clap::Args;
-use contract::record::{EPOCH, ORDINAL};
-use contract::{Error, Origin, Result};
+use contract::record::{EPOCH, ORDINAL, positions};
+use contract::source::{Again, Until};
+use contract::{Error, Origin, Position, Result};
 use query::letters::ShownLetter;
+use query::results::{self, InWindow, MadeOf, Passage};
 use query::trace::{self, Found, Places, Trace, TracedSource};
 use runtime::DEAD_LETTERS;
+use runtime::graph::Pipeline;
 
 use crate::arguments::{self, Global};
 use crate::failure::Exit;
@@ -49,7 +54,8 @@ pub async fn start(place: &Where, global: &Global) -> Result<Exit> {
             .hint("name a part of the line as the source has it, or an origin, split@position"));
     }
     let bound = place.place.load(&global.data);
-    let bound = bound.map_err(|error| if_exchanged(error, place))?.pipeline;
+    let bound = bound.map_err(|error| if_exchanged(error, place))?;
+    let bound = Arc::new(bound.pipeline);
     let checkpoints = pipeline::checkpoints(&bound).await?;
     let sources = bound.sources.iter();
     let sources: Vec<_> = sources
@@ -68,6 +74,7 @@ pub async fn start(place: &Where, global: &Global) -> Result<Exit> {
             .hint("lines that the sources no longer have are found by origin, split@position"));
     }
     for trace in &mut traces {
+        trace.windows = windows(trace, &bound, &places).await?;
         update_states(trace, &global.data, &bound.name).await?;
     }
     output::list(global, &traces, |out| traces.iter().try_for_each(|trace| print(trace, out)))?;
@@ -101,6 +108,53 @@ async fn find(place: &Where, places: &Places<'_>) -> Result<Found> {
     trace::by_text(&place.wanted, limit, places).await
 }
 
+/// The windows that a record went into which its source still has.
+async fn windows(
+    trace: &Trace,
+    pipeline: &Arc<Pipeline>,
+    places: &Places<'_>,
+) -> Result<Vec<InWindow>> {
+    let has_windows = pipeline.steps.iter().any(|node| node.step.makes_records());
+    let Some(origin) = Origin::parse(&trace.origin).filter(|_| has_windows) else {
+        return Ok(Vec::new());
+    };
+    let (Some(_), Some(passage)) = (&trace.text, results::passage(&origin, places).await?) else {
+        return Ok(Vec::new());
+    };
+    let source = pipeline.sources.iter().position(|node| node.name == passage.source);
+    let Some(source) = source else { return Ok(Vec::new()) };
+    let Some(record) = read(pipeline, source, &passage, origin.position).await? else {
+        return Ok(Vec::new());
+    };
+    let Passage { epoch, watermarks, results, .. } = passage;
+    let found = runtime::windows::of_record(pipeline, (source, record), epoch, &watermarks)?;
+    let found = found.into_iter().map(|one| InWindow {
+        results: results.get(&one.step).cloned().filter(|_| !one.is_late),
+        step: one.step,
+        window: one.window,
+        late: one.is_late,
+    });
+    Ok(found.collect())
+}
+
+/// A record as its source gives it; none where it refuses it.
+async fn read(
+    pipeline: &Pipeline,
+    source: usize,
+    passage: &Passage,
+    position: i64,
+) -> Result<Option<RecordBatch>> {
+    let source = &pipeline.sources[source].source;
+    if source.again() == Again::Never {
+        return Ok(None);
+    }
+    let (from, to) = (Position::new(position), Position::new(position + 1));
+    let mut reader = source.open(&passage.split, Some(&from), Until::Position(to)).await?;
+    let Some(batch) = reader.next_batch().await? else { return Ok(None) };
+    let row = positions(&batch.records)?.values().iter().position(|at| *at == position);
+    Ok(row.map(|row| batch.records.slice(row, 1)))
+}
+
 /// Gives the dead letters of a record the states that they have now: what a replay or an `ack` made
 /// of one stands beside it.
 async fn update_states(trace: &mut Trace, data: &Path, pipeline: &str) -> Result<()> {
@@ -132,12 +186,24 @@ fn print(trace: &Trace, out: &mut output::Stdout) -> std::io::Result<()> {
     }
     writeln!(out, "{}", trace.origin)?;
     match &trace.text {
+        None if trace.made_of.is_some() => {}
         Some(text) => writeln!(out, "  text: {}", visible(text))?,
         None => writeln!(out, "  text: the source no longer has it")?,
     }
-    match trace.epoch {
-        Some(epoch) => writeln!(out, "  read in epoch {epoch}")?,
-        None => writeln!(out, "  not read, or in an epoch that is no longer known")?,
+    match (trace.epoch, &trace.made_of) {
+        (epoch, Some(made_of)) => print_made(epoch, made_of, out)?,
+        (Some(epoch), None) => writeln!(out, "  read in epoch {epoch}")?,
+        (None, None) => writeln!(out, "  not read, or in an epoch that is no longer known")?,
+    }
+    for InWindow { step, window, late, results } in &trace.windows {
+        match late {
+            true => writeln!(out, "  {step}: too late, its window was closed")?,
+            false => writeln!(out, "  {step}: in the window {window}")?,
+        }
+        if let Some(made) = results {
+            let (split, last, epoch) = (&made.split, made.to - 1, made.epoch);
+            writeln!(out, "    epoch {epoch} made {split}@{} to {last}", made.from)?;
+        }
     }
     for held in &trace.sinks {
         match held.rows.as_slice() {
@@ -149,6 +215,27 @@ fn print(trace: &Trace, out: &mut output::Stdout) -> std::io::Result<()> {
                 }
             }
         }
+    }
+    Ok(())
+}
+
+fn print_made(
+    epoch: Option<u64>,
+    made_of: &MadeOf,
+    out: &mut output::Stdout,
+) -> std::io::Result<()> {
+    let MadeOf { step, ranges } = made_of;
+    match epoch {
+        Some(epoch) => writeln!(out, "  made by transform {step} in epoch {epoch}")?,
+        None => writeln!(out, "  made by transform {step}, in an epoch that is no longer known")?,
+    }
+    for range in ranges {
+        let (split, last, epoch) = (&range.split, range.to - 1, range.epoch);
+        writeln!(
+            out,
+            "    of records among {split}@{} to {last}, read in epoch {epoch}",
+            range.from
+        )?;
     }
     Ok(())
 }

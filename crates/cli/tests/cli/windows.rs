@@ -142,6 +142,50 @@ fn where_finds_a_result_and_the_epoch_that_made_it() {
     assert_eq!(sums["rows"][0]["_epoch"], 1, "{found}");
 }
 
+/// A result leads to the ranges that it was made of, and a line to its window.
+#[test]
+fn where_leads_from_a_result_to_its_lines_and_from_a_line_to_its_window() {
+    let desk = timed_desk("sums", DISORDER, "");
+    let yaml = std::fs::read_to_string(desk.path().join("sums.yaml")).expect("a file");
+    desk.write("sums.yaml", &yaml.replace("group_by: [k]", "group_by: [k]"));
+    desk.done(&["run", "sums.yaml", "--until-end", "--quiet", "--flush-windows"]);
+    let sql = "SELECT _position, _epoch FROM sums WHERE window_start = TIMESTAMP \
+               '2025-01-01T00:10:00Z' AND k = 'key 3'";
+    let row = query(&desk, sql);
+    let (position, epoch) = row.lines().nth(1).and_then(|row| row.split_once(',')).expect("a row");
+    let result = format!("sums/main@{position}");
+    let found = desk.done(&["where", "sums.yaml", &result, "--format", "json"]).json();
+    assert_eq!(found[0]["epoch"].to_string(), epoch, "{found}");
+    assert_eq!(found[0]["made_of"]["step"], "sums");
+    // Each line of that window and group stands in one of the ranges, and few others do.
+    let sql = "SELECT _position FROM raw WHERE date_trunc('minute', ts) = TIMESTAMP \
+               '2025-01-01T00:10:00Z' AND k = 'key 3'";
+    let lines: Vec<i64> = query(&desk, sql).lines().skip(1).map(|at| at.parse().unwrap()).collect();
+    let ranges = found[0]["made_of"]["ranges"].as_array().expect("ranges");
+    for line in &lines {
+        let holds = |range: &serde_json::Value| {
+            (range["from"].as_i64().unwrap()..range["to"].as_i64().unwrap()).contains(line)
+        };
+        assert!(ranges.iter().any(holds), "{line}: {found}");
+    }
+    assert!(lines.len() == 8 || lines.len() == 9, "{lines:?}");
+    assert!((1..=3).contains(&ranges.len()), "{found}");
+    let told = desk.done(&["where", "sums.yaml", &result]).stdout;
+    assert!(
+        told.contains("made by transform sums in epoch") && !told.contains("no longer"),
+        "{told}"
+    );
+    let line = format!("{}@{}", desk.path().join("a.json").display(), lines[0]);
+    let found = desk.done(&["where", "sums.yaml", &line, "--format", "json"]).json();
+    let window = &found[0]["windows"][0];
+    assert_eq!((&window["step"], &window["late"]), (&"sums".into(), &false.into()), "{found}");
+    assert_eq!(window["window"]["k"], "key 3");
+    assert!(
+        window["window"]["window_start"].to_string().contains("2025-01-01T00:10:00"),
+        "{window}"
+    );
+}
+
 #[test]
 fn a_test_of_a_pipeline_file_sees_the_rows_of_a_window() {
     let desk = Desk::new();

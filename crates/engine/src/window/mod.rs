@@ -263,6 +263,10 @@ impl Step for Window {
         true
     }
 
+    fn key_columns(&self) -> usize {
+        self.plan.group_fields.len() + self.plan.times.as_ref().map_or(0, |_| BOUNDS.len())
+    }
+
     fn event_time(&self) -> Option<&EventTime> {
         self.time.as_ref()
     }
