@@ -104,6 +104,11 @@ pub const CHANGES: &[Change] = &[
         ],
     },
     Change {
+        when: "a file or a link stands in the place of the folder of the table or of its log",
+        then: "exit code 1 with its name, at once; `audit` names it, and audits the others",
+        proofs: &["what_is_no_folder_is_named_and_never_tried_again"],
+    },
+    Change {
         when: "a folder stands in the place of an entry of its log",
         then: "exit code 1 with its name, for `query` and `audit` too; nothing is taken for an \
                older table",

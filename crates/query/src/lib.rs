@@ -6,9 +6,9 @@
 //!
 //! Reading order: [`session`] (SQL and its limits), `catalog` (which tables there are), `lake` and
 //! `records` (the tables), [`log`] (the table function over raw files), [`audit`] (do the sinks
-//! hold what the ledger says), [`trace`] (where is this record), [`results`] (what it was made of), [`letters`] (which refused records
-//! are open), [`spill`] (what goes to disk meanwhile), [`opened`] (one table that is asked again
-//! and again).
+//! hold what the ledger says), [`trace`] (where is this record), [`results`] (what it was made
+//! of), [`letters`] (which refused records are open), [`spill`] (what goes to disk meanwhile),
+//! [`opened`] (one table that is asked again and again).
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 

@@ -5,7 +5,9 @@ use std::path::Path;
 
 use crate::Desk;
 use crate::loss::{kill_decided, remove_files};
-use crate::windows::{BY_TIME, DISORDER, LINES, TRUE_BY_TIME, query, timed_desk, timed_lines};
+use crate::windows::{
+    BY_TIME, DISORDER, LINES, TRUE_BY_TIME, desk, query, timed_desk, timed_lines,
+};
 
 /// Cuts a file off, so that a line of it is the first that is not whole.
 fn cut_off(desk: &Desk, name: &str, text: &str, lines: usize) {
@@ -90,4 +92,25 @@ fn a_window_counts_what_is_brought_back_once() {
 pub fn number(desk: &Desk, sql: &str) -> u64 {
     let table = query(desk, sql);
     table.lines().nth(1).and_then(|line| line.parse().ok()).expect("a number")
+}
+
+/// What came out of an epoch as such is never made again: a warning says what it holds.
+#[test]
+fn what_results_of_an_epoch_hold_of_what_is_lost_is_said() {
+    let desk = desk("sums", "");
+    let run = ["run", "sums.yaml", "--until-end"];
+    let mut killed = desk.command(&run);
+    let status = killed.env("LOGMILL_FAILPOINT", "decide.after:1").status();
+    assert_eq!(status.expect("it starts").code(), None, "the epoch is decided");
+    remove_staged(&desk.path().join("logmill-data/lake/raw"));
+    let text = std::fs::read_to_string(desk.path().join("a.json")).expect("lines");
+    cut_off(&desk, "a.json", &text, 100);
+    let done = desk.done(&[&run[..], &["--accept-loss"]].concat());
+    let lost = "SELECT CAST(sum(lost) AS BIGINT) AS n FROM ledger WHERE sink = 'raw'";
+    let says = format!(
+        "counted once more if they are brought back sink=\"results\" rows={}",
+        number(&desk, lost)
+    );
+    let told: String = done.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(told.contains(&says), "{says}: {told}");
 }
