@@ -24,6 +24,9 @@ const RSYNC_LETTERS: usize = 6;
 /// How long the last part of a name may be to tell the kind of a file, as `log` does.
 const KIND_BYTES_MAX: usize = 8;
 
+/// How many digits a date has at least that rotation puts behind a name: `-20241128`.
+const DATE_DIGITS: usize = 8;
+
 /// How a file can have been made of another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Made {
@@ -135,12 +138,24 @@ pub fn relation(gone: &Path, found: &Path) -> Relation {
     let is_made = made_by_name(now, before) != Made::Never;
     let is_below = found.parent().and_then(Path::parent) == gone.parent();
     let is_beside = gone.parent() == found.parent();
-    let is_one_family = are_related(gone, found) || made_by_name(before, now) != Made::Never;
+    // It got its name once it was written, or another number. A log of its own name is none that
+    // was rotated before.
+    let is_named = made_by_name(before, now) == Made::Somehow;
+    let is_numbered = are_related(gone, found) && is_rotated(now);
     match differ_in_numbers(before, now) {
-        _ if is_beside && (is_made || is_one_family) || is_below && is_made => Relation::Kin,
+        _ if is_beside && (is_made || is_named || is_numbered) || is_below && is_made => {
+            Relation::Kin
+        }
         true => Relation::Apart,
         false => Relation::Other,
     }
+}
+
+/// Whether a name ends in what rotation puts there: a number behind a dot, or a date.
+fn is_rotated(name: &str) -> bool {
+    let name = unpacked(name);
+    let end = &name[family_name(name).len()..];
+    end.starts_with('.') || end.bytes().filter(u8::is_ascii_digit).count() >= DATE_DIGITS
 }
 
 fn may_be_kin(one: &Found, other: &Found) -> bool {
@@ -304,6 +319,27 @@ mod tests {
             check(one, other, Made::Never);
             check(other, one, Made::Never);
         }
+    }
+
+    #[test]
+    fn no_log_of_its_own_name_is_one_that_was_rotated() {
+        let check = |gone: &str, found: &str, expect: Relation| {
+            assert_eq!(relation(Path::new(gone), Path::new(found)), expect, "{gone} {found}");
+        };
+        check("/l/a.log", "/l/a.log", Relation::Path);
+        check("/l/a.log", "/l/a.log.1", Relation::Kin);
+        check("/l/a.log.1", "/l/a.log.2.gz", Relation::Kin);
+        check("/l/a.log", "/l/old/a.log.1", Relation::Kin);
+        check("/l/a.log.gz", "/l/a.log", Relation::Kin);
+        check("/l/a.log.new", "/l/a.log", Relation::Kin);
+        check("/l/a.log.1", "/l/a.log", Relation::Apart);
+        check("/l/worker-2.log.1", "/l/worker-2.log", Relation::Apart);
+        check("/l/a.1.log", "/l/a.log", Relation::Apart);
+        check("/l/worker-1", "/l/worker-2", Relation::Apart);
+        check("/l/messages.1", "/l/messages.2", Relation::Kin);
+        check("/l/messages-20241127", "/l/messages-20241128.gz", Relation::Kin);
+        check("/l/one/a.log", "/l/two/a.log", Relation::Apart);
+        check("/l/a.log", "/l/b.log", Relation::Other);
     }
 
     #[test]
