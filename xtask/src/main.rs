@@ -1,6 +1,6 @@
 //! The chores of this repository: `cargo xtask test`, `cargo xtask services`, `cargo xtask docs`,
 //! `cargo xtask dashboard`, `cargo xtask proof`, `cargo xtask crash`, `cargo xtask fuzz`,
-//! `cargo xtask whole`, `cargo xtask bench`.
+//! `cargo xtask whole`, `cargo xtask upgrade`, `cargo xtask bench`.
 //!
 //! Starts cargo and what the tests need. Stops at the first step that fails, but runs all tests,
 //! those of the dashboard included. What is checked stands in tests, so that plain `cargo test`
@@ -15,6 +15,7 @@ mod python;
 mod services;
 mod steps;
 mod times;
+mod upgrade;
 
 use std::process::ExitCode;
 
@@ -44,6 +45,8 @@ enum Chore {
     Fuzz(fuzz::Options),
     /// Runs at full size what tests run at a tenth, and prints the figures.
     Whole,
+    /// Tries folders of an earlier program in this one, and of this one in the earlier one.
+    Upgrade(upgrade::Options),
     /// Measures the released program, and other programs beside it.
     Bench(bench::Options),
 }
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Chore::Crash(options) => crash::run(&options),
         Chore::Fuzz(options) => fuzz::run(&options),
         Chore::Whole => steps::whole(),
+        Chore::Upgrade(options) => upgrade::run(&options),
         Chore::Bench(options) => bench::run(&options),
     };
     match result {

@@ -3,7 +3,7 @@
 //! Not a parser: a line is text, its position the byte where it begins once decompressed.
 //!
 //! Reading order: [`config`], `identity` (how a file is recognised under another name), `stream`
-//! (its bytes, decompressed) with `packed` and `points` (the way into a gzip file), `discover` with
+//! (its bytes, decompressed) with `packed`, `points`, `shortcuts`, `discover` with
 //! `expand`, `look`, `found`, `repeats` with `kin`, `matching` with `inheritance`, `graves` and
 //! `copies` (which files there are, which of them are copies, and which split each one is), `trail`
 //! with `sum` (what a position remembers to tell copies by), `proof` (what is left of one that was
@@ -30,6 +30,7 @@ mod packed;
 mod points;
 mod proof;
 mod repeats;
+mod shortcuts;
 mod source;
 mod stream;
 mod sum;

@@ -2,8 +2,8 @@
 //!
 //! They spare work and are never the truth: a file of which no point is known is inflated from the
 //! member before the position on. Here is the one place that keeps them ([`Points::put`]) and asks
-//! for them ([`Points::nearest`]), each as the bytes that it is, for whoever keeps them longer than
-//! a process lives.
+//! for them ([`Points::nearest`]) as long as a process lives; what a position brings along from an
+//! earlier one ([`crate::shortcuts`]) is met here.
 //!
 //! Invariant: a file that rests has one point at most, of less than 33 KiB.
 
@@ -55,6 +55,14 @@ impl Points {
             let oldest = kept.splits.iter().min_by_key(|(_, of)| of.used);
             let oldest = oldest.map(|(split, _)| split.clone());
             oldest.map(|split| kept.splits.remove(&split));
+        }
+    }
+
+    /// Keeps a point that an earlier process passed, of a split that has none.
+    pub fn meet(&self, split: &SplitId, point: &Point) {
+        let is_known = self.lock().splits.contains_key(split);
+        if !is_known {
+            self.put(split, point);
         }
     }
 

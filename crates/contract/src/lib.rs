@@ -27,5 +27,5 @@ pub mod transform;
 pub mod zone;
 
 pub use error::{Error, ErrorKind, Place, Result};
-pub use position::{Lineage, Origin, Position, SplitId};
+pub use position::{KeptShortcut, Lineage, Origin, Position, Shortcut, SplitId};
 pub use section::Section;

@@ -280,6 +280,7 @@ fn share(owner: &Owner, outlet: Arc<Outlet>, ends: Arc<Ends>) -> Arc<ReaderShare
     Arc::new(ReaderShared {
         pipeline: owner.pipeline.clone(),
         outlet,
+        history: owner.history.clone(),
         memory: owner.memory.clone(),
         weights: owner.pipeline.sources.iter().map(|_| Weight::unknown()).collect(),
         ended: AtomicU64::new(0),

@@ -310,7 +310,9 @@ impl Attempt<'_> {
         failpoint::reach("decide.before").await?;
         // An attempt that cannot decide goes, and the checkpoint before goes with it.
         let mut next = draft.checkpoint;
-        next.roster = std::mem::take(&mut self.checkpoint.roster);
+        let roster = std::mem::take(&mut self.checkpoint.roster);
+        next.begin_cuts_as(&roster);
+        next.roster = roster;
         let mut moved = draft.moved;
         moved.retain(|number, position| next.roster.advance(*number, position));
         for (number, split) in std::mem::take(&mut self.read) {

@@ -306,7 +306,13 @@ async fn open_until(
         .ok_or_else(|| unreadable(checkpoint, cut).because("its source left the file"))?;
     let source = &owner.pipeline.sources[context.source].source;
     let is_proven = matches!(until, Until::Proven { .. });
-    let opened = source.open(&context.split, from, until).await;
+    let opened = match from {
+        Some(from) => {
+            let from = owner.history.with_shortcut(from.clone()).await;
+            source.open(&context.split, Some(&from), until).await
+        }
+        None => source.open(&context.split, None, until).await,
+    };
     let reader = opened.map_err(|error| match error.retry() {
         true => error,
         false => unreadable(checkpoint, cut).because(error),

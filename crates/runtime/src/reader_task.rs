@@ -14,6 +14,7 @@ use std::time::Instant;
 use contract::source::{Lag, ReadBatch, Rest, Until};
 use contract::transform::EpochStart;
 use contract::{Error, ErrorKind, Position, Result, failpoint};
+use state::History;
 use state::ledger::Counts;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -107,6 +108,8 @@ pub struct ReaderShared {
     pub pipeline: Arc<Pipeline>,
     /// The way out.
     pub outlet: Arc<Outlet>,
+    /// Where shortcuts to positions are kept.
+    pub history: History,
     /// What may be under way, and fetched ahead.
     pub memory: Memory,
     /// What the batches of each source weigh.
@@ -193,7 +196,12 @@ impl ReaderTask {
         let handle = ReaderHandle { number, split: split.clone(), commands: sender, ended: false };
         let source = shared.pipeline.sources[split.source].source.clone();
         let (opened, from) = (split.clone(), position.clone());
+        let history = shared.history.clone();
         let opening = async move {
+            let from = match from {
+                Some(from) => Some(history.with_shortcut(from).await),
+                None => None,
+            };
             let reader = source.open(&opened.split, from.as_ref(), until).await;
             reader
                 .map_err(|error| error.context(format!("could not open split \"{}\"", opened.id())))

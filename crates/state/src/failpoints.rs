@@ -34,6 +34,18 @@ pub const FAILPOINTS: &[Failpoint] = &[
     )
     .passed_by(Passed::Apart),
     Failpoint::of_epoch(
+        "inflate.before",
+        "what spares readers of growing archives work is in memory alone",
+        "the epoch never was: its rows come again, once",
+    )
+    .passed_by(Passed::Apart),
+    Failpoint::of_epoch(
+        "inflate.after",
+        "it stands in files that no checkpoint names",
+        "the epoch never was; the files are nobody's, and go with the next collection",
+    )
+    .passed_by(Passed::Apart),
+    Failpoint::of_epoch(
         "layer.before",
         "splits that changed are too many for a checkpoint and stand nowhere yet",
         "the epoch never was: its rows come again, once",

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use contract::discovery::{NameSum, Retired, Tombstone};
 use contract::source::{KnownSplit, Split};
-use contract::{Position, SplitId};
+use contract::{KeptShortcut, Position, Shortcut, SplitId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -105,6 +105,19 @@ pub struct Roster {
     next: usize,
     /// Those that stand in no file as they are.
     changed: BTreeSet<usize>,
+    /// By number, the files of the shortcuts to positions.
+    shortcuts: BTreeMap<usize, Arc<str>>,
+    /// What became of these since somebody asked.
+    turnover: Turnover,
+}
+
+/// Files of shortcuts that came and went.
+#[derive(Clone, Debug, Default)]
+pub struct Turnover {
+    /// Those that splits have now.
+    pub named: Vec<Arc<str>>,
+    /// Those that none has any more.
+    pub left: Vec<Arc<str>>,
 }
 
 impl Roster {
@@ -183,9 +196,48 @@ impl Roster {
         if known.as_ref().is_some_and(is_known) {
             return false;
         }
-        (state.known.position, state.is_read) = (Some(position.clone()), false);
+        let before = known.as_ref().and_then(|known| known.shortcut.clone());
+        let mut position = position.clone();
+        match (before, &position.shortcut) {
+            (Some(before), Some(shortcut)) if before.at == shortcut.at => {
+                position.shortcut = Some(before);
+            }
+            _ => self.turnover.left.extend(self.shortcuts.remove(&number)),
+        }
+        (state.known.position, state.is_read) = (Some(position), false);
         self.changed.insert(number);
         true
+    }
+
+    /// The shortcuts to positions that stand in no file, with the numbers of their splits.
+    pub fn loose_shortcuts(&self) -> Vec<(usize, Arc<Shortcut>)> {
+        let loose = self.changes().filter_map(|(number, state)| {
+            let shortcut = state.known.position.as_ref()?.shortcut.as_ref()?;
+            shortcut.kept.is_none().then(|| (number, shortcut.clone()))
+        });
+        loose.collect()
+    }
+
+    /// Notes which file has the shortcut to the position of a split; none where nothing keeps it.
+    pub fn keep_shortcut(&mut self, number: usize, kept: Option<KeptShortcut>) {
+        let state = self.splits.get_mut(&number);
+        let Some(position) = state.and_then(|state| state.known.position.as_mut()) else { return };
+        let at = position.shortcut.as_ref().map_or(0, |shortcut| shortcut.at);
+        position.shortcut = kept.map(|kept| {
+            self.turnover.named.push(kept.name.clone());
+            self.shortcuts.insert(number, kept.name.clone());
+            Arc::new(Shortcut { at, kept: Some(kept), ..Shortcut::default() })
+        });
+    }
+
+    /// What became of the files of shortcuts since the last call.
+    pub fn take_turnover(&mut self) -> Turnover {
+        std::mem::take(&mut self.turnover)
+    }
+
+    /// The files of the shortcuts to the positions of all splits.
+    pub fn shortcuts(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.shortcuts.values()
     }
 
     /// Notes the greatest event time of the rows of a split.
@@ -231,7 +283,9 @@ impl Roster {
         let state = self.splits.get(&number)?;
         let (source, name) = (state.source.as_str().into(), NameSum::of(&state.known.split.id));
         let grave = Grave { source, name, since_us: now_us, tombstone: Some(tombstone) };
+        let shortcut = self.shortcuts.get(&number).cloned();
         self.put(number, Standing::Grave(grave));
+        self.turnover.left.extend(shortcut);
         self.changed.insert(number);
         self.graves.get(&number)
     }
@@ -300,8 +354,12 @@ impl Roster {
 
     fn put(&mut self, number: usize, standing: Standing) {
         self.next = self.next.max(number + 1);
+        self.shortcuts.remove(&number);
         match standing {
             Standing::Split(state) => {
+                let shortcut = state.known.position.as_ref().and_then(|at| at.shortcut.as_ref());
+                let kept = shortcut.and_then(|shortcut| shortcut.kept.as_ref());
+                self.shortcuts.extend(kept.map(|kept| (number, kept.name.clone())));
                 let id = state.known.split.id.clone();
                 if self.splits.insert(number, state).is_none() {
                     self.numbers.entry(id).or_default().push(number);
@@ -469,6 +527,45 @@ mod tests {
         check(&roster, &[]);
         assert!(roster.advance(1, &Position::new(7).with_note("another")));
         check(&roster, &[1]);
+    }
+
+    #[test]
+    fn a_shortcut_stays_until_a_split_has_another_or_retires() {
+        let mut roster = Roster::default();
+        let number = roster.enter("access", split("a", 1)).number;
+        let at = |position, shortcut: Option<u64>| {
+            let shortcut = shortcut.map(|at| Arc::new(Shortcut { at, ..Shortcut::default() }));
+            Position::new(position).with_shortcut(shortcut)
+        };
+        let keep = |roster: &mut Roster, name: &str| {
+            let loose = roster.loose_shortcuts();
+            assert_eq!(loose.len(), 1, "{name}");
+            roster.keep_shortcut(number, Some(KeptShortcut { name: name.into(), bytes: 3 }));
+        };
+        let check = |roster: &mut Roster, named: &[&str], left: &[&str]| {
+            let turnover = roster.take_turnover();
+            assert!(turnover.named.iter().map(|name| &**name).eq(named.iter().copied()));
+            assert!(turnover.left.iter().map(|name| &**name).eq(left.iter().copied()));
+        };
+        roster.advance(number, &at(10, Some(5)));
+        keep(&mut roster, "one");
+        check(&mut roster, &["one"], &[]);
+        roster.advance(number, &at(11, Some(5)));
+        assert!(roster.loose_shortcuts().is_empty(), "it is kept already");
+        check(&mut roster, &[], &[]);
+        roster.advance(number, &at(20, Some(15)));
+        keep(&mut roster, "two");
+        check(&mut roster, &["two"], &["one"]);
+        let text = serde_json::to_string(&roster[number]).expect("JSON");
+        let mut again = Roster::default();
+        let state: SplitState = serde_json::from_str(&text).expect("JSON");
+        again.fill([(number, state)].into_iter());
+        assert!(again.shortcuts().map(|name| &**name).eq(["two"]));
+        again.advance(number, &at(21, None));
+        check(&mut again, &[], &["two"]);
+        roster.retire(number, Vec::new(), 1);
+        check(&mut roster, &[], &["two"]);
+        assert_eq!(roster.shortcuts().count(), 0);
     }
 
     #[test]

@@ -29,6 +29,7 @@ use crate::hole::Hole;
 use crate::identity::{Fingerprint, Note, Recent, Signature};
 use crate::packed::{Packed, Way};
 use crate::points::Points;
+use crate::shortcuts::Shortcuts;
 use crate::stream::{Bytes, Opened, Placed, Trace, is_damage};
 use crate::sum::Sum;
 use crate::trail::Trail;
@@ -127,6 +128,7 @@ pub struct Cursor {
     seen: Signature,
     /// What the last position remembered of a gzip file.
     packed: Option<Packed>,
+    shortcuts: Shortcuts,
     /// Set while all that can be read of the file is read.
     waiting: Option<Waiting>,
     /// NULs behind which nothing is read before they are known to stay; kept until all that are as
@@ -174,6 +176,7 @@ impl Cursor {
     pub fn new(path: PathBuf, opened: Opened, reading: Reading) -> Result<Self> {
         let at = reading.from.as_ref().map_or(0, |position| position.at);
         let note = reading.from.as_ref().map(Note::of).transpose()?.flatten();
+        let point = reading.point(at);
         let (stop, size) = match reading.until {
             Until::Forever => (Stop::Never, u64::MAX),
             Until::End => (Stop::AtEnd, opened.signature.size),
@@ -190,7 +193,6 @@ impl Cursor {
         let first = (at == 0).then(|| first_of(&opened)).transpose();
         let first = first.map_err(|error| unreadable(&path, at, error))?.flatten();
         let on_disk = opened.first().map_err(|error| unreadable(&path, at, error))?;
-        let point = reading.points.nearest(&reading.whereabouts.split.id, at);
         let Placed { bytes, recent, units, trace } = match is_read {
             true => Placed::first(Decoded::plain(Box::new(io::empty()))),
             false => opened
@@ -202,13 +204,8 @@ impl Cursor {
         let packed = note.as_ref().and_then(|note| note.packed.clone());
         let trail = marks::trail((&path, &opened), reading.from.as_ref(), stop)?;
         let before = note.map_or_else(|| recent.fingerprint(), |note| note.before);
-        let waiting = (is_read && stop == Stop::Never).then(|| Waiting {
-            since: Instant::now(),
-            seen: opened.signature,
-            is_whole: true,
-            is_at_hole: false,
-            is_removed: false,
-        });
+        let waits = is_read && stop == Stop::Never;
+        let waiting = waits.then(|| Waiting::behind_all(opened.signature));
         Ok(Self {
             path,
             seen: opened.signature,
@@ -236,6 +233,7 @@ impl Cursor {
             whereabouts: reading.whereabouts,
             points: reading.points,
             packed,
+            shortcuts: Shortcuts::of(reading.from.as_ref()),
             waiting,
             hole,
             is_news: false,
@@ -544,13 +542,14 @@ impl Cursor {
             );
         }
         let (start, hole, packed) = (lines.start, self.hole, self.note_packed(lines.next));
+        let shortcut = self.shortcut(lines.next, whole.is_some());
         let trail = self.trail.as_mut().map(|(trail, sum)| {
             trail.add(places, lines.next, sum);
             trail.write(lines.next)
         });
         let trail = trail.unwrap_or_default();
         let note = Note { start, whole, hole, packed, trail, ..Note::of_line(self.before.clone()) };
-        let next = Position::new(lines.next).with_note(note.to_text());
+        let next = Position::new(lines.next).with_note(note.to_text()).with_shortcut(shortcut);
         // Blank lines of which no batch told count with what follows them.
         let bytes = (next.at - self.reached).max(0).cast_unsigned();
         self.reached = next.at;

@@ -3,14 +3,26 @@
 use std::io::{self, Seek, SeekFrom};
 use std::sync::Arc;
 
-use contract::{Result, SplitId};
-use formats::compression::gzip::Start;
+use contract::{Result, Shortcut, SplitId};
+use formats::compression::gzip::{Point, Start};
 use formats::encoding;
 
-use super::{Cursor, Stop};
+use super::{Cursor, Reading, Stop};
 use crate::identity::{Fingerprint, Signature};
 use crate::packed::{Packed, Way};
 use crate::points::Points;
+use crate::shortcuts;
+
+impl Reading {
+    /// The point from which a position is nearest; one that it brings along is kept.
+    pub(super) fn point(&self, at: i64) -> Option<Point> {
+        let split = &self.whereabouts.split.id;
+        if let Some(point) = shortcuts::point_of(self.from.as_ref()) {
+            self.points.meet(split, &point);
+        }
+        self.points.nearest(split, at)
+    }
+}
 
 impl Cursor {
     /// Where it keeps its points, and under which name.
@@ -60,9 +72,21 @@ impl Cursor {
             self.packed = Some(Packed { read, last, member });
             if let Some(point) = gzip.take_point() {
                 self.points.put(&self.whereabouts.split.id, &point);
+                self.shortcuts.pass(&point);
             }
         }
         self.packed.clone()
+    }
+
+    /// What leads to a position beside its note. Behind all members no text is needed.
+    pub(super) fn shortcut(&mut self, position: i64, is_whole: bool) -> Option<Arc<Shortcut>> {
+        let (member, _) = self.packed.as_ref()?.member;
+        let position = position.max(0).cast_unsigned();
+        let here = self.bytes.gzip().filter(|_| is_whole).and_then(|gzip| gzip.point_here());
+        if let Some(here) = here {
+            self.shortcuts.pass(&here.shortened(position));
+        }
+        self.shortcuts.to(position, member)
     }
 
     /// Keeps a point just where all that there is was read, if there can be one.
@@ -73,6 +97,8 @@ impl Cursor {
         if let Some(point) = self.bytes.gzip().and_then(|gzip| gzip.point_here()) {
             let point = point.shortened(self.lines.at().max(0).cast_unsigned());
             self.points.put(&self.whereabouts.split.id, &point);
+            let member = self.packed.as_ref().map_or(0, |packed| packed.member.0);
+            self.shortcuts.rest_at(&point, member);
         }
     }
 

@@ -29,6 +29,14 @@ pub struct Waiting {
     pub is_removed: bool,
 }
 
+impl Waiting {
+    /// At the end of a file that was read whole before.
+    pub fn behind_all(seen: Signature) -> Self {
+        let (is_at_hole, is_removed) = (false, false);
+        Self { since: Instant::now(), seen, is_whole: true, is_at_hole, is_removed }
+    }
+}
+
 /// Why nothing more was read.
 #[derive(Clone, Copy, Debug)]
 pub enum Unread {

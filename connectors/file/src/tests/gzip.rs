@@ -96,6 +96,46 @@ async fn after_a_restart_a_file_is_read_from_the_member_before() {
 }
 
 #[tokio::test]
+async fn after_a_restart_a_long_member_is_gone_on_with() {
+    let mut bench = bench();
+    let mut writer = Writer::new();
+    bench.write("a", writer.flushed(&many_lines("a", 0..200_000)));
+    let mut reader = follow(&mut bench).await;
+    take(&mut bench, &mut reader, 200_000).await;
+    // Lines come one by one, and the point that the position has moves on with them.
+    for number in 0..40 {
+        let lines = many_lines("b", number * 5_000..(number + 1) * 5_000);
+        bench.append("a", writer.flushed(&lines));
+        take(&mut bench, &mut reader, 5_000).await;
+    }
+    drop(reader);
+    let id = bench.id("a");
+    let known = bench.known.iter().find(|known| known.split.id.as_str() == id);
+    let position = known.and_then(|known| known.position.clone()).expect("it was read");
+    let shortcut = position.shortcut.expect("its member is long");
+    assert!(position.at.cast_unsigned() - shortcut.at <= 1 << 20, "inflated again after a kill");
+    assert!(shortcut.content.len() <= 33 << 10, "kept of a file that rests");
+    bench.restart();
+    damage(&bench, 5_000);
+    damage(&bench, 400_000);
+    bench.append("a", writer.flushed("one\ntwo\n"));
+    let mut reader = follow(&mut bench).await;
+    let said = take(&mut bench, &mut reader, 2).await;
+    assert!(said[0].ends_with(" one") && said[1].ends_with(" two"), "{said:?}");
+    // A file that ends with its member goes on behind it.
+    bench.append("a", writer.finished());
+    bench.append("a", gzip("another member\n"));
+    take(&mut bench, &mut reader, 1).await;
+    drop(reader);
+    bench.restart();
+    damage(&bench, 900_000);
+    bench.append("a", gzip("and another one\n"));
+    let mut reader = follow(&mut bench).await;
+    let said = take(&mut bench, &mut reader, 1).await;
+    assert!(said[0].ends_with(" and another one"), "{said:?}");
+}
+
+#[tokio::test]
 async fn a_file_that_was_rewritten_is_not_gone_on_with() {
     let mut bench = bench();
     bench.write("a", gzip(many_lines("a", 0..5_000)));

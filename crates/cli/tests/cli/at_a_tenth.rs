@@ -119,3 +119,38 @@ fn a_line_of_any_of_many_files_is_in_the_sink_within_5_seconds_though_few_can_be
     );
     assert!(most <= LATENCY_MAX, "p50 {p50:?}, p99 {p99:?}, most {most:?}");
 }
+
+/// Files in a second that a run reads, without a step and with one that parses.
+const FILES_PER_SECOND: [(&str, f64); 2] = [("", 5_000.0), (PARSE, 3_000.0)];
+const PARSE: &str = "transforms:\n  parsed: { type: parse, input: logs, format: regex, pattern: \
+                     '^(?<file>\\d+) (?<line>\\d+) (?<text>.*)$' }\n";
+
+#[test]
+fn many_small_files_come_into_the_lake_in_one_run() {
+    const LINES: usize = 3;
+    let files = tenth_of(50_000);
+    for (steps, least) in FILES_PER_SECOND {
+        let desk = Desk::new();
+        let input = if steps.is_empty() { "logs" } else { "parsed" };
+        let yaml = format!(
+            "name: small\nsources:\n  logs: {{ type: file, paths: [\"logs/*.log\"] \
+             }}\n{steps}sinks:\n  lake: {{ type: lake, input: {input}, table: lines }}\n"
+        );
+        desk.write("p.yaml", &yaml);
+        fs::create_dir(desk.path().join("logs")).unwrap();
+        for file in 0..files {
+            let lines = (0..LINES).map(|line| format!("{file} {line} a line of a small file\n"));
+            desk.write(&format!("logs/{file:05}.log"), &lines.collect::<String>());
+        }
+        let begun = Instant::now();
+        desk.done(&["run", "p.yaml", "--until-end", "--quiet"]);
+        let rate = files as f64 / begun.elapsed().as_secs_f64();
+        println!("{files} files of {LINES} lines, input {input}: {rate:.0} files/s");
+        let sql = "SELECT count(*), count(DISTINCT _split || '@' || _position) FROM lines";
+        let rows = desk.done(&["query", sql, "--format", "csv"]).stdout;
+        let all = files * LINES;
+        assert_eq!(rows.lines().nth(1), Some(&*format!("{all},{all}")));
+        // What is not released says nothing of speed.
+        assert!(cfg!(debug_assertions) || rate >= least, "{rate:.0} files/s, expected {least}");
+    }
+}

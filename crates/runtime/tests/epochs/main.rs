@@ -24,6 +24,7 @@ mod away;
 mod cluster;
 mod discovery;
 mod isolation;
+mod latency;
 mod lineages;
 mod losses;
 mod made;

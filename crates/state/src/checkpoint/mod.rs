@@ -413,13 +413,27 @@ impl Checkpoint {
         self.sinks.get(sink).and_then(|state| state.token_after(self.epoch))
     }
 
-    /// The files that it names.
-    pub fn named_files(&self) -> impl Iterator<Item = &NamedFile> {
+    /// The names of the files that it names, but for the shortcuts of splits.
+    pub fn named_files(&self) -> impl Iterator<Item = &str> {
         let copies = self.copies.values().filter_map(|copied| match copied {
             Copied::File(file) => Some(file),
             Copied::Inline(_) => None,
         });
-        self.files.all().chain(copies)
+        let begins = self.cuts.iter().filter_map(|cut| cut.from.as_ref()?.shortcut.as_ref());
+        let shortcuts = begins.filter_map(|shortcut| Some(&*shortcut.kept.as_ref()?.name));
+        self.files.all().chain(copies).map(|file| file.name.as_str()).chain(shortcuts)
+    }
+
+    /// Lets its cuts begin as their readers did that went on from the checkpoint before, of which
+    /// `roster` is: with the shortcuts to its positions. Nobody needs those to other places.
+    pub fn begin_cuts_as(&mut self, roster: &Roster) {
+        for cut in &mut self.cuts {
+            cut.to.shortcut = None;
+            let Some(from) = &mut cut.from else { continue };
+            let known = roster.get(cut.split).and_then(|state| state.known.position.as_ref());
+            let known = known.filter(|known| *known == from);
+            from.shortcut = known.and_then(|known| known.shortcut.clone());
+        }
     }
 
     /// Notes which splits it has refused records of.

@@ -19,6 +19,7 @@ mod packs;
 mod pieces;
 mod rejects;
 mod shelf;
+mod shortcuts;
 #[cfg(test)]
 mod tests;
 mod tidy;
@@ -138,7 +139,10 @@ impl History {
     }
 
     async fn newest_of(&self, names: &Names) -> Result<Option<Newest>> {
-        let Some((&epoch, path)) = names.epochs.last_key_value() else { return Ok(None) };
+        let Some((&epoch, path)) = names.epochs.last_key_value() else {
+            self.namer.iter().for_each(|namer| namer.begin_with([].iter()));
+            return Ok(None);
+        };
         let complete = names.complete.last().is_some_and(|complete| *complete >= epoch);
         let checkpoint = match (self.read(path).await, complete) {
             // Nothing of a complete epoch is given again.
@@ -152,6 +156,7 @@ impl History {
             (read, _) => read?,
         };
         let checkpoint = self.with_roster(checkpoint, path).await?;
+        self.namer.iter().for_each(|namer| namer.begin_with(checkpoint.roster.shortcuts()));
         Ok(Some(Newest { checkpoint, complete }))
     }
 
@@ -196,12 +201,14 @@ impl History {
         let decision = self.create(checkpoint).await?;
         if decision == Decision::Decided {
             self.see();
-            self.namer.iter().for_each(|namer| namer.decided(checkpoint));
+            let turnover = checkpoint.roster.take_turnover();
+            self.namer.iter().for_each(|namer| namer.decided(checkpoint, &turnover));
         }
         Ok(decision)
     }
 
     async fn create(&self, checkpoint: &mut Checkpoint) -> Result<Decision> {
+        self.set_shortcuts_apart(checkpoint).await?;
         self.set_changes_apart(checkpoint).await?;
         let rejects = self.set_rejects_apart(checkpoint).await?;
         let written = checkpoint.to_bytes();

@@ -20,13 +20,15 @@ use tracing::warn;
 
 use super::copies::COPIES;
 use super::layers::{BASES, LAYERS};
+use super::shortcuts::{SHORTCUT, SHORTCUTS};
 use super::{EPOCHS_LOOSE_MIN, History};
 use crate::Checkpoint;
 use crate::checkpoint::{NamedFile, RosterFiles};
 use crate::lease::Lease;
+use crate::roster::Turnover;
 
 /// Folders in which files lie that checkpoints name.
-const KINDS: [&str; 3] = [BASES, LAYERS, COPIES];
+const KINDS: [&str; 4] = [BASES, LAYERS, COPIES, SHORTCUTS];
 
 /// Makes names for the owner of a lineage, and remembers which of them are needed.
 #[derive(Debug)]
@@ -46,6 +48,8 @@ struct State {
     doubtful: BTreeSet<String>,
     /// What the newest checkpoints name, by their epochs.
     pinned: BTreeMap<u64, Vec<String>>,
+    /// The shortcuts that splits have now; none while nobody knows.
+    shortcuts: Option<BTreeSet<Arc<str>>>,
     /// Whether this owner decided anything.
     has_decided: bool,
     /// Whether it decided anything since it began anew.
@@ -105,16 +109,26 @@ impl Namer {
     }
 
     /// A checkpoint stands: what it names is kept for as long as it is one of the newest.
-    pub fn decided(&self, checkpoint: &Checkpoint) {
+    /// The shortcuts that splits have left are kept as long as it, too.
+    pub fn decided(&self, checkpoint: &Checkpoint, turnover: &Turnover) {
         let mut state = self.state();
         state.has_decided = true;
         state.goes_on = true;
         // Nothing else can be decided under this number any more.
         state.doubtful.clear();
-        let names: Vec<_> = checkpoint.named_files().map(|file| file.name.clone()).collect();
-        for name in &names {
+        let mut names: Vec<_> = checkpoint.named_files().map(str::to_owned).collect();
+        for name in names.iter().map(String::as_str).chain(turnover.named.iter().map(|one| &**one))
+        {
             state.made.remove(name);
         }
+        if checkpoint.epoch == 0 {
+            state.shortcuts = Some(BTreeSet::new());
+        }
+        if let Some(shortcuts) = &mut state.shortcuts {
+            shortcuts.extend(turnover.named.iter().cloned());
+            turnover.left.iter().for_each(|name| _ = shortcuts.remove(name));
+        }
+        names.extend(turnover.left.iter().map(|name| name.as_ref().to_owned()));
         state.pinned.insert(checkpoint.epoch, names);
         while state.pinned.len() > EPOCHS_LOOSE_MIN {
             state.pinned.pop_first();
@@ -128,8 +142,14 @@ impl Namer {
         let made = std::mem::take(&mut state.made);
         state.doubtful.extend(made);
         state.pinned.clear();
+        state.shortcuts = None;
         state.goes_on = false;
         state.cannot_merge = false;
+    }
+
+    /// The shortcuts that splits have in the checkpoint from which it begins anew.
+    pub fn begin_with<'a>(&self, shortcuts: impl Iterator<Item = &'a Arc<str>>) {
+        self.state().shortcuts = Some(shortcuts.cloned().collect());
     }
 
     /// The term of our names: that of the lease, and higher than that of every name that is there.
@@ -180,13 +200,20 @@ impl History {
             (unnamed.collect::<BTreeSet<_>>(), state.has_decided)
         };
         self.pin_newest(namer).await?;
-        kept.extend(namer.state().pinned.values().flatten().cloned());
+        let knows_shortcuts = {
+            let state = namer.state();
+            kept.extend(state.pinned.values().flatten().cloned());
+            let shortcuts = state.shortcuts.iter().flatten();
+            kept.extend(shortcuts.map(|name| name.as_ref().to_owned()));
+            state.shortcuts.is_some()
+        };
         namer.lease.verify().await?;
         for path in listed {
             let Some(name) = path.filename() else { continue };
             let Some(term) = term_of(name) else { continue };
             let is_ours = term == own || term < own && has_decided;
-            if is_ours && !kept.contains(name) {
+            let is_known = knows_shortcuts || !name.starts_with(SHORTCUT);
+            if is_ours && is_known && !kept.contains(name) {
                 self.delete(&path).await?;
                 failpoint::reach("collect.deleted").await?;
             }
@@ -204,7 +231,7 @@ impl History {
             let is_known = namer.state().pinned.contains_key(epoch);
             if !is_known {
                 let checkpoint = self.read_alone(path).await?;
-                let names = checkpoint.named_files().map(|file| file.name.clone()).collect();
+                let names = checkpoint.named_files().map(str::to_owned).collect();
                 namer.state().pinned.insert(*epoch, names);
             }
         }

@@ -306,6 +306,42 @@ async fn nobody_deletes_what_a_later_owner_is_about_to_name() {
 }
 
 #[tokio::test]
+async fn a_collector_that_sleeps_over_a_takeover_deletes_nothing_that_is_needed() {
+    let _alone = ONE_AT_A_TIME.lock().await;
+    let mut run = filled().await;
+    // Files that no checkpoint names any more, and so many that some are left when it sleeps.
+    for _ in 0..6 {
+        run.epoch(0..SPLITS / 2).await;
+    }
+    let before = run.files().await;
+    failpoint::arm("collect.deleted", 1, Action::Pause);
+    let history = run.history.clone();
+    let sleeper = tokio::spawn(async move { history.collect_files().await });
+    failpoint::halted().await;
+    let mut next = Run {
+        history: {
+            let lease = Path::from_iter([PIPELINE, "main", "lease"]);
+            run.store.delete(&lease).await.unwrap();
+            owned(&run.store).await
+        },
+        store: run.store.clone(),
+        newest: run.newest.clone(),
+        expect: run.expect.clone(),
+    };
+    next.newest = next.history.newest().await.unwrap().unwrap().checkpoint;
+    for _ in 0..4 {
+        next.epoch(0..SPLITS / 2).await;
+    }
+    failpoint::resume();
+    sleeper.await.unwrap();
+    failpoint::disarm();
+    let (there, needed) = (next.files().await, next.needed().await);
+    assert!(needed.iter().all(|file| there.contains(file)), "{needed:?} of {there:?}");
+    assert!(before.iter().any(|file| !there.contains(file)), "it was at work");
+    next.restart().await;
+}
+
+#[tokio::test]
 async fn starts_that_decide_one_epoch_each_read_few_files() {
     let _alone = ONE_AT_A_TIME.lock().await;
     let splits = 600;

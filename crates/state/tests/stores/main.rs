@@ -7,6 +7,7 @@ mod files;
 mod packing;
 mod packs;
 mod retired;
+mod shortcuts;
 
 use std::fmt;
 use std::sync::Arc;

@@ -61,9 +61,14 @@ pub struct Inside {
 impl Point {
     /// Whether reading can begin at a position from here, with the last KiB before it known.
     pub fn serves(&self, position: u64) -> bool {
+        position >= self.serves_from()
+    }
+
+    /// The first position at which reading can begin from here.
+    pub fn serves_from(&self) -> u64 {
         let known_from = self.text - self.before.len() as u64;
         let wanted = if known_from == 0 { 0 } else { known_from + KNOWN_TEXT_BYTES };
-        position >= wanted.max(self.text_from)
+        wanted.max(self.text_from)
     }
 
     /// The same without text that nobody needs who begins at a position or behind it: between two
