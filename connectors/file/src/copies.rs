@@ -103,9 +103,13 @@ impl Copies {
                 left.push(found);
                 continue;
             };
-            if copy.is_some_and(|copy| copy.is_twin) && !candidate.is_inherited(&found, false)?.0 {
-                left.push(found);
-                continue;
+            if copy.is_some_and(|copy| copy.is_twin) {
+                let (is_one, alike) = candidate.is_inherited(&found, false)?;
+                failures.note(&found.path, alike);
+                if !is_one {
+                    left.push(found);
+                    continue;
+                }
             }
             let position = candidate.position.clone();
             let is_in = match &position {

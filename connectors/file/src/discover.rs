@@ -181,7 +181,10 @@ impl Finder {
         copies.into_iter().for_each(|(copy, split)| self.copies.note(&copy, split));
         let unknown = assign(kept, candidates, &mut failures)?;
         let mut unknown = self.copies.give(unknown, candidates, &mut failures)?;
-        failures.any_moved |= self.find_rotated(&unknown, candidates)?;
+        let of_rotated = self.find_rotated(&unknown, candidates)?;
+        failures.any_moved |= of_rotated.any_moved;
+        failures.alike.extend(of_rotated.alike);
+        named.warnings.extend(doubtful(candidates, &attempt.graves, &mut failures)?);
         attempt.graves.pass_over(&mut unknown, &mut failures);
         let again_in = match self.repeated {
             Repeated::PassOver => {
@@ -195,7 +198,7 @@ impl Finder {
             let new = new.iter().filter_map(|one| one.found.as_ref());
             new.into_iter().any(|found| found.path == path && found.from.is_none())
         };
-        let alike = failures.alike.iter().filter(|(path, one)| one.is_taken || is_new(path));
+        let alike = failures.alike.iter().filter(|(path, one)| one.taken.is_some() || is_new(path));
         named.warnings.extend(alike.map(|(path, one)| one.word(path)));
         let is_readable = named.unreadable.values().all(|one| !one.may_hold_records);
         let is_whole = is_readable && !failures.any_moved && failures.unreadable.is_empty();
@@ -437,8 +440,13 @@ impl Finder {
     }
 
     /// Looks for the files of splits that no pattern names any more because they were rotated:
-    /// what was not read of them must not be lost. Returns whether some were moved once more.
-    fn find_rotated(&mut self, unknown: &[Found], candidates: &mut [Candidate]) -> Result<bool> {
+    /// what was not read of them must not be lost. Returns which could not be compared, and what is
+    /// said of others.
+    fn find_rotated(
+        &mut self,
+        unknown: &[Found],
+        candidates: &mut [Candidate],
+    ) -> Result<Failures> {
         let with_file = candidates.iter().filter_map(|candidate| candidate.found.as_ref());
         let mut taken: HashSet<_> =
             unknown.iter().chain(with_file).map(|found| found.signature.file()).collect();
@@ -462,8 +470,37 @@ impl Finder {
         found.sort_by(|one: &Found, other| one.path.cmp(&other.path));
         let mut failures = Failures::default();
         assign(found, candidates, &mut failures)?;
-        Ok(failures.any_moved)
+        Ok(failures)
     }
+}
+
+/// A word about each file that is taken for that of a split of which less was read than of a file
+/// that is gone, and that it may be as well.
+fn doubtful(
+    candidates: &[Candidate],
+    graves: &Graves,
+    failures: &mut Failures,
+) -> Result<Vec<String>> {
+    let mut warnings = Vec::new();
+    for candidate in candidates {
+        let (Some(found), Some(position)) = (&candidate.found, &candidate.position) else {
+            continue;
+        };
+        if graves.is_empty() || candidate.is_file(found) {
+            continue;
+        }
+        let (path, id, at) = (&found.path, &candidate.id, position.at);
+        match graves.hold_beyond(found, at) {
+            Ok(None) => {}
+            Ok(Some(to)) => warnings.push(format!(
+                "{path:?} is taken for what was read of \"{id}\" up to byte {at}, and holds what \
+                 was read of another file up to byte {to}, too: what stands between both may be \
+                 read again"
+            )),
+            Err(error) => failures.unreadable.push((path.clone(), error)),
+        }
+    }
+    Ok(warnings)
 }
 
 /// A word about a file whose beginning was read of another one.

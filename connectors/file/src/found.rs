@@ -144,9 +144,20 @@ impl Found {
         self.made_ns.is_none() || self.changed_ns > self.signature.modified_ns
     }
 
-    /// Whether it may have been made of a log: compressed, or written at once.
+    /// Whether it may have been made of a log: compressed, with the time of that, or written at once
+    /// under the name that it has, or another one from which rotation moves copies on (`a.log.2`). A
+    /// log that was renamed was changed behind its last byte.
     pub fn may_be_copy(&self) -> bool {
-        self.is_packed || self.made_ns.is_none_or(|made_ns| self.is_written_at_once(made_ns))
+        let number = self.path.extension().and_then(|end| end.to_str()?.parse::<u32>().ok());
+        let is_moved_on = number.is_some_and(|number| number > 1);
+        let has_its_name = is_moved_on || !self.may_be_written_anew();
+        let is_at_once = |made_ns| self.is_written_at_once(made_ns) && has_its_name;
+        self.is_packed || self.is_dated_back() || self.made_ns.is_none_or(is_at_once)
+    }
+
+    /// When what it holds was last written; none if it is compressed and was given no time.
+    pub fn written_ns(&self) -> Option<i64> {
+        (!self.is_packed || self.is_dated_back()).then_some(self.signature.modified_ns)
     }
 
     /// Whether it was written at once, if it was made then: nobody writes a log so.

@@ -106,9 +106,14 @@ impl Graves {
         !self.names.is_empty() && self.names.contains(&NameSum::of(id))
     }
 
+    /// Whether nothing is left of any file.
+    pub fn is_empty(&self) -> bool {
+        self.remains.is_empty()
+    }
+
     /// Lets files that are new begin behind what was read of them before they were gone.
     pub fn pass_over(&self, unknown: &mut Vec<Found>, failures: &mut Failures) {
-        if self.remains.is_empty() {
+        if self.is_empty() {
             return;
         }
         unknown.retain_mut(|found| match self.read_before(found, failures) {
@@ -136,6 +141,23 @@ impl Graves {
         remains.any(|remains| remains.evidence(found) != Evidence::Nothing)
     }
 
+    /// How far a file was read before it was gone that another one holds all of, if that is beyond
+    /// a position.
+    ///
+    /// # Errors
+    /// External: the file cannot be read.
+    pub fn hold_beyond(&self, found: &Found, position: i64) -> Result<Option<i64>> {
+        for remains in self.that_begin(found).filter(|remains| remains.at > position) {
+            if let Known::UpTo(known) = remains.are_in(found)?
+                && remains.evidence(found) != Evidence::Nothing
+                && found.has_sum(Some(&known), remains.blocks)?
+            {
+                return Ok(Some(known.at));
+            }
+        }
+        Ok(None)
+    }
+
     fn read_before(&self, found: &Found, failures: &mut Failures) -> Result<Known> {
         if found.from.is_some() {
             return Ok(Known::Nothing);
@@ -146,7 +168,7 @@ impl Graves {
                 Known::UpTo(position) if !remains.inherits(found, &position)? => {
                     let at = position.at;
                     let what = format!("what was read of another file up to byte {at}");
-                    failures.note(&found.path, Some(Alike { what, is_taken: false }));
+                    failures.note(&found.path, Some(Alike { what, taken: None }));
                 }
                 known => return Ok(known),
             }
@@ -319,6 +341,7 @@ impl Remains {
                 relation: self.place.relation(&found.path),
                 modified_ns: self.modified_ns,
                 was_missed: true,
+                is_truncated: false,
                 // An earlier version did not note what could tell.
                 may_be_copied: self.modified_ns.is_none(),
             },
@@ -328,7 +351,9 @@ impl Remains {
     /// Whether a file that holds what was read of this one up to a position can be it.
     fn inherits(&self, found: &Found, position: &Position) -> Result<bool> {
         match self.evidence(found) {
-            Evidence::Explained | Evidence::Replaced => found.has_sum(Some(position), self.blocks),
+            Evidence::Explained | Evidence::Copied | Evidence::Replaced => {
+                found.has_sum(Some(position), self.blocks)
+            }
             Evidence::Lines => found.proves(Some(position), self.blocks),
             Evidence::Nothing => Ok(false),
         }

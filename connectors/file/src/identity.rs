@@ -145,6 +145,12 @@ impl Signature {
     }
 }
 
+/// When a file was made, in nanoseconds since 1970; none if the file system does not know.
+pub fn made_ns(metadata: &std::fs::Metadata) -> Option<i64> {
+    let since = metadata.created().ok()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Some(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+}
+
 /// How long ago a time was, in nanoseconds since 1970; nothing if it lies in the future.
 pub fn age(time_ns: i64) -> Duration {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

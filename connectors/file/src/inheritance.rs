@@ -7,9 +7,12 @@
 //! Invariant: what leaves it open is another log. Read twice it can be seen, passed over it is
 //! lost.
 
+use std::fs::Metadata;
+
 use contract::{Position, Result};
 
 use crate::found::Found;
+use crate::identity::{Descriptor, Signature, made_ns};
 use crate::kin::{Relation, relation};
 use crate::matching::{Alike, Candidate};
 use crate::sum::Sum;
@@ -28,6 +31,8 @@ const CLOCK_BYTES: usize = 8;
 pub enum Evidence {
     /// Times and names explain how it came to be.
     Explained,
+    /// Rotation or compression made it of some log, which can have been that one.
+    Copied,
     /// It took the place of the other one, as a program does that writes a file anew.
     Replaced,
     /// The times in its lines decide.
@@ -45,13 +50,15 @@ pub struct Traces {
     pub modified_ns: Option<i64>,
     /// Whether a look found it gone, and nothing in its place.
     pub was_missed: bool,
+    /// Whether it is there still, without what was read of it.
+    pub is_truncated: bool,
     /// Whether the new one may have been made of it by rotation or compression.
     pub may_be_copied: bool,
 }
 
 /// What speaks for a file being one that is gone, if it holds what was read of that.
 pub fn evidence(found: &Found, before: &Traces) -> Evidence {
-    let Traces { relation, modified_ns, was_missed, may_be_copied } = *before;
+    let Traces { relation, modified_ns, was_missed, is_truncated, may_be_copied } = *before;
     if modified_ns.is_some_and(|modified_ns| found.has_time_of(modified_ns)) {
         return Evidence::Explained;
     }
@@ -59,7 +66,8 @@ pub fn evidence(found: &Found, before: &Traces) -> Evidence {
     match relation {
         Relation::Path | Relation::Kin if was_there => Evidence::Explained,
         Relation::Path if !was_missed && found.may_be_written_anew() => Evidence::Replaced,
-        Relation::Kin if may_be_copied => Evidence::Explained,
+        Relation::Kin if is_truncated => Evidence::Explained,
+        Relation::Kin if may_be_copied => Evidence::Copied,
         Relation::Apart if !found.is_dated_back() => Evidence::Nothing,
         _ => Evidence::Lines,
     }
@@ -81,15 +89,29 @@ impl Candidate {
     /// # Errors
     /// Bug: the position is not ours.
     pub fn evidence(&self, found: &Found, is_truncated: bool) -> Result<Evidence> {
+        let relation = relation(&self.descriptor.path, &found.path);
+        let there = match relation {
+            Relation::Kin => std::fs::symlink_metadata(&self.descriptor.path).ok(),
+            _ => None,
+        };
         Ok(evidence(
             found,
             &Traces {
-                relation: relation(&self.descriptor.path, &found.path),
+                relation,
                 modified_ns: Some(self.modified_ns()?),
                 was_missed: self.gone_since.is_some(),
-                may_be_copied: is_truncated || found.may_be_copy() || found.is_dated_back(),
+                is_truncated: is_truncated || there.as_ref().is_some_and(|it| self.is_at(it)),
+                may_be_copied: found.may_be_copy() && !is_later_than(found, there.as_ref()),
             },
         ))
+    }
+
+    /// Whether the file that this split was last seen in lies at its path still.
+    fn is_at(&self, there: &Metadata) -> bool {
+        let Descriptor { signature, made_ns: before, .. } = &*self.descriptor;
+        // An earlier version did not note when it was made.
+        signature.inode == Signature::of(there).inode
+            && (before.is_none() || *before == made_ns(there))
     }
 
     /// Whether another file than that of this split, which holds what was read of it, can be that
@@ -102,15 +124,14 @@ impl Candidate {
         let evidence = self.evidence(found, is_truncated)?;
         let is_taken = match evidence {
             Evidence::Explained => return Ok((true, None)),
-            Evidence::Lines | Evidence::Replaced if found.proves(position, self.blocks()?)? => {
-                return Ok((true, None));
-            }
-            Evidence::Replaced => found.has_sum(position, self.blocks()?)?,
-            Evidence::Lines | Evidence::Nothing => false,
+            Evidence::Nothing => false,
+            _ if found.proves(position, self.blocks()?)? => return Ok((true, None)),
+            Evidence::Copied | Evidence::Replaced => found.has_sum(position, self.blocks()?)?,
+            Evidence::Lines => false,
         };
         let alike = position.map(|position| Alike {
             what: format!("what was read of \"{}\" up to byte {}", self.id, position.at),
-            is_taken,
+            taken: is_taken.then_some(evidence),
         });
         Ok((is_taken, alike))
     }
@@ -132,6 +153,13 @@ impl Candidate {
     fn blocks(&self) -> Result<Option<u64>> {
         Ok(Trail::of(self.position.as_ref())?.map(|trail| trail.blocks()))
     }
+}
+
+/// Whether a file may be a copy of the one that lies at a path now: what it holds was last written
+/// when that was there.
+fn is_later_than(found: &Found, there: Option<&Metadata>) -> bool {
+    let made_ns = there.and_then(made_ns);
+    made_ns.zip(found.written_ns()).is_some_and(|(made_ns, written_ns)| made_ns <= written_ns)
 }
 
 impl Found {

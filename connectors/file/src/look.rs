@@ -9,7 +9,7 @@ use std::fs::{FileType, Metadata};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use contract::discovery::Unreadable;
 use contract::{Error, Result};
@@ -17,7 +17,7 @@ use rustix::io::Errno;
 
 use crate::config::Excluded;
 use crate::found::{Found, unreadable};
-use crate::identity::Signature;
+use crate::identity::{Signature, made_ns};
 use crate::stream::Packing;
 
 /// How long a file that could not be read is left alone at first; it doubles each time.
@@ -138,7 +138,7 @@ impl Looker {
         let seen = self.seen.get(&key).or_else(|| self.seen_before.get(&key));
         let changed_ns = metadata.ctime() * 1_000_000_000 + metadata.ctime_nsec();
         let changed_ns = changed_ns.max(signature.modified_ns);
-        let made_ns = metadata.created().ok().map(nanoseconds);
+        let made_ns = made_ns(metadata);
         // Programs set the time of the last write, never that of the last change.
         let is_as = |seen: &&Found| {
             seen.signature == signature && (seen.changed_ns, seen.made_ns) == (changed_ns, made_ns)
@@ -210,12 +210,6 @@ fn follow(path: &Path) -> io::Result<(PathBuf, Metadata)> {
         return Ok((path.to_owned(), metadata));
     }
     Ok((path.canonicalize()?, metadata))
-}
-
-/// A time in nanoseconds since 1970.
-fn nanoseconds(time: SystemTime) -> i64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
 /// What is never opened: it could wait for somebody, or do something.

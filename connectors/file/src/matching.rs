@@ -11,6 +11,7 @@ use contract::{Error, ErrorKind, Position, Result, SplitId};
 
 use crate::found::Found;
 use crate::identity::{Descriptor, Note, are_related, family};
+use crate::inheritance::Evidence;
 
 /// A known split, and its file once that is found.
 pub struct Candidate {
@@ -52,8 +53,8 @@ pub struct Failures {
 pub struct Alike {
     /// What was read, and how far, as a sentence goes on.
     pub what: String,
-    /// Whether it is taken for the same.
-    pub is_taken: bool,
+    /// Why it is taken for the same; none if it is not.
+    pub taken: Option<Evidence>,
 }
 
 impl Candidate {
@@ -168,6 +169,12 @@ pub fn assign_by(
         if let Some(successor) = place.and_then(|place| successors.get(&place)) {
             pool.give(place, &mut candidates[*successor])?;
         }
+        // Numbers of files that are gone are given to new ones.
+        let is_file = |place: &usize| {
+            let found = pool.found[*place].as_ref();
+            found.is_some_and(|found| candidates[*number].is_file(found))
+        };
+        let place = place.filter(is_file);
         pool.give(place, &mut candidates[*number])?;
     }
     let paths: HashMap<_, _> = pool.numbers(|found| found.path.clone());
@@ -328,14 +335,19 @@ impl Failures {
 impl Alike {
     /// What to say about the file.
     pub fn word(&self, path: &Path) -> String {
-        let Self { what, is_taken } = self;
-        match is_taken {
-            true => format!(
+        let Self { what, taken } = self;
+        match taken {
+            Some(Evidence::Copied) => format!(
+                "{path:?} holds {what}, which is gone, and is read on behind that, as rotation and \
+                 compression give such names; it is certain where lines have times, or the time of \
+                 the last write is handed on"
+            ),
+            Some(_) => format!(
                 "{path:?} is another file than before, and holds {what}: it was written anew, and \
                  is read on behind that; a new log that begins with the same lines needs another \
                  name"
             ),
-            false => format!(
+            None => format!(
                 "{path:?} holds {what}, which is gone, and nothing shows that it is the same log: \
                  it is read as a new one; a log that is restored with its times (`cp -p`) is known"
             ),

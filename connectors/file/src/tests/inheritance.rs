@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use contract::discovery::Moved;
 use contract::source::Until;
 use serde_json::json;
 
@@ -121,6 +122,133 @@ async fn what_rotation_and_compression_make_is_the_log_that_it_was() {
         let (read, said) = one_after_another(("a.log", &before), (other, bytes), false).await;
         assert_eq!(read, 1, "{other}: {said:?}");
     }
+}
+
+/// Waits until what is made now is made later than a file was changed.
+fn wait_for_the_clock(bench: &Bench, name: &str) {
+    wait_for_the_clock_since(bench, bench.modified(name));
+}
+
+fn wait_for_the_clock_since(bench: &Bench, before: std::time::SystemTime) {
+    loop {
+        bench.write(".clock", "");
+        let now = bench.modified(".clock");
+        bench.remove(".clock");
+        if now > before {
+            return;
+        }
+    }
+}
+
+/// A log is read, and what becomes of it between two looks is read: so many records come of it, and
+/// this is said.
+async fn check_rotated(becomes: impl Fn(&Bench), records: usize, word: Option<&str>) {
+    let mut bench = Bench::with("**/*.log*", json!({}));
+    folders(&bench, &["old/a.log"]);
+    bench.write("a.log", beats(100));
+    assert_eq!(bench.read().await.len(), 100);
+    wait_for_the_clock(&bench, "a.log");
+    becomes(&bench);
+    bench.restart();
+    let said = bench.discover().await.warnings;
+    assert_eq!(bench.read().await.len(), records, "{said:?}");
+    let is_told = said.iter().any(|it| word.is_some_and(|word| it.contains(word)));
+    assert!(is_told || word.is_none() && said.is_empty(), "{said:?}");
+    bench.restart();
+    assert_eq!(bench.read().await.len(), 0);
+}
+
+/// Another log takes the place of the one that was read.
+fn make_anew(bench: &Bench) {
+    bench.remove("a.log");
+    bench.write("a.log", beats(110));
+    wait_for_the_clock(bench, "a.log");
+}
+
+fn copy_and_truncate(bench: &Bench) {
+    fs::copy(bench.path("a.log"), bench.path("a.log.1")).expect("it can be copied");
+    bench.write("a.log", "");
+}
+
+#[tokio::test]
+async fn a_log_that_took_the_place_of_another_one_is_not_that_once_it_is_rotated() {
+    let word = Some("read as a new one");
+    let rotated = |bench: &Bench| {
+        make_anew(bench);
+        bench.rename("a.log", "a.log.1");
+    };
+    check_rotated(rotated, 110, word).await;
+    let truncated = |bench: &Bench| {
+        make_anew(bench);
+        copy_and_truncate(bench);
+    };
+    check_rotated(truncated, 110, word).await;
+    let packed = |bench: &Bench| {
+        truncated(bench);
+        let modified = bench.modified("a.log.1");
+        bench.remove("a.log.1");
+        bench.write("a.log.1.gz", gzip(beats(110)));
+        bench.set_modified("a.log.1.gz", modified);
+    };
+    check_rotated(packed, 110, word).await;
+}
+
+#[tokio::test]
+async fn a_log_that_grew_is_what_rotation_made_of_it() {
+    let grown = |bench: &Bench| bench.append("a.log", beats(10));
+    let truncated = |bench: &Bench| {
+        grown(bench);
+        copy_and_truncate(bench);
+    };
+    check_rotated(truncated, 10, None).await;
+    let packed = |bench: &Bench| {
+        grown(bench);
+        let modified = bench.modified("a.log");
+        bench.remove("a.log");
+        wait_for_the_clock_since(bench, modified);
+        bench.write("a.log.1.gz", gzip(beats(110)));
+        bench.set_modified("a.log.1.gz", modified);
+        bench.write("a.log", "another log\n");
+    };
+    check_rotated(packed, 11, Some("as rotation and compression give such names")).await;
+}
+
+#[tokio::test]
+async fn what_may_be_the_older_log_that_comes_back_is_told() {
+    let mut history = History::new(Bench::with("*.log*", json!({})));
+    history.bench.write_old("a.log", beats(200));
+    let mut discoverer = history.begin();
+    assert_eq!(history.read(&mut discoverer).await.len(), 200);
+    history.bench.remove("a.log");
+    assert_eq!(history.retire(&mut discoverer).await.len(), 1);
+    history.bench.write("a.log", beats(100));
+    assert_eq!(history.read(&mut discoverer).await.len(), 100);
+    wait_for_the_clock(&history.bench, "a.log");
+    history.bench.remove("a.log");
+    history.bench.write("a.log.1", beats(200));
+    let mut discoverer = history.begin();
+    let said = discoverer.look(Moved::new()).await.expect("files can be looked at").warnings;
+    assert!(said.iter().any(|it| it.contains("may be read again")), "{said:?}");
+}
+
+/// The number of a file that is gone is soon that of a new one.
+#[tokio::test]
+async fn of_two_logs_that_are_compressed_each_is_what_it_was() {
+    let mut bench = Bench::with("*.log*", json!({}));
+    for (name, count) in [("a.log.2", 200), ("a.log.1", 100)] {
+        bench.write(name, beats(count));
+        wait_for_the_clock(&bench, name);
+    }
+    assert_eq!(bench.read().await.len(), 300);
+    for (name, count) in [("a.log.1", 100), ("a.log.2", 200)] {
+        let (modified, packed) = (bench.modified(name), format!("{name}.gz"));
+        bench.write(&packed, gzip(beats(count)));
+        bench.set_modified(&packed, modified);
+        bench.remove(name);
+    }
+    bench.restart();
+    assert_eq!(bench.discover().await.warnings, [""; 0]);
+    assert_eq!(bench.read().await, [""; 0]);
 }
 
 #[tokio::test]
