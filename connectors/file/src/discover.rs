@@ -142,9 +142,14 @@ impl Finder {
         let since = since.map(|(id, given)| (id.clone(), None, given.descriptor.clone()));
         let since = since.map(|(id, position, of)| Candidate::new(id, position, of)).collect();
         attempt.add(since);
+        // A file that has a split keeps it, whatever was read from it for another one.
+        let owners = attempt.candidates.iter();
+        let owners: HashMap<_, _> =
+            owners.map(|one| (one.descriptor.signature.file(), one.id.clone())).collect();
         for candidate in &mut attempt.candidates {
             if let Some((before, now)) = self.restored.get(&candidate.id)
                 && *before == candidate.descriptor
+                && owners.get(&now.signature.file()).is_none_or(|owner| *owner == candidate.id)
             {
                 candidate.descriptor = now.clone();
             }
@@ -164,7 +169,7 @@ impl Finder {
         self.looker.begin();
         let missing = match self.has_begun {
             true => Vec::new(),
-            false => missing::told(&self.included, &attempt.candidates)?,
+            false => missing::told(&self.included, &attempt.candidates, &attempt.graves)?,
         };
         let mut named = self.find()?;
         named.warnings.extend(missing);

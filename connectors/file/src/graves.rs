@@ -7,7 +7,7 @@
 //! file (`inheritance`). One of less than a KiB is known by its whole content and its family:
 //! unrelated files often hold the same few bytes.
 //!
-//! Invariant: nothing here goes through all tombstones.
+//! Invariant: no look at a file that is there goes through all tombstones.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
@@ -109,6 +109,13 @@ impl Graves {
     /// Whether nothing is left of any file.
     pub fn is_empty(&self) -> bool {
         self.remains.is_empty()
+    }
+
+    /// Whether a file retired that had this path, or one that rotation made of it. Goes through
+    /// what is left of all, and is asked for paths without a file alone.
+    pub fn has_of(&self, path: &Path) -> bool {
+        let places = Place::of(path);
+        self.remains.values().flatten().any(|remains| places.contains(&remains.place))
     }
 
     /// Lets files that are new begin behind what was read of them before they were gone.

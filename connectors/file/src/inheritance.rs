@@ -21,8 +21,8 @@ use crate::trail::Trail;
 /// So many digits has a number of seconds, or of thousandths, millionths or billionths of them,
 /// since 1970.
 const EPOCH_DIGITS: [usize; 4] = [10, 13, 16, 19];
-/// How far before a clock time its date begins.
-const DATE_BYTES_MAX: usize = 24;
+/// How far before a clock time its date ends: `2026-11-28, 23:59:59`.
+const DATE_GAP_MAX: usize = 2;
 /// How long a clock time is: `23:59:59`.
 const CLOCK_BYTES: usize = 8;
 
@@ -187,31 +187,55 @@ impl Found {
     }
 }
 
-/// Whether lines say when they were written: a date and a clock time, or seconds since 1970. A
-/// clock time alone comes again every day, and as a duration always.
+/// Whether lines say when they were written: most of them have a date and a clock time, or a number
+/// of seconds since 1970, and not all the same one, as a size or a duration is that every line
+/// names. A clock time alone comes again every day.
 fn has_times(text: &[u8]) -> bool {
-    text.split(|byte| *byte == b'\n').any(|line| has_clock(line) || has_epoch(line))
+    let mut lines: Vec<_> = text.split(|byte| *byte == b'\n').collect();
+    // The last one may be cut off.
+    lines.pop_if(|line| line.is_empty());
+    let times: Vec<_> =
+        lines.iter().filter_map(|line| clock(line).or_else(|| epoch(line))).collect();
+    let is_one_time = times.windows(2).all(|two| two[0] == two[1]);
+    times.len() * 2 >= lines.len() && !times.is_empty() && (lines.len() == 1 || !is_one_time)
 }
 
-fn has_clock(line: &[u8]) -> bool {
-    line.windows(CLOCK_BYTES).enumerate().any(|(at, clock)| {
+/// A clock time behind a date.
+fn clock(line: &[u8]) -> Option<&[u8]> {
+    line.windows(CLOCK_BYTES).enumerate().find_map(|(at, clock)| {
         let digits = [0, 1, 3, 4, 6, 7].iter().all(|place| clock[*place].is_ascii_digit());
         let is_clock = digits && clock[2] == b':' && clock[5] == b':';
-        let date = &line[at.saturating_sub(DATE_BYTES_MAX)..at];
-        is_clock && date.iter().any(u8::is_ascii_digit)
+        let between = &line[at.saturating_sub(DATE_GAP_MAX + 1)..at];
+        (is_clock && between.iter().any(u8::is_ascii_digit)).then_some(clock)
     })
 }
 
-fn has_epoch(line: &[u8]) -> bool {
-    let numbers = line.split(|byte| !byte.is_ascii_digit());
-    numbers.into_iter().any(|digits| {
-        EPOCH_DIGITS.contains(&digits.len()) && digits.first().is_some_and(|first| *first == b'1')
-    })
+/// A number that may be one of seconds since 1970, or of parts of them.
+fn epoch(line: &[u8]) -> Option<&[u8]> {
+    let mut numbers = line.split(|byte| !byte.is_ascii_digit());
+    numbers.find(|digits| EPOCH_DIGITS.contains(&digits.len()) && digits.starts_with(b"1"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_that_all_lines_have_is_none() {
+        for line in [
+            "step ok, heap limit 1073741824 bytes",
+            "app 1.2, built 2026-01-15 09:30:00",
+            "step 3 took 00:00:00 and ended",
+            "on 2026-01-15 00:00:00 as always",
+        ] {
+            assert!(!has_times(format!("{line}\n{line}\n{line}\n").as_bytes()), "{line}");
+        }
+        assert!(!has_times(b"step 1 took 00:00:02\nstep 2 took 00:00:03\n"));
+        let banner = "app, built 2026-01-15 09:30:00\nstep 1 ok\nstep 2 ok\nstep 3 ok\n";
+        assert!(!has_times(banner.as_bytes()));
+        let log = "started\n2026-01-15T09:30:00Z a\n  at b\n2026-01-15T09:30:01Z c\n";
+        assert!(has_times(log.as_bytes()));
+    }
 
     #[test]
     fn lines_have_times_where_no_later_line_can_be_equal() {

@@ -24,9 +24,6 @@ const RSYNC_LETTERS: usize = 6;
 /// How long the last part of a name may be to tell the kind of a file, as `log` does.
 const KIND_BYTES_MAX: usize = 8;
 
-/// How many digits a date has at least that rotation puts behind a name: `-20241128`.
-const DATE_DIGITS: usize = 8;
-
 /// How a file can have been made of another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Made {
@@ -141,7 +138,7 @@ pub fn relation(gone: &Path, found: &Path) -> Relation {
     // It got its name once it was written, or another number. A log of its own name is none that
     // was rotated before.
     let is_named = made_by_name(before, now) == Made::Somehow;
-    let is_numbered = are_related(gone, found) && is_rotated(now);
+    let is_numbered = are_related(gone, found) && is_next(before, now);
     match differ_in_numbers(before, now) {
         _ if is_beside && (is_made || is_named || is_numbered) || is_below && is_made => {
             Relation::Kin
@@ -151,11 +148,13 @@ pub fn relation(gone: &Path, found: &Path) -> Relation {
     }
 }
 
-/// Whether a name ends in what rotation puts there: a number behind a dot, or a date.
-fn is_rotated(name: &str) -> bool {
-    let name = unpacked(name);
-    let end = &name[family_name(name).len()..];
-    end.starts_with('.') || end.bytes().filter(u8::is_ascii_digit).count() >= DATE_DIGITS
+/// Whether rotation gives one name after another: a greater number behind a dot. A date stays.
+fn is_next(before: &str, now: &str) -> bool {
+    let number = |name| {
+        let name = unpacked(name);
+        name[family_name(name).len()..].strip_prefix('.')?.parse::<u32>().ok()
+    };
+    number(before).zip(number(now)).is_some_and(|(before, now)| before < now)
 }
 
 fn may_be_kin(one: &Found, other: &Found) -> bool {
@@ -337,7 +336,9 @@ mod tests {
         check("/l/a.1.log", "/l/a.log", Relation::Apart);
         check("/l/worker-1", "/l/worker-2", Relation::Apart);
         check("/l/messages.1", "/l/messages.2", Relation::Kin);
-        check("/l/messages-20241127", "/l/messages-20241128.gz", Relation::Kin);
+        check("/l/messages.2.gz", "/l/messages.1.gz", Relation::Apart);
+        check("/l/messages-20241127", "/l/messages-20241127.gz", Relation::Kin);
+        check("/l/messages-20241127", "/l/messages-20241128.gz", Relation::Apart);
         check("/l/one/a.log", "/l/two/a.log", Relation::Apart);
         check("/l/a.log", "/l/b.log", Relation::Other);
     }

@@ -231,6 +231,8 @@ impl<'a> Pool<'a> {
             let one = &candidates[*number];
             let Some(place) = self.files.get(&one.descriptor.signature.file()) else { continue };
             let path = self.found[*place].as_ref().map(|found| found.path.as_path());
+            // One that was always called so is a log of its own.
+            let path = path.filter(|path| *path != one.descriptor.path);
             let Some(other) = path.and_then(|path| lost.get(path)) else { continue };
             if candidates[*other].position > one.position {
                 successors.insert(*place, *other);

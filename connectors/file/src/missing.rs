@@ -9,6 +9,7 @@ use contract::{Error, Result};
 
 use crate::config::Included;
 use crate::found::unreadable;
+use crate::graves::Graves;
 use crate::identity::are_related;
 use crate::matching::Candidate;
 
@@ -16,7 +17,7 @@ use crate::matching::Candidate;
 ///
 /// # Errors
 /// Config: one was never read. External: its folder may not be searched.
-pub fn told(included: &[Included], known: &[Candidate]) -> Result<Vec<String>> {
+pub fn told(included: &[Included], known: &[Candidate], retired: &Graves) -> Result<Vec<String>> {
     let mut warnings = Vec::new();
     for one in included {
         let Included::File { path, place, field } = one else { continue };
@@ -24,7 +25,8 @@ pub fn told(included: &[Included], known: &[Candidate]) -> Result<Vec<String>> {
             continue;
         }
         let named = without_links_to(path);
-        if !known.iter().any(|known| are_related(&known.descriptor.path, &named)) {
+        let is_known = known.iter().any(|known| are_related(&known.descriptor.path, &named));
+        if !is_known && !retired.has_of(&named) {
             return Err(Error::config(format!("file {path:?} does not exist"))
                 .at(place)
                 .field(field)

@@ -9,6 +9,7 @@ use contract::{Position, Result};
 use crate::discover::Finder;
 use crate::found::Found;
 use crate::identity::{Descriptor, Fingerprint, Note};
+use crate::inheritance::Evidence;
 use crate::matching::{Candidate, Proof};
 
 /// A file that was cut off, or is whole.
@@ -113,7 +114,8 @@ pub fn goes_on(found: &Found, candidates: &[Candidate]) -> Result<Option<Positio
         let candidate =
             Candidate::new(candidate.id.clone(), position, candidate.descriptor.clone());
         let candidate = begun(candidate)?;
-        if candidate.is_tied(found) && candidate.is_in(found)? == Some(true) {
+        let is_another = candidate.evidence(found, false)? == Evidence::Nothing;
+        if !is_another && candidate.is_tied(found) && candidate.is_in(found)? == Some(true) {
             newest = newest.max(candidate.position);
         }
     }

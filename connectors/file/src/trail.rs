@@ -290,7 +290,7 @@ fn copied_to(found: &Found, candidate: &Candidate) -> Result<Option<Copy>> {
     Ok(followed.and_then(|copy| {
         let is_known = copy.certain.at >= FINGERPRINT_BYTES as i64 || copy.certain.at == copy.end;
         let is_older = found.signature.modified_ns <= trail.modified_ns;
-        match is_known && (is_long || is_older) {
+        match is_known && (is_older || is_long && found.may_be_copy()) {
             true => Some(copy),
             // It may be one all the same.
             false => (is_known || is_older).then_some(Copy { certain: Position::new(0), ..copy }),
