@@ -3,7 +3,8 @@
 //! It begins with what a checkpoint knows and goes with the attempt. A split that is found becomes
 //! one of those that are known; what did not change is not told again.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use contract::discovery::{Finished, Gone, Moved, Retired};
@@ -27,7 +28,26 @@ pub struct Attempt {
     pub graves: Graves,
 }
 
+/// Files that recorded ranges were read from: how their splits knew theirs before, and now.
+pub type Restored = HashMap<SplitId, (Arc<Descriptor>, Arc<Descriptor>)>;
+
 impl Attempt {
+    /// Lets splits have the files that recorded ranges of theirs were read from. A file that has a
+    /// split keeps it.
+    pub fn restore(&mut self, restored: &Restored) {
+        let owners = self.candidates.iter();
+        let owners: HashMap<_, _> =
+            owners.map(|one| (one.descriptor.signature.file(), one.id.clone())).collect();
+        for candidate in &mut self.candidates {
+            if let Some((before, now)) = restored.get(&candidate.id)
+                && *before == candidate.descriptor
+                && owners.get(&now.signature.file()).is_none_or(|owner| *owner == candidate.id)
+            {
+                candidate.descriptor = now.clone();
+            }
+        }
+    }
+
     /// Knows what a checkpoint knows; nothing was told yet.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ use contract::discovery::{Differences, Retired, Unreadable};
 use contract::source::{KnownSplit, Split};
 use contract::{Error, Position, Result, SplitId};
 
-use crate::attempt::{Attempt, first_free};
+use crate::attempt::{Attempt, Restored, first_free};
 use crate::config::{Included, Patterns, Repeated};
 use crate::copies::Copies;
 use crate::expand::expand;
@@ -47,7 +47,7 @@ pub struct Finder {
     given: HashMap<SplitId, Given>,
     /// What splits remembered about files of which a recorded range was not found there any more,
     /// and what they would of those that hold it.
-    restored: HashMap<SplitId, (Arc<Descriptor>, Arc<Descriptor>)>,
+    restored: Restored,
     /// Splits whose readers did not find what was read of them, in files that looked so.
     doubted: HashMap<SplitId, Signature>,
     /// Warnings that were given already.
@@ -142,18 +142,7 @@ impl Finder {
         let since = since.map(|(id, given)| (id.clone(), None, given.descriptor.clone()));
         let since = since.map(|(id, position, of)| Candidate::new(id, position, of)).collect();
         attempt.add(since);
-        // A file that has a split keeps it, whatever was read from it for another one.
-        let owners = attempt.candidates.iter();
-        let owners: HashMap<_, _> =
-            owners.map(|one| (one.descriptor.signature.file(), one.id.clone())).collect();
-        for candidate in &mut attempt.candidates {
-            if let Some((before, now)) = self.restored.get(&candidate.id)
-                && *before == candidate.descriptor
-                && owners.get(&now.signature.file()).is_none_or(|owner| *owner == candidate.id)
-            {
-                candidate.descriptor = now.clone();
-            }
-        }
+        attempt.restore(&self.restored);
         Ok(attempt)
     }
 
@@ -366,7 +355,7 @@ impl Finder {
         Ok(None)
     }
 
-    /// A file that a recorded range is read from is that of its split, however it came to be.
+    /// A file that a recorded range is read from is that of its split, unless it has one.
     pub fn note_restored(&mut self, candidate: &Candidate, found: &Found) {
         if !candidate.is_file(found) {
             let now = Descriptor { is_settled: false, ..found.descriptor() };

@@ -144,9 +144,9 @@ impl Found {
         self.made_ns.is_none() || self.changed_ns > self.signature.modified_ns
     }
 
-    /// Whether it may have been made of a log: compressed, with the time of that, or written at once
-    /// under the name that it has, or another one from which rotation moves copies on (`a.log.2`). A
-    /// log that was renamed was changed behind its last byte.
+    /// Whether it may have been made of a log: compressed, with the time of that, or written at
+    /// once under the name that it has, or another one from which rotation moves copies on
+    /// (`a.log.2`). A log that was renamed was changed behind its last byte.
     pub fn may_be_copy(&self) -> bool {
         let number = self.path.extension().and_then(|end| end.to_str()?.parse::<u32>().ok());
         let is_moved_on = number.is_some_and(|number| number > 1);

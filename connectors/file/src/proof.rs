@@ -114,12 +114,24 @@ pub fn goes_on(found: &Found, candidates: &[Candidate]) -> Result<Option<Positio
         let candidate =
             Candidate::new(candidate.id.clone(), position, candidate.descriptor.clone());
         let candidate = begun(candidate)?;
-        let is_another = candidate.evidence(found, false)? == Evidence::Nothing;
-        if !is_another && candidate.is_tied(found) && candidate.is_in(found)? == Some(true) {
+        let is_whole = candidate.is_tied(found) && candidate.is_in(found)? == Some(true);
+        if is_whole && may_be_back(found, &candidate)? {
             newest = newest.max(candidate.position);
         }
     }
     Ok(newest)
+}
+
+/// Whether a file can be one that was cut off and is brought back: under its name, or one that
+/// rotation gives; under another one if its lines say so.
+fn may_be_back(found: &Found, candidate: &Candidate) -> Result<bool> {
+    match candidate.evidence(found, false)? {
+        Evidence::Nothing => Ok(false),
+        Evidence::Lines if candidate.descriptor.path != found.path => {
+            found.proves(candidate.position.as_ref(), None)
+        }
+        _ => Ok(true),
+    }
 }
 
 fn with_cut_off(position: &Position, is_cut_off: bool) -> Result<Position> {

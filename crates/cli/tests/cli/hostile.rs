@@ -227,7 +227,7 @@ fn what_stands_in_the_place_of_a_table_is_named() {
     let lake = desk.path().join("logmill-data/lake");
     std::fs::create_dir_all(&lake).unwrap();
     std::fs::write(lake.join("web"), "a file").unwrap();
-    fails(&desk, 1, &["could not read lake table", "hint: "]);
+    fails(&desk, 1, &["is a file, where the folder of the table should be", "hint: "]);
     std::fs::remove_file(lake.join("web")).unwrap();
     std::fs::create_dir_all(lake.join("web/_delta_log")).unwrap();
     let entry = lake.join("web/_delta_log/00000000000000000000.json");
