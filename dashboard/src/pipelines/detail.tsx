@@ -11,7 +11,13 @@ import { Await } from "../parts/notice";
 import { usePolled } from "../state/load";
 import { GraphView } from "./graph";
 import { Letters } from "./letters";
-import { EventTimeTable, FailingTable, LedgerTable, PositionTables, titleOfFailing } from "./ledger";
+import {
+  EventTimeTable,
+  FailingTable,
+  LedgerTable,
+  PositionTables,
+  titleOfFailing,
+} from "./ledger";
 import { StateMark } from "./mark";
 import { EpochTable, ScheduleSection } from "./history";
 
