@@ -177,7 +177,7 @@ impl EventTimes {
 }
 
 /// The sources whose rows reach a step.
-fn sources_above(pipeline: &Pipeline, step: usize) -> BTreeSet<usize> {
+pub fn sources_above(pipeline: &Pipeline, step: usize) -> BTreeSet<usize> {
     let (mut sources, mut seen, mut open) = (BTreeSet::new(), BTreeSet::new(), vec![step]);
     while let Some(node) = open.pop() {
         for (giver, _) in narrow::leading_to(pipeline, Consumer::Step(node)) {

@@ -83,6 +83,11 @@ impl<'a> Feed<'a> {
         self
     }
 
+    /// By number of source, whether it is left out.
+    pub fn left_out(&self) -> Vec<bool> {
+        self.needed.iter().map(|is_needed| !is_needed).collect()
+    }
+
     /// Feeds every cut. What can no longer be read is left out where that is accepted; returns
     /// where splits were cut off of which all that was fed is proven.
     ///

@@ -493,6 +493,7 @@ async fn replay_into(
     let checkpoint = attempt.checkpoint.clone();
     let sinks: Vec<_> = attempt.sinks.iter().map(Option::is_some).collect();
     let feed = Feed::new(attempt.owner, &checkpoint, epoch, gone.clone()).only_for(&sinks);
+    let left_out = feed.left_out();
     let outlet = attempt.shared.outlet.clone();
     let budget = attempt.shared.memory.budget.clone();
     let cut_off = tokio::select! {
@@ -510,7 +511,7 @@ async fn replay_into(
     match losses::of_replay(&checkpoint, &attempt.owner.pipeline, &reports, &terms)? {
         Compared::Others(splits) => Ok(splits),
         Compared::Same(losses) => {
-            let replayed = Replayed { states, times, tally };
+            let replayed = Replayed { states, times, tally, left_out };
             let losses = replayed.without(&attempt.owner.pipeline, &checkpoint, losses);
             losses::keep(attempt.owner, &checkpoint, &reports, losses).await?;
             attempt.commit_replayed(&reports).await?;

@@ -6,12 +6,14 @@
 
 use std::collections::BTreeMap;
 
+use contract::SplitId;
 use state::Checkpoint;
 use state::checkpoint::StepTime;
 use state::history::{Losses, Remaining};
 use state::ledger::{Counts, Entry, hash_text};
 use tracing::warn;
 
+use crate::event_times::sources_above;
 use crate::flow::Tally;
 use crate::graph::{Pipeline, SinkNode};
 
@@ -23,6 +25,8 @@ pub struct Replayed {
     pub times: BTreeMap<String, StepTime>,
     /// What became of the rows in steps with a state.
     pub tally: Tally,
+    /// By number of source, whether it was left out of the replay, as nobody needed it.
+    pub left_out: Vec<bool>,
 }
 
 impl Replayed {
@@ -41,7 +45,12 @@ impl Replayed {
             });
             remaining.entries = entries.collect();
         }
-        for node in pipeline.steps.iter().filter(|node| is_cut_off || !node.step.makes_records()) {
+        let steps = pipeline.steps.iter().enumerate();
+        for (number, node) in steps.filter(|(_, node)| is_cut_off || !node.step.makes_records()) {
+            // What was not given again is not in it, and was not lost either.
+            if !self.is_whole(pipeline, number) {
+                continue;
+            }
             let name = || node.name.clone();
             remaining
                 .states
@@ -58,8 +67,9 @@ impl Replayed {
         checkpoint: &Checkpoint,
         (sink, node): (usize, &SinkNode),
     ) -> Vec<Entry> {
-        let above = pipeline.steps.iter().filter(|step| step.reach[sink]);
-        let mut held: u64 = above.map(|step| self.let_go(checkpoint, &step.name)).sum();
+        let above = pipeline.steps.iter().enumerate();
+        let above = above.filter(|(step, node)| node.reach[sink] && self.is_whole(pipeline, *step));
+        let mut held: u64 = above.map(|(_, node)| self.let_go(checkpoint, &node.name)).sum();
         let mut given: BTreeMap<&str, u64> = BTreeMap::new();
         for (split, counts) in &self.tally.counts {
             let id = checkpoint.roster[*split].known.split.id.as_str();
@@ -67,6 +77,9 @@ impl Replayed {
         }
         let (mut lost, mut inside) = (Vec::new(), 0);
         for entry in checkpoint.ledger.iter().filter(|entry| entry.sink == node.name) {
+            if self.is_left_out(pipeline, checkpoint, &entry.split) {
+                continue;
+            }
             let given = given.remove(entry.split.as_str()).unwrap_or_default();
             let gone = entry.counts.aggregated.saturating_sub(given);
             let rows = gone.min(held);
@@ -86,6 +99,22 @@ impl Replayed {
             );
         }
         lost
+    }
+
+    /// Whether all sources above a step were given again.
+    fn is_whole(&self, pipeline: &Pipeline, step: usize) -> bool {
+        let above = sources_above(pipeline, step);
+        !above.iter().any(|source| self.left_out.get(*source).copied().unwrap_or(false))
+    }
+
+    /// Whether a split is one of a source that was left out.
+    fn is_left_out(&self, pipeline: &Pipeline, checkpoint: &Checkpoint, split: &str) -> bool {
+        let left_out = |name: &str| {
+            let mut sources = pipeline.sources.iter().zip(&self.left_out);
+            sources.any(|(node, left_out)| *left_out && node.name == name)
+        };
+        let mut known = checkpoint.roster.of_id(&SplitId::new(split));
+        known.any(|(_, state)| left_out(&state.source))
     }
 
     /// How many rows a step holds less than it held with what is lost.
